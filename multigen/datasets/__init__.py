@@ -1,0 +1,64 @@
+"""A dataset is where training media come from. Random access, no hidden state: item i is item i."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NotRequired, Protocol, TypedDict
+
+import torch
+from torch import Tensor
+
+
+class Item(TypedDict):
+    """One training example. `id` names it in logs; "text" and "label" where the dataset has them."""
+
+    media: Tensor  # [C, *D] of the modality's natural shape, in [-1, 1]
+    id: str
+    text: NotRequired[str]
+    label: NotRequired[int]
+
+
+class Dataset(Protocol):
+    """Indexed media with what they are conditioned on."""
+
+    classes: tuple[str, ...]  # names of the labels; empty without labels
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Item:
+        """Item without augmentation: centre crop, first caption. Deterministic."""
+        ...
+
+    def draw(self, index: int, rng: torch.Generator) -> Item:
+        """Item with crop, augmentation and caption drawn from `rng` alone. MediaError if its file went bad."""
+        ...
+
+    def split(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Indices for training and held out. Items of one origin (a piece of music) stay on one side."""
+        ...
+
+
+def cache_folder(*parts: str) -> Path:
+    """$MULTIGEN_CACHE, or $XDG_CACHE_HOME/multigen, or ~/.cache/multigen; made if missing."""
+    root = os.environ.get("MULTIGEN_CACHE")
+    if root is None:
+        root = str(Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "multigen")
+    folder = Path(root, *parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def held_out(ids: Sequence[str], share: float = 0.1) -> tuple[list[int], list[int]]:
+    """Split by a hash of each id, so that an item's side never changes as the set grows. At least one each side."""
+    import hashlib
+
+    scores = [int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest(), "big") / 2**64 for i in ids]
+    order = sorted(range(len(ids)), key=lambda i: (scores[i], ids[i], i))
+    out = {i for i in range(len(ids)) if scores[i] < share}
+    if share > 0 and not out and len(ids) > 1:
+        out = {order[0]}
+    if len(out) == len(ids):
+        out.discard(order[-1])
+    return [i for i in range(len(ids)) if i not in out], sorted(out)

@@ -1,0 +1,42 @@
+"""Errors for users: where, what was given, what is allowed, what is nearest."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MultigenError(ValueError):
+    """A mistake that the user can mend. The command line prints it without a traceback and exits with `code`."""
+
+    code = 2
+
+
+class RecipeError(MultigenError):
+    """Something in a recipe or an override is wrong; raised before any work is done."""
+
+
+class MediaError(MultigenError):
+    """A media file is missing, unreadable, truncated or over a limit."""
+
+
+class TrainingError(MultigenError):
+    """Training had to stop; what was saved is intact."""
+
+    code = 1
+
+
+def message(where: str, given: object, allowed: Iterable[object] = (), hint: str = "") -> str:
+    """One sentence each for the place, what was given, what is allowed and what is nearest.
+
+    >>> message("sampler.name", "ddimm", ["ddim", "heun"])
+    "sampler.name: 'ddimm' is not allowed. Allowed: ddim, heun. Did you mean 'ddim'?"
+    """
+    names = [str(a) for a in allowed]
+    text = f"{where}: {given!r} is not allowed."
+    if names:
+        text += f" Allowed: {', '.join(names)}."
+        close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
+        if close:
+            text += f" Did you mean {close[0]!r}?"
+    return f"{text} {hint}" if hint else text

@@ -1,0 +1,182 @@
+"""The only door from a recipe to code: `build(kind, part)`.
+
+Built-ins are listed in `multigen.parts` and imported when they are first asked for; installed plug-ins come through
+entry points of the group `multigen.<kind>`; scripts and notebooks use `@register(kind, name)`.
+
+A part is a class or function whose keyword-only parameters are its arguments in a recipe. A keyword-only parameter
+annotated `Given[T]` is supplied by the code that builds it, never by a recipe. Kinds in `APPLIED` are functions that
+are called later with positional arguments: `build` returns them with their recipe arguments bound.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import json
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Annotated, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from multigen.errors import RecipeError, message
+from multigen.parts import BUILTIN
+
+T = TypeVar("T")
+_GIVEN = "given by the builder"
+Given = Annotated[T, _GIVEN]
+
+KINDS = (
+    "backbone", "schedule", "prediction", "timesteps", "sampler", "guide", "conditioner", "codec", "modality",
+    "dataset", "noise_level", "objective", "feature", "metric", "operator",
+)  # fmt: skip
+# Functions that take further positional arguments where they are used.
+APPLIED = frozenset({"timesteps", "sampler", "guide", "noise_level", "objective", "metric"})
+
+
+@dataclass(frozen=True)
+class Part:
+    """A named part of a recipe and its arguments."""
+
+    name: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A recipe argument of a part; `default` is `inspect.Parameter.empty` where one must be given."""
+
+    name: str
+    annotation: Any
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+
+_registered: dict[tuple[str, str], Any] = {}
+
+
+def register(kind: str, name: str) -> Callable[[T], T]:
+    """Decorator: `@register("backbone", "mine")`. A later registration of the same name replaces the earlier."""
+    _check_kind(kind)
+
+    def keep(factory: T) -> T:
+        _registered[kind, name] = factory
+        return factory
+
+    return keep
+
+
+def names(kind: str) -> list[str]:
+    """Every known name of a kind, sorted."""
+    _check_kind(kind)
+    mine = {n for k, n in _registered if k == kind}
+    return sorted(mine | set(BUILTIN.get(kind, {})) | {e.name for e in _entry_points(kind)})
+
+
+def find(kind: str, name: str, where: str = "") -> Any:
+    """The class or function behind a name; RecipeError with the nearest match if there is none."""
+    _check_kind(kind)
+    if (kind, name) in _registered:
+        return _registered[kind, name]
+    if name in BUILTIN.get(kind, {}):
+        module, _, attribute = BUILTIN[kind][name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    for entry in _entry_points(kind):
+        if entry.name == name:
+            return entry.load()
+    raise RecipeError(message(f"{where or kind}.name", name, names(kind)))
+
+
+def arguments(kind: str, name: str, where: str = "") -> list[Argument]:
+    """The recipe arguments of a part, in order."""
+    return [a for a, given in _parameters(find(kind, name, where)) if not given]
+
+
+def check(kind: str, part: Part, where: str = "") -> dict[str, Any]:
+    """The part's arguments, validated and converted to their annotated types. Builds nothing."""
+    where = where or kind
+    known = {a.name: a for a in arguments(kind, part.name, where)}
+    for key in part.args:
+        if key not in known:
+            allowed = list(known) or ["(none)"]
+            raise RecipeError(message(where, key, allowed, hint=f"It is no argument of {kind} {part.name}."))
+    for argument in known.values():
+        if argument.required and argument.name not in part.args:
+            raise RecipeError(f"{where}.{argument.name}: {kind} {part.name} needs it; it has no default.")
+    return {k: convert(known[k].annotation, v, f"{where}.{k}") for k, v in part.args.items()}
+
+
+def build(kind: str, part: Part, *, where: str = "", given: Mapping[str, Any] | None = None) -> Any:
+    """Build a part. `given` holds values for `Given` parameters; those that the part does not ask for are left out."""
+    where = where or kind
+    args = check(kind, part, where)
+    factory = find(kind, part.name, where)
+    supplied = {a.name: a for a, is_given in _parameters(factory) if is_given}
+    for name, argument in supplied.items():
+        if given is not None and name in given:
+            args[name] = given[name]
+        elif argument.required:
+            raise TypeError(f"{kind} {part.name} needs {name!r}, which nobody gave")
+    if kind in APPLIED:
+        return functools.partial(factory, **args) if args else factory
+    try:
+        return factory(**args)
+    except RecipeError:
+        raise
+    except ValueError as error:  # a part's own refusal of its arguments: say where in the recipe it stands
+        raise RecipeError(f"{where} ({part.name}): {error}") from error
+
+
+def convert(annotation: Any, value: Any, where: str) -> Any:
+    """A plain value (as YAML gives it) as the annotated type, strictly: no '3' for 3, no 1 for true."""
+    try:
+        return _adapter(annotation).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join([where, *map(str, (p for p in first["loc"] if isinstance(p, int)))])
+        raise RecipeError(f"{place}: {value!r} is not allowed. {first['msg']}. Allowed: {describe(annotation)}.") from None
+    except TypeError:
+        raise RecipeError(f"{where}: {value!r} is not plain data. Allowed: {describe(annotation)}.") from None
+
+
+def describe(annotation: Any) -> str:
+    """A type as a user reads it."""
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return annotation.__name__
+    text = str(annotation).replace("typing.", "").replace("collections.abc.", "")
+    return text.replace("NoneType", "null").replace("None", "null")
+
+
+@functools.lru_cache(maxsize=512)
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)
+
+
+def _parameters(factory: Any) -> list[tuple[Argument, bool]]:
+    """Keyword-only parameters, each with whether it is `Given`."""
+    target = factory.__init__ if inspect.isclass(factory) else factory
+    hints = typing.get_type_hints(target, include_extras=True)
+    out = []
+    for p in inspect.signature(factory).parameters.values():
+        if p.kind is not p.KEYWORD_ONLY:
+            continue
+        hint = hints.get(p.name, Any)
+        is_given = _GIVEN in getattr(hint, "__metadata__", ())
+        out.append((Argument(p.name, hint, p.default), is_given))
+    return out
+
+
+@functools.cache
+def _entry_points(kind: str) -> tuple[metadata.EntryPoint, ...]:
+    return tuple(metadata.entry_points(group=f"multigen.{kind}"))
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise ValueError(message("kind", kind, KINDS))
