@@ -24,6 +24,7 @@ class Dataset(Protocol):
     """Indexed media with what they are conditioned on."""
 
     classes: tuple[str, ...]  # names of the labels; empty without labels
+    bad: dict[str, str]  # media left out because they cannot be read: name -> why; empty for built-in sets
 
     def __len__(self) -> int: ...
 

@@ -46,6 +46,7 @@ class Modality(Protocol):
     name: str
     suffixes: tuple[str, ...]  # of the files that `read` accepts, lower case with the dot
     suffix: str  # of the files that `write` makes unless asked otherwise
+    animation: str  # suffix of a small moving preview that `write` can make beside it; "" for none
 
     def shape(self, size: int | tuple[int, int] | None = None, duration: float | None = None) -> tuple[int, ...]:
         """Media shape [C, *D] of the natural size, or of `size` (pixels: side or height, width) and `duration` (s).

@@ -1,0 +1,50 @@
+"""Which device and precision to use: the best that the machine has, said in one sentence."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from multigen.errors import MultigenError, message
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def devices() -> list[str]:
+    """Names of the devices that torch can use here, best first."""
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The named device, or the best; MultigenError if it is not here."""
+    available = devices()
+    if name in (None, "auto"):
+        return torch.device(available[0])
+    if name not in (*available, *(d.partition(":")[0] for d in available)):
+        raise MultigenError(message("--device", name, available))
+    return torch.device(str(name))
+
+
+def choose_precision(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """Autocast dtype of the network, None for fp32. `auto`: bf16 where the device computes it in hardware."""
+    if precision == "fp32":
+        return None
+    if precision == "bf16" or device.type == "mps":
+        return torch.bfloat16 if precision == "bf16" else None
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else None
+
+
+def describe(device: torch.device, dtype: torch.dtype | None) -> str:
+    """'cpu (2 threads), bf16'."""
+    if device.type == "cuda":
+        name = f"{device} ({torch.cuda.get_device_name(device)})"
+    elif device.type == "cpu":
+        name = f"cpu ({torch.get_num_threads()} threads)"
+    else:
+        name = str(device)
+    return f"{name}, {'fp32' if dtype is None else 'bf16'}"

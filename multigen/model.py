@@ -1,0 +1,327 @@
+"""Model: the parts of a recipe put together, and the Python API: generate, save, load."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from multigen import registry
+from multigen.codecs import Codec
+from multigen.core.denoiser import Denoiser
+from multigen.core.drive import Progress, solve
+from multigen.core.noise import Noise
+from multigen.core.samplers import Trajectory
+from multigen.datasets import Dataset
+from multigen.device import choose_device, choose_precision, describe
+from multigen.errors import MultigenError, RecipeError, message
+from multigen.media import Media
+from multigen.modalities import Modality
+from multigen.recipe import Recipe
+from multigen.registry import Part
+from multigen.training import checkpoint as checkpoints
+from multigen.training.trainer import mismatches
+
+WEIGHTS = "weights.safetensors"
+RECIPE = "recipe.yaml"
+
+
+def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """The recipe with what only the dataset knows filled in: the names of the classes."""
+    part = recipe.conditioner
+    takes = {a.name for a in registry.arguments("conditioner", part.name, "conditioner")}
+    if "classes" not in takes or part.args.get("classes") is not None:
+        return recipe
+    if not dataset.classes:
+        raise RecipeError(
+            f"conditioner.classes: the dataset {recipe.data.name} has no labels; give classes, put the files into one "
+            "sub-folder a class, or condition on text (conditioner.name=text)"
+        )
+    args = {**part.args, "classes": list(dataset.classes)}
+    return dataclasses.replace(recipe, conditioner=Part(part.name, args))
+
+
+def build_dataset(recipe: Recipe, modality: Modality | None = None) -> Dataset:
+    """The recipe's dataset, for its modality."""
+    modality = modality or registry.build("modality", recipe.modality, where="modality")
+    return registry.build("dataset", recipe.data, where="data", given={"modality": modality})
+
+
+class Model:
+    """Everything that a recipe names, built: modality, codec, conditioner and denoiser, on one device.
+
+    `weights` are random until `load_weights`, `multigen.load` or training sets them.
+    """
+
+    def __init__(self, recipe: Recipe, *, device: str | None = None, seed: int | None = None) -> None:
+        self.recipe = recipe
+        self.device = choose_device(device)
+        precision = choose_precision(recipe.train.precision, self.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed if seed is None else seed)
+            self.modality: Modality = registry.build("modality", recipe.modality, where="modality")
+            given: dict[str, Any] = {"modality": self.modality}
+            self.codec: Codec = registry.build("codec", recipe.codec, where="codec", given=given)
+            self.conditioner: Any = registry.build(
+                "conditioner", recipe.conditioner, where="conditioner", given=given
+            )
+            try:
+                shape = self.codec.shape(self.modality.shape())
+            except ValueError as error:
+                raise RecipeError(f"codec ({recipe.codec.name}): {error}") from error
+            given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
+            given |= {"cond": self.conditioner.spec}
+            backbone: nn.Module = registry.build("backbone", recipe.backbone, where="backbone", given=given)
+        schedule = registry.build("schedule", recipe.schedule, where="schedule")
+        prediction = registry.build("prediction", recipe.prediction, where="prediction")
+        self.denoiser = Denoiser(backbone, schedule, prediction, precision=precision)
+        for module in (self.codec, self.conditioner, self.denoiser):
+            module.to(self.device)
+        self.denoiser.eval()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a reader of a log wants to know of the model."""
+        count = sum(p.numel() for p in self.denoiser.parameters())
+        return {
+            "device": describe(self.device, self.denoiser.precision),
+            "parameters": f"{count / 1e6:.2f} M",
+            "model space": "×".join(map(str, self.codec.shape(self.modality.shape()))),
+        }
+
+    # --- making media -----------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompt: str | Sequence[str] = "",
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        steps: int | None = None,
+        scale: float | None = None,
+        size: int | tuple[int, int] | None = None,
+        duration: float | None = None,
+        batch: int | None = None,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> list[Media]:
+        """`n` media for each prompt, with seeds seed, seed + 1, ...; what is left out comes from the recipe.
+
+        `scale` is the guidance scale; `size` in pixels, `duration` in seconds; `batch` bounds the samples of one
+        network call before guidance. `watch` sees every answered query. A sample is the same whatever the batch.
+        """
+        return list(
+            self.stream(
+                prompt,
+                n=n,
+                seed=seed,
+                steps=steps,
+                scale=scale,
+                size=size,
+                duration=duration,
+                batch=batch,
+                watch=watch,
+            )
+        )
+
+    def stream(
+        self,
+        prompt: str | Sequence[str] = "",
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        steps: int | None = None,
+        scale: float | None = None,
+        size: int | tuple[int, int] | None = None,
+        duration: float | None = None,
+        batch: int | None = None,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> Iterator[Media]:
+        """As `generate`, each medium as soon as it is there."""
+        settings = self.recipe.sample
+        seed = self.recipe.seed if seed is None else seed
+        batch = settings.batch if batch is None else batch
+        steps = settings.steps if steps is None else steps
+        for name, value in (("n", n), ("steps", steps), ("batch", batch)):
+            if value < 1:
+                raise MultigenError(f"{name}: {value} is not allowed; give 1 or more")
+        if not 0 <= seed < 2**63 - n:
+            raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^63 - n")
+        shape = self._shape(size, duration)
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        jobs = [(p, seed + k) for p in prompts for k in range(n)]
+        try:
+            self.conditioner.request(prompts)
+        except ValueError as error:
+            raise MultigenError(f"prompt: {error}") from error
+        for start in range(0, len(jobs), batch):
+            yield from self._batch(jobs[start : start + batch], steps, scale, shape, watch)
+
+    def _shape(self, size: int | tuple[int, int] | None, duration: float | None) -> tuple[int, ...]:
+        settings = self.recipe.sample
+        try:
+            media = self.modality.shape(
+                size=settings.size if size is None else size,
+                duration=settings.duration if duration is None else duration,
+            )
+            return self.codec.shape(media)
+        except ValueError as error:
+            raise MultigenError(f"size or duration: {error}") from error
+
+    def _batch(
+        self,
+        jobs: Sequence[tuple[str, int]],
+        steps: int,
+        scale: float | None,
+        shape: tuple[int, ...],
+        watch: Callable[[Progress], None] | None,
+    ) -> Iterator[Media]:
+        sampler, guide = self._request(jobs, steps, scale, shape)
+        x = solve(sampler, guide, self.denoiser, watch=watch)
+        for row, (prompt, seed) in zip(x, jobs, strict=True):
+            # One at a time: what a codec draws (Griffin-Lim's phase) is keyed by the sample's own seed.
+            with torch.no_grad():
+                media = self.codec.decode(row[None], seed=seed)[0].float().cpu()
+            yield Media(media, self.modality, prompt, seed)
+
+    def _request(
+        self, jobs: Sequence[tuple[str, int]], steps: int, scale: float | None, shape: tuple[int, ...]
+    ) -> tuple[Trajectory, Any]:
+        """A trajectory from pure noise, and its guide, for several (prompt, seed)."""
+        recipe, schedule = self.recipe, self.denoiser.schedule
+        timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
+        sampler = registry.build("sampler", recipe.sampler, where="sampler")
+        guide = registry.build("guide", self._guide_part(scale), where="guide")
+        noise = Noise([seed for _, seed in jobs], shape, self.device)
+        with torch.no_grad():
+            cond = self.conditioner(self.conditioner.request([p for p, _ in jobs])).to(self.device)
+            null = self.conditioner.null(len(jobs)).to(self.device)
+        try:
+            ts = timesteps(schedule, steps)
+        except ValueError as error:
+            raise RecipeError(f"timesteps ({recipe.timesteps.name}): {error}") from error
+        sigma = float(schedule(ts[:1]).sigma)
+        return sampler(schedule, noise("start") * sigma, ts, noise), guide(cond, null)
+
+    def _guide_part(self, scale: float | None) -> Part:
+        part = self.recipe.guide
+        if scale is None:
+            return part
+        name = "cfg" if part.name == "plain" else part.name
+        allowed = [a.name for a in registry.arguments("guide", name, "guide")]
+        if "scale" not in allowed:
+            raise MultigenError(message("scale", scale, allowed, hint=f"The guide {name} has no scale."))
+        return Part(name, {**part.args, "scale": float(scale)})
+
+    # --- weights ----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that was learned or measured: backbone.*, conditioner.*, codec.*"""
+        parts = {"backbone": self.denoiser.backbone, "conditioner": self.conditioner, "codec": self.codec}
+        return {f"{k}.{n}": t for k, module in parts.items() for n, t in module.state_dict().items()}
+
+    def load_weights(self, tensors: dict[str, Tensor], where: str) -> None:
+        """Set the weights; MultigenError lists the first mismatches if they are another model's."""
+        expected = self.state_dict()
+        rows = mismatches(expected, tensors)
+        if rows:
+            raise MultigenError(
+                f"{where}: these weights are of another model than recipe {self.recipe.name}: {'; '.join(rows)}"
+            )
+        for name, module in (
+            ("backbone", self.denoiser.backbone),
+            ("conditioner", self.conditioner),
+            ("codec", self.codec),
+        ):
+            module.load_state_dict(
+                {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
+            )
+
+    def weights_hash(self) -> str:
+        """sha256 over the sorted tensors' names and bytes, first 16 hex digits."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file that `multigen.load` reads: weights, and the recipe in its header."""
+        from multigen.files import atomic
+        from multigen.recipe import to_yaml
+
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise MultigenError(f"{path}: weights are saved as .safetensors")
+        with atomic(path) as temporary:
+            header = {"format": "multigen", "recipe": to_yaml(self.recipe)}
+            checkpoints.save_tensors(temporary, self.state_dict(), header)
+        return path
+
+
+def load(source: str | Path, *, device: str | None = None) -> Model:
+    """A trained model from a run folder, a weights file, or a recipe (by path or name) that was run here.
+
+    Weights are safetensors only. MultigenError if there is nothing, or nothing trained, at `source`.
+    """
+    from multigen.recipe import load_recipe
+
+    path = Path(source).expanduser()
+    if path.suffix == ".safetensors":
+        return _load_file(path, device)
+    if path.is_dir():
+        if not (path / RECIPE).is_file():
+            raise MultigenError(f"{path}: not a run folder: it has no {RECIPE}")
+        return load_run(path, load_recipe(str(path / RECIPE)), device=device)
+    recipe = load_recipe(str(source))
+    folder = Path("runs") / recipe.name
+    if not (folder / RECIPE).is_file():
+        raise MultigenError(
+            f"{source}: nothing is trained for this recipe yet: there is no run folder {folder}. "
+            f"Train it with: multigen train {source}"
+        )
+    return load_run(folder, load_recipe(str(folder / RECIPE)), device=device)
+
+
+def load_run(folder: Path, recipe: Recipe, *, device: str | None = None) -> Model:
+    """A model with the averaged weights of a run folder, under a recipe that may differ in how it samples."""
+    model = Model(recipe, device=device)
+    model.load_weights(run_weights(folder), str(folder))
+    return model
+
+
+def run_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of a run folder: the final ones, or the average in the newest checkpoint that verifies."""
+    if (folder / WEIGHTS).is_file():
+        return checkpoints.load_tensors(folder / WEIGHTS)
+    newest = checkpoints.newest(folder / "checkpoints")
+    if newest is None:
+        raise MultigenError(
+            f"{folder}: no weights yet; train with: multigen train {folder / RECIPE} --out {folder}"
+        )
+    return checkpoints.load_tensors(newest / "ema.safetensors")
+
+
+def read_weights(source: str | Path) -> dict[str, Tensor]:
+    """Weights from a safetensors file or a run folder, for `train.init`."""
+    path = Path(source).expanduser()
+    return run_weights(path) if path.is_dir() else checkpoints.load_tensors(path)
+
+
+def _load_file(path: Path, device: str | None) -> Model:
+    from safetensors import safe_open
+
+    from multigen.recipe import parse_recipe
+
+    tensors = checkpoints.load_tensors(path)
+    with safe_open(path, "pt") as file:
+        header = file.metadata() or {}
+    if "recipe" not in header:
+        raise MultigenError(f"{path}: no recipe in its header; use the run folder, or train.init={path}")
+    model = Model(parse_recipe(header["recipe"], f"{path} (header)"), device=device)
+    model.load_weights(tensors, str(path))
+    return model

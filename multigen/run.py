@@ -1,0 +1,415 @@
+"""What the commands do: run (train if needed, sample, report), train, sample. One run folder holds it all.
+
+recipe.yaml · log.jsonl · checkpoints/ · weights.safetensors · previews/ · media/ · manifest.json · preview.png ·
+report.html
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from multigen.core.drive import Progress
+from multigen.datasets import Dataset
+from multigen.errors import MediaError, MultigenError, RecipeError, TrainingError
+from multigen.evaluation.report import write_report
+from multigen.files import write_text
+from multigen.manifest import file_name, recipe_changes, write_manifest
+from multigen.manifest import read as read_manifest
+from multigen.media import Media
+from multigen.model import (
+    RECIPE,
+    WEIGHTS,
+    Model,
+    build_dataset,
+    load,
+    load_run,
+    read_weights,
+    resolve,
+)
+from multigen.recipe import Recipe, load_recipe, to_yaml
+from multigen.training import checkpoint as checkpoints
+from multigen.training import log as training_log
+from multigen.training.trainer import Interrupted, Trainer, mismatches
+
+log = logging.getLogger(__name__)
+
+# Keys of `train` that may change between two starts of one run.
+FREE = frozenset(
+    {"steps", "minutes", "workers", "checkpoint_every", "keep", "log_every", "held_out_every", "preview_every",
+     "bad_media", "tensorboard", "compile"}
+)  # fmt: skip
+# Parts of a recipe that shape what is trained; the rest is about sampling.
+TRAINED = ("modality", "data", "codec", "conditioner", "backbone", "schedule", "prediction", "seed")
+# How many training media the codec's statistics are taken from.
+FIT_ITEMS = 400
+
+
+def run(
+    recipe: Recipe,
+    *,
+    out: Path | None = None,
+    device: str | None = None,
+    quiet: bool = False,
+    force: bool = False,
+) -> Path:
+    """Make the media that the recipe describes; train first where nothing is trained yet. Returns the run folder."""
+    folder = _folder(recipe, out)
+    with _locked(folder):
+        recipe, bad = _trained(recipe, folder, device, quiet, force)
+        model = load_run(folder, recipe, device=device)
+        make(model, folder, list(recipe.sample.prompts), n=recipe.sample.n, seed=recipe.seed, quiet=quiet)
+        report(model, folder, bad)
+    return folder
+
+
+def train(
+    recipe: Recipe,
+    *,
+    out: Path | None = None,
+    device: str | None = None,
+    quiet: bool = False,
+    force: bool = False,
+) -> Path:
+    """Train the recipe to its end, going on where its run folder stands. Returns the run folder."""
+    folder = _folder(recipe, out)
+    with _locked(folder):
+        recipe, bad = _trained(recipe, folder, device, quiet, force)
+        report(load_run(folder, recipe, device=device), folder, bad)
+    return folder
+
+
+def sample(
+    source: str,
+    *,
+    prompts: Sequence[str] | None = None,
+    n: int | None = None,
+    seed: int | None = None,
+    steps: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    duration: float | None = None,
+    overrides: Sequence[str] = (),
+    out: Path | None = None,
+    device: str | None = None,
+    quiet: bool = False,
+) -> Path:
+    """Media from a run folder, weights or a trained recipe; returns the folder they are in.
+
+    `overrides` change how the model samples (sampler, timesteps, guide, sample). Without `out` the media go into
+    a new folder `samples-N` of the run folder (beside the weights file).
+    """
+    model = load(source, device=device)
+    if overrides:
+        model.recipe = load_recipe_with(model.recipe, overrides)
+    settings = model.recipe.sample
+    path = Path(source).expanduser()
+    home = (
+        path
+        if path.is_dir()
+        else path.parent
+        if path.suffix == ".safetensors"
+        else Path("runs") / model.recipe.name
+    )
+    folder = out or _fresh(home / "samples")
+    folder.mkdir(parents=True, exist_ok=True)
+    make(
+        model,
+        folder,
+        list(prompts) if prompts else list(settings.prompts),
+        n=n or settings.n,
+        seed=model.recipe.seed if seed is None else seed,
+        steps=steps,
+        size=size,
+        duration=duration,
+        quiet=quiet,
+    )
+    write_text(folder / RECIPE, to_yaml(model.recipe))
+    report(model, folder, {})
+    return folder
+
+
+def load_recipe_with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A recipe under sampling overrides; RecipeError if one would change what was trained."""
+    from multigen.recipe import override_recipe
+
+    changed = override_recipe(recipe, overrides)
+    for key in (*TRAINED[:-1], "train"):
+        if getattr(changed, key) != getattr(recipe, key):
+            raise RecipeError(
+                f"{key}: this belongs to the training of {recipe.name}; when sampling, override only "
+                "sampler, timesteps, guide and sample"
+            )
+    return changed
+
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+
+def _trained(
+    recipe: Recipe, folder: Path, device: str | None, quiet: bool, force: bool
+) -> tuple[Recipe, dict[str, str]]:
+    """Train in `folder` as far as the recipe asks. The resolved recipe, and the media that could not be read."""
+    recipe = _same_run(recipe, folder, force)
+    newest = checkpoints.newest(folder / "checkpoints")
+    state = checkpoints.load(newest) if newest else None
+    if state is not None and (folder / WEIGHTS).is_file() and _complete(recipe, state):
+        write_text(folder / RECIPE, to_yaml(recipe))
+        return recipe, dict(state.state.get("bad", {}))
+    model = Model(recipe, device=device)
+    dataset = build_dataset(recipe, model.modality)
+    if state is None:
+        resolved = resolve(recipe, dataset)
+        if resolved != recipe:
+            recipe, model = resolved, Model(resolved, device=device)
+    write_text(folder / RECIPE, to_yaml(recipe))
+    (folder / WEIGHTS).unlink(missing_ok=True)
+    _say(
+        quiet, f"{recipe.name}: {', '.join(model.facts.values())}; {len(dataset)} items; run folder {folder}"
+    )
+    trainer = _trainer(model, dataset, folder, quiet)
+    if state is None:
+        _start(model, dataset, recipe)
+    else:
+        trainer.restore(state)
+        rows = training_log.read(folder, until=trainer.step)
+        write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
+        _say(quiet, f"going on from step {trainer.step} ({newest})")
+    for name, why in dataset.bad.items():
+        log.warning("skipped: %s", why)
+        trainer.bad.setdefault(name, why)
+    try:
+        trainer.run()
+    except Interrupted:
+        _say(
+            quiet, f"saved at step {trainer.step}; go on with: multigen run {folder / RECIPE} --out {folder}"
+        )
+        raise
+    with trainer.ema.applied():
+        model.save(folder / WEIGHTS)
+    return recipe, trainer.bad
+
+
+def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool) -> Trainer:
+    recipe = model.recipe
+
+    def preview(step: int) -> None:
+        settings = recipe.sample
+        made = model.generate(
+            settings.prompts[:4], n=max(8 // max(len(settings.prompts), 1), 1), seed=recipe.seed
+        )
+        path = folder / "previews" / f"step-{step:08d}.png"
+        path.parent.mkdir(exist_ok=True)
+        model.modality.preview([m.tensor for m in made]).save(path)
+
+    return Trainer(
+        denoiser=model.denoiser,
+        conditioner=model.conditioner,
+        codec=model.codec,
+        dataset=dataset,
+        settings=recipe.train,
+        seed=recipe.seed,
+        folder=folder,
+        device=model.device,
+        preview=preview,
+        quiet=quiet,
+    )
+
+
+def _start(model: Model, dataset: Dataset, recipe: Recipe) -> None:
+    """Weights from `train.init`, or the codec's statistics from the training media."""
+    if recipe.train.init is not None:
+        tensors = read_weights(recipe.train.init)
+        rows = mismatches(model.state_dict(), tensors)
+        if rows:
+            raise MultigenError(f"train.init: {recipe.train.init} is of another model: {'; '.join(rows)}")
+        model.load_weights(tensors, recipe.train.init)
+        return
+    indices, _ = dataset.split()
+    stride = max(len(indices) // FIT_ITEMS, 1)
+    model.codec.fit(_readable(dataset, list(indices)[::stride][:FIT_ITEMS]))
+
+
+def _readable(dataset: Dataset, indices: Sequence[int]) -> Iterator[Any]:
+    for index in indices:
+        try:
+            yield dataset[index]["media"]
+        except MediaError:  # training names it when it meets it
+            continue
+
+
+def _complete(recipe: Recipe, state: checkpoints.Checkpoint) -> bool:
+    t, s = recipe.train, state.state
+    by_steps = t.steps is not None and s["step"] >= t.steps
+    by_time = t.minutes is not None and s["seconds"] >= 60 * t.minutes
+    return by_steps or by_time
+
+
+def _same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:
+    """Refuse to mix two trainings in one folder; what the first one filled in stays."""
+    path = folder / RECIPE
+    if not path.is_file():
+        return recipe
+    before = load_recipe(str(path))
+    if recipe.conditioner.args.get("classes") is None and recipe.conditioner.name == before.conditioner.name:
+        filled = {k: v for k, v in before.conditioner.args.items() if k == "classes"}
+        part = dataclasses.replace(recipe.conditioner, args={**recipe.conditioner.args, **filled})
+        recipe = dataclasses.replace(recipe, conditioner=part)
+    changes = [c for c in recipe_changes(before, recipe) if _matters(c[0])]
+    if changes and not force:
+        rows = "; ".join(f"{key}: {old!r} -> {new!r}" for key, old, new in changes[:6])
+        raise RecipeError(
+            f"{folder} holds another training of {before.name} ({rows}). Give another folder with --out, "
+            "or --force to go on in this one with the new settings."
+        )
+    return recipe
+
+
+def _matters(key: str) -> bool:
+    head, _, rest = key.partition(".")
+    return head in TRAINED or (head == "train" and rest.partition(".")[0] not in FREE)
+
+
+# --- sampling and reporting -------------------------------------------------------------------------------------
+
+
+def make(
+    model: Model,
+    folder: Path,
+    prompts: Sequence[str],
+    *,
+    n: int,
+    seed: int,
+    steps: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    duration: float | None = None,
+    quiet: bool = False,
+) -> list[Path]:
+    """Generate media into `folder`/media with a picture of each and a manifest. Older media are kept aside."""
+    settings = model.recipe.sample
+    suffix = settings.suffix or model.modality.suffix
+    final, partial = folder / "media", folder / ".media.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    made: list[Media] = []
+    rows: list[dict[str, Any]] = []
+    with _sampling_bar(len(prompts) * n, quiet) as watch:
+        stream = model.stream(prompts, n=n, seed=seed, steps=steps, size=size, duration=duration, watch=watch)
+        for index, medium in enumerate(stream):
+            name = file_name(index, medium.prompt, medium.seed, suffix)
+            try:
+                medium.save(partial / name)
+                _pictures(model, medium, partial, Path(name).stem)
+            except OSError as error:
+                raise TrainingError(f"{final / name}: could not be written ({error})") from error
+            made.append(medium)
+            rows.append({"file": f"media/{name}", "prompt": medium.prompt, "seed": medium.seed})
+    if final.exists():
+        final.rename(_fresh(final))
+    partial.rename(final)
+    model.modality.preview([m.tensor for m in made[:64]]).save(folder / "preview.png")
+    recipe = model.recipe
+    write_manifest(
+        folder,
+        rows,
+        recipe=recipe,
+        weights_hash=model.weights_hash(),
+        settings={
+            "sampler": recipe.sampler.name,
+            "timesteps": recipe.timesteps.name,
+            "guide": {"name": recipe.guide.name, **recipe.guide.args},
+            "steps": steps or settings.steps,
+        },
+    )
+    return [folder / row["file"] for row in rows]
+
+
+def _pictures(model: Model, medium: Media, folder: Path, stem: str) -> None:
+    """A picture of one medium beside it, and an animated preview where the modality has one."""
+    modality = model.modality
+    if modality.suffix != ".png":
+        modality.preview([medium.tensor]).save(folder / f"{stem}.png")
+    if modality.animation:
+        modality.write(medium.tensor, folder / f"{stem}{modality.animation}")
+
+
+def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
+    """Write report.html from what the run folder holds."""
+    manifest = read_manifest(folder)
+    files = manifest["files"] if manifest else []
+    media = []
+    for entry in files:
+        path = folder / entry["file"]
+        picture = path.with_suffix(".png")
+        element = model.modality.html(model.modality.read(path))
+        media.append({**entry, "html": element, "preview": str(picture) if picture != path else None})
+    rows = training_log.read(folder)
+    held_out = [r["held_out"] for r in rows if "held_out" in r]
+    levels = {float(k): v for k, v in held_out[-1].items() if k != "mean"} if held_out else {}
+    return write_report(
+        folder,
+        title=model.recipe.name,
+        recipe_yaml=to_yaml(model.recipe),
+        log=rows,
+        media=media,
+        bad_media=bad,
+        facts=model.facts,
+        held_out_by_level=sorted(levels.items()),
+    )
+
+
+@contextmanager
+def _sampling_bar(count: int, quiet: bool) -> Iterator[Any]:
+    """A progress bar over answered queries."""
+    with tqdm(desc=f"sample {count}", unit=" queries", disable=quiet, mininterval=1) as bar:
+
+        def watch(progress: Progress) -> None:
+            bar.update(1)
+
+        yield watch
+
+
+# --- folders ----------------------------------------------------------------------------------------------------
+
+
+def _folder(recipe: Recipe, out: Path | None) -> Path:
+    folder = out or Path("runs") / recipe.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MultigenError(f"--out {folder}: cannot be made ({error})") from error
+    return folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One command at a time in a run folder. The system frees the lock of a process that died."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise MultigenError(
+            f"{folder}: another multigen command is running in this folder; use --out"
+        ) from None
+    except PermissionError as error:
+        raise MultigenError(f"{folder}: cannot be written ({error})") from error
+
+
+def _fresh(path: Path) -> Path:
+    """path-1, path-2, ...: the first that is not there."""
+    k = 1
+    while path.with_name(f"{path.name}-{k}").exists():
+        k += 1
+    return path.with_name(f"{path.name}-{k}")
+
+
+def _say(quiet: bool, text: str) -> None:
+    if not quiet:
+        log.info("%s", text)

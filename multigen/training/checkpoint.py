@@ -1,0 +1,151 @@
+"""Checkpoints: a folder of safetensors and JSON, written whole or not at all, verified before it is used.
+
+checkpoints/step-00000500/{weights,ema,optimizer}.safetensors, state.json, manifest.json (size and sha256 of each)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from multigen.errors import MultigenError, TrainingError
+from multigen.files import sha256
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds: `tensors[file][name]` and the JSON state."""
+
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    state: Mapping[str, Any]
+
+
+def save(folder: Path, step: int, checkpoint: Checkpoint, *, keep: int) -> Path:
+    """Write step-N under `folder`: temporary folder, fsync, rename; then drop all but the newest `keep`.
+
+    TrainingError if it cannot be written (a full disk); older checkpoints are then untouched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{step:08d}"
+    temporary = folder / f".step-{step:08d}.tmp"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        for name, tensors in checkpoint.tensors.items():
+            save_tensors(temporary / f"{name}.safetensors", tensors)
+        (temporary / "state.json").write_text(json.dumps(checkpoint.state), encoding="utf-8")
+        files = sorted(p for p in temporary.iterdir())
+        manifest = {p.name: {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files}
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        for path in (*files, temporary / MANIFEST, temporary):
+            _fsync(path)
+        if final.exists():  # the same step again: an older try of it that did not verify
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+        _fsync(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise TrainingError(
+            f"{final}: the checkpoint could not be written ({error}). Older checkpoints are intact; free some space "
+            "and run the same command again to go on from the newest."
+        ) from error
+    for old in found(folder)[:-keep] if keep > 0 else []:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    save_file({k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}, path, metadata=metadata)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; MultigenError names the file if it is anything else."""
+    if not path.is_file():
+        raise MultigenError(f"{path}: no such file")
+    if path.suffix != ".safetensors":
+        raise MultigenError(
+            f"{path}: weights are read from .safetensors only, never from pickles (.pt, .ckpt, .bin)"
+        )
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise MultigenError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def found(folder: Path) -> list[Path]:
+    """Finished checkpoints, oldest first."""
+    return sorted(p for p in folder.glob("step-*") if p.is_dir())
+
+
+def verify(path: Path) -> str | None:
+    """What is wrong with a checkpoint, or None."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        for name, facts in manifest.items():
+            file = path / name
+            if not file.is_file():
+                return f"{name} is missing"
+            if file.stat().st_size != facts["bytes"]:
+                return f"{name} has {file.stat().st_size:,} bytes, not {facts['bytes']:,}"
+            if sha256(file) != facts["sha256"]:
+                return f"{name} does not match its checksum"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{MANIFEST} is unreadable ({error})"
+    return None
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint that verifies. Broken ones are named in the log and stepped over; leftovers removed."""
+    for leftover in folder.glob(".step-*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for path in reversed(found(folder)):
+        fault = verify(path)
+        if fault is None:
+            return path
+        log.warning("checkpoint %s is broken: %s; trying the one before", path, fault)
+    return None
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint that `newest` returned."""
+    tensors = {p.stem: load_tensors(p) for p in path.glob("*.safetensors")}
+    return Checkpoint(tensors, json.loads((path / "state.json").read_text(encoding="utf-8")))
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as named tensors: `<parameter index>.<key>`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,43 @@
+"""Exponential moving average of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class EMA:
+    """Averages named parameters: `shadow = decay shadow + (1 - decay) parameter` after each step.
+
+    Early on the decay is min(decay, (1 + step)/(10 + step)), so that the first random weights are soon forgotten.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
+        self.parameters, self.decay = dict(parameters), decay
+        self.shadow = {name: p.detach().clone() for name, p in self.parameters.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """After optimizer step number `step` (from 1)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.shadow.values()), list(self.parameters.values()), 1 - decay)
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, shadow in self.shadow.items():
+            shadow.copy_(tensors[name])
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The averaged weights stand in the module inside the block; the trained ones are back after it."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.data, self.shadow[name] = self.shadow[name], parameter.data

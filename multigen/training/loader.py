@@ -1,0 +1,135 @@
+"""Batches without hidden state: batch `step` is a function of (seed, step) and the dataset alone.
+
+Order is a permutation of (seed, epoch); each item's augmentation is keyed by (seed, step, position in the global
+batch). An unreadable item is replaced by the next of the permutation and reported.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from multigen.core.noise import permutation, stream
+from multigen.datasets import Dataset, Item
+from multigen.errors import MediaError, TrainingError
+
+# How many neighbours to try in place of an unreadable item.
+_TRIES = 16
+
+
+@dataclass(frozen=True)
+class Batch:
+    """media [B, C, *D], what the conditioner reads, ids, and what could not be read (id -> why)."""
+
+    media: Tensor
+    given: dict[str, list[Any]]
+    ids: list[str]
+    bad: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which item stands at (step, position): permutations of the training indices, one an epoch."""
+
+    indices: Sequence[int]
+    batch: int
+    seed: int
+
+    def index(self, step: int, position: int, skip: int = 0) -> int:
+        """Item index at a place; `skip` > 0 gives its stand-ins."""
+        epoch, place = divmod(step * self.batch + position, len(self.indices))
+        return self.indices[int(self._epoch(epoch)[(place + skip) % len(self.indices)])]
+
+    def _epoch(self, epoch: int) -> Tensor:
+        # One entry is enough: places rise with the step. The dataclass is frozen, so the cache is an attribute of it.
+        cached: tuple[int, Tensor] | None = self.__dict__.get("_cached")
+        if cached is None or cached[0] != epoch:
+            cached = (epoch, permutation(len(self.indices), self.seed, "order", epoch))
+            self.__dict__["_cached"] = cached
+        return cached[1]
+
+
+class _Places(torch.utils.data.Dataset[tuple[Item, dict[str, str]]]):
+    """Map-style over (step, position), so that torch's loader workers can share the reading."""
+
+    def __init__(self, dataset: Dataset, order: Order) -> None:
+        self.dataset, self.order = dataset, order
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Item, dict[str, str]]:
+        step, position = place
+        bad: dict[str, str] = {}
+        for skip in range(min(_TRIES, len(self.order.indices))):
+            index = self.order.index(step, position, skip)
+            try:
+                return self.dataset.draw(index, stream(self.order.seed, "augment", step, position)), bad
+            except MediaError as error:
+                bad[str(error).partition(":")[0]] = str(error)
+        raise TrainingError(
+            f"{len(bad)} items in a row could not be read, the last: {list(bad.values())[-1]}"
+        )
+
+
+def collate(pairs: Sequence[tuple[Item, dict[str, str]]]) -> Batch:
+    items = [item for item, _ in pairs]
+    keys = [k for k in ("text", "label") if all(k in item for item in items)]
+    return Batch(
+        media=torch.stack([item["media"] for item in items]),
+        given={k: [item[k] for item in items] for k in keys},
+        ids=[item["id"] for item in items],
+        bad={k: why for _, bad in pairs for k, why in bad.items()},
+    )
+
+
+def batches(dataset: Dataset, order: Order, first_step: int, workers: int) -> Iterator[Batch]:
+    """Batches from `first_step` on, without end, read ahead by `workers` processes or (0) one thread."""
+
+    def places() -> Iterator[list[tuple[int, int]]]:
+        step = first_step
+        while True:
+            yield [(step, position) for position in range(order.batch)]
+            step += 1
+
+    source = _Places(dataset, order)
+    if workers > 0:
+        loader = DataLoader(source, batch_sampler=places(), num_workers=workers, collate_fn=collate)  # pyright: ignore[reportArgumentType]
+        return iter(loader)
+    return _ahead(collate([source[place] for place in step]) for step in places())
+
+
+def _ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
+    """Compute up to `depth` batches ahead in a thread; its errors surface here, and it ends when we are closed."""
+    ready: queue.Queue[Batch | BaseException] = queue.Queue(depth)
+    ended = threading.Event()
+
+    def put(value: Batch | BaseException) -> None:
+        while not ended.is_set():
+            try:
+                return ready.put(value, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                if ended.is_set():
+                    return
+                put(batch)
+        except BaseException as error:
+            put(error)
+
+    threading.Thread(target=work, daemon=True, name="multigen-loader").start()
+    try:
+        while True:
+            value = ready.get()
+            if isinstance(value, BaseException):
+                raise value
+            yield value
+    finally:
+        ended.set()

@@ -1,0 +1,195 @@
+"""The trainer: exact resume, no bad update, skipped media, signals, accumulation."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from multigen.core import plain, solve
+from multigen.core.noise import Noise
+from multigen.core.samplers import heun
+from multigen.core.timesteps import uniform
+from multigen.errors import TrainingError
+from multigen.training import checkpoint as checkpoints
+from multigen.training import log as training_log
+from multigen.training.loader import Order, batches
+from multigen.training.trainer import Interrupted, Trainer
+
+from .toys import Points, trainer
+
+
+def state(t: Trainer) -> dict[str, Tensor]:
+    weights = {f"w.{n}": p.detach().clone() for n, p in t.parameters.items()}
+    average = {f"e.{n}": v.clone() for n, v in t.ema.shadow.items()}
+    return {
+        **weights,
+        **average,
+        **{f"o.{k}": v for k, v in checkpoints.optimizer_tensors(t.optimizer).items()},
+    }
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def restored(folder: Path, **settings: object) -> Trainer:
+    t = trainer(folder, seed=0, **settings)
+    with torch.no_grad():
+        for p in t.parameters.values():
+            p.add_(1.0)  # so that nothing of the fresh weights can pass for the saved ones
+    newest = checkpoints.newest(folder / "checkpoints")
+    assert newest is not None
+    t.restore(checkpoints.load(newest))
+    return t
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_is_bit_exact(tmp_path: Path, workers: int) -> None:
+    whole = trainer(tmp_path / "whole", held_out_every=4)
+    whole.run()
+    first = trainer(tmp_path / "parts", checkpoint_every=7, workers=workers)
+    inner = first._update
+
+    def stop_at_nine(batch: object) -> dict[str, float]:
+        if first.step == 9:
+            raise KeyboardInterrupt
+        return inner(batch)  # type: ignore[arg-type]
+
+    first._update = stop_at_nine  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    second = restored(tmp_path / "parts", workers=workers)
+    assert second.step == 7
+    second.run()
+    assert second.step == 20
+    assert_same(state(whole), state(second))
+
+
+def test_signal_saves_and_resumes_exactly(tmp_path: Path) -> None:
+    whole = trainer(tmp_path / "whole")
+    whole.run()
+    first = trainer(tmp_path / "parts", checkpoint_every=1000)
+    inner = first._update
+
+    def kill_at_six(batch: object) -> dict[str, float]:
+        if first.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return inner(batch)  # type: ignore[arg-type]
+
+    first._update = kill_at_six  # type: ignore[method-assign]
+    with pytest.raises(Interrupted) as stopped:
+        first.run()
+    assert stopped.value.code == 143
+    assert stopped.value.step == 7
+    second = restored(tmp_path / "parts")
+    second.run()
+    assert_same(state(whole), state(second))
+
+
+def test_accumulation_changes_nothing_but_rounding(tmp_path: Path) -> None:
+    whole, parts = trainer(tmp_path / "a"), trainer(tmp_path / "b", accumulate=3)
+    whole.run()
+    parts.run()
+    for name, p in whole.parameters.items():
+        torch.testing.assert_close(parts.parameters[name], p, rtol=1e-4, atol=1e-5)
+
+
+def test_trained_model_samples_the_data(tmp_path: Path) -> None:
+    t = trainer(tmp_path, steps=600, batch=32, checkpoint_every=600, ema=0.99)
+    t.run()
+    with t.ema.applied(), torch.no_grad():
+        labels = [k % 2 for k in range(64)]
+        cond = t.conditioner({"label": labels})
+        noise = Noise(range(64), (1, 8))
+        ts = uniform(t.denoiser.schedule, 12)
+        x = solve(heun(t.denoiser.schedule, noise("start"), ts, noise), plain(cond, cond), t.denoiser)
+    means = x.mean((1, 2))
+    assert means[1::2].mean().item() == pytest.approx(1, abs=0.15)
+    assert means[0::2].mean().item() == pytest.approx(-1, abs=0.15)
+    assert means[1::2].std().item() < 0.3
+
+
+def test_nan_stops_before_the_update_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    t = trainer(tmp_path, checkpoint_every=4)
+    inner, before = t._losses, {}
+
+    def poisoned(batch: object):
+        for loss in inner(batch):  # type: ignore[arg-type]
+            if t.step == 6:
+                before.update({n: p.detach().clone() for n, p in t.parameters.items()})
+                loss = loss * float("nan")
+            yield loss
+
+    t._losses = poisoned  # type: ignore[method-assign]
+    with pytest.raises(
+        TrainingError, match=r"step 6: the loss is nan.*step-00000004.*train\.lr.*item"
+    ) as error:
+        t.run()
+    assert error.value.code == 1
+    for name, p in t.parameters.items():
+        assert torch.equal(p, before[name]) and p.isfinite().all()
+    assert checkpoints.newest(tmp_path / "checkpoints") == tmp_path / "checkpoints" / "step-00000004"
+
+
+def test_unreadable_items_are_replaced_and_named_once(tmp_path: Path) -> None:
+    t = trainer(tmp_path, dataset=Points(broken=frozenset({3, 11})), bad_media=0.05)
+    t.run()
+    assert t.step == 20
+    assert set(t.bad) == {"item3", "item11"}
+
+
+def test_too_many_unreadable_items_stop_the_run(tmp_path: Path) -> None:
+    t = trainer(tmp_path, dataset=Points(broken=frozenset(range(0, 40, 4))), bad_media=0.05)
+    with pytest.raises(
+        TrainingError, match=r"items could not be read, more than train\.bad_media=0\.05 allows"
+    ):
+        t.run()
+
+
+def test_batches_depend_on_seed_and_step_alone() -> None:
+    data = Points()
+    order = Order(data.split()[0], 8, seed=1)
+    stream = batches(data, order, 0, 0)
+    one = [next(stream) for _ in range(12)]
+    stream.close()  # type: ignore[attr-defined]
+    later = batches(data, Order(data.split()[0], 8, seed=1), 9, 0)
+    batch = next(later)
+    later.close()  # type: ignore[attr-defined]
+    assert batch.ids == one[9].ids
+    assert torch.equal(batch.media, one[9].media)
+    epoch = [i for b in one[:7] for i in b.ids]
+    assert sorted(epoch) == sorted(f"item{i}" for i in range(56))  # 7 batches of 8 see each item once
+    assert one[7].ids != one[0].ids
+
+
+def test_noise_levels_are_stratified(tmp_path: Path) -> None:
+    t = trainer(tmp_path, batch=16)
+    u = t._keyed_levels(16)
+    assert sorted((u * 16).floor().int().tolist()) == list(range(16))
+    t.step = 1
+    assert not torch.equal(u, t._keyed_levels(16))
+
+
+def test_time_budget_ends_training(tmp_path: Path) -> None:
+    t = trainer(tmp_path, steps=None, minutes=0.01)
+    t.run()
+    assert t.seconds >= 0.6
+    assert t.step > 1
+    assert t._lr() == pytest.approx(0, abs=1e-6)
+
+
+def test_log_has_loss_and_held_out(tmp_path: Path) -> None:
+    t = trainer(tmp_path, held_out_every=10, checkpoint_every=10)
+    t.run()
+    rows = training_log.read(tmp_path)
+    assert [r["step"] for r in rows if "loss" in r] == [10, 20]
+    held = [r["held_out"] for r in rows if "held_out" in r]
+    assert len(held) == 2
+    assert set(held[0]) == {"-3.0", "-2.0", "-1.0", "0.0", "1.0", "2.0", "3.0", "mean"}
