@@ -1,10 +1,24 @@
-"""Recipe: the frozen dataclasses that one YAML names. (Reading, checking and composing the YAML: below.)"""
+"""Recipe: the frozen dataclasses that one YAML names, and the doors in and out of YAML.
+
+Reading and finding files: `recipe_source`; what a recipe may not contain: `recipe_safety`; `defaults` and overrides:
+`recipe_compose`; types, ranges and parts: `recipe_check`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import yaml
+
+from multigen import registry
+from multigen.errors import RecipeError
 from multigen.registry import Part
 
 
@@ -71,3 +85,106 @@ class Recipe:
     evaluate: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     description: str = ""
+
+
+def load_recipe(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from a YAML file, a run folder or the name of a shipped recipe, with overrides as Hydra reads them.
+
+    Everything in it is checked (keys, types, ranges, parts and their arguments) and nothing is built. RecipeError
+    names the file and line, the place, what was given, what is allowed and what is nearest.
+    """
+    from multigen.recipe_check import to_recipe
+    from multigen.recipe_compose import compose
+    from multigen.recipe_source import chain, find
+
+    return to_recipe(compose(chain(find(path_or_name)), overrides))
+
+
+def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from its YAML text, under the same checks; `where` names the text in messages. It extends no other."""
+    from multigen.recipe_check import to_recipe
+    from multigen.recipe_compose import compose
+    from multigen.recipe_source import parse
+
+    source = parse(text, where)
+    if source.defaults != ["_self_"]:
+        raise RecipeError(
+            f"{where}:{source.lines['defaults']}: `defaults` needs a recipe file; this is a text."
+        )
+    return to_recipe(compose([source], overrides))
+
+
+def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """The recipe under overrides, checked as if they had been given when it was loaded."""
+    return parse_recipe(to_yaml(recipe), recipe.name, overrides)
+
+
+def check_combination(recipe: Recipe) -> None:
+    """RecipeError if the parts cannot work together. Builds only what is cheap: no network, no data."""
+    modality = registry.build("modality", recipe.modality, where="modality")
+    sample = recipe.sample
+    with _refused("modality"):
+        natural = modality.shape()
+    with _refused("sample"):
+        modality.shape(sample.size, sample.duration)
+    codec = registry.build("codec", recipe.codec, where="codec", given={"modality": modality})
+    with _refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})"):
+        codec.shape(natural)
+    schedule = registry.build("schedule", recipe.schedule, where="schedule")
+    registry.build("prediction", recipe.prediction, where="prediction")
+    timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
+    with _refused(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})"):
+        timesteps(schedule, sample.steps)
+
+
+@contextmanager
+def _refused(place: str) -> Iterator[None]:
+    """A part's own refusal, with the place in the recipe in front."""
+    try:
+        yield
+    except RecipeError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"{place}: {error}") from error
+
+
+def to_data(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain data: keys in the order of the dataclasses, a part's arguments sorted after its name."""
+    return {f.name: _plain(getattr(recipe, f.name)) for f in dataclasses.fields(recipe)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return {"name": value.name, **{k: _plain(value.args[k]) for k in sorted(value.args)}}
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes words that any YAML version would read as a number or a truth value; writes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as YAML that `load_recipe` reads back as the same recipe; the key order is stable."""
+    return yaml.dump(to_data(recipe), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """sha256 (hex) of the recipe's data: equal for equal recipes, however they were written."""
+    text = json.dumps(to_data(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -105,7 +105,8 @@ def check(kind: str, part: Part, where: str = "") -> dict[str, Any]:
     for key in part.args:
         if key not in known:
             allowed = list(known) or ["(none)"]
-            raise RecipeError(message(where, key, allowed, hint=f"It is no argument of {kind} {part.name}."))
+            hint = f"It is no argument of {kind} {part.name}."
+            raise RecipeError(message(f"{where}.{key}", key, allowed, hint))
     for argument in known.values():
         if argument.required and argument.name not in part.args:
             raise RecipeError(f"{where}.{argument.name}: {kind} {part.name} needs it; it has no default.")
@@ -138,9 +139,14 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
     try:
         return _adapter(annotation).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
+        choices = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
+        if choices:
+            raise RecipeError(message(where, value, choices)) from None
         first = error.errors()[0]
         place = ".".join([where, *map(str, (p for p in first["loc"] if isinstance(p, int)))])
-        raise RecipeError(f"{place}: {value!r} is not allowed. {first['msg']}. Allowed: {describe(annotation)}.") from None
+        raise RecipeError(
+            f"{place}: {value!r} is not allowed. {first['msg']}. Allowed: {describe(annotation)}."
+        ) from None
     except TypeError:
         raise RecipeError(f"{where}: {value!r} is not plain data. Allowed: {describe(annotation)}.") from None
 

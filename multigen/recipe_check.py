@@ -1,0 +1,170 @@
+"""From plain data to a frozen `Recipe`: every key, type, range and part is checked, and nothing is built.
+
+Messages carry the file and line, the dotted place, what was given, what is allowed and what is nearest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from multigen import registry
+from multigen.errors import RecipeError, message
+from multigen.recipe import Recipe, Sample, Train
+from multigen.recipe_compose import PLACES, Composed
+from multigen.registry import Part
+
+UNSET = "???"  # OmegaConf's mark for a value that the user must give
+SECTIONS: Mapping[str, type] = {"train": Train, "sample": Sample}
+
+
+def to_recipe(composed: Composed) -> Recipe:
+    """The recipe; RecipeError for the first thing wrong in it."""
+    recipe = _section(Recipe, composed.data, "", composed)
+    for place, (allowed, holds) in RULES.items():
+        value = _value(recipe, place)
+        if value is not None and not all(holds(v) for v in (value if isinstance(value, tuple) else (value,))):
+            raise composed.error(f"{place}: {_plain(value)!r} is not allowed. Allowed: {allowed}.", place)
+    _relations(recipe, composed)
+    return recipe
+
+
+def _section(cls: type, data: Any, place: str, composed: Composed) -> Any:
+    """`cls` from a mapping at `place`."""
+    if not isinstance(data, dict):
+        allowed = ", ".join(f.name for f in dataclasses.fields(cls))
+        raise composed.error(
+            f"{place}: {data!r} is not allowed. Allowed: a mapping with the keys {allowed}.", place
+        )
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key in data:
+        if key not in fields:
+            raise composed.error(message(_join(place, key), key, fields), _join(place, key))
+    for name, field in fields.items():
+        if name not in data and field.default is field.default_factory is dataclasses.MISSING:
+            kind = "part" if _join(place, name) in PLACES else "value"
+            raise composed.error(f"{_join(place, name)}: missing. Every recipe needs this {kind}.", place)
+    hints = typing.get_type_hints(cls)
+    return cls(**{k: _field(fields[k], hints[k], v, _join(place, k), composed) for k, v in data.items()})
+
+
+def _field(field: dataclasses.Field[Any], hint: Any, value: Any, place: str, composed: Composed) -> Any:
+    _refuse_unset(value, place, composed)
+    if place in PLACES:
+        default = field.default_factory() if field.default_factory is not dataclasses.MISSING else None
+        return _part(PLACES[place], value, place, default, composed)
+    if place in SECTIONS:
+        return _section(SECTIONS[place], value, place, composed)
+    try:
+        return registry.convert(hint, value, place)
+    except RecipeError as error:
+        raise composed.error(str(error), place) from None
+
+
+def _part(kind: str, value: Any, place: str, default: Part | None, composed: Composed) -> Part:
+    names = registry.names(kind)
+    if not isinstance(value, dict):
+        hint = f" Did you mean {place}.name={value}?" if value in names else ""
+        raise composed.error(
+            f"{place}: {value!r} is not allowed. A part is written {{name: ..., its arguments}}.{hint}", place
+        )
+    name = value.get("name", default.name if default else None)
+    if name is None:
+        raise composed.error(f"{place}.name: missing. Allowed: {', '.join(names)}.", place)
+    if not isinstance(name, str):
+        raise composed.error(message(f"{place}.name", name, names), f"{place}.name")
+    part = Part(name, {k: v for k, v in value.items() if k != "name"})
+    try:
+        registry.check(kind, part, place)
+    except RecipeError as error:
+        raise composed.error(str(error)) from None
+    return part
+
+
+def _refuse_unset(value: Any, place: str, composed: Composed) -> None:
+    if value == UNSET:
+        raise composed.error(
+            f"{place}: not set yet. Give it as {place}=VALUE, or write it in the recipe.", place
+        )
+    children = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    for key, child in children:
+        _refuse_unset(child, f"{place}.{key}", composed)
+
+
+# --- ranges and relations ---------------------------------------------------------------------------------------
+
+_Rule = tuple[str, Callable[[Any], bool]]
+_positive: _Rule = ("a number above 0", lambda v: v > 0)
+_count: _Rule = ("a whole number, at least 1", lambda v: v >= 1)
+_from_0: _Rule = ("a number, 0 or more", lambda v: v >= 0)
+_share: _Rule = ("a number from 0 to 1", lambda v: 0 <= v <= 1)
+_below_1: _Rule = ("a number from 0 to below 1", lambda v: 0 <= v < 1)
+
+RULES: Mapping[str, _Rule] = {
+    # The name becomes a folder: a stranger's recipe must not choose another place to write to.
+    "name": (
+        "a folder name of letters, digits, '_', '-' and '.', the first one a letter or digit",
+        lambda v: bool(re.fullmatch(r"[^\W_][\w.-]{0,99}", v)),
+    ),
+    "seed": ("a whole number from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63),
+    "train.steps": _count,
+    "train.minutes": _positive,
+    "train.batch": _count,
+    "train.accumulate": _count,
+    "train.lr": _positive,
+    "train.warmup": _from_0,
+    "train.weight_decay": _from_0,
+    "train.betas": _below_1,
+    "train.clip": _positive,
+    "train.ema": _below_1,
+    "train.dropout": _share,
+    "train.workers": _from_0,
+    "train.checkpoint_every": _count,
+    "train.keep": _count,
+    "train.log_every": _count,
+    "train.held_out_every": _from_0,
+    "train.preview_every": _from_0,
+    "train.bad_media": _share,
+    "sample.n": _count,
+    "sample.steps": _count,
+    "sample.size": _count,
+    "sample.duration": _positive,
+    "sample.batch": _count,
+    "sample.suffix": ("a file suffix such as .png", lambda v: bool(re.fullmatch(r"\.?[A-Za-z0-9]{1,8}", v))),
+}
+
+
+def _relations(recipe: Recipe, composed: Composed) -> None:
+    train = recipe.train
+    if train.steps is None and train.minutes is None:
+        raise composed.error(
+            "train: neither steps nor minutes is set. Set train.steps, train.minutes or both."
+        )
+    if train.batch % train.accumulate:
+        raise composed.error(
+            f"train.accumulate: {train.accumulate} is not allowed. Allowed: a divisor of train.batch, {train.batch}."
+        )
+    if not recipe.sample.prompts:
+        raise composed.error(
+            "sample.prompts: [] is not allowed. Allowed: at least one prompt; '' means none."
+        )
+
+
+def _value(recipe: Recipe, place: str) -> Any:
+    value: Any = recipe
+    for key in place.split("."):
+        value = getattr(value, key)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _join(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key
