@@ -23,7 +23,9 @@ class EMA:
     def update(self, step: int) -> None:
         """After optimizer step number `step` (from 1)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.shadow.values()), list(self.parameters.values()), 1 - decay)
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+            list(self.shadow.values()), list(self.parameters.values()), 1 - decay
+        )
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         for name, shadow in self.shadow.items():

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from multigen.codecs import Codec
+from multigen.core.conditioning import Conditioner
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal
 from multigen.datasets import Dataset, Item
@@ -24,8 +26,8 @@ class HeldOut:
         self,
         dataset: Dataset,
         indices: Sequence[int],
-        codec: nn.Module,
-        conditioner: nn.Module,
+        codec: Codec,
+        conditioner: Conditioner,
         denoiser: Denoiser,
         seed: int,
         device: torch.device,

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from multigen import registry
+from multigen.codecs import Codec
+from multigen.core.conditioning import Conditioner
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal, uniform
 from multigen.datasets import Dataset
@@ -49,8 +51,8 @@ class Trainer:
         self,
         *,
         denoiser: Denoiser,
-        conditioner: nn.Module,
-        codec: nn.Module,
+        conditioner: Conditioner,
+        codec: Codec,
         dataset: Dataset,
         settings: Train,
         seed: int,
@@ -67,8 +69,8 @@ class Trainer:
             device,
             preview,
         )
-        learned = nn.ModuleDict({"backbone": denoiser.backbone, "conditioner": conditioner})
-        self.parameters = {n: p for n, p in learned.named_parameters() if p.requires_grad}
+        self.learned = nn.ModuleDict({"backbone": denoiser.backbone, "conditioner": cast(nn.Module, conditioner)})
+        self.parameters = {n: p for n, p in self.learned.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(),
             lr=settings.lr,
@@ -123,7 +125,7 @@ class Trainer:
                 self.seconds += now - last
                 self.log.step(self.step, row, items=len(batch.ids), seconds=now - last, waited=waited)
                 last = now
-                ended = self.progress >= 1 or caught
+                ended = self.progress >= 1 or bool(caught)
                 if ended or self.step % self.settings.checkpoint_every == 0:
                     self.save()
                     saved = self.step
@@ -250,8 +252,7 @@ class Trainer:
         return path
 
     def _buffers(self) -> dict[str, Tensor]:
-        learned = nn.ModuleDict({"backbone": self.denoiser.backbone, "conditioner": self.conditioner})
-        state = learned.state_dict()
+        state = self.learned.state_dict()
         return {name: value for name, value in state.items() if name not in self.parameters}
 
     def restore(self, state: checkpoints.Checkpoint) -> None:

@@ -1,0 +1,112 @@
+"""What every modality promises: a seed's sample whatever the batch, equal bytes twice, weights that travel."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+import multigen
+from multigen.errors import MultigenError
+from multigen.model import Model
+from multigen.recipe import load_recipe
+
+SMALL = {
+    "image_digits": ["backbone.widths=[16,32]", "backbone.attention=[false,true]", "sampler.name=ddpm"],
+    "audio_music": [
+        "backbone.widths=[32,32]",
+        "backbone.attention=[false,true]",
+        "modality.seconds=1.5",
+        "sample.duration=null",
+        "conditioner.name=none",
+        "sampler.name=ddpm",
+    ],
+    "video_moving_emoji": [
+        "backbone.widths=[16,32]",
+        "backbone.attention=[false,true]",
+        "modality.size=16",
+        "modality.frames=4",
+        "conditioner.name=none",
+        "sampler.name=ddpm",
+    ],
+}
+
+
+def small(name: str) -> Model:
+    """An untrained model of a shipped recipe, its network made to answer something (its output starts at zero)."""
+    model = Model(load_recipe(name, SMALL[name]), device="cpu")
+    with torch.no_grad():
+        for k, p in enumerate(model.denoiser.parameters()):
+            p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(k)))
+    if name == "audio_music":
+        noise = torch.Generator().manual_seed(0)
+        model.codec.fit([0.3 * torch.randn(model.modality.shape(), generator=noise) for _ in range(4)])
+    return model
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_sample_three_of_eight_equals_the_same_seed_alone(name: str) -> None:
+    """fp32 tolerance 1e-4 on model space of unit scale; the sampler draws noise at every step."""
+    model = small(name)
+    prompt = "3" if name == "image_digits" else ""
+    eight = model.generate(prompt, n=8, seed=40, steps=3)
+    alone = model.generate(prompt, n=1, seed=43, steps=3)[0]
+    assert eight[3].seed == alone.seed == 43
+    torch.testing.assert_close(eight[3].tensor, alone.tensor, rtol=0, atol=1e-4 if name != "audio_music" else 1e-3)
+    assert not torch.allclose(eight[2].tensor, alone.tensor, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_same_seed_gives_the_same_bytes_twice(name: str, tmp_path: Path) -> None:
+    digests = set()
+    for k in range(2):
+        medium = small(name).generate("3" if name == "image_digits" else "", seed=5, steps=2)[0]
+        path = medium.save(tmp_path / f"{k}{medium.modality.suffix}")
+        digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_travel_in_one_file_with_their_recipe(name: str, tmp_path: Path) -> None:
+    model = small(name)
+    path = model.save(tmp_path / "weights.safetensors")
+    again = multigen.load(path, device="cpu")
+    assert again.recipe == model.recipe
+    assert again.weights_hash() == model.weights_hash()
+    prompt = "3" if name == "image_digits" else ""
+    assert torch.equal(model.generate(prompt, steps=2)[0].tensor, again.generate(prompt, steps=2)[0].tensor)
+
+
+def test_wrong_requests_are_refused_before_any_network_call() -> None:
+    model = small("image_digits")
+    for arguments, words in (
+        ({"prompt": "ten"}, "prompt: .*ten"),
+        ({"n": 0}, "n: 0"),
+        ({"steps": 0}, "steps: 0"),
+        ({"seed": -1}, "seed: -1"),
+        ({"duration": 3.0}, "duration"),
+        ({"batch": 0}, "batch: 0"),
+    ):
+        with pytest.raises(MultigenError, match=words):
+            model.generate(**{"prompt": "3", **arguments})  # type: ignore[arg-type]
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    path = small("image_digits").save(tmp_path / "weights.safetensors")
+    other = Model(load_recipe("image_digits", ["backbone.widths=[16,48]", "backbone.attention=[false,true]"]))
+    from multigen.training.checkpoint import load_tensors
+
+    with pytest.raises(MultigenError, match=r"another model than recipe image_digits: .*\[.*expected"):
+        other.load_weights(load_tensors(path), str(path))
+
+
+def test_loading_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MultigenError, match="multigen train image_digits"):
+        multigen.load("image_digits")
+    with pytest.raises(MultigenError, match="not a run folder"):
+        multigen.load(tmp_path)
+    with pytest.raises(MultigenError, match="no such file"):
+        multigen.load("nothing.safetensors")
