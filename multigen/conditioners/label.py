@@ -1,0 +1,92 @@
+"""Conditions on a class, and on nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from multigen.conditioners import column
+from multigen.core.conditioning import Cond, CondSpec
+from multigen.errors import MultigenError, message
+
+
+class Label(nn.Module):
+    """A learned vector for each class, and one more for no class (the null condition).
+
+    classes: names in the order of the labels; where a recipe leaves them null, the builder takes the dataset's
+    width: length of the vector
+    """
+
+    def __init__(self, *, classes: tuple[str, ...] | None = None, width: int = 128) -> None:
+        super().__init__()
+        if not classes:
+            raise ValueError("classes: neither the data nor the recipe name any; a label needs at least one")
+        twice = sorted({c for c in classes if classes.count(c) > 1})
+        if twice:
+            raise ValueError(f"classes: named more than once: {', '.join(twice)}")
+        if width < 1:
+            raise ValueError(f"width: {width} is not allowed. Allowed: 1 or more.")
+        self.classes = classes
+        self.spec = CondSpec(vector=width)
+        self.embedding = nn.Embedding(len(classes) + 1, width)
+
+    def forward(self, batch: Mapping[str, Any]) -> Cond:
+        """batch["label"]: B integers, `len(classes)` being no class -> vector [B, width]."""
+        labels = torch.as_tensor(column(batch, "label", "label"), dtype=torch.int64)
+        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) <= len(self.classes):
+            raise ValueError(f"label outside 0 to {len(self.classes) - 1}: {labels.tolist()}")
+        return self._vectors(labels)
+
+    def null(self, batch_size: int) -> Cond:
+        """The learned vector of no class, [B, width]."""
+        return self._vectors(torch.full((batch_size,), len(self.classes)))
+
+    def request(self, prompts: Sequence[str]) -> Mapping[str, Any]:
+        """Labels for class names or indices as text; '' is no class. MultigenError for anything else."""
+        return {"label": [self._index(p) for p in prompts]}
+
+    def _vectors(self, labels: Tensor) -> Cond:
+        return Cond(vector=self.embedding(labels.to(self.embedding.weight.device)))
+
+    def _index(self, prompt: str) -> int:
+        text = prompt.strip()
+        if not text:
+            return len(self.classes)
+        if text in self.classes:  # before the index: a class may be named by a number
+            return self.classes.index(text)
+        folded = [c.casefold() for c in self.classes]
+        if folded.count(text.casefold()) == 1:
+            return folded.index(text.casefold())
+        if text.isascii() and text.isdigit() and int(text) < len(self.classes):
+            return int(text)
+        hint = f"A class, or its index (0 to {len(self.classes) - 1}), or nothing for no class."
+        raise MultigenError(message("prompt", prompt, self.classes, hint))
+
+
+class Nothing(nn.Module):
+    """No condition: a model of the data as a whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = CondSpec()
+
+    def forward(self, batch: Mapping[str, Any]) -> Cond:
+        """Whatever the items hold, an empty `Cond`."""
+        return Cond()
+
+    def null(self, batch_size: int) -> Cond:
+        """The same empty `Cond`."""
+        return Cond()
+
+    def request(self, prompts: Sequence[str]) -> Mapping[str, Any]:
+        """Nothing, for empty prompts. MultigenError for a prompt that would be ignored."""
+        for prompt in prompts:
+            if prompt.strip():
+                raise MultigenError(
+                    f"prompt: {prompt!r} is not allowed. This model was trained without a condition, "
+                    "so it cannot follow a prompt. Allowed: '' (or no prompt)."
+                )
+        return {}
