@@ -20,11 +20,14 @@ class CondSpec:
     grid: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cond:
     """A batch of conditions; each part is optional.
 
     vector [B, K] · tokens [B, L, K] with mask [B, L] (bool, True = valid, at least one a row) · grid [B, K, *D]
+
+    ValueError for tokens without a mask, a mask of another shape or type, and parts of different batch sizes; for a
+    row without a valid token only where the mask is on the CPU, as looking would stall another device.
     """
 
     vector: Tensor | None = None
@@ -33,8 +36,17 @@ class Cond:
     grid: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if (self.tokens is None) != (self.mask is None):
+        if self.tokens is not None and self.mask is not None:
+            _check_mask(self.tokens, self.mask)
+        elif self.tokens is not None or self.mask is not None:
             raise ValueError("Cond: tokens and mask go together")
+        if len({len(part) for part in (self.vector, self.tokens, self.grid) if part is not None}) > 1:
+            raise ValueError("Cond: vector, tokens and grid differ in batch size")
+
+    @property
+    def batch_size(self) -> int | None:
+        """B, or None where there is no part."""
+        return next((len(p) for p in (self.vector, self.tokens, self.grid) if p is not None), None)
 
     @property
     def structure(self) -> tuple[object, ...]:
@@ -59,16 +71,26 @@ class Cond:
         return self.map(lambda p: p[rows])
 
     def expand(self, batch_size: int) -> Cond:
-        """Repeat a batch of one."""
+        """Repeat a batch of one; itself where it is of that size already. ValueError for any other size."""
+        size = self.batch_size
+        if size is None or size == batch_size:
+            return self
+        if size != 1:
+            raise ValueError(f"a condition of batch size {size} cannot serve {batch_size} samples")
         return self.map(lambda p: p.expand(batch_size, *p.shape[1:]))
 
     def pad(self, length: int) -> Cond:
-        """Tokens padded with zeros, masked, to `length`."""
+        """Tokens padded with zeros, masked, to `length`, which must not be less than theirs."""
         if self.tokens is None or self.mask is None or self.tokens.shape[1] == length:
             return self
         more = length - self.tokens.shape[1]
+        if more < 0:
+            raise ValueError(f"Cond: {self.tokens.shape[1]} tokens do not fit in {length}")
         return Cond(
-            self.vector, F.pad(self.tokens, (0, 0, 0, more)), F.pad(self.mask, (0, more), value=False), self.grid
+            self.vector,
+            F.pad(self.tokens, (0, 0, 0, more)),
+            F.pad(self.mask, (0, more), value=False),
+            self.grid,
         )
 
     @staticmethod
@@ -97,10 +119,21 @@ class Cond:
         return Cond(chosen("vector"), chosen("tokens"), chosen("mask"), chosen("grid"))
 
 
+def _check_mask(tokens: Tensor, mask: Tensor) -> None:
+    if mask.dtype != torch.bool or mask.shape != tokens.shape[:2]:
+        raise ValueError(
+            f"Cond: mask must be bool {tuple(tokens.shape[:2])} as the tokens, not {mask.dtype} {tuple(mask.shape)}"
+        )
+    if mask.device.type == "cpu" and not bool(mask.any(1).all()):
+        raise ValueError("Cond: each row needs at least one valid token")
+
+
 def _aligned(conds: Sequence[Cond]) -> list[Cond]:
     structures = {c.structure for c in conds}
     if len(structures) != 1:
-        raise ValueError(f"conditions of different structure cannot share a batch: {sorted(map(str, structures))}")
+        raise ValueError(
+            f"conditions of different structure cannot share a batch: {sorted(map(str, structures))}"
+        )
     length = max((0 if c.tokens is None else c.tokens.shape[1]) for c in conds)
     return [c.pad(length) for c in conds]
 

@@ -23,14 +23,15 @@ class Backbone(Protocol):
 
 
 def rows(values: Tensor, like: Tensor) -> Tensor:
-    """[B] -> [B, 1, ...] in the dtype and on the device of `like`."""
-    return values.to(like.device, like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+    """[B] -> [B, 1, ...] of as many axes as `like`."""
+    return values.view(-1, *[1] * (like.ndim - 1))
 
 
 class Denoiser(nn.Module):
     """Wraps a backbone so that samplers and objectives see x0 and [B] losses.
 
-    `precision` is the autocast dtype of the network; x stays fp32 outside it. None: no autocast.
+    `precision` is the autocast dtype of the network; x stays fp32 outside it. None: no autocast of its own.
+    Coefficients are computed in float64 on the device of t, which is best the CPU: no round trip is then needed.
     """
 
     def __init__(
@@ -45,23 +46,35 @@ class Denoiser(nn.Module):
         self.backbone, self.schedule, self.prediction = backbone, schedule, prediction
         self.precision = precision
 
-    def network(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
-        """F(x, c_noise, cond) in fp32; x [B, C, *D] already scaled by c_in, t [B]."""
-        c_noise = self.schedule.log_snr(t.double()).clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
-        device = x.device.type
-        with torch.autocast(device, dtype=self.precision, enabled=self.precision is not None):
-            return self.backbone(x, c_noise.to(x.device, x.dtype), cond).to(x.dtype)
+    def network(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+        """F(x, c_noise, cond) in the dtype of x; x [B, C, *D] already scaled by c_in, c_noise [B]."""
+        if self.precision is None:
+            return self.backbone(x, c_noise, cond)
+        with torch.autocast(x.device.type, dtype=self.precision):
+            return self.backbone(x, c_noise, cond).to(x.dtype)
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
-        """x_t [B, C, *D], t [B] -> x0 [B, C, *D]."""
-        alpha, sigma = self.schedule(t.double())
-        c_in, c_skip, c_out = (rows(c, x) for c in self.prediction.coefficients(alpha, sigma))
-        return c_skip * x + c_out * self.network(c_in * x, t, cond)
+        """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps where alpha = 0."""
+        snr = self.schedule.log_snr(t.double())
+        scales = self.prediction.coefficients(*self.schedule.levels(snr))
+        c_noise, *scales = self._like(x, snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT), *scales)
+        c_in, c_skip, c_out = (rows(c, x) for c in scales)
+        return torch.addcmul(c_skip * x, c_out, self.network(c_in * x, c_noise, cond))
 
     def loss(self, x0: Tensor, t: Tensor, cond: Cond, eps: Tensor) -> Tensor:
-        """Mean square error in F space, per sample: x0 and eps [B, C, *D], t [B] -> [B]."""
-        alpha, sigma = self.schedule(t.double())
-        c_in, _, _ = self.prediction.coefficients(alpha, sigma)
-        a, s = rows(alpha, x0), rows(sigma, x0)
-        answer = self.network(rows(c_in, x0) * (a * x0 + s * eps), t, cond)
+        """Mean square error in F space, per sample: x0 and eps [B, C, *D], t [B] -> [B].
+
+        ValueError for prediction eps where alpha = 0.
+        """
+        snr = self.schedule.log_snr(t.double())
+        alpha, sigma = self.schedule.levels(snr)
+        c_in = self.prediction.coefficients(alpha, sigma).c_in
+        c_noise, *scales = self._like(x0, snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT), c_in, alpha, sigma)
+        scale, a, s = (rows(c, x0) for c in scales)
+        answer = self.network(scale * (a * x0 + s * eps), c_noise, cond)
         return (answer - self.prediction.target(x0, eps, a, s)).square().flatten(1).mean(1)
+
+    @staticmethod
+    def _like(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        """Float64 values [B] in the dtype of x, on its device: one copy for all of them."""
+        return torch.stack(values).to(x.device, x.dtype).unbind()

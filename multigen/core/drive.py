@@ -19,7 +19,10 @@ from multigen.core.samplers import Trajectory
 
 
 class Progress(NamedTuple):
-    """One answered query of a request: how many so far, x0 as the sampler saw it, the sample once finished."""
+    """One answered query of a request.
+
+    How many are answered so far, x0 as the sampler saw it, and the sample once finished.
+    """
 
     request: Request
     queries: int
@@ -35,48 +38,88 @@ class Request:
         self.sampler, self.guide, self.denoiser = sampler, guide, denoiser
         self.queries = 0
         self.sample: Tensor | None = None
+        self.calls: list[Call] = []
         self._asked: Query | None = None
         self._answers: Answers | None = None
-        self.calls: list[Call] = []
+        self._x0: Tensor | None = None  # of a guide that needed no calls
 
     @property
     def finished(self) -> bool:
         return self.sample is not None
 
     def start(self) -> None:
+        """Run up to the first calls."""
         self._ask(None)
 
     def answer(self, answers: list[Tensor]) -> Progress | None:
         """Hand the answers to the guide; Progress once it has turned them into one x0."""
-        assert self._answers is not None and self._asked is not None
-        try:
-            self.calls = self._answers.send(answers)
-            return None
-        except StopIteration as stop:
-            x0, query = stop.value, self._asked
+        x0, query = self._x0, self._asked
+        assert query is not None, "answered before it was started"
+        if x0 is None:
+            assert self._answers is not None, "answered before it was started"
+            try:
+                self.calls = self._answers.send(answers)
+                return None
+            except StopIteration as stop:
+                x0 = stop.value
         self.queries += 1
         self._ask(x0)
         return Progress(self, self.queries, query, x0, self.sample)
 
     def _ask(self, x0: Tensor | None) -> None:
         """Resume the sampler up to its next query, and the guide up to its first calls."""
+        self.calls, self._x0 = [], None
         try:
             self._asked = next(self.sampler) if x0 is None else self.sampler.send(x0)
-            self._answers = self.guide(self._asked)
+        except StopIteration as stop:
+            self.sample = stop.value
+            return
+        self._answers = self.guide(self._asked)
+        try:
             self.calls = next(self._answers)
         except StopIteration as stop:
-            self.sample, self.calls = stop.value, []
+            self._x0 = stop.value
 
     def close(self) -> None:
+        """End both coroutines where they stand."""
         if self._answers is not None:
             self._answers.close()
         self.sampler.close()
 
 
+class _Piece(NamedTuple):
+    """Rows [start, stop) of one call, and the list that its answer belongs in."""
+
+    call: Call
+    start: int
+    stop: int
+    answers: list[Tensor]
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def whole(self) -> bool:
+        return self.size == len(self.call.x)
+
+    def x(self) -> Tensor:
+        return self.call.x if self.whole else self.call.x[self.start : self.stop]
+
+    def t(self) -> Tensor:
+        t = self.call.t.double()
+        return t.expand(self.size) if t.ndim == 0 or len(t) == 1 else t[self.start : self.stop]
+
+    def cond(self) -> Cond:
+        cond = self.call.cond.expand(len(self.call.x))
+        return cond if self.whole else cond[self.start : self.stop]
+
+
 class Driver:
     """Requests join with `add` and leave with `cancel` at any round; `round` answers each once.
 
-    `max_batch` bounds the samples of one network call. `calls` and `samples` count what the network was asked.
+    `max_batch` bounds the samples of one network call; a larger call is cut. `calls` and `samples` count what the
+    networks were asked.
     """
 
     def __init__(self, *, max_batch: int = 64) -> None:
@@ -88,6 +131,7 @@ class Driver:
         self.samples = 0
 
     def add(self, request: Request) -> Request:
+        """Let a request join. Its first calls are answered in the next round."""
         with torch.no_grad():
             request.start()
         if not request.finished:
@@ -102,61 +146,58 @@ class Driver:
 
     def round(self) -> list[Progress]:
         """Answer the waiting calls of every request once."""
-        waiting = [(r, i, call) for r in self.requests for i, call in enumerate(r.calls)]
-        groups: dict[tuple[object, ...], list[tuple[Request, int, Call]]] = {}
-        for request, i, call in waiting:
-            x = call.x
-            key = (id(request.denoiser), x.shape[1:], x.dtype, x.device, call.cond.structure, call.taps, call.grad)
-            groups.setdefault(key, []).append((request, i, call))
-        answers: dict[int, list[Tensor | None]] = {id(r): [None] * len(r.calls) for r in self.requests}
-        for group in groups.values():
-            for part in _parts(group, self.max_batch):
-                for (request, i, _), x0 in zip(part, self._call(part), strict=True):
-                    answers[id(request)][i] = x0
-        done = []
+        requests = list(self.requests)
+        slots: list[list[list[Tensor]]] = [[[] for _ in r.calls] for r in requests]  # answers, in pieces
+        groups: dict[tuple[object, ...], tuple[Denoiser, list[_Piece]]] = {}
+        for request, answers in zip(requests, slots, strict=True):
+            for call, pieces in zip(request.calls, answers, strict=True):
+                denoiser, x = call.denoiser or request.denoiser, call.x
+                key = (id(denoiser), x.shape[1:], x.dtype, x.device, call.cond.structure, call.grad)
+                group = groups.setdefault(key, (denoiser, []))[1]
+                for start in range(0, len(x), self.max_batch):
+                    group.append(_Piece(call, start, min(start + self.max_batch, len(x)), pieces))
+        for denoiser, group in groups.values():
+            for batch in _batches(group, self.max_batch):
+                self._call(denoiser, batch)
         with torch.no_grad():
-            for request in self.requests:
-                ready = [a for a in answers[id(request)] if a is not None]
-                progress = request.answer(ready)
-                if progress is not None:
-                    done.append(progress)
+            done = [
+                r.answer([_joined(p) for p in answers]) for r, answers in zip(requests, slots, strict=True)
+            ]
         self.requests = [r for r in self.requests if not r.finished]
-        return done
+        return [progress for progress in done if progress is not None]
 
-    def _call(self, part: list[tuple[Request, int, Call]]) -> list[Tensor]:
-        calls = [call for _, _, call in part]
-        sizes = [len(call.x) for call in calls]
-        x = calls[0].x if len(calls) == 1 else torch.cat([call.x for call in calls])
-        t = torch.cat([call.t.double().reshape(-1).expand(n) for call, n in zip(calls, sizes, strict=True)])
-        conds = [_rows(call.cond, n) for call, n in zip(calls, sizes, strict=True)]
+    def _call(self, denoiser: Denoiser, batch: list[_Piece]) -> None:
+        """One network call; each piece's answer goes where it belongs."""
         self.calls += 1
-        self.samples += len(x)
-        with torch.set_grad_enabled(calls[0].grad):
-            x0 = part[0][0].denoiser(x, t, Cond.cat(conds))
-        return list(x0.split(sizes))
+        with torch.set_grad_enabled(batch[0].call.grad):
+            if len(batch) == 1:
+                (piece,) = batch
+                piece.answers.append(denoiser(piece.x(), piece.t(), piece.cond()))
+                self.samples += piece.size
+                return
+            sizes = [piece.size for piece in batch]
+            x, t = torch.cat([piece.x() for piece in batch]), torch.cat([piece.t() for piece in batch])
+            x0 = denoiser(x, t, Cond.cat([piece.cond() for piece in batch]))
+            for piece, rows in zip(batch, x0.split(sizes), strict=True):
+                piece.answers.append(rows)
+            self.samples += len(x)
 
 
-def _rows(cond: Cond, n: int) -> Cond:
-    parts = (cond.vector, cond.tokens, cond.grid)
-    size = next((len(p) for p in parts if p is not None), n)
-    return cond.expand(n) if size == 1 != n else cond
+def _joined(pieces: list[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
-def _parts(
-    group: list[tuple[Request, int, Call]], max_batch: int
-) -> Iterator[list[tuple[Request, int, Call]]]:
-    """Cut a group so that no part holds more samples than max_batch, unless a single call does."""
-    part: list[tuple[Request, int, Call]] = []
+def _batches(group: list[_Piece], max_batch: int) -> Iterator[list[_Piece]]:
+    """Pack pieces, in order, so that no batch holds more samples than max_batch."""
+    batch: list[_Piece] = []
     size = 0
-    for entry in group:
-        n = len(entry[2].x)
-        if part and size + n > max_batch:
-            yield part
-            part, size = [], 0
-        part.append(entry)
-        size += n
-    if part:
-        yield part
+    for piece in group:
+        if batch and size + piece.size > max_batch:
+            yield batch
+            batch, size = [], 0
+        batch.append(piece)
+        size += piece.size
+    yield batch
 
 
 def drive(requests: Iterable[Request], *, max_batch: int = 64) -> Iterator[Progress]:
@@ -176,9 +217,8 @@ def solve(
     watch: Callable[[Progress], None] | None = None,
 ) -> Tensor:
     """Drive one request to its end and return the sample [B, C, *D]; `watch` sees every answered query."""
-    request = Request(sampler, guide, denoiser)
     driver = Driver(max_batch=2**31)
-    driver.add(request)
+    request = driver.add(Request(sampler, guide, denoiser))
     while driver.requests:
         for progress in driver.round():
             if watch is not None:

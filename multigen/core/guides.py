@@ -1,7 +1,8 @@
 """Guides: coroutines that turn a sampler's query into network calls and their answers into one x0.
 
-A guide is made once per trajectory. It yields a list of calls, receives the list of answers (x0, each of the shape
-of its x), and returns the x0 that the sampler sees. Guides nest with `yield from`. `scale = 1` means off.
+A guide is made once per trajectory. It yields a list of calls, receives the list of answers (x0, each of the
+shape of its x), and returns the x0 that the sampler sees; it may yield several times, or not at all. Guides nest
+with `yield from`. `scale = 1` means off.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from multigen.core.conditioning import Cond
+from multigen.core.denoiser import Denoiser
 
 
 class Query(NamedTuple):
@@ -23,16 +25,18 @@ class Query(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One network call for B samples. Calls with taps or grad merge only with their like.
+    """One network call: x [B, C, *D] at t (0-d or [B], float64 on the CPU), cond of B rows or one -> x0.
 
-    `taps` names what the backbone should record or change on the way; `grad`: x0 is differentiable in x.
+    `denoiser`: another than the request's own (a weaker one, for autoguidance). `grad`: x0 is differentiable in x;
+    such calls merge only with their like and share one graph, so a guide must differentiate with
+    `torch.autograd.grad(..., retain_graph=True)`, under `torch.enable_grad`.
     """
 
     x: Tensor
     t: Tensor
     cond: Cond
-    taps: tuple[str, ...] = ()
     grad: bool = False
+    denoiser: Denoiser | None = None
 
 
 Answers: TypeAlias = Generator[list[Call], list[Tensor], Tensor]
@@ -65,7 +69,10 @@ def cfg(cond: Cond, null: Cond, *, scale: float = 3.0) -> Guide:
 
 
 def fill(guide: Guide, known: Tensor, mask: Tensor) -> Guide:
-    """Keep x0 = known where mask (bool, broadcast to x): inpaint, continue, predict frames, in any modality."""
+    """Keep x0 = known where mask is True (bool; both broadcast to x [B, C, *D]).
+
+    Inpaints, outpaints, continues and predicts frames, in any modality.
+    """
 
     def filled(q: Query) -> Answers:
         answer = yield from guide(q)

@@ -22,7 +22,8 @@ def stream(seed: int, *key: str | int) -> torch.Generator:
     torch's CPU generator takes 32 bits of a seed. The key is hashed to 32 bits, and the low 32 bits of the seed go
     through a bijection that the key chooses: two seeds below 2**32 never share a stream under one key.
     """
-    text = "/".join(map(str, (seed >> 32, *key)))
+    # Quoted, so that no two keys read the same: ("a", 1), ("a", "1") and ("a/1",) differ.
+    text = "/".join(repr(k) if isinstance(k, str) else str(int(k)) for k in (seed >> 32, *key))
     salt = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")
     h = ((seed & _MASK) + salt) & _MASK
     # The finaliser of MurmurHash3 (32 bit), a bijection.
@@ -52,7 +53,9 @@ def permutation(n: int, seed: int, *key: str | int) -> Tensor:
 class Noise:
     """Noise for a batch of samples: `noise(purpose, index) -> [B, *shape]`, row k from seeds[k] alone."""
 
-    def __init__(self, seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu"
+    ) -> None:
         self.seeds, self.shape, self.device = tuple(seeds), tuple(shape), device
 
     def __call__(self, purpose: str, index: int = 0) -> Tensor:

@@ -33,8 +33,12 @@ def step_coefficients(
     """(a, b, c) of `x_s = a x_t + b x0 + c noise`, from t down to s.
 
     DDIM in (alpha, sigma): Song et al. 2021 (arXiv:2010.02502), eq. 12 and 16. The posterior variance of DDPM is
-    c² at eta = 1. sigma_t must be above 0.
+    c² at eta = 1. ValueError at sigma_t = 0: data hold no noise to take away.
     """
+    if sigma_t <= 0:
+        raise ValueError(
+            "a sampler cannot step from sigma = 0 (t = 0): begin an inversion or an edit at a small t > 0"
+        )
     between = max(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2, 0.0)
     c = min(eta * sigma_s / sigma_t * between**0.5, sigma_s)
     a = max(sigma_s**2 - c**2, 0.0) ** 0.5 / sigma_t
@@ -96,25 +100,32 @@ def euler_ancestral(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSourc
 def heun(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
     """Heun's second-order method (Karras et al. 2022, arXiv:2206.00364, algorithm 1 without churn).
 
-    Trapezoidal in sigma/alpha for VP and VE, in t for flow. A step from alpha = 0 or to sigma = 0 is first order.
+    Trapezoidal in sigma/alpha for VP and VE, in t for flow. A step to sigma = 0 is first order, and so is a step from
+    alpha = 0 unless the schedule is flow, whose slope is finite there.
     """
     alpha, sigma = _levels(schedule, ts)
     for i in range(len(alpha) - 1):
-        at, st, as_, ss = alpha[i], sigma[i], alpha[i + 1], sigma[i + 1]
+        a, b, _ = step_coefficients(alpha[i], sigma[i], alpha[i + 1], sigma[i + 1])
         x0 = yield Query(x, ts[i])
-        a, b, _ = step_coefficients(at, st, as_, ss)
-        guess = torch.add(x * a, x0, alpha=b)
-        if at == 0 or ss == 0:
-            x = guess
-            continue
-        x0_next = yield Query(guess, ts[i + 1])
-        # The slopes at both ends: eps in sigma/alpha (d(x/alpha) = eps d(sigma/alpha)), eps - x0 in flow's t.
-        e, e_next = (x - at * x0) / st, (guess - as_ * x0_next) / ss
-        if schedule.family == "flow":
-            x = x + (ss - st) / 2 * (e - x0 + e_next - x0_next)
-        else:
-            x = torch.add(x * (as_ / at), e + e_next, alpha=(ss - st * as_ / at) / 2)
+        x = torch.add(x * a, x0, alpha=b)
+        k = _trapezoid(schedule, alpha[i], sigma[i], alpha[i + 1], sigma[i + 1])
+        if k:
+            x0_next = yield Query(x, ts[i + 1])
+            x = torch.add(x, x0_next - x0, alpha=k)
     return x
+
+
+def _trapezoid(schedule: Schedule, alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float) -> float:
+    """k of Heun's `x_s = euler + k (x0_s - x0_t)`, 0 where the step stays first order.
+
+    The mean of the slopes at both ends, less the first slope, times the step. The slope is eps = (x - alpha x0)/sigma
+    in d(x/alpha) = eps d(sigma/alpha), and eps - x0 in flow's dx/dt; x and Euler's x_s drop out of the difference.
+    """
+    if sigma_s == 0:
+        return 0.0
+    if schedule.family == "flow":
+        return (sigma_t / sigma_s - 1) / 2
+    return alpha_s * (sigma_t * alpha_s / (alpha_t * sigma_s) - 1) / 2 if alpha_t > 0 else 0.0
 
 
 def dpmpp_2m(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
@@ -123,7 +134,7 @@ def dpmpp_2m(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource) -> T
     `transfer` with x0 extrapolated to the middle of the step in log(alpha/sigma); first order at both ends.
     """
     alpha, sigma = _levels(schedule, ts)
-    lam = [(schedule.log_snr(t[None].double()) / 2).item() for t in ts]
+    lam = (schedule.log_snr(ts.double()) / 2).tolist()
     before: Tensor | None = None
     for i in range(len(alpha) - 1):
         a, b, _ = step_coefficients(alpha[i], sigma[i], alpha[i + 1], sigma[i + 1])

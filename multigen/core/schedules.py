@@ -34,8 +34,13 @@ class AlphaSigma(NamedTuple):
 class Curve(Protocol):
     """Log-SNR as a decreasing function of t, in float64; may be infinite at t = 0 and t = 1 only."""
 
-    def log_snr(self, t: Tensor) -> Tensor: ...
-    def time(self, log_snr: Tensor) -> Tensor: ...
+    def log_snr(self, t: Tensor) -> Tensor:
+        """t in [0, 1] -> log-SNR, of the same shape."""
+        ...
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        """The inverse, for a finite log-SNR."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,16 +62,24 @@ class Schedule:
 
     def log_snr(self, t: Tensor) -> Tensor:
         """log(alpha²/sigma²) at t; infinite where sigma or alpha is 0. Same shape and dtype as t."""
-        return (self.curve.log_snr(t.double()) - 2 * math.log(self.shift)).to(t.dtype)
+        snr = self.curve.log_snr(t.double())
+        return (snr if self.shift == 1 else snr - 2 * math.log(self.shift)).to(t.dtype)
+
+    def levels(self, log_snr: Tensor) -> AlphaSigma:
+        """alpha and sigma of a log-SNR (as `log_snr` gives it), of its shape and dtype.
+
+        Each is computed from the log-SNR on its own, so that neither loses digits where it is small.
+        """
+        if self.family == "vp":
+            return AlphaSigma(torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt())
+        if self.family == "flow":
+            half = log_snr / 2
+            return AlphaSigma(torch.sigmoid(half), torch.sigmoid(-half))
+        return AlphaSigma(torch.ones_like(log_snr), torch.exp(log_snr / -2))
 
     def __call__(self, t: Tensor) -> AlphaSigma:
-        snr = self.curve.log_snr(t.double()) - 2 * math.log(self.shift)
-        if self.family == "vp":
-            alpha, sigma = torch.sigmoid(snr).sqrt(), torch.sigmoid(-snr).sqrt()
-        elif self.family == "flow":
-            alpha, sigma = torch.sigmoid(snr / 2), torch.sigmoid(-snr / 2)
-        else:
-            alpha, sigma = torch.ones_like(snr), torch.exp(-snr / 2)
+        """alpha and sigma at t, of its shape and dtype; computed in float64."""
+        alpha, sigma = self.levels(self.log_snr(t.double()))
         return AlphaSigma(alpha.to(t.dtype), sigma.to(t.dtype))
 
     def inverse(self, log_snr: Tensor) -> Tensor:
@@ -94,42 +107,52 @@ class CosineCurve:
 
     s: float
 
-    def _angle(self, t: Tensor | float) -> Tensor:
-        return (torch.as_tensor(t, dtype=torch.float64) + self.s) / (1 + self.s) * (math.pi / 2)
+    def _angles(self) -> tuple[float, float]:
+        """u0 = u(t = 0), and du/dt."""
+        rate = math.pi / 2 / (1 + self.s)
+        return self.s * rate, rate
 
     def log_snr(self, t: Tensor) -> Tensor:
-        u, u0 = self._angle(t), self._angle(0.0).to(t.device)
-        # 1 - alpha² as a product: the difference of the two squares would lose its digits near t = 0.
-        snr = 2 * torch.log(torch.cos(u)) - torch.log(torch.sin(u - u0) * torch.sin(u + u0))
-        return torch.where(t >= 1, -torch.inf, snr)
+        u0, rate = self._angles()
+        du = t * rate
+        # cos²(u0) (1 - alpha²) as a product: a difference of two squares would lose its digits near t = 0.
+        clean, noisy = torch.cos(du + u0), torch.sin(du) * torch.sin(du + 2 * u0)
+        return torch.where(t >= 1, -torch.inf, torch.log(clean.square() / noisy))
 
     def time(self, log_snr: Tensor) -> Tensor:
-        u0 = self._angle(0.0).to(log_snr.device)
-        u = torch.acos(torch.sigmoid(log_snr).sqrt() * torch.cos(u0))
-        return u * (1 + self.s) / (math.pi / 2) - self.s
+        u0, rate = self._angles()
+        cos, sin = math.cos(u0), math.sin(u0)
+        # tan² u = (1 - alpha² cos² u0) / (alpha² cos² u0), again without a difference.
+        noisy = torch.sqrt(sin**2 + cos**2 * torch.sigmoid(-log_snr))
+        return (torch.atan2(noisy, cos * torch.sigmoid(log_snr).sqrt()) - u0) / rate
 
 
 @dataclass(frozen=True)
 class SigmoidCurve:
-    """alpha² falls from 1 to 0 along a sigmoid. Jabri et al. 2022 (arXiv:2212.11972), algorithm 1."""
+    """alpha² falls from 1 to 0 along a sigmoid. Jabri et al. 2022 (arXiv:2212.11972), algorithm 1.
+
+    alpha² = (S(e) - S(u)) / (S(e) - S(b)) with S the logistic function, b = start/tau, e = end/tau, u = b + (e-b) t.
+    As S(x) - S(y) = sinh((x-y)/2) / (2 cosh(x/2) cosh(y/2)), with d = e - b:
+    alpha²/sigma² = sinh(d (1-t)/2) / sinh(d t/2) * cosh(b/2) / cosh(e/2), which keeps its digits at both ends.
+    """
 
     start: float
     end: float
     tau: float
 
-    def _ends(self) -> tuple[float, float]:
-        return 1 / (1 + math.exp(-self.start / self.tau)), 1 / (1 + math.exp(-self.end / self.tau))
+    def _constants(self) -> tuple[float, float]:
+        """d, and cosh(e/2) / cosh(b/2)."""
+        ratio = math.cosh(self.end / self.tau / 2) / math.cosh(self.start / self.tau / 2)
+        return (self.end - self.start) / self.tau, ratio
 
     def log_snr(self, t: Tensor) -> Tensor:
-        low, high = self._ends()
-        value = torch.sigmoid((t * (self.end - self.start) + self.start) / self.tau)
-        snr = torch.log((high - value).clamp_min(0)) - torch.log((value - low).clamp_min(0))
-        return torch.where(t >= 1, -torch.inf, torch.where(t <= 0, torch.inf, snr))
+        d, ratio = self._constants()
+        return torch.log(torch.sinh(d / 2 * (1 - t)) / torch.sinh(d / 2 * t) / ratio)
 
     def time(self, log_snr: Tensor) -> Tensor:
-        low, high = self._ends()
-        value = low + (high - low) * torch.sigmoid(-log_snr)
-        return (torch.logit(value) * self.tau - self.start) / (self.end - self.start)
+        d, ratio = self._constants()
+        # e^(d t) = 1 + (e^(d/2) - e^(-d/2)) / (ratio SNR + e^(-d/2))
+        return torch.log1p(2 * math.sinh(d / 2) / (torch.exp(log_snr) * ratio + math.exp(-d / 2))) / d
 
 
 @dataclass(frozen=True)
@@ -167,21 +190,24 @@ class TableCurve:
         bars = alphas_cumprod.detach().to("cpu", torch.float64)
         inside = bars.numel() > 1 and bool((bars < 1).all()) and bool((bars[:-1] > 0).all()) and bars[-1] >= 0
         if bars.ndim != 1 or not inside or not bool((bars.diff() < 0).all()):
-            raise ValueError("alphas_cumprod must be a falling list of at least two numbers, 1 > a[0] > ... >= 0")
+            raise ValueError(
+                "alphas_cumprod must be a falling list of at least two numbers, 1 > a[0] > ... >= 0"
+            )
         self.log_ratio = 0.5 * (torch.log1p(-bars) - torch.log(bars))  # [N] log(sigma/alpha)
+        self.pure = bool(bars[-1] == 0)
+        # Interval k runs from place k to k + 1, place = t N: log-SNR there begins at _start[k] and falls by _fall[k].
+        # The two curved intervals, the first and that to alpha = 0, are flat here; log_snr adds their curve.
+        self._start = -2 * torch.cat([self.log_ratio[:1], self.log_ratio[:-1]])  # [N]
+        self._fall = torch.nan_to_num(-2 * self.log_ratio - self._start, neginf=0.0)  # [N]
 
     def log_snr(self, t: Tensor) -> Tensor:
-        table = self.log_ratio.to(t.device)
-        n = table.numel()
-        place = t * n - 1  # index, from -1 at t = 0 to N-1 at t = 1
-        left = place.floor().clamp(0, n - 2).long()
-        part = place - left
-        a, b = table[left], table[left + 1]
-        ratio = a + part * (b - a)
-        # Where b is infinite: alpha/sigma = exp(-a) (1 - part).
-        ratio = torch.where(torch.isinf(b), a - torch.log1p(-part.clamp(max=1)), ratio)
-        ratio = torch.where(place < 0, table[0] + torch.log((place + 1).clamp_min(0)), ratio)
-        return -2 * ratio
+        place = t * self._start.numel()
+        left = place.long().clamp_(0, self._start.numel() - 1)
+        start, fall = self._start.to(t.device)[left], self._fall.to(t.device)[left]
+        snr = torch.addcmul(start, fall, place - left) - 2 * torch.log(place.clamp(0, 1))
+        if self.pure:
+            snr = snr + 2 * torch.log((self._start.numel() - place).clamp(0, 1))
+        return snr
 
     def time(self, log_snr: Tensor) -> Tensor:
         table = self.log_ratio.to(log_snr.device)
@@ -204,6 +230,8 @@ def flow(*, shift: float = 1.0) -> Schedule:
 
 def cosine(*, s: float = 0.008, shift: float = 1.0) -> Schedule:
     """Cosine (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 17)."""
+    if not 0 <= s < math.inf:
+        raise ValueError(f"cosine needs s of at least 0, not {s}")
     return Schedule("vp", CosineCurve(s), shift)
 
 
@@ -218,8 +246,10 @@ def edm(
     *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0, shift: float = 1.0
 ) -> Schedule:
     """Variance exploding, sigma by Karras et al. 2022 (arXiv:2206.00364), eq. 5, and 0 at t = 0."""
-    if not 0 < sigma_min < sigma_max:
-        raise ValueError(f"edm needs 0 < sigma_min < sigma_max, not {sigma_min} and {sigma_max}")
+    if not (0 < sigma_min < sigma_max and rho > 0):
+        raise ValueError(
+            f"edm needs 0 < sigma_min < sigma_max and rho > 0, not {sigma_min}, {sigma_max} and rho={rho}"
+        )
     return Schedule("ve", KarrasCurve(sigma_min, sigma_max, rho), shift)
 
 

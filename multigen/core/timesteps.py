@@ -19,7 +19,11 @@ Timesteps: TypeAlias = Callable[[Schedule, int], Tensor]
 
 # Where a schedule reaches pure noise, log-SNR grids begin here, after t = 1 itself.
 PURE_NOISE_RATIO = 100.0
+# Where sigma/alpha glides to 0, log-SNR grids end here, before t = 0 itself.
 CLEAN_RATIO = 0.002
+# As near as t comes to 0 without being it; and how far a bound may exceed the schedule's reach by rounding.
+TINY = 1e-9
+SLACK = 1e-6
 
 
 def _check(steps: int) -> None:
@@ -33,30 +37,31 @@ def uniform(schedule: Schedule, steps: int) -> Tensor:
     return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
 
 
-def _bounds(schedule: Schedule, sigma_min: float | None, sigma_max: float | None) -> tuple[float, float, bool]:
+def _bounds(
+    schedule: Schedule, sigma_min: float | None, sigma_max: float | None
+) -> tuple[float, float, bool]:
     """Smallest and largest sigma/alpha of the grid, and whether t = 1 (alpha = 0) must precede it."""
-    top = schedule.log_snr(torch.ones(1, dtype=torch.float64)).item()
+    # A table begins at its first index; t = TINY is the other schedules' limit at the data.
+    points = torch.tensor([1.0, TINY, 1 / (schedule.steps or 1)], dtype=torch.float64)
+    top, limit, first = torch.exp(schedule.log_snr(points) / -2).tolist()
     pure = math.isinf(top)
-    if sigma_max is None:
-        sigma_max = PURE_NOISE_RATIO if pure else math.exp(-top / 2)
-    if sigma_min is None:
-        near = schedule.log_snr(torch.full((1,), 1e-9, dtype=torch.float64)).item()
-        sigma_min = max(CLEAN_RATIO, math.exp(-near / 2)) if math.isfinite(near) else CLEAN_RATIO
-        if schedule.steps:  # a table begins at its first index
-            first = schedule.log_snr(torch.full((1,), 1 / schedule.steps, dtype=torch.float64)).item()
-            sigma_min = math.exp(-first / 2)
-    if not 0 < sigma_min < sigma_max:
-        raise ValueError(f"timesteps need 0 < sigma_min < sigma_max, not {sigma_min} and {sigma_max}")
-    return sigma_min, sigma_max, pure
+    # sigma of a variance-exploding schedule jumps to 0 from its own least; that of the others glides there.
+    glides = schedule.family != "ve"
+    lowest = first if schedule.steps else max(CLEAN_RATIO, limit) if glides else limit
+    low = lowest if sigma_min is None else sigma_min
+    high = sigma_max if sigma_max is not None else PURE_NOISE_RATIO if pure else top
+    if not (limit * (1 - SLACK) <= low < high <= top * (1 + SLACK)):
+        raise ValueError(
+            f"timesteps need sigma_min < sigma_max within this schedule's sigma/alpha, {limit:.4g} to "
+            f"{top:.4g}; given: {low:.4g} and {high:.4g}"
+        )
+    return low, high, pure
 
 
 def _from_ratios(schedule: Schedule, ratios: Tensor, pure: bool) -> Tensor:
     """t of falling sigma/alpha, with t = 1 in front where the schedule starts at alpha = 0, and t = 0 behind."""
     inside = schedule.inverse(-2 * torch.log(ratios))
-    head = torch.ones(1 if pure else 0, dtype=torch.float64)
-    if not pure:
-        inside[0] = inside[0].clamp(max=1.0)
-    return torch.cat([head, inside, torch.zeros(1, dtype=torch.float64)])
+    return torch.cat([inside.new_ones(1 if pure else 0), inside, inside.new_zeros(1)])
 
 
 def _spaced(
@@ -67,11 +72,11 @@ def _spaced(
     to: Callable[[float], float],
     back: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Ratios evenly spaced in `to(ratio)`."""
+    """Ratios evenly spaced in `to(ratio)`; ValueError for bounds that the schedule does not reach."""
     _check(steps)
     low, high, pure = _bounds(schedule, sigma_min, sigma_max)
     count = steps - 1 if pure else steps
-    spaced = torch.linspace(to(high), to(low), max(count, 0), dtype=torch.float64)
+    spaced = torch.linspace(to(high), to(low), count, dtype=torch.float64)
     return _from_ratios(schedule, back(spaced), pure)
 
 
@@ -101,21 +106,25 @@ def log_snr(schedule: Schedule, steps: int, *, low: float = -9.2, high: float = 
     """
     if not low < high:
         raise ValueError(f"timesteps log_snr needs low < high, not {low} and {high}")
-    first, last, _ = _bounds(schedule, None, None)
-    large, small = min(math.exp(-low / 2), last), max(math.exp(-high / 2), first)
+    least, largest, _ = _bounds(schedule, None, None)
+    large, small = min(math.exp(-low / 2), largest), max(math.exp(-high / 2), least)
     return exponential(schedule, steps, sigma_min=small, sigma_max=large)
 
 
-def _table_steps(schedule: Schedule, name: str) -> int:
+def _table_steps(schedule: Schedule, steps: int, name: str) -> int:
+    _check(steps)
     if schedule.steps is None:
-        raise ValueError(f"timesteps {name} space the indices of a table; this schedule has none: use uniform")
+        raise ValueError(
+            f"timesteps {name} space the indices of a table; this schedule has none: use uniform"
+        )
+    if steps > schedule.steps:
+        raise ValueError(f"timesteps {name}: {steps} steps do not fit a table of {schedule.steps}")
     return schedule.steps
 
 
 def trailing(schedule: Schedule, steps: int) -> Tensor:
     """Table indices N-1, N-1-N/n, ..., then t = 0, as diffusers' `trailing` (Lin et al. 2023, arXiv:2305.08891)."""
-    _check(steps)
-    n = _table_steps(schedule, "trailing")
+    n = _table_steps(schedule, steps, "trailing")
     index = torch.arange(n, 0, -n / steps, dtype=torch.float64)[:steps].round() - 1
     return torch.cat([(index + 1) / n, torch.zeros(1, dtype=torch.float64)])
 
@@ -125,9 +134,11 @@ def leading(schedule: Schedule, steps: int, *, offset: int = 0) -> Tensor:
 
     diffusers ends at the table's first alpha instead of at sigma = 0 unless `set_alpha_to_one`.
     """
-    _check(steps)
-    n = _table_steps(schedule, "leading")
-    if steps > n:
-        raise ValueError(f"timesteps leading: {steps} steps do not fit a table of {n}")
+    n = _table_steps(schedule, steps, "leading")
+    room = n - 1 - (steps - 1) * (n // steps)
+    if not 0 <= offset <= room:
+        raise ValueError(
+            f"timesteps leading: {steps} steps of a table of {n} leave an offset of 0 to {room}, not {offset}"
+        )
     index = torch.arange(steps, dtype=torch.float64).flip(0) * (n // steps) + offset
-    return torch.cat([((index + 1) / n).clamp(max=1), torch.zeros(1, dtype=torch.float64)])
+    return torch.cat([(index + 1) / n, torch.zeros(1, dtype=torch.float64)])
