@@ -1,0 +1,172 @@
+"""Audio: [C, N] samples in [-1, 1] at one rate (Hz). Reads what FFmpeg reads, writes WAV, FLAC, OGG, MP3 and M4A."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from multigen.errors import MediaError, message
+from multigen.files import atomic
+from multigen.modalities import Info, Limits
+from multigen.modalities.audio_file import audio_stream, decode, encode, header_seconds
+from multigen.modalities.container import opened
+from multigen.modalities.spectrogram import picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+log = logging.getLogger(__name__)
+
+_SOUNDFILE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+_FFMPEG = {".mp3": "libmp3lame", ".m4a": "aac"}
+
+
+class Audio:
+    """Sound of `channels` channels at `rate` Hz, naturally `seconds` long.
+
+    Files of more than `max_bytes` bytes or `max_seconds` s are refused before they are decoded.
+    """
+
+    name = "audio"
+    suffix = ".wav"
+    suffixes = (
+        ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".wma",
+        ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        rate: int = 22050,
+        channels: int = 1,
+        seconds: float = 5.94,
+        max_bytes: int = 2 * 1024**3,
+        max_seconds: float = 7200.0,
+    ) -> None:
+        if not 1000 <= rate <= 384_000:
+            raise ValueError(f"rate: {rate} Hz is not allowed. Allowed: 1000 to 384000 Hz.")
+        if not 1 <= channels <= 8:
+            raise ValueError(f"channels: {channels} is not allowed. Allowed: 1 to 8.")
+        self.rate, self.channels, self.seconds = rate, channels, seconds
+        self.limits = Limits(max_bytes=max_bytes, max_seconds=max_seconds)
+        self.shape()  # refuses `seconds` that cannot be
+
+    def shape(
+        self, size: int | tuple[int, int] | None = None, duration: float | None = None
+    ) -> tuple[int, ...]:
+        """(channels, samples) of the natural length, or of `duration` s."""
+        if size is not None:
+            raise ValueError(
+                f"size: {size} is not allowed. Audio has no size in pixels; give a duration in s."
+            )
+        seconds = self.seconds if duration is None else duration
+        if not 0 < seconds <= self.limits.max_seconds:
+            raise ValueError(
+                f"duration: {seconds} s is not allowed. Allowed: over 0 to {self.limits.max_seconds} s."
+            )
+        return self.channels, max(1, round(seconds * self.rate))
+
+    def info(self, path: Path) -> Info:
+        """Duration (s), channels and rate (Hz) of the file itself. MediaError if it is unreadable or over a limit."""
+        with opened(path, self.limits) as container:
+            stream = audio_stream(container, path)
+            seconds = header_seconds(container, stream)
+            self._check_seconds(path, seconds)
+            return Info(
+                duration=seconds,
+                channels=stream.codec_context.channels,
+                rate=stream.codec_context.sample_rate,
+            )
+
+    def read(self, path: Path, *, start: float = 0.0, duration: float | None = None) -> Tensor:
+        """[C, N] at this modality's rate and channels: all of the file, or `duration` s from `start` s on.
+
+        A span that reaches beyond the end is shorter. MediaError if the file is missing, unreadable, truncated or
+        over a limit, or ends before `start`.
+        """
+        if start < 0 or (duration is not None and duration <= 0):
+            raise ValueError(
+                f"start {start} s, duration {duration} s: not allowed. Allowed: from 0 s on, over 0 s."
+            )
+        with opened(path, self.limits) as container:
+            stream = audio_stream(container, path)
+            self._check_seconds(path, header_seconds(container, stream))
+            samples = decode(
+                container, stream, path, rate=self.rate, channels=self.channels,
+                start=start, duration=duration, max_seconds=self.limits.max_seconds,
+            )  # fmt: skip
+        return torch.from_numpy(samples)
+
+    def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:
+        """Crop [C, N] to `shape` from the start, or at random with `rng`; shorter media are followed by silence.
+
+        One channel becomes several by copying, several become one by averaging.
+        """
+        channels, length = shape
+        if media.shape[0] != channels:
+            media = media.mean(0, keepdim=True).expand(channels, -1)
+        spare = media.shape[1] - length
+        if spare > 0:
+            first = 0 if rng is None else int(torch.randint(spare + 1, (1,), generator=rng))
+            media = media[:, first : first + length]
+        return torch.nn.functional.pad(media, (0, max(0, -spare))).contiguous()
+
+    def write(self, media: Tensor, path: Path) -> None:
+        """Write [C, N] as .wav, .flac (both 16-bit), .ogg, .mp3 or .m4a. A peak over 1 scales the whole file down."""
+        suffix = path.suffix.lower()
+        if suffix not in _SOUNDFILE and suffix not in _FFMPEG:
+            raise MediaError(message(f"{path}: the suffix", suffix, (*_SOUNDFILE, *_FFMPEG)))
+        samples = _playable(media, str(path))
+        with atomic(path) as temporary:
+            if suffix in _SOUNDFILE:
+                kind, subtype = _SOUNDFILE[suffix]
+                soundfile.write(temporary, samples.T, self.rate, format=kind, subtype=subtype)
+            else:
+                encode(samples, temporary, rate=self.rate, codec=_FFMPEG[suffix])
+
+    def preview(self, media: list[Tensor]) -> Image:
+        """Log-frequency spectrograms of sounds [C, N], one above the other, from 50 Hz up to 10 kHz."""
+        return picture(media, self.rate)
+
+    def html(self, media: Tensor) -> str:
+        """An <audio> player of [C, N] with the sound embedded as FLAC."""
+        file = io.BytesIO()
+        soundfile.write(file, _playable(media, "player").T, self.rate, format="FLAC", subtype="PCM_16")
+        data = base64.b64encode(file.getvalue()).decode("ascii")
+        return f'<audio controls preload="metadata" src="data:audio/flac;base64,{data}"></audio>'
+
+    def _check_seconds(self, path: Path, seconds: float) -> None:
+        if seconds > self.limits.max_seconds:
+            raise MediaError(
+                f"{path}: {seconds:,.1f} s; the limit max_seconds is {self.limits.max_seconds:,} s"
+            )
+
+
+def _playable(media: Tensor, what: str) -> np.ndarray:
+    """float32 [C, N] within [-1, 1]; warns where the level had to be lowered."""
+    if media.ndim != 2 or media.shape[1] == 0:
+        raise ValueError(
+            f"{what}: media of shape {tuple(media.shape)}; allowed: [channels, samples], at least one sample"
+        )
+    samples = media.detach().to("cpu", torch.float32).numpy()
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{what}: the media hold values that are not finite")
+    peak = float(np.abs(samples).max())
+    if peak <= 1:
+        return samples
+    log.warning(
+        "%s: peak %.3f; the whole is lowered by %.1f dB so that nothing clips",
+        what,
+        peak,
+        20 * math.log10(peak),
+    )
+    return samples / peak
