@@ -122,6 +122,7 @@ class Encoder:
     def _load(self) -> None:
         if self._model is None:
             self._tokenizer, self._model = _loaded(self.folder)
+            self.max_tokens = min(self.max_tokens, self._tokenizer.model_max_length)
 
 
 def _loaded(folder: Path) -> tuple[Any, Any]:

@@ -1,0 +1,60 @@
+"""Media objects: what `generate` returns. They save themselves and show themselves in a notebook."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from multigen.modalities import Modality
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Media:
+    """One generated image, sound or video.
+
+    tensor: [C, *D] in [-1, 1], on the CPU
+    modality: knows how to write, preview and play it
+    prompt, seed: what it was made from
+    info: whatever else is worth keeping beside it, by name
+    """
+
+    tensor: Tensor
+    modality: Modality
+    prompt: str = ""
+    seed: int = 0
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> Path:
+        """Write by the path's suffix, or the modality's own where it has none; returns the path written to."""
+        path = Path(path).expanduser()
+        if not path.suffix:
+            path = path.with_name(path.name + self.modality.suffix)
+        self.modality.write(self.tensor, path)
+        return path
+
+    def numpy(self) -> np.ndarray:
+        """The values as float32 [C, *D], a copy."""
+        return self.tensor.detach().cpu().float().numpy().copy()
+
+    def __repr__(self) -> str:
+        shape = list(self.tensor.shape)
+        return f"Media({self.modality.name} {shape}, prompt={self.prompt!r}, seed={self.seed})"
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.modality.preview([self.tensor]).save(file, format="PNG")
+        return file.getvalue()
+
+    def _repr_html_(self) -> str:
+        caption = html.escape(f"{self.prompt} · seed {self.seed}" if self.prompt else f"seed {self.seed}")
+        return (
+            '<figure style="display:inline-block;margin:4px">'
+            f"{self.modality.html(self.tensor)}<figcaption>{caption}</figcaption></figure>"
+        )
