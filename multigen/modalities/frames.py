@@ -1,0 +1,198 @@
+"""Frames of a file with the times at which they are shown, and the frames that a steady rate would show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from PIL import Image as PillowImage
+
+from multigen.errors import MediaError
+from multigen.modalities import Info, Limits, container, image
+
+# Pillow reads animations with their disposal, transparency and frame durations; FFmpeg lacks animated WebP.
+PICTURES = (".gif", ".webp", ".png", ".apng")
+_SIZE_TAG = "multigen size "
+_DEFAULT_DURATION = 0.1  # s: what browsers take for animation frames of 0 s
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame shown from `time` (s, from the start of the stream) for `duration` (s, 0 if unknown)."""
+
+    time: float
+    duration: float
+    levels: Callable[[], np.ndarray]  # -> uint8 [H, W, 3] or [H, W, 4]
+    tolerance: float = 1e-6  # s by which rounding may have moved `time`
+
+
+def size_tag(height: int, width: int) -> str:
+    """The comment that `Video.write` leaves where it padded odd sizes."""
+    return f"{_SIZE_TAG}{width}x{height}"
+
+
+def header(path: Path, limits: Limits) -> Info:
+    """What the header says. MediaError if the file has no video or is over a limit; no video is decoded."""
+    if path.suffix.lower() in PICTURES:
+        return _picture_header(path, limits)
+    with container.opened(path, limits) as file:
+        return _stream_header(path, file, _stream(path, file), limits)
+
+
+def frames(path: Path, limits: Limits, start: float = 0.0) -> Iterator[Frame]:
+    """Frames in the order of their times, from the one shown at `start` (s) or an earlier one on."""
+    if path.suffix.lower() in PICTURES:
+        yield from _picture_frames(path, limits)
+        return
+    if start > 0:
+        seeking = _stream_frames(path, limits, start)
+        first = next(seeking, None)
+        if first is not None and first.time <= start + first.tolerance:
+            yield first
+            yield from seeking
+            return
+        seeking.close()  # some containers land too late: read from the beginning instead
+    yield from _stream_frames(path, limits, 0.0)
+
+
+def steady(
+    shown: Iterator[Frame], fps: float, start: float, count: int | None, gap: float
+) -> Iterator[Frame]:
+    """The frame shown at each `start + k / fps`; all until the end, or at most `count`.
+
+    `gap` (s) is how long the last frame lasts where the file does not say.
+    """
+    k, frame, previous = 0, None, None
+    for new in shown:
+        while frame is not None and k != count and start + k / fps < new.time - new.tolerance:
+            yield frame
+            k += 1
+        if k == count:
+            return
+        previous, frame = frame, new
+    if frame is None:
+        return
+    last = frame.duration or (frame.time - previous.time if previous else 0.0) or gap
+    end = frame.time + last
+    total = max(1, round((end - start) * fps)) if start < end else 0
+    for _ in range(k, total if count is None else min(count, total)):
+        yield frame
+
+
+def _stream(path: Path, file: InputContainer) -> VideoStream:
+    """The first video stream that is not a cover picture."""
+    for stream in file.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise MediaError(f"{path}: there is no video in it")
+
+
+def _check_size(path: Path, width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.max_pixels:
+        raise MediaError(
+            f"{path}: {width} x {height} pixels a frame; the limit max_pixels is {limits.max_pixels:,}"
+        )
+
+
+def _stream_header(path: Path, file: InputContainer, stream: VideoStream, limits: Limits) -> Info:
+    width, height = _true_size(file) or (stream.codec_context.width, stream.codec_context.height)
+    _check_size(path, stream.codec_context.width, stream.codec_context.height, limits)
+    duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    duration = duration or (file.duration or 0) / av.time_base
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    count = stream.frames or round(duration * fps)
+    if duration > limits.max_seconds:
+        raise MediaError(f"{path}: {duration:.0f} s; the limit max_seconds is {limits.max_seconds:g}")
+    if count > limits.max_frames:
+        raise MediaError(f"{path}: {count:,} frames; the limit max_frames is {limits.max_frames:,}")
+    return Info(duration=duration, width=width, height=height, channels=3, fps=fps, frames=count)
+
+
+def _true_size(file: InputContainer) -> tuple[int, int] | None:
+    """(width, height) from `size_tag`."""
+    comment = file.metadata.get("comment", "")
+    width, _, height = comment.removeprefix(_SIZE_TAG).partition("x")
+    if comment.startswith(_SIZE_TAG) and width.isdecimal() and height.isdecimal():
+        return int(width), int(height)
+    return None
+
+
+def _stream_frames(path: Path, limits: Limits, start: float) -> Generator[Frame]:
+    with container.opened(path, limits) as file:
+        stream = _stream(path, file)
+        info = _stream_header(path, file, stream, limits)
+        tick = float(stream.time_base or 0) or 1e-3
+        origin = (stream.start_time or 0) * tick
+        if start > 0:
+            file.seek(int((start + origin) / tick), stream=stream, backward=True)
+        crop, size, time, count = _true_size(file), None, -1.0, 0
+        step = 1 / info.fps if info.fps else _DEFAULT_DURATION
+        for frame in file.decode(stream):
+            count += 1
+            if count > limits.max_frames:
+                raise MediaError(f"{path}: the limit max_frames is {limits.max_frames:,}")
+            _check_size(path, frame.width, frame.height, limits)
+            size = size or (frame.width, frame.height)
+            if frame.pts is not None:
+                time = max(time, frame.pts * tick - origin)
+            else:  # raw streams carry no times; after a seek the place is then unknown
+                time = time + step if time >= 0 else (float("inf") if start > 0 else 0.0)
+            # Containers round times to their tick (1 ms in Matroska); coarser ticks than that are exact.
+            tolerance = min(tick / 2, 1e-3) + 1e-6
+            yield Frame(time, (frame.duration or 0) * tick, _levels(frame, size, crop), tolerance)
+        # FFmpeg reports a cut file mostly as an error; a cut between packets shows only here.
+        if start == 0 and count < 0.9 * stream.frames - 2:
+            raise MediaError(f"{path}: truncated: {count} of {stream.frames} frames")
+
+
+def _levels(
+    frame: VideoFrame, size: tuple[int, int], crop: tuple[int, int] | None
+) -> Callable[[], np.ndarray]:
+    """A function that converts the frame: to RGB at the first frame's size, cropped, turned upright."""
+
+    def convert() -> np.ndarray:
+        levels = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
+        if crop is not None:
+            levels = levels[: crop[1], : crop[0]]
+        return np.ascontiguousarray(np.rot90(levels, round(frame.rotation / 90)))
+
+    return convert
+
+
+def _picture_header(path: Path, limits: Limits) -> Info:
+    with image.opened(path, limits) as file:
+        durations = [_show(path, file, i, limits) for i in range(getattr(file, "n_frames", 1))]
+        total, count = sum(durations), len(durations)
+        if total > limits.max_seconds:
+            raise MediaError(f"{path}: {total:.0f} s; the limit max_seconds is {limits.max_seconds:g}")
+        width, height = file.size
+    return Info(duration=total, width=width, height=height, channels=3, fps=count / total, frames=count)
+
+
+def _show(path: Path, file: PillowImage.Image, index: int, limits: Limits) -> float:
+    """Go to a frame of an animation; its duration (s)."""
+    if index >= limits.max_frames:
+        raise MediaError(f"{path}: the limit max_frames is {limits.max_frames:,}")
+    file.seek(index)
+    file.load()
+    return float(file.info.get("duration", 0) or 0) / 1000 or _DEFAULT_DURATION
+
+
+def _picture_frames(path: Path, limits: Limits) -> Iterator[Frame]:
+    time = 0.0
+    with image.opened(path, limits) as file:
+        for i in range(getattr(file, "n_frames", 1)):
+            duration = _show(path, file, i, limits)
+            levels = np.asarray(file.convert("RGBA"))
+            # Animations keep whole milliseconds (GIF: hundredths of a second).
+            yield Frame(
+                time, duration, lambda levels=levels: levels, 0.5e-2 if file.format == "GIF" else 0.5e-3
+            )
+            time += duration
