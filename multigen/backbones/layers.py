@@ -1,0 +1,284 @@
+"""The layers of the U-Net, for one, two and three axes.
+
+Every layer sees *folded* tensors [N, C, H, W], whatever the number of axes, so that each is written once:
+
+    1 axis   [B, C, T]        ->  [B, C, 1, T]        kernels (1, k), strides (1, 2)
+    2 axes   [B, C, H, W]     ->  as it is            kernels (k, k), strides (2, 2)
+    3 axes   [B, C, T, H, W]  ->  [B*T, C, H, W]      kernels (k, k), strides (2, 2), layers over time between
+
+In channels-last memory all three are views of [B, *D, C]: folding moves nothing, a sequence for attention is a
+view, and a convolution over time is a 2-D convolution of the view [B, C, T, H*W].
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Context(NamedTuple):
+    """What conditions a layer: embedding [N, E] (activated), tokens [B, L, K] with mask [B, L], frames T."""
+
+    embedding: Tensor
+    tokens: Tensor | None
+    mask: Tensor | None
+    frames: int
+
+
+def fold(x: Tensor) -> Tensor:
+    """[B, C, *D] -> [N, C, H, W]; see the table above."""
+    if x.ndim == 3:
+        return x.unsqueeze(2)
+    return x if x.ndim == 4 else x.transpose(1, 2).flatten(0, 1)
+
+
+def unfold(x: Tensor, axes: int, frames: int) -> Tensor:
+    """[N, C, H, W] -> [B, C, *D], the inverse of `fold`."""
+    if axes == 1:
+        return x.squeeze(2)
+    return x if axes == 2 else x.unflatten(0, (-1, frames)).transpose(1, 2)
+
+
+def zeroed(module: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
+    """The same layer with zero weights: what it adds to is left alone until training says otherwise."""
+    nn.init.zeros_(module.weight)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+    return module
+
+
+def conv(width_in: int, width_out: int, *, axes: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution that keeps (stride 1) or halves (stride 2) the axes of a folded tensor, a unit axis apart."""
+    pad = kernel // 2
+    if axes == 1:
+        return nn.Conv2d(width_in, width_out, (1, kernel), (1, stride), (0, pad))
+    return nn.Conv2d(width_in, width_out, kernel, stride, pad)
+
+
+def norm(width: int, groups: int) -> nn.GroupNorm:
+    """Group normalisation with at most `groups` groups of four channels or more; in video, by frame."""
+    return nn.GroupNorm(math.gcd(width, max(1, min(groups, width // 4))), width, eps=1e-5)
+
+
+class NoiseEmbedding(nn.Module):
+    """c_noise [B] (log-SNR within ±20) and cond.vector [B, K] -> [B, E], activated.
+
+    Sines and cosines with periods from 80 (the whole range, twice) down to 1, then two linear layers. The vector
+    joins before the first activation, so that what it means may depend on the noise level.
+    """
+
+    def __init__(self, features: int, width: int, vector: int) -> None:
+        super().__init__()
+        periods = torch.logspace(math.log10(80.0), 0.0, features // 2)
+        self.register_buffer("frequencies", 2 * math.pi / periods, persistent=False)
+        self.frequencies: Tensor
+        self.noise = nn.Linear(features // 2 * 2, width)
+        self.vector = nn.Linear(vector, width, bias=False) if vector else None
+        self.out = nn.Linear(width, width)
+
+    def forward(self, c_noise: Tensor, vector: Tensor | None) -> Tensor:
+        phase = c_noise[:, None] * self.frequencies.to(c_noise.dtype)
+        h = self.noise(torch.cat([phase.cos(), phase.sin()], dim=1))
+        if self.vector is not None and vector is not None:
+            h = h + self.vector(vector)
+        return F.silu(self.out(F.silu(h)))
+
+
+class TimeConv(nn.Module):
+    """x + (convolution over three frames), zero at the start: (1, 3, 3) then (3, 1, 1) kernels.
+
+    Pseudo-3-D convolution of Make-A-Video (Singer et al. 2022, section 3.2), with the identity as a residual.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = zeroed(nn.Conv2d(width, width, (3, 1), padding=(1, 0)))
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        n, c, h, w = x.shape
+        line = (
+            x.permute(0, 2, 3, 1).reshape(n // frames, frames, h * w, c).permute(0, 3, 1, 2)
+        )  # [B, C, T, HW]
+        moved = self.conv(line).permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
+        return x + moved
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions; the noise embedding scales and shifts between them (Dhariwal and Nichol 2021, sec. 3)."""
+
+    def __init__(
+        self,
+        width_in: int,
+        width_out: int,
+        *,
+        axes: int,
+        kernel: int,
+        embedding: int,
+        groups: int,
+        dropout: float,
+        skip_scale: float,
+    ) -> None:
+        super().__init__()
+        self.norm1 = norm(width_in, groups)
+        self.conv1 = conv(width_in, width_out, axes=axes, kernel=kernel)
+        self.time_conv = TimeConv(width_out) if axes == 3 else None
+        self.film = nn.Linear(embedding, 2 * width_out)
+        self.norm2 = norm(width_out, groups)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = zeroed(conv(width_out, width_out, axes=axes, kernel=kernel))
+        self.shortcut = nn.Identity() if width_in == width_out else nn.Conv2d(width_in, width_out, 1)
+        self.skip_scale = skip_scale
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        if self.time_conv is not None:
+            h = self.time_conv(h, context.frames)
+        scale, shift = self.film(context.embedding)[:, :, None, None].chunk(2, dim=1)
+        h = F.silu(torch.addcmul(shift, self.norm2(h), 1 + scale))
+        h = self.shortcut(x) + self.conv2(self.dropout(h))
+        return h if self.skip_scale == 1 else h * self.skip_scale
+
+
+def rotate(x: Tensor) -> Tensor:
+    """Rotary position of [M, heads, L, K] (RoFormer, Su et al. 2021, eq. 34): order without a fixed length."""
+    half = x.shape[-1] // 2
+    speed = torch.logspace(0.0, -2.0, half, device=x.device)  # one radian a frame down to a hundredth
+    angle = torch.arange(x.shape[-2], device=x.device)[:, None] * speed
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of sequences [M, L, C] to themselves or to `other` [M, L', K]; zero at the start."""
+
+    def __init__(self, width: int, *, head_width: int, other: int = 0, rotary: bool = False) -> None:
+        super().__init__()
+        heads = max(1, width // head_width)
+        while width % heads:
+            heads -= 1
+        self.heads, self.rotary = heads, rotary
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(other or width, 2 * width)
+        self.out = zeroed(nn.Linear(width, width))
+
+    def forward(self, x: Tensor, other: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        q = self._split(self.query(x))
+        k, v = map(self._split, self.key_value(x if other is None else other).chunk(2, dim=-1))
+        if self.rotary:
+            q, k = rotate(q), rotate(k)
+        valid = None if mask is None else mask[:, None, None, :]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=valid)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class AttentionBlock(nn.Module):
+    """Attention over space (or the one axis), over time in video, and to the condition's tokens."""
+
+    def __init__(self, width: int, *, axes: int, head_width: int, groups: int, tokens: int) -> None:
+        super().__init__()
+        self.norm = norm(width, groups)
+        self.attention = Attention(width, head_width=head_width)
+        self.time_norm = norm(width, groups) if axes == 3 else None
+        self.time_attention = Attention(width, head_width=head_width, rotary=True) if axes == 3 else None
+        self.cross_norm = norm(width, groups) if tokens else None
+        self.token_norm = nn.LayerNorm(tokens) if tokens else None
+        self.cross_attention = Attention(width, head_width=head_width, other=tokens) if tokens else None
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        x = x + _grid(self.attention(_sequence(self.norm(x))), x)
+        if self.time_norm is not None and self.time_attention is not None:
+            s = (
+                _sequence(self.time_norm(x)).unflatten(0, (-1, context.frames)).transpose(1, 2)
+            )  # [B, HW, T, C]
+            s = self.time_attention(s.flatten(0, 1)).unflatten(0, s.shape[:2]).transpose(1, 2).flatten(0, 1)
+            x = x + _grid(s, x)
+        if self.cross_norm is not None and self.token_norm is not None and self.cross_attention is not None:
+            assert context.tokens is not None
+            s = _sequence(self.cross_norm(x))
+            joined = s.reshape(
+                len(context.tokens), -1, s.shape[-1]
+            )  # the frames of a video share their tokens
+            joined = self.cross_attention(joined, self.token_norm(context.tokens), context.mask)
+            x = x + _grid(joined.reshape(s.shape), x)
+        return x
+
+
+def _sequence(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, H*W, C]."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def _grid(s: Tensor, like: Tensor) -> Tensor:
+    """[N, H*W, C] -> [N, C, H, W]."""
+    return s.transpose(1, 2).unflatten(2, like.shape[2:])
+
+
+class Stage(nn.Module):
+    """A residual block, then attention where `attend` says so."""
+
+    def __init__(
+        self,
+        width_in: int,
+        width_out: int,
+        attend: bool,
+        *,
+        axes: int,
+        kernel: int,
+        embedding: int,
+        groups: int,
+        head_width: int,
+        tokens: int,
+        dropout: float,
+        skip_scale: float,
+    ) -> None:
+        super().__init__()
+        self.residual = ResidualBlock(
+            width_in,
+            width_out,
+            axes=axes,
+            kernel=kernel,
+            embedding=embedding,
+            groups=groups,
+            dropout=dropout,
+            skip_scale=skip_scale,
+        )
+        self.attention = None
+        if attend:
+            self.attention = AttentionBlock(
+                width_out, axes=axes, head_width=head_width, groups=groups, tokens=tokens
+            )
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        x = self.residual(x, context)
+        return x if self.attention is None else self.attention(x, context)
+
+
+class Downsample(nn.Module):
+    """Halves every axis but time in video, by a convolution of stride 2."""
+
+    def __init__(self, width: int, *, axes: int) -> None:
+        super().__init__()
+        self.conv = conv(width, width, axes=axes, kernel=3, stride=2)
+
+    def forward(self, x: Tensor, _: Context) -> Tensor:
+        return self.conv(x)
+
+
+class Upsample(nn.Module):
+    """Doubles every axis but time in video: nearest neighbour, then a convolution."""
+
+    def __init__(self, width: int, *, axes: int) -> None:
+        super().__init__()
+        self.factor = (1.0, 2.0) if axes == 1 else (2.0, 2.0)
+        self.conv = conv(width, width, axes=axes, kernel=3)
+
+    def forward(self, x: Tensor, _: Context) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=self.factor, mode="nearest"))

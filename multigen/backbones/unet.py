@@ -1,0 +1,226 @@
+"""One U-Net for one, two and three axes.
+
+The shape is that of DDPM (Ho et al. 2020, appendix B) with the scale-shift conditioning and the attention at several
+levels of ADM (Dhariwal and Nichol 2021, section 3). It pads its input to its stride and crops back, so every size
+works, and no operation mixes the samples of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from multigen.backbones.layers import (
+    Context,
+    Downsample,
+    NoiseEmbedding,
+    Stage,
+    Upsample,
+    conv,
+    fold,
+    norm,
+    unfold,
+    zeroed,
+)
+from multigen.core.conditioning import Cond, CondSpec
+from multigen.registry import Given
+
+_SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+class UNet(nn.Module):
+    """F(x [B, C, *D], c_noise [B], cond) -> [B, C', *D]; its output is zero before training.
+
+    axes           1 for audio, 2 for images, 3 for video (time first, never downsampled)
+    channels       C, without those of cond.grid; out_channels C'
+    cond           widths of the conditions: vector, tokens, grid
+    widths         channels of each level; every level but the first halves the axes
+    blocks         residual blocks of each encoder level; the decoder has one more
+    attention      for each level, whether it attends; the middle does where any does. Default: the last
+    head_width     narrowest head of attention, in channels
+    kernel         width of the residual blocks' convolutions, odd
+    embedding      width of the noise embedding; default four times the first level
+    groups         most groups of a normalisation, each of at least four channels
+    dropout        share of activations dropped in each residual block
+    skip_scale     factor of each residual sum; sqrt(0.5) keeps the variance (Song et al. 2021, appendix H)
+    checkpoint     computes activations again in the backward pass instead of keeping them: less memory
+    channels_last  memory layout; default: channels-last where it is faster (CPU, and half precision on GPUs)
+
+    Raises ValueError for arguments that do not go together.
+    """
+
+    def __init__(
+        self,
+        *,
+        axes: Given[int],
+        channels: Given[int],
+        out_channels: Given[int],
+        cond: Given[CondSpec],
+        widths: tuple[int, ...] = (64, 128, 256),
+        blocks: int = 2,
+        attention: tuple[bool, ...] | None = None,
+        head_width: int = 32,
+        kernel: int = 3,
+        embedding: int | None = None,
+        groups: int = 32,
+        dropout: float = 0.0,
+        skip_scale: float = 1.0,
+        checkpoint: bool = False,
+        channels_last: bool | None = None,
+    ) -> None:
+        super().__init__()
+        attends = (False,) * (len(widths) - 1) + (True,) if attention is None else attention
+        _check(
+            axes=axes, widths=widths, attention=attends, kernel=kernel, dropout=dropout, tokens=cond.tokens
+        )
+        _check_positive(blocks=blocks, head_width=head_width, groups=groups, embedding=embedding)
+        _check_positive(skip_scale=skip_scale)
+        self.axes, self.channels, self.cond = axes, channels, cond
+        self.checkpoint, self.channels_last = checkpoint, channels_last
+        self.stride = 2 ** (len(widths) - 1)
+        embedding = embedding or 4 * widths[0]
+        stage = partial(
+            Stage,
+            axes=axes,
+            kernel=kernel,
+            embedding=embedding,
+            groups=groups,
+            head_width=head_width,
+            tokens=cond.tokens,
+            dropout=dropout,
+            skip_scale=skip_scale,
+        )
+        self.embed = NoiseEmbedding(widths[0], embedding, cond.vector)
+        self.enter = conv(channels + cond.grid, widths[0], axes=axes, kernel=kernel)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        width, skips = (
+            widths[0],
+            [widths[0]],
+        )  # of what flows, and of what the decoder will take from the encoder
+        for level, wide in enumerate(widths):
+            if level > 0:
+                self.down.append(Downsample(width, axes=axes))
+                skips.append(width)
+            for _ in range(blocks):
+                self.down.append(stage(width, wide, attends[level]))
+                skips.append(width := wide)
+        self.middle = nn.ModuleList([stage(width, width, any(attends)), stage(width, width, False)])
+        for level, wide in reversed([*enumerate(widths)]):
+            for _ in range(blocks + 1):
+                self.up.append(stage(width + skips.pop(), wide, attends[level]))
+                width = wide
+            if level > 0:
+                self.up.append(Upsample(width, axes=axes))
+        self.leave_norm = norm(width, groups)
+        self.leave = zeroed(conv(width, out_channels, axes=axes, kernel=kernel))
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+        """x [B, C, *D], c_noise [B] log-SNR within ±20, cond as `cond` of the constructor -> [B, C', *D]."""
+        self._check_input(x, cond)
+        size, frames = x.shape[2:], x.shape[2] if self.axes == 3 else 1
+        if cond.grid is not None:
+            grid = cond.grid.to(x.dtype)
+            if grid.shape[2:] != size:
+                grid = F.interpolate(grid, size=tuple(size), mode=_SMOOTH[self.axes], align_corners=False)
+            x = torch.cat([x, grid], dim=1)
+        x = fold(self._pad(x))
+        if self._use_channels_last(x):
+            x = x.contiguous(memory_format=torch.channels_last)
+        embedding = self.embed(c_noise, cond.vector)
+        context = Context(embedding.repeat_interleave(frames, dim=0), cond.tokens, cond.mask, frames)
+        x = unfold(self._run(x, context), self.axes, frames)
+        return x[(..., *(slice(n) for n in size))].contiguous()
+
+    def _run(self, x: Tensor, context: Context) -> Tensor:
+        """The folded network: [N, C, H, W] -> [N, C', H, W]."""
+        x = self.enter(x)
+        skips = [x]
+        for layer in self.down:
+            x = self._call(layer, x, context)
+            skips.append(x)
+        for layer in self.middle:
+            x = self._call(layer, x, context)
+        for layer in self.up:
+            if isinstance(layer, Stage):
+                x = torch.cat([x, skips.pop()], dim=1)
+            x = self._call(layer, x, context)
+        return self.leave(F.silu(self.leave_norm(x)))
+
+    def _call(self, layer: nn.Module, x: Tensor, context: Context) -> Tensor:
+        if self.checkpoint and torch.is_grad_enabled():
+            return recompute(layer, x, context, use_reentrant=False)
+        return layer(x, context)
+
+    def _pad(self, x: Tensor) -> Tensor:
+        """Zeros after the end of each strided axis, as convolutions see beyond the border anyway."""
+        strided = x.shape[2:] if self.axes < 3 else x.shape[3:]
+        more = [-n % self.stride for n in strided]
+        return F.pad(x, [p for n in reversed(more) for p in (0, n)]) if any(more) else x
+
+    def _use_channels_last(self, x: Tensor) -> bool:
+        if self.channels_last is not None:
+            return self.channels_last
+        return x.device.type == "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type)
+
+    def _check_input(self, x: Tensor, cond: Cond) -> None:
+        if x.ndim != self.axes + 2 or x.shape[1] != self.channels:
+            raise ValueError(f"x: shape {tuple(x.shape)} is not [B, {self.channels}, {self.axes} axes]")
+        widths = {"vector": (cond.vector, 1), "tokens": (cond.tokens, 2), "grid": (cond.grid, 1)}
+        for name, (part, axis) in widths.items():
+            given, wanted = 0 if part is None else part.shape[axis], getattr(self.cond, name)
+            if given != wanted:
+                raise ValueError(f"cond.{name}: width {given} given, {wanted} expected (0: none)")
+
+
+def _check(
+    *,
+    axes: int,
+    widths: tuple[int, ...],
+    attention: tuple[bool, ...],
+    kernel: int,
+    dropout: float,
+    tokens: int,
+) -> None:
+    def need(true: bool, name: str, given: object, allowed: str) -> None:
+        if not true:
+            raise ValueError(f"{name}: {given} is not allowed. Allowed: {allowed}.")
+
+    need(axes in (1, 2, 3), "axes", axes, "1, 2, 3")
+    need(len(widths) > 0 and min(widths) > 1, "widths", widths, "2 channels or more, for one level or more")
+    need(
+        len(attention) == len(widths),
+        "attention",
+        attention,
+        f"true or false for each of {len(widths)} widths",
+    )
+    need(any(attention) or not tokens, "attention", attention, "true somewhere, for the condition has tokens")
+    need(kernel > 0 and kernel % 2 == 1, "kernel", kernel, "odd numbers")
+    need(0 <= dropout < 1, "dropout", dropout, "0 to under 1")
+
+
+def _check_positive(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and value <= 0:
+            raise ValueError(f"{name}: {value} is not allowed. Allowed: over 0.")
+
+
+def inflate(image_weights: Mapping[str, Tensor], video: UNet) -> None:
+    """Load the state of a 2-D U-Net into a 3-D one of the same arguments; layers over time stay as they are.
+
+    Layers over time start at zero: a new 3-D U-Net then does to every frame what the 2-D one does to an image.
+    Raises ValueError where the two do not match.
+    """
+    own = video.state_dict()
+    over_time = {k for k in own if any(part.startswith("time_") for part in k.split("."))}
+    different = sorted((own.keys() - over_time) ^ image_weights.keys())
+    different += [k for k, v in image_weights.items() if k in own and own[k].shape != v.shape]
+    if video.axes != 3 or different:
+        raise ValueError(
+            f"weights of another U-Net: {len(different)} tensors differ, such as {different[:3]}"
+        )
+    video.load_state_dict(dict(image_weights), strict=False)
