@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -24,6 +25,15 @@ class TrainingError(MultigenError):
     """Training had to stop; what was saved is intact."""
 
     code = 1
+
+
+class Interrupted(Exception):
+    """Work was asked to stop by a signal; everything is saved. Not a mistake: the exit code is 128 + signum."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name} at step {step}; all is saved")
+        self.code = 128 + signum
+        self.step = step
 
 
 def message(where: str, given: object, allowed: Iterable[object] = (), hint: str = "") -> str:

@@ -12,11 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from multigen.errors import RecipeError, message
 from multigen.recipe_safety import REFERENCE, check_key, check_text, check_top_key, check_value
 from multigen.recipe_source import MAX_NODES, MAX_TEXT, Source
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 COMMAND_LINE = "command line"
 # Where parts stand in a recipe, and of which kind they are.
@@ -83,20 +86,26 @@ def parse_overrides(overrides: Sequence[str]) -> list[Change]:
     return [_parse(text) for text in overrides]
 
 
-def _parse(text: str) -> Change:
+def parse_text(text: str) -> Override:
+    """One override by Hydra's own grammar, unchecked; RecipeError where it is none."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import OverrideType
     from hydra.errors import HydraException
 
-    at = f"{COMMAND_LINE}: {text}"
-    check_text(text, at)
     try:
-        override = OverridesParser.create().parse_override(text)
+        return OverridesParser.create().parse_override(text)
     except HydraException as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise RecipeError(
-            f"{at}: this is no override. Write key=value, +key=value or ~key. ({reason})"
+            f"{COMMAND_LINE}: {text}: this is no override. Write key=value, +key=value or ~key. ({reason})"
         ) from None
+
+
+def _parse(text: str) -> Change:
+    from hydra.core.override_parser.types import OverrideType
+
+    at = f"{COMMAND_LINE}: {text}"
+    check_text(text, at)
+    override = parse_text(text)
     key = check_override_key(override.key_or_group, override.package, at)
     if override.is_sweep_override():
         raise RecipeError(f"{at}: several values make a sweep: add -m, or quote the value.")

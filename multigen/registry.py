@@ -14,6 +14,7 @@ import functools
 import importlib
 import inspect
 import json
+import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -156,6 +157,9 @@ def describe(annotation: Any) -> str:
     if isinstance(annotation, type) and not typing.get_args(annotation):
         return annotation.__name__
     text = str(annotation).replace("typing.", "").replace("collections.abc.", "")
+    text = re.sub(
+        r"Literal\[([^\]]*)\]", lambda m: m[1].replace("', '", " | ").replace(", ", " | ").strip("'"), text
+    )
     return text.replace("NoneType", "null").replace("None", "null")
 
 

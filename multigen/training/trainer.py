@@ -20,7 +20,7 @@ from multigen.core.conditioning import Conditioner
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal, uniform
 from multigen.datasets import Dataset
-from multigen.errors import TrainingError
+from multigen.errors import Interrupted, TrainingError
 from multigen.recipe import Train
 from multigen.training import checkpoint as checkpoints
 from multigen.training.ema import EMA
@@ -29,15 +29,6 @@ from multigen.training.loader import Batch, Order, batches
 from multigen.training.log import Log
 
 log = logging.getLogger(__name__)
-
-
-class Interrupted(Exception):
-    """Training was asked to stop by a signal; everything is saved."""
-
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name} at step {step}; all is saved")
-        self.code = 128 + signum
-        self.step = step
 
 
 class Trainer:
@@ -69,7 +60,9 @@ class Trainer:
             device,
             preview,
         )
-        self.learned = nn.ModuleDict({"backbone": denoiser.backbone, "conditioner": cast(nn.Module, conditioner)})
+        self.learned = nn.ModuleDict(
+            {"backbone": denoiser.backbone, "conditioner": cast(nn.Module, conditioner)}
+        )
         self.parameters = {n: p for n, p in self.learned.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(),

@@ -1,0 +1,275 @@
+"""The command `multigen`. Only the standard library is imported before a command needs more.
+
+Results (paths, lists) go to stdout, everything else to stderr. Exit codes: 0 done, 1 a fault, 2 a mistake that the
+user can mend, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from multigen.errors import Interrupted, MultigenError, message
+from multigen.version import __version__
+
+HELP = """\
+usage: multigen COMMAND ...
+
+Make images, audio and video with diffusion models; train them on your own files.
+
+  run RECIPE [key=value ...]      make what a recipe describes; train it first where nothing is trained yet
+  train RECIPE [key=value ...]    train, or go on with a half-trained run folder
+  sample SOURCE [key=value ...]   media from a run folder, a weights file or a trained recipe
+  recipes                         list the shipped recipes
+  parts [KIND]                    list every part that a recipe can name, with its arguments
+  doctor                          what is installed here, which devices and codecs, where the cache is
+  completion SHELL                a completion script for bash, zsh or fish
+
+RECIPE is a YAML file, a run folder or the name of a shipped recipe. key=value overrides are Hydra's.
+
+  multigen run image_digits
+  multigen run audio_music train.minutes=10 sampler.name=dpmpp_2m
+  multigen run image_digits -m guide.scale=1,2,4
+
+multigen COMMAND --help tells the rest.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose refusals are MultigenErrors, with the nearest option."""
+
+    def error(self, message: str) -> NoReturn:
+        # In mixed order argparse counts `key=value ...` among the required, although none need be given.
+        raise MultigenError(f"{message.replace(', key=value', '')}. See: {self.prog} --help")
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Options and positional arguments in any order."""
+        arguments, rest = self.parse_known_intermixed_args(argv)
+        if rest:
+            options = [o for a in self._actions for o in a.option_strings if o.startswith("--")]
+            raise MultigenError(message("option", rest[0], options))
+        return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv or bool(os.environ.get("MULTIGEN_DEBUG"))
+    argv = [a for a in argv if a != "--debug"]
+    try:
+        code = _dispatch(argv)
+        sys.stdout.flush()
+        return code
+    except MultigenError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"multigen: error: {error}", file=sys.stderr)
+        return error.code
+    except (Interrupted, KeyboardInterrupt) as stop:
+        return _stopped(stop)
+    except BrokenPipeError:
+        # The reader went away (`multigen parts | head`): say nothing, and keep Python from flushing into the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _stopped(stop: Interrupted | KeyboardInterrupt) -> int:
+    print(f"multigen: {str(stop) or 'stopped'}", file=sys.stderr)
+    return stop.code if isinstance(stop, Interrupted) else 130
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if argv[0] == "--version":
+        print(f"multigen {__version__}")
+        return 0
+    if argv[0] not in COMMANDS:
+        raise MultigenError(message("command", argv[0], COMMANDS))
+    return COMMANDS[argv[0]](argv[1:])
+
+
+# --- run and train ----------------------------------------------------------------------------------------------
+
+
+def _common(name: str, does: str) -> Parser:
+    parser = Parser(prog=f"multigen {name}", description=does, allow_abbrev=False)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder to write to (default: runs/<recipe name>)"
+    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best here)")
+    parser.add_argument("--seed", type=int, metavar="N", help="the same as seed=N")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _job(name: Literal["run", "train"], does: str, argv: list[str]) -> int:
+    """`run` and `train`: the same arguments, one job or a sweep."""
+    parser = _common(name, does)
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="a YAML file, a run folder or a shipped recipe's name"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides as Hydra reads them")
+    parser.add_argument("--force", action="store_true", help="go on in a folder that holds other settings")
+    parser.add_argument("--cfg", choices=["job"], help="print the resolved recipe and end")
+    parser.add_argument("-m", "--multirun", action="store_true", help="sweep: train.lr=1e-4,1e-3 and so on")
+    a = parser.parse(argv)
+    overrides = [*a.overrides, *([] if a.seed is None else [f"seed={a.seed}"])]
+    if a.multirun and not a.cfg:
+        from multigen.sweep import sweep
+
+        sweep(name, a.recipe, overrides, out=a.out, device=a.device, quiet=a.quiet, force=a.force)
+        return 0
+    from multigen.recipe import check_combination, load_recipe, to_yaml
+
+    recipe = load_recipe(a.recipe, overrides)
+    check_combination(recipe)
+    if a.cfg:
+        print(to_yaml(recipe), end="")
+        return 0
+    from multigen import run as pipeline
+
+    job = pipeline.run if name == "run" else pipeline.train
+    print(job(recipe, out=a.out, device=a.device, quiet=a.quiet, force=a.force))
+    return 0
+
+
+def _run(argv: list[str]) -> int:
+    return _job("run", "Make what a recipe describes; train it first where nothing is trained yet.", argv)
+
+
+def _train(argv: list[str]) -> int:
+    return _job("train", "Train a recipe, or go on with a half-trained run folder.", argv)
+
+
+# --- sample -----------------------------------------------------------------------------------------------------
+
+
+def _sample(argv: list[str]) -> int:
+    parser = _common("sample", "Make media with a trained model.")
+    parser.add_argument("source", metavar="SOURCE", help="a run folder, a weights file or a trained recipe")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="sampler.name=heun guide.scale=4 ..."
+    )
+    parser.add_argument(
+        "--prompt", action="append", metavar="TEXT", help="what to make; may be given many times"
+    )
+    parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
+    parser.add_argument("-n", type=_count, metavar="N", help="media for each prompt")
+    parser.add_argument("--steps", type=_count, metavar="K", help="sampler steps")
+    parser.add_argument("--size", type=_size, metavar="PX", help="side, or HEIGHTxWIDTH, in pixels")
+    parser.add_argument("--duration", type=_positive, metavar="S", help="seconds of audio or video")
+    a = parser.parse(argv)
+    prompts = [*(a.prompt or []), *(_lines(a.prompts) if a.prompts else [])]
+    from multigen import run as pipeline
+
+    folder = pipeline.sample(
+        a.source,
+        prompts=prompts or None,
+        n=a.n,
+        seed=a.seed,
+        steps=a.steps,
+        size=a.size,
+        duration=a.duration,
+        overrides=a.overrides,
+        out=a.out,
+        device=a.device,
+        quiet=a.quiet,
+    )
+    print(folder)
+    return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a whole number, at least 1")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a number above 0")
+    return value
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    height, _, width = text.partition("x")
+    return (_count(height), _count(width)) if width else _count(text)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise MultigenError(f"--prompts {path}: cannot be read ({error})") from None
+    prompts = [line for line in lines if line]
+    if not prompts:
+        raise MultigenError(f"--prompts {path}: there is no prompt in it; give one a line")
+    return prompts
+
+
+# --- lists ------------------------------------------------------------------------------------------------------
+
+
+def _recipes(argv: list[str]) -> int:
+    Parser(prog="multigen recipes", description="List the shipped recipes.").parse(argv)
+    from multigen.recipe_source import read, shipped
+
+    for name, path in shipped().items():
+        print(f"{name:22} {read(path).data.get('description', '')}")
+    return 0
+
+
+def _parts(argv: list[str]) -> int:
+    parser = Parser(prog="multigen parts", description="List every part that a recipe can name.")
+    parser.add_argument(
+        "kind", nargs="?", metavar="KIND", help="one kind only: sampler, schedule, dataset, ..."
+    )
+    kind = parser.parse(argv).kind
+    from multigen.listing import parts
+
+    for line in parts(kind):
+        print(line)
+    return 0
+
+
+def _doctor(argv: list[str]) -> int:
+    Parser(prog="multigen doctor", description="What is installed and what this machine can do.").parse(argv)
+    from multigen.doctor import report
+
+    print(report())
+    return 0
+
+
+def _completion(argv: list[str]) -> int:
+    parser = Parser(
+        prog="multigen completion", description='Print a completion script: eval "$(multigen ...)"'
+    )
+    parser.add_argument("shell", choices=["bash", "zsh", "fish"])
+    shell = parser.parse(argv).shell
+    from multigen.completion import script
+
+    print(script(shell), end="")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "run": _run,
+    "train": _train,
+    "sample": _sample,
+    "recipes": _recipes,
+    "parts": _parts,
+    "doctor": _doctor,
+    "completion": _completion,
+}
