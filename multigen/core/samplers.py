@@ -143,7 +143,7 @@ def dpmpp_2m(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource) -> T
         # h / (2 h_before): 0 after a step from alpha = 0, where h_before is infinite.
         k = 0.0 if before is None or sigma[i + 1] == 0 else h / (lam[i] - lam[i - 1]) / 2
         x = torch.add(x * a, x0, alpha=b * (1 + k))
-        if k:
+        if k and before is not None:
             x = x.add_(before, alpha=-b * k)
         before = x0
     return x

@@ -1,0 +1,9 @@
+"""What every test relies on."""
+
+from __future__ import annotations
+
+import os
+
+# Nothing downloads at run time, in tests least of all. Set before anything imports a hub client.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")

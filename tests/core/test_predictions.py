@@ -1,0 +1,133 @@
+"""The five predictions say the same of x0, and their targets are what their coefficients undo."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from multigen.core import Cond, Denoiser, predictions, schedules
+from multigen.core.predictions import Prediction
+
+PREDICTIONS: dict[str, Prediction] = {
+    "eps": predictions.eps(),
+    "x0": predictions.x0(),
+    "v": predictions.v(),
+    "flow": predictions.flow(),
+    "edm": predictions.edm(sigma_data=0.5),
+}
+SCHEDULES = {
+    "vp": schedules.cosine(),
+    "table": schedules.linear(),
+    "ve": schedules.edm(sigma_min=0.01),
+    "flow": schedules.flow(shift=2.0),
+}
+
+
+class Says(nn.Module):
+    """A network that answers F for what x0 it believes in, in any prediction."""
+
+    def __init__(self, prediction: Prediction, believe: Tensor) -> None:
+        super().__init__()
+        self.prediction, self.believe = prediction, believe
+        self.alpha = self.sigma = torch.empty(0)
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+        alpha, sigma = self.alpha[:, None], self.sigma[:, None]
+        c_in = self.prediction.coefficients(alpha, sigma).c_in
+        eps = (x / c_in - alpha * self.believe) / sigma  # the noise, if x0 is what it believes
+        return self.prediction.target(self.believe, eps, alpha, sigma)
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_converted_outputs_give_the_same_x0_in_float64(name: str, kind: str) -> None:
+    schedule, prediction = SCHEDULES[kind], PREDICTIONS[name]
+    t = torch.linspace(0, 1, 401, dtype=torch.float64)
+    alpha, sigma = schedule(t)
+    inside = (alpha >= 0.01) & (sigma >= 0.01)
+    assert int(inside.sum()) > 300
+    t, alpha, sigma = t[inside], alpha[inside], sigma[inside]
+    generator = torch.Generator().manual_seed(1)
+    believed = torch.randn(len(t), 16, dtype=torch.float64, generator=generator)
+    x = alpha[:, None] * believed + sigma[:, None] * torch.randn(
+        len(t), 16, dtype=torch.float64, generator=generator
+    )
+    network = Says(prediction, believed)
+    network.alpha, network.sigma = alpha, sigma
+    x0 = Denoiser(network, schedule, prediction)(x, t, Cond())
+    torch.testing.assert_close(x0, believed, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["x0", "v", "flow", "edm"])
+def test_targets_are_undone_at_pure_noise_and_at_the_data(name: str) -> None:
+    prediction = PREDICTIONS[name]
+    x0, eps = torch.randn(2, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    for alpha, sigma in ((0.0, 1.0), (1.0, 0.0), (0.3, 0.9), (1.0, 80.0)):
+        a, s = torch.tensor([alpha], dtype=torch.float64), torch.tensor([sigma], dtype=torch.float64)
+        _, c_skip, c_out = prediction.coefficients(a, s)
+        back = c_skip * (a * x0 + s * eps) + c_out * prediction.target(x0, eps, a, s)
+        torch.testing.assert_close(back, x0, atol=1e-12, rtol=0)
+
+
+def test_eps_at_pure_noise_is_refused_with_a_way_out() -> None:
+    denoiser = Denoiser(nn.Identity(), schedules.flow(), predictions.eps())
+    with pytest.raises(ValueError, match=r"eps .* alpha = 0 .* use prediction v, flow or x0"):
+        denoiser(torch.zeros(2, 1), torch.tensor([0.5, 1.0]), Cond())
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_network_inputs_never_grow(name: str) -> None:
+    """With data of standard deviation sd, c_in keeps inputs at unit variance or less, up to sigma = 80."""
+    prediction = PREDICTIONS[name]
+    t = torch.linspace(0.001, 0.999, 50, dtype=torch.float64)
+    for schedule in SCHEDULES.values():
+        alpha, sigma = schedule(t)
+        c_in, _, _ = prediction.coefficients(alpha, sigma)
+        size = c_in * (alpha**2 * prediction.sigma_data**2 + sigma**2).sqrt()
+        assert bool((size <= 1 + 1e-12).all())
+        if name == "edm":
+            torch.testing.assert_close(size, torch.ones_like(size))
+
+
+def test_edm_is_karras_table_1() -> None:
+    sd, sigma = 0.5, torch.tensor([0.002, 0.3, 80.0], dtype=torch.float64)
+    c_in, c_skip, c_out = predictions.edm(sigma_data=sd).coefficients(
+        torch.ones(3, dtype=torch.float64), sigma
+    )
+    torch.testing.assert_close(c_in, 1 / (sigma**2 + sd**2).sqrt())
+    torch.testing.assert_close(c_skip, sd**2 / (sigma**2 + sd**2))
+    torch.testing.assert_close(c_out, sigma * sd / (sigma**2 + sd**2).sqrt())
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_loss_is_zero_for_the_truth_and_per_sample(name: str) -> None:
+    prediction, schedule = PREDICTIONS[name], schedules.cosine()
+    x0, eps = torch.randn(2, 3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    t = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    network = Says(prediction, x0)
+    network.alpha, network.sigma = schedule(t)
+    denoiser = Denoiser(network, schedule, prediction)
+    torch.testing.assert_close(denoiser.loss(x0, t, Cond(), eps), torch.zeros(3, dtype=torch.float64))
+    network.believe = x0 + torch.tensor([[0.0], [1.0], [0.0]])
+    wrong = denoiser.loss(x0, t, Cond(), eps)
+    assert wrong[1] > 1e-3
+    assert wrong[[0, 2]].max() < 1e-20
+
+
+class Watch(nn.Module):
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+        self.c_noise, self.dtype = c_noise, (x @ x.T).dtype
+        return x
+
+
+def test_network_sees_the_clamped_log_snr_and_the_precision() -> None:
+    watch = Watch()
+    denoiser = Denoiser(watch, schedules.flow(), predictions.flow(), precision=torch.bfloat16)
+    x = torch.ones(3, 4)
+    assert denoiser(x, torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64), Cond()).dtype == torch.float32
+    assert watch.c_noise.tolist() == [20, 0, -20]
+    assert watch.dtype == torch.bfloat16
+    plain = Denoiser(watch, schedules.flow(), predictions.flow())
+    plain(x, torch.full((3,), 0.5), Cond())
+    assert watch.dtype == torch.float32
