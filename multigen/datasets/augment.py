@@ -125,26 +125,26 @@ def _vocode(sound: Tensor, speed: float, rate: float) -> Tensor:
     )  # [C, F, T]
     times = torch.arange(0, frames.shape[-1], speed, dtype=torch.float64)
     place = times.long()
-    part = (times - place).float()
     frames = functional.pad(frames, (0, 2))
-    here, next_ = frames[..., place], frames[..., place + 1]
+    size_of, angle_of = frames.abs(), frames.angle()
+    angle = angle_of[..., place]
     # Each bin advances by its own frequency: what a hop advances it by, and the rest within half a turn.
     advance = torch.linspace(0, math.pi * hop, size // 2 + 1, dtype=torch.float64)[:, None]
-    rest = next_.angle() - here.angle() - advance
-    turns = rest - 2 * math.pi * torch.round(rest / (2 * math.pi)) + advance
-    phase = torch.cat([here[..., :1].angle(), turns[..., :-1]], -1).cumsum(-1)
-    magnitude = torch.lerp(here.abs(), next_.abs(), part)
-    stretched = torch.polar(magnitude, _locked(phase, here).float())
+    rest = angle_of[..., place + 1] - angle - (advance % math.tau).float()
+    turns = rest - math.tau * torch.round(rest / math.tau) + advance
+    phase = torch.cat([angle[..., :1].double(), turns[..., :-1]], -1).cumsum(-1) % math.tau
+    here = size_of[..., place]
+    magnitude = torch.lerp(here, size_of[..., place + 1], (times - place).float())
+    stretched = torch.polar(magnitude, _locked(phase.float(), here, angle))
     return torch.istft(stretched, size, hop, window=window, length=max(1, round(sound.shape[-1] / speed)))
 
 
-def _locked(phase: Tensor, frames: Tensor) -> Tensor:
-    """Phases [C, F, T] in which each bin keeps its phase relative to the nearest spectral peak.
+def _locked(phase: Tensor, size: Tensor, angle: Tensor) -> Tensor:
+    """Phases [C, F, T] in which each bin keeps its phase relative to the nearest peak of the spectrum.
 
-    Identity phase locking (Laroche & Dolson 1999, section III-B). Without it a tone loses up to 13% of its
-    level.
+    `size` and `angle` are those of the spectrum before stretching. Identity phase locking (Laroche & Dolson 1999,
+    section III-B); without it a tone loses up to 13% of its level.
     """
-    size = frames.abs()
     bins = size.shape[-2]
     around = functional.pad(size, (0, 0, 2, 2), value=-1.0)
     is_peak = torch.stack([size >= around[:, k : k + bins] for k in (0, 1, 3, 4)]).all(0)
@@ -152,8 +152,7 @@ def _locked(phase: Tensor, frames: Tensor) -> Tensor:
     below = torch.where(is_peak, index, -bins).cummax(-2).values
     above = torch.where(is_peak, index, 2 * bins).flip(-2).cummin(-2).values.flip(-2)
     peak = torch.where(index - below <= above - index, below, above)
-    angle = frames.angle()
-    return phase.gather(-2, peak) + angle - angle.gather(-2, peak)
+    return angle + (phase - angle).gather(-2, peak)
 
 
 # --- what a recipe sets -------------------------------------------------------------------------------------
@@ -188,15 +187,14 @@ class Augment:
                 f"crop: {self.crop!r} is not allowed. Allowed: above 0, to 1 (the whole picture)."
             )
 
-    def check(self, shape: tuple[int, ...], name: str) -> None:
-        """ValueError for settings that do not apply to media of `shape`, of the modality called `name`."""
-        applies = SOUND if len(shape) == 2 else PICTURE
+    def check(self, allowed: tuple[str, ...], channels: int, name: str) -> None:
+        """ValueError for settings outside `allowed` (`PICTURE`, `SOUND`), those of the modality called `name`."""
         for setting in (*PICTURE, *SOUND):
-            value = getattr(self, setting)
-            if setting not in applies and value != getattr(Augment(), setting):
-                raise ValueError(f"{setting}: does not apply to {name}. Allowed: {', '.join(applies)}.")
-        if self.hue and shape[0] != 3:
-            raise ValueError(f"hue: needs 3 colour channels; this {name} has {shape[0]}.")
+            if setting not in allowed and getattr(self, setting) != getattr(Augment(), setting):
+                fitting = ", ".join(allowed) or "no augmentation"
+                raise ValueError(f"{setting}: does not apply to {name}. Allowed: {fitting}.")
+        if self.hue and channels != 3:
+            raise ValueError(f"hue: needs 3 colour channels; this {name} has {channels}.")
 
     def draw_speed(self, rng: torch.Generator) -> float:
         """How much faster to play, as likely faster as slower."""

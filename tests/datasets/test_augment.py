@@ -193,12 +193,14 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float], text: str
 
 def test_settings_that_do_not_apply_are_refused() -> None:
     with pytest.raises(ValueError, match=r"pitch: does not apply to image. Allowed: flip, crop"):
-        Augment(pitch=2).check((3, 8, 8), "image")
+        Augment(pitch=2).check(augment.PICTURE, 3, "image")
     with pytest.raises(
         ValueError, match=r"flip: does not apply to audio. Allowed: time_stretch, pitch, gain"
     ):
-        Augment(flip=True).check((1, 100), "audio")
+        Augment(flip=True).check(augment.SOUND, 1, "audio")
     with pytest.raises(ValueError, match="hue: needs 3 colour channels; this image has 1"):
-        Augment(hue=5).check((1, 8, 8), "image")
-    Augment(flip=True, hue=5).check((3, 4, 8, 8), "video")
-    Augment(gain=3).check((2, 100), "audio")
+        Augment(hue=5).check(augment.PICTURE, 1, "image")
+    with pytest.raises(ValueError, match=r"gain: does not apply to series. Allowed: no augmentation"):
+        Augment(gain=3).check((), 1, "series")
+    Augment(flip=True, hue=5).check(augment.PICTURE, 3, "video")
+    Augment(gain=3).check(augment.SOUND, 2, "audio")
