@@ -73,7 +73,8 @@ class Folder:
             raise ValueError(f"memory: {memory} is not allowed. Allowed: 0 GiB or more.")
         self._share, self._room = held_out, memory * 2**30
         self._pictures: dict[Path, Tensor] = {}
-        self._scan(find_folder(path, modality.name), labels, captions)
+        example = f"multigen run recipes/{modality.name}_folder.yaml data.path=./my_files"
+        self._scan(find_folder(path, example), labels, captions)
 
     def _scan(self, root: Path, labels: Labels, captions: Captions) -> None:
         """List the files, read their headers, captions and labels, and cut them into items."""

@@ -41,13 +41,13 @@ class Listing:
         return os.fsencode(path.relative_to(self.root).as_posix()).decode("utf-8", "backslashreplace")
 
 
-def find_folder(path: str | None, modality: str) -> Path:
-    """The folder that a recipe's `data.path` names, absolute; RecipeError says what is wrong and what is near."""
+def find_folder(path: str | None, example: str) -> Path:
+    """The folder that a recipe's `data.path` names, absolute; RecipeError says what is wrong and what is near.
+
+    `example` shows how to give a path where there is none.
+    """
     if not path:
-        raise RecipeError(
-            "data.path: say where your files are, e.g. "
-            f"multigen run recipes/{modality}_folder.yaml data.path=./my_files"
-        )
+        raise RecipeError(f"data.path: say where your files are, e.g. {example}")
     folder = Path(os.path.abspath(Path(path).expanduser()))
     if folder.is_dir():
         return folder

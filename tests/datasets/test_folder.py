@@ -36,7 +36,7 @@ def paint(path: Path, colour: tuple[int, ...] = (255, 0, 0), size: tuple[int, in
     """A picture of one colour, size (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[len(colour)]
-    PillowImage.new(mode, size, colour if len(colour) > 1 else colour[0]).save(path)
+    PillowImage.new(mode, size, colour[0] if len(colour) == 1 else colour).save(path)
     return path
 
 
