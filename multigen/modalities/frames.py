@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +105,7 @@ def _check_size(path: Path, width: int, height: int, limits: Limits) -> None:
 def _stream_header(path: Path, file: InputContainer, stream: VideoStream, limits: Limits) -> Info:
     width, height = _true_size(file) or (stream.codec_context.width, stream.codec_context.height)
     _check_size(path, stream.codec_context.width, stream.codec_context.height, limits)
-    duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-    duration = duration or (file.duration or 0) / av.time_base
+    duration = _stream_duration(stream) or (file.duration or 0) / av.time_base
     fps = float(stream.average_rate or stream.guessed_rate or 0)
     count = stream.frames or round(duration * fps)
     if duration > limits.max_seconds:
@@ -113,6 +113,18 @@ def _stream_header(path: Path, file: InputContainer, stream: VideoStream, limits
     if count > limits.max_frames:
         raise MediaError(f"{path}: {count:,} frames; the limit max_frames is {limits.max_frames:,}")
     return Info(duration=duration, width=width, height=height, channels=3, fps=fps, frames=count)
+
+
+def _stream_duration(stream: VideoStream) -> float:
+    """s, of the video alone; 0 if the container does not say."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))  # Matroska
+    if match is None:
+        return 0.0
+    hours, minutes, seconds = map(float, match.groups())
+    end = hours * 3600 + minutes * 60 + seconds
+    return max(0.0, end - float((stream.start_time or 0) * (stream.time_base or 0)))
 
 
 def _true_size(file: InputContainer) -> tuple[int, int] | None:
@@ -132,11 +144,10 @@ def _stream_frames(path: Path, limits: Limits, start: float) -> Generator[Frame]
         origin = (stream.start_time or 0) * tick
         if start > 0:
             file.seek(int((start + origin) / tick), stream=stream, backward=True)
-        crop, size, time, count = _true_size(file), None, -1.0, 0
+        crop, size, time = _true_size(file), None, -1.0
         step = 1 / info.fps if info.fps else _DEFAULT_DURATION
-        for frame in file.decode(stream):
-            count += 1
-            if count > limits.max_frames:
+        for count, frame in enumerate(file.decode(stream)):
+            if count >= limits.max_frames:
                 raise MediaError(f"{path}: the limit max_frames is {limits.max_frames:,}")
             _check_size(path, frame.width, frame.height, limits)
             size = size or (frame.width, frame.height)
@@ -148,8 +159,9 @@ def _stream_frames(path: Path, limits: Limits, start: float) -> Generator[Frame]
             tolerance = min(tick / 2, 1e-3) + 1e-6
             yield Frame(time, (frame.duration or 0) * tick, _levels(frame, size, crop), tolerance)
         # FFmpeg reports a cut file mostly as an error; a cut between packets shows only here.
-        if start == 0 and count < 0.9 * stream.frames - 2:
-            raise MediaError(f"{path}: truncated: {count} of {stream.frames} frames")
+        promised = _stream_duration(stream)
+        if time >= 0 and time + 3 * step < 0.9 * promised:
+            raise MediaError(f"{path}: truncated: the video ends at {time + step:.2f} of {promised:.2f} s")
 
 
 def _levels(

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -37,8 +38,7 @@ from multigen.modalities.raster import (
 
 # Formats that Pillow decodes itself. EPS and the like, which start other programs, stay out.
 FORMATS = (
-    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF",
-    "WEBP",
+    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP",
 )  # fmt: skip
 # What Pillow's readers raise on damaged files.
 FAULTS = (
@@ -53,6 +53,13 @@ _WRITERS: dict[str, dict[str, object]] = {
 }
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow was built with."""
+    PillowImage.init()
+    return tuple(f for f in FORMATS if f in PillowImage.OPEN)
+
+
 @contextmanager
 def opened(path: Path, limits: Limits) -> Iterator[PillowImage.Image]:
     """The file as a Pillow image, nothing decoded yet; every fault inside the block becomes a MediaError.
@@ -61,7 +68,7 @@ def opened(path: Path, limits: Limits) -> Iterator[PillowImage.Image]:
     """
     check_file(path, limits)
     try:
-        with PillowImage.open(path, formats=FORMATS) as image:
+        with PillowImage.open(path, formats=_formats()) as image:
             if image.width * image.height > limits.max_pixels:
                 size = f"{image.width} x {image.height} pixels"
                 raise MediaError(f"{path}: {size}; the limit max_pixels is {limits.max_pixels:,}")

@@ -198,7 +198,9 @@ def _encode(levels: np.ndarray, file: str | io.BytesIO, suffix: str, fps: float)
     with av.open(file, "w", format=name, options=options) as out:
         if any(odd):
             out.metadata["comment"] = frames.size_tag(height, width)
-        stream = out.add_stream("libx264", rate=rate, options={"crf": "12", "preset": "medium"})
+        # x264's macroblock tree reads memory that it never set where pictures are small: the bytes would vary.
+        settings = {"crf": "12", "preset": "medium", "x264-params": "mbtree=0"}
+        stream = out.add_stream("libx264", rate=rate, options=settings)
         stream.width, stream.height, stream.pix_fmt = levels.shape[2], levels.shape[1], "yuv420p"
         context = stream.codec_context
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
