@@ -181,12 +181,12 @@ def _fresh_hydra() -> Iterator[None]:
     """Hydra's global instance set aside (a sweep's job, or the caller's own) and put back afterwards."""
     from hydra.core.global_hydra import GlobalHydra
 
-    instance = GlobalHydra.instance()
-    kept, instance.hydra = instance.hydra, None
+    kept = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     try:
         yield
-    finally:
-        instance.hydra = kept
+    finally:  # composing replaces the instance itself
+        GlobalHydra.instance().hydra = kept
 
 
 def _by_hydra(layers: list[Source], changes: list[Change]) -> dict[str, Any]:

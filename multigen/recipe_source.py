@@ -154,8 +154,10 @@ def read(path: Path) -> Source:
 def parse(text: str, shown: str) -> Source:
     """The text of a recipe, checked; `shown` names it in messages."""
     for number, line in enumerate(text.splitlines(), 1):
-        if re.match(r"\s*#\s*@package", line):
-            raise RecipeError(f"{shown}:{number}: `@package` directives are not allowed in a recipe.")
+        if line.strip() and not line.lstrip().startswith("#"):
+            break  # Hydra reads directives in the leading comments only
+        if re.match(r"\s*#\s*@", line):
+            raise RecipeError(f"{shown}:{number}: directives such as @package are not allowed in a recipe.")
     try:
         _check_events(text, shown)
         node = yaml.compose(text, Loader=_Loader)

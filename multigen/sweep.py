@@ -18,11 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra.core.override_parser.types import Quote, QuotedString, ValueType
+from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 
-from multigen.errors import Interrupted, MultigenError, RecipeError
+from multigen import registry
+from multigen.errors import Interrupted, MultigenError, RecipeError, message
 from multigen.recipe import check_combination, load_recipe
-from multigen.recipe_compose import COMMAND_LINE, check_override_key, parse_text
+from multigen.recipe_compose import COMMAND_LINE, PLACES, check_override_key, parse_text
 from multigen.recipe_safety import check_text
 
 # Combinations that are all checked before the first job starts; of larger sweeps, the first so many.
@@ -97,20 +98,34 @@ def _sorted(overrides: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
             at = f"{COMMAND_LINE}: {text}"
             check_text(text, at)
             check_override_key(override.key_or_group, override.package, at)
-            varying.append(text)
+            varying.append(_globbed(text, override))
         else:
             fixed.append(text)
     return fixed, varying, hydra
+
+
+def _globbed(text: str, override: Override) -> str:
+    """sampler.name=glob(d*) as a choice among the registered names; other overrides as they are."""
+    glob = override.value()
+    if not isinstance(glob, Glob):
+        return text
+    place, _, last = override.key_or_group.rpartition(".")
+    if place not in PLACES or last != "name":
+        raise RecipeError(
+            f"{COMMAND_LINE}: {text}: glob() chooses among names of parts, as in sampler.name=glob(*)."
+        )
+    chosen = glob.filter(registry.names(PLACES[place]))
+    if not chosen:
+        raise RecipeError(
+            message(f"{COMMAND_LINE}: {text}", text.partition("=")[2], registry.names(PLACES[place]))
+        )
+    return f"{override.get_key_element()}=choice({','.join(chosen)})"
 
 
 def _jobs(varying: Sequence[str]) -> Iterator[list[str]]:
     """The overrides of every job of the grid. What only a sweeper can draw (an interval) is left out."""
     lists = []
     for override in map(parse_text, varying):
-        if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
-            raise RecipeError(
-                f"{COMMAND_LINE}: {override.input_line}: glob() lists config groups; recipes have none."
-            )
         if override.is_discrete_sweep():
             key = override.get_key_element()
             lists.append([f"{key}={value}" for value in override.sweep_string_iterator()])
