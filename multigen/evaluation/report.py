@@ -50,7 +50,7 @@ class Embedder:
     """Hands out data URLs while `left` lasts, and links to the files beside the report after that."""
 
     folder: Path
-    left: int = EMBED
+    left: int
     missing: list[str] = field(default_factory=list)
 
     def element(self, row: Mapping[str, Any]) -> Markup:
@@ -111,7 +111,7 @@ def write_report(
 
     All text is escaped; only "html" is taken as markup. Not-finite numbers are left out of charts, and counted.
     """
-    embedder = Embedder(folder)
+    embedder = Embedder(folder, EMBED)
     cards = [_card(embedder, row) for row in media]
     shown = {caption: embedder.picture(path) for caption, path in (pictures or {}).items()}
     page = _template().render(
