@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NotRequired, Protocol, TypedDict
 
 import torch
@@ -24,7 +25,7 @@ class Dataset(Protocol):
     """Indexed media with what they are conditioned on."""
 
     classes: tuple[str, ...]  # names of the labels; empty without labels
-    bad: dict[str, str]  # media left out because they cannot be read: name -> why; empty for built-in sets
+    bad: Mapping[str, str]  # media left out because they cannot be read: name -> why; empty for built-in sets
 
     def __len__(self) -> int: ...
 
@@ -39,6 +40,9 @@ class Dataset(Protocol):
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
         """Indices for training and held out. Items of one origin (a piece of music) stay on one side."""
         ...
+
+
+NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in sets
 
 
 def cache_folder(*parts: str) -> Path:

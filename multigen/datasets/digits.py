@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multigen.datasets import Item, held_out
+from multigen.datasets import NO_FAULTS, Item, held_out
 from multigen.datasets.sprites import package_folder
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
@@ -32,6 +32,7 @@ class Digits:
     """
 
     classes = tuple(str(n) for n in range(10))
+    bad = NO_FAULTS
 
     def __init__(self, *, modality: Given[Modality], augment: bool = True, held_out: float = 0.1) -> None:
         self.modality, self.augment, self.share = modality, augment, held_out

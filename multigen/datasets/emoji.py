@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from PIL import Image as PillowImage
 
-from multigen.datasets import Item, held_out, sprites
+from multigen.datasets import NO_FAULTS, Item, held_out, sprites
 from multigen.datasets.colours import Palette
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
@@ -51,6 +51,8 @@ class Emoji:
     "blue car". `held_out`: share of the emoji that `split` keeps from training, with all their captions.
     MultigenError if a package is missing, a name is unknown, nothing is left or the modality is no picture.
     """
+
+    bad = NO_FAULTS
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from multigen.datasets import Item, held_out, sprites
+from multigen.datasets import NO_FAULTS, Item, held_out, sprites
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.registry import Given
@@ -78,6 +78,7 @@ class MovingEmoji:
     """
 
     classes = tuple(DIRECTIONS)
+    bad = NO_FAULTS
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class Audio:
 
     name = "audio"
     suffix = ".wav"
+    animation = ""
     suffixes = (
         ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".wma",
         ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg",

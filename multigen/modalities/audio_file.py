@@ -60,7 +60,8 @@ def decode(
     if container.format.name == "wav":
         _check_wav(path)
     limit = max_seconds if duration is None else start + duration + _PREROLL
-    resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
+    same = stream.codec_context.sample_rate == rate
+    resampler = None if same else av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
     parts: list[AudioFrame] = []
     first: float | None = None
     now, whole = 0.0, True
@@ -139,7 +140,7 @@ def _frames(
 
 
 def _aligned(frame: AudioFrame, at: float, rate: int) -> tuple[AudioFrame, float]:
-    """The float planar frame from the first sample on that falls on a sample of `rate` too, and the time of that sample in s.
+    """The float planar frame from the first sample that falls on a sample of `rate` too, and its time in s.
 
     Without it a span would be resampled at another phase than the whole file.
     """
@@ -173,7 +174,9 @@ def _decodable(container: InputContainer, stream: AudioStream, path: Path) -> It
         raise MediaError(f"{path}: {bad} of its {packets} packets cannot be decoded")
 
 
-def _resample(resampler: av.AudioResampler, frame: AudioFrame | None, path: Path) -> list[AudioFrame]:
+def _resample(resampler: av.AudioResampler | None, frame: AudioFrame | None, path: Path) -> list[AudioFrame]:
+    if resampler is None:
+        return [] if frame is None else [frame]
     try:
         return resampler.resample(frame)
     except ValueError as error:  # rate or channels change inside the file

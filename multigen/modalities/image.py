@@ -122,6 +122,7 @@ class Image:
         ".pgm", ".ppm", ".pnm", ".qoi", ".tga",
     )  # fmt: skip
     suffix = ".png"
+    animation = ""
 
     def __init__(
         self,

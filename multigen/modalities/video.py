@@ -50,6 +50,7 @@ class Video:
         ".mts", ".3gp", ".gif", ".webp", ".apng",
     )  # fmt: skip
     suffix = ".mp4"
+    animation = ".webp"
 
     def __init__(
         self,
