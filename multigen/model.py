@@ -91,7 +91,7 @@ class Model:
         return {
             "device": describe(self.device, self.denoiser.precision),
             "parameters": f"{count / 1e6:.2f} M",
-            "model space": "×".join(map(str, self.codec.shape(self.modality.shape()))),
+            "model space": " x ".join(map(str, self.codec.shape(self.modality.shape()))),
         }
 
     # --- making media -----------------------------------------------------------------------------------------

@@ -111,7 +111,8 @@ def _ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
     def put(value: Batch | BaseException) -> None:
         while not ended.is_set():
             try:
-                return ready.put(value, timeout=0.2)
+                ready.put(value, timeout=0.2)
+                return
             except queue.Full:
                 continue
 
