@@ -51,7 +51,7 @@ def test_building_neither_loads_nor_imports_the_encoder():
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert float(out[0]) < 0.5
+    assert float(out[0]) < 1.0
     assert out[1:] == ["False", "False"]
 
 
@@ -293,8 +293,9 @@ def test_weights_of_another_network_are_refused(tmp_path):
 def test_cached_captions_are_fast(text):
     mine = fresh(text)
     batch = {"text": [f"dog {i}" for i in range(64)]}
-    mine(batch)
     start = time.perf_counter()
     mine(batch)
-    assert time.perf_counter() - start < 0.1
+    once = time.perf_counter()
+    mine(batch)
+    assert time.perf_counter() - once < (once - start) / 3
     assert mine.encoder.encoded == 64
