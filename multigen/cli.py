@@ -204,8 +204,8 @@ def _positive(text: str) -> float:
 
 
 def _size(text: str) -> int | tuple[int, int]:
-    height, _, width = text.partition("x")
-    return (_count(height), _count(width)) if width else _count(text)
+    height, by, width = text.partition("x")
+    return (_count(height), _count(width)) if by else _count(text)
 
 
 def _lines(path: Path) -> list[str]:

@@ -70,7 +70,8 @@ def compose(layers: list[Source], overrides: Sequence[str] = ()) -> Composed:
     """Recipe files in the order of their merging and the overrides, as one; references resolved."""
     changes = parse_overrides(overrides)
     _drop_old_arguments(layers, changes)
-    data = _by_hydra(layers, changes)
+    # One file and no overrides leave nothing to compose: run folders and weights load without importing Hydra.
+    data = by_hydra(layers, changes) if changes or len(layers) > 1 else layers[0].data
     origins = {key: f"{s.shown}:{line}" for s in layers for key, line in s.lines.items()}
     for change in changes:
         origins |= dict.fromkeys([change.key, *_leaves(change.key, change.value)], COMMAND_LINE)
@@ -189,7 +190,8 @@ def _fresh_hydra() -> Iterator[None]:
         GlobalHydra.instance().hydra = kept
 
 
-def _by_hydra(layers: list[Source], changes: list[Change]) -> dict[str, Any]:
+def by_hydra(layers: Sequence[Source], changes: Sequence[Change]) -> dict[str, Any]:
+    """Checked files, merged in order, then the overrides: Hydra's compose, its output as plain data, unresolved."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException

@@ -14,7 +14,7 @@ import functools
 import importlib
 import inspect
 import json
-import re
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -154,13 +154,19 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
 
 def describe(annotation: Any) -> str:
     """A type as a user reads it."""
-    if isinstance(annotation, type) and not typing.get_args(annotation):
-        return annotation.__name__
-    text = str(annotation).replace("typing.", "").replace("collections.abc.", "")
-    text = re.sub(
-        r"Literal\[([^\]]*)\]", lambda m: m[1].replace("', '", " | ").replace(", ", " | ").strip("'"), text
-    )
-    return text.replace("NoneType", "null").replace("None", "null")
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (None, type(None)):
+        return "null"
+    if annotation is Ellipsis:
+        return "..."
+    if origin is typing.Literal:
+        return " | ".join(map(str, args))
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(map(describe, args))
+    if origin is Annotated:
+        return describe(args[0])
+    name = getattr(origin or annotation, "__name__", str(annotation))
+    return f"{name}[{', '.join(map(describe, args))}]" if args else name
 
 
 @functools.lru_cache(maxsize=512)

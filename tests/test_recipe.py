@@ -25,6 +25,7 @@ from multigen.recipe import (
     recipe_hash,
     to_yaml,
 )
+from multigen.recipe_compose import by_hydra
 from multigen.registry import Part
 
 BASE = """\
@@ -92,7 +93,7 @@ def test_resolved_yaml_reads_back_as_the_same_recipe_from_a_run_folder(write, tm
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.text().filter(lambda t: "${" not in t and not any("\ud800" <= c <= "\udfff" for c in t)))
+@given(st.text(st.characters(codec="utf-8")).filter(lambda t: "${" not in t and t != "???"))
 def test_any_text_survives_the_resolved_yaml(text: str):
     recipe = Recipe(
         name="tiny",
@@ -207,6 +208,15 @@ def test_overrides_as_hydra_users_know_them(write):
     assert recipe.schedule == Part("flow", {"shift": 3.0})
     assert recipe.sample.prompts == ("a", "b, c")
     assert recipe.description == "a b"
+
+
+def test_a_single_file_composes_to_itself(write):
+    text = (
+        BASE
+        + 'evaluate: {a: [1, -2.5e-7, true, null, "1e3", "no", ""], b: {c: "${seed}", d: 12345678901234567890}}\n'
+    )
+    source = recipe_source.read(Path(write(text)))
+    assert by_hydra([source], []) == source.data
 
 
 def test_hydra_is_left_as_it_was(write):
