@@ -65,11 +65,10 @@ class Embedder:
         return Markup('<p class="missing">The file is not there.</p>')
 
     def picture(self, path: str | Path | None) -> str:
-        """A picture file as a URL, "" if there is none."""
+        """A picture file (from the folder, or from the working folder) as a URL, "" if there is none."""
+        places = [] if path is None else [self.folder / path, Path(path)]
+        path = next((p for p in places if p.is_file()), None)
         if path is None:
-            return ""
-        path = self.folder / path  # an absolute path stays as it is
-        if not path.is_file():
             return ""
         inside = path.resolve().is_relative_to(self.folder.resolve())
         size = path.stat().st_size * 4 // 3
@@ -102,7 +101,7 @@ def write_report(
     log: rows with "step" and any of "loss", "lr", "grad_norm", "items_per_s", "held_out" (a number, or a mapping
         with "mean")
     media: rows with "file" (path from `folder`), "prompt", "seed", and "html" (an element that shows it, embedded
-        as it is; without one, a player of the file) and "preview" (path of a picture) where there are any
+        as it is; without one, a player of the file) and "preview" (a picture file) where there are any
     bad_media: name -> why it was skipped
     facts: what stands under the title: device, parameters ...
     held_out_by_level: (log(sigma/alpha), loss)

@@ -159,6 +159,14 @@ def test_beyond_the_limit_the_files_beside_are_shown(tmp_path, media, monkeypatc
     assert all(f.is_file() for f in local(page, tmp_path))
 
 
+def test_pictures_are_found_from_the_folder_and_from_where_one_works(tmp_path, media, monkeypatch):
+    name = Path(media[0]["file"]).name
+    monkeypatch.chdir(tmp_path.parent)
+    for preview in (f"media/{name}", f"{tmp_path.name}/media/{name}", str(tmp_path / "media" / name)):
+        page = written(Path(tmp_path.name), media=[{**media[0], "html": "<p>x</p>", "preview": preview}])
+        assert [a["src"][:15] for a in page.all("img")] == ["data:image/png;"], preview
+
+
 @pytest.mark.parametrize(
     ("suffix", "tag"), [(".wav", "audio"), (".mp4", "video"), (".png", "img"), (".xyz", "a")]
 )
