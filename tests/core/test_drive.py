@@ -1,0 +1,384 @@
+"""The driver: merged requests equal the same requests alone, with few network calls, whoever comes and goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from multigen.core import (
+    Call,
+    Cond,
+    Denoiser,
+    Driver,
+    Guide,
+    Noise,
+    Progress,
+    Query,
+    Request,
+    cfg,
+    drive,
+    fill,
+    plain,
+    predictions,
+    samplers,
+    schedules,
+    solve,
+    timesteps,
+)
+from multigen.core.guides import Answers
+from multigen.core.noise import normal
+from tests.core.networks import Tiny
+
+SHAPE = (2, 6, 5)
+# Batch sizes change the order of fp32 sums in real networks; measured 1.2e-7 here, 1e-5 is the promise.
+CLOSE = {"atol": 1e-5, "rtol": 0.0}
+
+
+def denoiser() -> Denoiser:
+    return Denoiser(Tiny(), schedules.flow(), predictions.flow())
+
+
+def calls(den: Denoiser) -> list[int]:
+    assert isinstance(den.backbone, Tiny)
+    return den.backbone.batches
+
+
+def condition(n: int, seed: int, length: int = 3) -> Cond:
+    mask = torch.ones(n, length, dtype=torch.bool)
+    mask[:, -1] = seed % 2 == 0 or length == 1
+    return Cond(normal((n, 4), seed, "vector"), normal((n, length, 3), seed, "tokens"), mask)
+
+
+def trajectory(n: int, seed: int, sampler: str, steps: int, **options: float) -> samplers.Trajectory:
+    noise = Noise(range(seed, seed + n), SHAPE)
+    schedule = schedules.flow()
+    ts = timesteps.uniform(schedule, steps)
+    return getattr(samplers, sampler)(schedule, noise("start"), ts, noise, **options)
+
+
+def guides(n: int, seed: int) -> dict[str, Guide]:
+    cond, null = condition(n, seed, 2 + seed % 4), condition(1, 99, 1)
+    mask = torch.zeros(SHAPE, dtype=torch.bool)
+    mask[:, :2] = True
+    known = normal(SHAPE, seed, "known")
+    return {
+        "plain": plain(cond, null),
+        "cfg": cfg(cond, null, scale=2.5),
+        "fill": fill(cfg(cond, null, scale=1.7), known, mask),
+    }
+
+
+# (batch, seed, sampler, steps, guide): every pair differs in something
+ASKED = [
+    (n, 10 * i, sampler, 4 + i, guide)
+    for i, (n, sampler, guide) in enumerate(
+        [
+            (1, "ddim", "plain"),
+            (3, "heun", "cfg"),
+            (2, "dpmpp_2m", "fill"),
+            (1, "ddpm", "cfg"),
+            (4, "euler", "fill"),
+            (2, "euler_ancestral", "plain"),
+            (1, "heun", "fill"),
+            (2, "dpmpp_2m", "cfg"),
+            (1, "ddim", "cfg"),
+            (3, "ddpm", "plain"),
+            (1, "euler", "cfg"),
+            (2, "heun", "plain"),
+        ]
+    )
+]
+
+
+def request(den: Denoiser, n: int, seed: int, sampler: str, steps: int, guide: str) -> Request:
+    return Request(trajectory(n, seed, sampler, steps), guides(n, seed)[guide], den)
+
+
+def alone(n: int, seed: int, sampler: str, steps: int, guide: str) -> tuple[Tensor, int]:
+    den = denoiser()
+    one = solve(trajectory(n, seed, sampler, steps), guides(n, seed)[guide], den)
+    return one, len(calls(den))
+
+
+def test_merged_requests_equal_the_same_requests_alone_with_far_fewer_calls() -> None:
+    den = denoiser()
+    requests = [request(den, *asked) for asked in ASKED]
+    last: dict[int, Progress] = {}
+    for progress in drive(requests, max_batch=1000):
+        last[id(progress.request)] = progress
+    separate = 0
+    for asked, merged in zip(ASKED, requests, strict=True):
+        expected, count = alone(*asked)
+        assert merged.sample is not None
+        torch.testing.assert_close(merged.sample, expected, **CLOSE)
+        assert last[id(merged)].sample is merged.sample
+        assert last[id(merged)].queries == merged.queries == count
+        separate += count
+    # One call a round, and as many rounds as the longest request asks queries.
+    assert len(calls(den)) == max(r.queries for r in requests)
+    assert len(calls(den)) * 4 < separate  # 29 instead of 141
+
+
+def test_sample_k_of_a_batch_is_the_same_seed_alone() -> None:
+    batch = solve(trajectory(8, 40, "ddpm", 6), plain(Cond(), Cond()), denoiser())
+    one = solve(trajectory(1, 43, "ddpm", 6), plain(Cond(), Cond()), denoiser())
+    torch.testing.assert_close(batch[3:4], one, **CLOSE)
+    assert (batch[2:3] - one).abs().max() > 0.1
+
+
+def test_the_same_request_gives_the_same_bytes_twice_and_leaves_global_randomness_alone() -> None:
+    state = torch.get_rng_state()
+    first, second = alone(*ASKED[3])[0], alone(*ASKED[3])[0]
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("max_batch", [1, 3, 5, 64])
+def test_max_batch_bounds_every_network_call(max_batch: int) -> None:
+    den = denoiser()
+    driver = Driver(max_batch=max_batch)
+    requests = [driver.add(request(den, *asked)) for asked in ASKED[:6]]
+    while driver.requests:
+        driver.round()
+    assert max(calls(den)) <= max_batch
+    assert driver.calls == len(calls(den))
+    assert driver.samples == sum(calls(den))
+    for asked, merged in zip(ASKED, requests, strict=False):
+        assert merged.sample is not None
+        torch.testing.assert_close(merged.sample, alone(*asked)[0], **CLOSE)
+
+
+def test_cfg_is_one_network_call_a_query_and_scale_one_half_its_batch() -> None:
+    for scale, batch in ((3.0, 6), (1.0, 3)):
+        den = denoiser()
+        guide = cfg(condition(3, 1), condition(1, 2, 1), scale=scale)
+        solve(trajectory(3, 0, "ddim", 5), guide, den)
+        assert calls(den) == [batch] * 5
+
+
+def test_cfg_is_its_formula() -> None:
+    cond, null = condition(3, 1), condition(3, 2)
+    x, t = normal((3, *SHAPE), 0, "x"), torch.tensor(0.4, dtype=torch.float64)
+    den = denoiser()
+    one = {scale: ask(cfg(cond, null, scale=scale), x, t, den) for scale in (0.0, 1.0, 4.0)}
+    with_, without = den(x, t.expand(3), cond), den(x, t.expand(3), null)
+    torch.testing.assert_close(one[0.0], without, **CLOSE)
+    torch.testing.assert_close(one[1.0], with_, **CLOSE)
+    torch.testing.assert_close(one[4.0], without + 4 * (with_ - without), **CLOSE)
+
+
+def ask(guide: Guide, x: Tensor, t: Tensor, den: nn.Module) -> Tensor:
+    """The x0 that a guide gives for one query."""
+
+    def once() -> samplers.Trajectory:
+        return (yield Query(x, t))
+
+    return solve(once(), guide, den)  # type: ignore[arg-type]
+
+
+def test_fill_keeps_the_known_region_exactly() -> None:
+    known, mask = normal(SHAPE, 5, "known"), torch.zeros(SHAPE, dtype=torch.bool)
+    mask[..., 3:] = True
+    for sampler in ("ddim", "ddpm", "heun", "dpmpp_2m"):
+        sample = solve(trajectory(2, 0, sampler, 5), fill(plain(Cond(), Cond()), known, mask), denoiser())
+        assert torch.equal(sample[:, mask], known[mask].expand(2, -1))
+        free = solve(trajectory(2, 0, sampler, 5), plain(Cond(), Cond()), denoiser())
+        assert (sample - free)[:, ~mask].abs().max() > 1e-3  # the rest heeds what is known
+
+
+def test_padding_tokens_changes_nothing() -> None:
+    short, long = condition(2, 4, 2), condition(2, 6, 7)
+    den = denoiser()
+    both = [Request(trajectory(2, 0, "ddim", 4), plain(c, c), den) for c in (short, long)]
+    list(drive(both))
+    assert len(calls(den)) == 4
+    for one, cond in zip(both, (short, long), strict=True):
+        assert one.sample is not None
+        expected = solve(trajectory(2, 0, "ddim", 4), plain(cond, cond), denoiser())
+        torch.testing.assert_close(one.sample, expected, **CLOSE)
+
+
+def test_what_cannot_share_a_call_is_grouped_and_not_an_error() -> None:
+    den, other = denoiser(), denoiser()
+    nothing, vector = Cond(), Cond(normal((1, 4), 0, "v"))
+    grid = Cond(grid=normal((1, 2, 6, 5), 0, "g"))
+    requests = [
+        Request(trajectory(1, 0, "ddim", 3), plain(nothing, nothing), den),
+        Request(
+            trajectory(1, 0, "ddim", 3), cfg(vector, nothing, scale=2.0), den
+        ),  # its two calls differ in structure
+        Request(trajectory(1, 0, "ddim", 3), plain(grid, grid), den),
+        Request(trajectory(1, 0, "ddim", 3), plain(nothing, nothing), other),
+    ]
+    list(drive(requests))
+    assert sorted(calls(den)) == [1] * 6 + [2] * 3
+    assert calls(other) == [1] * 3
+    assert requests[0].sample is not None
+    assert requests[3].sample is not None
+    torch.testing.assert_close(requests[0].sample, requests[3].sample, **CLOSE)
+
+
+@pytest.mark.parametrize("when", [0, 1, 4])
+def test_joining_and_leaving_at_any_round(when: int) -> None:
+    den = denoiser()
+    driver = Driver()
+    stays = driver.add(request(den, *ASKED[1]))
+    leaves = driver.add(request(den, *ASKED[2]))
+    for _ in range(when):
+        driver.round()
+    driver.cancel(leaves)
+    driver.cancel(leaves)  # a second time: nothing happens
+    joins = driver.add(request(den, *ASKED[4]))
+    before = len(calls(den))
+    while driver.requests:
+        assert all(progress.request is not leaves for progress in driver.round())
+    assert not leaves.finished
+    assert leaves.queries == when
+    for one, asked in ((stays, ASKED[1]), (joins, ASKED[4])):
+        assert one.sample is not None
+        torch.testing.assert_close(one.sample, alone(*asked)[0], **CLOSE)
+    assert max(calls(den)[before:]) == 6 + 8  # theirs alone: 3 and 4 samples, each with and without
+
+
+def test_cancel_runs_the_clean_up_of_both_coroutines() -> None:
+    ended = []
+
+    def guide(q: Query) -> Answers:
+        try:
+            (x0,) = yield [Call(q.x, q.t, Cond())]
+            return x0
+        finally:
+            ended.append("guide")
+
+    def sampler() -> samplers.Trajectory:
+        try:
+            return (yield Query(torch.zeros(1, 3), torch.tensor(0.5)))
+        finally:
+            ended.append("sampler")
+
+    driver = Driver()
+    driver.cancel(driver.add(Request(sampler(), guide, denoiser())))
+    assert ended == ["guide", "sampler"]
+
+
+def test_guides_may_call_several_times_or_not_at_all() -> None:
+    """A cache answers every second query on its own; a two-stage guide asks twice for one."""
+
+    def cached() -> Guide:
+        kept: list[Tensor] = []
+
+        def guide(q: Query) -> Answers:
+            if kept:
+                return kept.pop()
+            (x0,) = yield [Call(q.x, q.t, Cond())]
+            (again,) = yield [Call(x0, q.t, Cond())]
+            kept.append(again)
+            return again
+
+        return guide
+
+    den = denoiser()
+    seen: list[Progress] = []
+    solve(trajectory(2, 0, "ddim", 6), cached(), den, watch=seen.append)
+    assert calls(den) == [2] * 6  # twice for three queries, none for the other three
+    assert [p.queries for p in seen] == [1, 2, 3, 4, 5, 6]
+    torch.testing.assert_close(seen[0].x0, seen[1].x0, atol=0, rtol=0)
+    never = denoiser()
+
+    def guide(q: Query) -> Answers:
+        return torch.ones_like(q.x)
+        yield []
+
+    assert torch.equal(solve(trajectory(2, 0, "heun", 3), guide, never), torch.ones(2, *SHAPE))
+    assert calls(never) == []
+
+
+def test_a_call_may_name_another_denoiser() -> None:
+    """Autoguidance: a weaker network beside the request's own."""
+    weak, strong = denoiser(), denoiser()
+
+    def guide(q: Query) -> Answers:
+        good, bad = yield [Call(q.x, q.t, Cond()), Call(q.x, q.t, Cond(), denoiser=weak)]
+        return bad + 2 * (good - bad)
+
+    sample = solve(trajectory(2, 0, "ddim", 3), guide, strong)
+    assert calls(weak) == calls(strong) == [2] * 3
+    torch.testing.assert_close(
+        sample, solve(trajectory(2, 0, "ddim", 3), plain(Cond(), Cond()), strong), **CLOSE
+    )
+
+
+def test_merged_grad_calls_are_differentiable_and_others_build_no_graph() -> None:
+    den = denoiser()
+    target = normal(SHAPE, 9, "target")
+    graphs = []
+
+    def guide(q: Query) -> Answers:
+        x = q.x.detach().requires_grad_()
+        (x0,) = yield [Call(x, q.t, Cond(), grad=True)]
+        with torch.enable_grad():
+            loss = (x0 - target).square().sum()
+        (slope,) = torch.autograd.grad(loss, x, retain_graph=True)
+        return (x0 - 0.1 * slope).detach()
+
+    def watched(q: Query) -> Answers:
+        (x0,) = yield [Call(q.x, q.t, Cond())]
+        graphs.append(x0.requires_grad)
+        return x0
+
+    with torch.no_grad():  # whatever the caller has set
+        requests = [
+            Request(trajectory(n, n, "ddim", 3), g, den) for n, g in ((1, guide), (2, guide), (1, watched))
+        ]
+        list(drive(requests))
+    assert sorted(calls(den)) == [1] * 3 + [3] * 3
+    assert graphs == [False] * 3
+    for n, one in ((1, requests[0]), (2, requests[1])):
+        assert one.sample is not None
+        assert not one.sample.requires_grad
+        torch.testing.assert_close(one.sample, solve(trajectory(n, n, "ddim", 3), guide, denoiser()), **CLOSE)
+
+
+def test_per_sample_times_reach_the_network() -> None:
+    seen: list[Tensor] = []
+
+    class Spy(nn.Module):
+        def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+            seen.append(t)
+            return x
+
+    def once(t: Tensor) -> Callable[[Query], Answers]:
+        def guide(q: Query) -> Answers:
+            (x0,) = yield [Call(q.x, t, Cond())]
+            return x0
+
+        return guide
+
+    spy = Spy()
+    requests = [
+        Request(trajectory(2, 0, "ddim", 1), plain(Cond(), Cond()), spy),  # type: ignore[arg-type]
+        Request(trajectory(3, 0, "ddim", 1), once(torch.tensor([0.1, 0.2, 0.3])), spy),  # type: ignore[arg-type]
+    ]
+    list(drive(requests))
+    (t,) = seen
+    assert t.dtype == torch.float64
+    torch.testing.assert_close(t, torch.tensor([1, 1, 0.1, 0.2, 0.3], dtype=torch.float64), atol=1e-7, rtol=0)
+
+
+def test_watch_sees_every_query_and_the_sample() -> None:
+    seen: list[Progress] = []
+    sample = solve(trajectory(1, 0, "heun", 4), plain(Cond(), Cond()), denoiser(), watch=seen.append)
+    assert [p.queries for p in seen] == list(range(1, 9 - 1))
+    assert all(p.sample is None for p in seen[:-1])
+    assert seen[-1].sample is sample
+    assert seen[0].query.t == 1
+
+
+def test_mistakes_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_batch must be at least 1"):
+        Driver(max_batch=0)
+    with pytest.raises(ValueError, match="batch size 2 cannot serve 3 samples"):
+        solve(trajectory(3, 0, "ddim", 2), plain(condition(2, 0), condition(1, 0)), denoiser())
