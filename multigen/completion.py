@@ -11,6 +11,7 @@ from string import Template
 
 from multigen import registry
 from multigen.cli import COMMANDS
+from multigen.errors import MultigenError
 from multigen.recipe import Recipe, Sample, Train
 from multigen.recipe_compose import PLACES
 from multigen.recipe_source import shipped
@@ -38,7 +39,7 @@ def _arguments(kind: str) -> list[str]:
     for name in registry.names(kind):
         try:
             found += [a.name for a in registry.arguments(kind, name)]
-        except ImportError:  # a part whose packages are not here offers no arguments
+        except MultigenError:  # a part whose packages are not here offers no arguments
             continue
     return found
 

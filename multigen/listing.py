@@ -31,7 +31,7 @@ def _part(kind: str, name: str) -> Iterator[str]:
     try:
         factory = registry.find(kind, name)
         arguments = registry.arguments(kind, name)
-    except (ImportError, MultigenError) as error:
+    except MultigenError as error:
         yield f"  {name}: cannot be loaded here ({error})"
         return
     text = inspect.getdoc(factory) or ""

@@ -73,7 +73,7 @@ def _part(kind: str, value: Any, place: str, default: Part | None, composed: Com
         )
     name = value.get("name", default.name if default else None)
     if name is None:
-        raise composed.error(f"{place}.name: missing. Allowed: {', '.join(names)}.", place)
+        raise composed.error(f"{place}.name: missing. Allowed: {', '.join(names)}.", f"{place}.name")
     if not isinstance(name, str):
         raise composed.error(message(f"{place}.name", name, names), f"{place}.name")
     part = Part(name, {k: v for k, v in value.items() if k != "name"})

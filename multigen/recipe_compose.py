@@ -94,7 +94,7 @@ def parse_text(text: str) -> Override:
 
     try:
         return OverridesParser.create().parse_override(text)
-    except HydraException as error:
+    except (HydraException, ValueError, RecursionError) as error:  # too many digits; nested too deep
         reason = " ".join(str(error.__cause__ or error).split())
         raise RecipeError(
             f"{COMMAND_LINE}: {text}: this is no override. Write key=value, +key=value or ~key. ({reason})"

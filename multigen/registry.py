@@ -16,7 +16,8 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Annotated, Any, TypeVar
@@ -87,11 +88,28 @@ def find(kind: str, name: str, where: str = "") -> Any:
         return _registered[kind, name]
     if name in BUILTIN.get(kind, {}):
         module, _, attribute = BUILTIN[kind][name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        with _packages(kind, name, where):
+            return getattr(importlib.import_module(module), attribute)
     for entry in _entry_points(kind):
         if entry.name == name:
-            return entry.load()
+            with _packages(kind, name, where):
+                return entry.load()
     raise RecipeError(message(f"{where or kind}.name", name, names(kind)))
+
+
+@contextmanager
+def _packages(kind: str, name: str, where: str) -> Iterator[None]:
+    """A part whose package is not installed is the user's to mend; a module of our own that is missing is not."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "multigen":
+            raise
+        raise RecipeError(
+            f"{where or kind}.name: {kind} {name} needs the package {package}, which is not installed. "
+            "`multigen doctor` tells which extra brings it."
+        ) from error
 
 
 def arguments(kind: str, name: str, where: str = "") -> list[Argument]:
@@ -105,9 +123,8 @@ def check(kind: str, part: Part, where: str = "") -> dict[str, Any]:
     known = {a.name: a for a in arguments(kind, part.name, where)}
     for key in part.args:
         if key not in known:
-            allowed = list(known) or ["(none)"]
             hint = f"It is no argument of {kind} {part.name}."
-            raise RecipeError(message(f"{where}.{key}", key, allowed, hint))
+            raise RecipeError(message(f"{where}.{key}", key, ["name", *known], hint))
     for argument in known.values():
         if argument.required and argument.name not in part.args:
             raise RecipeError(f"{where}.{argument.name}: {kind} {part.name} needs it; it has no default.")

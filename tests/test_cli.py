@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -394,6 +396,16 @@ def test_doctor_says_what_is_here(capsys, monkeypatch, tmp_path):
         assert fragment in out
     assert doctor.codec_state("flac") == "reads and writes"
     assert doctor.codec_state("no_such_codec") == "missing"
+
+
+def test_doctor_knows_every_package_of_the_demo_extra():
+    from multigen.doctor import OPTIONAL
+
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    for extra in ("demo", "tensorboard"):
+        for line in project["optional-dependencies"][extra]:
+            name = re.split(r"[^\w-]", line)[0]
+            assert OPTIONAL[name][1] == extra
 
 
 # --- completion -------------------------------------------------------------------------------------------------

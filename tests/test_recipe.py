@@ -150,6 +150,16 @@ def test_shipped_recipes_load_by_name_and_misspelt_ones_name_the_nearest(write):
     assert "no recipe.yaml" in refusal("empty")
 
 
+def test_an_installed_package_carries_its_recipes_inside(tmp_path, monkeypatch):
+    for folder in ("site/multigen/recipes", "site/recipes"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / f"{folder.split('/')[1]}.yaml").write_text(BASE)
+    monkeypatch.setattr(recipe_source, "__file__", str(tmp_path / "site/multigen/recipe_source.py"))
+    monkeypatch.chdir(tmp_path)
+    assert list(recipe_source.shipped()) == ["multigen"]
+    assert load_recipe("multigen").name == "tiny"
+
+
 # --- composing --------------------------------------------------------------------------------------------------
 
 
@@ -263,7 +273,7 @@ WRONG = [
     ("  lr: 1.0e-3", "  precision: fp31", 13, ["train.precision", "'fp31'", "bf16", "Did you mean 'fp32'?"]),
     ("  lr: 1.0e-3", "  objective: {name: flatt}", 13, ["train.objective.name", "Did you mean 'flat'?"]),
     ("sampler: {name: ddim, eta: 0.5}", "sampler: {name: ddimm}", 8, ["sampler.name", "heun", "Did you mean 'ddim'?"]),
-    ("eta: 0.5", "etaa: 0.5", 8, ["sampler.etaa", "Allowed: eta.", "Did you mean 'eta'?"]),
+    ("eta: 0.5", "etaa: 0.5", 8, ["sampler.etaa", "Allowed: name, eta.", "Did you mean 'eta'?"]),
     ("eta: 0.5", "eta: high", 8, ["sampler.eta", "'high'", "float"]),
     ("sampler: {name: ddim, eta: 0.5}", "sampler: heun", 8, ["sampler", "'heun'", "Did you mean sampler.name=heun?"]),
     ("sampler: {name: ddim, eta: 0.5}", "sampler: {name: 3}", 8, ["sampler.name", "3", "ddim"]),
@@ -321,6 +331,10 @@ def test_a_fault_in_an_extended_file_is_placed_there(write):
         ("hydra/launcher=x", ["Hydra's own settings", "-m"]),
         ("sampler.name=heun", []),
         ("defaults=[x]", ["defaults"]),
+        ("sampler.name=null", ["sampler.name: missing", "heun"]),
+        ("sampler.nam=heun", ["sampler.nam", "Did you mean 'name'?"]),
+        ("train.steps=" + "9" * 5000, ["no override"]),
+        ("evaluate.x=" + "[" * 5000 + "]" * 5000, ["no override"]),
         ("train=3", ["train", "3", "a mapping"]),
     ],
 )

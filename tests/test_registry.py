@@ -40,7 +40,7 @@ def test_refusals_name_place_allowed_and_nearest():
         (Part("thang", {}), ["here.name: 'thang'", "Did you mean 'thing'?"]),
         (
             Part("thing", {"width": 1, "wdth": 2}),
-            ["here.wdth", "Allowed: width, sizes.", "Did you mean 'width'?"],
+            ["here.wdth", "Allowed: name, width, sizes.", "Did you mean 'width'?"],
         ),
         (Part("thing", {"width": 1, "other": "x"}), ["here.other", "no argument of backbone thing"]),
         (Part("thing", {}), ["here.width", "needs it"]),
@@ -133,6 +133,17 @@ def test_entry_points_come_through_the_same_door(monkeypatch):
     monkeypatch.setattr(registry, "_entry_points", lambda kind: (Entry(),) if kind == "backbone" else ())
     assert "plugged" in registry.names("backbone")
     assert build("backbone", Part("plugged", {"width": 2})).width == 2
+
+
+def test_a_missing_package_is_named_and_a_missing_module_of_ours_is_a_bug(monkeypatch, tmp_path):
+    (tmp_path / "needy.py").write_text("import no_such_package.inside\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(parts.BUILTIN["codec"], "needy", "needy:Codec")
+    with pytest.raises(RecipeError, match=r"^codec.name: codec needy needs the package no_such_package"):
+        check("codec", Part("needy"))
+    monkeypatch.setitem(parts.BUILTIN["codec"], "gone", "multigen.codecs.gone:Codec")
+    with pytest.raises(ModuleNotFoundError):
+        check("codec", Part("gone"))
 
 
 def test_every_built_in_has_plain_defaults_and_a_doc_line():
