@@ -288,22 +288,20 @@ def test_a_sweep_runs_each_job_in_a_folder_of_its_own(calls, capsys):
 
 
 def test_sweeps_over_names_ranges_and_globs(calls, capsys):
-    assert main(["train", "tiny.yaml", "-m", "train.steps=range(1,7,2)", "sampler.name=glob(e*)"]) == 0
+    assert main(["train", "tiny.yaml", "-m", "train.steps=range(1,4,2)", "sampler.name=glob(e*)"]) == 0
     names = [n for n in registry.names("sampler") if n.startswith("e")]
     assert len(names) > 1
-    assert [(r.train.steps, r.sampler) for _, r, _ in calls] == [
-        (s, Part(n)) for s in (1, 3, 5) for n in names
-    ]
+    assert [(r.train.steps, r.sampler) for _, r, _ in calls] == [(s, Part(n)) for s in (1, 3) for n in names]
     assert {c for c, _, _ in calls} == {"train"}
     assert calls[0][2]["out"].parent == Path.cwd() / "runs" / "tiny-sweep"
 
 
 def test_hydras_own_settings_reach_hydra_in_a_sweep(calls, capsys):
-    assert main(["run", "tiny.yaml", "-m", "train.steps=1,2,3", "hydra.sweeper.max_batch_size=1"]) == 0
-    assert len(calls) == 3
+    assert main(["run", "tiny.yaml", "-m", "train.steps=1,2", "hydra.sweeper.max_batch_size=1"]) == 0
+    assert len(calls) == 2
     assert main(["run", "tiny.yaml", "-m", "train.steps=1,2", "hydra/launcher=nowhere"]) == 2
     assert "nowhere" in capsys.readouterr().err
-    assert len(calls) == 3
+    assert len(calls) == 2
 
 
 def test_a_wrong_job_is_refused_before_the_first_one_starts(calls, capsys):

@@ -334,7 +334,7 @@ def test_a_fault_in_an_extended_file_is_placed_there(write):
         ("sampler.name=null", ["sampler.name: missing", "heun"]),
         ("sampler.nam=heun", ["sampler.nam", "Did you mean 'name'?"]),
         ("train.steps=" + "9" * 5000, ["no override"]),
-        ("evaluate.x=" + "[" * 5000 + "]" * 5000, ["no override"]),
+        ("evaluate.x=" + "[" * 1000 + "]" * 1000, ["no override"]),
         ("train=3", ["train", "3", "a mapping"]),
     ],
 )
@@ -366,7 +366,7 @@ def test_impossible_combinations_are_refused_before_any_work(write):
 def test_three_axes_with_a_mel_codec_are_refused(write):
     video = BASE.replace("{name: image, size: 8, channels: 1}", "{name: video, size: 8}")
     recipe = load_recipe(write(video.replace("{name: pixels}", "{name: mel}")))
-    with pytest.raises(RecipeError, match=r"codec \(mel\) and modality \(video\)"):
+    with pytest.raises(RecipeError, match=r"^codec \(mel\).*video.*3 axes"):
         check_combination(recipe)
 
 
