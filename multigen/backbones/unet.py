@@ -215,12 +215,12 @@ def inflate(image_weights: Mapping[str, Tensor], video: UNet) -> None:
     Layers over time start at zero: a new 3-D U-Net then does to every frame what the 2-D one does to an image.
     Raises ValueError where the two do not match.
     """
+    if video.axes != 3:
+        raise ValueError(f"inflate: a network of 3 axes is needed, not of {video.axes}")
     own = video.state_dict()
     over_time = {k for k in own if any(part.startswith("time_") for part in k.split("."))}
     different = sorted((own.keys() - over_time) ^ image_weights.keys())
     different += [k for k, v in image_weights.items() if k in own and own[k].shape != v.shape]
-    if video.axes != 3 or different:
-        raise ValueError(
-            f"weights of another U-Net: {len(different)} tensors differ, such as {different[:3]}"
-        )
+    if different:
+        raise ValueError(f"weights of another U-Net: {len(different)} tensors differ, first {different[0]}")
     video.load_state_dict(dict(image_weights), strict=False)

@@ -1,0 +1,276 @@
+"""The U-Net: sizes, independence of samples, masks, symmetry, gradients, inflation, faults."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from multigen import registry
+from multigen.backbones.unet import UNet, inflate
+from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.noise import normal
+from multigen.errors import RecipeError
+
+SPEC = CondSpec(vector=5, tokens=6, grid=2)
+
+
+def awake(net: UNet) -> UNet:
+    """Every parameter drawn anew, so that what starts at zero takes part."""
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            fan = max(1, p[0].numel()) if p.ndim > 1 else 16
+            p.copy_(normal(p.shape, 0, name) * fan**-0.5)
+            if p.ndim == 1 and "norm" in name and name.endswith("weight"):
+                p.add_(1)
+    return net
+
+
+def small(axes: int = 2, spec: CondSpec = SPEC, seed: int = 0, **arguments: object) -> UNet:
+    torch.manual_seed(seed)
+    arguments = {"widths": (8, 12), "blocks": 1, "head_width": 4, **arguments}
+    return UNet(axes=axes, channels=3, out_channels=4, cond=spec, **arguments)  # pyright: ignore[reportArgumentType]
+
+
+def condition(batch: int, size: tuple[int, ...], key: str = "cond") -> Cond:
+    mask = torch.arange(7)[None] < torch.arange(1, batch + 1)[:, None].clamp(max=7)
+    return Cond(
+        normal((batch, 5), 1, key, "vector"),
+        normal((batch, 7, 6), 1, key, "tokens"),
+        mask,
+        normal((batch, 2, *size), 1, key, "grid"),
+    )
+
+
+def inputs(batch: int, size: tuple[int, ...]) -> tuple[Tensor, Tensor, Cond]:
+    return normal((batch, 3, *size), 2, "x"), torch.linspace(-20, 20, batch), condition(batch, size)
+
+
+SIZES = [(1, (17,)), (1, (1,)), (2, (9, 14)), (2, (1, 7)), (3, (5, 7, 6)), (3, (1, 8, 8))]
+
+
+@pytest.mark.parametrize(("axes", "size"), SIZES)
+def test_any_size_and_each_sample_alone(axes: int, size: tuple[int, ...]) -> None:
+    net = awake(small(axes))
+    x, c_noise, cond = inputs(3, size)
+    together = net(x, c_noise, cond)
+    assert together.shape == (3, 4, *size)
+    alone = torch.cat([net(x[i : i + 1], c_noise[i : i + 1], cond[i : i + 1]) for i in range(3)])
+    assert together.std() > 0.1
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_output_starts_at_zero(axes: int) -> None:
+    x, c_noise, cond = inputs(2, (4, 8, 8)[-axes:])
+    assert small(axes)(x, c_noise, cond).abs().max() == 0
+
+
+@pytest.mark.parametrize("part", ["x", "c_noise", "vector", "tokens", "grid"])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_everything_given_has_an_influence(axes: int, part: str) -> None:
+    size = (4, 8, 8)[-axes:]
+    net, (x, c_noise, cond) = awake(small(axes)), inputs(2, size)
+    before, other = net(x, c_noise, cond), condition(2, size, "other")
+    given = {"x": x, "c_noise": c_noise, "vector": cond.vector, "tokens": cond.tokens, "grid": cond.grid}
+    changed = {"x": x.flip(0), "c_noise": c_noise * 0.98, "vector": other.vector, "tokens": other.tokens}
+    given[part] = {**changed, "grid": other.grid}[part]
+    new = Cond(given["vector"], given["tokens"], cond.mask, given["grid"])
+    assert given["x"] is not None
+    assert given["c_noise"] is not None
+    assert (net(given["x"], given["c_noise"], new) - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masked_tokens_have_no_influence(axes: int, dtype: torch.dtype) -> None:
+    size = (4, 8, 8)[-axes:]
+    net, (x, c_noise, cond) = awake(small(axes)), inputs(2, size)
+    assert cond.tokens is not None
+    assert cond.mask is not None
+    garbage = torch.where(cond.mask[..., None], cond.tokens, 1e3 * normal((2, 7, 6), 3, "garbage"))
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        padded = net(x, c_noise, cond)
+        dirty = net(x, c_noise, Cond(cond.vector, garbage, cond.mask, cond.grid))
+        cut = net(x, c_noise, Cond(cond.vector, cond.tokens[:, :2], cond.mask[:, :2], cond.grid))
+    assert torch.equal(dirty, padded)
+    torch.testing.assert_close(cut, padded, atol=1e-5 if dtype == torch.float32 else 0.1, rtol=1e-2)
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_moves_with_its_input(axes: int) -> None:
+    """Without attention and with a common normalisation, shifting the input by the stride shifts the output."""
+    net = awake(small(axes, CondSpec(), attention=(False, False)))
+    for module in net.modules():
+        if isinstance(module, nn.GroupNorm):  # its statistics see the borders: only the affine part is kept
+            module.forward = lambda x, m=module: x * m.weight[:, None, None] + m.bias[:, None, None]  # pyright: ignore
+    x = torch.zeros(1, 3, *(64,) * axes)
+    inner = (..., *(slice(28, 36),) * axes)
+    x[inner] = normal((1, 3, *(8,) * axes), 4, "bump")
+    moved = x.roll((2,) * axes, tuple(range(2, 2 + axes)))
+    y, z = (net(v, torch.zeros(1), Cond()) for v in (x, moved))
+    assert (y[inner] - z[inner]).abs().max() > 1e-2
+    middle = (..., *(slice(22, 42),) * axes)
+    torch.testing.assert_close(z.roll((-2,) * axes, tuple(range(2, 2 + axes)))[middle], y[middle])
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_gradients_reach_every_parameter(axes: int) -> None:
+    """Zero-initialised layers pass gradients on one step after another: output, then branches, then what feeds them."""
+    net, (x, c_noise, cond) = small(axes), inputs(2, (4, 8, 8)[-axes:])
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(4):
+        optimizer.zero_grad(set_to_none=True)
+        (net(x, c_noise, cond) - 1).square().mean().backward()
+        optimizer.step()
+    # The bias of keys adds the same to every score, which the softmax takes away: half of that bias stays still.
+    still = [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-12]
+    assert still == []
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_checkpointing_gives_the_same_gradients(axes: int, dropout: float) -> None:
+    gradients = []
+    for checkpoint in (False, True):
+        net = awake(small(axes, checkpoint=checkpoint, dropout=dropout))
+        x, c_noise, cond = inputs(2, (4, 8, 8)[-axes:])
+        torch.manual_seed(3)
+        net(x, c_noise, cond).square().mean().backward()
+        gradients.append([p.grad for p in net.parameters()])
+    for plain, again in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, again)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_memory_layout_changes_nothing(axes: int) -> None:
+    x, c_noise, cond = inputs(2, (3, 7, 6)[-axes:])
+    answers = []
+    for channels_last in (False, True, None):
+        net = awake(small(axes, channels_last=channels_last))
+        y = net(x, c_noise, cond)
+        y.square().mean().backward()
+        answers.append((y, [p.grad for p in net.parameters()]))
+    for y, gradients in answers[1:]:
+        torch.testing.assert_close(y, answers[0][0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(gradients, answers[0][1], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_bf16_is_near_fp32(axes: int) -> None:
+    net, (x, c_noise, cond) = awake(small(axes)), inputs(2, (4, 8, 8)[-axes:])
+    exact = net(x, c_noise, cond)
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = net(x, c_noise, cond)
+    assert (coarse.float() - exact).norm() < 0.05 * exact.norm()
+
+
+def test_grid_of_another_size_is_fitted() -> None:
+    net, (x, c_noise, cond) = awake(small(2)), inputs(2, (8, 8))
+    level = torch.tensor([[0.5, -1.0], [2.0, 0.25]])[:, :, None, None]
+    fine = net(x, c_noise, Cond(cond.vector, cond.tokens, cond.mask, level.expand(2, 2, 8, 8)))
+    coarse = net(x, c_noise, Cond(cond.vector, cond.tokens, cond.mask, level.expand(2, 2, 3, 2)))
+    torch.testing.assert_close(coarse, fine)
+
+
+def test_inflated_video_network_treats_each_frame_as_an_image() -> None:
+    image, video = awake(small(2)), small(3, seed=1)
+    inflate(image.state_dict(), video)
+    x, c_noise, cond = inputs(2, (5, 7, 6))
+    assert cond.grid is not None
+    frames = [
+        image(x[:, :, t], c_noise, Cond(cond.vector, cond.tokens, cond.mask, cond.grid[:, :, t]))
+        for t in range(5)
+    ]
+    y = video(x, c_noise, cond)
+    assert y.std() > 0.1
+    torch.testing.assert_close(y, torch.stack(frames, dim=2), atol=1e-5, rtol=1e-5)
+
+
+def test_video_network_sees_the_order_of_frames() -> None:
+    """Not through its convolutions alone: attention over time tells frames apart by their distance."""
+    net = awake(small(3, CondSpec()))
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if "time_conv" in name:
+                p.zero_()
+    x = normal((1, 3, 6, 4, 4), 5, "x")
+    order = torch.tensor([0, 3, 1, 4, 2, 5])
+    c_noise = torch.zeros(1)
+    shuffled = net(x[:, :, order], c_noise, Cond())
+    assert (shuffled - net(x, c_noise, Cond())[:, :, order]).abs().max() > 1e-3
+    backwards = net(x.flip(2), c_noise, Cond()).flip(2)
+    assert (backwards - net(x, c_noise, Cond())).abs().max() > 1e-3
+
+
+def test_inflate_refuses_other_networks() -> None:
+    with pytest.raises(ValueError, match="another U-Net"):
+        inflate(small(2, widths=(8, 16)).state_dict(), small(3))
+    with pytest.raises(ValueError, match="another U-Net"):
+        inflate(small(2, CondSpec()).state_dict(), small(3))
+    with pytest.raises(ValueError, match="3 axes"):
+        inflate(small(2).state_dict(), small(2))
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_learns_a_tiny_batch_by_heart(axes: int) -> None:
+    net = small(axes, widths=(16, 24), dropout=0.0)
+    size = (3, 8, 8)[-axes:]
+    x, c_noise, cond = inputs(2, size)
+    target = normal((2, 4, *size), 6, "target")
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = (net(x, c_noise, cond) - target).square().mean()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.15  # pyright: ignore[reportPossiblyUnboundVariable]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"axes": 4}, "axes: 4"),
+        ({"attention": (True,)}, "attention.*each of 2 widths"),
+        ({"attention": (False, False)}, "attention.*tokens"),
+        ({"kernel": 4}, "kernel: 4.*odd"),
+        ({"widths": ()}, "widths"),
+        ({"blocks": 0}, "blocks: 0"),
+        ({"dropout": 1.0}, "dropout: 1.0"),
+        ({"groups": -1}, "groups: -1"),
+        ({"head_width": 0}, "head_width: 0"),
+        ({"skip_scale": 0.0}, "skip_scale"),
+        ({"embedding": 0}, "embedding: 0"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        small(**arguments)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("x", "cond", "says"),
+    [
+        (torch.zeros(2, 3, 8), {}, "2 axes"),
+        (torch.zeros(2, 1, 8, 8), {}, r"\[B, 3"),
+        (torch.zeros(2, 3, 8, 8), {"vector": None}, "cond.vector: width 0 given, 5 expected"),
+        (torch.zeros(2, 3, 8, 8), {"grid": torch.zeros(2, 9, 8, 8)}, "cond.grid: width 9 given, 2 expected"),
+        (torch.zeros(2, 3, 8, 8), {"tokens": None, "mask": None}, "cond.tokens"),
+    ],
+)
+def test_bad_inputs_are_named(x: Tensor, cond: dict[str, Tensor | None], says: str) -> None:
+    good = condition(2, (8, 8))
+    parts = {"vector": good.vector, "tokens": good.tokens, "mask": good.mask, "grid": good.grid, **cond}
+    with pytest.raises(ValueError, match=says):
+        small(2)(x, torch.zeros(2), Cond(**parts))
+
+
+def test_builds_from_a_recipe() -> None:
+    given = {"axes": 1, "channels": 3, "out_channels": 3, "cond": CondSpec()}
+    part = registry.Part("unet", {"widths": [8, 12], "attention": [True, False], "kernel": 5})
+    net = registry.build("backbone", part, given=given)
+    assert net(torch.zeros(1, 3, 9), torch.zeros(1), Cond()).shape == (1, 3, 9)
+    with pytest.raises(RecipeError, match="backbone.*attention"):
+        registry.build("backbone", registry.Part("unet", {"attention": [True]}), given=given)
+    with pytest.raises(RecipeError, match=r"backbone\.widths"):
+        registry.build("backbone", registry.Part("unet", {"widths": ["8"]}), given=given)
