@@ -35,7 +35,7 @@ from multigen.model import (
     read_weights,
     resolve,
 )
-from multigen.recipe import Recipe, load_recipe, to_yaml
+from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training.trainer import Interrupted, Trainer, mismatches
@@ -163,12 +163,10 @@ def _trained(
     if state is not None and (folder / WEIGHTS).is_file() and _complete(recipe, state):
         write_text(folder / RECIPE, to_yaml(recipe))
         return recipe, dict(state.state.get("bad", {}))
+    check_combination(recipe)
+    dataset = build_dataset(recipe)
+    recipe = resolve(recipe, dataset)
     model = Model(recipe, device=device)
-    dataset = build_dataset(recipe, model.modality)
-    if state is None:
-        resolved = resolve(recipe, dataset)
-        if resolved != recipe:
-            recipe, model = resolved, Model(resolved, device=device)
     write_text(folder / RECIPE, to_yaml(recipe))
     (folder / WEIGHTS).unlink(missing_ok=True)
     _say(
@@ -362,6 +360,7 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
         bad_media=bad,
         facts=model.facts,
         held_out_by_level=sorted(levels.items()),
+        pictures={p.stem: p for p in sorted((folder / "previews").glob("step-*.png"))[-4:]},
     )
 
 
