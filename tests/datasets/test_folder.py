@@ -24,6 +24,8 @@ from multigen.errors import MediaError, RecipeError
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
+from multigen.model import build_dataset, resolve
+from multigen.recipe import load_recipe
 from multigen.registry import Part
 
 
@@ -505,7 +507,7 @@ def test_damaged_sounds_and_videos(tmp_path: Path) -> None:
     assert {data[i]["id"].partition("@")[0] for i in range(len(data))} == {"good.wav"}
     assert {Path(p).name for p in data.bad} == {"cut.wav", "fake.mp3"}
     clip = film(tmp_path / "good.mp4", 16)
-    (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:400])
+    (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:30])
     clips = load(Video(size=16), tmp_path)
     assert [clips[i]["id"] for i in range(len(clips))] == ["good.mp4"]
     assert [Path(p).name for p in clips.bad] == ["cut.mp4"]
@@ -685,3 +687,27 @@ def test_a_modality_from_outside_is_served_too(tmp_path: Path) -> None:
     torch.testing.assert_close(data.draw(0, stream(0))["media"], torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
     with pytest.raises(ValueError, match="gain: does not apply to series"):
         load(modality, tmp_path, gain=3.0)
+
+
+# --- the shipped recipes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["image", "audio", "video"])
+def test_folder_recipes_ask_for_a_path_and_serve_it(tmp_path: Path, kind: str) -> None:
+    source = str(Path(__file__).parents[2] / "recipes" / f"{kind}_folder.yaml")
+    with pytest.raises(
+        RecipeError, match=rf"^data.path: say where .* recipes/{kind}_folder.yaml data.path=./my_files$"
+    ):
+        build_dataset(load_recipe(source))
+    for name in ("ape", "bee"):
+        {
+            "image": lambda path: paint(path.with_suffix(".png")),
+            "audio": lambda path: play(path.with_suffix(".wav"), 1.0),
+            "video": lambda path: film(path.with_suffix(".mp4"), 8),
+        }[kind](tmp_path / name / "1")
+    recipe = load_recipe(source, [f"data.path={tmp_path}", "conditioner.name=label"])
+    data = build_dataset(recipe)
+    assert resolve(recipe, data).conditioner.args["classes"] == ["ape", "bee"]
+    modality: Any = registry.build("modality", recipe.modality)
+    assert [tuple(data.draw(i, stream(i))["media"].shape) for i in range(2)] == [modality.shape()] * 2
+    assert [data[i].get("text") for i in range(2)] == ["ape", "bee"]
