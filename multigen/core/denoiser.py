@@ -12,10 +12,17 @@ from multigen.core.predictions import Prediction
 from multigen.core.schedules import Schedule
 
 LOG_SNR_LIMIT = 20.0
+# Times whose coefficients a denoiser remembers.
+REMEMBERED = 4096
+# Where c_in is 1 but for rounding, x goes in as it is.
+UNSCALED = 1e-12
 
 
 class Backbone(Protocol):
-    """The network F. Knows nothing of schedules, samplers or prompts; an `nn.Module`."""
+    """The network F. Knows nothing of schedules, samplers or prompts; an `nn.Module`.
+
+    It must not write into x, which may be the sampler's own.
+    """
 
     def __call__(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """[B, C, *D], [B], conditions -> [B, C', *D]."""
@@ -31,7 +38,7 @@ class Denoiser(nn.Module):
     """Wraps a backbone so that samplers and objectives see x0 and [B] losses.
 
     `precision` is the autocast dtype of the network; x stays fp32 outside it. None: no autocast of its own.
-    Coefficients are computed in float64 on the device of t, which is best the CPU: no round trip is then needed.
+    Coefficients are computed in float64; t is best on the CPU, where no device waits for them.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.backbone, self.schedule, self.prediction = backbone, schedule, prediction
         self.precision = precision
+        self._known: dict[float, list[float]] = {}
 
     def network(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """F(x, c_noise, cond) in the dtype of x; x [B, C, *D] already scaled by c_in, c_noise [B]."""
@@ -55,11 +63,27 @@ class Denoiser(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
         """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps where alpha = 0."""
-        snr = self.schedule.log_snr(t.double())
-        scales = self.prediction.coefficients(*self.schedule.levels(snr))
-        c_noise, *scales = self._like(x, snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT), *scales)
-        c_in, c_skip, c_out = (rows(c, x) for c in scales)
-        return torch.addcmul(c_skip * x, c_out, self.network(c_in * x, c_noise, cond))
+        scales = self._scales(t)
+        c_noise, c_in, c_skip, c_out = torch.tensor(scales, dtype=x.dtype, device=x.device).unbind()
+        grown = any(abs(c - 1) > UNSCALED for c in scales[1])
+        answer = self.network(rows(c_in, x) * x if grown else x, c_noise, cond)
+        return (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer)
+
+    def _scales(self, t: Tensor) -> list[tuple[float, ...]]:
+        """c_noise, c_in, c_skip and c_out at t [B], each [B].
+
+        Remembered by t: batch after batch walks the same grid, and forty operations on a handful of numbers cost as
+        much as a sampler's step.
+        """
+        times, known = t.tolist(), self._known
+        if not known.keys() >= set(times):
+            if len(known) > REMEMBERED:
+                known = self._known = {}
+            snr = self.schedule.log_snr(torch.tensor(times, dtype=torch.float64))
+            scales = self.prediction.coefficients(*self.schedule.levels(snr))
+            table = torch.stack([snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT), *scales], dim=1)
+            known.update(zip(times, table.tolist(), strict=True))
+        return list(zip(*[known[value] for value in times], strict=True))
 
     def loss(self, x0: Tensor, t: Tensor, cond: Cond, eps: Tensor) -> Tensor:
         """Mean square error in F space, per sample: x0 and eps [B, C, *D], t [B] -> [B].

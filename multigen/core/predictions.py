@@ -37,12 +37,12 @@ class Prediction:
 
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> Preconditioning:
         """Preconditioning at (alpha, sigma), any equal shapes."""
-        if self.name == "eps" and bool((alpha <= 0).any()):
+        if self.name == "eps" and not bool(alpha.all()):
             raise ValueError(
                 "prediction eps says nothing of x0 where alpha = 0 (pure noise): start below t = 1, "
                 "take a schedule whose last alpha is above 0, or use prediction v, flow or x0"
             )
-        size = alpha**2 * self.sigma_data**2 + sigma**2
+        size = torch.addcmul(sigma * sigma, alpha, alpha, value=self.sigma_data**2)  # E x²
         # Only where inputs would otherwise grow (VE); `edm` is defined with unit-variance inputs everywhere.
         c_in = (size if self.name == "edm" else size.clamp_min(1)).rsqrt()
         return Preconditioning(c_in, *self.scale(alpha, sigma, self.sigma_data))
@@ -50,6 +50,10 @@ class Prediction:
     def target(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """What F should answer; alpha and sigma broadcast against x0 and eps."""
         return self.aim(x0, eps, alpha, sigma, self.sigma_data)
+
+
+def _over(denominator: Tensor, skip: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+    return skip / denominator, out / denominator
 
 
 def eps(*, sigma_data: float = 1.0) -> Prediction:
@@ -71,7 +75,7 @@ def v(*, sigma_data: float = 1.0) -> Prediction:
     """alpha eps - sigma x0 (Salimans & Ho 2022, arXiv:2202.00512, section 4)."""
     return Prediction(
         "v",
-        lambda a, s, sd: (a / (a**2 + s**2), -s / (a**2 + s**2)),
+        lambda a, s, sd: _over(a * a + s * s, a, -s),
         lambda x0, e, a, s, sd: a * e - s * x0,
         sigma_data,
     )
@@ -81,7 +85,7 @@ def flow(*, sigma_data: float = 1.0) -> Prediction:
     """The velocity eps - x0 of straight paths (Lipman et al. 2022, arXiv:2210.02747, eq. 23)."""
     return Prediction(
         "flow",
-        lambda a, s, sd: (1 / (a + s), -s / (a + s)),
+        lambda a, s, sd: _over(a + s, torch.ones_like(a), -s),
         lambda x0, e, a, s, sd: e - x0,
         sigma_data,
     )

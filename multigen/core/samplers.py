@@ -1,7 +1,8 @@
 """Samplers: coroutines of pure numerics. They yield a `Query`, receive x0 and return the sample.
 
 All are written in (alpha, sigma), never in sigma/alpha alone, so they are fine from alpha = 0 to sigma = 0.
-Coefficients are computed once per grid in float64 on the CPU; x stays in its own dtype. Arguments of each:
+Coefficients are computed once per grid in float64 on the CPU; x stays in its own dtype. What was yielded or received is
+never written into; what is made here is, since fresh memory costs as much as the arithmetic. Arguments of each:
 
 schedule · x [B, C, *D], the start at t = ts[0] · ts [n+1], falling · noise(purpose, index) -> [B, C, *D]
 """
@@ -57,8 +58,8 @@ def transfer(
     """x_s from x_t and x0: eta 0 is DDIM and Euler, eta 1 is DDPM ancestral. t, s 0-d; shapes of x kept."""
     (at, as_), (st, ss) = _levels(schedule, torch.stack([t, s]))
     a, b, c = step_coefficients(at, st, as_, ss, eta)
-    out = torch.add(x * a, x0, alpha=b)
-    return torch.add(out, noise, alpha=c) if c > 0 and noise is not None else out
+    out = (x * a).add_(x0, alpha=b)
+    return out.add_(noise, alpha=c) if c > 0 and noise is not None else out
 
 
 def renoise(schedule: Schedule, x: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
@@ -76,7 +77,7 @@ def ddim(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource, *, eta: 
     for i in range(len(alpha) - 1):
         a, b, c = step_coefficients(alpha[i], sigma[i], alpha[i + 1], sigma[i + 1], eta)
         x0 = yield Query(x, ts[i])
-        x = torch.add(x * a, x0, alpha=b)
+        x = (x * a).add_(x0, alpha=b)
         if c > 0:
             x = x.add_(noise("step", i), alpha=c)
     return x
@@ -107,11 +108,11 @@ def heun(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource) -> Traje
     for i in range(len(alpha) - 1):
         a, b, _ = step_coefficients(alpha[i], sigma[i], alpha[i + 1], sigma[i + 1])
         x0 = yield Query(x, ts[i])
-        x = torch.add(x * a, x0, alpha=b)
+        x = (x * a).add_(x0, alpha=b)
         k = _trapezoid(schedule, alpha[i], sigma[i], alpha[i + 1], sigma[i + 1])
         if k:
             x0_next = yield Query(x, ts[i + 1])
-            x = torch.add(x, x0_next - x0, alpha=k)
+            x = torch.add(x, x0_next, alpha=k).sub_(x0, alpha=k)
     return x
 
 
@@ -142,7 +143,7 @@ def dpmpp_2m(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource) -> T
         h = lam[i + 1] - lam[i]
         # h / (2 h_before): 0 after a step from alpha = 0, where h_before is infinite.
         k = 0.0 if before is None or sigma[i + 1] == 0 else h / (lam[i] - lam[i - 1]) / 2
-        x = torch.add(x * a, x0, alpha=b * (1 + k))
+        x = (x * a).add_(x0, alpha=b * (1 + k))
         if k and before is not None:
             x = x.add_(before, alpha=-b * k)
         before = x0

@@ -203,10 +203,10 @@ class TableCurve:
     def log_snr(self, t: Tensor) -> Tensor:
         place = t * self._start.numel()
         left = place.long().clamp_(0, self._start.numel() - 1)
-        start, fall = self._start.to(t.device)[left], self._fall.to(t.device)[left]
-        snr = torch.addcmul(start, fall, place - left) - 2 * torch.log(place.clamp(0, 1))
+        start, fall = self._start.to(t.device).take(left), self._fall.to(t.device).take(left)
+        snr = torch.addcmul(start, fall, place - left).sub_(place.clamp(0, 1).log_(), alpha=2)
         if self.pure:
-            snr = snr + 2 * torch.log((self._start.numel() - place).clamp(0, 1))
+            snr.add_((self._start.numel() - place).clamp_(0, 1).log_(), alpha=2)
         return snr
 
     def time(self, log_snr: Tensor) -> Tensor:

@@ -115,6 +115,30 @@ def test_loss_is_zero_for_the_truth_and_per_sample(name: str) -> None:
     assert wrong[[0, 2]].max() < 1e-20
 
 
+def test_remembered_coefficients_are_those_of_their_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of old, new and mixed times answer as a denoiser that never saw any, also past the memory's limit."""
+    monkeypatch.setattr("multigen.core.denoiser.REMEMBERED", 5)
+    schedule, prediction = schedules.edm(), predictions.edm()
+    old = Denoiser(nn.Tanh(), schedule, prediction)
+    monkeypatch.setattr(old, "network", lambda x, c_noise, cond: torch.tanh(x + c_noise[:, None]))
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(4))
+    for times in (
+        (0.1, 0.2, 0.3, 0.4),
+        (0.4, 0.3, 0.2, 0.1),
+        (0.1, 0.5, 0.6, 0.1),
+        (0.2, 0.7, 0.1, 0.8),
+        (0.9,) * 4,
+    ):
+        new = Denoiser(nn.Tanh(), schedule, prediction)
+        monkeypatch.setattr(new, "network", lambda x, c_noise, cond: torch.tanh(x + c_noise[:, None]))
+        t = torch.tensor(times, dtype=torch.float64)
+        assert torch.equal(old(x, t, Cond()), new(x, t, Cond()))
+    refuses = Denoiser(nn.Tanh(), schedules.flow(), predictions.eps())
+    for _ in range(2):  # what was refused is not remembered
+        with pytest.raises(ValueError, match="alpha = 0"):
+            refuses(x, torch.ones(4), Cond())
+
+
 class Watch(nn.Module):
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         self.c_noise, self.dtype = c_noise, (x @ x.T).dtype
