@@ -1,0 +1,103 @@
+"""The music codec's round trip on real renders: what is lost before any model, and how fast it is.
+
+Chorales of the held-out pieces, 8 s each, encoded and decoded as `recipes/audio_music.yaml` sets the codec and with
+other numbers of components and Griffin-Lim iterations; statistics from the training pieces. Speeds are seconds of
+sound a second of processor time on one thread. The first row is the renders themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multigen import registry
+from multigen.datasets.chorales import Chorales
+from multigen.evaluation.audio import chroma_distance, detune, loudness, onset_rate, stft_distance
+from multigen.recipe import load_recipe
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "audio_music.yaml"
+SECONDS = 8.0
+VARIANTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"iterations": 0},
+    {"iterations": 64},
+    {"components": 32},
+    {"components": None},
+    {"bins": 80, "components": None},
+)
+
+
+def measure(clips: int = 12, pieces: int | None = None) -> list[dict[str, Any]]:
+    """One row a variant: detune (semitones), chroma distance, MR-STFT error, level (dB), onsets/s, speeds."""
+    torch.set_num_threads(1)
+    recipe = load_recipe(str(RECIPE))
+    modality = registry.build("modality", recipe.modality)
+    data = Chorales(modality=modality, pieces=pieces)
+    train, held = data.split()
+    rate, length = modality.rate, round(SECONDS * modality.rate)
+    media = torch.stack([_clip(data, modality, index, length) for index in held[:clips]])
+    rows = [_row("the renders themselves", media, media, rate)]
+    for change in VARIANTS:
+        part = registry.Part("mel", {**recipe.codec.args, **change})
+        codec = registry.build("codec", part, given={"modality": modality})
+        codec.fit(data[i]["media"] for i in train[:: max(1, len(train) // 150)])
+        x, encoding = _timed(lambda codec=codec: codec.encode(media))
+        back, decoding = _timed(lambda codec=codec, x=x: codec.decode(x))
+        row = _row(", ".join(f"{k} {v}" for k, v in change.items()) or "the recipe", back, media, rate)
+        sound = media.shape[0] * SECONDS
+        row |= {"values_per_s": round(x[0].numel() / SECONDS)}
+        row |= {"encode_x": round(sound / encoding, 1), "decode_x": round(sound / decoding, 1)}
+        rows.append(row)
+    return rows
+
+
+def _clip(data: Chorales, modality: Any, index: int, length: int) -> Tensor:
+    """From the fifth second on, past the opening chord."""
+    path = data.folder / data.pieces[index].file
+    return modality.fit(modality.read(path, start=5.0, duration=SECONDS), (1, length))
+
+
+def _row(name: str, copy: Tensor, original: Tensor, rate: int) -> dict[str, Any]:
+    original = original[..., : copy.shape[-1]]
+    level = (loudness(copy, rate) - loudness(original, rate)).mean().item()
+    return {
+        "codec": name,
+        "detune": round(detune(copy, rate).mean().item(), 4),
+        "chroma": round(chroma_distance(copy, original, rate).mean().item(), 4),
+        "mr_stft": round(stft_distance(copy, original).mean().item(), 4),
+        "level_db": round(level, 2),
+        "onsets_per_s": round(onset_rate(copy, rate).mean().item(), 2),
+    }
+
+
+def _timed(run: Callable[[], Tensor]) -> tuple[Tensor, float]:
+    start = time.process_time()
+    with torch.no_grad():
+        out = run()
+    return out, time.process_time() - start
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [keys, ["---"] * len(keys), *([str(row.get(key, "")) for key in keys] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=12, help="held-out clips of 8 s")
+    parser.add_argument("--pieces", type=int, help="render so many pieces only; without it all")
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    given = parser.parse_args()
+    found = measure(given.clips, given.pieces)
+    print(table(found))
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=2) + "\n")
