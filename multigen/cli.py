@@ -136,9 +136,18 @@ def _job(name: Literal["run", "train"], does: str, argv: list[str]) -> int:
         return 0
     from multigen import run as pipeline
 
+    _log(a.quiet)
+    # A run folder is gone on with where it is.
+    out = a.out or (Path(a.recipe) if Path(a.recipe, "recipe.yaml").is_file() else None)
     job = pipeline.run if name == "run" else pipeline.train
-    print(job(recipe, out=a.out, device=a.device, quiet=a.quiet, force=a.force))
+    print(job(recipe, out=out, device=a.device, quiet=a.quiet, force=a.force))
     return 0
+
+
+def _log(quiet: bool) -> None:
+    from multigen.training.log import to_stderr
+
+    to_stderr(quiet=quiet)
 
 
 def _run(argv: list[str]) -> int:
@@ -170,6 +179,7 @@ def _sample(argv: list[str]) -> int:
     prompts = [*(a.prompt or []), *(_lines(a.prompts) if a.prompts else [])]
     from multigen import run as pipeline
 
+    _log(a.quiet)
     folder = pipeline.sample(
         a.source,
         prompts=prompts or None,

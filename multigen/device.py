@@ -29,14 +29,20 @@ def choose_device(name: str | None = None) -> torch.device:
 
 
 def choose_precision(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """Autocast dtype of the network, None for fp32. `auto`: bf16 where the device computes it in hardware."""
+    """Autocast dtype of the network in training, None for fp32. `auto`: bf16 where the device has it in hardware."""
     if precision == "fp32":
         return None
     if precision == "bf16" or device.type == "mps":
         return torch.bfloat16 if precision == "bf16" else None
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else None
+    return torch.bfloat16 if _cpu_computes_bf16() else None
+
+
+def _cpu_computes_bf16() -> bool:
+    """Whether the CPU multiplies bf16 in hardware (AMX, AVX-512 BF16): a training step is then 1.5 to 2 times as fast."""
+    cpu = torch.cpu
+    return cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()
 
 
 def describe(device: torch.device, dtype: torch.dtype | None) -> str:

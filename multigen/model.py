@@ -61,7 +61,7 @@ class Model:
     def __init__(self, recipe: Recipe, *, device: str | None = None, seed: int | None = None) -> None:
         self.recipe = recipe
         self.device = choose_device(device)
-        precision = choose_precision(recipe.train.precision, self.device)
+        precision = choose_precision(recipe.sample.precision, self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed if seed is None else seed)
             self.modality: Modality = registry.build("modality", recipe.modality, where="modality")

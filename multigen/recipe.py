@@ -62,6 +62,7 @@ class Sample:
     size: int | tuple[int, int] | None = None  # pixels; null: the modality's
     duration: float | None = None  # s; null: the modality's
     batch: int = 16  # samples a network call at most, before guidance
+    precision: Literal["fp32", "bf16"] = "fp32"  # fp32 keeps a sample the same whatever the batch
     suffix: str | None = None  # file format; null: the modality's
 
 

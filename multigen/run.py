@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from multigen.core.drive import Progress
 from multigen.datasets import Dataset
+from multigen.device import choose_precision, describe
 from multigen.errors import MediaError, MultigenError, RecipeError, TrainingError
 from multigen.evaluation.report import write_report
 from multigen.files import write_text
@@ -169,8 +170,10 @@ def _trained(
     model = Model(recipe, device=device)
     write_text(folder / RECIPE, to_yaml(recipe))
     (folder / WEIGHTS).unlink(missing_ok=True)
-    _say(
-        quiet, f"{recipe.name}: {', '.join(model.facts.values())}; {len(dataset)} items; run folder {folder}"
+    where = describe(model.device, choose_precision(recipe.train.precision, model.device))
+    size = f"{model.facts['parameters']} parameters, model space {model.facts['model space']}"
+    log.info(
+        "%s: training on %s; %s; %d items; run folder %s", recipe.name, where, size, len(dataset), folder
     )
     trainer = _trainer(model, dataset, folder, quiet)
     if state is None:
@@ -179,15 +182,15 @@ def _trained(
         trainer.restore(state)
         rows = training_log.read(folder, until=trainer.step)
         write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
-        _say(quiet, f"going on from step {trainer.step} ({newest})")
+        log.info("going on from step %d (%s)", trainer.step, newest)
     for name, why in dataset.bad.items():
         log.warning("skipped: %s", why)
         trainer.bad.setdefault(name, why)
     try:
         trainer.run()
     except Interrupted:
-        _say(
-            quiet, f"saved at step {trainer.step}; go on with: multigen run {folder / RECIPE} --out {folder}"
+        log.info(
+            "saved at step %d; go on with: multigen run %s --out %s", trainer.step, folder / RECIPE, folder
         )
         raise
     with trainer.ema.applied():
@@ -216,6 +219,7 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool) -> Train
         seed=recipe.seed,
         folder=folder,
         device=model.device,
+        precision=choose_precision(recipe.train.precision, model.device),
         preview=preview,
         quiet=quiet,
     )
@@ -407,8 +411,3 @@ def _fresh(path: Path) -> Path:
     while path.with_name(f"{path.name}-{k}").exists():
         k += 1
     return path.with_name(f"{path.name}-{k}")
-
-
-def _say(quiet: bool, text: str) -> None:
-    if not quiet:
-        log.info("%s", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -101,6 +102,22 @@ class Log:
     def _write(self, row: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(dumps(row) + "\n")
+
+
+class Handler(logging.Handler):
+    """Log records to stderr, above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def to_stderr(*, quiet: bool) -> None:
+    """Show multigen's own log on stderr: what it does, or with `quiet` only what went wrong."""
+    logger = logging.getLogger("multigen")
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False
+    if not any(isinstance(h, Handler) for h in logger.handlers):
+        logger.addHandler(Handler())
 
 
 def dumps(row: Mapping[str, Any]) -> str:

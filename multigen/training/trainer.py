@@ -35,7 +35,7 @@ class Trainer:
     """Trains a denoiser and what its conditioner learns.
 
     `codec` and `conditioner` are modules; `folder` is the run folder. `preview(step)` is called with the averaged
-    weights in place. State that a run needs to go on exactly: weights, average, optimizer, step, seconds.
+    weights in place. `precision` is the autocast dtype of the network while training. State that a run needs to go on exactly: weights, average, optimizer, step, seconds.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Trainer:
         seed: int,
         folder: Path,
         device: torch.device,
+        precision: torch.dtype | None = None,
         preview: Callable[[int], None] | None = None,
         quiet: bool = False,
     ) -> None:
@@ -74,6 +75,7 @@ class Trainer:
         self.ema = EMA(self.parameters, settings.ema)
         self.noise_level = registry.build("noise_level", settings.noise_level, where="train.noise_level")
         self.objective = registry.build("objective", settings.objective, where="train.objective")
+        self.precision = precision
         self.step, self.seconds = 0, 0.0
         self.bad: dict[str, str] = {}
         train, held_out = dataset.split()
@@ -105,6 +107,13 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end, saving on the way. Interrupted on SIGINT or SIGTERM, after a save."""
+        sampling, self.denoiser.precision = self.denoiser.precision, self.precision
+        try:
+            self._run()
+        finally:
+            self.denoiser.precision = sampling
+
+    def _run(self) -> None:
         stream = batches(self.dataset, self.order, self.step, self.settings.workers)
         self.denoiser.train()
         with _signals() as caught, self.log.bar(self.settings, self.step, self.seconds):
