@@ -115,7 +115,6 @@ def to_stderr(*, quiet: bool) -> None:
     """Show multigen's own log on stderr: what it does, or with `quiet` only what went wrong."""
     logger = logging.getLogger("multigen")
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
-    logger.propagate = False
     if not any(isinstance(h, Handler) for h in logger.handlers):
         logger.addHandler(Handler())
 
