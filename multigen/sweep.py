@@ -52,7 +52,9 @@ def sweep(
         from hydra.core.hydra_config import HydraConfig
 
         from multigen import run as pipeline
+        from multigen.training.log import to_stderr
 
+        to_stderr(quiet=quiet)
         mine = [str(o).removeprefix("++") for o in HydraConfig.get().overrides.task]
         chosen = load_recipe(recipe, [*fixed, *mine])
         check_combination(chosen)
@@ -170,7 +172,7 @@ def _hydra_main(job: Callable[[Any], Any], folder: Path, overrides: list[str]) -
         (folder / "sweep.yaml").write_text("{}\n", encoding="utf-8")
     except OSError as error:
         raise MultigenError(f"--out {folder.parent}: cannot be written ({error})") from None
-    quiet = ["hydra.output_subdir=null", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
+    quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     place = f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
     argv = ["multigen", "--multirun", place, *quiet, *overrides]
     try:
