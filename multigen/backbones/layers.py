@@ -107,6 +107,20 @@ class TimeConv(nn.Module):
         return x + moved
 
 
+def modulated(norm: nn.GroupNorm, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """scale * norm(x) + shift for x [N, C, H, W] and scale, shift [N, C].
+
+    One pass over a contiguous x instead of three: with the samples laid along the channels, each sample's scale and
+    shift are the affine parameters of the normalisation.
+    """
+    if not x.is_contiguous():
+        return torch.addcmul(shift[:, :, None, None], norm(x), scale[:, :, None, None])
+    weight = norm.weight * scale
+    bias = norm.bias * scale + shift
+    row = x.view(1, -1, *x.shape[2:])
+    return F.group_norm(row, len(x) * norm.num_groups, weight.flatten(), bias.flatten(), norm.eps).view_as(x)
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions; the noise embedding scales and shifts between them (Dhariwal and Nichol 2021, sec. 3)."""
 
@@ -137,8 +151,8 @@ class ResidualBlock(nn.Module):
         h = self.conv1(F.silu(self.norm1(x)))
         if self.time_conv is not None:
             h = self.time_conv(h, context.frames)
-        scale, shift = self.film(context.embedding)[:, :, None, None].chunk(2, dim=1)
-        h = F.silu(torch.addcmul(shift, self.norm2(h), 1 + scale))
+        scale, shift = self.film(context.embedding).chunk(2, dim=1)
+        h = F.silu(modulated(self.norm2, h, 1 + scale, shift))
         h = self.shortcut(x) + self.conv2(self.dropout(h))
         return h if self.skip_scale == 1 else h * self.skip_scale
 

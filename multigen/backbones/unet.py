@@ -49,7 +49,7 @@ class UNet(nn.Module):
     dropout        share of activations dropped in each residual block
     skip_scale     factor of each residual sum; sqrt(0.5) keeps the variance (Song et al. 2021, appendix H)
     checkpoint     computes activations again in the backward pass instead of keeping them: less memory
-    channels_last  memory layout; default: channels-last where it is faster (CPU, and half precision on GPUs)
+    channels_last  memory layout; default: channels-last where it is faster (half precision on GPUs, no CPU)
 
     Raises ValueError for arguments that do not go together.
     """
@@ -165,7 +165,8 @@ class UNet(nn.Module):
     def _use_channels_last(self, x: Tensor) -> bool:
         if self.channels_last is not None:
             return self.channels_last
-        return x.device.type == "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type)
+        device = x.device.type  # on CPUs convolutions gain up to 5% by it and normalisations lose more
+        return device != "cpu" and (x.dtype.itemsize < 4 or torch.is_autocast_enabled(device))
 
     def _check_input(self, x: Tensor, cond: Cond) -> None:
         if x.ndim != self.axes + 2 or x.shape[1] != self.channels:
