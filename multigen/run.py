@@ -186,6 +186,7 @@ def _trained(
     for name, why in dataset.bad.items():
         log.warning("skipped: %s", why)
         trainer.bad.setdefault(name, why)
+    trainer.check_bad()
     try:
         trainer.run()
     except Interrupted:

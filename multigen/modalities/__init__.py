@@ -48,7 +48,9 @@ class Modality(Protocol):
     suffix: str  # of the files that `write` makes unless asked otherwise
     animation: str  # suffix of a small moving preview that `write` can make beside it; "" for none
 
-    def shape(self, size: int | tuple[int, int] | None = None, duration: float | None = None) -> tuple[int, ...]:
+    def shape(
+        self, size: int | tuple[int, int] | None = None, duration: float | None = None
+    ) -> tuple[int, ...]:
         """Media shape [C, *D] of the natural size, or of `size` (pixels: side or height, width) and `duration` (s).
 
         ValueError where one does not apply to this modality.

@@ -31,6 +31,12 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
     try:
         # Local files only: a playlist must not make FFmpeg open other files or the network.
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+            for stream in container.streams:
+                # Of a file cut inside its header FFmpeg may know a stream, but not what is in it.
+                if stream.type in ("audio", "video") and stream.codec_context is None:
+                    raise MediaError(
+                        f"{path}: cannot be read (its header is cut: the {stream.type} codec is unknown)"
+                    )
             yield container
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise MediaError(f"{path}: cannot be read ({error})") from error

@@ -13,7 +13,7 @@ from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError
-from multigen.training.loader import collate
+from multigen.training.loader import Read, collate
 
 # log(sigma/alpha) at which the loss is measured; drawn in to what the schedule reaches.
 LEVELS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
@@ -49,7 +49,7 @@ class HeldOut:
         sums = dict.fromkeys(LEVELS, 0.0)
         for start in range(0, len(items), self.batch):
             part = items[start : start + self.batch]
-            batch = collate([(item, {}) for item in part])
+            batch = collate([Read(item, {}) for item in part])
             x0 = self.codec.encode(batch.media.to(self.device))
             cond = self.conditioner(batch.given).to(self.device)
             for level in LEVELS:

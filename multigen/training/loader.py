@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,12 +26,13 @@ _TRIES = 16
 
 @dataclass(frozen=True)
 class Batch:
-    """media [B, C, *D], what the conditioner reads, ids, and what could not be read (id -> why)."""
+    """media [B, C, *D], what the conditioner reads, ids, and what could not be read: file -> why, and which items."""
 
     media: Tensor
     given: dict[str, list[Any]]
     ids: list[str]
     bad: dict[str, str]
+    bad_items: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -56,34 +57,43 @@ class Order:
         return cached[1]
 
 
-class _Places(torch.utils.data.Dataset[tuple[Item, dict[str, str]]]):
+class Read(NamedTuple):
+    """An item, and what was tried before it and could not be read: item index -> the MediaError's message."""
+
+    item: Item
+    bad: dict[int, str]
+
+
+class _Places(torch.utils.data.Dataset[Read]):
     """Map-style over (step, position), so that torch's loader workers can share the reading."""
 
     def __init__(self, dataset: Dataset, order: Order) -> None:
         self.dataset, self.order = dataset, order
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[Item, dict[str, str]]:
+    def __getitem__(self, place: tuple[int, int]) -> Read:
         step, position = place
-        bad: dict[str, str] = {}
+        bad: dict[int, str] = {}
         for skip in range(min(_TRIES, len(self.order.indices))):
             index = self.order.index(step, position, skip)
             try:
-                return self.dataset.draw(index, stream(self.order.seed, "augment", step, position)), bad
+                return Read(self.dataset.draw(index, stream(self.order.seed, "augment", step, position)), bad)
             except MediaError as error:
-                bad[str(error).partition(":")[0]] = str(error)
+                bad[index] = str(error)
         raise TrainingError(
             f"{len(bad)} items in a row could not be read, the last: {list(bad.values())[-1]}"
         )
 
 
-def collate(pairs: Sequence[tuple[Item, dict[str, str]]]) -> Batch:
-    items = [item for item, _ in pairs]
+def collate(reads: Sequence[Read]) -> Batch:
+    items = [read.item for read in reads]
     keys = [k for k in ("text", "label") if all(k in item for item in items)]
+    bad = {index: why for read in reads for index, why in read.bad.items()}
     return Batch(
         media=torch.stack([item["media"] for item in items]),
         given={k: [item[k] for item in items] for k in keys},
         ids=[item["id"] for item in items],
-        bad={k: why for _, bad in pairs for k, why in bad.items()},
+        bad={why.partition(": ")[0]: why for why in bad.values()},
+        bad_items=frozenset(bad),
     )
 
 

@@ -77,7 +77,8 @@ class Trainer:
         self.objective = registry.build("objective", settings.objective, where="train.objective")
         self.precision = precision
         self.step, self.seconds = 0, 0.0
-        self.bad: dict[str, str] = {}
+        self.bad: dict[str, str] = {}  # file -> why it could not be read
+        self.bad_items: frozenset[int] = frozenset()
         train, held_out = dataset.split()
         if not len(train):
             raise TrainingError("the dataset has no items to train on")
@@ -195,17 +196,28 @@ class Trainer:
         )
 
     def _note_bad(self, batch: Batch) -> None:
+        """Name each unreadable file once; stop when they are too many."""
         for name, why in batch.bad.items():
             if name not in self.bad:
                 self.bad[name] = why
                 log.warning("skipped: %s", why)
-        share = len(self.bad) / len(self.dataset)
-        if share > self.settings.bad_media:
+        self.bad_items |= batch.bad_items
+        if batch.bad:
+            self.check_bad()
+
+    def check_bad(self) -> None:
+        """TrainingError if more items could not be read than `bad_media` allows; a file left out counts as one."""
+        closed = len(self.dataset.bad)
+        count, total = closed + len(self.bad_items), closed + len(self.dataset)
+        if count <= self.settings.bad_media * total:
+            return
+        if self.step:
             self.save()
-            raise TrainingError(
-                f"{len(self.bad)} of {len(self.dataset)} items could not be read, more than train.bad_media="
-                f"{self.settings.bad_media:g} allows. The first: {next(iter(self.bad.values()))}"
-            )
+        first = next(iter({**self.dataset.bad, **self.bad}.values()))
+        raise TrainingError(
+            f"{count} of {total} items could not be read, more than train.bad_media="
+            f"{self.settings.bad_media:g} allows. The first: {first}"
+        )
 
     def _watch(self, ended: bool) -> None:
         """Held-out loss and previews, with the averaged weights, when they are due."""
@@ -243,6 +255,7 @@ class Trainer:
             "progress": self.progress,
             "seed": self.seed,
             "bad": self.bad,
+            "bad_items": sorted(self.bad_items),
         }
         path = checkpoints.save(
             self.folder / "checkpoints",
@@ -268,6 +281,7 @@ class Trainer:
         self.codec.load_state_dict(codec)
         self.step, self.seconds = int(state.state["step"]), float(state.state["seconds"])
         self.bad = dict(state.state.get("bad", {}))
+        self.bad_items = frozenset(state.state.get("bad_items", ()))
 
 
 @contextmanager

@@ -507,7 +507,7 @@ def test_damaged_sounds_and_videos(tmp_path: Path) -> None:
     assert {data[i]["id"].partition("@")[0] for i in range(len(data))} == {"good.wav"}
     assert {Path(p).name for p in data.bad} == {"cut.wav", "fake.mp3"}
     clip = film(tmp_path / "good.mp4", 16)
-    (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:30])
+    (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:400])
     clips = load(Video(size=16), tmp_path)
     assert [clips[i]["id"] for i in range(len(clips))] == ["good.mp4"]
     assert [Path(p).name for p in clips.bad] == ["cut.mp4"]
