@@ -37,6 +37,7 @@ from multigen.model import (
     resolve,
 )
 from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
+from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training.trainer import Interrupted, Trainer, mismatches
@@ -63,7 +64,8 @@ def run(
     force: bool = False,
 ) -> Path:
     """Make the media that the recipe describes; train first where nothing is trained yet. Returns the run folder."""
-    folder = _folder(recipe, out)
+    recipe = _absolute(recipe)
+    folder = out or Path("runs") / recipe.name
     with _locked(folder):
         recipe, bad = _trained(recipe, folder, device, quiet, force)
         model = load_run(folder, recipe, device=device)
@@ -81,7 +83,8 @@ def train(
     force: bool = False,
 ) -> Path:
     """Train the recipe to its end, going on where its run folder stands. Returns the run folder."""
-    folder = _folder(recipe, out)
+    recipe = _absolute(recipe)
+    folder = out or Path("runs") / recipe.name
     with _locked(folder):
         recipe, bad = _trained(recipe, folder, device, quiet, force)
         report(load_run(folder, recipe, device=device), folder, bad)
@@ -190,9 +193,7 @@ def _trained(
     try:
         trainer.run()
     except Interrupted:
-        log.info(
-            "saved at step %d; go on with: multigen run %s --out %s", trainer.step, folder / RECIPE, folder
-        )
+        log.info("saved at step %d; go on with: multigen run %s", trainer.step, folder)
         raise
     with trainer.ema.applied():
         model.save(folder / WEIGHTS)
@@ -383,27 +384,40 @@ def _sampling_bar(count: int, quiet: bool) -> Iterator[Any]:
 # --- folders ----------------------------------------------------------------------------------------------------
 
 
-def _folder(recipe: Recipe, out: Path | None) -> Path:
-    folder = out or Path("runs") / recipe.name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MultigenError(f"--out {folder}: cannot be made ({error})") from error
-    return folder
+def _absolute(recipe: Recipe) -> Recipe:
+    """Paths made absolute, so that the resolved recipe runs again from anywhere."""
+    path, init = recipe.data.args.get("path"), recipe.train.init
+    if isinstance(path, str):
+        args = {**recipe.data.args, "path": str(Path(path).expanduser().resolve())}
+        recipe = dataclasses.replace(recipe, data=Part(recipe.data.name, args))
+    if init is not None:
+        train = dataclasses.replace(recipe.train, init=str(Path(init).expanduser().resolve()))
+        recipe = dataclasses.replace(recipe, train=train)
+    return recipe
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One command at a time in a run folder. The system frees the lock of a process that died."""
+    """One command at a time in a run folder, made if missing and removed again if nothing came of it.
+
+    The system frees the lock of a process that died.
+    """
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout:
         raise MultigenError(
             f"{folder}: another multigen command is running in this folder; use --out"
         ) from None
-    except PermissionError as error:
-        raise MultigenError(f"{folder}: cannot be written ({error})") from error
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise MultigenError(
+            f"{folder}: cannot be used as a run folder ({error.strerror}); use --out"
+        ) from error
+    finally:
+        if folder.is_dir() and [p.name for p in folder.iterdir()] == [".lock"]:
+            (folder / ".lock").unlink()
+            folder.rmdir()
 
 
 def _fresh(path: Path) -> Path:

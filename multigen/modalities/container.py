@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.error import FFmpegError
 
 from multigen.errors import MediaError
 from multigen.modalities import Limits
@@ -38,5 +39,5 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
                         f"{path}: cannot be read (its header is cut: the {stream.type} codec is unknown)"
                     )
             yield container
-    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+    except (FFmpegError, UnicodeDecodeError) as error:
         raise MediaError(f"{path}: cannot be read ({error})") from error

@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 class Trainer:
     """Trains a denoiser and what its conditioner learns.
 
-    `codec` and `conditioner` are modules; `folder` is the run folder. `preview(step)` is called with the averaged
-    weights in place. `precision` is the autocast dtype of the network while training. State that a run needs to go on exactly: weights, average, optimizer, step, seconds.
+    `folder` is the run folder; `precision` the autocast dtype of the network while training. `preview(step)` is called
+    with the averaged weights in place. The state from which a run goes on exactly: weights, average, optimizer, step,
+    seconds.
     """
 
     def __init__(
