@@ -6,6 +6,7 @@ fork, and spawn would run an unguarded script of the user's a second time.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import subprocess
@@ -193,4 +194,5 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    with contextlib.suppress(KeyboardInterrupt):  # the parent was interrupted too, and says so
+        _serve()
