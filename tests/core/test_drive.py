@@ -342,7 +342,8 @@ def test_merged_grad_calls_are_differentiable_and_others_build_no_graph() -> Non
         torch.testing.assert_close(one.sample, solve(trajectory(n, n, "ddim", 3), guide, denoiser()), **CLOSE)
 
 
-def test_per_sample_times_reach_the_network() -> None:
+@pytest.mark.parametrize(("max_batch", "sizes"), [(64, [5]), (2, [2, 2, 1])])
+def test_per_sample_times_reach_the_network(max_batch: int, sizes: list[int]) -> None:
     seen: list[Tensor] = []
 
     class Spy(nn.Module):
@@ -362,8 +363,9 @@ def test_per_sample_times_reach_the_network() -> None:
         Request(trajectory(2, 0, "ddim", 1), plain(Cond(), Cond()), spy),  # type: ignore[arg-type]
         Request(trajectory(3, 0, "ddim", 1), once(torch.tensor([0.1, 0.2, 0.3])), spy),  # type: ignore[arg-type]
     ]
-    list(drive(requests))
-    (t,) = seen
+    list(drive(requests, max_batch=max_batch))
+    assert [len(t) for t in seen] == sizes
+    t = torch.cat(seen)
     assert t.dtype == torch.float64
     torch.testing.assert_close(t, torch.tensor([1, 1, 0.1, 0.2, 0.3], dtype=torch.float64), atol=1e-7, rtol=0)
 
