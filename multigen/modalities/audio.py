@@ -39,7 +39,7 @@ class Audio:
     name = "audio"
     suffix = ".wav"
     animation = ""
-    suffixes = (
+    suffixes: tuple[str, ...] = (
         ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".wma",
         ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg",
     )  # fmt: skip

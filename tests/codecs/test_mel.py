@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -177,13 +178,14 @@ def test_griffin_lim_brings_the_magnitudes_nearer(fitted: Mel) -> None:
 
 
 def test_wrong_arguments_are_refused() -> None:
-    for wrong, said in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"hop": 4096}, "hop: 4096"),
         ({"components": 300}, "components: 300"),
         ({"high": 20000.0}, "20000"),
         ({"bins": 900}, "mel filters lie between"),
         ({"floor": 0.0}, "floor"),
-    ):
+    )
+    for wrong, said in cases:
         with pytest.raises(ValueError, match=said):
             Mel(modality=AUDIO, **wrong)
     with pytest.raises(RecipeError, match="griffin_lim"):

@@ -9,6 +9,7 @@ import math
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,7 +192,8 @@ def test_shape_and_arguments() -> None:
     assert audio.shape(duration=0.5) == (2, 500)
     with pytest.raises(ValueError, match="no size"):
         audio.shape(size=28)
-    for wrong in ({"rate": 10}, {"channels": 0}, {"seconds": 0.0}, {"seconds": 1e9}):
+    wrongs: list[dict[str, Any]] = [{"rate": 10}, {"channels": 0}, {"seconds": 0.0}, {"seconds": 1e9}]
+    for wrong in wrongs:
         with pytest.raises(ValueError, match="not allowed"):
             Audio(**wrong)
     with pytest.raises(ValueError, match="not allowed"):
