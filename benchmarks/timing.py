@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,12 +40,14 @@ def compare(
     median = statistics.median(mine)
     ratios = [a / b for a, b in zip(mine, theirs, strict=True)] if peer else [a / median for a in mine]
     low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else (ratios[0],) * 3
+    ratio = statistics.median(ratios) if peer else None
+    print(f"  {what}: {median:.4g} s" + (f", ratio {ratio:.3f}" if ratio else ""), file=sys.stderr, flush=True)
     return {
         "what": what,
         "multigen": median,
         "peer": statistics.median(theirs) if peer else None,
         "peer_name": peer_name,
-        "ratio": statistics.median(ratios) if peer else None,
+        "ratio": ratio,
         "spread": (high - low) / 2,
         "unit": "s",
     }
