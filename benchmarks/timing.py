@@ -41,7 +41,9 @@ def compare(
     ratios = [a / b for a, b in zip(mine, theirs, strict=True)] if peer else [a / median for a in mine]
     low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else (ratios[0],) * 3
     ratio = statistics.median(ratios) if peer else None
-    print(f"  {what}: {median:.4g} s" + (f", ratio {ratio:.3f}" if ratio else ""), file=sys.stderr, flush=True)
+    print(
+        f"  {what}: {median:.4g} s" + (f", ratio {ratio:.3f}" if ratio else ""), file=sys.stderr, flush=True
+    )
     return {
         "what": what,
         "multigen": median,
