@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
+from multigen.backbones.attention import AttentionBlock
 from multigen.backbones.layers import (
     Context,
     Downsample,
     NoiseEmbedding,
-    Stage,
+    ResidualBlock,
     Upsample,
     conv,
     fold,
@@ -176,6 +177,46 @@ class UNet(nn.Module):
             given, wanted = 0 if part is None else part.shape[axis], getattr(self.cond, name)
             if given != wanted:
                 raise ValueError(f"cond.{name}: width {given} given, {wanted} expected (0: none)")
+
+
+class Stage(nn.Module):
+    """A residual block, then attention where `attend` says so."""
+
+    def __init__(
+        self,
+        width_in: int,
+        width_out: int,
+        attend: bool,
+        *,
+        axes: int,
+        kernel: int,
+        embedding: int,
+        groups: int,
+        head_width: int,
+        tokens: int,
+        dropout: float,
+        skip_scale: float,
+    ) -> None:
+        super().__init__()
+        self.residual = ResidualBlock(
+            width_in,
+            width_out,
+            axes=axes,
+            kernel=kernel,
+            embedding=embedding,
+            groups=groups,
+            dropout=dropout,
+            skip_scale=skip_scale,
+        )
+        self.attention = None
+        if attend:
+            self.attention = AttentionBlock(
+                width_out, axes=axes, head_width=head_width, groups=groups, tokens=tokens
+            )
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        x = self.residual(x, context)
+        return x if self.attention is None else self.attention(x, context)
 
 
 def _check(

@@ -1,0 +1,102 @@
+"""Attention over space, over time and to a condition's tokens, of folded tensors (see `layers`)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from multigen.backbones.layers import Context, norm, zeroed
+
+
+def rotate(x: Tensor) -> Tensor:
+    """Rotary position of [M, heads, L, K] (RoFormer, Su et al. 2021, eq. 34): order without a fixed length."""
+    half = x.shape[-1] // 2
+    speed = torch.logspace(0.0, -2.0, half, device=x.device)  # one radian a frame down to a hundredth
+    angle = torch.arange(x.shape[-2], device=x.device)[:, None] * speed
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of [M, heads, L, K] to [M, heads, L', K], where mask [M, 1, 1, L'] is true.
+
+    In bf16 on a CPU the fused kernel's backward pass takes two to ten times as long as two products and a softmax
+    (measured at 16 to 128 positions), so short sequences take those.
+    """
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or q.shape[-2] * k.shape[-2] > 512**2:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return scores.float().softmax(-1).to(v.dtype) @ v
+
+
+class Attention(nn.Module):
+    """Multi-head attention of sequences [M, L, C] to themselves or to `other` [M, L', K]; zero at the start."""
+
+    def __init__(self, width: int, *, head_width: int, other: int = 0, rotary: bool = False) -> None:
+        super().__init__()
+        heads = max(1, width // head_width)
+        while width % heads:
+            heads -= 1
+        self.heads, self.rotary = heads, rotary
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(other or width, 2 * width)
+        self.out = zeroed(nn.Linear(width, width))
+
+    def forward(self, x: Tensor, other: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        q = self._split(self.query(x))
+        k, v = map(self._split, self.key_value(x if other is None else other).chunk(2, dim=-1))
+        if self.rotary:
+            q, k = rotate(q), rotate(k)
+        y = attend(q, k, v, None if mask is None else mask[:, None, None, :])
+        return self.out(y.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class AttentionBlock(nn.Module):
+    """Attention over space (or the one axis), over time in video, and to the condition's tokens."""
+
+    def __init__(self, width: int, *, axes: int, head_width: int, groups: int, tokens: int) -> None:
+        super().__init__()
+        self.norm = norm(width, groups)
+        self.attention = Attention(width, head_width=head_width)
+        self.time_norm = norm(width, groups) if axes == 3 else None
+        self.time_attention = Attention(width, head_width=head_width, rotary=True) if axes == 3 else None
+        self.cross_norm = norm(width, groups) if tokens else None
+        self.token_norm = nn.LayerNorm(tokens) if tokens else None
+        self.cross_attention = Attention(width, head_width=head_width, other=tokens) if tokens else None
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        x = x + _grid(self.attention(_sequence(self.norm(x))), x)
+        if self.time_norm is not None and self.time_attention is not None:
+            s = (
+                _sequence(self.time_norm(x)).unflatten(0, (-1, context.frames)).transpose(1, 2)
+            )  # [B, HW, T, C]
+            s = self.time_attention(s.flatten(0, 1)).unflatten(0, s.shape[:2]).transpose(1, 2).flatten(0, 1)
+            x = x + _grid(s, x)
+        if self.cross_norm is not None and self.token_norm is not None and self.cross_attention is not None:
+            assert context.tokens is not None
+            s = _sequence(self.cross_norm(x))
+            joined = s.reshape(
+                len(context.tokens), -1, s.shape[-1]
+            )  # the frames of a video share their tokens
+            joined = self.cross_attention(joined, self.token_norm(context.tokens), context.mask)
+            x = x + _grid(joined.reshape(s.shape), x)
+        return x
+
+
+def _sequence(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, H*W, C]."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def _grid(s: Tensor, like: Tensor) -> Tensor:
+    """[N, H*W, C] -> [N, C, H, W]."""
+    return s.transpose(1, 2).unflatten(2, like.shape[2:])
