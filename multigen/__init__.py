@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from multigen.version import __version__
 
 if TYPE_CHECKING:
-    from multigen.model import Model, load
+    from multigen.loading import load
+    from multigen.model import Model
     from multigen.recipe import Recipe, load_recipe
     from multigen.registry import register
 
@@ -23,7 +24,7 @@ __all__ = ["Model", "Recipe", "__version__", "load", "load_recipe", "register"]
 _LAZY = {
     "Model": "multigen.model",
     "Recipe": "multigen.recipe",
-    "load": "multigen.model",
+    "load": "multigen.loading",
     "load_recipe": "multigen.recipe",
     "register": "multigen.registry",
 }

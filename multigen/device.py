@@ -40,7 +40,7 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype 
 
 
 def _cpu_computes_bf16() -> bool:
-    """Whether the CPU multiplies bf16 in hardware (AMX, AVX-512 BF16): a training step is then 1.5 to 2 times as fast."""
+    """Whether the CPU multiplies bf16 in hardware (AMX, AVX-512 BF16): training is then 1.5 to 2 times as fast."""
     cpu = torch.cpu
     return cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()
 

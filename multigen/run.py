@@ -1,46 +1,26 @@
-"""What the commands do: run (train if needed, sample, report), train, sample. One run folder holds it all.
-
-recipe.yaml · log.jsonl · checkpoints/ · weights.safetensors · previews/ · media/ · manifest.json · preview.png ·
-report.html
-"""
+"""What the commands do: run (train if needed, sample, report), train, sample. One run folder holds it all."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-from tqdm import tqdm
-
-from multigen.core.drive import Progress
 from multigen.datasets import Dataset
 from multigen.device import choose_precision, describe
-from multigen.errors import MediaError, MultigenError, RecipeError, TrainingError
-from multigen.evaluation.report import write_report
+from multigen.errors import Interrupted, MediaError, MultigenError, RecipeError
 from multigen.files import write_text
-from multigen.manifest import file_name, recipe_changes, write_manifest
-from multigen.manifest import read as read_manifest
-from multigen.media import Media
-from multigen.model import (
-    RECIPE,
-    WEIGHTS,
-    Model,
-    build_dataset,
-    load,
-    load_run,
-    read_weights,
-    resolve,
-)
+from multigen.loading import RECIPE, WEIGHTS, load, load_run, read_weights
+from multigen.manifest import recipe_changes
+from multigen.model import Model, build_dataset, resolve
 from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
 from multigen.registry import Part
+from multigen.run_folder import fresh, locked, make, report
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
-from multigen.training.trainer import Interrupted, Trainer, mismatches
+from multigen.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +46,7 @@ def run(
     """Make the media that the recipe describes; train first where nothing is trained yet. Returns the run folder."""
     recipe = _absolute(recipe)
     folder = out or Path("runs") / recipe.name
-    with _locked(folder):
+    with locked(folder):
         recipe, bad = _trained(recipe, folder, device, quiet, force)
         model = load_run(folder, recipe, device=device)
         make(model, folder, list(recipe.sample.prompts), n=recipe.sample.n, seed=recipe.seed, quiet=quiet)
@@ -85,7 +65,7 @@ def train(
     """Train the recipe to its end, going on where its run folder stands. Returns the run folder."""
     recipe = _absolute(recipe)
     folder = out or Path("runs") / recipe.name
-    with _locked(folder):
+    with locked(folder):
         recipe, bad = _trained(recipe, folder, device, quiet, force)
         report(load_run(folder, recipe, device=device), folder, bad)
     return folder
@@ -122,7 +102,7 @@ def sample(
         if path.suffix == ".safetensors"
         else Path("runs") / model.recipe.name
     )
-    folder = out or _fresh(home / "samples")
+    folder = out or fresh(home / "samples")
     folder.mkdir(parents=True, exist_ok=True)
     make(
         model,
@@ -231,7 +211,7 @@ def _start(model: Model, dataset: Dataset, recipe: Recipe) -> None:
     """Weights from `train.init`, or the codec's statistics from the training media."""
     if recipe.train.init is not None:
         tensors = read_weights(recipe.train.init)
-        rows = mismatches(model.state_dict(), tensors)
+        rows = checkpoints.mismatches(model.state_dict(), tensors)
         if rows:
             raise MultigenError(f"train.init: {recipe.train.init} is of another model: {'; '.join(rows)}")
         model.load_weights(tensors, recipe.train.init)
@@ -281,109 +261,6 @@ def _matters(key: str) -> bool:
     return head in TRAINED or (head == "train" and rest.partition(".")[0] not in FREE)
 
 
-# --- sampling and reporting -------------------------------------------------------------------------------------
-
-
-def make(
-    model: Model,
-    folder: Path,
-    prompts: Sequence[str],
-    *,
-    n: int,
-    seed: int,
-    steps: int | None = None,
-    size: int | tuple[int, int] | None = None,
-    duration: float | None = None,
-    quiet: bool = False,
-) -> list[Path]:
-    """Generate media into `folder`/media with a picture of each and a manifest. Older media are kept aside."""
-    settings = model.recipe.sample
-    suffix = settings.suffix or model.modality.suffix
-    final, partial = folder / "media", folder / ".media.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    made: list[Media] = []
-    rows: list[dict[str, Any]] = []
-    with _sampling_bar(len(prompts) * n, quiet) as watch:
-        stream = model.stream(prompts, n=n, seed=seed, steps=steps, size=size, duration=duration, watch=watch)
-        for index, medium in enumerate(stream):
-            name = file_name(index, medium.prompt, medium.seed, suffix)
-            try:
-                medium.save(partial / name)
-                _pictures(model, medium, partial, Path(name).stem)
-            except OSError as error:
-                raise TrainingError(f"{final / name}: could not be written ({error})") from error
-            made.append(medium)
-            rows.append({"file": f"media/{name}", "prompt": medium.prompt, "seed": medium.seed})
-    if final.exists():
-        final.rename(_fresh(final))
-    partial.rename(final)
-    model.modality.preview([m.tensor for m in made[:64]]).save(folder / "preview.png")
-    recipe = model.recipe
-    write_manifest(
-        folder,
-        rows,
-        recipe=recipe,
-        weights_hash=model.weights_hash(),
-        settings={
-            "sampler": recipe.sampler.name,
-            "timesteps": recipe.timesteps.name,
-            "guide": {"name": recipe.guide.name, **recipe.guide.args},
-            "steps": steps or settings.steps,
-        },
-    )
-    return [folder / row["file"] for row in rows]
-
-
-def _pictures(model: Model, medium: Media, folder: Path, stem: str) -> None:
-    """A picture of one medium beside it, and an animated preview where the modality has one."""
-    modality = model.modality
-    if modality.suffix != ".png":
-        modality.preview([medium.tensor]).save(folder / f"{stem}.png")
-    if modality.animation:
-        modality.write(medium.tensor, folder / f"{stem}{modality.animation}")
-
-
-def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
-    """Write report.html from what the run folder holds."""
-    manifest = read_manifest(folder)
-    files = manifest["files"] if manifest else []
-    media = []
-    for entry in files:
-        path = folder / entry["file"]
-        picture = path.with_suffix(".png")
-        element = model.modality.html(model.modality.read(path))
-        media.append({**entry, "html": element, "preview": str(picture) if picture != path else None})
-    rows = training_log.read(folder)
-    held_out = [r["held_out"] for r in rows if "held_out" in r]
-    levels = {float(k): v for k, v in held_out[-1].items() if k != "mean"} if held_out else {}
-    return write_report(
-        folder,
-        title=model.recipe.name,
-        recipe_yaml=to_yaml(model.recipe),
-        log=rows,
-        media=media,
-        bad_media=bad,
-        facts=model.facts,
-        held_out_by_level=sorted(levels.items()),
-        pictures={p.stem: p for p in sorted((folder / "previews").glob("step-*.png"))[-4:]},
-    )
-
-
-@contextmanager
-def _sampling_bar(count: int, quiet: bool) -> Iterator[Any]:
-    """A progress bar over answered queries."""
-    with tqdm(desc=f"sample {count}", unit=" queries", disable=quiet, mininterval=1) as bar:
-
-        def watch(progress: Progress) -> None:
-            bar.update(1)
-
-        yield watch
-
-
-# --- folders ----------------------------------------------------------------------------------------------------
-
-
 def _absolute(recipe: Recipe) -> Recipe:
     """Paths made absolute, so that the resolved recipe runs again from anywhere."""
     path, init = recipe.data.args.get("path"), recipe.train.init
@@ -394,35 +271,3 @@ def _absolute(recipe: Recipe) -> Recipe:
         train = dataclasses.replace(recipe.train, init=str(Path(init).expanduser().resolve()))
         recipe = dataclasses.replace(recipe, train=train)
     return recipe
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One command at a time in a run folder, made if missing and removed again if nothing came of it.
-
-    The system frees the lock of a process that died.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise MultigenError(
-            f"{folder}: another multigen command is running in this folder; use --out"
-        ) from None
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise MultigenError(
-            f"{folder}: cannot be used as a run folder ({error.strerror}); use --out"
-        ) from error
-    finally:
-        if folder.is_dir() and [p.name for p in folder.iterdir()] == [".lock"]:
-            (folder / ".lock").unlink()
-            folder.rmdir()
-
-
-def _fresh(path: Path) -> Path:
-    """path-1, path-2, ...: the first that is not there."""
-    k = 1
-    while path.with_name(f"{path.name}-{k}").exists():
-        k += 1
-    return path.with_name(f"{path.name}-{k}")

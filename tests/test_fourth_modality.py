@@ -30,7 +30,9 @@ class Series:
     def __init__(self, *, length: int = 64) -> None:
         self.length = length
 
-    def shape(self, size: int | tuple[int, int] | None = None, duration: float | None = None) -> tuple[int, ...]:
+    def shape(
+        self, size: int | tuple[int, int] | None = None, duration: float | None = None
+    ) -> tuple[int, ...]:
         return (1, self.length if duration is None else round(duration))
 
     def read(self, path: Path, *, start: float = 0.0, duration: float | None = None) -> Tensor:
@@ -39,7 +41,7 @@ class Series:
     def write(self, media: Tensor, path: Path) -> None:
         path.write_text(",".join(f"{v:.6f}" for v in media[0].tolist()))
 
-    def preview(self, media: list[Tensor]):  # noqa: ANN201
+    def preview(self, media: list[Tensor]):
         from PIL import Image
 
         rows = torch.stack([(m[0].clamp(-1, 1) + 1) * 127.5 for m in media]).to(torch.uint8)
@@ -86,7 +88,9 @@ def recipe(**train: object) -> Recipe:
         conditioner=Part("label", {"width": 16}),
         backbone=Part("unet", {"widths": [16, 32], "blocks": 1, "attention": [False, False]}),
         guide=Part("plain"),
-        train=Train(**{**settings, "checkpoint_every": 300, "preview_every": 0, "held_out_every": 0, **train}),  # type: ignore[arg-type]
+        train=Train(
+            **{**settings, "checkpoint_every": 300, "preview_every": 0, "held_out_every": 0, **train}
+        ),  # type: ignore[arg-type]
         sample=Sample(n=4, steps=8, prompts=("quiet", "loud")),
     )
 

@@ -46,16 +46,20 @@ def small(name: str) -> Model:
     return model
 
 
+# In fp32; what Griffin-Lim makes of a difference of 1e-5 in a mel is a few thousandths of full scale.
+TOLERANCE = {"image_digits": 1e-4, "audio_music": 5e-3, "video_moving_emoji": 1e-4}
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_sample_three_of_eight_equals_the_same_seed_alone(name: str) -> None:
-    """fp32 tolerance 1e-4 on model space of unit scale; the sampler draws noise at every step."""
+    """The sampler draws noise at every step."""
     model = small(name)
     prompt = "3" if name == "image_digits" else ""
     eight = model.generate(prompt, n=8, seed=40, steps=3)
     alone = model.generate(prompt, n=1, seed=43, steps=3)[0]
     assert eight[3].seed == alone.seed == 43
-    torch.testing.assert_close(eight[3].tensor, alone.tensor, rtol=0, atol=1e-4 if name != "audio_music" else 1e-3)
-    assert not torch.allclose(eight[2].tensor, alone.tensor, atol=1e-2)
+    torch.testing.assert_close(eight[3].tensor, alone.tensor, rtol=0, atol=TOLERANCE[name])
+    assert (eight[2].tensor - alone.tensor).abs().max() > 20 * TOLERANCE[name]
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -56,14 +57,15 @@ def cache_folder(*parts: str) -> Path:
 
 
 def held_out(ids: Sequence[str], share: float = 0.1) -> tuple[list[int], list[int]]:
-    """Split by a hash of each id, so that an item's side never changes as the set grows. At least one each side."""
-    import hashlib
+    """Split by a hash of each id, so that an id's side never changes as the set grows and equal ids stay together.
 
-    scores = [int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest(), "big") / 2**64 for i in ids]
-    order = sorted(range(len(ids)), key=lambda i: (scores[i], ids[i], i))
-    out = {i for i in range(len(ids)) if scores[i] < share}
-    if share > 0 and not out and len(ids) > 1:
-        out = {order[0]}
-    if len(out) == len(ids):
-        out.discard(order[-1])
-    return [i for i in range(len(ids)) if i not in out], sorted(out)
+    At least one id stands on each side, unless there is one only or `share` is 0: then nothing is held out.
+    """
+    scores = {i: int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest(), "big") for i in set(ids)}
+    order = sorted(scores, key=lambda i: (scores[i], i))
+    out = {i for i in order if scores[i] < share * 2**64}
+    if share > 0 and not out:
+        out = set(order[:1])
+    if len(out) == len(order):
+        out -= set(order[-1:])
+    return [k for k, i in enumerate(ids) if i not in out], [k for k, i in enumerate(ids) if i in out]

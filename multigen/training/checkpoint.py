@@ -143,6 +143,19 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], limit: int = 5) -> list[str]:
+    """The first differences between two sets of tensors, as a user reads them."""
+    rows = []
+    for name, tensor in expected.items():
+        if name not in given:
+            rows.append(f"{name} is missing")
+        elif given[name].shape != tensor.shape:
+            rows.append(f"{name} is {list(given[name].shape)}, expected {list(tensor.shape)}")
+    rows += [f"{name} is not expected" for name in given if name not in expected]
+    more = [f"and {len(rows) - limit} more"] if len(rows) > limit else []
+    return rows[:limit] + more
+
+
 def _fsync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

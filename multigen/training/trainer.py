@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +25,7 @@ from multigen.training.ema import EMA
 from multigen.training.heldout import HeldOut
 from multigen.training.loader import Batch, Order, batches
 from multigen.training.log import Log
+from multigen.training.signals import signals
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +117,7 @@ class Trainer:
     def _run(self) -> None:
         stream = batches(self.dataset, self.order, self.step, self.settings.workers)
         self.denoiser.train()
-        with _signals() as caught, self.log.bar(self.settings, self.step, self.seconds):
+        with signals() as caught, self.log.bar(self.settings, self.step, self.seconds):
             last, saved = time.monotonic(), self.step
             while self.progress < 1:
                 batch = next(stream)
@@ -283,40 +282,3 @@ class Trainer:
         self.step, self.seconds = int(state.state["step"]), float(state.state["seconds"])
         self.bad = dict(state.state.get("bad", {}))
         self.bad_items = frozenset(state.state.get("bad_items", ()))
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying; a second one acts at once. Main thread only."""
-    caught: list[int] = []
-    before: dict[int, Any] = {}
-
-    def note(signum: int, frame: object) -> None:
-        if caught:
-            signal.signal(signum, before[signum])
-            signal.raise_signal(signum)
-        caught.append(signum)
-
-    try:
-        for s in (signal.SIGINT, signal.SIGTERM):
-            before[s] = signal.signal(s, note)
-    except ValueError:  # not the main thread: whoever runs us there handles signals
-        before = {}
-    try:
-        yield caught
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
-
-
-def mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], limit: int = 5) -> list[str]:
-    """The first differences between two sets of tensors, as a user reads them."""
-    rows = []
-    for name, tensor in expected.items():
-        if name not in given:
-            rows.append(f"{name} is missing")
-        elif given[name].shape != tensor.shape:
-            rows.append(f"{name} is {list(given[name].shape)}, expected {list(tensor.shape)}")
-    rows += [f"{name} is not expected" for name in given if name not in expected]
-    more = [f"and {len(rows) - limit} more"] if len(rows) > limit else []
-    return rows[:limit] + more
