@@ -94,15 +94,7 @@ def sample(
     if overrides:
         model.recipe = load_recipe_with(model.recipe, overrides)
     settings = model.recipe.sample
-    path = Path(source).expanduser()
-    home = (
-        path
-        if path.is_dir()
-        else path.parent
-        if path.suffix == ".safetensors"
-        else Path("runs") / model.recipe.name
-    )
-    folder = out or fresh(home / "samples")
+    folder = out or fresh(_home(source, model.recipe) / "samples")
     folder.mkdir(parents=True, exist_ok=True)
     make(
         model,
@@ -118,6 +110,14 @@ def sample(
     write_text(folder / RECIPE, to_yaml(model.recipe))
     report(model, folder, {})
     return folder
+
+
+def _home(source: str, recipe: Recipe) -> Path:
+    """The run folder of what was loaded from `source`, or the folder of the weights file."""
+    path = Path(source).expanduser()
+    if path.suffix == ".safetensors":
+        return path.parent
+    return path if path.is_dir() else Path("runs") / recipe.name
 
 
 def load_recipe_with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -141,35 +141,41 @@ def _trained(
     recipe: Recipe, folder: Path, device: str | None, quiet: bool, force: bool
 ) -> tuple[Recipe, dict[str, str]]:
     """Train in `folder` as far as the recipe asks. The resolved recipe, and the media that could not be read."""
-    recipe = _same_run(recipe, folder, force)
     newest = checkpoints.newest(folder / "checkpoints")
-    state = checkpoints.load(newest) if newest else None
-    if state is not None and (folder / WEIGHTS).is_file() and _complete(recipe, state):
+    if newest is None:
+        return _train(recipe, folder, None, device, quiet)
+    recipe = _same_run(recipe, folder, force)
+    state = checkpoints.load(newest)
+    if (folder / WEIGHTS).is_file() and _complete(recipe, state):
         write_text(folder / RECIPE, to_yaml(recipe))
         return recipe, dict(state.state.get("bad", {}))
+    return _train(recipe, folder, state, device, quiet)
+
+
+def _train(
+    recipe: Recipe, folder: Path, state: checkpoints.Checkpoint | None, device: str | None, quiet: bool
+) -> tuple[Recipe, dict[str, str]]:
+    """Train from a checkpoint's state or from the start."""
     check_combination(recipe)
     dataset = build_dataset(recipe)
     recipe = resolve(recipe, dataset)
     model = Model(recipe, device=device)
-    write_text(folder / RECIPE, to_yaml(recipe))
-    (folder / WEIGHTS).unlink(missing_ok=True)
-    where = describe(model.device, choose_precision(recipe.train.precision, model.device))
-    size = f"{model.facts['parameters']} parameters, model space {model.facts['model space']}"
-    log.info(
-        "%s: training on %s; %s; %d items; run folder %s", recipe.name, where, size, len(dataset), folder
-    )
-    trainer = _trainer(model, dataset, folder, quiet)
+    _announce(model, dataset, folder)
     if state is None:
         _start(model, dataset, recipe)
-    else:
+    trainer = _trainer(model, dataset, folder, quiet)
+    rows = []
+    if state is not None:
         trainer.restore(state)
         rows = training_log.read(folder, until=trainer.step)
-        write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
-        log.info("going on from step %d (%s)", trainer.step, newest)
+        log.info("going on from step %d", trainer.step)
     for name, why in dataset.bad.items():
         log.warning("skipped: %s", why)
         trainer.bad.setdefault(name, why)
     trainer.check_bad()
+    write_text(folder / RECIPE, to_yaml(recipe))
+    write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
+    (folder / WEIGHTS).unlink(missing_ok=True)  # they are in the checkpoint, until training ends anew
     try:
         trainer.run()
     except Interrupted:
@@ -178,6 +184,13 @@ def _trained(
     with trainer.ema.applied():
         model.save(folder / WEIGHTS)
     return recipe, trainer.bad
+
+
+def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
+    where = describe(model.device, choose_precision(model.recipe.train.precision, model.device))
+    facts = f"{model.facts['parameters']} parameters, model space {model.facts['model space']}"
+    text = "%s: training on %s; %s; %d items; run folder %s"
+    log.info(text, model.recipe.name, where, facts, len(dataset), folder)
 
 
 def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool) -> Trainer:

@@ -6,6 +6,7 @@ report.html
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from multigen.media import Media
 from multigen.model import Model
 from multigen.recipe import to_yaml
 from multigen.training import log as training_log
+
+log = logging.getLogger(__name__)
 
 
 def make(
@@ -44,6 +47,7 @@ def make(
     final, partial = folder / "media", folder / ".media.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    log.info("%s: %d media on %s", model.recipe.name, len(prompts) * n, model.facts["device"])
     made: list[Media] = []
     rows: list[dict[str, Any]] = []
     with _sampling_bar(len(prompts) * n, quiet) as watch:

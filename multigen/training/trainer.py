@@ -16,7 +16,7 @@ from multigen import registry
 from multigen.codecs import Codec
 from multigen.core.conditioning import Conditioner
 from multigen.core.denoiser import Denoiser
-from multigen.core.noise import normal, uniform
+from multigen.core.noise import normal, stream, uniform
 from multigen.datasets import Dataset
 from multigen.errors import Interrupted, TrainingError
 from multigen.recipe import Train
@@ -115,12 +115,12 @@ class Trainer:
             self.denoiser.precision = sampling
 
     def _run(self) -> None:
-        stream = batches(self.dataset, self.order, self.step, self.settings.workers)
+        source = batches(self.dataset, self.order, self.step, self.settings.workers)
         self.denoiser.train()
         with signals() as caught, self.log.bar(self.settings, self.step, self.seconds):
             last, saved = time.monotonic(), self.step
             while self.progress < 1:
-                batch = next(stream)
+                batch = next(source)
                 waited = time.monotonic() - last
                 self._note_bad(batch)
                 row = self._update(batch)
@@ -175,7 +175,9 @@ class Trainer:
             cond = cond.where((keep[rows] >= self.settings.dropout).to(self.device), null)
             t = self.noise_level(self.denoiser.schedule, u[rows])
             weight = self.objective(self.denoiser, t).to(x0)
-            losses = self.forward(x0, t, cond, torch.stack(noise).to(self.device))
+            with torch.random.fork_rng():  # what the network itself draws: dropout
+                torch.manual_seed(stream(self.seed, "network", self.step, start).initial_seed())
+                losses = self.forward(x0, t, cond, torch.stack(noise).to(self.device))
             yield (losses * weight).sum() / size
 
     def _keyed_levels(self, size: int) -> Tensor:

@@ -193,3 +193,18 @@ def test_log_has_loss_and_held_out(tmp_path: Path) -> None:
     held = [r["held_out"] for r in rows if "held_out" in r]
     assert len(held) == 2
     assert set(held[0]) == {"-3.0", "-2.0", "-1.0", "0.0", "1.0", "2.0", "3.0", "mean"}
+
+
+def test_dropout_in_the_network_is_keyed_by_the_step(tmp_path: Path) -> None:
+    def make(folder: str, steps: int) -> Trainer:
+        t = trainer(tmp_path / folder, steps=steps, checkpoint_every=5)
+        t.denoiser.backbone.layers.insert(2, torch.nn.Dropout(0.5))  # type: ignore[union-attr]
+        return t
+
+    whole = make("whole", 10)
+    whole.run()
+    torch.manual_seed(99)  # another global state must not matter
+    second = make("whole", 10)
+    second.restore(checkpoints.load(tmp_path / "whole" / "checkpoints" / "step-00000005"))
+    second.run()
+    assert_same(state(whole), state(second))

@@ -1,0 +1,135 @@
+"""Each shipped recipe, a few steps of it, from media on disk to media on disk."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import multigen
+import multigen.errors
+from multigen import run as runs
+from multigen.manifest import read, verify
+from multigen.modalities.audio import Audio
+from multigen.modalities.image import Image
+from multigen.modalities.video import Video
+from multigen.recipe import load_recipe
+from multigen.recipe_source import shipped
+
+SMALL = [
+    "train.steps=2",
+    "train.minutes=null",
+    "train.batch=2",
+    "train.preview_every=1",
+    "train.tensorboard=false",
+    "backbone.widths=[16,32]",
+    "backbone.attention=[false,true]",
+    "sample.steps=2",
+    "sample.n=1",
+]
+SOUND = ["modality.seconds=1.5", "sample.duration=2"]
+CLIP = ["modality.size=16", "modality.frames=4"]
+OWN = {
+    "image_digits": ["sample.prompts=['3','8']"],
+    "image_emoji": ["data.count=8", "modality.size=32", "sample.prompts=['red apple','']"],
+    "audio_music": [
+        *SOUND,
+        "data.pieces=3",
+        "data.workers=1",
+        "sample.prompts=['church organ, G major, 92 bpm']",
+    ],
+    "video_moving_emoji": [*CLIP, "data.count=4", "sample.prompts=['red apple moving left']"],
+    "image_folder": ["data.path=media", "modality.size=32"],
+    "audio_folder": [*SOUND, "data.path=media"],
+    "video_folder": [*CLIP, "data.path=media", "train.workers=0"],
+}
+
+
+def files(name: str, folder: Path) -> None:
+    """Six files of the user's, of a size and rate that are not the recipe's."""
+    for k in range(6):
+        rng = torch.Generator().manual_seed(k)
+        if name == "image_folder":
+            media = torch.rand(3, 50, 41, generator=rng) * 2 - 1
+            Image().write(media, folder / f"{k}.png")
+        elif name == "audio_folder":
+            t = torch.arange(3 * 16000) / 16000
+            media = 0.5 * torch.sin(2 * math.pi * 220 * (k + 1) * t)[None]
+            Audio(rate=16000).write(media + 0.01 * torch.randn(t.shape, generator=rng), folder / f"{k}.wav")
+        else:
+            media = torch.rand(3, 9, 24, 36, generator=rng) * 2 - 1
+            Video(fps=12).write(media, folder / f"{k}.mp4")
+        (folder / f"{k}.txt").write_text(f"number {k}")
+
+
+def test_every_shipped_recipe_has_a_smoke_run() -> None:
+    assert set(OWN) == set(shipped())
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_smoke(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path / "cache"))
+    if name.endswith("_folder"):
+        (tmp_path / "media").mkdir()
+        files(name, tmp_path / "media")
+    recipe = load_recipe(name, [*SMALL, *OWN[name]])
+    folder = runs.run(recipe, device="cpu", quiet=True)
+    manifest = read(folder)
+    assert manifest is not None
+    assert verify(folder) == []
+    assert len(manifest["files"]) == len(recipe.sample.prompts)
+    model = multigen.load(folder, device="cpu")
+    for entry, medium in zip(
+        manifest["files"], model.generate(recipe.sample.prompts, seed=recipe.seed), strict=True
+    ):
+        path = folder / entry["file"]
+        assert model.modality.read(path).shape == medium.tensor.shape
+        assert path.with_suffix(".png").is_file()
+    assert list((folder / "previews").glob("*.png"))
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert recipe.name in report
+    before = model.weights_hash()
+    again = runs.run(load_recipe(str(folder)), out=folder, device="cpu", quiet=True)
+    assert multigen.load(again, device="cpu").weights_hash() == before  # trained already: it only samples
+    assert (folder / "media-1").is_dir()  # what was there is kept
+
+
+def test_the_same_recipe_and_seed_give_the_same_bytes_twice(tmp_path: Path) -> None:
+    recipe = load_recipe("image_digits", [*SMALL, *OWN["image_digits"]])
+    folders = [runs.run(recipe, out=tmp_path / name, device="cpu", quiet=True) for name in ("a", "b")]
+    digests = [[entry["sha256"] for entry in read(folder)["files"]] for folder in folders]  # type: ignore[index]
+    assert digests[0] == digests[1]
+    assert (folders[0] / "weights.safetensors").read_bytes() == (
+        folders[1] / "weights.safetensors"
+    ).read_bytes()
+
+
+def test_weights_of_a_former_run_start_a_new_one(tmp_path: Path) -> None:
+    settings = [*SMALL, *OWN["image_digits"]]
+    first = runs.run(load_recipe("image_digits", settings), out=tmp_path / "a", device="cpu", quiet=True)
+    init = [f"train.init={first}", "train.lr=1e-12", "train.steps=1"]
+    second = runs.run(
+        load_recipe("image_digits", [*settings, *init]), out=tmp_path / "b", device="cpu", quiet=True
+    )
+    before, after = (multigen.load(f, device="cpu").state_dict() for f in (first, second))
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=1e-6)
+    other = load_recipe("image_digits", [*settings, *init, "backbone.widths=[16,48]"])
+    with pytest.raises(multigen.errors.MultigenError, match=r"train\.init: .*another model: .*expected \["):
+        runs.run(other, out=tmp_path / "c", device="cpu", quiet=True)
+
+
+def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    settings = [*SMALL, *OWN["image_digits"]]
+    folder = runs.run(load_recipe("image_digits", settings), out=tmp_path / "a", device="cpu", quiet=True)
+    with pytest.raises(multigen.errors.RecipeError, match=r"train\.lr: 0\.001 -> 0\.5.*--out"):
+        runs.run(
+            load_recipe("image_digits", [*settings, "train.lr=0.5"]), out=folder, device="cpu", quiet=True
+        )
+    # How it samples, and how long it trains, may change.
+    longer = load_recipe("image_digits", [*settings, "train.steps=3", "sampler.name=euler"])
+    runs.run(longer, out=folder, device="cpu", quiet=True)
+    assert load_recipe(str(folder)).train.steps == 3
