@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import platform
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from multigen.files import write_json, write_text
 
 # Each module has `measure() -> list[dict]`; the rows are described in `benchmarks.timing.compare`.
 NAMES = ("networks", "samplers", "codec_music")
@@ -32,17 +32,19 @@ def machine() -> dict[str, Any]:
     }
 
 
-def markdown(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """The table; a ratio under 1 is in multigen's favour where smaller is better, as seconds are."""
-    lines = [f"{key}: {value}" for key, value in facts.items()]
-    lines += [
-        "",
-        "| what | multigen | peer | ratio | spread | unit | beside |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        numbers = " | ".join(_number(row[k]) for k in ("multigen", "peer", "ratio", "spread"))
-        lines.append(f"| {row['what']} | {numbers} | {row['unit']} | {row['peer_name'] or '-'} |")
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown, a column for each key."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [keys, ["---"] * len(keys), *([_text(row.get(key)) for key in keys] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def markdown(facts: dict[str, Any], groups: dict[str, list[dict[str, Any]]]) -> str:
+    """A table a group. A ratio under 1 is in multigen's favour: seconds, and lower is better."""
+    lines = [f"- {key}: {value}" for key, value in facts.items()]
+    for name, rows in groups.items():
+        about = (importlib.import_module(f"benchmarks.{name}").__doc__ or "").strip()
+        lines += ["", f"## {name}", "", about, "", table(rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -53,25 +55,21 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=Path, default=Path("benchmarks.md"), help="saved here, and as .json beside"
     )
     given = parser.parse_args(argv)
-    rows: list[dict[str, Any]] = []
-    facts = machine()
+    facts, groups = machine(), {}
     for name in [given.only] if given.only else NAMES:
-        if find_spec(f"benchmarks.{name}") is None:
-            print(f"benchmarks.{name}: not there", file=sys.stderr)
-            continue
         print(f"{name} ...", file=sys.stderr, flush=True)
-        rows += importlib.import_module(f"benchmarks.{name}").measure()
-    table = markdown(facts, rows)
-    print(table)
-    given.out.with_suffix(".md").write_text(table, encoding="utf-8")
-    given.out.with_suffix(".json").write_text(
-        json.dumps({"machine": facts, "rows": rows}, indent=1) + "\n", encoding="utf-8"
-    )
+        groups[name] = importlib.import_module(f"benchmarks.{name}").measure()
+        # After each group, so that a run that is cut keeps what it has.
+        write_text(given.out.with_suffix(".md"), markdown(facts, groups))
+        write_json(given.out.with_suffix(".json"), {"machine": facts, "groups": groups})
+    print(markdown(facts, groups))
     return 0
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def _text(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _processor() -> str:

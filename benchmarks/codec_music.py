@@ -8,7 +8,6 @@ sound a second of processor time on one thread. The first row is the renders the
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.__main__ import table
 from multigen import registry
 from multigen.datasets.chorales import Chorales
 from multigen.evaluation.audio import chroma_distance, detune, loudness, onset_rate, stft_distance
@@ -84,20 +84,9 @@ def _timed(run: Callable[[], Tensor]) -> tuple[Tensor, float]:
     return out, time.process_time() - start
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [keys, ["---"] * len(keys), *([str(row.get(key, "")) for key in keys] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=12, help="held-out clips of 8 s")
     parser.add_argument("--pieces", type=int, help="render so many pieces only; without it all")
-    parser.add_argument("--json", type=Path, help="write the rows here")
     given = parser.parse_args()
-    found = measure(given.clips, given.pieces)
-    print(table(found))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n")
+    print(table(measure(given.clips, given.pieces)))
