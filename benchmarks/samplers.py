@@ -3,7 +3,7 @@
 Latents of 4x4x64x64, fp32, one CPU thread. The network is a stub that returns a tensor made beforehand, so what is
 timed is the sampler, the guide, the driver and (in the rows "with conversion") the denoiser, against the peer's loop
 over `scale_model_input` and `step`. Ours includes the set-up of its coefficients; theirs leaves `set_timesteps` out.
-A denoiser remembers a grid's coefficients from its first run; "new grid" times that first run.
+A denoiser is told the grid once a run, as `Model` does it; "new grid" makes a new denoiser for each run.
 Runs of both sides alternate; each number is the median, in microseconds of CPU time a step, and so is the ratio's.
 CPU time, since wall time on a shared machine would time its other users.
 """
@@ -47,8 +47,11 @@ def ours(sampler: str, schedule: Schedule, make: Callable[[], nn.Module], x: Ten
     ts, cond = timesteps.karras(schedule, STEPS), Cond()
 
     def run() -> Tensor:
+        denoiser = make()
+        if isinstance(denoiser, Denoiser):
+            denoiser.remember(ts)
         trajectory = getattr(samplers, sampler)(schedule, x, ts, lambda purpose, index: x)
-        return solve(trajectory, plain(cond, cond), make())  # type: ignore[arg-type]
+        return solve(trajectory, plain(cond, cond), denoiser)  # type: ignore[arg-type]
 
     return run
 

@@ -198,6 +198,7 @@ class Model:
             null = self.conditioner.null(len(jobs)).to(self.device)
         try:
             ts = timesteps(schedule, steps)
+            self.denoiser.remember(ts)
         except ValueError as error:
             raise RecipeError(f"timesteps ({recipe.timesteps.name}): {error}") from error
         sigma = float(schedule(ts[:1]).sigma)

@@ -132,10 +132,17 @@ def check_combination(recipe: Recipe) -> None:
     with _refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})"):
         codec.shape(natural)
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
-    registry.build("prediction", recipe.prediction, where="prediction")
+    prediction = registry.build("prediction", recipe.prediction, where="prediction")
     timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
     with _refused(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})"):
-        timesteps(schedule, sample.steps)
+        ts = timesteps(schedule, sample.steps)
+    with _refused(f"prediction ({recipe.prediction.name}) and timesteps ({recipe.timesteps.name})"):
+        prediction.coefficients(*schedule(ts))
+    level = registry.build("noise_level", recipe.train.noise_level, where="train.noise_level")
+    with _refused(
+        f"train.noise_level ({recipe.train.noise_level.name}) and schedule ({recipe.schedule.name})"
+    ):
+        level(schedule, ts[:1] / 2)
 
 
 @contextmanager

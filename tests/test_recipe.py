@@ -356,6 +356,8 @@ def test_impossible_combinations_are_refused_before_any_work(write):
         "schedule (flow)": {"schedule": Part("flow", {"shift": -1.0})},
         "sample": {"sample": dataclasses.replace(recipe.sample, duration=2.0)},
         "codec (pixels)": {"codec": Part("pixels", {"unshuffle": 3})},
+        "prediction (eps)": {"prediction": Part("eps")},
+        "train.noise_level (logit_normal)": {"schedule": Part("edm"), "timesteps": Part("karras")},
     }
     for fragment, change in wrong.items():
         with pytest.raises(RecipeError) as error:

@@ -69,21 +69,24 @@ class Denoiser(nn.Module):
         answer = self.network(rows(c_in, x) * x if grown else x, c_noise, cond)
         return (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer)
 
-    def _scales(self, t: Tensor) -> list[tuple[float, ...]]:
-        """c_noise, c_in, c_skip and c_out at t [B], each [B].
+    def remember(self, ts: Tensor) -> None:
+        """Compute the coefficients of a grid [n+1] at once; those of a time not remembered cost more than a step.
 
-        Remembered by t: batch after batch walks the same grid, and forty operations on a handful of numbers cost as
-        much as a sampler's step.
+        ValueError for prediction eps where alpha = 0.
         """
-        times, known = t.tolist(), self._known
-        if not known.keys() >= set(times):
-            if len(known) > REMEMBERED:
-                known = self._known = {}
-            snr = self.schedule.log_snr(torch.tensor(times, dtype=torch.float64))
-            scales = self.prediction.coefficients(*self.schedule.levels(snr))
-            table = torch.stack([snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT), *scales], dim=1)
-            known.update(zip(times, table.tolist(), strict=True))
-        return list(zip(*[known[value] for value in times], strict=True))
+        if len(self._known) > REMEMBERED:
+            self._known = {}
+        snr = self.schedule.log_snr(ts.double())
+        scales = self.prediction.coefficients(*self.schedule.levels(snr))
+        table = torch.stack([snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT), *scales], dim=1)
+        self._known.update(zip(ts.tolist(), table.tolist(), strict=True))
+
+    def _scales(self, t: Tensor) -> list[tuple[float, ...]]:
+        """c_noise, c_in, c_skip and c_out at t [B], each [B]."""
+        times = t.tolist()
+        if not self._known.keys() >= set(times):
+            self.remember(torch.tensor(times, dtype=torch.float64))
+        return list(zip(*[self._known[value] for value in times], strict=True))
 
     def loss(self, x0: Tensor, t: Tensor, cond: Cond, eps: Tensor) -> Tensor:
         """Mean square error in F space, per sample: x0 and eps [B, C, *D], t [B] -> [B].

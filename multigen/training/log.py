@@ -15,42 +15,30 @@ from tqdm import tqdm
 
 from multigen.recipe import Train
 
+log = logging.getLogger(__name__)
+
 FILE = "log.jsonl"
 
 
 class Log:
     """Averages rows over `log_every` steps and writes them to `log.jsonl`, the bar and TensorBoard."""
 
-    def __init__(self, folder: Path, *, quiet: bool, tensorboard: bool, every: int = 10) -> None:
+    def __init__(self, folder: Path, settings: Train, *, quiet: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path, self.quiet, self.every = folder / FILE, quiet, every
+        self.path, self.settings, self.quiet = folder / FILE, settings, quiet
         self._rows: list[dict[str, float]] = []
-        self._bar: tqdm[Any] | None = None
-        self._minutes: float | None = None
+        self._step = 0
+        self._bar: Bar | None = None
         self._board: Any = None
-        if tensorboard and importlib.util.find_spec("tensorboard") is not None:
+        if settings.tensorboard and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard.writer import SummaryWriter
 
             self._board = SummaryWriter(str(folder / "tensorboard"))
 
     @contextmanager
-    def bar(self, settings: Train, step: int, seconds: float) -> Iterator[None]:
-        """The progress bar: step, loss, items/s, time left."""
-        self.every, self._minutes = settings.log_every, settings.minutes
-        by_time = settings.minutes is not None and settings.steps is None
-        total = round(60 * settings.minutes) if by_time and settings.minutes else settings.steps
-        form = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-        self._by_time = by_time
-        with tqdm(
-            total=total,
-            initial=round(seconds) if by_time else step,
-            desc="train (s)" if by_time else "train",
-            disable=self.quiet or None if sys.stderr.isatty() else self.quiet,
-            mininterval=0.5 if sys.stderr.isatty() else 20,
-            bar_format=form,
-            dynamic_ncols=True,
-        ) as self._bar:
-            self._seconds = seconds
+    def bar(self, step: int, seconds: float) -> Iterator[None]:
+        """Show a progress bar inside the block, from a step and the seconds trained so far."""
+        with Bar(self.settings, step, seconds, quiet=self.quiet) as self._bar:
             try:
                 yield
             finally:
@@ -58,50 +46,69 @@ class Log:
                 self._bar = None
 
     def step(self, step: int, row: Mapping[str, float], *, items: int, seconds: float, waited: float) -> None:
+        """One training step: its loss and the like, how many items in how many seconds, and those spent waiting."""
         self._rows.append({**row, "items": items, "seconds": seconds, "waited": waited})
+        self._step = step
         if self._bar is not None:
-            self._seconds += seconds
-            total = self._bar.total or 0
-            forward = round(self._seconds) - self._bar.n if self._by_time else 1
-            speed = items / max(seconds, 1e-9)
-            self._bar.set_postfix_str(
-                f" step {step}, loss {row['loss']:.4f}, {speed:.1f} items/s", refresh=False
-            )
-            self._bar.update(max(min(forward, total - self._bar.n), 0))
-        if len(self._rows) >= self.every:
-            self._write_mean(step)
-        self._last = step
+            self._bar.step(step, row["loss"], items, seconds)
+        if len(self._rows) >= self.settings.log_every:
+            self._write_mean()
 
-    def _write_mean(self, step: int) -> None:
+    def _write_mean(self) -> None:
         rows, self._rows = self._rows, []
-        seconds = sum(r["seconds"] for r in rows)
+        seconds = max(sum(r["seconds"] for r in rows), 1e-9)
         mean = {
             k: sum(r[k] for r in rows) / len(rows) for k in rows[0] if k not in ("items", "seconds", "waited")
         }
-        mean["items_per_s"] = sum(r["items"] for r in rows) / max(seconds, 1e-9)
-        mean["waited"] = sum(r["waited"] for r in rows) / max(seconds, 1e-9)
-        self._write({"step": step, **mean})
+        mean["items_per_s"] = sum(r["items"] for r in rows) / seconds
+        mean["waited"] = sum(r["waited"] for r in rows) / seconds
+        self._write({"step": self._step, **mean})
         if self._board is not None:
             for key, value in mean.items():
-                self._board.add_scalar(f"train/{key}", value, step)
+                self._board.add_scalar(f"train/{key}", value, self._step)
 
     def held_out(self, step: int, row: Mapping[str, float]) -> None:
         self._write({"step": step, "held_out": dict(row)})
-        if self._bar is not None and not self.quiet:
-            tqdm.write(f"step {step}: held-out loss {row['mean']:.4f}", file=sys.stderr)
+        log.info("step %d: held-out loss %.4f", step, row["mean"])
         if self._board is not None:
             for key, value in row.items():
                 self._board.add_scalar(f"held_out/{key}", value, step)
 
     def flush(self) -> None:
         if self._rows:
-            self._write_mean(self._last)
+            self._write_mean()
         if self._board is not None:
             self._board.flush()
 
     def _write(self, row: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(dumps(row) + "\n")
+
+
+class Bar(tqdm):  # pyright: ignore[reportMissingTypeArgument]
+    """Step, loss, items/s and time left; along the time budget where there is no number of steps."""
+
+    def __init__(self, settings: Train, step: int, seconds: float, *, quiet: bool) -> None:
+        self.by_time = settings.steps is None
+        self.trained = seconds
+        terminal = sys.stderr.isatty()
+        super().__init__(
+            total=round(60 * (settings.minutes or 0)) if self.by_time else settings.steps,
+            initial=round(seconds) if self.by_time else step,
+            desc="train (s)" if self.by_time else "train",
+            disable=quiet,
+            mininterval=0.5 if terminal else 20,
+            dynamic_ncols=True,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+        )
+
+    def step(self, step: int, loss: float, items: int, seconds: float) -> None:
+        self.trained += seconds
+        self.set_postfix_str(
+            f" step {step}, loss {loss:.4f}, {items / max(seconds, 1e-9):.1f} items/s", refresh=False
+        )
+        forward = round(self.trained) - self.n if self.by_time else 1
+        self.update(max(min(forward, (self.total or 0) - self.n), 0))
 
 
 class Handler(logging.Handler):

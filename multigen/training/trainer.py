@@ -84,7 +84,7 @@ class Trainer:
             raise TrainingError("the dataset has no items to train on")
         self.order = Order(train, settings.batch, seed)
         self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device)
-        self.log = Log(folder, quiet=quiet, tensorboard=settings.tensorboard)
+        self.log = Log(folder, settings, quiet=quiet)
         self.forward = torch.compile(denoiser.loss) if settings.compile else denoiser.loss
 
     # --- progress ---------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Trainer:
     def _run(self) -> None:
         source = batches(self.dataset, self.order, self.step, self.settings.workers)
         self.denoiser.train()
-        with signals() as caught, self.log.bar(self.settings, self.step, self.seconds):
+        with signals() as caught, self.log.bar(self.step, self.seconds):
             last, saved = time.monotonic(), self.step
             while self.progress < 1:
                 batch = next(source)
