@@ -1,7 +1,7 @@
 """Schedules: `t -> (alpha, sigma)` with `x_t = alpha x0 + sigma eps`, t in [0, 1], 0 = data, 1 = noise.
 
 A schedule is a *family*, which fixes alpha and sigma once the log-SNR is known, and a *curve*, which gives the
-log-SNR `log(alpha²/sigma²)` at each t:
+log-SNR `log(alpha²/sigma²)` at each t (`multigen.core.curves`):
 
 - `vp` (variance preserving): alpha² + sigma² = 1
 - `flow` (straight paths): alpha + sigma = 1
@@ -16,10 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+from multigen.core.curves import CosineCurve, Curve, FlowCurve, KarrasCurve, SigmoidCurve, TableCurve
 
 Family = Literal["vp", "flow", "ve"]
 
@@ -29,18 +31,6 @@ class AlphaSigma(NamedTuple):
 
     alpha: Tensor
     sigma: Tensor
-
-
-class Curve(Protocol):
-    """Log-SNR as a decreasing function of t, in float64; may be infinite at t = 0 and t = 1 only."""
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        """t in [0, 1] -> log-SNR, of the same shape."""
-        ...
-
-    def time(self, log_snr: Tensor) -> Tensor:
-        """The inverse, for a finite log-SNR."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -57,8 +47,7 @@ class Schedule:
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        if not (self.shift > 0 and math.isfinite(self.shift)):
-            raise ValueError(f"shift must be a finite number above 0, not {self.shift}")
+        _need(1e-3 <= self.shift <= 1e3, "a schedule", "0.001 <= shift <= 1000", shift=self.shift)
 
     def log_snr(self, t: Tensor) -> Tensor:
         """log(alpha²/sigma²) at t; infinite where sigma or alpha is 0. Same shape and dtype as t."""
@@ -87,139 +76,6 @@ class Schedule:
         return self.curve.time(log_snr.double() + 2 * math.log(self.shift)).clamp(0, 1).to(log_snr.dtype)
 
 
-# --- curves -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FlowCurve:
-    """sigma/alpha = t/(1-t). Liu et al. 2022 (arXiv:2209.03003); Lipman et al. 2022 (arXiv:2210.02747)."""
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        return 2 * (torch.log1p(-t) - torch.log(t))
-
-    def time(self, log_snr: Tensor) -> Tensor:
-        return torch.sigmoid(-log_snr / 2)
-
-
-@dataclass(frozen=True)
-class CosineCurve:
-    """alpha² = cos²(u)/cos²(u0), u = (t+s)/(1+s) π/2. Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 17."""
-
-    s: float
-
-    def _angles(self) -> tuple[float, float]:
-        """u0 = u(t = 0), and du/dt."""
-        rate = math.pi / 2 / (1 + self.s)
-        return self.s * rate, rate
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        u0, rate = self._angles()
-        du = t * rate
-        # cos²(u0) (1 - alpha²) as a product: a difference of two squares would lose its digits near t = 0.
-        clean, noisy = torch.cos(du + u0), torch.sin(du) * torch.sin(du + 2 * u0)
-        return torch.where(t >= 1, -torch.inf, torch.log(clean.square() / noisy))
-
-    def time(self, log_snr: Tensor) -> Tensor:
-        u0, rate = self._angles()
-        cos, sin = math.cos(u0), math.sin(u0)
-        # tan² u = (1 - alpha² cos² u0) / (alpha² cos² u0), again without a difference.
-        noisy = torch.sqrt(sin**2 + cos**2 * torch.sigmoid(-log_snr))
-        return (torch.atan2(noisy, cos * torch.sigmoid(log_snr).sqrt()) - u0) / rate
-
-
-@dataclass(frozen=True)
-class SigmoidCurve:
-    """alpha² falls from 1 to 0 along a sigmoid. Jabri et al. 2022 (arXiv:2212.11972), algorithm 1.
-
-    alpha² = (S(e) - S(u)) / (S(e) - S(b)) with S the logistic function, b = start/tau, e = end/tau, u = b + (e-b) t.
-    As S(x) - S(y) = sinh((x-y)/2) / (2 cosh(x/2) cosh(y/2)), with d = e - b:
-    alpha²/sigma² = sinh(d (1-t)/2) / sinh(d t/2) * cosh(b/2) / cosh(e/2), which keeps its digits at both ends.
-    """
-
-    start: float
-    end: float
-    tau: float
-
-    def _constants(self) -> tuple[float, float]:
-        """d, and cosh(e/2) / cosh(b/2)."""
-        ratio = math.cosh(self.end / self.tau / 2) / math.cosh(self.start / self.tau / 2)
-        return (self.end - self.start) / self.tau, ratio
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        d, ratio = self._constants()
-        return torch.log(torch.sinh(d / 2 * (1 - t)) / torch.sinh(d / 2 * t) / ratio)
-
-    def time(self, log_snr: Tensor) -> Tensor:
-        d, ratio = self._constants()
-        # e^(d t) = 1 + (e^(d/2) - e^(-d/2)) / (ratio SNR + e^(-d/2))
-        return torch.log1p(2 * math.sinh(d / 2) / (torch.exp(log_snr) * ratio + math.exp(-d / 2))) / d
-
-
-@dataclass(frozen=True)
-class KarrasCurve:
-    """sigma^(1/rho) linear in t. Karras et al. 2022 (arXiv:2206.00364), eq. 5. sigma is exactly 0 at t = 0."""
-
-    sigma_min: float
-    sigma_max: float
-    rho: float
-
-    # The smallest t that `time` returns: at t = 0 itself sigma jumps from sigma_min to 0.
-    tiny = 1e-9
-
-    def _roots(self) -> tuple[float, float]:
-        return self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        low, high = self._roots()
-        snr = -2 * self.rho * torch.log(low + t * (high - low))
-        return torch.where(t <= 0, torch.inf, snr)
-
-    def time(self, log_snr: Tensor) -> Tensor:
-        low, high = self._roots()
-        return ((torch.exp(-log_snr / (2 * self.rho)) - low) / (high - low)).clamp_min(self.tiny)
-
-
-class TableCurve:
-    """A table of alphas_cumprod [N], index i at t = (i+1)/N; log(sigma/alpha) is linear in t between indices.
-
-    Below index 0 sigma/alpha falls linearly to 0 at t = 0. Where the last entry is 0 (zero terminal SNR),
-    alpha/sigma falls linearly to 0 over the last interval.
-    """
-
-    def __init__(self, alphas_cumprod: Tensor) -> None:
-        bars = alphas_cumprod.detach().to("cpu", torch.float64)
-        inside = bars.numel() > 1 and bool((bars < 1).all()) and bool((bars[:-1] > 0).all()) and bars[-1] >= 0
-        if bars.ndim != 1 or not inside or not bool((bars.diff() < 0).all()):
-            raise ValueError(
-                "alphas_cumprod must be a falling list of at least two numbers, 1 > a[0] > ... >= 0"
-            )
-        self.log_ratio = 0.5 * (torch.log1p(-bars) - torch.log(bars))  # [N] log(sigma/alpha)
-        self.pure = bool(bars[-1] == 0)
-        # Interval k runs from place k to k + 1, place = t N: log-SNR there begins at _start[k] and falls by _fall[k].
-        # The two curved intervals, the first and that to alpha = 0, are flat here; log_snr adds their curve.
-        self._start = -2 * torch.cat([self.log_ratio[:1], self.log_ratio[:-1]])  # [N]
-        self._fall = torch.nan_to_num(-2 * self.log_ratio - self._start, neginf=0.0)  # [N]
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        place = t * self._start.numel()
-        left = place.long().clamp_(0, self._start.numel() - 1)
-        start, fall = self._start.to(t.device).take(left), self._fall.to(t.device).take(left)
-        snr = torch.addcmul(start, fall, place - left).sub_(place.clamp(0, 1).log_(), alpha=2)
-        if self.pure:
-            snr.add_((self._start.numel() - place).clamp_(0, 1).log_(), alpha=2)
-        return snr
-
-    def time(self, log_snr: Tensor) -> Tensor:
-        table = self.log_ratio.to(log_snr.device)
-        n = table.numel()
-        ratio = -log_snr / 2
-        left = (torch.searchsorted(table, ratio.contiguous()) - 1).clamp(0, n - 2)
-        a, b = table[left], table[left + 1]
-        part = torch.where(torch.isinf(b), 1 - torch.exp(a - ratio), (ratio - a) / (b - a))
-        place = torch.where(ratio < table[0], torch.exp(ratio - table[0]) - 1, left + part)
-        return (place + 1) / n
-
-
 # --- schedules by name ------------------------------------------------------------------------------------------
 
 
@@ -230,15 +86,16 @@ def flow(*, shift: float = 1.0) -> Schedule:
 
 def cosine(*, s: float = 0.008, shift: float = 1.0) -> Schedule:
     """Cosine (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 17)."""
-    if not 0 <= s < math.inf:
-        raise ValueError(f"cosine needs s of at least 0, not {s}")
+    _need(0 <= s <= 1, "cosine", "0 <= s <= 1", s=s)
     return Schedule("vp", CosineCurve(s), shift)
 
 
 def sigmoid(*, start: float = -3.0, end: float = 3.0, tau: float = 1.0, shift: float = 1.0) -> Schedule:
     """Sigmoid (Jabri et al. 2022, arXiv:2212.11972, algorithm 1)."""
-    if not (start < end and tau > 0):
-        raise ValueError(f"sigmoid needs start < end and tau > 0, not start={start}, end={end}, tau={tau}")
+    # Beyond 100 the hyperbolic functions leave the range of float64; a sigmoid is a step long before.
+    good = 0 < tau <= 1e3 and -100 * tau <= start < end <= 100 * tau and end - start >= 1e-3 * tau
+    allowed = "0 < tau <= 1000, start/tau and end/tau within -100 to 100, start + tau/1000 <= end"
+    _need(good, "sigmoid", allowed, start=start, end=end, tau=tau)
     return Schedule("vp", SigmoidCurve(start, end, tau), shift)
 
 
@@ -246,10 +103,9 @@ def edm(
     *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0, shift: float = 1.0
 ) -> Schedule:
     """Variance exploding, sigma by Karras et al. 2022 (arXiv:2206.00364), eq. 5, and 0 at t = 0."""
-    if not (0 < sigma_min < sigma_max and rho > 0):
-        raise ValueError(
-            f"edm needs 0 < sigma_min < sigma_max and rho > 0, not {sigma_min}, {sigma_max} and rho={rho}"
-        )
+    good = 1e-6 <= sigma_min < sigma_max / 1.01 <= 1e6 and 1 <= rho <= 100
+    allowed = "1e-6 <= sigma_min < sigma_max <= 1e6 (1% apart) and 1 <= rho <= 100"
+    _need(good, "edm", allowed, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
     return Schedule("ve", KarrasCurve(sigma_min, sigma_max, rho), shift)
 
 
@@ -269,8 +125,7 @@ def linear(
     shift: float = 1.0,
 ) -> Schedule:
     """DDPM: beta linear in the index (Ho et al. 2020, arXiv:2006.11239, section 4)."""
-    betas = torch.linspace(beta_start, beta_end, steps, dtype=torch.float64)
-    return _table(torch.cumprod(1 - betas, 0), zero_terminal_snr, shift)
+    return _of_betas("linear", beta_start, beta_end, steps, 1, zero_terminal_snr, shift)
 
 
 def scaled_linear(
@@ -282,14 +137,34 @@ def scaled_linear(
     shift: float = 1.0,
 ) -> Schedule:
     """Stable Diffusion: the square root of beta linear in the index (Rombach et al. 2022, arXiv:2112.10752)."""
-    betas = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
-    return _table(torch.cumprod(1 - betas, 0), zero_terminal_snr, shift)
+    return _of_betas("scaled_linear", beta_start, beta_end, steps, 2, zero_terminal_snr, shift)
+
+
+def _of_betas(
+    name: str, start: float, end: float, steps: int, power: int, zero_terminal_snr: bool, shift: float
+) -> Schedule:
+    """A table whose beta^(1/power) is linear in the index."""
+    good = 0 < start <= end < 1 and 2 <= steps <= 100_000
+    given = {"beta_start": start, "beta_end": end, "steps": steps}
+    _need(good, name, "0 < beta_start <= beta_end < 1 and 2 <= steps <= 100000", **given)
+    betas = torch.linspace(start ** (1 / power), end ** (1 / power), steps, dtype=torch.float64) ** power
+    bars = torch.cumprod(1 - betas, 0)
+    good = bars[0].item() <= 1 - 1e-12 and bars[-1].item() >= 1e-200
+    _need(good, name, "betas with 1e-200 <= alphas_cumprod <= 1 - 1e-12", **given)
+    return _table(bars, zero_terminal_snr, shift)
 
 
 def _table(alphas_cumprod: Tensor, zero_terminal_snr: bool, shift: float) -> Schedule:
+    curve = TableCurve(alphas_cumprod)
     if zero_terminal_snr:
         # Lin et al. 2023 (arXiv:2305.08891), algorithm 1: shift alpha so that its last entry is 0, keep the first.
         alpha = alphas_cumprod.sqrt()
         first, last = alpha[0].clone(), alpha[-1].clone()
-        alphas_cumprod = ((alpha - last) * first / (first - last)) ** 2
-    return Schedule("vp", TableCurve(alphas_cumprod), shift, steps=alphas_cumprod.numel())
+        curve = TableCurve(((alpha - last) * first / (first - last)) ** 2)
+    return Schedule("vp", curve, shift, steps=alphas_cumprod.numel())
+
+
+def _need(good: bool, name: str, allowed: str, **given: float) -> None:
+    if not good:
+        said = ", ".join(f"{key}={value}" for key, value in given.items())
+        raise ValueError(f"{name} needs {allowed}; given: {said}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -161,21 +163,68 @@ def test_float32_times_are_computed_in_float64() -> None:
     torch.testing.assert_close(alpha, exact.alpha.float(), atol=0, rtol=0)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: schedules.flow(shift=0.0),
-        lambda: schedules.flow(shift=math.inf),
-        lambda: schedules.cosine(s=-0.1),
-        lambda: schedules.edm(sigma_min=2.0, sigma_max=1.0),
-        lambda: schedules.edm(rho=0.0),
-        lambda: schedules.sigmoid(start=1.0, end=0.0),
-        lambda: schedules.discrete(alphas_cumprod=[0.5, 0.6]),
-        lambda: schedules.discrete(alphas_cumprod=[1.0, 0.5]),
-        lambda: schedules.discrete(alphas_cumprod=[0.5]),
-        lambda: schedules.discrete(alphas_cumprod=[0.5, float("nan")]),
-    ],
+IMPOSSIBLE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("flow", {"shift": 0.0}),
+    ("flow", {"shift": math.inf}),
+    ("cosine", {"s": -0.1}),
+    ("cosine", {"s": math.inf}),
+    ("edm", {"sigma_min": 2.0, "sigma_max": 1.0}),
+    ("edm", {"rho": 0.0}),
+    ("edm", {"rho": 1e-3}),
+    ("sigmoid", {"start": 1.0, "end": 0.0}),
+    ("sigmoid", {"tau": 0.001}),
+    ("linear", {"steps": -3}),
+    ("linear", {"steps": 1}),
+    ("linear", {"steps": 10**15}),
+    ("linear", {"beta_end": 1.0}),
+    ("linear", {"beta_start": 0.9, "beta_end": 0.99}),  # no signal is left
+    ("scaled_linear", {"beta_start": -1.0}),
+    ("scaled_linear", {"beta_start": 0.0}),
+    ("scaled_linear", {"beta_start": 0.02}),  # over the default of beta_end
+    ("scaled_linear", {"beta_end": math.nan}),
 )
-def test_impossible_schedules_are_refused(make: object) -> None:
-    with pytest.raises(ValueError, match=r"shift|needs|alphas_cumprod"):
-        make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("name", "given"), IMPOSSIBLE)
+def test_impossible_schedules_are_refused_with_what_was_given(name: str, given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r" needs .*<=.*; given: ") as caught:
+        getattr(schedules, name)(**given)
+    for key, value in given.items():
+        assert f"{key}={value}" in str(caught.value)
+
+
+@pytest.mark.parametrize("table", [[], [0.5], [0.5, 0.6], [1.0, 0.5], [0.5, -0.1], [0.5, math.nan]])
+@pytest.mark.parametrize("zero", [False, True])
+def test_impossible_tables_are_refused(table: list[float], zero: bool) -> None:
+    with pytest.raises(ValueError, match="alphas_cumprod must be a falling list"):
+        schedules.discrete(alphas_cumprod=table, zero_terminal_snr=zero)
+
+
+WILD = (0.0, -1.0, 1e-320, 1e-9, 0.001, 0.5, 1.0, 1 + 1e-15, 3.0, 99.0, 1e6, 1e300, math.inf, math.nan)
+ARGUMENTS = {
+    "flow": ("shift",),
+    "cosine": ("s",),
+    "sigmoid": ("start", "end", "tau"),
+    "edm": ("sigma_min", "sigma_max", "rho"),
+    "linear": ("beta_start", "beta_end"),
+    "scaled_linear": ("beta_start", "beta_end"),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_any_arguments_give_a_schedule_or_a_value_error(name: str) -> None:
+    """What is let through is finite, falls and can be inverted: no argument ends in an overflow later."""
+    t = torch.linspace(0.01, 0.99, 33, dtype=torch.float64)
+    made = 0
+    for values in product(WILD, repeat=len(ARGUMENTS[name])):
+        try:
+            schedule = getattr(schedules, name)(**dict(zip(ARGUMENTS[name], values, strict=True)))
+        except ValueError:
+            continue
+        made += 1
+        snr = schedule.log_snr(t)
+        assert torch.isfinite(snr).all(), values
+        assert bool((snr.diff() < 0).all()), values
+        assert all(torch.isfinite(part).all() for part in schedule(t)), values
+        torch.testing.assert_close(schedule.inverse(snr), t, atol=1e-5, rtol=0, msg=str(values))
+    assert made >= 4
