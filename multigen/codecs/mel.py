@@ -105,13 +105,15 @@ class Mel(Codec):
         """Mean and principal components of the log-mel frames of media [C, N], summed in float64 as they come."""
         bins = len(self.mean)
         count, loudest = 0, -math.inf
-        total = torch.zeros(bins, dtype=torch.float64, device=self.mean.device)
-        square = torch.zeros(bins, bins, dtype=torch.float64, device=self.mean.device)
+        # On the CPU: not every device has float64 (MPS has none).
+        total = torch.zeros(bins, dtype=torch.float64)
+        square = torch.zeros(bins, bins, dtype=torch.float64)
         # A shift near the mean, so that the sum of squares keeps its digits.
         shift: Tensor | None = None
         for one in media:
             self.shape(tuple(one.shape))
-            frames = rearrange(self._log_mel(one.to(self.mean).float()), "c t k -> (c t) k").double()
+            frames = rearrange(self._log_mel(one.to(self.mean).float()), "c t k -> (c t) k")
+            frames = frames.to("cpu").double()  # in this order: the device need not know float64
             shift = frames.mean(0) if shift is None else shift
             count, loudest = count + len(frames), max(loudest, frames.max().item())
             total += (frames - shift).sum(0)
@@ -122,16 +124,16 @@ class Mel(Codec):
         mean = total / count
         covariance = square / count - torch.outer(mean, mean)
         basis, variance = self._axes(covariance)
-        self.mean.copy_(mean + shift)
-        self.basis.copy_(basis)
+        self.mean.copy_((mean + shift).float())
+        self.basis.copy_(basis.float())
         # A component that never changes stays near 0 instead of blowing up what is not there.
-        self.scale.copy_(variance.clamp_min(1e-6).sqrt())
+        self.scale.copy_(variance.clamp_min(1e-6).sqrt().float())
         self.ceiling.fill_(loudest + math.log(10 ** (3 / 20)))
 
     def _axes(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
         """Directions [bins, components] and the variance along each, the largest first."""
         if not self._whiten:
-            return torch.eye(len(covariance), device=covariance.device), covariance.diagonal()
+            return torch.eye(len(covariance)), covariance.diagonal()
         variance, vectors = torch.linalg.eigh(covariance)
         variance, vectors = variance.flip(0)[: self.components], vectors.flip(1)[:, : self.components]
         # An eigenvector's sign is arbitrary: make its largest entry positive, the same on every machine.

@@ -103,6 +103,33 @@ def test_statistics_travel_in_the_checkpoint(fitted: Mel) -> None:
     assert set(fitted.state_dict()) == {"mean", "basis", "scale", "ceiling"}
 
 
+class Float32Only(Tensor):
+    """As on a device without float64: nothing of that precision may be made there; `.to("cpu")` leaves it."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        out = super().__torch_function__(func, types, args, kwargs or {})
+        if func is Tensor.to and "cpu" in args:
+            return out.as_subclass(Tensor)
+        if isinstance(out, cls) and out.dtype == torch.float64:
+            raise TypeError("this device has no float64")
+        if func is Tensor.copy_ and args[1].dtype == torch.float64:
+            raise TypeError("float64 cannot be copied to this device")
+        return out
+
+
+@pytest.mark.parametrize("components", [8, None])
+def test_statistics_are_summed_where_there_is_float64(components: int | None) -> None:
+    codec, plain = (Mel(modality=AUDIO, bins=100, components=components) for _ in range(2))
+    for name, buffer in [*codec.named_buffers(recurse=False)]:
+        setattr(codec, name, buffer.as_subclass(Float32Only))
+    for one in (codec, plain):
+        one.fit(chord(seed) for seed in range(3))
+    for name in ("mean", "basis", "scale", "ceiling"):
+        assert isinstance(getattr(codec, name), Float32Only)
+        assert torch.equal(getattr(codec, name).as_subclass(Tensor), getattr(plain, name)), name
+
+
 def test_phases_are_keyed_by_seed_and_row(fitted: Mel) -> None:
     x = fitted.encode(torch.stack([chord(3), chord(4)]))
     both = fitted.decode(x, seed=10)
