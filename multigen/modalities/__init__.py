@@ -25,6 +25,7 @@ class Limits:
     max_pixels: int = 64_000_000
     max_seconds: float = 7200.0
     max_frames: int = 100_000
+    max_clip_pixels: int = 300_000_000  # of all frames that are decoded together
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,14 @@ def _check_size(path: Path, width: int, height: int, limits: Limits) -> None:
         )
 
 
+def check_clip(path: Path, count: float, pixels: float, limits: Limits) -> None:
+    """MediaError if `count` frames of `pixels` each, which are to be decoded, are over `max_clip_pixels`."""
+    if count * pixels > limits.max_clip_pixels:
+        size = f"{count:,.0f} frames of {pixels:,.0f} pixels"
+        limit = f"the limit max_clip_pixels is {limits.max_clip_pixels:,}"
+        raise MediaError(f"{path}: {size}; {limit}")
+
+
 def _stream_header(path: Path, file: InputContainer, stream: VideoStream, limits: Limits) -> Info:
     width, height = _true_size(file) or (stream.codec_context.width, stream.codec_context.height)
     _check_size(path, stream.codec_context.width, stream.codec_context.height, limits)
@@ -179,32 +187,41 @@ def _levels(
 
 
 def _picture_header(path: Path, limits: Limits) -> Info:
-    with image.opened(path, limits) as file:
-        durations = [_show(path, file, i, limits) for i in range(getattr(file, "n_frames", 1))]
-        total, count = sum(durations), len(durations)
-        if total > limits.max_seconds:
-            raise MediaError(f"{path}: {total:.0f} s; the limit max_seconds is {limits.max_seconds:g}")
+    durations, width, height = [], 0, 0
+    for file, duration in _shown(path, limits):
+        durations.append(duration)
         width, height = file.size
+    total, count = sum(durations), len(durations)
+    if total > limits.max_seconds:
+        raise MediaError(f"{path}: {total:.0f} s; the limit max_seconds is {limits.max_seconds:g}")
     return Info(duration=total, width=width, height=height, channels=3, fps=count / total, frames=count)
 
 
-def _show(path: Path, file: PillowImage.Image, index: int, limits: Limits) -> float:
-    """Go to a frame of an animation; its duration (s)."""
-    if index >= limits.max_frames:
-        raise MediaError(f"{path}: the limit max_frames is {limits.max_frames:,}")
-    file.seek(index)
-    file.load()
-    return float(file.info.get("duration", 0) or 0) / 1000 or _DEFAULT_DURATION
+def _shown(path: Path, limits: Limits) -> Iterator[tuple[PillowImage.Image, float]]:
+    """An animation at each of its frames in turn, decoded, and how long (s) the frame is shown.
+
+    Pillow tells durations only as it decodes, and a few bytes unfold to many frames: their pixels are counted first.
+    """
+    with image.opened(path, limits) as file:
+        count, pixels = getattr(file, "n_frames", 1), 0
+        if count > limits.max_frames:
+            raise MediaError(f"{path}: {count:,} frames; the limit max_frames is {limits.max_frames:,}")
+        check_clip(path, count, file.width * file.height, limits)
+        for index in range(count):
+            file.seek(index)
+            # A frame of a GIF may be larger than what its header says.
+            _check_size(path, *file.size, limits)
+            pixels += file.width * file.height
+            check_clip(path, index + 1, pixels / (index + 1), limits)
+            file.load()
+            yield file, float(file.info.get("duration", 0) or 0) / 1000 or _DEFAULT_DURATION
 
 
 def _picture_frames(path: Path, limits: Limits) -> Iterator[Frame]:
     time = 0.0
-    with image.opened(path, limits) as file:
-        for i in range(getattr(file, "n_frames", 1)):
-            duration = _show(path, file, i, limits)
-            levels = np.asarray(file.convert("RGBA"))
-            # Animations keep whole milliseconds (GIF: hundredths of a second).
-            yield Frame(
-                time, duration, lambda levels=levels: levels, 0.5e-2 if file.format == "GIF" else 0.5e-3
-            )
-            time += duration
+    for file, duration in _shown(path, limits):
+        levels = np.asarray(file.convert("RGBA"))
+        # Animations keep whole milliseconds (GIF: hundredths of a second).
+        tolerance = 0.5e-2 if file.format == "GIF" else 0.5e-3
+        yield Frame(time, duration, lambda levels=levels: levels, tolerance)
+        time += duration

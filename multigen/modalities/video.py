@@ -41,7 +41,8 @@ class Video:
     """Modality "video": `frames` frames of `size` (side or (height, width), pixels) at `fps` frames/s.
 
     Limits: `max_bytes` of the file, `max_pixels` of one frame, `max_frames` and `max_seconds` of the file,
-    and `max_clip_pixels` of all frames that one `read` returns (300 million are 3.6 GB).
+    and `max_clip_pixels` of all frames that one `read` returns (300 million are 3.6 GB), or that an animation
+    (.gif, .webp, .apng) has, as it is always decoded from its start.
     """
 
     name = "video"
@@ -63,15 +64,14 @@ class Video:
         max_bytes: int = Limits.max_bytes,
         max_seconds: float = Limits.max_seconds,
         max_frames: int = Limits.max_frames,
-        max_clip_pixels: int = 300_000_000,
+        max_clip_pixels: int = Limits.max_clip_pixels,
     ) -> None:
         if frames < 1:
             raise ValueError(f"frames: {frames!r} is not allowed. Allowed: 1 or more.")
         if not (fps > 0 and math.isfinite(fps)):
             raise ValueError(f"fps: {fps!r} is not allowed. Allowed: more than 0 frames/s.")
         self.size, self.frames, self.fps, self.channels = pair(size), frames, float(fps), channels
-        self.limits = Limits(max_bytes, max_pixels, max_seconds, max_frames)
-        self.max_clip_pixels = max_clip_pixels
+        self.limits = Limits(max_bytes, max_pixels, max_seconds, max_frames, max_clip_pixels)
 
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None
@@ -101,23 +101,17 @@ class Video:
         count = None if duration is None else self._count(duration)
         whole = max(0.0, info.duration - start) * self.fps
         expected = whole if count is None else min(count, whole)
-        self._check_clip(path, expected, info.width, info.height)
+        frames.check_clip(path, expected, info.width * info.height, self.limits)
         levels: list[np.ndarray] = []
         last: frames.Frame | None = None
         source = frames.frames(path, self.limits, start)
         for frame in frames.steady(source, self.fps, start, count, 1 / (info.fps or self.fps)):
             levels.append(levels[-1] if frame is last else frame.levels())
             last = frame
-            self._check_clip(path, len(levels), levels[-1].shape[1], levels[-1].shape[0])
+            frames.check_clip(path, len(levels), levels[-1].shape[0] * levels[-1].shape[1], self.limits)
         if not levels:
             raise MediaError(f"{path}: no frame at {start:g} s; the video ends at {info.duration:g} s")
         return to_channels(from_levels(np.stack(levels)), self.channels)
-
-    def _check_clip(self, path: Path, count: float, width: int, height: int) -> None:
-        if count * width * height > self.max_clip_pixels:
-            size = f"{count:.0f} frames of {width} x {height} pixels"
-            limit = f"the limit max_clip_pixels is {self.max_clip_pixels:,}"
-            raise MediaError(f"{path}: {size}; {limit}. Read a shorter span.")
 
     def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:
         """[C, T, H, W] -> `shape`: frames from the start (from a place drawn from `rng`), then an antialiased

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -245,6 +246,39 @@ def test_limits(tmp_path: Path, suffix: str, limit: str, value: float) -> None:
     Video().write(ramp(), tmp_path / f"a{suffix}")
     with pytest.raises(MediaError, match=rf"a{suffix}: .*the limit {limit}"):
         Video(**{limit: value}).read(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_an_animations_pixels_are_counted_before_any_is_decoded(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Video().write(ramp(), tmp_path / f"a{suffix}")
+    with PillowImage.open(tmp_path / f"a{suffix}") as picture:
+        kind = type(picture)
+
+    def load(self: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(kind, "load", load)
+    limited = Video(max_clip_pixels=16 * 32 * 48 - 1)
+    for act in (limited.info, limited.read):
+        with pytest.raises(MediaError, match=r"16 frames of 1,536 pixels; the limit max_clip_pixels"):
+            act(tmp_path / f"a{suffix}")
+    with pytest.raises(AssertionError, match="decoded"):  # at the limit, it is
+        Video(max_clip_pixels=16 * 32 * 48).info(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize(("side", "limit"), [(9_000, "max_pixels"), (7_000, "max_clip_pixels")])
+def test_frames_that_outgrow_the_header_are_refused(tmp_path: Path, side: int, limit: str) -> None:
+    """A GIF whose header says 1 x 1, as does its first frame; the others are huge."""
+
+    def frame(side: int) -> bytes:
+        return b"," + struct.pack("<HHHHB", 0, 0, side, side, 0) + b"\x02\x02\x44\x01\x00"
+
+    head = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    (tmp_path / "a.gif").write_bytes(head + frame(1) + frame(side) * 3 + b";")
+    with pytest.raises(MediaError, match=limit):
+        Video(max_clip_pixels=side * side - 1).info(tmp_path / "a.gif")
 
 
 def test_clipping_warns_and_bad_targets_are_refused(tmp_path: Path) -> None:
