@@ -8,10 +8,17 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.error import FFmpegError
+from av.error import ArgumentError, FFmpegError
 
 from multigen.errors import MediaError
 from multigen.modalities import Limits
+
+# FFmpeg's readers of files that hold their media themselves. Playlists and the like (concat, hls, dash, sdp, image
+# sequences), which FFmpeg knows by their content under any suffix, would open other files.
+FORMATS = (
+    "aac", "aiff", "asf", "au", "avi", "caf", "flac", "flv", "h264", "hevc", "live_flv", "loas", "m4v", "matroska",
+    "mov", "mp3", "mpeg", "mpegts", "mpegvideo", "ogg", "w64", "wav",
+)  # fmt: skip
 
 
 def check_file(path: Path, limits: Limits) -> None:
@@ -30,8 +37,7 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
     """The file as a PyAV container; every PyAV fault inside the block becomes a MediaError that names the file."""
     check_file(path, limits)
     try:
-        # Local files only: a playlist must not make FFmpeg open other files or the network.
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        with _open(path) as container:
             for stream in container.streams:
                 # Of a file cut inside its header FFmpeg may know a stream, but not what is in it.
                 if stream.type in ("audio", "video") and stream.codec_context is None:
@@ -41,3 +47,15 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
             yield container
     except (FFmpegError, UnicodeDecodeError) as error:
         raise MediaError(f"{path}: cannot be read ({error})") from error
+
+
+def _open(path: Path) -> InputContainer:
+    # The format is checked before its reader starts, and the protocol wherever one is asked for.
+    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
+    try:
+        return av.open(str(path), options=options)
+    except ArgumentError as error:
+        allowed = f"the formats that are opened are {', '.join(FORMATS)}"
+        raise MediaError(
+            f"{path}: cannot be read: damaged, or a format that is not opened; {allowed}"
+        ) from error
