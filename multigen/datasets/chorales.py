@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import logging
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -25,6 +28,8 @@ from multigen.datasets.general_midi import PROGRAMS, key_name, program
 from multigen.errors import MultigenError, RecipeError
 from multigen.modalities import Modality
 from multigen.registry import Given
+
+log = logging.getLogger(__name__)
 
 _WORDS = (("slow", 0, 82), ("moderate", 80, 100), ("flowing", 92, 112), ("fast", 104, 10_000))  # bpm
 
@@ -54,9 +59,9 @@ class Chorales:
     "church organ, G major, 92 bpm".
 
     Every piece is rendered once for each instrument (General-MIDI name, or program 0 to 127) and each transposition
-    (semitones), at a tempo between `slowest` and `fastest` (quarters a minute) that depends on the piece alone.
-    `pieces` takes that many only, always the same ones. `soundfont` is an SF2 file. MultigenError if the optional
-    packages are missing.
+    (semitones), each time at a tempo of its own between `slowest` and `fastest` (quarters a minute): it depends on
+    the piece, the instrument and the transposition alone. `pieces` takes that many only, always the same ones.
+    `soundfont` is an SF2 file. MultigenError if the optional packages are missing.
     """
 
     classes: tuple[str, ...] = ()
@@ -149,7 +154,7 @@ class Chorales:
                 )
             cached = str(notes / f"{path.stem}.json")
             jobs.append(scores.Job(str(path), cached, str(font), self._rate, self._shape[0], tuple(renders)))
-        with tqdm(total=len(jobs), desc="rendering chorales", unit="piece") as bar:
+        with _bar(len(jobs)) as bar:
             lengths = scores.render_all(jobs, workers, bar.update)
         pieces = []
         for path, job, seconds in zip(corpus, jobs, lengths, strict=True):
@@ -185,6 +190,18 @@ def caption(piece: Piece, rng: torch.Generator) -> str:
     return ", ".join(said[i] for i in torch.randperm(len(said), generator=rng).tolist())
 
 
+def _bar(total: int) -> tqdm[Any]:
+    """Progress on stderr, shown where multigen's log shows what it does; in a file a line now and then."""
+    return tqdm(
+        total=total,
+        desc="rendering chorales",
+        unit="piece",
+        disable=not log.isEnabledFor(logging.INFO),
+        file=sys.stderr,
+        mininterval=0.1 if sys.stderr.isatty() else 20,
+    )
+
+
 def _check(
     programs: Sequence[int],
     transpose: Sequence[int],
@@ -210,7 +227,7 @@ def _check(
 
 
 def _bpm(name: str, slowest: int, fastest: int) -> int:
-    """A tempo from the name, in steps of 4: the scores give none, and one for all could not be learnt."""
+    """A tempo from the render's name, in steps of 4: the scores give none, and one for all could not be learnt."""
     digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big")
     choices = range(slowest, fastest + 1, 4)
     return choices[digest % len(choices)]

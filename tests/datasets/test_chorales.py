@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,43 @@ def test_tempo_is_the_captions(chorales: Chorales) -> None:
     quarters = max(on + length for part in notes["parts"] for on, length, _ in part)
     assert piece.seconds == pytest.approx(quarters * 60 / piece.bpm + scores.TAIL, abs=0.05)
     assert chorales[0].get("text") == f"church organ, {piece.key}, {piece.bpm} bpm"
+    # Each render of a piece has a tempo of its own.
+    assert all(len({p.bpm for p in chorales.pieces if p.name == name}) > 1 for name in {piece.name})
+
+
+@pytest.mark.parametrize(("level", "shown"), [(logging.INFO, True), (logging.WARNING, False)])
+def test_progress_of_rendering_follows_the_log(
+    level: int,
+    shown: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On stderr alone; where that is no terminal, not a line for each piece."""
+
+    def render_all(jobs: list[scores.Job], workers: int, done: Callable[[], Any]) -> list[list[float]]:
+        for _ in jobs:
+            time.sleep(0.002)
+            done()
+        return [[9.0] for _ in jobs]
+
+    monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path))
+    monkeypatch.setattr(scores, "render_all", render_all)
+    monkeypatch.setattr(scores, "load", lambda score, notes: scores.Score(0, "major", ()))
+    logger = logging.getLogger("multigen")
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        assert len(Chorales(modality=AUDIO, pieces=100)) == 100
+    finally:
+        logger.setLevel(before)
+    said = capsys.readouterr()
+    assert said.out == ""
+    if shown:
+        assert "rendering chorales: 100%" in said.err
+        assert said.err.count("rendering chorales") <= 3
+    else:
+        assert said.err == ""
 
 
 def test_drawing_is_keyed_and_moves(chorales: Chorales) -> None:
