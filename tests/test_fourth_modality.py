@@ -25,7 +25,7 @@ from multigen.registry import Given, Part, register
 class Series:
     """Time series of `length` values in [-1, 1]."""
 
-    name, suffixes, suffix, animation = "series", (".csv",), ".csv", ""
+    name, suffixes, writes, suffix, animation = "series", (".csv",), (".csv",), ".csv", ""
 
     def __init__(self, *, length: int = 64) -> None:
         self.length = length

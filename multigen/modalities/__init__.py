@@ -46,6 +46,7 @@ class Modality(Protocol):
 
     name: str
     suffixes: tuple[str, ...]  # of the files that `read` accepts, lower case with the dot
+    writes: tuple[str, ...]  # suffixes of the files that `write` can make, lower case with the dot
     suffix: str  # of the files that `write` makes unless asked otherwise
     animation: str  # suffix of a small moving preview that `write` can make beside it; "" for none
 
@@ -77,7 +78,10 @@ class Modality(Protocol):
         ...
 
     def write(self, media: Tensor, path: Path) -> None:
-        """Write by suffix, atomically (temporary file, then rename). Never clips silently: warns and says how far."""
+        """Write by suffix, atomically (temporary file, then rename). Never clips silently: warns and says how far.
+
+        MediaError if the suffix is none of `writes`; OSError if the disk is at fault.
+        """
         ...
 
     def preview(self, media: list[Tensor]) -> Image:

@@ -38,6 +38,7 @@ class Audio:
 
     name = "audio"
     suffix = ".wav"
+    writes: tuple[str, ...] = (*_SOUNDFILE, *_FFMPEG)
     animation = ""
     suffixes: tuple[str, ...] = (
         ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".wma",
@@ -122,17 +123,22 @@ class Audio:
         return torch.nn.functional.pad(media, (0, max(0, -spare))).contiguous()
 
     def write(self, media: Tensor, path: Path) -> None:
-        """Write [C, N] as .wav, .flac (both 16-bit), .ogg, .mp3 or .m4a. A peak over 1 scales the whole file down."""
+        """Write [C, N] as .wav, .flac (both 16-bit), .ogg, .mp3 or .m4a. A peak over 1 scales the whole file down.
+
+        MediaError for another suffix. OSError with the path where the disk is at fault; nothing is left behind then.
+        """
         suffix = path.suffix.lower()
-        if suffix not in _SOUNDFILE and suffix not in _FFMPEG:
-            raise MediaError(message(f"{path}: the suffix", suffix, (*_SOUNDFILE, *_FFMPEG)))
+        if suffix not in self.writes:
+            raise MediaError(message(f"{path}: the suffix", suffix, self.writes))
         samples = _playable(media, str(path))
-        with atomic(path) as temporary:
-            if suffix in _SOUNDFILE:
-                kind, subtype = _SOUNDFILE[suffix]
-                soundfile.write(temporary, samples.T, self.rate, format=kind, subtype=subtype)
-            else:
-                encode(samples, temporary, rate=self.rate, codec=_FFMPEG[suffix])
+        try:
+            with atomic(path) as temporary:
+                if suffix in _SOUNDFILE:
+                    temporary.write_bytes(_encoded(samples, self.rate, *_SOUNDFILE[suffix]))
+                else:
+                    encode(samples, temporary, rate=self.rate, codec=_FFMPEG[suffix])
+        except OSError as error:  # which names the temporary file, or none
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
     def preview(self, media: list[Tensor]) -> Image:
         """Log-frequency spectrograms of sounds [C, N], one above the other, from 50 Hz up to 10 kHz."""
@@ -140,9 +146,9 @@ class Audio:
 
     def html(self, media: Tensor) -> str:
         """An <audio> player of [C, N] with the sound embedded as FLAC."""
-        file = io.BytesIO()
-        soundfile.write(file, _playable(media, "player").T, self.rate, format="FLAC", subtype="PCM_16")
-        data = base64.b64encode(file.getvalue()).decode("ascii")
+        data = base64.b64encode(_encoded(_playable(media, "player"), self.rate, "FLAC", "PCM_16")).decode(
+            "ascii"
+        )
         return f'<audio controls preload="metadata" src="data:audio/flac;base64,{data}"></audio>'
 
     def _check_seconds(self, path: Path, seconds: float) -> None:
@@ -150,6 +156,17 @@ class Audio:
             raise MediaError(
                 f"{path}: {seconds:,.1f} s; the limit max_seconds is {self.limits.max_seconds:,} s"
             )
+
+
+def _encoded(samples: np.ndarray, rate: int, kind: str, subtype: str) -> bytes:
+    """A file's content by libsndfile. In memory, as libsndfile does not tell a full disk from its other errors."""
+    file = io.BytesIO()
+    try:
+        soundfile.write(file, samples.T, rate, format=kind, subtype=subtype)
+    except soundfile.SoundFileError as error:
+        given = f"{samples.shape[0]} channels at {rate} Hz"
+        raise MediaError(f"{kind} does not take {given} ({error})") from error
+    return file.getvalue()
 
 
 def _playable(media: Tensor, what: str) -> np.ndarray:

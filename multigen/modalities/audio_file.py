@@ -95,7 +95,10 @@ def decode(
 
 
 def encode(samples: np.ndarray, path: Path, *, rate: int, codec: str) -> None:
-    """Write float32 [C, N] with an FFmpeg codec at 192 kbit/s. MediaError if it takes no such rate or channels."""
+    """Write float32 [C, N] with an FFmpeg codec at 192 kbit/s. MediaError if it takes no such rate or channels.
+
+    OSError where the file cannot be written.
+    """
     layout = {1: "mono", 2: "stereo", **_ORDER}[samples.shape[0]]
     try:
         with av.open(str(path), "w") as container:
@@ -112,6 +115,8 @@ def encode(samples: np.ndarray, path: Path, *, rate: int, codec: str) -> None:
             )
             for piece in [*pieces.resample(frame), *pieces.resample(None), None]:
                 container.mux(stream.encode(piece))
+    except OSError:  # FFmpeg's errors of the disk are OSErrors too
+        raise
     except (FFmpegError, ValueError) as error:
         given = f"{samples.shape[0]} channels at {rate} Hz"
         raise MediaError(f"{codec} does not take {given} ({error})") from error

@@ -122,6 +122,7 @@ class Image:
         ".pgm", ".ppm", ".pnm", ".qoi", ".tga",
     )  # fmt: skip
     suffix = ".png"
+    writes = tuple(_WRITERS)
     animation = ""
 
     def __init__(
@@ -175,8 +176,8 @@ class Image:
 
     def write(self, media: Tensor, path: Path) -> None:
         """[C, H, W] to .png, .jpg or .webp, atomically. Alpha is composited on the background for .jpg."""
-        if path.suffix.lower() not in _WRITERS:
-            raise MediaError(message(f"{path}: the suffix", path.suffix, _WRITERS))
+        if path.suffix.lower() not in self.writes:
+            raise MediaError(message(f"{path}: the suffix", path.suffix, self.writes))
         options = _WRITERS[path.suffix.lower()]
         if media.shape[0] == 4 and options["format"] == "JPEG":
             media = to_channels(media, 3, self.background)

@@ -51,6 +51,7 @@ class Video:
         ".mts", ".3gp", ".gif", ".webp", ".apng",
     )  # fmt: skip
     suffix = ".mp4"
+    writes = _ENCODED + _ANIMATED
     animation = ".webp"
 
     def __init__(
@@ -132,8 +133,8 @@ class Video:
         padded with their edge, and `read` crops them again.
         """
         suffix = path.suffix.lower()
-        if suffix not in _ENCODED + _ANIMATED:
-            raise MediaError(message(f"{path}: the suffix", path.suffix, _ENCODED + _ANIMATED))
+        if suffix not in self.writes:
+            raise MediaError(message(f"{path}: the suffix", path.suffix, self.writes))
         levels = to_levels(to_channels(media, 3), str(path))
         with atomic(path) as temporary:
             if suffix in _ENCODED:

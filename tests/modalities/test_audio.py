@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import logging
 import math
 import re
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,27 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="96000 Hz"):
         Audio(rate=96000).write(tone(96000, 0.1, 440.0), tmp_path / "a.mp3")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files there")
+@pytest.mark.parametrize("suffix", Audio.writes)
+def test_a_full_disk_is_an_oserror_that_names_the_file(tmp_path: Path, suffix: str) -> None:
+    """A limit on the size of files stands in for the disk. What was there stays, and nothing half-written."""
+    import resource
+
+    audio, path = Audio(rate=44100), tmp_path / f"a{suffix}"
+    audio.write(tone(44100, 0.1, 440.0), path)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(OSError, match=re.escape(str(path))) as caught:
+            audio.write(tone(44100, 2.0, 440.0), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() == before
 
 
 def test_shape_and_arguments() -> None:
