@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.peers import note
 from multigen.files import write_json, write_text
 
 # Each module has `measure() -> list[dict]`; the rows are described in `benchmarks.timing.compare`.
@@ -55,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=Path, default=Path("benchmarks.md"), help="saved here, and as .json beside"
     )
     given = parser.parse_args(argv)
+    if note():
+        print(note(), file=sys.stderr, flush=True)
     facts, groups = machine(), {}
     for name in [given.only] if given.only else NAMES:
         print(f"{name} ...", file=sys.stderr, flush=True)

@@ -1,7 +1,8 @@
 """How in tune the music of a run folder is, beside the real pieces and their way through the codec.
 
 `python -m benchmarks.music_run runs/audio_music`: detune (semitones; chance 0.25), the share of the energy on the seven
-strongest pitch classes (a key has seven), onsets a second, loudness (dB) and silence, each as mean and range over clips.
+strongest pitch classes (a key has seven), onsets a second, loudness (dB) and silence, each as mean and range over
+clips.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""The networks of other projects that multigen's U-Net is compared with, and our U-Net of the same size as each.
+"""Other projects that multigen is compared with: their networks, beside a U-Net of ours of the same size, and samplers.
 
-denoising-diffusion-pytorch imports torchvision for reading pictures, which no network needs: an empty module stands in
-for it while that package is imported, here and nowhere else.
+All but diffusers are optional (`INSTALL`). They import torchvision for what is not used here: empty modules stand in
+for it while they are imported, here and nowhere else.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
@@ -22,6 +24,37 @@ from multigen.core.conditioning import Cond, CondSpec
 from multigen.modalities.torchaudio_shim import import_torchaudio
 
 TOLERANCE = 0.02  # of parameters and of FLOPs, between the two networks of a row
+
+
+INSTALL = "python -m pip install --no-deps -r benchmarks/peers.txt"
+# Optional peers, and the modules that importing them takes.
+MODULES = {
+    "k-diffusion": ("k_diffusion", "scipy", "torchdiffeq", "torchsde", "trampoline"),
+    "denoising-diffusion-pytorch": (
+        "denoising_diffusion_pytorch",
+        "accelerate",
+        "ema_pytorch",
+        "psutil",
+        "scipy",
+    ),
+}
+_TORCHVISION = (
+    "torchvision",
+    "torchvision.transforms",
+    "torchvision.transforms.functional",
+    "torchvision.utils",
+)
+
+
+def missing() -> list[str]:
+    """Optional peers that are not installed, or not with all that they need."""
+    return [peer for peer, modules in MODULES.items() if not all(find_spec(name) for name in modules)]
+
+
+def note() -> str:
+    """What is left out for want of a peer and how to have it, on one line; "" if nothing is."""
+    absent = missing()
+    return f"not installed, and left out: {', '.join(absent)}. Install with: {INSTALL}" if absent else ""
 
 
 class Pair(NamedTuple):
@@ -79,22 +112,13 @@ def diffusers_pair() -> Pair:
     )
 
 
-def lucidrains_pair() -> Pair:
-    """denoising-diffusion-pytorch's Unet (48; 1, 2, 3)."""
-    with_stand_in = find_spec("torchvision") is None
-    names = ("torchvision", "torchvision.transforms", "torchvision.utils")
-    if with_stand_in:
-        for name in names:
-            sys.modules[name] = ModuleType(name)
-            sys.modules[name].__spec__ = ModuleSpec(name, None)
-        for name in names[1:]:
-            setattr(sys.modules["torchvision"], name.partition(".")[2], sys.modules[name])
-    try:
-        from denoising_diffusion_pytorch import Unet  # pyright: ignore[reportMissingImports]
-    finally:
-        for name in names if with_stand_in else ():
-            sys.modules.pop(name, None)
-    peer = Unet(dim=48, dim_mults=(1, 2, 3), flash_attn=True)
+def lucidrains_pair() -> Pair | None:
+    """denoising-diffusion-pytorch's Unet (48; 1, 2, 3); None where it is not installed."""
+    if "denoising-diffusion-pytorch" in missing():
+        return None
+    with _torchvision_stand_in():
+        unet = importlib.import_module("denoising_diffusion_pytorch").Unet
+    peer = unet(dim=48, dim_mults=(1, 2, 3), flash_attn=True)
     mine = image_unet((64, 96, 128), 1, embedding=288)
     return Pair(
         "denoising-diffusion-pytorch Unet",
@@ -103,3 +127,42 @@ def lucidrains_pair() -> Pair:
         lambda x, noise: mine(x, noise, Cond()),
         lambda x, noise: peer(x, noise),
     )
+
+
+def k_sampling() -> ModuleType | None:
+    """`k_diffusion.sampling`; None where it is not installed.
+
+    The package's own `__init__`, which imports all of it, is not run.
+    """
+    if "k-diffusion" in missing():
+        return None
+    if "k_diffusion.sampling" not in sys.modules:
+        spec = find_spec("k_diffusion")
+        assert spec is not None  # as it is not missing
+        package = ModuleType("k_diffusion")
+        package.__path__ = list(spec.submodule_search_locations or ())
+        package.__spec__ = spec
+        sys.modules["k_diffusion"] = package
+        with _torchvision_stand_in():
+            importlib.import_module("k_diffusion.sampling")
+    return sys.modules["k_diffusion.sampling"]
+
+
+@contextmanager
+def _torchvision_stand_in() -> Iterator[None]:
+    """Empty modules in torchvision's place; whoever asks for it later finds what was there before."""
+    before = {name: sys.modules.get(name) for name in _TORCHVISION}
+    for name in _TORCHVISION:
+        sys.modules[name] = module = ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module

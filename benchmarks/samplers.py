@@ -10,18 +10,16 @@ CPU time, since wall time on a shared machine would time its other users.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks import peers
 from multigen.core import Cond, Denoiser, Schedule, plain, predictions, samplers, schedules, solve, timesteps
 from multigen.modalities.torchaudio_shim import import_torchaudio
 
@@ -73,28 +71,12 @@ def diffusers_loop(scheduler: Any, x: Tensor, answer: Tensor) -> tuple[Run, Run]
 
 
 def k_diffusion_loop(name: str, x: Tensor, answer: Tensor) -> tuple[Run, Run] | None:
-    """k-diffusion's function, or None where it is not installed. It asks for torchvision only in what is not used."""
-    k = k_sampling()
+    """k-diffusion's function, or None where it is not installed."""
+    k = peers.k_sampling()
     if k is None:
         return None
     sigmas = k.get_sigmas_karras(STEPS, 0.002, 80.0)
     return lambda: getattr(k, name)(lambda x, sigma: answer, x, sigmas, disable=True), lambda: None
-
-
-def k_sampling() -> ModuleType | None:
-    spec = importlib.util.find_spec("k_diffusion")
-    if spec is None or spec.submodule_search_locations is None:
-        return None
-    stubs = {name: ModuleType(name) for name in ("torchvision", "torchvision.transforms")}
-    stubs["torchvision.transforms"].__dict__["functional"] = None
-    package = ModuleType("k_diffusion")
-    package.__path__ = list(spec.submodule_search_locations)
-    sys.modules.update({**stubs, "k_diffusion": package})
-    try:
-        return importlib.import_module("k_diffusion.sampling")
-    finally:
-        for name in stubs:
-            del sys.modules[name]
 
 
 def compare(what: str, mine: Run, peer: tuple[Run, Run], peer_name: str) -> dict[str, Any]:
@@ -152,12 +134,12 @@ def _rows() -> list[dict[str, Any]]:
         (", the same, new grid", lambda: Denoiser(Fixed(answer), table, predictions.eps()), "epsilon"),
     )
     rows = []
-    peers: tuple[tuple[str, Callable[..., Any], dict[str, Any]], ...] = (
+    schedulers: tuple[tuple[str, Callable[..., Any], dict[str, Any]], ...] = (
         ("dpmpp_2m", DPMSolverMultistepScheduler, {}),
         ("ddim", DDIMScheduler, {"clip_sample": False}),
         ("heun", HeunDiscreteScheduler, {}),
     )
-    for sampler, scheduler, options in peers:
+    for sampler, scheduler, options in schedulers:
         for what, make, output in kinds:
             peer = diffusers_loop(scheduler(prediction_type=output, **options), x, answer)
             name = f"diffusers {scheduler.__name__}"
@@ -176,6 +158,8 @@ def _rows() -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    if peers.note():
+        print(peers.note(), file=sys.stderr)
     for row in measure():
         print(
             f"{row['what']:42} {row['multigen']:7.1f} {row['peer']:7.1f} {row['unit']}  "

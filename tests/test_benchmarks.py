@@ -1,0 +1,63 @@
+"""The benchmarks run with and without the peers that they compare with."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import networks, peers
+from benchmarks.__main__ import main
+from multigen.core.noise import normal
+
+
+@pytest.fixture
+def without_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    find, absent = importlib.util.find_spec, ("k_diffusion", "ema_pytorch")
+    monkeypatch.setattr(peers, "find_spec", lambda name: None if name in absent else find(name))
+
+
+@pytest.mark.usefixtures("without_peers")
+def test_without_peers_their_rows_are_left_out_and_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def beside(pair: peers.Pair, batch: int) -> list[dict[str, Any]]:
+        return [{"what": pair.name}]
+
+    monkeypatch.setattr(networks, "diffusers_pair", lambda: SimpleNamespace(name="diffusers UNet2DModel"))
+    monkeypatch.setattr(networks, "beside", beside)
+    monkeypatch.setattr(networks, "own", list)
+    assert main(["--only", "networks", "--out", str(tmp_path / "b.md")]) == 0
+    said = capsys.readouterr()
+    assert "diffusers UNet2DModel" in said.out
+    assert "denoising" not in said.out
+    lines = [line for line in said.err.splitlines() if "left out" in line]
+    assert lines == [
+        "not installed, and left out: k-diffusion, denoising-diffusion-pytorch. "
+        "Install with: python -m pip install --no-deps -r benchmarks/peers.txt"
+    ]
+    assert peers.k_sampling() is None
+
+
+def test_every_module_that_a_peer_takes_is_in_the_list_to_install() -> None:
+    """But those that come with multigen[bench]."""
+    text = (Path(peers.__file__).parent / "peers.txt").read_text()
+    listed = {line.partition("==")[0].replace("-", "_") for line in text.splitlines() if "==" in line}
+    assert {name for modules in peers.MODULES.values() for name in modules} - listed == {"scipy"}
+
+
+def test_peers_leave_nothing_in_torchvisions_place() -> None:
+    before = {name: module for name, module in sys.modules.items() if name.startswith("torchvision")}
+    pair, k = peers.lucidrains_pair(), peers.k_sampling()
+    if pair is None or k is None:
+        pytest.skip(peers.note())
+    after = {name: module for name, module in sys.modules.items() if name.startswith("torchvision")}
+    assert after == before
+    assert k.get_sigmas_karras(3, 0.1, 1.0).shape == (4,)
+    x = normal((1, 3, 8, 8), 0, "x")
+    assert pair.call_peer(x, torch.zeros(1)).shape == pair.call_multigen(x, torch.zeros(1)).shape == x.shape
