@@ -7,7 +7,7 @@ works, and no operation mixes the samples of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -86,39 +86,50 @@ class UNet(nn.Module):
         self.stride = 2 ** (len(widths) - 1)
         embedding = embedding or 4 * widths[0]
         stage = partial(
-            Stage,
-            axes=axes,
-            kernel=kernel,
-            embedding=embedding,
-            groups=groups,
-            head_width=head_width,
-            tokens=cond.tokens,
-            dropout=dropout,
-            skip_scale=skip_scale,
-        )
+            Stage, axes=axes, kernel=kernel, embedding=embedding, groups=groups, head_width=head_width,
+            tokens=cond.tokens, dropout=dropout, skip_scale=skip_scale,
+        )  # fmt: skip
         self.embed = NoiseEmbedding(widths[0], embedding, cond.vector)
         self.enter = conv(channels + cond.grid, widths[0], axes=axes, kernel=kernel)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        width, skips = (
-            widths[0],
-            [widths[0]],
-        )  # of what flows, and of what the decoder will take from the encoder
+        skips = self._fill_down(stage, widths, attends, blocks)
+        deepest = widths[-1]
+        self.middle = nn.ModuleList([stage(deepest, deepest, any(attends)), stage(deepest, deepest, False)])
+        self._fill_up(stage, widths, attends, blocks, skips)
+        self.leave_norm = norm(widths[0], groups)
+        self.leave = zeroed(conv(widths[0], out_channels, axes=axes, kernel=kernel))
+
+    def _fill_down(
+        self, stage: Callable[..., Stage], widths: Sequence[int], attends: Sequence[bool], blocks: int
+    ) -> list[int]:
+        """The encoder; returns the widths of what it hands to the decoder, the first of them from `enter`."""
+        width = widths[0]
+        skips = [width]
         for level, wide in enumerate(widths):
             if level > 0:
-                self.down.append(Downsample(width, axes=axes))
+                self.down.append(Downsample(width, axes=self.axes))
                 skips.append(width)
             for _ in range(blocks):
                 self.down.append(stage(width, wide, attends[level]))
                 skips.append(width := wide)
-        self.middle = nn.ModuleList([stage(width, width, any(attends)), stage(width, width, False)])
+        return skips
+
+    def _fill_up(
+        self,
+        stage: Callable[..., Stage],
+        widths: Sequence[int],
+        attends: Sequence[bool],
+        blocks: int,
+        skips: list[int],
+    ) -> None:
+        """The decoder, which takes what the encoder handed over, the last first."""
+        width = widths[-1]
         for level, wide in reversed([*enumerate(widths)]):
             for _ in range(blocks + 1):
                 self.up.append(stage(width + skips.pop(), wide, attends[level]))
                 width = wide
             if level > 0:
-                self.up.append(Upsample(width, axes=axes))
-        self.leave_norm = norm(width, groups)
-        self.leave = zeroed(conv(width, out_channels, axes=axes, kernel=kernel))
+                self.up.append(Upsample(width, axes=self.axes))
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """x [B, C, *D], c_noise [B] log-SNR within ±20, cond as `cond` of the constructor -> [B, C', *D]."""

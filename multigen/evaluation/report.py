@@ -111,26 +111,18 @@ def write_report(
     All text is escaped; only "html" is taken as markup. Not-finite numbers are left out of charts, and counted.
     """
     embedder = Embedder(folder, EMBED)
-    cards = [_card(embedder, row) for row in media]
-    shown = {caption: embedder.picture(path) for caption, path in (pictures or {}).items()}
     page = _template().render(
         title=title,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         facts=dict(facts),
         tiles=_tiles(log, len(media), len(bad_media)),
-        groups=[(prompt, list(group)) for prompt, group in groupby(cards, key=lambda c: c.prompt)],
-        card_width=_card_width(cards),
-        missing=embedder.missing,
-        loss=_loss_chart(log),
-        not_finite=sum(1 for r in log if isinstance(r.get("loss"), float) and not math.isfinite(r["loss"])),
-        small=_small_charts(log),
-        levels=_level_chart(held_out_by_level),
         tables=[(name, _columns(rows), list(rows)) for name, rows in (tables or {}).items() if rows],
-        pictures={caption: url for caption, url in shown.items() if url},
         bad=list(bad_media.items())[:LISTED],
         bad_count=len(bad_media),
         recipe=recipe_yaml,
         versions=versions(),
+        **_pictured(embedder, media, pictures or {}),
+        **_charts(log, held_out_by_level),
     )
     # A file name may hold bytes that are no text; they must not cost the report.
     write_text(folder / FILE, page.encode("utf-8", "replace").decode("utf-8"))
@@ -146,6 +138,20 @@ def _template() -> jinja2.Template:
 
 
 # --- media ------------------------------------------------------------------------------------------------------
+
+
+def _pictured(
+    embedder: Embedder, media: Sequence[Mapping[str, Any]], pictures: Mapping[str, Path]
+) -> dict[str, Any]:
+    """The template's media and pictures; the media come first where not all can be embedded."""
+    cards = [_card(embedder, row) for row in media]
+    shown = {caption: embedder.picture(path) for caption, path in pictures.items()}
+    return {
+        "groups": [(prompt, list(group)) for prompt, group in groupby(cards, key=lambda c: c.prompt)],
+        "card_width": _card_width(cards),
+        "missing": embedder.missing,
+        "pictures": {caption: url for caption, url in shown.items() if url},
+    }
 
 
 def _card(embedder: Embedder, row: Mapping[str, Any]) -> Card:
@@ -182,6 +188,17 @@ def _url(path: Path) -> str:
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------
+
+
+def _charts(log: Sequence[Mapping[str, Any]], levels: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """The template's charts, and how many losses are in none of them."""
+    losses = [row["loss"] for row in log if isinstance(row.get("loss"), float)]
+    return {
+        "loss": _loss_chart(log),
+        "not_finite": sum(1 for loss in losses if not math.isfinite(loss)),
+        "small": _small_charts(log),
+        "levels": _level_chart(levels),
+    }
 
 
 def _points(log: Sequence[Mapping[str, Any]], key: str) -> list[svg.Point]:
