@@ -77,6 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
+    except OSError as error:  # a full disk, a folder that cannot be written
+        if debug:
+            traceback.print_exc()
+        print(f"multigen: error: {error}. What was already written is intact.", file=sys.stderr)
+        return 1
+
 
 def _stopped(stop: Interrupted | KeyboardInterrupt) -> int:
     print(f"multigen: {str(stop) or 'stopped'}", file=sys.stderr)

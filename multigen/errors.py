@@ -30,8 +30,10 @@ class TrainingError(MultigenError):
 class Interrupted(Exception):
     """Work was asked to stop by a signal; everything is saved. Not a mistake: the exit code is 128 + signum."""
 
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name} at step {step}; all is saved")
+    def __init__(self, signum: int, step: int, how: str = "") -> None:
+        super().__init__(
+            f"stopped by {signal.Signals(signum).name} at step {step}; all is saved. {how}".strip()
+        )
         self.code = 128 + signum
         self.step = step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -15,18 +16,39 @@ WEIGHTS = "weights.safetensors"
 RECIPE = "recipe.yaml"
 
 
+class Found(NamedTuple):
+    """What stands at a source: the recipe, the weights, and how messages call it."""
+
+    recipe: Recipe
+    tensors: dict[str, Tensor]
+    where: str
+
+
 def load(source: str | Path, *, device: str | None = None) -> Model:
     """A trained model from a run folder, a weights file, or a recipe (by path or name) that was run here.
 
     Weights are safetensors only. MultigenError if there is nothing, or nothing trained, at `source`.
     """
+    found = find(source)
+    return build(found, found.recipe, device=device)
+
+
+def build(found: Found, recipe: Recipe, *, device: str | None = None) -> Model:
+    """The model of a recipe, which may differ from the found one in how it samples, with the found weights."""
+    model = Model(recipe, device=device)
+    model.load_weights(found.tensors, found.where)
+    return model
+
+
+def find(source: str | Path) -> Found:
+    """Recipe and weights at a source, as `load` takes it."""
     path = Path(source).expanduser()
     if path.suffix == ".safetensors":
-        return _load_file(path, device)
+        return _in_file(path)
     if path.is_dir():
         if not (path / RECIPE).is_file():
             raise MultigenError(f"{path}: not a run folder: it has no {RECIPE}")
-        return load_run(path, load_recipe(str(path / RECIPE)), device=device)
+        return in_run(path)
     recipe = load_recipe(str(source))
     folder = Path("runs") / recipe.name
     if not (folder / RECIPE).is_file():
@@ -34,14 +56,12 @@ def load(source: str | Path, *, device: str | None = None) -> Model:
             f"{source}: nothing is trained for this recipe yet: there is no run folder {folder}. "
             f"Train it with: multigen train {source}"
         )
-    return load_run(folder, load_recipe(str(folder / RECIPE)), device=device)
+    return in_run(folder)
 
 
-def load_run(folder: Path, recipe: Recipe, *, device: str | None = None) -> Model:
-    """A model with the averaged weights of a run folder, under a recipe that may differ in how it samples."""
-    model = Model(recipe, device=device)
-    model.load_weights(run_weights(folder), str(folder))
-    return model
+def in_run(folder: Path) -> Found:
+    """Recipe and averaged weights of a run folder."""
+    return Found(load_recipe(str(folder / RECIPE)), run_weights(folder), str(folder))
 
 
 def run_weights(folder: Path) -> dict[str, Tensor]:
@@ -50,9 +70,7 @@ def run_weights(folder: Path) -> dict[str, Tensor]:
         return checkpoints.load_tensors(folder / WEIGHTS)
     newest = checkpoints.newest(folder / "checkpoints")
     if newest is None:
-        raise MultigenError(
-            f"{folder}: no weights yet; train with: multigen train {folder / RECIPE} --out {folder}"
-        )
+        raise MultigenError(f"{folder}: no weights yet; train with: multigen train {folder}")
     return checkpoints.load_tensors(newest / "ema.safetensors")
 
 
@@ -62,7 +80,7 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
     return run_weights(path) if path.is_dir() else checkpoints.load_tensors(path)
 
 
-def _load_file(path: Path, device: str | None) -> Model:
+def _in_file(path: Path) -> Found:
     from safetensors import safe_open
 
     tensors = checkpoints.load_tensors(path)
@@ -70,6 +88,4 @@ def _load_file(path: Path, device: str | None) -> Model:
         header = file.metadata() or {}
     if "recipe" not in header:
         raise MultigenError(f"{path}: no recipe in its header; use the run folder, or train.init={path}")
-    model = Model(parse_recipe(header["recipe"], f"{path} (header)"), device=device)
-    model.load_weights(tensors, str(path))
-    return model
+    return Found(parse_recipe(header["recipe"], f"{path} (header)"), tensors, str(path))

@@ -68,7 +68,7 @@ def write_manifest(
     common |= {"versions": versions(), "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
     files = []
     for row in rows:
-        path = _inside(folder, row["file"])
+        path = inside(folder, row["file"])
         if path is None:
             raise ValueError(f"manifest: {row['file']!r} is not a path inside the folder")
         files.append({**row, **common, "bytes": path.stat().st_size, "sha256": sha256(path)})
@@ -121,7 +121,7 @@ def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _fault(folder: Path, entry: Mapping[str, Any]) -> str | None:
     name = entry["file"]
-    path = _inside(folder, name)
+    path = inside(folder, name)
     if path is None:
         return f"{name!r}: not a path inside the folder"
     try:
@@ -133,7 +133,7 @@ def _fault(folder: Path, entry: Mapping[str, Any]) -> str | None:
         return f"{name}: cannot be read ({error.strerror})"
 
 
-def _inside(folder: Path, name: str) -> Path | None:
+def inside(folder: Path, name: str) -> Path | None:
     """The file of that name, or None if the name (a stranger's, perhaps) leads out of the folder."""
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor:

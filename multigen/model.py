@@ -28,15 +28,23 @@ from multigen.training import checkpoint as checkpoints
 
 
 def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """The recipe with what only the dataset knows filled in: the names of the classes."""
+    """The recipe with what only the dataset knows filled in: the names of the classes.
+
+    RecipeError if there are none, or if the recipe names others or in another order.
+    """
     part = recipe.conditioner
-    takes = {a.name for a in registry.arguments("conditioner", part.name, "conditioner")}
-    if "classes" not in takes or part.args.get("classes") is not None:
+    if "classes" not in {a.name for a in registry.arguments("conditioner", part.name, "conditioner")}:
         return recipe
     if not dataset.classes:
         raise RecipeError(
-            f"conditioner.classes: the dataset {recipe.data.name} has no labels; give classes, put the files into one "
-            "sub-folder a class, or condition on text (conditioner.name=text)"
+            f"conditioner: the dataset {recipe.data.name} has no labels; put the files into one sub-folder a class, or "
+            "condition on text (conditioner.name=text)"
+        )
+    given = part.args.get("classes")
+    if given is not None and list(given) != list(dataset.classes):
+        raise RecipeError(
+            f"conditioner.classes: {list(given)} is not allowed. Allowed: the classes of the data in their order, "
+            f"{list(dataset.classes)}, or null. A run that was trained on others goes on with those alone."
         )
     args = {**part.args, "classes": list(dataset.classes)}
     return dataclasses.replace(recipe, conditioner=Part(part.name, args))
@@ -54,12 +62,12 @@ class Model:
     `weights` are random until `load_weights`, `multigen.load` or training sets them.
     """
 
-    def __init__(self, recipe: Recipe, *, device: str | None = None, seed: int | None = None) -> None:
+    def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
         self.recipe = recipe
         self.device = choose_device(device)
         precision = choose_precision(recipe.sample.precision, self.device)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed if seed is None else seed)
+            torch.manual_seed(recipe.seed)
             self.modality: Modality = registry.build("modality", recipe.modality, where="modality")
             given: dict[str, Any] = {"modality": self.modality}
             self.codec: Codec = registry.build("codec", recipe.codec, where="codec", given=given)
@@ -105,7 +113,9 @@ class Model:
         batch: int | None = None,
         watch: Callable[[Progress], None] | None = None,
     ) -> list[Media]:
-        """`n` media for each prompt, with seeds seed, seed + 1, ...; what is left out comes from the recipe.
+        """`n` media for each prompt, prompt after prompt; what is left out comes from the recipe.
+
+        Medium k of all has the seed `seed + k`.
 
         `scale` is the guidance scale; `size` in pixels, `duration` in seconds; `batch` bounds the samples of one
         network call before guidance. `watch` sees every answered query. A sample is the same whatever the batch.
@@ -145,11 +155,11 @@ class Model:
         for name, value in (("n", n), ("steps", steps), ("batch", batch)):
             if value < 1:
                 raise MultigenError(f"{name}: {value} is not allowed; give 1 or more")
-        if not 0 <= seed < 2**63 - n:
-            raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^63 - n")
+        if not 0 <= seed < 2**62:
+            raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
         shape = self._shape(size, duration)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        jobs = [(p, seed + k) for p in prompts for k in range(n)]
+        jobs = [(p, seed + i * n + k) for i, p in enumerate(prompts) for k in range(n)]
         try:
             self.conditioner.request(prompts)
         except ValueError as error:

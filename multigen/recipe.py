@@ -18,7 +18,7 @@ from typing import Any, Literal
 import yaml
 
 from multigen import registry
-from multigen.errors import RecipeError
+from multigen.errors import RecipeError, message
 from multigen.registry import Part
 
 
@@ -121,28 +121,69 @@ def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 
 
 def check_combination(recipe: Recipe) -> None:
-    """RecipeError if the parts cannot work together. Builds only what is cheap: no network, no data."""
+    """RecipeError if the parts cannot work together. Builds what is cheap: no data, no weights."""
+    import torch
+
+    from multigen.core.denoiser import Denoiser
+
     modality = registry.build("modality", recipe.modality, where="modality")
     sample = recipe.sample
     with _refused("modality"):
         natural = modality.shape()
     with _refused("sample"):
         modality.shape(sample.size, sample.duration)
+    if sample.suffix is not None and sample.suffix not in modality.writes:
+        raise RecipeError(message("sample.suffix", sample.suffix, modality.writes))
+    if recipe.evaluate:
+        raise RecipeError(
+            f"evaluate: {recipe.evaluate} is not allowed. This version has no evaluator: leave it out."
+        )
     codec = registry.build("codec", recipe.codec, where="codec", given={"modality": modality})
     with _refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})"):
-        codec.shape(natural)
+        shape = codec.shape(natural)
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
     prediction = registry.build("prediction", recipe.prediction, where="prediction")
+    denoiser = Denoiser(_network(recipe, shape, modality), schedule, prediction)
     timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
     with _refused(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})"):
         ts = timesteps(schedule, sample.steps)
     with _refused(f"prediction ({recipe.prediction.name}) and timesteps ({recipe.timesteps.name})"):
-        prediction.coefficients(*schedule(ts))
+        denoiser.remember(ts)
+    sampler = registry.build("sampler", recipe.sampler, where="sampler")
+    with _refused(f"sampler ({recipe.sampler.name})"):
+        next(sampler(schedule, torch.zeros(1, 1, 1), ts, lambda purpose, index: torch.zeros(1, 1, 1)))
     level = registry.build("noise_level", recipe.train.noise_level, where="train.noise_level")
     with _refused(
         f"train.noise_level ({recipe.train.noise_level.name}) and schedule ({recipe.schedule.name})"
     ):
-        level(schedule, ts[:1] / 2)
+        t = level(schedule, torch.full((1,), 0.5, dtype=torch.float64))
+    objective = registry.build("objective", recipe.train.objective, where="train.objective")
+    with _refused(f"train.objective ({recipe.train.objective.name})"):
+        objective(denoiser, t)
+
+
+def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> Any:
+    """The backbone on the meta device, for the conditioner; the prompts are tried where the classes are known."""
+    import torch
+
+    part = recipe.conditioner
+    takes_classes = "classes" in {a.name for a in registry.arguments("conditioner", part.name, "conditioner")}
+    unknown = takes_classes and part.args.get("classes") is None
+    if unknown:
+        part = Part(part.name, {**part.args, "classes": ["?"]})
+    given: dict[str, Any] = {"modality": modality}
+    conditioner = registry.build("conditioner", part, where="conditioner", given=given)
+    if not unknown:
+        with _refused("sample.prompts"):
+            conditioner.request(recipe.sample.prompts)
+    given |= {
+        "axes": len(shape) - 1,
+        "channels": shape[0],
+        "out_channels": shape[0],
+        "cond": conditioner.spec,
+    }
+    with torch.device("meta"):
+        return registry.build("backbone", recipe.backbone, where="backbone", given=given)
 
 
 @contextmanager

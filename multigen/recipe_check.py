@@ -135,7 +135,7 @@ RULES: Mapping[str, _Rule] = {
     "sample.size": _count,
     "sample.duration": _positive,
     "sample.batch": _count,
-    "sample.suffix": ("a file suffix such as .png", lambda v: bool(re.fullmatch(r"\.?[A-Za-z0-9]{1,8}", v))),
+    "sample.suffix": ("a file suffix such as .png", lambda v: bool(re.fullmatch(r"\.[a-z0-9]{1,8}", v))),
 }
 
 

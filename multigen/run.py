@@ -8,16 +8,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from multigen.datasets import Dataset
-from multigen.device import choose_precision, describe
-from multigen.errors import Interrupted, MediaError, MultigenError, RecipeError
+from multigen.device import choose_device, choose_precision, describe
+from multigen.errors import MediaError, MultigenError, RecipeError
 from multigen.files import write_text
-from multigen.loading import RECIPE, WEIGHTS, load, load_run, read_weights
+from multigen.loading import RECIPE, WEIGHTS, Found, build, find, read_weights, run_weights
 from multigen.manifest import recipe_changes
 from multigen.model import Model, build_dataset, resolve
-from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
+from multigen.recipe import Recipe, check_combination, load_recipe, override_recipe, to_yaml
 from multigen.registry import Part
-from multigen.run_folder import fresh, locked, make, report
+from multigen.run_folder import locked, make, new_folder, report
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training.trainer import Trainer
@@ -44,11 +46,10 @@ def run(
     force: bool = False,
 ) -> Path:
     """Make the media that the recipe describes; train first where nothing is trained yet. Returns the run folder."""
-    recipe = _absolute(recipe)
-    folder = out or Path("runs") / recipe.name
+    folder, recipe = _begin(recipe, out, device)
     with locked(folder):
         recipe, bad = _trained(recipe, folder, device, quiet, force)
-        model = load_run(folder, recipe, device=device)
+        model = _final(recipe, folder, device)
         make(model, folder, list(recipe.sample.prompts), n=recipe.sample.n, seed=recipe.seed, quiet=quiet)
         report(model, folder, bad)
     return folder
@@ -63,11 +64,15 @@ def train(
     force: bool = False,
 ) -> Path:
     """Train the recipe to its end, going on where its run folder stands. Returns the run folder."""
-    recipe = _absolute(recipe)
-    folder = out or Path("runs") / recipe.name
+    folder, recipe = _begin(recipe, out, device)
     with locked(folder):
+        if (folder / WEIGHTS).is_file() and checkpoints.newest(folder / "checkpoints") is None:
+            raise MultigenError(
+                f"{folder}: there are weights but no checkpoint to go on from. Train further in a new folder: "
+                f"train.init={folder} --out another"
+            )
         recipe, bad = _trained(recipe, folder, device, quiet, force)
-        report(load_run(folder, recipe, device=device), folder, bad)
+        report(_final(recipe, folder, device), folder, bad)
     return folder
 
 
@@ -87,29 +92,47 @@ def sample(
 ) -> Path:
     """Media from a run folder, weights or a trained recipe; returns the folder they are in.
 
-    `overrides` change how the model samples (sampler, timesteps, guide, sample). Without `out` the media go into
+    `overrides` change how the model samples (sampler, timesteps, guide, sample, seed). Without `out` the media go into
     a new folder `samples-N` of the run folder (beside the weights file).
     """
-    model = load(source, device=device)
-    if overrides:
-        model.recipe = load_recipe_with(model.recipe, overrides)
-    settings = model.recipe.sample
-    folder = out or fresh(_home(source, model.recipe) / "samples")
-    folder.mkdir(parents=True, exist_ok=True)
-    make(
-        model,
-        folder,
-        list(prompts) if prompts else list(settings.prompts),
-        n=n or settings.n,
-        seed=model.recipe.seed if seed is None else seed,
-        steps=steps,
-        size=size,
-        duration=duration,
-        quiet=quiet,
-    )
-    write_text(folder / RECIPE, to_yaml(model.recipe))
-    report(model, folder, {})
+    found = find(source)
+    recipe = sampling_recipe(found.recipe, overrides)
+    check_combination(recipe)
+    model = build(found, recipe, device=device)
+    if out is None:
+        folder = new_folder(_home(source, recipe) / "samples")
+    elif (out / "checkpoints").is_dir() or (out / WEIGHTS).is_file():
+        raise MultigenError(f"--out {out}: this is a run folder; give another, or leave --out away")
+    else:
+        folder = out
+    with locked(folder):
+        make(
+            model,
+            folder,
+            list(prompts) if prompts else list(recipe.sample.prompts),
+            n=n or recipe.sample.n,
+            seed=recipe.seed if seed is None else seed,
+            steps=steps,
+            size=size,
+            duration=duration,
+            quiet=quiet,
+        )
+        write_text(folder / "sampled.yaml", to_yaml(recipe))
+        report(model, folder, {})
     return folder
+
+
+def _begin(recipe: Recipe, out: Path | None, device: str | None) -> tuple[Path, Recipe]:
+    """The run folder and the recipe with absolute paths; what needs no work is refused first."""
+    choose_device(device)
+    return out or Path("runs") / recipe.name, _absolute(recipe)
+
+
+def _final(recipe: Recipe, folder: Path, device: str | None) -> Model:
+    """The trained model; its recipe is the folder's from now on."""
+    model = build(Found(recipe, run_weights(folder), str(folder)), recipe, device=device)
+    write_text(folder / RECIPE, to_yaml(recipe))
+    return model
 
 
 def _home(source: str, recipe: Recipe) -> Path:
@@ -120,16 +143,14 @@ def _home(source: str, recipe: Recipe) -> Path:
     return path if path.is_dir() else Path("runs") / recipe.name
 
 
-def load_recipe_with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """A recipe under sampling overrides; RecipeError if one would change what was trained."""
-    from multigen.recipe import override_recipe
-
     changed = override_recipe(recipe, overrides)
-    for key in (*TRAINED[:-1], "train"):
-        if getattr(changed, key) != getattr(recipe, key):
+    for key in (*TRAINED, "train"):
+        if key != "seed" and getattr(changed, key) != getattr(recipe, key):
             raise RecipeError(
                 f"{key}: this belongs to the training of {recipe.name}; when sampling, override only "
-                "sampler, timesteps, guide and sample"
+                "sampler, timesteps, guide, sample and seed"
             )
     return changed
 
@@ -142,12 +163,14 @@ def _trained(
 ) -> tuple[Recipe, dict[str, str]]:
     """Train in `folder` as far as the recipe asks. The resolved recipe, and the media that could not be read."""
     newest = checkpoints.newest(folder / "checkpoints")
-    if newest is None:
+    finished = (folder / WEIGHTS).is_file()
+    if newest is None and not finished:
         return _train(recipe, folder, None, device, quiet)
     recipe = _same_run(recipe, folder, force)
+    if newest is None:  # weights that somebody passed on without their checkpoints
+        return recipe, {}
     state = checkpoints.load(newest)
-    if (folder / WEIGHTS).is_file() and _complete(recipe, state):
-        write_text(folder / RECIPE, to_yaml(recipe))
+    if finished and _complete(recipe, state):
         return recipe, dict(state.state.get("bad", {}))
     return _train(recipe, folder, state, device, quiet)
 
@@ -157,12 +180,14 @@ def _train(
 ) -> tuple[Recipe, dict[str, str]]:
     """Train from a checkpoint's state or from the start."""
     check_combination(recipe)
+    init = read_weights(recipe.train.init) if state is None and recipe.train.init is not None else None
     dataset = build_dataset(recipe)
     recipe = resolve(recipe, dataset)
+    check_combination(recipe)  # again, now that the classes are known
     model = Model(recipe, device=device)
     _announce(model, dataset, folder)
     if state is None:
-        _start(model, dataset, recipe)
+        _start(model, dataset, init)
     trainer = _trainer(model, dataset, folder, quiet)
     rows = []
     if state is not None:
@@ -175,12 +200,9 @@ def _train(
     trainer.check_bad()
     write_text(folder / RECIPE, to_yaml(recipe))
     write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
-    (folder / WEIGHTS).unlink(missing_ok=True)  # they are in the checkpoint, until training ends anew
-    try:
-        trainer.run()
-    except Interrupted:
-        log.info("saved at step %d; go on with: multigen run %s", trainer.step, folder)
-        raise
+    if state is not None:
+        (folder / WEIGHTS).unlink(missing_ok=True)  # they are in the checkpoint, until training ends anew
+    trainer.run()
     with trainer.ema.applied():
         model.save(folder / WEIGHTS)
     return recipe, trainer.bad
@@ -220,14 +242,10 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool) -> Train
     )
 
 
-def _start(model: Model, dataset: Dataset, recipe: Recipe) -> None:
+def _start(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) -> None:
     """Weights from `train.init`, or the codec's statistics from the training media."""
-    if recipe.train.init is not None:
-        tensors = read_weights(recipe.train.init)
-        rows = checkpoints.mismatches(model.state_dict(), tensors)
-        if rows:
-            raise MultigenError(f"train.init: {recipe.train.init} is of another model: {'; '.join(rows)}")
-        model.load_weights(tensors, recipe.train.init)
+    if init is not None:
+        model.load_weights(init, f"train.init ({model.recipe.train.init})")
         return
     indices, _ = dataset.split()
     stride = max(len(indices) // FIT_ITEMS, 1)
@@ -276,11 +294,21 @@ def _matters(key: str) -> bool:
 
 def _absolute(recipe: Recipe) -> Recipe:
     """Paths made absolute, so that the resolved recipe runs again from anywhere."""
-    path, init = recipe.data.args.get("path"), recipe.train.init
-    if isinstance(path, str):
-        args = {**recipe.data.args, "path": str(Path(path).expanduser().resolve())}
-        recipe = dataclasses.replace(recipe, data=Part(recipe.data.name, args))
-    if init is not None:
-        train = dataclasses.replace(recipe.train, init=str(Path(init).expanduser().resolve()))
-        recipe = dataclasses.replace(recipe, train=train)
-    return recipe
+
+    def part(old: Part) -> Part:
+        paths = {
+            k: _full(v) for k, v in old.args.items() if k in ("path", "soundfont") and isinstance(v, str)
+        }
+        return Part(old.name, {**old.args, **paths})
+
+    init = None if recipe.train.init is None else _full(recipe.train.init)
+    return dataclasses.replace(
+        recipe,
+        data=part(recipe.data),
+        conditioner=part(recipe.conditioner),
+        train=dataclasses.replace(recipe.train, init=init),
+    )
+
+
+def _full(path: str) -> str:
+    return str(Path(path).expanduser().resolve())

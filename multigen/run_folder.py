@@ -6,6 +6,7 @@ report.html
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,11 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from multigen.core.drive import Progress
-from multigen.errors import MultigenError, TrainingError
+from multigen.errors import MediaError, MultigenError, TrainingError
 from multigen.evaluation.report import write_report
-from multigen.manifest import file_name, write_manifest
+from multigen.files import write_json
+from multigen.manifest import FILE as MANIFEST
+from multigen.manifest import file_name, inside, write_manifest
 from multigen.manifest import read as read_manifest
 from multigen.media import Media
 from multigen.model import Model
@@ -61,8 +64,7 @@ def make(
                 raise TrainingError(f"{final / name}: could not be written ({error})") from error
             made.append(medium)
             rows.append({"file": f"media/{name}", "prompt": medium.prompt, "seed": medium.seed})
-    if final.exists():
-        final.rename(fresh(final))
+    _set_aside(folder)
     partial.rename(final)
     model.modality.preview([m.tensor for m in made[:64]]).save(folder / "preview.png")
     recipe = model.recipe
@@ -96,10 +98,18 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
     files = manifest["files"] if manifest else []
     media = []
     for entry in files:
-        path = folder / entry["file"]
+        path = inside(folder, entry["file"])
+        if path is None:  # a name that leads out of the folder: somebody else's manifest
+            continue
+        row: dict[str, Any] = dict(entry)
         picture = path.with_suffix(".png")
-        element = model.modality.html(model.modality.read(path))
-        media.append({**entry, "html": element, "preview": str(picture) if picture != path else None})
+        if picture != path and picture.is_file():
+            row["preview"] = str(picture)
+        try:
+            row["html"] = model.modality.html(model.modality.read(path))
+        except MediaError as error:
+            log.warning("not in the report: %s", error)
+        media.append(row)
     rows = training_log.read(folder)
     held_out = [r["held_out"] for r in rows if "held_out" in r]
     levels = {float(k): v for k, v in held_out[-1].items() if k != "mean"} if held_out else {}
@@ -133,10 +143,10 @@ def locked(folder: Path) -> Iterator[None]:
 
     The system frees the lock of a process that died.
     """
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=0):
-            yield
+        lock.acquire()
     except Timeout:
         raise MultigenError(
             f"{folder}: another multigen command is running in this folder; use --out"
@@ -145,15 +155,36 @@ def locked(folder: Path) -> Iterator[None]:
         raise MultigenError(
             f"{folder}: cannot be used as a run folder ({error.strerror}); use --out"
         ) from error
+    try:
+        yield
     finally:
-        if folder.is_dir() and [p.name for p in folder.iterdir()] == [".lock"]:
+        empty = [p.name for p in folder.iterdir()] == [".lock"]
+        if empty:
             (folder / ".lock").unlink()
+        lock.release()
+        if empty:
             folder.rmdir()
 
 
-def fresh(path: Path) -> Path:
-    """path-1, path-2, ...: the first that is not there."""
-    k = 1
-    while path.with_name(f"{path.name}-{k}").exists():
-        k += 1
-    return path.with_name(f"{path.name}-{k}")
+def new_folder(base: Path) -> Path:
+    """Make base-1, or base-2 ...: the first that is not there, so that two commands never share one."""
+    for k in itertools.count(1):
+        folder = base.with_name(f"{base.name}-{k}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise AssertionError
+
+
+def _set_aside(folder: Path) -> None:
+    """Keep older media, and the manifest that describes them, as media-N."""
+    media, manifest = folder / "media", read_manifest(folder)
+    if not media.exists():
+        return
+    kept = new_folder(media)
+    media.replace(kept)
+    if manifest is not None:
+        files = [{**entry, "file": Path(entry["file"]).name} for entry in manifest["files"]]
+        write_json(kept / MANIFEST, {**manifest, "files": files})

@@ -226,8 +226,8 @@ def test_mistakes_end_with_one_line_and_code_2(calls, capsys, argv, fragments):
         (MediaError("x.png: empty"), 2, "multigen: error: x.png: empty"),
         (TrainingError("loss is nan"), 1, "multigen: error: loss is nan"),
         (KeyboardInterrupt(), 130, "multigen: stopped"),
-        (Interrupted(signal.SIGINT, 7), 130, "multigen: stopped by SIGINT at step 7; all is saved"),
-        (Interrupted(signal.SIGTERM, 7), 143, "multigen: stopped by SIGTERM at step 7; all is saved"),
+        (Interrupted(signal.SIGINT, 7), 130, "multigen: stopped by SIGINT at step 7; all is saved."),
+        (Interrupted(signal.SIGTERM, 7), 143, "multigen: stopped by SIGTERM at step 7; all is saved."),
     ],
 )
 def test_faults_have_their_exit_codes(calls, capsys, monkeypatch, error, code, line):

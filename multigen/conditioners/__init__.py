@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from multigen.errors import MultigenError
+
 
 def column(batch: Mapping[str, Any], name: str, conditioner: str) -> Sequence[Any]:
-    """batch[name], or a ValueError that says which conditioner wants it and what the items have instead."""
+    """batch[name], or a MultigenError that says which conditioner wants it and what the items have instead."""
     if name not in batch:
         have = ", ".join(sorted(batch)) or "nothing"
-        raise ValueError(f"conditioner {conditioner}: the data's items have no {name!r} (they have {have})")
+        raise MultigenError(
+            f"conditioner {conditioner}: the data's items have no {name!r} (they have {have})"
+        )
     return batch[name]

@@ -7,8 +7,9 @@ batch). An unreadable item is replaced by the next of the permutation and report
 from __future__ import annotations
 
 import queue
+import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -64,13 +65,13 @@ class Read(NamedTuple):
     bad: dict[int, str]
 
 
-class _Places(torch.utils.data.Dataset[Read]):
+class _Places(torch.utils.data.Dataset[Read | TrainingError]):
     """Map-style over (step, position), so that torch's loader workers can share the reading."""
 
     def __init__(self, dataset: Dataset, order: Order) -> None:
         self.dataset, self.order = dataset, order
 
-    def __getitem__(self, place: tuple[int, int]) -> Read:
+    def __getitem__(self, place: tuple[int, int]) -> Read | TrainingError:
         step, position = place
         bad: dict[int, str] = {}
         for skip in range(min(_TRIES, len(self.order.indices))):
@@ -79,12 +80,14 @@ class _Places(torch.utils.data.Dataset[Read]):
                 return Read(self.dataset.draw(index, stream(self.order.seed, "augment", step, position)), bad)
             except MediaError as error:
                 bad[index] = str(error)
-        raise TrainingError(
+        # A value, since an exception would come out of a worker process with its traceback in its message.
+        return TrainingError(
             f"{len(bad)} items in a row could not be read, the last: {list(bad.values())[-1]}"
         )
 
 
 def collate(reads: Sequence[Read]) -> Batch:
+    """[Item] -> batched media, and lists of what conditions them."""
     items = [read.item for read in reads]
     keys = [k for k in ("text", "label") if all(k in item for item in items)]
     bad = {index: why for read in reads for index, why in read.bad.items()}
@@ -95,6 +98,11 @@ def collate(reads: Sequence[Read]) -> Batch:
         bad={why.partition(": ")[0]: why for why in bad.values()},
         bad_items=frozenset(bad),
     )
+
+
+def _collate(reads: Sequence[Read | TrainingError]) -> Batch | TrainingError:
+    failed = [read for read in reads if isinstance(read, TrainingError)]
+    return failed[0] if failed else collate([read for read in reads if isinstance(read, Read)])
 
 
 def batches(dataset: Dataset, order: Order, first_step: int, workers: int) -> Iterator[Batch]:
@@ -108,12 +116,31 @@ def batches(dataset: Dataset, order: Order, first_step: int, workers: int) -> It
 
     source = _Places(dataset, order)
     if workers > 0:
-        loader = DataLoader(source, batch_sampler=places(), num_workers=workers, collate_fn=collate)  # pyright: ignore[reportArgumentType]
-        return iter(loader)
-    return _ahead(collate([source[place] for place in step]) for step in places())
+        made: Iterator[Batch | TrainingError] = iter(
+            DataLoader(
+                source,
+                batch_sampler=places(),  # pyright: ignore[reportArgumentType]
+                num_workers=workers,
+                collate_fn=_collate,
+                worker_init_fn=_leave_signals_to_the_trainer,
+            )
+        )
+    else:
+        made = _ahead(_collate([source[place] for place in step]) for step in places())
+    for batch in made:
+        if isinstance(batch, TrainingError):
+            raise batch
+        yield batch
 
 
-def _ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the readers must outlive the trainer's last save."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _ahead(
+    batches: Iterator[Batch | TrainingError], depth: int = 2
+) -> Generator[Batch | TrainingError, None, None]:
     """Compute up to `depth` batches ahead in a thread; its errors surface here, and it ends when we are closed."""
     ready: queue.Queue[Batch | BaseException] = queue.Queue(depth)
     ended = threading.Event()

@@ -18,7 +18,7 @@ from multigen.core.conditioning import Conditioner
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal, stream, uniform
 from multigen.datasets import Dataset
-from multigen.errors import Interrupted, TrainingError
+from multigen.errors import Interrupted, MultigenError, TrainingError
 from multigen.recipe import Train
 from multigen.training import checkpoint as checkpoints
 from multigen.training.ema import EMA
@@ -115,29 +115,31 @@ class Trainer:
             self.denoiser.precision = sampling
 
     def _run(self) -> None:
-        source = batches(self.dataset, self.order, self.step, self.settings.workers)
         self.denoiser.train()
+        saved = self.step
         with signals() as caught, self.log.bar(self.step, self.seconds):
-            last, saved = time.monotonic(), self.step
-            while self.progress < 1:
-                batch = next(source)
+            source = batches(self.dataset, self.order, self.step, self.settings.workers)
+            last = time.monotonic()
+            while self.progress < 1 and not caught:
+                batch = _next(source, caught)
+                if batch is None:
+                    break
                 waited = time.monotonic() - last
                 self._note_bad(batch)
                 row = self._update(batch)
                 now = time.monotonic()
                 self.seconds += now - last
                 self.log.step(self.step, row, items=len(batch.ids), seconds=now - last, waited=waited)
-                last = now
-                ended = self.progress >= 1 or bool(caught)
-                if ended or self.step % self.settings.checkpoint_every == 0:
+                if self.step % self.settings.checkpoint_every == 0:
                     self.save()
                     saved = self.step
-                if caught:
-                    raise Interrupted(caught[0], self.step)
-                self._watch(ended)
+                if not caught:
+                    self._watch(ended=self.progress >= 1)
                 last = time.monotonic()  # saving and previews are not training time
             if saved != self.step:
                 self.save()
+            if caught and self.progress < 1:
+                raise Interrupted(caught[0], self.step, f"Go on with: multigen run {self.folder}")
 
     def _update(self, batch: Batch) -> dict[str, float]:
         """One optimizer step on a batch; TrainingError before a bad update."""
@@ -175,10 +177,13 @@ class Trainer:
             cond = cond.where((keep[rows] >= self.settings.dropout).to(self.device), null)
             t = self.noise_level(self.denoiser.schedule, u[rows])
             weight = self.objective(self.denoiser, t).to(x0)
-            with torch.random.fork_rng():  # what the network itself draws: dropout
+            with torch.random.fork_rng(devices=self._devices()):  # what the network itself draws: dropout
                 torch.manual_seed(stream(self.seed, "network", self.step, start).initial_seed())
                 losses = self.forward(x0, t, cond, torch.stack(noise).to(self.device))
             yield (losses * weight).sum() / size
+
+    def _devices(self) -> list[int]:
+        return [self.device.index or 0] if self.device.type == "cuda" else []
 
     def _keyed_levels(self, size: int) -> Tensor:
         """u [B] in [0, 1), stratified over the global batch: one random offset a step, one stratum a position.
@@ -273,14 +278,33 @@ class Trainer:
         return {name: value for name, value in state.items() if name not in self.parameters}
 
     def restore(self, state: checkpoints.Checkpoint) -> None:
-        """Go on from a checkpoint: weights, average, optimizer, codec statistics, step and seconds."""
+        """Go on from a checkpoint: weights, average, optimizer, codec statistics, step and seconds.
+
+        MultigenError if it is another model's.
+        """
+        codec = {k[6:]: v for k, v in state.tensors["ema"].items() if k.startswith("codec.")}
+        rows = checkpoints.mismatches(self.parameters, state.tensors["weights"])
+        rows = rows or checkpoints.mismatches(self.codec.state_dict(), codec)
+        if rows:
+            raise MultigenError(
+                f"{self.folder}: the checkpoint is of another model than the recipe says: {'; '.join(rows)}"
+            )
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(state.tensors["weights"][name])
         self.ema.load(state.tensors["ema"])
         checkpoints.load_optimizer(self.optimizer, state.tensors["optimizer"])
-        codec = {k[6:]: v for k, v in state.tensors["ema"].items() if k.startswith("codec.")}
         self.codec.load_state_dict(codec)
         self.step, self.seconds = int(state.state["step"]), float(state.state["seconds"])
         self.bad = dict(state.state.get("bad", {}))
         self.bad_items = frozenset(state.state.get("bad_items", ()))
+
+
+def _next(source: Iterator[Batch], caught: list[int]) -> Batch | None:
+    """The next batch; None if a signal to all our processes ended its readers."""
+    try:
+        return next(source)
+    except RuntimeError:
+        if caught:
+            return None
+        raise

@@ -14,7 +14,7 @@ from multigen.core import plain, solve
 from multigen.core.noise import Noise
 from multigen.core.samplers import heun
 from multigen.core.timesteps import uniform
-from multigen.errors import TrainingError
+from multigen.errors import MultigenError, TrainingError
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training.loader import Order, batches
@@ -208,3 +208,22 @@ def test_dropout_in_the_network_is_keyed_by_the_step(tmp_path: Path) -> None:
     second.restore(checkpoints.load(tmp_path / "whole" / "checkpoints" / "step-00000005"))
     second.run()
     assert_same(state(whole), state(second))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_of_the_readers_is_one_plain_message(tmp_path: Path, workers: int) -> None:
+    t = trainer(tmp_path, dataset=Points(broken=frozenset(range(64))), workers=workers, bad_media=1.0)
+    with pytest.raises(TrainingError, match="16 items in a row could not be read") as error:
+        t.run()
+    assert "Traceback" not in str(error.value)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    t = trainer(tmp_path / "a", steps=5)
+    t.run()
+    other = trainer(tmp_path / "b")
+    other.parameters["extra"] = torch.nn.Parameter(torch.zeros(1))
+    newest = checkpoints.newest(tmp_path / "a" / "checkpoints")
+    assert newest is not None
+    with pytest.raises(MultigenError, match="another model than the recipe says: extra is missing"):
+        other.restore(checkpoints.load(newest))
