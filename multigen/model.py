@@ -265,6 +265,6 @@ class Model:
         if path.suffix != ".safetensors":
             raise MultigenError(f"{path}: weights are saved as .safetensors")
         with atomic(path) as temporary:
-            header = {"format": "multigen", "recipe": to_yaml(self.recipe)}
-            checkpoints.save_tensors(temporary, self.state_dict(), header)
+            # One entry alone: safetensors writes several in random order, and equal weights shall be equal bytes.
+            checkpoints.save_tensors(temporary, self.state_dict(), {"recipe": to_yaml(self.recipe)})
         return path
