@@ -34,9 +34,9 @@ SMALL = {
 }
 
 
-def small(name: str) -> Model:
+def small(name: str, overrides: list[str] | None = None) -> Model:
     """An untrained model of a shipped recipe, its network made to answer something (its output starts at zero)."""
-    model = Model(load_recipe(name, SMALL[name]), device="cpu")
+    model = Model(load_recipe(name, overrides or SMALL[name]), device="cpu")
     with torch.no_grad():
         for k, p in enumerate(model.denoiser.parameters()):
             p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(k)))
@@ -60,6 +60,25 @@ def test_sample_three_of_eight_equals_the_same_seed_alone(name: str) -> None:
     assert eight[3].seed == alone.seed == 43
     torch.testing.assert_close(eight[3].tensor, alone.tensor, rtol=0, atol=TOLERANCE[name])
     assert (eight[2].tensor - alone.tensor).abs().max() > 20 * TOLERANCE[name]
+
+
+def test_prompts_of_other_lengths_in_the_batch_change_nothing() -> None:
+    """Padded tokens and their masks, through cross-attention and guidance."""
+    own = [
+        "backbone.widths=[16,32]",
+        "backbone.attention=[false,true]",
+        "modality.size=16",
+        "sampler.name=ddpm",
+    ]
+    model = small("image_emoji", own)
+    prompts = ["pizza", "a slice of lemon pie with cream on the left", "", "red apple"]
+    together = model.generate(prompts, seed=7, steps=3, scale=3.0)
+    for k, prompt in enumerate(prompts):
+        alone = model.generate(prompt, seed=7 + k, steps=3, scale=3.0)[0]
+        assert together[k].seed == alone.seed
+        torch.testing.assert_close(together[k].tensor, alone.tensor, rtol=0, atol=1e-4)
+    other = model.generate("grapes", seed=7, steps=3, scale=3.0)[0]
+    assert (other.tensor - together[0].tensor).abs().max() > 1e-2  # the words matter
 
 
 @pytest.mark.parametrize("name", SMALL)

