@@ -43,7 +43,7 @@ def build(found: Found, recipe: Recipe, *, device: str | None = None) -> Model:
 def find(source: str | Path) -> Found:
     """Recipe and weights at a source, as `load` takes it."""
     path = Path(source).expanduser()
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or (path.is_file() and path.suffix not in (".yaml", ".yml")):
         return _in_file(path)
     if path.is_dir():
         if not (path / RECIPE).is_file():

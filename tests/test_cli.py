@@ -195,7 +195,7 @@ def test_sample_passes_prompts_and_settings(calls, capsys):
         (["run"], ["RECIPE", "multigen run --help"]),
         (["run", "tiny.yaml", "--sed", "3"], ["'--sed'", "Did you mean '--seed'?"]),
         (["run", "tiny.yaml", "--seed", "x"], ["--seed", "'x'"]),
-        (["run", "tiny.yaml", "--seed", "-1"], ["seed", "-1", "2^63"]),
+        (["run", "tiny.yaml", "--seed", "-1"], ["seed", "-1", "2^62"]),
         (["run", "tin.yaml"], ["tin.yaml", "Did you mean 'tiny.yaml'?"]),
         (["run", "image_digit"], ["Did you mean 'image_digits'?"]),
         (["run", "tiny.yaml", "train.stepz=1"], ["command line: train.stepz", "Did you mean 'steps'?"]),
