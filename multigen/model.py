@@ -80,7 +80,18 @@ class Model:
                 raise RecipeError(f"codec ({recipe.codec.name}): {error}") from error
             given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
             given |= {"cond": self.conditioner.spec}
-            backbone: nn.Module = registry.build("backbone", recipe.backbone, where="backbone", given=given)
+            try:
+                backbone: nn.Module = registry.build(
+                    "backbone", recipe.backbone, where="backbone", given=given
+                )
+            except (
+                RuntimeError,
+                MemoryError,
+            ) as error:  # torch's way to say that there is not that much memory
+                reason = str(error).splitlines()[0]
+                raise RecipeError(
+                    f"backbone ({recipe.backbone.name}): cannot be built here ({reason})"
+                ) from error
         schedule = registry.build("schedule", recipe.schedule, where="schedule")
         prediction = registry.build("prediction", recipe.prediction, where="prediction")
         self.denoiser = Denoiser(backbone, schedule, prediction, precision=precision)
@@ -147,7 +158,7 @@ class Model:
         batch: int | None = None,
         watch: Callable[[Progress], None] | None = None,
     ) -> Iterator[Media]:
-        """As `generate`, each medium as soon as it is there."""
+        """As `generate`, each medium as soon as it is there. What is wrong with a request is said at once."""
         settings = self.recipe.sample
         seed = self.recipe.seed if seed is None else seed
         batch = settings.batch if batch is None else batch
@@ -160,12 +171,15 @@ class Model:
         shape = self._shape(size, duration)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         jobs = [(p, seed + i * n + k) for i, p in enumerate(prompts) for k in range(n)]
+        self._guide_part(scale)
         try:
             self.conditioner.request(prompts)
+        except MultigenError:
+            raise
         except ValueError as error:
             raise MultigenError(f"prompt: {error}") from error
-        for start in range(0, len(jobs), batch):
-            yield from self._batch(jobs[start : start + batch], steps, scale, shape, watch)
+        parts = [jobs[start : start + batch] for start in range(0, len(jobs), batch)]
+        return (medium for part in parts for medium in self._batch(part, steps, scale, shape, watch))
 
     def _shape(self, size: int | tuple[int, int] | None, duration: float | None) -> tuple[int, ...]:
         settings = self.recipe.sample

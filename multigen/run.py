@@ -167,8 +167,13 @@ def _trained(
     if newest is None and not finished:
         return _train(recipe, folder, None, device, quiet)
     recipe = _same_run(recipe, folder, force)
-    if newest is None:  # weights that somebody passed on without their checkpoints
-        return recipe, {}
+    if (
+        newest is None
+    ):  # weights that somebody passed on without their checkpoints, or all of these are broken
+        before = load_recipe(str(folder / RECIPE))
+        if before.train != recipe.train:
+            log.warning("%s: no checkpoint to go on from; its weights are used as they are", folder)
+        return dataclasses.replace(recipe, train=before.train), {}
     state = checkpoints.load(newest)
     if finished and _complete(recipe, state):
         return recipe, dict(state.state.get("bad", {}))

@@ -48,14 +48,19 @@ def make(
     settings = model.recipe.sample
     suffix = settings.suffix or model.modality.suffix
     final, partial = folder / "media", folder / ".media.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     log.info("%s: %d media on %s", model.recipe.name, len(prompts) * n, model.facts["device"])
     made: list[Media] = []
     rows: list[dict[str, Any]] = []
-    with _sampling_bar(len(prompts) * n, quiet) as watch:
+    with tqdm(total=len(prompts) * n, desc="sample", unit=" media", disable=quiet, mininterval=1) as bar:
+
+        def watch(progress: Progress) -> None:
+            bar.set_postfix_str(f"query {progress.queries} of this batch")
+
         stream = model.stream(prompts, n=n, seed=seed, steps=steps, size=size, duration=duration, watch=watch)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         for index, medium in enumerate(stream):
+            bar.update(1)
             name = file_name(index, medium.prompt, medium.seed, suffix)
             try:
                 medium.save(partial / name)
@@ -124,17 +129,6 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
         held_out_by_level=sorted(levels.items()),
         pictures={p.stem: p for p in sorted((folder / "previews").glob("step-*.png"))[-4:]},
     )
-
-
-@contextmanager
-def _sampling_bar(count: int, quiet: bool) -> Iterator[Any]:
-    """A progress bar over answered queries."""
-    with tqdm(desc=f"sample {count}", unit=" queries", disable=quiet, mininterval=1) as bar:
-
-        def watch(progress: Progress) -> None:
-            bar.update(1)
-
-        yield watch
 
 
 @contextmanager

@@ -59,6 +59,8 @@ def test_weights_without_checkpoints_are_sampled_and_kept(trained: Path, tmp_pat
     before = (folder / "weights.safetensors").read_bytes()
     runs.run(load_recipe(str(folder)), out=folder, device="cpu", quiet=True)
     assert (folder / "weights.safetensors").read_bytes() == before
+    runs.run(load_recipe(str(folder), ["train.steps=7"]), out=folder, device="cpu", quiet=True)
+    assert load_recipe(str(folder)).train.steps == 2  # the record is of what was trained
     with pytest.raises(MultigenError, match="no checkpoint to go on from.*train.init="):
         runs.train(load_recipe(str(folder)), out=folder, device="cpu", quiet=True)
     with pytest.raises(RecipeError, match="another training"):
@@ -137,6 +139,13 @@ def test_samples_go_into_folders_of_their_own(trained: Path, tmp_path: Path) -> 
         multigen.load(one)
     with pytest.raises(RecipeError, match="backbone: this belongs to the training"):
         runs.sample(str(folder), overrides=["backbone.widths=[8,8]"], device="cpu", quiet=True)
+
+
+def test_a_refused_prompt_leaves_nothing_behind(trained: Path, tmp_path: Path) -> None:
+    folder = copy(trained, tmp_path / "run")
+    with pytest.raises(MultigenError, match="^prompt: 'elephant' is not allowed"):
+        runs.sample(str(folder), prompts=["elephant"], device="cpu", quiet=True)
+    assert not list(folder.glob("samples-*"))
 
 
 def test_classes_of_the_data_and_of_the_recipe_must_agree(tmp_path: Path) -> None:

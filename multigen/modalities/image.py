@@ -76,12 +76,15 @@ def opened(path: Path, limits: Limits) -> Iterator[PillowImage.Image]:
     except MediaError:
         raise
     except FAULTS as error:
-        reason = (
-            "not a picture of a known format"
-            if isinstance(error, PillowImage.UnidentifiedImageError)
-            else error
-        )
-        raise MediaError(f"{path}: cannot be read ({reason})") from error
+        raise MediaError(f"{path}: {_reason(error, limits)}") from error
+
+
+def _reason(error: BaseException, limits: Limits) -> str:
+    if isinstance(error, PillowImage.DecompressionBombError | PillowImage.DecompressionBombWarning):
+        return f"far more pixels than the limit max_pixels, {limits.max_pixels:,}"
+    if isinstance(error, PillowImage.UnidentifiedImageError):
+        return "cannot be read (not a picture of a known format)"
+    return f"cannot be read ({error})"
 
 
 def decode(image: PillowImage.Image) -> Tensor:

@@ -58,7 +58,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, *, keep: int) -> Path:
             shutil.rmtree(final)
         os.replace(temporary, final)
         _fsync(folder)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise TrainingError(
             f"{final}: the checkpoint could not be written ({error}). Older checkpoints are intact; free some space "
@@ -70,7 +70,11 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, *, keep: int) -> Path:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    save_file({k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}, path, metadata=metadata)
+    """Write a safetensors file. OSError that names it if it cannot be written."""
+    try:
+        save_file({k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}, path, metadata=metadata)
+    except SafetensorError as error:  # what safetensors makes of a full disk
+        raise OSError(f"{path}: {error}") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

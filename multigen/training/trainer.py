@@ -216,14 +216,17 @@ class Trainer:
         """TrainingError if more items could not be read than `bad_media` allows; a file left out counts as one."""
         closed = len(self.dataset.bad)
         count, total = closed + len(self.bad_items), closed + len(self.dataset)
-        if count <= self.settings.bad_media * total:
+        allowed = self.settings.bad_media * total
+        if count <= (
+            max(allowed, 1) if allowed > 0 else 0
+        ):  # one alone never stops a run, however few there are
             return
         if self.step:
             self.save()
         first = next(iter({**self.dataset.bad, **self.bad}.values()))
         raise TrainingError(
             f"{count} of {total} items could not be read, more than train.bad_media="
-            f"{self.settings.bad_media:g} allows. The first: {first}"
+            f"{self.settings.bad_media:g} allows. Mend or remove them, or allow more. The first: {first}"
         )
 
     def _watch(self, ended: bool) -> None:
