@@ -1,4 +1,4 @@
-"""The README's picture, from the run folders of four recipes: `python docs/preview.py runs docs/preview.png`."""
+"""The README's picture, from two run folders: `python docs/preview.py runs docs/preview.png`."""
 
 from __future__ import annotations
 
@@ -32,20 +32,11 @@ def wide(file: Path, width: int, height: int | None = None) -> Image.Image:
 
 def main(runs: Path, out: Path) -> None:
     half = (WIDTH - GAP) // 2
-    emoji = grid(runs / "image_emoji", 8, half // 8 - 4, 32)
-    digits = grid(runs / "image_digits", 10, half // 10 - 4, 40)
-    left = [emoji, digits]
-    right = [
-        wide(runs / "audio_music" / "preview.png", half, 330),
-        wide(runs / "video_moving_emoji" / "preview.png", half),
-    ]
-    height = max(sum(p.height + GAP for p in column) for column in (left, right)) - GAP
-    sheet = Image.new("RGB", (WIDTH, height), "white")
-    for x, column in ((0, left), (half + GAP, right)):
-        y = 0
-        for picture in column:
-            sheet.paste(picture, (x, y))
-            y += picture.height + GAP
+    digits = grid(runs / "image_digits", 8, half // 8 - 4, 40)
+    music = wide(runs / "audio_music" / "preview.png", half, digits.height)
+    sheet = Image.new("RGB", (WIDTH, digits.height), "white")
+    sheet.paste(digits, (0, 0))
+    sheet.paste(music, (half + GAP, 0))
     sheet.save(out, optimize=True)
 
 
