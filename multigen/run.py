@@ -167,9 +167,8 @@ def _trained(
     if newest is None and not finished:
         return _train(recipe, folder, None, device, quiet)
     recipe = _same_run(recipe, folder, force)
-    if (
-        newest is None
-    ):  # weights that somebody passed on without their checkpoints, or all of these are broken
+    if newest is None:
+        # Weights that somebody passed on without their checkpoints, or all of these are broken.
         before = load_recipe(str(folder / RECIPE))
         if before.train != recipe.train:
             log.warning("%s: no checkpoint to go on from; its weights are used as they are", folder)
@@ -187,8 +186,10 @@ def _train(
     check_combination(recipe)
     init = read_weights(recipe.train.init) if state is None and recipe.train.init is not None else None
     dataset = build_dataset(recipe)
-    recipe = resolve(recipe, dataset)
-    check_combination(recipe)  # again, now that the classes are known
+    known = resolve(recipe, dataset)
+    if known != recipe:  # the data named the classes: now the prompts can be checked too
+        check_combination(known)
+    recipe = known
     model = Model(recipe, device=device)
     _announce(model, dataset, folder)
     if state is None:
