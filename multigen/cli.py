@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from multigen.errors import Interrupted, MultigenError, message
+from multigen.errors import Interrupted, MultigenError, RecipeError, message
 from multigen.version import __version__
 
 HELP = """\
@@ -25,6 +25,7 @@ Make images, audio and video with diffusion models; train them on your own files
   run RECIPE [key=value ...]      make what a recipe describes; train it first where nothing is trained yet
   train RECIPE [key=value ...]    train, or go on with a half-trained run folder
   sample SOURCE [key=value ...]   media from a run folder, a weights file or a trained recipe
+  export SOURCE FILE              a trained model as one safetensors file
   recipes                         list the shipped recipes
   parts [KIND]                    list every part that a recipe can name, with its arguments
   doctor                          what is installed here, which devices and codecs, where the cache is
@@ -137,6 +138,11 @@ def _job(name: Literal["run", "train"], does: str, argv: list[str]) -> int:
 
     recipe = load_recipe(a.recipe, overrides)
     check_combination(recipe)
+    if name == "run" and recipe.weights is not None and any(o.startswith("train.") for o in overrides):
+        raise RecipeError(
+            f"{next(o for o in overrides if o.startswith('train.'))}: nothing is trained, for the recipe names "
+            f"weights ({recipe.weights}). Train with: multigen train, or weights=null"
+        )
     if a.cfg:
         print(to_yaml(recipe), end="")
         return 0
@@ -235,6 +241,20 @@ def _lines(path: Path) -> list[str]:
     return prompts
 
 
+def _export(argv: list[str]) -> int:
+    parser = Parser(prog="multigen export", description="Write a trained model to one safetensors file.")
+    parser.add_argument("source", metavar="SOURCE", help="a run folder, a weights file or a trained recipe")
+    parser.add_argument("file", type=Path, metavar="FILE", help="where to: a new .safetensors file")
+    parser.add_argument("--half", action="store_true", help="float16: half the size")
+    a = parser.parse(argv)
+    if a.file.exists():
+        raise MultigenError(f"{a.file}: is there already; give another name")
+    from multigen.loading import load
+
+    print(load(a.source, device="cpu").save(a.file, half=a.half))
+    return 0
+
+
 # --- lists ------------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +304,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "train": _train,
     "sample": _sample,
+    "export": _export,
     "recipes": _recipes,
     "parts": _parts,
     "doctor": _doctor,

@@ -69,7 +69,7 @@ _multigen() {
         list="$commands"
     elif (( place == 2 )); then
         case "$${words[1]}" in
-            run|train|sample) list="$recipes $options"; COMPREPLY=( $$(compgen -f -- "$$cur") ) ;;
+            run|train|sample|export) list="$recipes $options"; COMPREPLY=( $$(compgen -f -- "$$cur") ) ;;
             parts) list="$kinds" ;;
             completion) list="bash zsh fish" ;;
             *) list="" ;;
@@ -115,7 +115,7 @@ _FISH = """\
 # multigen completion for fish: multigen completion fish | source
 complete -c multigen -f
 complete -c multigen -n '__fish_use_subcommand' -a '$commands'
-set -l works '__fish_seen_subcommand_from run train sample'
+set -l works '__fish_seen_subcommand_from run train sample export'
 complete -c multigen -n $$works -F
 complete -c multigen -n $$works -a '$recipes'
 complete -c multigen -n $$works -a '$keys'

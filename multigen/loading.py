@@ -1,19 +1,24 @@
-"""Loading: a trained model from a run folder, a weights file or a recipe that was run here."""
+"""Loading: a trained model from a run folder, a weights file, shipped weights or a recipe that was run here."""
 
 from __future__ import annotations
 
+import dataclasses
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, RecipeError, message
+from multigen.manifest import recipe_changes
 from multigen.model import Model
 from multigen.recipe import Recipe, load_recipe, parse_recipe
 from multigen.training import checkpoint as checkpoints
 
 WEIGHTS = "weights.safetensors"
 RECIPE = "recipe.yaml"
+# Parts of a recipe that shape what is trained; the rest is about sampling.
+TRAINED = ("modality", "data", "codec", "conditioner", "backbone", "schedule", "prediction")
 
 
 class Found(NamedTuple):
@@ -25,9 +30,10 @@ class Found(NamedTuple):
 
 
 def load(source: str | Path, *, device: str | None = None) -> Model:
-    """A trained model from a run folder, a weights file, or a recipe (by path or name) that was run here.
+    """A trained model from a run folder, a weights file, or a recipe (by path or name).
 
-    Weights are safetensors only. MultigenError if there is nothing, or nothing trained, at `source`.
+    Of a recipe that was run here, what its run trained; else the weights that the recipe names. Weights are
+    safetensors only. MultigenError if there is nothing, or nothing trained, at `source`.
     """
     found = find(source)
     return build(found, found.recipe, device=device)
@@ -52,6 +58,8 @@ def find(source: str | Path) -> Found:
     recipe = load_recipe(str(source))
     folder = Path("runs") / recipe.name
     if not (folder / RECIPE).is_file():
+        if recipe.weights is not None:
+            return named(recipe, str(source))
         raise MultigenError(
             f"{source}: nothing is trained for this recipe yet: there is no run folder {folder}. "
             f"Train it with: multigen train {source}"
@@ -61,7 +69,15 @@ def find(source: str | Path) -> Found:
 
 def in_run(folder: Path) -> Found:
     """Recipe and averaged weights of a run folder."""
-    return Found(load_recipe(str(folder / RECIPE)), run_weights(folder), str(folder))
+    recipe = load_recipe(str(folder / RECIPE))
+    if recipe.weights is not None and not is_trained(folder):
+        return named(recipe, str(folder))
+    return Found(recipe, run_weights(folder), str(folder))
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a training has left weights in a run folder."""
+    return (folder / WEIGHTS).is_file() or checkpoints.newest(folder / "checkpoints") is not None
 
 
 def run_weights(folder: Path) -> dict[str, Tensor]:
@@ -74,9 +90,37 @@ def run_weights(folder: Path) -> dict[str, Tensor]:
     return checkpoints.load_tensors(newest / "ema.safetensors")
 
 
+def shipped_weights() -> dict[str, Path]:
+    """The weights that the package carries, by name."""
+    folder = Path(str(resources.files("multigen"))) / "weights"
+    return {p.parent.name: p for p in sorted(folder.glob(f"*/{WEIGHTS}"))}
+
+
+def named(recipe: Recipe, where: str) -> Found:
+    """A recipe with the weights it names. RecipeError where they were trained as another model or on other data."""
+    source, shipped = str(recipe.weights), shipped_weights()
+    path = shipped.get(source) or Path(source).expanduser()
+    if not path.exists():
+        raise RecipeError(
+            message("weights", source, shipped, hint="Or a weights file, a run folder, or null.")
+        )
+    trained = in_run(path) if path.is_dir() else _in_file(path)
+    rows = [
+        f"{key}: {old!r} there, {new!r} here"
+        for key, old, new in recipe_changes(trained.recipe, recipe)
+        if key.partition(".")[0] in TRAINED and key != "conditioner.classes"
+    ]
+    if rows:
+        raise RecipeError(
+            f"{where}: weights {source} were trained with other settings ({'; '.join(rows[:6])}). "
+            "Leave these as they are, or train: weights=null"
+        )
+    return Found(dataclasses.replace(recipe, conditioner=trained.recipe.conditioner), trained.tensors, source)
+
+
 def read_weights(source: str | Path) -> dict[str, Tensor]:
-    """Weights from a safetensors file or a run folder, for `train.init`."""
-    path = Path(source).expanduser()
+    """Weights from a safetensors file, a run folder or by their shipped name, for `train.init`."""
+    path = shipped_weights().get(str(source)) or Path(source).expanduser()
     return run_weights(path) if path.is_dir() else checkpoints.load_tensors(path)
 
 

@@ -262,6 +262,20 @@ class Model:
                 {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
             )
 
+    def start_from(self, tensors: dict[str, Tensor], where: str) -> None:
+        """Set the weights to those of a former model, for training: of an image model also in a video model.
+
+        The backbone may have an `inherit(weights)` that makes its state of another's. MultigenError as in
+        `load_weights`.
+        """
+        inherit = getattr(self.denoiser.backbone, "inherit", None)
+        if inherit is not None:
+            prefix = "backbone."
+            old = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            rest = {k: v for k, v in tensors.items() if not k.startswith(prefix)}
+            tensors = {**{prefix + k: v for k, v in inherit(old).items()}, **rest}
+        self.load_weights(tensors, where)
+
     def weights_hash(self) -> str:
         """sha256 over the sorted tensors' names and bytes, first 16 hex digits."""
         digest = hashlib.sha256()
@@ -270,8 +284,12 @@ class Model:
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def save(self, path: str | Path) -> Path:
-        """Write one safetensors file that `multigen.load` reads: weights, and the recipe in its header."""
+    def save(self, path: str | Path, *, half: bool = False) -> Path:
+        """Write one safetensors file that `multigen.load` reads: weights, and the recipe in its header.
+
+        `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
+        are. MultigenError if a weight is beyond float16's range.
+        """
         from multigen.files import atomic
         from multigen.recipe import to_yaml
 
@@ -280,5 +298,15 @@ class Model:
             raise MultigenError(f"{path}: weights are saved as .safetensors")
         with atomic(path) as temporary:
             # One entry alone: safetensors writes several in random order, and equal weights shall be equal bytes.
-            checkpoints.save_tensors(temporary, self.state_dict(), {"recipe": to_yaml(self.recipe)})
+            tensors = {k: _halved(k, v) for k, v in self.state_dict().items()} if half else self.state_dict()
+            checkpoints.save_tensors(temporary, tensors, {"recipe": to_yaml(self.recipe)})
         return path
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    if name.startswith("codec.") or not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    if not half.isfinite().all():
+        raise MultigenError(f"{name}: holds numbers beyond float16's range; save without half")
+    return half

@@ -83,6 +83,9 @@ class Recipe:
     sampler: Part = field(default_factory=lambda: Part("heun"))
     guide: Part = field(default_factory=lambda: Part("plain"))
     sample: Sample = field(default_factory=Sample)
+    weights: str | None = (
+        None  # `run` samples with these (shipped name, file or run folder); null: trains first
+    )
     evaluate: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     description: str = ""

@@ -14,7 +14,19 @@ from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MediaError, MultigenError, RecipeError
 from multigen.files import write_text
-from multigen.loading import RECIPE, WEIGHTS, Found, build, find, read_weights, run_weights
+from multigen.loading import (
+    RECIPE,
+    TRAINED,
+    WEIGHTS,
+    Found,
+    build,
+    find,
+    is_trained,
+    named,
+    read_weights,
+    run_weights,
+    shipped_weights,
+)
 from multigen.manifest import recipe_changes
 from multigen.model import Model, build_dataset, resolve
 from multigen.recipe import Recipe, check_combination, load_recipe, override_recipe, to_yaml
@@ -31,8 +43,6 @@ FREE = frozenset(
     {"steps", "minutes", "workers", "checkpoint_every", "keep", "log_every", "held_out_every", "preview_every",
      "bad_media", "tensorboard", "compile"}
 )  # fmt: skip
-# Parts of a recipe that shape what is trained; the rest is about sampling.
-TRAINED = ("modality", "data", "codec", "conditioner", "backbone", "schedule", "prediction", "seed")
 # How many training media the codec's statistics are taken from.
 FIT_ITEMS = 400
 
@@ -45,11 +55,19 @@ def run(
     quiet: bool = False,
     force: bool = False,
 ) -> Path:
-    """Make the media that the recipe describes; train first where nothing is trained yet. Returns the run folder."""
+    """Make the media that the recipe describes; returns the run folder.
+
+    With the weights that the recipe names, unless the folder holds a training of its own; with `weights` null it
+    trains first where nothing is trained yet.
+    """
     folder, recipe = _begin(recipe, out, device)
     with locked(folder):
-        recipe, bad = _trained(recipe, folder, device, quiet, force)
-        model = _final(recipe, folder, device)
+        bad: dict[str, str] = {}
+        if recipe.weights is not None and not is_trained(folder):
+            model = _with_weights(recipe, folder, device)
+        else:
+            recipe, bad = _trained(recipe, folder, device, quiet, force)
+            model = _final(recipe, folder, device)
         make(model, folder, list(recipe.sample.prompts), n=recipe.sample.n, seed=recipe.seed, quiet=quiet)
         report(model, folder, bad)
     return folder
@@ -63,8 +81,11 @@ def train(
     quiet: bool = False,
     force: bool = False,
 ) -> Path:
-    """Train the recipe to its end, going on where its run folder stands. Returns the run folder."""
-    folder, recipe = _begin(recipe, out, device)
+    """Train the recipe to its end, going on where its run folder stands. Returns the run folder.
+
+    The weights that a recipe names are for `run`: `train.init` is what a training starts from.
+    """
+    folder, recipe = _begin(dataclasses.replace(recipe, weights=None), out, device)
     with locked(folder):
         if (folder / WEIGHTS).is_file() and checkpoints.newest(folder / "checkpoints") is None:
             raise MultigenError(
@@ -135,6 +156,16 @@ def _final(recipe: Recipe, folder: Path, device: str | None) -> Model:
     return model
 
 
+def _with_weights(recipe: Recipe, folder: Path, device: str | None) -> Model:
+    """The model with the weights that its recipe names."""
+    check_combination(recipe)
+    found = named(recipe, recipe.name)
+    model = build(found, found.recipe, device=device)
+    log.info("%s: with the weights %s; weights=null trains anew", recipe.name, recipe.weights)
+    write_text(folder / RECIPE, to_yaml(found.recipe))
+    return model
+
+
 def _home(source: str, recipe: Recipe) -> Path:
     """The run folder of what was loaded from `source`, or the folder of the weights file."""
     path = Path(source).expanduser()
@@ -146,8 +177,8 @@ def _home(source: str, recipe: Recipe) -> Path:
 def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """A recipe under sampling overrides; RecipeError if one would change what was trained."""
     changed = override_recipe(recipe, overrides)
-    for key in (*TRAINED, "train"):
-        if key != "seed" and getattr(changed, key) != getattr(recipe, key):
+    for key in (*TRAINED, "train", "weights"):
+        if getattr(changed, key) != getattr(recipe, key):
             raise RecipeError(
                 f"{key}: this belongs to the training of {recipe.name}; when sampling, override only "
                 "sampler, timesteps, guide, sample and seed"
@@ -251,7 +282,7 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool) -> Train
 def _start(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) -> None:
     """Weights from `train.init`, or the codec's statistics from the training media."""
     if init is not None:
-        model.load_weights(init, f"train.init ({model.recipe.train.init})")
+        model.start_from(init, f"train.init ({model.recipe.train.init})")
         return
     indices, _ = dataset.split()
     stride = max(len(indices) // FIT_ITEMS, 1)
@@ -295,7 +326,7 @@ def _same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:
 
 def _matters(key: str) -> bool:
     head, _, rest = key.partition(".")
-    return head in TRAINED or (head == "train" and rest.partition(".")[0] not in FREE)
+    return head in (*TRAINED, "seed") or (head == "train" and rest.partition(".")[0] not in FREE)
 
 
 def _absolute(recipe: Recipe) -> Recipe:
@@ -307,12 +338,17 @@ def _absolute(recipe: Recipe) -> Recipe:
         }
         return Part(old.name, {**old.args, **paths})
 
-    init = None if recipe.train.init is None else _full(recipe.train.init)
+    def weights(source: str | None) -> str | None:
+        if source is None or source in shipped_weights() or not Path(source).expanduser().exists():
+            return source  # what is not there is named in the message as it was given
+        return _full(source)
+
     return dataclasses.replace(
         recipe,
         data=part(recipe.data),
         conditioner=part(recipe.conditioner),
-        train=dataclasses.replace(recipe.train, init=init),
+        train=dataclasses.replace(recipe.train, init=weights(recipe.train.init)),
+        weights=weights(recipe.weights),
     )
 
 

@@ -28,6 +28,7 @@ SMALL = [
     "backbone.attention=[false,true]",
     "sample.steps=2",
     "sample.n=1",
+    "weights=null",
 ]
 SOUND = ["modality.seconds=1.5", "sample.duration=2"]
 CLIP = ["modality.size=16", "modality.frames=4"]

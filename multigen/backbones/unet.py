@@ -99,6 +99,16 @@ class UNet(nn.Module):
         self.leave_norm = norm(widths[0], groups)
         self.leave = zeroed(conv(widths[0], out_channels, axes=axes, kernel=kernel))
 
+    def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A former state to start from. That of an image network gets this video network's new layers over time.
+
+        These start at zero, so that a 3-D U-Net then does to every frame what the 2-D one does to an image.
+        """
+        own = self.state_dict() if self.axes == 3 else {}
+        over_time = {k: v for k, v in own.items() if any(part.startswith("time_") for part in k.split("."))}
+        grows = over_time and not over_time.keys() & weights.keys()
+        return {**over_time, **weights} if grows else dict(weights)
+
     def _fill_down(
         self, stage: Callable[..., Stage], widths: Sequence[int], attends: Sequence[bool], blocks: int
     ) -> list[int]:
@@ -260,20 +270,3 @@ def _check_positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and value <= 0:
             raise ValueError(f"{name}: {value} is not allowed. Allowed: over 0.")
-
-
-def inflate(image_weights: Mapping[str, Tensor], video: UNet) -> None:
-    """Load the state of a 2-D U-Net into a 3-D one of the same arguments; layers over time stay as they are.
-
-    Layers over time start at zero: a new 3-D U-Net then does to every frame what the 2-D one does to an image.
-    Raises ValueError where the two do not match.
-    """
-    if video.axes != 3:
-        raise ValueError(f"inflate: a network of 3 axes is needed, not of {video.axes}")
-    own = video.state_dict()
-    over_time = {k for k in own if any(part.startswith("time_") for part in k.split("."))}
-    different = sorted((own.keys() - over_time) ^ image_weights.keys())
-    different += [k for k, v in image_weights.items() if k in own and own[k].shape != v.shape]
-    if different:
-        raise ValueError(f"weights of another U-Net: {len(different)} tensors differ, first {different[0]}")
-    video.load_state_dict(dict(image_weights), strict=False)

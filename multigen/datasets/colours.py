@@ -20,18 +20,30 @@ class Palette:
     def __init__(self) -> None:
         self._main: dict[str, float | None] = {}
 
-    def turn(
-        self, key: str, sprite: PillowImage.Image, name: str, u: float
-    ) -> tuple[PillowImage.Image, str] | None:
-        """The sprite in a colour chosen by `u` in [0, 1) and "<colour> <name>"; None if it has no main hue."""
+    def colours(self, key: str, sprite: PillowImage.Image, name: str) -> tuple[str, ...]:
+        """The colours that the sprite can be turned to; none if it has no main hue or its name is but a colour."""
         if key not in self._main:
-            self._main[key] = main_hue(sprite)
+            self._main[key] = main_hue(sprite) if _bare(name) else None
+        return () if self._main[key] is None else tuple(HUES)
+
+    def turn(
+        self, key: str, sprite: PillowImage.Image, name: str, colour: str
+    ) -> tuple[PillowImage.Image, str]:
+        """The sprite in one of its `colours`, and "<colour> <name>"."""
+        if colour not in self.colours(key, sprite, name):
+            raise ValueError(f"{name}: cannot be made {colour}")
         hue = self._main[key]
-        words = [w for w in name.split() if w not in HUES and w not in _OTHER_COLOURS]
-        if hue is None or not words:
-            return None
-        colour = list(HUES)[int(u * len(HUES))]
-        return rotate(sprite, HUES[colour] - hue), " ".join([colour, *words])
+        assert hue is not None
+        return rotate(sprite, HUES[colour] - hue), said(colour, name)
+
+
+def said(colour: str, name: str) -> str:
+    """A name with another colour: "green apple" in blue is "blue apple"."""
+    return " ".join([colour, *_bare(name)])
+
+
+def _bare(name: str) -> list[str]:
+    return [w for w in name.split() if w not in HUES and w not in _OTHER_COLOURS]
 
 
 def main_hue(sprite: PillowImage.Image) -> float | None:

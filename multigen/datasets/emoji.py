@@ -9,7 +9,7 @@ import torch
 from PIL import Image as PillowImage
 
 from multigen.datasets import NO_FAULTS, Item, held_out, sprites
-from multigen.datasets.colours import Palette
+from multigen.datasets.colours import Palette, said
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.registry import Given
@@ -48,7 +48,9 @@ class Emoji:
     `categories` and `names` choose which ones; `count` keeps that many, evenly spread in Unicode's order.
     `augment`: `draw` varies size (0.82 to 0.98 of the picture) and place (up to 3%) and mirrors where that is
     harmless. `recolour`: half of the drawn emoji that have one main hue are turned to another, and the text says so:
-    "blue car". `held_out`: share of the emoji that `split` keeps from training, with all their captions.
+    "blue car". `held_out`: share of the emoji that `split` keeps from training, with all their captions; with
+    `recolour`, share of the pairs of an emoji and another colour. Such pairs are items of their own, after the emoji:
+    every emoji and every colour is trained on, these pairs never.
     MultigenError if a package is missing, a name is unknown, nothing is left or the modality is no picture.
     """
 
@@ -75,32 +77,31 @@ class Emoji:
         )
         self._sprites: dict[int, PillowImage.Image] = {}
         self._palette = Palette()
+        self._turns: dict[int, list[str]] = {}  # the colours that each emoji is turned to in training
+        self._pairs = self._choose_colours() if recolour else []
 
     def __len__(self) -> int:
-        return len(self.emoji)
+        return len(self.emoji) + len(self._pairs)
 
     def __getitem__(self, index: int) -> Item:
-        """The emoji in the middle, with its first name."""
+        """The emoji in the middle, with its first name; held-out pairs in their colour."""
+        which, colour = self._which(index)
+        sprite, name = self._in_colour(which, self.emoji[which].name, colour)
         _, height, width = self.shape
-        placed = sprites.place(
-            self._sprite(index), width / 2, height / 2, _FILL * min(height, width), height, width
-        )
-        return Item(
-            media=sprites.to_media(placed, self.shape[0]),
-            id=self.emoji[index].name,
-            text=self.emoji[index].name,
-            label=self._label(index),
-        )
+        placed = sprites.place(sprite, width / 2, height / 2, _FILL * min(height, width), height, width)
+        media = sprites.to_media(placed, self.shape[0])
+        return Item(media=media, id=name, text=name, label=self._label(which))
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
         """The emoji at a size, place and hue drawn from `rng`, with one of its captions."""
-        emoji, sprite = self.emoji[index], self._sprite(index)
+        which, colour = self._which(index)
+        emoji = self.emoji[which]
         _, height, width = self.shape
         u = torch.rand(8, generator=rng).tolist()
-        name = emoji.names[int(u[0] * len(emoji.names))]
-        if self.recolour and u[1] < 0.5:
-            turned = self._palette.turn(emoji.file.stem, sprite, name, u[2])
-            sprite, name = turned if turned else (sprite, name)
+        turns = self._turns.get(which)
+        if colour is None and turns and u[1] < 0.5:
+            colour = turns[int(u[2] * len(turns))]
+        sprite, name = self._in_colour(which, emoji.names[int(u[0] * len(emoji.names))], colour)
         side, x, y = min(height, width), width / 2, height / 2
         fill = _FILL
         if self.augment:
@@ -112,11 +113,42 @@ class Emoji:
         category = emoji.category.lower().replace("&", "and")
         text = _CAPTIONS[int(u[7] * len(_CAPTIONS))].format(name=name, category=category)
         media = sprites.to_media(placed, self.shape[0])
-        return Item(media=media, id=emoji.name, text=text, label=self._label(index))
+        shown = emoji.name if colour is None else said(colour, emoji.name)
+        return Item(media=media, id=shown, text=text, label=self._label(which))
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Whole emoji are held out, by a hash of the name: none of their captions is trained on."""
+        """Held out by a hash of the name, whole emoji or pairs with a colour: none of their captions is trained on."""
+        if self.recolour:
+            return range(len(self.emoji)), range(len(self.emoji), len(self))
         return held_out([e.name for e in self.emoji], self.share)
+
+    def _which(self, index: int) -> tuple[int, str | None]:
+        """The emoji of an item, and its colour if that is not its own."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._pairs[index - len(self.emoji)] if index >= len(self.emoji) else (index, None)
+
+    def _choose_colours(self) -> list[tuple[int, str]]:
+        """Fill `_turns` and return the pairs that are held out. A colour that makes another emoji's name is neither."""
+        plain = {name for e in self.emoji for name in e.names}
+        pairs = [
+            (i, colour)
+            for i, e in enumerate(self.emoji)
+            for colour in self._palette.colours(e.file.stem, self._sprite(i), e.name)
+            if said(colour, e.name) not in plain
+        ]
+        if not pairs:
+            return []
+        train, held = held_out([said(colour, self.emoji[i].name) for i, colour in pairs], self.share)
+        for k in train:
+            self._turns.setdefault(pairs[k][0], []).append(pairs[k][1])
+        return [pairs[k] for k in held]
+
+    def _in_colour(self, which: int, name: str, colour: str | None) -> tuple[PillowImage.Image, str]:
+        sprite = self._sprite(which)
+        if colour is None:
+            return sprite, name
+        return self._palette.turn(self.emoji[which].file.stem, sprite, name, colour)
 
     def _sprite(self, index: int) -> PillowImage.Image:
         if index not in self._sprites:

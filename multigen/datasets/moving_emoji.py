@@ -74,7 +74,9 @@ class MovingEmoji:
     `objects` names which ones (any emoji's name; null: the built-in list), `count` how many of them, evenly
     spread. `augment`: `draw` varies size, speed and place. `held_out`: share of the pairs that `split` keeps from
     training; every object and every direction is still seen, in other pairs.
-    MultigenError if a package is missing, a name is unknown or the modality is no video.
+    For a modality of pictures the items are frames: the middle one, or one drawn. What is learnt from them is where
+    a video may start (`train.init`).
+    MultigenError if a package is missing, a name is unknown or the modality is neither.
     """
 
     classes = tuple(DIRECTIONS)
@@ -90,8 +92,10 @@ class MovingEmoji:
         held_out: float = 0.1,
     ) -> None:
         self.shape = modality.shape()
-        if len(self.shape) != 4:
-            raise MultigenError(f"data: moving emoji are videos; the modality {modality.name} is not one")
+        if modality.name not in ("video", "image"):
+            raise MultigenError(
+                f"data: moving emoji are videos or their frames; the modality {modality.name} is neither"
+            )
         self.augment, self.share = augment, held_out
         self.objects = _select(objects, count)
         self._sprites: dict[int, PillowImage.Image] = {}
@@ -101,13 +105,14 @@ class MovingEmoji:
 
     def __getitem__(self, index: int) -> Item:
         """The middle size, speed and path; the text is "<object> <first way to say the direction>"."""
-        return self._item(index, [0.5] * 4, 0)
+        return self._item(index, [0.5] * 5, 0)
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
         """Size, speed, path and words drawn from `rng`."""
-        u = torch.rand(6, generator=rng).tolist()
+        u = torch.rand(7, generator=rng).tolist()
         words = int(u[4] * 3)
-        return self._item(index, u[:4] if self.augment else [0.5] * 4, words, article=u[5] < 0.5)
+        place = [*u[:4], u[6]] if self.augment else [0.5] * 5
+        return self._item(index, place, words, article=u[5] < 0.5)
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
         """Whole pairs are held out, by a hash of the first text: none of their texts is trained on."""
@@ -126,8 +131,8 @@ class MovingEmoji:
         return Item(media=media, id=self._name(index), text=text, label=direction)
 
     def _frames(self, thing: int, step: tuple[int, int], u: Sequence[float]) -> np.ndarray:
-        """Premultiplied uint8 [T, H, W, 4] of the object on its way; `u`: size, way, place across, place along."""
-        _, frames, height, width = self.shape
+        """Premultiplied uint8 [(T,) H, W, 4] of the object on its way; `u`: size, way, place (x, y), moment."""
+        height, width = self.shape[-2:]
         unit = min(height, width)
         side = (_SIDE + 0.08 * (u[0] - 0.5)) * unit
         way = (_WAY + 0.12 * (u[1] - 0.5)) * unit * (_DIAGONAL if all(step) else 1)
@@ -137,17 +142,18 @@ class MovingEmoji:
         if thing not in self._sprites:
             self._sprites[thing] = sprites.load(self.objects[thing][1])
         sprite = sprites.shrink(self._sprites[thing], side)
-        if step == (0, 0):
-            return np.broadcast_to(
-                sprites.place(sprite, x, y, side, height, width), (frames, height, width, 4)
+
+        def at(share: float) -> np.ndarray:
+            return sprites.place(
+                sprite, x + way * step[0] * share, y + way * step[1] * share, side, height, width
             )
-        shares = [k / max(1, frames - 1) - 0.5 for k in range(frames)]
-        return np.stack(
-            [
-                sprites.place(sprite, x + way * step[0] * s, y + way * step[1] * s, side, height, width)
-                for s in shares
-            ]
-        )
+
+        if len(self.shape) == 3:
+            return at(u[4] - 0.5)
+        frames = self.shape[1]
+        if step == (0, 0):
+            return np.broadcast_to(at(0), (frames, height, width, 4))
+        return np.stack([at(k / max(1, frames - 1) - 0.5) for k in range(frames)])
 
 
 def _with_article(name: str) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from multigen import registry
-from multigen.backbones.unet import UNet, inflate
+from multigen.backbones.unet import UNet
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.noise import normal
 from multigen.errors import RecipeError
@@ -174,7 +174,7 @@ def test_grid_of_another_size_is_fitted() -> None:
 
 def test_inflated_video_network_treats_each_frame_as_an_image() -> None:
     image, video = awake(small(2)), small(3, seed=1)
-    inflate(image.state_dict(), video)
+    video.load_state_dict(video.inherit(image.state_dict()))
     x, c_noise, cond = inputs(2, (5, 7, 6))
     assert cond.grid is not None
     frames = [
@@ -202,13 +202,15 @@ def test_video_network_sees_the_order_of_frames() -> None:
     assert (backwards - net(x, c_noise, Cond())).abs().max() > 1e-3
 
 
-def test_inflate_refuses_other_networks() -> None:
-    with pytest.raises(ValueError, match="another U-Net"):
-        inflate(small(2, widths=(8, 16)).state_dict(), small(3))
-    with pytest.raises(ValueError, match="another U-Net"):
-        inflate(small(2, CondSpec()).state_dict(), small(3))
-    with pytest.raises(ValueError, match="3 axes"):
-        inflate(small(2).state_dict(), small(2))
+def test_only_a_video_network_grows_by_what_it_inherits() -> None:
+    image, video = small(2).state_dict(), small(3)
+    assert video.inherit(image).keys() == video.state_dict().keys()
+    assert small(2).inherit(image).keys() == image.keys()
+    assert (
+        small(2).inherit(video.state_dict()).keys() == video.state_dict().keys()
+    )  # too many: loading refuses
+    part = {k: v for k, v in video.state_dict().items() if "time_conv" not in k}
+    assert video.inherit(part).keys() == part.keys()  # a damaged one stays so
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])

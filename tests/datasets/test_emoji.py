@@ -114,9 +114,11 @@ def test_only_harmless_mirrors() -> None:
 
 def test_recolouring_matches_its_words() -> None:
     data = Emoji(modality=IMAGE, names=("red apple", "automobile", "snowman"), recolour=True)
+    held = {data[i].get("text") for i in data.split()[1]}
     seen = set()
     for seed in range(150):
         item = data.draw(seed % 3, stream(seed))
+        assert item["id"] not in held
         words = (item.get("text") or "").split()
         said = [w for w in words if w in HUES]
         if seed % 3 == 2:
@@ -129,6 +131,27 @@ def test_recolouring_matches_its_words() -> None:
                 assert abs((hue - HUES[colour] + 180) % 360 - 180) < 25, item.get("text")
                 seen.add(colour)
     assert len(seen) >= 6
+
+
+def test_held_out_colours_are_items_of_their_own() -> None:
+    names = ("red apple", "green apple", "automobile", "snowman")
+    data = Emoji(modality=IMAGE, names=names, recolour=True, held_out=0.4)
+    train, held = data.split()
+    assert list(train) == [0, 1, 2, 3]
+    texts = [data[i].get("text") or "" for i in held]
+    assert len(texts) >= 2
+    assert not {"red apple", "green apple"} & set(texts)  # those have pictures of their own
+    drawn = {data.draw(i, stream(s))["id"] for i in train for s in range(120)}
+    assert not drawn & set(texts)
+    assert {"red apple", "snowman"} <= drawn
+    for i, text in zip(held, texts, strict=True):
+        colour = text.split()[0]
+        assert all(colour in (data.draw(i, stream(s)).get("text") or "").split() for s in range(5))
+        hue = main_hue(sprites_of(data[i]["media"]))
+        assert hue is not None
+        assert abs((hue - HUES[colour] + 180) % 360 - 180) < 25
+    with pytest.raises(IndexError):
+        data[len(data)]
 
 
 def sprites_of(media: torch.Tensor) -> PillowImage.Image:

@@ -10,6 +10,7 @@ from multigen.core.noise import stream
 from multigen.datasets import sprites
 from multigen.datasets.moving_emoji import DIRECTIONS, OBJECTS, MovingEmoji
 from multigen.errors import MultigenError
+from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
 
@@ -118,6 +119,16 @@ def test_other_shapes() -> None:
     assert one[0]["media"].shape == (3, 1, 16, 16)
 
 
+def test_pictures_are_frames() -> None:
+    frames = MovingEmoji(modality=Image(size=32), objects=("rocket",))
+    film = MovingEmoji(modality=Video(size=32, frames=17), objects=("rocket",))
+    assert torch.equal(frames[0]["media"], film[0]["media"][:, 8])
+    drawn = torch.stack([frames.draw(0, stream(s))["media"] for s in range(60)], 1)
+    across = centres(drawn)[:, 0]
+    assert float(across.max() - across.min()) > 9  # the whole way
+    assert frames.split() == film.split()
+
+
 def test_placing_is_exact() -> None:
     """A filled square placed at a fractional position covers pixels by their share."""
     square = sprites.load(sprites.choose(sprites.all_emoji(), "black large square", "here"))
@@ -136,8 +147,8 @@ def test_placing_is_exact() -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(MultigenError, match="modality image is not one"):
-        MovingEmoji(modality=Image())
+    with pytest.raises(MultigenError, match="modality audio is neither"):
+        MovingEmoji(modality=Audio())
     with pytest.raises(
         MultigenError, match="data.objects: there is no emoji named 'rockett'. Did you mean 'rocket'"
     ):
