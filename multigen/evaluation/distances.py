@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -19,7 +20,8 @@ from multigen.errors import MultigenError
 _CHUNK = 1024  # rows of a distance matrix that are held at once
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True)
+class Moments:
     """Mean [w] and covariance [w, w] (divided by count - 1) of `count` rows of features, float64."""
 
     mean: Tensor
@@ -193,9 +195,6 @@ def neighbours(
     exact = torch.stack([(x - y[indices[:, j]]).norm(dim=1) for j in range(k)], 1)
     exact, order = exact.sort(dim=1, stable=True)
     return exact, indices.gather(1, order)
-
-
-# --- inside -------------------------------------------------------------------------------------------------------
 
 
 def _checked(features: Tensor, name: str, least: int) -> Tensor:

@@ -1,0 +1,86 @@
+"""CLAP: sound (and text) embeddings, from a model folder that the user has."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from multigen.errors import MultigenError
+from multigen.evaluation.features import Facts
+from multigen.evaluation.features.common import check_media, frozen, mono, needs, sample_rate
+from multigen.files import sha256
+from multigen.modalities import Modality
+from multigen.modalities.torchaudio_shim import import_torchaudio
+from multigen.registry import Given
+
+_SOURCE = "laion/clap-htsat-unfused or laion/larger_clap_music, downloaded to a folder"
+_FILES = ("*.safetensors", "*.bin", "config.json", "preprocessor_config.json")
+
+
+class Clap(nn.Module):
+    """Sound: embeddings of CLAP for each 10 s, which follow what sounds mean more than how they are made.
+
+    weights: folder of a CLAP model as transformers saves it (its config, weights and preprocessor)
+
+    Wu et al. 2023 (arXiv:2211.06687). Longer sounds are cut into windows of the model's length (10 s), shorter ones are
+    repeated as it does; a remainder under a tenth of a window is not heard. Nothing is downloaded.
+    """
+
+    def __init__(self, *, modality: Given[Modality], weights: str) -> None:
+        super().__init__()
+        needs(modality, 1, "clap")
+        self._rate = sample_rate(modality)
+        folder = Path(weights).expanduser()
+        if not (folder / "config.json").is_file():
+            what = "has no config.json" if folder.is_dir() else "is no folder"
+            raise MultigenError(f"weights: {weights!r} {what}. Give the folder of a CLAP model: {_SOURCE}.")
+        import_torchaudio()  # before transformers, which imports it
+        from transformers import ClapFeatureExtractor, ClapModel
+
+        try:
+            self.net = ClapModel.from_pretrained(folder, local_files_only=True)
+            self._prepare = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise MultigenError(f"weights: {folder} cannot be loaded as a CLAP model ({reason})") from error
+        frozen(self)
+        self._target: int = self._prepare.sampling_rate
+        self._size: int = self._prepare.nb_max_samples
+        self.facts = Facts(
+            name="clap",
+            width=self.net.config.projection_dim,
+            takes=f"{self._target} Hz mono, windows of {self._size / self._target:g} s",
+            normalisation=f"log mel, {self._prepare.feature_size} bands; embeddings of length 1",
+            licence="that of the folder; Apache-2.0 for LAION's",
+            weights=_digest(folder),
+        )
+
+    @torch.no_grad()
+    def forward(self, media: Tensor) -> Tensor:
+        """[B, C, N] in [-1, 1] -> [B, K, width], K windows, at least 1."""
+        check_media(media, 1, "clap")
+        sound = mono(media, self._rate, self._target)
+        starts = [
+            s for s in range(0, sound.shape[1], self._size) if s == 0 or sound.shape[1] - s >= self._size / 10
+        ]
+        found = [self._window(sound[:, s : s + self._size]) for s in starts]
+        return torch.stack(found, 1)
+
+    def _window(self, sound: Tensor) -> Tensor:
+        """[B, N] of one window -> [B, width]."""
+        inputs = self._prepare(list(sound.cpu().numpy()), sampling_rate=self._target, return_tensors="pt")
+        mel = inputs["input_features"].to(sound.device, torch.float32)
+        # The extractor marks one sound of a batch, drawn from global randomness, as longer. None is.
+        longer = torch.zeros(len(sound), 1, dtype=torch.bool, device=sound.device)
+        inner = self.net.audio_model(input_features=mel, is_longer=longer)
+        return nn.functional.normalize(self.net.audio_projection(inner.pooler_output), dim=-1).float()
+
+
+def _digest(folder: Path) -> str:
+    """Of everything in the folder that makes the features: each file's name and content."""
+    found = sorted(path for pattern in _FILES for path in folder.glob(pattern))
+    text = "".join(f"{path.name} {sha256(path)}\n" for path in found)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

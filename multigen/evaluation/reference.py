@@ -1,0 +1,187 @@
+"""Reference features: what generated sets are compared with, computed once for each dataset and kept in the cache.
+
+A reference says which extractor made it, of which media; it is compared with nothing that was made otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from multigen.datasets import Item, cache_folder
+from multigen.errors import MultigenError
+from multigen.evaluation.distances import Moments, moments
+from multigen.evaluation.features import Facts, Feature, extract
+from multigen.files import atomic
+from multigen.modalities import Modality
+
+log = logging.getLogger(__name__)
+
+_FORMAT = "multigen reference 1"
+
+
+class MediaSet(Protocol):
+    """What features are taken of: a dataset, or a folder of media (`multigen.evaluation.folder.MediaFolder`)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Item: ...
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Features of a set of media, and what one must know to compare with them."""
+
+    features: Tensor  # [n, K, width] float32: K embeddings a medium
+    facts: Facts
+    media: str  # what `media_kind` says of them
+    dataset: str  # for the reader of a result
+    content: str  # content_hash of the media
+
+    @property
+    def count(self) -> int:
+        """Media, not embeddings."""
+        return len(self.features)
+
+    @property
+    def rows(self) -> Tensor:
+        """[n * K, width]: every embedding, as the distances take them."""
+        return self.features.flatten(0, 1)
+
+    def moments(self) -> Moments:
+        """Mean and covariance of all embeddings."""
+        return moments(self.rows)
+
+    def check(self, facts: Facts, media: str) -> None:
+        """MultigenError unless features with these facts, of such media, may be compared with this reference."""
+        check_same(self.facts, facts)
+        if self.media != media:
+            raise MultigenError(
+                f"the reference ({self.dataset}) was made of {self.media}, not of {media}: "
+                "make both sets of one size and rate."
+            )
+
+
+def check_same(a: Facts, b: Facts) -> None:
+    """MultigenError that names both extractors and what sets them apart, unless all facts are equal."""
+    if a == b:
+        return
+    x, y = asdict(a), asdict(b)
+    apart = [f"{f.name} {x[f.name]!r} and {y[f.name]!r}" for f in fields(Facts) if x[f.name] != y[f.name]]
+    raise MultigenError(
+        f"features of {a.name} ({a.id}) and of {b.name} ({b.id}) cannot be compared; they differ in "
+        f"{', '.join(apart)}. Take both sets through one extractor."
+    )
+
+
+def media_kind(modality: Modality, shape: tuple[int, ...]) -> str:
+    """The modality, the shape and, where there is time, the rate in Hz or fps: "audio 1x44100 at 22050 a second"."""
+    rate = per_second(modality)
+    size = "x".join(map(str, shape))
+    return f"{modality.name} {size} at {rate:g} a second" if rate else f"{modality.name} {size}"
+
+
+def per_second(modality: Modality) -> float:
+    """Samples or frames a second; 0 for media without time."""
+    try:
+        return modality.shape(duration=100.0)[1] / 100
+    except ValueError:
+        return 0.0
+
+
+def content_hash(dataset: MediaSet, indices: Sequence[int]) -> str:
+    """Hex sha256 of the media themselves, in this order: type, shape and values; names and labels do not count."""
+    digest = hashlib.sha256()
+    for index in indices:
+        media = dataset[index]["media"].detach().cpu().contiguous()
+        digest.update(f"{media.dtype} {tuple(media.shape)};".encode())
+        digest.update(media.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def reference(
+    feature: Feature,
+    dataset: MediaSet,
+    indices: Sequence[int],
+    *,
+    modality: Modality,
+    name: str,
+    batch: int = 16,
+    device: torch.device | str = "cpu",
+    cache: bool = True,
+) -> Reference:
+    """Features of the media at `indices`; `name` describes the set for the reader.
+
+    Kept under `references` in the cache folder by the media's content, the extractor's facts, the media's kind and
+    their number; a file that is damaged or does not say what it should is made again. `cache` false: neither read nor
+    written. MultigenError if there are no media, or they differ in shape.
+    """
+    if not indices:
+        raise MultigenError(f"{name}: there are no media to make a reference of.")
+    content = content_hash(dataset, indices)
+    media = media_kind(modality, tuple(dataset[indices[0]]["media"].shape))
+    key = hashlib.sha256(
+        f"{_FORMAT} {content} {feature.facts.id} {media} {len(indices)}".encode()
+    ).hexdigest()
+    path = cache_folder("references") / f"{key[:32]}.safetensors" if cache else None
+    if path is not None and path.is_file():
+        try:
+            found = load(path)
+            if (found.content, found.facts, found.media) == (content, feature.facts, media):
+                return found
+            log.warning("%s is of another set; it is made again", path)
+        except MultigenError as error:
+            log.warning("%s; it is made again", error)
+    features = extract(feature, (dataset[i]["media"] for i in indices), batch=batch, device=device)
+    made = Reference(features, feature.facts, media, name, content)
+    if path is not None:
+        save(made, path)
+    return made
+
+
+def save(made: Reference, path: Path) -> None:
+    """Write a reference as safetensors, atomically; facts and checksum stand in its header."""
+    features = made.features.float().cpu().contiguous()
+    about = {
+        "format": _FORMAT,
+        "facts": json.dumps(asdict(made.facts)),
+        "media": made.media,
+        "dataset": made.dataset,
+        "content": made.content,
+        "sha256": _digest(features),
+    }
+    with atomic(path) as temporary:
+        save_file({"features": features}, temporary, metadata=about)
+
+
+def load(path: Path) -> Reference:
+    """Read a reference. MultigenError if the file is missing, damaged, or no reference of this format."""
+    if not path.is_file():
+        raise MultigenError(f"{path}: there is no such reference file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            if about.get("format") != _FORMAT:
+                raise MultigenError(f"{path}: not a reference of the format {_FORMAT!r}")
+            features = file.get_tensor("features")
+        facts = Facts(**json.loads(about["facts"]))
+        made = Reference(features, facts, about["media"], about["dataset"], about["content"])
+    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise MultigenError(f"{path}: the reference cannot be read ({error})") from error
+    if features.ndim != 3 or features.shape[2] != facts.width or _digest(features) != about["sha256"]:
+        raise MultigenError(f"{path}: the reference is damaged (its checksum or its shape does not fit)")
+    return made
+
+
+def _digest(features: Tensor) -> str:
+    return hashlib.sha256(features.numpy().tobytes()).hexdigest()
