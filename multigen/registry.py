@@ -36,7 +36,7 @@ KINDS = (
     "dataset", "noise_level", "objective", "feature", "metric", "operator",
 )  # fmt: skip
 # Functions that take further positional arguments where they are used.
-APPLIED = frozenset({"timesteps", "sampler", "guide", "noise_level", "objective", "metric"})
+APPLIED = frozenset({"timesteps", "sampler", "guide", "noise_level", "objective"})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import NotRequired, Protocol, TypedDict
@@ -41,6 +42,15 @@ class Dataset(Protocol):
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
         """Indices for training and held out. Items of one origin (a piece of music) stay on one side."""
         ...
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a dataset's pictures or videos show, for measures that look for it."""
+
+    names: tuple[str, ...]
+    pictures: Callable[[int], list[Tensor]]  # of a thing: one or more [C, H, W] in [-1, 1]
+    find: Callable[[str], int | None]  # from an item's id to the thing that it shows
 
 
 NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in sets

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from PIL import Image as PillowImage
+from torch import Tensor
 
 # Degrees on the HSV circle.
 HUES = {"red": 0, "orange": 30, "yellow": 52, "green": 120, "blue": 215, "purple": 275, "pink": 325}
@@ -46,6 +48,27 @@ def _bare(name: str) -> list[str]:
     return [w for w in name.split() if w not in HUES and w not in _OTHER_COLOURS]
 
 
+def hue_of(picture: Tensor) -> float | None:
+    """Main hue (degrees) of all that is not white in a picture [3 or 4, H, W] in [-1, 1]; None without one.
+
+    As `main_hue`, but for a drawn picture with its anti-aliased edges and noise: hues may disagree more.
+    """
+    levels = ((picture[:3].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(0, -1).cpu().numpy()
+    hsv = np.asarray(PillowImage.fromarray(levels).convert("HSV"), dtype=np.float64)
+    saturation, value = hsv[..., 1] / 255, hsv[..., 2] / 255
+    weight = np.where(saturation > 0.15, saturation * value, 0.0)
+    mean = _mean_direction(hsv[..., 0], weight)
+    if weight.sum() < 0.01 * weight.size or abs(mean) < 0.5:
+        return None
+    return math.degrees(np.angle(mean)) % 360
+
+
+def _mean_direction(hue: np.ndarray, weight: np.ndarray) -> complex:
+    """Weighted mean of unit vectors at hues of 0 to 255; 0 without weight."""
+    angle = hue * (2 * math.pi / 256)
+    return complex((weight * np.exp(1j * angle)).sum() / max(float(weight.sum()), 1e-12))
+
+
 def main_hue(sprite: PillowImage.Image) -> float | None:
     """Mean hue (degrees) of an RGBa sprite weighted by saturation, value and alpha; None where hues disagree."""
     straight = sprite.convert("RGBA")
@@ -54,8 +77,7 @@ def main_hue(sprite: PillowImage.Image) -> float | None:
     weight = hsv[..., 1] / 255 * hsv[..., 2] / 255 * alpha
     if weight.sum() < _COLOURED * alpha.sum():
         return None
-    angle = hsv[..., 0] * (2 * math.pi / 256)
-    mean = (weight * np.exp(1j * angle)).sum() / weight.sum()
+    mean = _mean_direction(hsv[..., 0], weight)
     return math.degrees(np.angle(mean)) % 360 if abs(mean) >= _AGREEMENT else None
 
 

@@ -7,8 +7,9 @@ from typing import Literal
 
 import torch
 from PIL import Image as PillowImage
+from torch import Tensor
 
-from multigen.datasets import NO_FAULTS, Item, held_out, sprites
+from multigen.datasets import NO_FAULTS, Catalogue, Item, held_out, sprites
 from multigen.datasets.colours import Palette, said
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
@@ -87,10 +88,7 @@ class Emoji:
         """The emoji in the middle, with its first name; held-out pairs in their colour."""
         which, colour = self._which(index)
         sprite, name = self._in_colour(which, self.emoji[which].name, colour)
-        _, height, width = self.shape
-        placed = sprites.place(sprite, width / 2, height / 2, _FILL * min(height, width), height, width)
-        media = sprites.to_media(placed, self.shape[0])
-        return Item(media=media, id=name, text=name, label=self._label(which))
+        return Item(media=self._drawn(sprite), id=name, text=name, label=self._label(which))
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
         """The emoji at a size, place and hue drawn from `rng`, with one of its captions."""
@@ -121,6 +119,25 @@ class Emoji:
         if self.recolour:
             return range(len(self.emoji)), range(len(self.emoji), len(self))
         return held_out([e.name for e in self.emoji], self.share)
+
+    def catalogue(self) -> Catalogue:
+        """Each emoji in its own colours and, with `recolour`, in all others."""
+        known = {e.name: i for i, e in enumerate(self.emoji)}
+        for i, colours in self._turns.items():
+            known |= {said(colour, self.emoji[i].name): i for colour in colours}
+        known |= {said(colour, self.emoji[i].name): i for i, colour in self._pairs}
+
+        def pictures(thing: int) -> list[Tensor]:
+            own = self[thing]["media"]
+            return [own, *(self._drawn(*self._in_colour(thing, "", c)[:1]) for c in self._turns.get(thing, ()))]
+
+        return Catalogue(tuple(e.name for e in self.emoji), pictures, known.get)
+
+    def _drawn(self, sprite: PillowImage.Image) -> Tensor:
+        """A sprite in the middle."""
+        _, height, width = self.shape
+        placed = sprites.place(sprite, width / 2, height / 2, _FILL * min(height, width), height, width)
+        return sprites.to_media(placed, self.shape[0])
 
     def _which(self, index: int) -> tuple[int, str | None]:
         """The emoji of an item, and its colour if that is not its own."""

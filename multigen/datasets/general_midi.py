@@ -52,6 +52,14 @@ def program(instrument: str | int, where: str = "instruments") -> int:
     return PROGRAMS.index(instrument.lower())
 
 
+def key_classes(name: str) -> tuple[int, ...]:
+    """Pitch classes of a key's scale, 0 being C: "A minor" has both its flat and its raised seventh."""
+    tonic, _, mode = name.partition(" ")
+    root = (_MAJOR if mode == "major" else _MINOR).index(tonic)
+    steps = (0, 2, 4, 5, 7, 9, 11) if mode == "major" else (0, 2, 3, 5, 7, 8, 10, 11)
+    return tuple((root + step) % 12 for step in steps)
+
+
 def key_name(tonic: int, mode: str) -> str:
     """Pitch class 0 (C) to 11 and "major" or "minor" as words: "E-flat major"."""
     return f"{(_MAJOR if mode == 'major' else _MINOR)[tonic % 12]} {mode}"

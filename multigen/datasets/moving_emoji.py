@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image as PillowImage
+from torch import Tensor
 
-from multigen.datasets import NO_FAULTS, Item, held_out, sprites
+from multigen.datasets import NO_FAULTS, Catalogue, Item, held_out, sprites
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.registry import Given
@@ -117,6 +118,17 @@ class MovingEmoji:
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
         """Whole pairs are held out, by a hash of the first text: none of their texts is trained on."""
         return held_out([self._name(i) for i in range(len(self))], self.share)
+
+    def catalogue(self) -> Catalogue:
+        """Each object, standing still."""
+        still = self.classes.index("still")
+
+        def pictures(thing: int) -> list[Tensor]:
+            media = self[thing * len(DIRECTIONS) + still]["media"]
+            return [media if media.ndim == 3 else media[:, 0]]
+
+        known = {self._name(i): i // len(DIRECTIONS) for i in range(len(self))}
+        return Catalogue(tuple(name for name, _ in self.objects), pictures, known.get)
 
     def _name(self, index: int) -> str:
         thing, direction = divmod(index, len(DIRECTIONS))

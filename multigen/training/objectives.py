@@ -64,6 +64,17 @@ def min_snr(denoiser: Denoiser, t: Tensor, *, gamma: float = 5.0) -> Tensor:
     return _in_f(denoiser, t, snr.clamp(max=gamma))
 
 
+def velocity(denoiser: Denoiser, t: Tensor, *, least: float = 0.05) -> Tensor:
+    """1 / sigma² on x0, as the error of the flow's velocity has it, with sigma from `least` on. t [B] -> [B].
+
+    With prediction x0 a network need not carry the noise of large patches from its input to its output (Li and He
+    2025, arXiv:2511.13720, section 4.1 and its clipped denominator).
+    """
+    _positive(least, "velocity")
+    sigma = denoiser.schedule(t.double()).sigma
+    return _in_f(denoiser, t, sigma.clamp_min(least).square().reciprocal())
+
+
 def _in_f(denoiser: Denoiser, t: Tensor, weight: Tensor) -> Tensor:
     """A weight on the error of x0, as one on the error of F; finite where c_out is 0."""
     alpha, sigma = denoiser.schedule(t.double())

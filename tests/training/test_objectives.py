@@ -47,6 +47,14 @@ def test_edm_weight_is_flat_for_edm_on_ve() -> None:
     torch.testing.assert_close(objectives.edm(d, U), torch.ones_like(U))
 
 
+def test_velocity_is_flat_for_flow_until_it_is_clipped() -> None:
+    schedule = schedules.flow()
+    flow = objectives.velocity(denoiser(schedule, predictions.flow()), U, least=1e-6)
+    torch.testing.assert_close(flow, torch.ones_like(U))
+    x0 = objectives.velocity(denoiser(schedule, predictions.x0()), U, least=0.1)
+    torch.testing.assert_close(x0, 1 / U.clamp(min=0.1).square())
+
+
 def test_min_snr_closed_forms() -> None:
     """Hang et al. 2023, section 3.4: eps min(gamma/SNR, 1); v min(SNR, gamma)/(SNR + 1) on VP."""
     schedule = schedules.linear()
