@@ -25,6 +25,7 @@ Make images, audio and video with diffusion models; train them on your own files
   run RECIPE [key=value ...]      make what a recipe describes; train it first where nothing is trained yet
   train RECIPE [key=value ...]    train, or go on with a half-trained run folder
   sample SOURCE [key=value ...]   media from a run folder, a weights file or a trained recipe
+  evaluate SOURCE [key=value ...] how good they are, in numbers, beside real media and noise
   export SOURCE FILE              a trained model as one safetensors file
   recipes                         list the shipped recipes
   parts [KIND]                    list every part that a recipe can name, with its arguments
@@ -241,6 +242,28 @@ def _lines(path: Path) -> list[str]:
     return prompts
 
 
+def _evaluate(argv: list[str]) -> int:
+    parser = _common("evaluate", "Measure a trained model: meaning, distances, copies, loss, speed.")
+    parser.add_argument("source", metavar="SOURCE", help="a run folder, a weights file or a trained recipe")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="evaluate.n=100 evaluate.metrics=[hue] sample.steps=20 ...",
+    )
+    a = parser.parse(argv)
+    from multigen import run as pipeline
+
+    _log(a.quiet)
+    folder, lines = pipeline.evaluate(
+        a.source, overrides=a.overrides, seed=a.seed, out=a.out, device=a.device, quiet=a.quiet
+    )
+    for line in lines:
+        print(line)
+    print(folder)
+    return 0
+
+
 def _export(argv: list[str]) -> int:
     parser = Parser(prog="multigen export", description="Write a trained model to one safetensors file.")
     parser.add_argument("source", metavar="SOURCE", help="a run folder, a weights file or a trained recipe")
@@ -304,6 +327,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "train": _train,
     "sample": _sample,
+    "evaluate": _evaluate,
     "export": _export,
     "recipes": _recipes,
     "parts": _parts,

@@ -12,7 +12,7 @@ from string import Template
 from multigen import registry
 from multigen.cli import COMMANDS
 from multigen.errors import MultigenError
-from multigen.recipe import Recipe, Sample, Train
+from multigen.recipe import Evaluate, Recipe, Sample, Train
 from multigen.recipe_compose import PLACES
 from multigen.recipe_source import shipped
 from multigen.registry import KINDS
@@ -25,7 +25,7 @@ OPTIONS = (
 
 def override_keys() -> list[str]:
     """Every `key=` that a recipe takes, and `place.name=part` for every registered part."""
-    sections = (("", Recipe), ("train.", Train), ("sample.", Sample))
+    sections = (("", Recipe), ("train.", Train), ("sample.", Sample), ("evaluate.", Evaluate))
     plain = [f"{prefix}{f.name}" for prefix, cls in sections for f in dataclasses.fields(cls)]
     keys = [f"{key}=" for key in plain if key not in (*PLACES, "train", "sample", "evaluate")]
     for place, kind in PLACES.items():
@@ -69,7 +69,7 @@ _multigen() {
         list="$commands"
     elif (( place == 2 )); then
         case "$${words[1]}" in
-            run|train|sample|export) list="$recipes $options"; COMPREPLY=( $$(compgen -f -- "$$cur") ) ;;
+            run|train|sample|evaluate|export) list="$recipes $options"; COMPREPLY=( $$(compgen -f -- "$$cur") ) ;;
             parts) list="$kinds" ;;
             completion) list="bash zsh fish" ;;
             *) list="" ;;
@@ -115,7 +115,7 @@ _FISH = """\
 # multigen completion for fish: multigen completion fish | source
 complete -c multigen -f
 complete -c multigen -n '__fish_use_subcommand' -a '$commands'
-set -l works '__fish_seen_subcommand_from run train sample export'
+set -l works '__fish_seen_subcommand_from run train sample evaluate export'
 complete -c multigen -n $$works -F
 complete -c multigen -n $$works -a '$recipes'
 complete -c multigen -n $$works -a '$keys'

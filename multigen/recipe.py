@@ -67,6 +67,18 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Evaluate:
+    """How to measure a trained model."""
+
+    n: int = 200  # media made, and real ones beside them
+    new: int = 60  # more of them for captions that training never saw, where the dataset holds out such
+    metrics: tuple[Part, ...] = ()  # a name, or {name: ..., its arguments}
+    feature: Part | None = None  # extractor of the distances; null: the modality's own
+    other: Part | None = None  # a dataset of another kind, for scale; null: noise
+    bank: int = 2000  # training items that are searched for copies, at most
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that makes a run, as data."""
 
@@ -86,7 +98,7 @@ class Recipe:
     weights: str | None = (
         None  # `run` samples with these (shipped name, file or run folder); null: trains first
     )
-    evaluate: dict[str, Any] = field(default_factory=dict)
+    evaluate: Evaluate = field(default_factory=Evaluate)
     seed: int = 0
     description: str = ""
 
@@ -137,10 +149,6 @@ def check_combination(recipe: Recipe) -> None:
         modality.shape(sample.size, sample.duration)
     if sample.suffix is not None and sample.suffix not in modality.writes:
         raise RecipeError(message("sample.suffix", sample.suffix, modality.writes))
-    if recipe.evaluate:
-        raise RecipeError(
-            f"evaluate: {recipe.evaluate} is not allowed. This version has no evaluator: leave it out."
-        )
     codec = registry.build("codec", recipe.codec, where="codec", given={"modality": modality})
     with _refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})"):
         shape = codec.shape(natural)

@@ -13,12 +13,12 @@ from typing import Any
 
 from multigen import registry
 from multigen.errors import RecipeError, message
-from multigen.recipe import Recipe, Sample, Train
-from multigen.recipe_compose import PLACES, Composed
+from multigen.recipe import Evaluate, Recipe, Sample, Train
+from multigen.recipe_compose import LISTS, PLACES, Composed
 from multigen.registry import Part
 
 UNSET = "???"  # OmegaConf's mark for a value that the user must give
-SECTIONS: Mapping[str, type] = {"train": Train, "sample": Sample}
+SECTIONS: Mapping[str, type] = {"train": Train, "sample": Sample, "evaluate": Evaluate}
 
 
 def to_recipe(composed: Composed) -> Recipe:
@@ -53,6 +53,10 @@ def _section(cls: type, data: Any, place: str, composed: Composed) -> Any:
 
 def _field(field: dataclasses.Field[Any], hint: Any, value: Any, place: str, composed: Composed) -> Any:
     _refuse_unset(value, place, composed)
+    if place in LISTS:
+        return _parts(LISTS[place], value, place, composed)
+    if place in PLACES and value is None and field.default is None:
+        return None
     if place in PLACES:
         default = field.default_factory() if field.default_factory is not dataclasses.MISSING else None
         return _part(PLACES[place], value, place, default, composed)
@@ -62,6 +66,20 @@ def _field(field: dataclasses.Field[Any], hint: Any, value: Any, place: str, com
         return registry.convert(hint, value, place)
     except RecipeError as error:
         raise composed.error(str(error), place) from None
+
+
+def _parts(kind: str, value: Any, place: str, composed: Composed) -> tuple[Part, ...]:
+    """A list of parts, each a name or a mapping, none of them twice."""
+    if not isinstance(value, list):
+        raise composed.error(f"{place}: {value!r} is not allowed. Allowed: a list of {kind}s.", place)
+    found: list[Part] = []
+    for number, one in enumerate(value):
+        where = f"{place}.{number}"
+        part = _part(kind, {"name": one} if isinstance(one, str) else one, where, None, composed)
+        if part in found:
+            raise composed.error(f"{where}: {part.name} stands there twice with the same arguments.", place)
+        found.append(part)
+    return tuple(found)
 
 
 def _part(kind: str, value: Any, place: str, default: Part | None, composed: Composed) -> Part:
@@ -135,6 +153,9 @@ RULES: Mapping[str, _Rule] = {
     "sample.size": _count,
     "sample.duration": _positive,
     "sample.batch": _count,
+    "evaluate.n": ("a whole number, at least 8", lambda v: v >= 8),
+    "evaluate.new": ("a whole number, at least 8", lambda v: v >= 8),
+    "evaluate.bank": ("a whole number, at least 8", lambda v: v >= 8),
     "sample.suffix": ("a file suffix such as .png", lambda v: bool(re.fullmatch(r"\.[a-z0-9]{1,8}", v))),
 }
 

@@ -36,7 +36,11 @@ PLACES: Mapping[str, str] = {
     "guide": "guide",
     "train.noise_level": "noise_level",
     "train.objective": "objective",
+    "evaluate.feature": "feature",
+    "evaluate.other": "dataset",
 }
+# Where lists of parts stand.
+LISTS: Mapping[str, str] = {"evaluate.metrics": "metric"}
 _MAX_REFERENCES = 50  # that lead to one another
 
 

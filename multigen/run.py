@@ -143,6 +143,35 @@ def sample(
     return folder
 
 
+def evaluate(
+    source: str,
+    *,
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+    out: Path | None = None,
+    device: str | None = None,
+    quiet: bool = False,
+) -> tuple[Path, list[str]]:
+    """Measure a run folder, weights or a trained recipe as its `evaluate` part says.
+
+    Writes evaluation.json and report.html to `out`, or to the run folder (runs/<recipe name> for weights); returns
+    the folder and the result in lines. `overrides` change how the model samples and what is measured.
+    """
+    from multigen.evaluation import tables
+    from multigen.evaluation.evaluate import evaluate as measure
+
+    found = find(source)
+    recipe = sampling_recipe(found.recipe, [*overrides, *([] if seed is None else [f"seed={seed}"])])
+    check_combination(recipe)
+    model = build(found, recipe, device=device)
+    path = Path(source).expanduser()
+    folder = out or (path if path.is_dir() else Path("runs") / recipe.name)
+    with locked(folder):
+        lines = tables.lines(measure(model, folder, quiet=quiet))
+        report(model, folder, {})
+    return folder, lines
+
+
 def _begin(recipe: Recipe, out: Path | None, device: str | None) -> tuple[Path, Recipe]:
     """The run folder and the recipe with absolute paths; what needs no work is refused first."""
     choose_device(device)
@@ -181,7 +210,7 @@ def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
         if getattr(changed, key) != getattr(recipe, key):
             raise RecipeError(
                 f"{key}: this belongs to the training of {recipe.name}; when sampling, override only "
-                "sampler, timesteps, guide, sample and seed"
+                "sampler, timesteps, guide, sample, evaluate and seed"
             )
     return changed
 

@@ -19,6 +19,8 @@ from tqdm import tqdm
 
 from multigen.core.drive import Progress
 from multigen.errors import MediaError, MultigenError, TrainingError
+from multigen.evaluation import tables as evaluation
+from multigen.evaluation.evaluate import PAIRS
 from multigen.evaluation.report import write_report
 from multigen.files import write_json
 from multigen.manifest import FILE as MANIFEST
@@ -118,6 +120,10 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
     rows = training_log.read(folder)
     held_out = [r["held_out"] for r in rows if "held_out" in r]
     levels = {float(k): v for k, v in held_out[-1].items() if k != "mean"} if held_out else {}
+    found = evaluation.read(folder)
+    pictures = {p.stem: p for p in sorted((folder / "previews").glob("step-*.png"))[-4:]}
+    if found is not None:
+        pictures["closest pairs of a sample and a training item"] = folder / PAIRS
     return write_report(
         folder,
         title=model.recipe.name,
@@ -127,7 +133,9 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
         bad_media=bad,
         facts=model.facts,
         held_out_by_level=sorted(levels.items()),
-        pictures={p.stem: p for p in sorted((folder / "previews").glob("step-*.png"))[-4:]},
+        tables=None if found is None else evaluation.tables(found),
+        bars=() if found is None else evaluation.bars(found),
+        pictures=pictures,
     )
 
 

@@ -56,6 +56,7 @@ class Emoji:
     """
 
     bad = NO_FAULTS
+    holds_out = "captions"
 
     def __init__(
         self,

@@ -82,6 +82,7 @@ class MovingEmoji:
 
     classes = tuple(DIRECTIONS)
     bad = NO_FAULTS
+    holds_out = "captions"
 
     def __init__(
         self,

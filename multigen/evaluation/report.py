@@ -94,6 +94,7 @@ def write_report(
     facts: Mapping[str, str],
     held_out_by_level: Sequence[tuple[float, float]] = (),
     tables: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    bars: Sequence[svg.Bar] = (),
     pictures: Mapping[str, Path] | None = None,
 ) -> Path:
     """Write `folder`/report.html and return its path.
@@ -106,6 +107,7 @@ def write_report(
     facts: what stands under the title: device, parameters ...
     held_out_by_level: (log(sigma/alpha), loss)
     tables: title -> rows, each column -> value
+    bars: what an evaluation found of each measure, from 0 (floor) to 1 (real media)
     pictures: caption -> picture file, such as the previews made during training
 
     All text is escaped; only "html" is taken as markup. Not-finite numbers are left out of charts, and counted.
@@ -117,6 +119,7 @@ def write_report(
         facts=dict(facts),
         tiles=_tiles(log, len(media), len(bad_media)),
         tables=[(name, _columns(rows), list(rows)) for name, rows in (tables or {}).items() if rows],
+        bars=Markup(svg.bar_chart(bars, title="Skill of each measure")) if bars else None,
         bad=list(bad_media.items())[:LISTED],
         bad_count=len(bad_media),
         recipe=recipe_yaml,

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: no script, no font, colours from the page's style sheet."""
+"""Line and bar charts as inline SVG: no script, no font, colours from the page's style sheet."""
 
 from __future__ import annotations
 
@@ -105,6 +105,40 @@ def chart(
     body = [*_grid(frame, x_label)]
     for one in series:
         body += _drawn(one, frame)
+    return (
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{''.join(body)}</svg>"
+    )
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of `bar_chart`."""
+
+    name: str
+    value: float
+
+
+def bar_chart(bars: Sequence[Bar], *, title: str, width: int = 680) -> str:
+    """Horizontal bars from 0 to 1 with their names and numbers as an <svg>; what is beyond is drawn to the edge.
+
+    ValueError if there is no bar.
+    """
+    if not bars:
+        raise ValueError("bar_chart: there is nothing to draw")
+    left, right, step = 190, 70, 26
+    height = TOP + step * len(bars) + 26
+    span, base = width - left - right, TOP + step * len(bars)
+    body = []
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        x = left + share * span
+        body.append(f'<line class="grid" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{base}"/>')
+        body.append(f'<text class="tick" x="{x:.1f}" y="{base + 18}">{share:g}</text>')
+    for k, bar in enumerate(bars):
+        y, long = TOP + step * k + 4, max(0.0, min(1.0, bar.value)) * span
+        body.append(f'<text class="end" x="{left - 10}" y="{y + 13}">{escape(bar.name)}</text>')
+        body.append(f'<rect class="bar" x="{left}" y="{y}" width="{long:.1f}" height="{step - 8}" rx="3"/>')
+        body.append(f'<text class="tick start" x="{left + long + 8:.1f}" y="{y + 13}">{bar.value:.2f}</text>')
     return (
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{''.join(body)}</svg>"
