@@ -1,7 +1,8 @@
 """How far two sets of features are apart: Fréchet and kernel distances, precision and recall, the Inception Score.
 
-One core for every modality. Features are tensors [n, w], one row a medium (or a window of one), of any float type;
-everything is computed in float64 on the CPU. Which extractor made them is not known here: see
+One core for every modality. Features are tensors [n, w], one row a medium, of any float type; where a medium has K
+windows, give its mean or every window as a row, but [n, K, w] to `kernel`, as windows of one medium are no independent
+samples. Everything is computed in float64 on the CPU. Which extractor made them is not known here: see
 `multigen.evaluation.reference.check_same`.
 """
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from multigen.errors import MultigenError
+from multigen.evaluation.mmd import jackknife, mmd, width_of
 
 _CHUNK = 1024  # rows of a distance matrix that are held at once
 
@@ -103,21 +105,26 @@ def kernel(
     over the rows of both sets, which on average is no smaller than the true standard error (Efron & Stein 1981), and
     up to 1.4 times as large where the sets are alike.
 
+    Features [n, K, w] of media with K windows each: pairs of windows of one medium, which are alike in any set, are
+    left out, and a medium is left out as a whole; "rows" then means media. K may differ between the two sets.
+
     With `subsets` and `size` (as the field's tools have it) the value is the mean over `subsets` subsets of `size`
     rows of each, drawn without replacement by `rng`, and the error their standard deviation / sqrt(subsets): subsets
     overlap, so it tells how well the mean over subsets is known, not how well the distance is. One subset has the
     jackknife's error.
     """
-    x, y = _pair(real, fake, least=2)
-    gamma = _gamma(x) if shape == "gaussian" else None
+    x, y = _windowed(real), _windowed(fake)
+    if x.shape[2] != y.shape[2]:
+        raise MultigenError(f"features of width {x.shape[2]} cannot be compared with width {y.shape[2]}.")
+    gamma = width_of(x) if shape == "gaussian" else None
     if subsets is None and size is None:
-        return _mmd(x, y, gamma)
+        return Estimate(*mmd(x, y, gamma))
     if subsets is None or size is None or rng is None:
         raise MultigenError("kernel: give subsets, size and rng together, or none of them.")
     if subsets < 1 or not 2 <= size <= min(len(x), len(y)):
         allowed = f"subsets from 1, size from 2 to {min(len(x), len(y))}"
         raise MultigenError(f"kernel: {subsets} subsets of {size} rows are not allowed. Allowed: {allowed}.")
-    found = [_mmd(_drawn(x, size, rng), _drawn(y, size, rng), gamma) for _ in range(subsets)]
+    found = [Estimate(*mmd(_drawn(x, size, rng), _drawn(y, size, rng), gamma)) for _ in range(subsets)]
     if subsets == 1:
         return found[0]
     return _mean_and_error(torch.tensor([e.value for e in found], dtype=torch.float64))
@@ -168,7 +175,7 @@ def inception_score(probabilities: Tensor, splits: int = 1) -> Estimate:
         parts = torch.tensor([_score(part)[0] for part in p.tensor_split(splits)], dtype=torch.float64)
         return _mean_and_error(parts)
     value, without = _score(p)
-    return Estimate(value, _jackknife(without))
+    return Estimate(value, jackknife(without))
 
 
 def neighbours(
@@ -208,6 +215,15 @@ def _checked(features: Tensor, name: str, least: int) -> Tensor:
     return x
 
 
+def _windowed(features: Tensor) -> Tensor:
+    """[n, w] or [n, K, w], n of 2 or more -> [n, K, w]."""
+    if features.ndim != 3:
+        return _checked(features, "features", least=2)[:, None]
+    if len(features) < 2:
+        raise MultigenError(f"features: {len(features)} media; at least 2 are needed.")
+    return _checked(features.flatten(0, 1), "features", least=2).reshape(features.shape)
+
+
 def _pair(a: Tensor, b: Tensor, least: int) -> tuple[Tensor, Tensor]:
     x, y = _checked(a, "first set", least), _checked(b, "second set", least)
     if x.shape[1] != y.shape[1]:
@@ -231,54 +247,6 @@ def _reach(x: Tensor, k: int) -> Tensor:
     """[n]: squared distance of each row's k-th nearest other row, with room for rounding."""
     found = [squares.topk(k + 1, largest=False).values[:, k] for _, squares in _squares(x, x)]
     return torch.cat(found) * (1 + 1e-9)
-
-
-def _gamma(x: Tensor) -> float:
-    """1 / (2 s^2), s the median distance between two rows of x."""
-    some = x[torch.linspace(0, len(x) - 1, min(len(x), 2 * _CHUNK)).round().long()]
-    squares = torch.cat([s for _, s in _squares(some, some)])
-    rows = torch.arange(len(some))
-    middle = float(squares[rows[:, None] < rows].median())
-    if middle == 0:
-        raise MultigenError("kernel: most rows of the real set are equal: the Gaussian kernel has no width.")
-    return 1 / (2 * middle)
-
-
-def _kernel_sums(x: Tensor, y: Tensor, gamma: float | None) -> tuple[Tensor, Tensor]:
-    """Sums over the rows' and over the columns' partners of k(x_i, y_j): [len(x)], [len(y)]."""
-    rows, columns = [], torch.zeros(len(y), dtype=torch.float64)
-    if gamma is not None:
-        chunks = (torch.exp(-gamma * squares) for _, squares in _squares(x, y))
-    else:
-        starts = range(0, len(x), _CHUNK)
-        chunks = ((x[s : s + _CHUNK] @ y.T / x.shape[1] + 1) ** 3 for s in starts)
-    for chunk in chunks:
-        rows.append(chunk.sum(1))
-        columns += chunk.sum(0)
-    return torch.cat(rows), columns
-
-
-def _mmd(x: Tensor, y: Tensor, gamma: float | None) -> Estimate:
-    """The U-statistic and its jackknife error, all from the sums of the rows of three kernel matrices."""
-    m, n = len(x), len(y)
-    own_x = torch.ones(m).double() if gamma is not None else (x.square().mean(1) + 1) ** 3
-    own_y = torch.ones(n).double() if gamma is not None else (y.square().mean(1) + 1) ** 3
-    xx, yy = _kernel_sums(x, x, gamma)[0] - own_x, _kernel_sums(y, y, gamma)[0] - own_y
-    xy, yx = _kernel_sums(x, y, gamma)
-    within_x, within_y, across = xx.sum(), yy.sum(), xy.sum()
-    mean_x, mean_y = within_x / (m * (m - 1)), within_y / (n * (n - 1))
-    value = float(mean_x + mean_y - 2 * across / (m * n))
-    if min(m, n) < 3:
-        return Estimate(value, math.nan)  # two rows: none can be left out
-    less_x = (within_x - 2 * xx) / ((m - 1) * (m - 2)) - 2 * (across - xy) / ((m - 1) * n)
-    less_y = (within_y - 2 * yy) / ((n - 1) * (n - 2)) - 2 * (across - yx) / (m * (n - 1))
-    return Estimate(value, math.hypot(_jackknife(less_x), _jackknife(less_y)))
-
-
-def _jackknife(without: Tensor) -> float:
-    """Standard error from the values with each row left out in turn."""
-    n = len(without)
-    return math.sqrt((n - 1) / n * float((without - without.mean()).square().sum()))
 
 
 def _drawn(x: Tensor, size: int, rng: torch.Generator) -> Tensor:

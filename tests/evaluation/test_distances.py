@@ -108,6 +108,22 @@ def test_kernel_is_unbiased_and_knows_its_error(shape) -> None:
     assert (values < 0).any()  # a biased one would never be
 
 
+def test_windows_of_one_medium_do_not_count_as_independent() -> None:
+    """Media whose windows are nearly alike: unbiased over media, not over windows; the error is that over media."""
+
+    def clips(n: int, k: int, seed: int) -> Tensor:
+        return draw(n, 8, seed)[:, None] + 0.1 * draw(n * k, 8, seed + 7000).reshape(n, k, 8)
+
+    found = [kernel(clips(30, 4, 2 * s), clips(25, 3, 2 * s + 1)) for s in range(200)]
+    values = torch.tensor([f.value for f in found])
+    assert abs(float(values.mean())) < 3 * float(values.std()) / math.sqrt(200)
+    stated = torch.tensor([f.error for f in found]).square().mean().sqrt()
+    assert float(values.std()) * 0.95 < float(stated) < float(values.std()) * 1.6
+    a, b = clips(30, 4, 0), clips(25, 3, 1)
+    assert kernel(a.flatten(0, 1), b.flatten(0, 1)).value > kernel(a, b).value + 2 * float(values.std())
+    assert kernel(a[:, :1], b[:, :1]) == pytest.approx(kernel(a[:, 0], b[:, 0]), rel=1e-9)
+
+
 def test_kernel_error_where_the_sets_differ() -> None:
     found = [kernel(draw(60, 8, 2 * s), draw(60, 8, 2 * s + 1) + 0.7) for s in range(200)]
     stated = torch.tensor([f.error for f in found]).square().mean().sqrt()
@@ -198,6 +214,7 @@ def test_prdc_across_chunks(monkeypatch) -> None:
     x, y = draw(90, 4), draw(70, 4, 1) + 0.5
     whole = prdc(x, y), kernel(x, y), neighbours(y, x, 3)
     monkeypatch.setattr("multigen.evaluation.distances._CHUNK", 16)
+    monkeypatch.setattr("multigen.evaluation.mmd._CHUNK", 16)
     assert prdc(x, y) == whole[0]
     assert kernel(x, y) == pytest.approx(whole[1], rel=1e-9)
     assert torch.equal(neighbours(y, x, 3)[1], whole[2][1])

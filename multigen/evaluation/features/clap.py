@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from multigen.errors import MultigenError
@@ -43,7 +44,7 @@ class Clap(nn.Module):
         try:
             self.net = ClapModel.from_pretrained(folder, local_files_only=True)
             self._prepare = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise MultigenError(f"weights: {folder} cannot be loaded as a CLAP model ({reason})") from error
         frozen(self)

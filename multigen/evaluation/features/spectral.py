@@ -27,7 +27,7 @@ _FLOOR = 1e-10  # of a power: -100 dB of full scale
 _KINDS = {
     "bands": (_BANDS, -4.7, 1.4, 0.55, 0.6),
     "cepstrum": (_CEPSTRUM, 0.0, 1.3, 0.5, 0.3),
-    "chroma": (12, 0.083, 0.09, 0.04, 0.05),
+    "chroma": (12, 0.083, 0.12, 0.04, 0.05),
     "contrast": (6, 3.4, 1.2, 0.55, 0.25),
     "level": (1, -1.85, 1.0, 0.3, 0.5),
     "centroid": (1, 9.3, 1.0, 0.3, 0.45),
@@ -40,6 +40,7 @@ _ONSET = (
     (0.25, 0.2),
     (0.3, 0.2),
 )  # middle and deviation of the largest flux and of the share of its top tenth
+_MOST = 8.0  # deviations from the middle that still count: one odd window must not outweigh a set
 WIDTH = 2 * sum(kind[0] for kind in _KINDS.values()) + len(_ONSET)
 
 
@@ -50,8 +51,8 @@ class Spectral(nn.Module):
     power of 32 mel bands from 40 Hz to 10 kHz; the first 12 mel cepstral coefficients (Davis & Mermelstein 1980); the
     share of each of 12 pitch classes between 100 and 1500 Hz (Fujishima 1999); the spectral contrast of 6 bands (Jiang
     et al. 2002); level, log centroid, spread, log flatness, log roll-off (85%) and flux (Peeters 2004). Then the
-    largest flux, and how much of it the strongest tenth of the frames has: how sharply notes begin. All are divided by
-    fixed constants, so that no kind outweighs another.
+    largest flux, and how much of it the strongest tenth of the frames has: how sharply notes begin. All are
+    standardised by fixed constants, so that no kind outweighs another, and cut at 8 deviations.
 
     The descriptors are this project's own: figures compare with figures of this extractor alone, and hear timbre,
     harmony, level and rhythm within a second, not melody or form.
@@ -88,7 +89,7 @@ class Spectral(nn.Module):
         parts = windows(mono(media, self._rate, _RATE), _WINDOW, _HOP)
         found = self._describe(parts.flatten(0, 1))
         middle, scale = self.get_buffer("constants")
-        return ((found - middle) / scale).unflatten(0, parts.shape[:2])
+        return ((found - middle) / scale).clamp(-_MOST, _MOST).unflatten(0, parts.shape[:2])
 
     def _describe(self, sound: Tensor) -> Tensor:
         """[B, 22050] -> [B, 138], as they are."""
