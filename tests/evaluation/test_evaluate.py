@@ -1,0 +1,200 @@
+"""Evaluation end to end: real media are told from noise, copies from new ones, one's own prompts from others'."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from multigen import registry
+from multigen.cli import main
+from multigen.core.noise import normal, stream
+from multigen.errors import MultigenError, RecipeError
+from multigen.evaluation import evaluate as evaluation
+from multigen.evaluation import sets, tables
+from multigen.evaluation.features import Facts
+from multigen.evaluation.metrics import Wanted
+from multigen.modalities import Modality
+from multigen.model import Model, build_dataset, resolve
+from multigen.recipe import Recipe, load_recipe
+from multigen.registry import Given, Part
+
+TINY = [
+    "weights=null",
+    "backbone.widths=[16,16]",
+    "backbone.attention=[false,true]",
+    "sample.steps=2",
+    "evaluate.n=60",
+    "evaluate.bank=300",
+    "evaluate.feature.name=shrunk",
+    "evaluate.metrics=[{name: classifier, steps: 60}]",
+]
+
+
+@registry.register("feature", "shrunk")
+class Shrunk:
+    """7 x 7 grey pixels: quick, and enough to tell digits from noise and copies from others."""
+
+    def __init__(self, *, modality: Given[Modality]) -> None:
+        self.facts = Facts("shrunk", 49, "7x7 grey", "none", "Apache-2.0")
+
+    def __call__(self, media: Tensor) -> Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(media.mean(1), 7).flatten(1)[:, None]
+
+
+def tiny(*overrides: str) -> Recipe:
+    return load_recipe("image_digits", [*TINY, *overrides])
+
+
+def evaluated(monkeypatch: pytest.MonkeyPatch, folder: Path, media: Any, *overrides: str) -> dict[str, Any]:
+    """The evaluation of a model that would make `media(wanted, dataset)`."""
+    recipe = tiny(*overrides)
+    dataset = build_dataset(recipe)
+    model = Model(resolve(recipe, dataset), device="cpu")
+
+    def instead(
+        model: Model, wanted: Sequence[Wanted], name: str, *, seed: int, watch: Any = None
+    ) -> sets.MediaSet:
+        return sets.MediaSet(name, media(wanted, dataset), list(wanted))
+
+    monkeypatch.setattr(evaluation, "generated", instead)
+    return evaluation.evaluate(model, folder, quiet=True)
+
+
+def copies(wanted: Sequence[Wanted], dataset: Any) -> list[Tensor]:
+    """Training items of the asked class, as training draws them."""
+    train = dataset.split()[0]
+    by_class: dict[int, list[int]] = {}
+    for i in train:
+        by_class.setdefault(int(dataset.labels[i]), []).append(i)
+    bank = train[:: max(1, len(train) // 300)][:300]  # those that the evaluation searches
+    chosen = [next(i for i in bank[k % 50 :] if dataset.labels[i] == w.label) for k, w in enumerate(wanted)]
+    return [dataset.draw(i, stream(0, "bank", i))["media"] for i in chosen]
+
+
+def new(wanted: Sequence[Wanted], dataset: Any) -> list[Tensor]:
+    """Real digits that no part of the evaluation has drawn."""
+    held = dataset.split()[1]
+    by_class = {c: [i for i in held if dataset.labels[i] == c] for c in range(10)}
+    return [
+        dataset.draw(by_class[w.label or 0][k % 20], stream(99, "new", k))["media"]
+        for k, w in enumerate(wanted)
+    ]
+
+
+def noise(wanted: Sequence[Wanted], dataset: Any) -> list[Tensor]:
+    return [normal((1, 28, 28), 7, "x", k).clamp(-1, 1) for k in range(len(wanted))]
+
+
+def row(found: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(
+        r for r in [*found["metrics"], *found["distances"]] if name in (r.get("metric"), r.get("distance"))
+    )
+
+
+NAME = "classifier steps=60"
+
+
+def test_real_media_score_as_real(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = evaluated(monkeypatch, tmp_path, new)
+    assert row(found, NAME)["skill"] > 0.85
+    assert row(found, "kernel")["excess"] < 0.1
+    assert found["memorisation"]["ratio"] == pytest.approx(1, abs=0.35)
+    assert found["memorisation"]["closer_than_5_percent_of_training"] < 0.2
+    assert json.loads((tmp_path / evaluation.FILE).read_text()) == found
+    assert (tmp_path / evaluation.PAIRS).stat().st_size > 1000
+    assert set(found["held_out_loss"]) >= {"mean", "0.0"}
+    assert found["speed"]["peak_memory_bytes"] > 2**27
+
+
+def test_noise_scores_as_noise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = evaluated(monkeypatch, tmp_path, noise)
+    assert abs(row(found, NAME)["skill"]) < 0.35
+    assert row(found, "kernel")["excess"] > 0.9
+    assert row(found, "kernel")["precision"] < 0.1
+
+
+def test_a_copied_training_set_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It wins the distances; the memorisation check says why."""
+    found = evaluated(monkeypatch, tmp_path, copies)
+    assert row(found, "kernel")["excess"] < 0.1
+    assert found["memorisation"]["closer_than_5_percent_of_training"] > 0.95
+    assert found["memorisation"]["ratio"] < 0.05
+    text = "\n".join(tables.lines(found))
+    assert "kernel distance" in text and NAME in text
+
+
+def test_one_picture_over_and_over_has_no_variety(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = evaluated(monkeypatch, tmp_path, lambda wanted, data: [new(wanted, data)[0]] * len(wanted))
+    assert row(found, "kernel")["coverage"] < 0.2
+    assert row(found, "kernel")["recall"] < 0.1
+    assert row(found, NAME)["skill"] < 0.2
+
+
+def test_the_command_writes_json_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tiny()
+    model = Model(resolve(recipe, build_dataset(recipe)), device="cpu")
+    path = model.save(tmp_path / "w.safetensors")
+    out = tmp_path / "out"
+    assert (
+        main(["evaluate", str(path), "--out", str(out), "evaluate.n=12", "--quiet", "--device", "cpu"]) == 0
+    )
+    printed = capsys.readouterr().out
+    assert printed.strip().endswith(str(out))
+    assert "12 samples are fewer than the 49 features" in printed
+    page = (out / "report.html").read_text()
+    assert "Evaluation: distances from real media (shrunk)" in page
+    assert "closest pairs" in page
+    found = tables.read(out)
+    assert found is not None
+    assert found["sets"] == {"held out": 12}
+
+
+def test_captions_that_were_held_out_are_a_set_of_their_own() -> None:
+    recipe = load_recipe("image_emoji", ["data.count=30", "weights=null"])
+    dataset = build_dataset(recipe)
+    seen, unseen = sets.pools(dataset)
+    assert (seen.name, unseen.name) == ("seen", "new")
+    asked = {w.id for w in sets.requests(dataset, unseen, 20, seed=0)}
+    assert not asked & {w.id for w in sets.requests(dataset, seen, 200, seed=0)}
+    find = dataset.catalogue().find
+    a, b = ({find(w.id) for w in sets.real(dataset, seen, 40, _Same(), seed=0, part=p).wanted} for p in "ab")
+    assert len(a) == len(b) == 15
+    assert not a & b
+
+
+class _Same:
+    """A codec that changes nothing."""
+
+    def buffers(self) -> list[Tensor]:
+        return []
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x
+
+    def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
+        return x
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"evaluate.metrics.0.name: 'hu'.*Did you mean 'hue'"):
+        tiny("evaluate.metrics=[hu]")
+    with pytest.raises(RecipeError, match=r"evaluate.metrics.1: hue stands there twice"):
+        tiny("evaluate.metrics=[hue,hue]")
+    with pytest.raises(RecipeError, match=r"evaluate.metrics: 'hue' is not allowed. Allowed: a list"):
+        tiny("evaluate.metrics=hue")
+    with pytest.raises(RecipeError, match=r"evaluate.n: 2 is not allowed"):
+        tiny("evaluate.n=2")
+    recipe = tiny("evaluate.metrics=[detune]")
+    dataset = build_dataset(recipe)
+    with pytest.raises(RecipeError, match="sounds are needed; the modality is image"):
+        evaluation.parts(Model(resolve(recipe, dataset), device="cpu"), dataset)
+    with pytest.raises(MultigenError, match="nothing is held out"):
+        sets.pools(build_dataset(tiny("data.held_out=0")))
+    assert registry.find("feature", "shrunk") is Shrunk
+    assert Part("shrunk") == tiny().evaluate.feature
