@@ -1,0 +1,106 @@
+"""How good the shipped weights are: `python -m benchmarks.quality [NAME ...] [--out DIR]`.
+
+Evaluates each of them as its recipe says (`multigen evaluate`), prints every measure with its floor and ceiling, then
+what is asked of shipped weights beside what was found, and keeps evaluation.json and report.html under --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.__main__ import table
+from multigen import run as pipeline
+from multigen.evaluation import tables
+from multigen.loading import shipped_weights
+
+Found = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What is asked of one set of weights: a number of its evaluation, and the bound it is held to."""
+
+    weights: str
+    what: str
+    number: Callable[[Found], float | None]
+    bound: float
+    most: bool = False  # the bound is the most that is allowed, not the least
+
+    def row(self, found: Found) -> dict[str, Any]:
+        value = self.number(found)
+        met = value is not None and (value <= self.bound if self.most else value >= self.bound)
+        return {
+            "weights": self.weights,
+            "what": self.what,
+            "asked": f"{'at most' if self.most else 'at least'} {self.bound:g}",
+            "found": "nothing" if value is None else f"{value:.3g}",
+            "met": "yes" if met else "no",
+        }
+
+
+def metric(name: str, key: str, group: str | None = None) -> Callable[[Found], float | None]:
+    """A number of the metric's row; of the first pool, or of the named one."""
+
+    def number(found: Found) -> float | None:
+        rows = [r for r in found["metrics"] if r["metric"] == name and group in (None, r["set"])]
+        return rows[0].get(key) if rows else None
+
+    return number
+
+
+def excess(group: str | None = None) -> Callable[[Found], float | None]:
+    """How far the kernel distance stands between real from real (0) and another kind from real (1)."""
+
+    def number(found: Found) -> float | None:
+        rows = [r for r in found["distances"] if r["distance"] == "kernel" and group in (None, r["set"])]
+        return rows[0]["excess"] if rows else None
+
+    return number
+
+
+BARS = (
+    Bar("image_digits", "classifier's accuracy on 1,000 samples", metric("classifier", "value"), 0.97),
+    Bar(
+        "image_digits",
+        "real digits by a classifier trained on samples",
+        metric("trained_on_samples", "value"),
+        0.95,
+    ),
+    Bar("audio_music", "detune, semitones", metric("detune", "value"), 0.125, most=True),
+    Bar("audio_music", "skill: energy on the asked key", metric("key", "skill"), 0.7),
+    Bar("audio_music", "onset rate inside real's 10 to 90%", metric("onset_rate", "inside"), 1),
+    Bar("audio_music", "chroma entropy inside real's 10 to 90%", metric("chroma_entropy", "inside"), 1),
+    Bar("audio_music", "excess kernel distance", excess(), 0.1, most=True),
+    Bar("video_moving_emoji", "direction of motion", metric("direction", "value"), 0.95),
+    Bar("video_moving_emoji", "skill: object in the top 5", metric("retrieval", "skill"), 0.6),
+    Bar("video_moving_emoji", "excess kernel distance", excess(), 0.1, most=True),
+    Bar(
+        "image_emoji", "skill: object in the top 5, seen captions", metric("retrieval", "skill", "seen"), 0.8
+    ),
+    Bar("image_emoji", "skill: object in the top 5, new captions", metric("retrieval", "skill", "new"), 0.5),
+    Bar("image_emoji", "asked hue within 30 degrees", metric("hue", "value", "seen"), 0.8),
+    Bar("image_emoji", "excess kernel distance", excess("seen"), 0.1, most=True),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="shipped weights (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("runs/quality"), help="where the reports go")
+    a = parser.parse_args()
+    rows = []
+    for name in a.names or shipped_weights():
+        folder, lines = pipeline.evaluate(name, out=a.out / name)
+        print(f"\n{name}\n" + "\n".join(lines))
+        found = tables.read(folder)
+        assert found is not None
+        rows += [bar.row(found) for bar in BARS if bar.weights == name]
+    print(f"\n{table(rows)}")
+
+
+if __name__ == "__main__":
+    main()
