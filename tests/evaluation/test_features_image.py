@@ -76,7 +76,7 @@ def test_efficientnets_real_weights() -> None:
     flower = torch.from_numpy(samples[1].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     assert int(feature.probabilities(flower).argmax()) == 985  # daisy
     assert feature.facts.weights == "579344248a93e230"
-    real, like, noisy = pictures(24), pictures(24, 1), pictures(24, 2)
+    real, like, noisy = pictures(16), pictures(16, 1), pictures(16, 2)
     noisy = (noisy + 0.5 * torch.randn(noisy.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
     a, b, c = (extract(feature, media).flatten(0, 1) for media in (real, like, noisy))
     near, far = kernel(a, b), kernel(a, c)
