@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multigen import registry
@@ -248,6 +249,10 @@ def test_clap(fusion: bool, tmp_path: Path) -> None:
     assert found.norm(dim=2).flatten().tolist() == pytest.approx([1] * 6, abs=1e-5)
     assert torch.equal(found, feature(media))
     torch.testing.assert_close(feature(media[1:]), found[1:], rtol=1e-3, atol=1e-5)
+    state = load_file(tmp_path / "model.safetensors")
+    save_file({k: v for k, v in state.items() if "audio_projection" not in k}, tmp_path / "model.safetensors")
+    with pytest.raises(RecipeError, match="lacks 4 tensors of CLAP's audio half"):  # which would be random
+        registry.build("feature", Part("clap", {"weights": str(tmp_path)}), given={"modality": AUDIO})
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(RecipeError, match="cannot be loaded as a CLAP model"):
         registry.build("feature", Part("clap", {"weights": str(tmp_path)}), given={"modality": AUDIO})

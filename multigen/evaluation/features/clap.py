@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,13 +19,13 @@ from multigen.modalities.torchaudio_shim import import_torchaudio
 from multigen.registry import Given
 
 _SOURCE = "laion/clap-htsat-unfused or laion/larger_clap_music, downloaded to a folder"
-_FILES = ("*.safetensors", "*.bin", "config.json", "preprocessor_config.json")
+_FILES = ("*.safetensors", "config.json", "preprocessor_config.json")
 
 
 class Clap(nn.Module):
     """Sound: embeddings of CLAP for each 10 s, which follow what sounds mean more than how they are made.
 
-    weights: folder of a CLAP model as transformers saves it (its config, weights and preprocessor)
+    weights: folder of a CLAP model as transformers saves it (its config, preprocessor and model.safetensors)
 
     Wu et al. 2023 (arXiv:2211.06687). Longer sounds are cut into windows of the model's length (10 s), shorter ones are
     repeated as it does; a remainder under a tenth of a window is not heard. Nothing is downloaded.
@@ -38,15 +39,7 @@ class Clap(nn.Module):
         if not (folder / "config.json").is_file():
             what = "has no config.json" if folder.is_dir() else "is no folder"
             raise MultigenError(f"weights: {weights!r} {what}. Give the folder of a CLAP model: {_SOURCE}.")
-        import_torchaudio()  # before transformers, which imports it
-        from transformers import ClapFeatureExtractor, ClapModel
-
-        try:
-            self.net = ClapModel.from_pretrained(folder, local_files_only=True)
-            self._prepare = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise MultigenError(f"weights: {folder} cannot be loaded as a CLAP model ({reason})") from error
+        self._prepare, self.net = _loaded(folder)
         frozen(self)
         self._target: int = self._prepare.sampling_rate
         self._size: int = self._prepare.nb_max_samples
@@ -78,6 +71,33 @@ class Clap(nn.Module):
         longer = torch.zeros(len(sound), 1, dtype=torch.bool, device=sound.device)
         inner = self.net.audio_model(input_features=mel, is_longer=longer)
         return nn.functional.normalize(self.net.audio_projection(inner.pooler_output), dim=-1).float()
+
+
+def _loaded(folder: Path) -> tuple[Any, Any]:
+    """Preprocessor and network of a CLAP folder: no download, no pickle, nothing left random."""
+    import_torchaudio()  # before transformers, which imports it
+    from transformers import ClapFeatureExtractor, ClapModel
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        prepare = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        net, report = ClapModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MultigenError(f"weights: {folder} cannot be loaded as a CLAP model ({reason})") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    missing = sorted(k for k in report["missing_keys"] if k.startswith("audio_"))
+    if missing:
+        raise MultigenError(
+            f"weights: {folder} lacks {len(missing)} tensors of CLAP's audio half ({missing[0]})."
+        )
+    return prepare, net
 
 
 def _digest(folder: Path) -> str:
