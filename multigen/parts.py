@@ -53,6 +53,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "digits": "multigen.datasets.digits:Digits",
         "emoji": "multigen.datasets.emoji:Emoji",
         "folder": "multigen.datasets.folder:Folder",
+        "four_part": "multigen.datasets.four_part:FourPart",
         "mnist": "multigen.datasets.standard:MNIST",
         "moving_emoji": "multigen.datasets.moving_emoji:MovingEmoji",
     },

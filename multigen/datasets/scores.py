@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import lzma
 import subprocess
 import sys
 import threading
@@ -26,7 +27,7 @@ from multigen.errors import MultigenError
 TAIL = 1.5  # s that follow the last note, for it to die away
 _LEVEL = 0.1  # root mean square of a whole piece: -20 dB below full scale
 _PEAK = 0.95
-_BREATH = 0.25  # share of a note under a fermata that is rest, so that phrases end as when sung
+BREATH = 0.25  # share of a note under a fermata that is rest, so that phrases end as when sung
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Job:
 
     score: str
     notes: str
-    soundfont: str
+    soundfont: str  # SF2, which may be compressed as .xz
     rate: int  # Hz
     channels: int
     renders: tuple[Render, ...]
@@ -67,8 +68,13 @@ def load(score: Path, notes: Path) -> Score:
         parts = tuple(tuple((on, length, pitch) for on, length, pitch in part) for part in found["parts"])
         return Score(found["tonic"], found["mode"], parts)
     parsed = parse(score)
-    files.write_text(notes, json.dumps(asdict(parsed), separators=(",", ":")))
+    save(parsed, notes)
     return parsed
+
+
+def save(score: Score, notes: Path) -> None:
+    """Write the JSON that `load` reads."""
+    files.write_text(notes, json.dumps(asdict(score), separators=(",", ":")))
 
 
 def parse(score: Path) -> Score:
@@ -86,7 +92,7 @@ def parse(score: Path) -> Score:
             if length <= 0:  # a grace note
                 continue
             if any(isinstance(e, expressions.Fermata) for e in note.expressions):
-                length *= 1 - _BREATH
+                length *= 1 - BREATH
             notes += [
                 (round(float(note.offset), 4), round(length, 4), int(pitch.midi)) for pitch in note.pitches
             ]
@@ -177,7 +183,8 @@ def render_all(jobs: Iterable[Job], workers: int, done: Callable[[], Any]) -> li
 
 @cache
 def _bytes(path: str) -> bytes:
-    return Path(path).read_bytes()
+    content = Path(path).read_bytes()
+    return lzma.decompress(content) if path.endswith(".xz") else content
 
 
 def _serve() -> None:

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from multigen.datasets import scores
-from multigen.datasets.chorales import Chorales, Piece, caption
+from multigen.datasets.chorales import KINDS, Chorales
 from multigen.datasets.general_midi import key_name, midi_file, program
+from multigen.datasets.rendered import Piece, caption
 from multigen.errors import MediaError, MultigenError, RecipeError
 from multigen.evaluation.audio import chroma, detune, loudness
 from multigen.modalities.audio import Audio
@@ -201,7 +202,7 @@ def test_midi_bytes() -> None:
 
 def test_captions_are_true_and_varied() -> None:
     piece = Piece("bwv1", "a.flac", "church organ", "G major", 92, 30.0)
-    said = {caption(piece, torch.Generator().manual_seed(k)) for k in range(200)}
+    said = {caption(piece, KINDS, torch.Generator().manual_seed(k)) for k in range(200)}
     assert "church organ, G major, 92 bpm" in said
     assert len(said) > 15
     for text in said:

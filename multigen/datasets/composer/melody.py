@@ -1,0 +1,121 @@
+"""The soprano: a line over given chords with a contour, mostly steps, one high point a phrase."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from multigen.datasets.composer.chords import Chord
+from multigen.datasets.composer.dice import Dice
+
+LOW, HIGH = 60, 79
+NEVER = 1000.0  # cost of what breaks a rule
+_MOTION = (1.3, 0.0, 0.0, 0.9, 0.9, 1.7, NEVER, 2.6, 4.0, 4.5, NEVER, NEVER, 5.0)  # by semitones
+_CLOSES = {"authentic": {0: 0.0, 4: 1.5, 3: 1.5, 7: 4.0}, "half": {2: 0.0, 11: 0.8, 7: 1.2}}
+_OTHER_CLOSE = {0: 0.0, 4: 0.5, 3: 0.5, 7: 1.5}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A chord in time; `ends` names the cadence that it closes, `last` is set on the piece's last chord."""
+
+    chord: Chord
+    onset: float  # quarters
+    length: float
+    ends: str | None = None
+    last: bool = False
+
+
+def moves(a: Chord, b: Chord, pitch: int, after: int, boundary: bool = False) -> float:
+    """Cost of one outer voice going from `pitch` in chord a to `after` in chord b: 0, or NEVER if a rule forbids it."""
+    step, pc = after - pitch, pitch % 12
+    if abs(step) == 3 and b.mode == "minor" and {(pc - b.tonic) % 12, (after - b.tonic) % 12} == {8, 11}:
+        return NEVER  # an augmented second
+    if boundary:
+        return 0.0
+    if pc == a.leading and a.degree != b.degree and a.target in b.tones and step != 1 and pc not in b.tones:
+        return NEVER
+    if pc == a.seventh and not (step in (-1, -2) or (step == 0 and pc in b.tones)):
+        return NEVER
+    return 0.0
+
+
+def contour(slots: Sequence[Slot], dice: Dice) -> np.ndarray:
+    """Pitch [n] that the line should be near: each phrase rises to a peak of its own and falls to its cadence."""
+    aims: list[float] = []
+    start = 0
+    centre = dice.between(67.0, 70.0)
+    for end, slot in enumerate(slots):
+        if slot.ends is None:
+            continue
+        n = end + 1 - start
+        peak = dice.between(0.25, 0.7) * (n - 1)
+        height = dice.between(4.0, 7.5)
+        first, final = dice.between(-2.5, 1.5), dice.between(-3.5, 0.0)
+        for t in range(n):
+            low, way = (first, t / peak) if t <= peak else (final, (n - 1 - t) / max(n - 1 - peak, 1e-9))
+            aims.append(centre + low + (height - low) * way)
+        start = end + 1
+    return np.array(aims)
+
+
+def soprano(slots: Sequence[Slot], dice: Dice) -> list[int]:
+    """The cheapest line over pairs of notes (second order, so that leaps are answered), with a little chance in it."""
+    aims = contour(slots, dice)
+    options = [[p for p in range(LOW, HIGH + 1) if p % 12 in s.chord.tones] for s in slots]
+    noise = 0.8 * dice.normal(len(slots), HIGH + 1)
+    single = [
+        [0.45 * abs(p - aims[t]) + noise[t, p] + _close(slot, p) for p in options[t]]
+        for t, slot in enumerate(slots)
+    ]
+    costs = {
+        (p, p): single[0][i] for i, p in enumerate(options[0])
+    }  # (note before, note) -> cost of the way there
+    back: list[dict[tuple[int, int], int]] = []
+    for t in range(1, len(slots)):
+        reached: dict[tuple[int, int], float] = {}
+        came: dict[tuple[int, int], int] = {}
+        for (before, pitch), cost in costs.items():
+            for i, after in enumerate(options[t]):
+                total = cost + single[t][i] + _step(slots[t - 1], slots[t], before, pitch, after)
+                if total < reached.get((pitch, after), np.inf):
+                    reached[pitch, after], came[pitch, after] = total, before
+        costs = reached
+        back.append(came)
+    pair = min(costs, key=costs.__getitem__)
+    line = [pair[1]]
+    for came in reversed(back):
+        line.append(pair[0])
+        pair = (came[pair], pair[0])
+    return line[::-1]
+
+
+def _close(slot: Slot, pitch: int) -> float:
+    if slot.ends is None:
+        return 0.6 if pitch % 12 == slot.chord.leading else 0.0
+    degree = (pitch - slot.chord.tonic) % 12
+    if slot.last:
+        return 0.0 if degree == 0 else NEVER
+    return _CLOSES.get(slot.ends, _OTHER_CLOSE).get(degree, 3.0)
+
+
+def _step(a: Slot, b: Slot, before: int, pitch: int, after: int) -> float:
+    """Cost of going on to `after`."""
+    boundary = a.ends is not None
+    last, step = pitch - before, after - pitch
+    cost = (NEVER if abs(step) > 12 else _MOTION[abs(step)]) * (
+        0.5 if boundary and abs(step) in range(13) else 1.0
+    )
+    cost += moves(a.chord, b.chord, pitch, after, boundary)
+    here, there = (pitch - a.chord.bass) % 12, (after - b.chord.bass) % 12
+    if here == there and here in (0, 7) and step and a.chord.bass != b.chord.bass:
+        cost += NEVER  # parallels with the bass
+    if step == 0 and last == 0:
+        cost += 3.0
+    if not boundary and abs(last) >= 5 and (step * last > 0 or abs(step) > 4):
+        cost += 3.0
+    if not boundary and abs(last) >= 3 and abs(step) >= 3 and step * last > 0:
+        cost += 2.0
+    return cost + (0.5 if step == -last and step else 0.0)
