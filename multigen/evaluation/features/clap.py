@@ -83,7 +83,8 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     try:
         prepare = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        net, report = ClapModel.from_pretrained(
+        load: Any = ClapModel.from_pretrained  # its types do not know that it can tell what it loaded
+        net, report = load(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
