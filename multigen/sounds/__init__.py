@@ -9,9 +9,9 @@ from pathlib import Path
 
 FONT = Path(__file__).parent / "fluid.sf2.xz"  # SoundFont 2.01, compressed
 INSTRUMENTS = (
-    "acoustic grand piano",
     "harpsichord",
     "church organ",
+    "reed organ",
     "french horn",
     "oboe",
     "flute",

@@ -66,13 +66,13 @@ class _Metre:
 
 
 def plan(dice: Dice) -> Plan:
-    """Draw a plan. About 45 to 56 quarters, so that a piece lasts 30 to 45 s at 72 to 112 quarters a minute."""
+    """Draw a plan. About 48 to 64 quarters, 30 to 45 s at most tempi of 72 to 112 quarters a minute."""
     home = Key(dice.whole(0, 11), "major" if dice.chance(0.55) else "minor")
     beats = 4 if dice.chance(0.65) else 3
     pickup = dice.chance(0.5)
-    bars = [2] * dice.whole(6, 7)
+    bars = [2] * dice.whole(6, 8)
     if beats == 3:
-        bars = [2 if dice.chance(0.2) else 3 for _ in range(dice.whole(5, 6))]
+        bars = [2 if dice.chance(0.2) else 3 for _ in range(dice.whole(6, 7))]
     keys = _keys(home, len(bars), dice)
     phrases: list[Phrase] = []
     onset = 0.0

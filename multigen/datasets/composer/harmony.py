@@ -66,11 +66,11 @@ def weight(a: Chord, b: Chord) -> float:
     value = _NEXT[a.mode][a.degree].get(b.degree, 0.0)
     value *= (_APPLIED_FORMS if "/" in b.symbol else _FORMS.get(b.degree, {})).get(_figure(b), 1.0)
     value *= _BASS[min(step, 12 - step)]
+    if a.bass == a.seventh and step not in (10, 11, 0):
+        return 0.0
     if a.degree == b.degree:  # a seventh, once heard, stays until it resolves
         return 0.0 if (a.seventh is not None and b.seventh is None) or step == 0 else value
     if a.target in b.tones and a.bass == a.leading and step != 1:
-        return 0.0
-    if a.bass == a.seventh and step not in (10, 11, 0):
         return 0.0
     if (
         a.target is None

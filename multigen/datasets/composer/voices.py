@@ -108,7 +108,8 @@ def _change(old: Slot, new: Slot, before: np.ndarray, after: np.ndarray) -> np.n
     step = y - x
     size = np.abs(step)
     cost = (size * _INERTIA).sum(-1) + 2.0 * (size[..., 1:3] > 5).sum(-1) + 4.0 * (size[..., 1:3] > 7).sum(-1)
-    cost += np.array([6.0, 2.0, 2.0, 1.5]) @ np.isin(size, (6, 10, 11)).astype(float).swapaxes(-1, -2)
+    harsh = np.isin(size, (6, 10, 11))  # the tritone and sevenths
+    cost += harsh @ np.array([NEVER * (not boundary), 2.0, 2.0, 1.5])
     cost += NEVER * ((size > 12).any(-1) | (size[..., 1:3] > 9).any(-1))
     cost += 1.5 * (np.abs(np.sign(step).sum(-1)) == 4) - 0.4 * (
         np.sign(step[..., 0]) * np.sign(step[..., 3]) < 0
