@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -70,16 +71,21 @@ def soprano(slots: Sequence[Slot], dice: Dice) -> list[int]:
         [0.45 * abs(p - aims[t]) + noise[t, p] + _close(slot, p) for p in options[t]]
         for t, slot in enumerate(slots)
     ]
-    costs = {
-        (p, p): single[0][i] for i, p in enumerate(options[0])
-    }  # (note before, note) -> cost of the way there
+    # (note before, note) -> cost of the way there
+    costs = {(p, p): single[0][i] for i, p in enumerate(options[0])}
     back: list[dict[tuple[int, int], int]] = []
     for t in range(1, len(slots)):
+        here, there = slots[t - 1], slots[t]
+        boundary = here.ends is not None
+        ways = {
+            pitch: [(p, single[t][i] + _move(here, there, pitch, p)) for i, p in enumerate(options[t])]
+            for pitch in options[t - 1]
+        }
         reached: dict[tuple[int, int], float] = {}
         came: dict[tuple[int, int], int] = {}
         for (before, pitch), cost in costs.items():
-            for i, after in enumerate(options[t]):
-                total = cost + single[t][i] + _step(slots[t - 1], slots[t], before, pitch, after)
+            for after, price in ways[pitch]:
+                total = cost + price + _answer(pitch - before, after - pitch, boundary)
                 if total < reached.get((pitch, after), np.inf):
                     reached[pitch, after], came[pitch, after] = total, before
         costs = reached
@@ -101,19 +107,22 @@ def _close(slot: Slot, pitch: int) -> float:
     return _CLOSES.get(slot.ends, _OTHER_CLOSE).get(degree, 3.0)
 
 
-def _step(a: Slot, b: Slot, before: int, pitch: int, after: int) -> float:
-    """Cost of going on to `after`."""
-    boundary = a.ends is not None
-    last, step = pitch - before, after - pitch
-    cost = (NEVER if abs(step) > 12 else _MOTION[abs(step)]) * (
-        0.5 if boundary and abs(step) in range(13) else 1.0
-    )
+def _move(a: Slot, b: Slot, pitch: int, after: int) -> float:
+    """Cost of going on from `pitch` to `after`."""
+    step, boundary = after - pitch, a.ends is not None
+    size = abs(step)
+    cost = NEVER if size > 12 else _MOTION[size] * (0.5 if boundary else 1.0)
     cost += moves(a.chord, b.chord, pitch, after, boundary)
     here, there = (pitch - a.chord.bass) % 12, (after - b.chord.bass) % 12
     if here == there and here in (0, 7) and step and a.chord.bass != b.chord.bass:
         cost += NEVER  # parallels with the bass
-    if step == 0 and last == 0:
-        cost += 3.0
+    return cost
+
+
+@cache
+def _answer(last: int, step: int, boundary: bool) -> float:
+    """Cost of a step after the one before it: a leap is answered by a step back, a note is not said three times."""
+    cost = 3.0 if step == 0 and last == 0 else 0.0
     if not boundary and abs(last) >= 5 and (step * last > 0 or abs(step) > 4):
         cost += 3.0
     if not boundary and abs(last) >= 3 and abs(step) >= 3 and step * last > 0:
