@@ -98,17 +98,11 @@ def _ornament(texture: _Texture, t: int, voice: int, dice: Dice) -> None:
         return
     step = after - now
     if abs(step) in (3, 4):
-        between = [
-            p
-            for p in _ladder(slots[t].chord, slots[t + 1].chord, step)
-            if p % 12 not in (now % 12, after % 12)
-        ]
-        choices = [
-            p for p in range(min(now, after) + 1, max(now, after)) if p % 12 in {b % 12 for b in between}
-        ]
+        own = _ladder(slots[t].chord, slots[t + 1].chord, step)
+        choices = [p for p in range(min(now, after) + 1, max(now, after)) if p % 12 in own]
     elif step == 0 and dice.chance(0.35):
         side = -1 if dice.chance(0.6) else 1
-        own = {p % 12 for p in _ladder(slots[t].chord, slots[t + 1].chord, side)}
+        own = _ladder(slots[t].chord, slots[t + 1].chord, side)
         choices = [p for p in (now + side, now + 2 * side) if p % 12 in own][:1]
     else:
         return
@@ -124,7 +118,7 @@ def _ornament(texture: _Texture, t: int, voice: int, dice: Dice) -> None:
         pitches[t, voice, 1] = now
 
 
-def _ladder(a: Chord, b: Chord, direction: int) -> list[int]:
+def _ladder(a: Chord, b: Chord, direction: int) -> set[int]:
     """The scale to step through from chord a to b: the key's, with what the chords alter; melodic minor upwards."""
     steps = set(scale(a.tonic, a.mode))
     for c in (a, b):
@@ -136,7 +130,7 @@ def _ladder(a: Chord, b: Chord, direction: int) -> list[int]:
             steps = (steps - {(seventh - 1) % 12}) | {seventh}
             if direction > 0 and sixth not in a.tones and sixth not in b.tones:
                 steps = (steps - {sixth}) | {(sixth + 1) % 12}
-    return sorted(steps)
+    return steps
 
 
 def _notes(texture: _Texture, breath: float) -> Notes:

@@ -60,7 +60,6 @@ class Plan:
 class _Metre:
     """One way to fill a phrase: length of each chord, and which chords stand on strong beats."""
 
-    beats: int
     lengths: tuple[float, ...]
     strong: tuple[bool, ...]
 
@@ -112,13 +111,13 @@ def _cadence(index: int, count: int, at_home: bool, dice: Dice) -> str:
 def _fill(beats: int, bars: int, pickup: bool, cadence: str, dice: Dice) -> _Metre:
     """A chord a quarter; the last is longer, and in an authentic or half cadence sometimes the one before it."""
     total = beats * bars
-    last = (beats - 1 if pickup else 2) if beats == 4 else 2
+    last = 3 if pickup and beats == 4 else 2
     lengths = [1.0] * (total - last) + [float(last)]
     if cadence in ("authentic", "deceptive") and dice.chance(0.35) and len(lengths) > 6:
         lengths[-3:-1] = [2.0]
     onsets = [sum(lengths[:i]) - pickup for i in range(len(lengths))]
     strong = (0, 2) if beats == 4 else (0,)
-    return _Metre(beats, tuple(lengths), tuple(onset % beats in strong for onset in onsets))
+    return _Metre(tuple(lengths), tuple(onset % beats in strong for onset in onsets))
 
 
 def _phrase(metre: _Metre, cadence: str, before: Key, key: Key, onset: float, dice: Dice) -> Phrase | None:

@@ -29,8 +29,8 @@ class Slot:
     last: bool = False
 
 
-def moves(a: Chord, b: Chord, pitch: int, after: int, boundary: bool = False) -> float:
-    """Cost of one outer voice going from `pitch` in chord a to `after` in chord b: 0, or NEVER if a rule forbids it."""
+def _forbidden(a: Chord, b: Chord, pitch: int, after: int, boundary: bool = False) -> float:
+    """0, or NEVER if a rule forbids the soprano to go from `pitch` in chord a to `after` in chord b."""
     step, pc = after - pitch, pitch % 12
     if abs(step) == 3 and b.mode == "minor" and {(pc - b.tonic) % 12, (after - b.tonic) % 12} == {8, 11}:
         return NEVER  # an augmented second
@@ -112,7 +112,7 @@ def _move(a: Slot, b: Slot, pitch: int, after: int) -> float:
     step, boundary = after - pitch, a.ends is not None
     size = abs(step)
     cost = NEVER if size > 12 else _MOTION[size] * (0.5 if boundary else 1.0)
-    cost += moves(a.chord, b.chord, pitch, after, boundary)
+    cost += _forbidden(a.chord, b.chord, pitch, after, boundary)
     here, there = (pitch - a.chord.bass) % 12, (after - b.chord.bass) % 12
     if here == there and here in (0, 7) and step and a.chord.bass != b.chord.bass:
         cost += NEVER  # parallels with the bass
