@@ -251,12 +251,27 @@ def _evaluate(argv: list[str]) -> int:
         metavar="key=value",
         help="evaluate.n=100 evaluate.metrics=[hue] sample.steps=20 ...",
     )
+    parser.add_argument(
+        "--media", type=Path, metavar="DIR", help="measure these files in place of what the model makes"
+    )
+    parser.add_argument(
+        "--convert", action="store_true", help="with --media: fit other sizes and rates first"
+    )
     a = parser.parse(argv)
+    if a.convert and a.media is None:
+        raise MultigenError("--convert goes with --media")
     from multigen import run as pipeline
 
     _log(a.quiet)
     folder, lines = pipeline.evaluate(
-        a.source, overrides=a.overrides, seed=a.seed, out=a.out, device=a.device, quiet=a.quiet
+        a.source,
+        overrides=a.overrides,
+        seed=a.seed,
+        media=a.media,
+        convert=a.convert,
+        out=a.out,
+        device=a.device,
+        quiet=a.quiet,
     )
     for line in lines:
         print(line)

@@ -19,7 +19,7 @@ from multigen.registry import KINDS
 
 OPTIONS = (
     "--out", "--device", "--seed", "--quiet", "--debug", "--help", "--force", "--cfg", "--multirun",
-    "--prompt", "--prompts", "--steps", "--size", "--duration",
+    "--prompt", "--prompts", "--steps", "--size", "--duration", "--media", "--convert", "--half",
 )  # fmt: skip
 
 

@@ -148,6 +148,8 @@ def evaluate(
     *,
     overrides: Sequence[str] = (),
     seed: int | None = None,
+    media: Path | None = None,
+    convert: bool = False,
     out: Path | None = None,
     device: str | None = None,
     quiet: bool = False,
@@ -155,7 +157,8 @@ def evaluate(
     """Measure a run folder, weights or a trained recipe as its `evaluate` part says.
 
     Writes evaluation.json and report.html to `out`, or to the run folder (runs/<recipe name> for weights); returns
-    the folder and the result in lines. `overrides` change how the model samples and what is measured.
+    the folder and the result in lines. `overrides` change how the model samples and what is measured. With `media` the
+    files of that folder are measured in place of the model's (see `multigen.evaluation.evaluate.evaluate`).
     """
     from multigen.evaluation import tables
     from multigen.evaluation.evaluate import evaluate as measure
@@ -167,7 +170,7 @@ def evaluate(
     path = Path(source).expanduser()
     folder = out or (path if path.is_dir() else Path("runs") / recipe.name)
     with locked(folder):
-        lines = tables.lines(measure(model, folder, quiet=quiet))
+        lines = tables.lines(measure(model, folder, media=media, convert=convert, quiet=quiet))
         report(model, folder, {})
     return folder, lines
 

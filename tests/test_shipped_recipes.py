@@ -37,6 +37,13 @@ OWN = {
     "image_emoji": ["data.count=8", "modality.size=32", "sample.prompts=['red apple','']"],
     "audio_music": [
         *SOUND,
+        "data.pieces=4",
+        "data.instruments=[church organ,flute]",
+        "data.workers=1",
+        "sample.prompts=['church organ, G major, 92 bpm']",
+    ],
+    "audio_chorales": [
+        *SOUND,
         "data.pieces=3",
         "data.workers=1",
         "sample.prompts=['church organ, G major, 92 bpm']",

@@ -130,7 +130,10 @@ class Emoji:
 
         def pictures(thing: int) -> list[Tensor]:
             own = self[thing]["media"]
-            return [own, *(self._drawn(*self._in_colour(thing, "", c)[:1]) for c in self._turns.get(thing, ()))]
+            return [
+                own,
+                *(self._drawn(*self._in_colour(thing, "", c)[:1]) for c in self._turns.get(thing, ())),
+            ]
 
         return Catalogue(tuple(e.name for e in self.emoji), pictures, known.get)
 

@@ -23,9 +23,10 @@ from multigen.datasets import Dataset
 from multigen.errors import RecipeError
 from multigen.evaluation import distances
 from multigen.evaluation.features import Feature, extract
+from multigen.evaluation.folder import MediaFolder
 from multigen.evaluation.metrics import Metric, Score, others, skill
 from multigen.evaluation.reference import media_kind, reference
-from multigen.evaluation.sets import MediaSet, Pool, generated, noise, pools, real, requests
+from multigen.evaluation.sets import MediaSet, Pool, from_files, generated, noise, pools, real, requests
 from multigen.files import write_json
 from multigen.manifest import versions
 from multigen.model import Model, build_dataset
@@ -42,9 +43,13 @@ DEFAULT_FEATURE = {"image": "efficientnet_lite0", "audio": "spectral", "video": 
 _SHOWN = 8  # closest pairs in the picture
 
 
-def evaluate(model: Model, folder: Path, *, quiet: bool = False) -> dict[str, Any]:
+def evaluate(
+    model: Model, folder: Path, *, media: Path | None = None, convert: bool = False, quiet: bool = False
+) -> dict[str, Any]:
     """Measure a model as the `evaluate` part of its recipe says; write `folder`/evaluation.json and return it.
 
+    `media`: measure the files of that folder, whoever made them, in place of what the model makes; nothing is known
+    of their prompts. They must be of the modality's size and rate, or with `convert` are made so.
     MultigenError or RecipeError where the recipe's data, extractor or metrics cannot be had or do not fit.
     """
     recipe, settings = model.recipe, model.recipe.evaluate
@@ -62,8 +67,14 @@ def evaluate(model: Model, folder: Path, *, quiet: bool = False) -> dict[str, An
     result["feature"] = {**dataclasses.asdict(feature.facts), "id": feature.facts.id}
     result["media"] = media_kind(model.modality, model.modality.shape())
     try:
-        made, seconds = _made(model, dataset, groups, quiet)
-        result["sets"] = {group.name: len(one) for group, one in zip(groups, made, strict=True)}
+        if media is None:
+            made, seconds = _made(model, dataset, groups, quiet)
+            result["speed"] = _speed(model, made[0], seconds)
+        else:
+            files = MediaFolder(media, model.modality, convert=convert)
+            made, groups = [from_files(files, media.name)], groups[:1]
+            result["converted"] = files.conversions
+        result["sets"] = {one.name: len(one) for one in made}
         result["metrics"] = _metrics(model, dataset, groups, made, metrics)
         floor = noise(model, min(settings.n, 64), seed=recipe.seed)
         result["distances"] = _distances(model, dataset, groups, made, feature, floor)
@@ -78,7 +89,6 @@ def evaluate(model: Model, folder: Path, *, quiet: bool = False) -> dict[str, An
             model.device,
         )
         result["held_out_loss"] = held.measure()
-        result["speed"] = _speed(model, made[0], seconds)
     finally:
         model.recipe = recipe
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +159,7 @@ def _metrics(
                 low = metric(floor.media, floor.wanted)
             if math.isnan(value.value):  # nothing of this set asks for it
                 continue
-            rows.append({"metric": name, "set": group.name, "about": metric.about, "better": metric.better}
+            rows.append({"metric": name, "set": one.name, "about": metric.about, "better": metric.better}
                         | _row(metric, value, ceiling, low))  # fmt: skip
     return rows
 
@@ -193,14 +203,14 @@ def _distances(
         g, o = (extract(feature, s.media, device=model.device) for s in (one, other))
         log.info("evaluate: distances (%s)", group.name)
         for name in ("kernel", "frechet"):
-            rows.append({"distance": name, "set": group.name, "other": other.name} | _apart(name, x, y, g, o))
+            rows.append({"distance": name, "set": one.name, "other": other.name} | _apart(name, x, y, g, o))
         if min(len(x), len(g)) > 5:
             rows[-2] |= distances.prdc(x.mean(1), g.mean(1))._asdict()
         if hasattr(feature, "probabilities"):
             p = torch.cat([feature.probabilities(m[None].to(model.device)).cpu() for m in one.media])  # type: ignore[attr-defined]
             score = distances.inception_score(p)
             rows.append(
-                {"distance": "inception score", "set": group.name, "value": score.value, "error": score.error}
+                {"distance": "inception score", "set": one.name, "value": score.value, "error": score.error}
             )
     return rows
 

@@ -12,6 +12,7 @@ from multigen.codecs import Codec
 from multigen.core.noise import normal, stream
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError, MultigenError
+from multigen.evaluation.folder import MediaFolder
 from multigen.evaluation.metrics import Wanted
 from multigen.model import Model
 
@@ -122,6 +123,14 @@ def generated(
         if watch is not None:
             watch(len(media))
     return MediaSet(name, media, list(wanted))
+
+
+def from_files(files: MediaFolder, name: str) -> MediaSet:
+    """The media of a folder; MediaError for a file of another size or rate, or one that cannot be read."""
+    items = [files[k] for k in range(len(files))]
+    if len(items) < 8:
+        raise MultigenError(f"{name}: {len(items)} media are too few to measure; give 8 or more")
+    return MediaSet(name, [i["media"] for i in items], [Wanted("", i["id"]) for i in items])
 
 
 def _prompt(model: Model, wanted: Wanted) -> str:

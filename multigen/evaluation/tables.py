@@ -28,7 +28,10 @@ def tables(found: Mapping[str, Any]) -> dict[str, list[Row]]:
     name = f"Evaluation: distances from real media ({found['feature']['name']})"
     out[name] = [_distance(r) for r in found["distances"]]
     out["Evaluation: are they copies?"] = [_memorisation(found["memorisation"])]
-    out["Evaluation: speed"] = [_speed(found["speed"])]
+    if "speed" in found:
+        out["Evaluation: speed"] = [_speed(found["speed"])]
+    if found.get("converted"):
+        out["Evaluation: media were converted first"] = [{"what": what} for what in found["converted"]]
     return {title: rows for title, rows in out.items() if rows}
 
 

@@ -155,6 +155,41 @@ def test_the_command_writes_json_and_report(tmp_path: Path, capsys: pytest.Captu
     assert found["sets"] == {"held out": 12}
 
 
+def test_a_folder_of_media_is_measured_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What another tool made: here real digits, as files."""
+    recipe = tiny()
+    dataset = build_dataset(recipe)
+    model = Model(resolve(recipe, dataset), device="cpu")
+    path = model.save(tmp_path / "w.safetensors")
+    (tmp_path / "other").mkdir()
+    for k, i in enumerate(dataset.split()[1][:30]):
+        model.modality.write(dataset.draw(i, stream(5, k))["media"], tmp_path / "other" / f"{k}.png")
+    argv = [
+        "evaluate",
+        str(path),
+        "--media",
+        str(tmp_path / "other"),
+        "--out",
+        str(tmp_path / "out"),
+        "--quiet",
+    ]
+    assert main([*argv, "--device", "cpu"]) == 0
+    found = tables.read(tmp_path / "out")
+    assert found is not None
+    assert found["sets"] == {"other": 30}
+    assert row(found, "kernel")["excess"] < 0.2
+    assert not found["metrics"]  # no prompts, nothing that was asked for
+    assert "speed" not in found
+    model.modality.write(torch.zeros(1, 40, 28), tmp_path / "other" / "tall.png")
+    assert main([*argv, "--device", "cpu"]) != 0
+    assert "28x40 pixels, not 28x28" in capsys.readouterr().err
+    assert main([*argv, "--device", "cpu", "--convert"]) == 0
+    assert "28x40 pixels, not 28x28: 1 of 31 files" in (tmp_path / "out" / "report.html").read_text()
+    (tmp_path / "empty").mkdir()
+    assert main(["evaluate", str(path), "--media", str(tmp_path / "empty"), "--quiet"]) != 0
+    assert "holds no image to measure" in capsys.readouterr().err
+
+
 def test_captions_that_were_held_out_are_a_set_of_their_own() -> None:
     recipe = load_recipe("image_emoji", ["data.count=30", "weights=null"])
     dataset = build_dataset(recipe)
