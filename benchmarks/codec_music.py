@@ -1,8 +1,8 @@
 """The music codec's round trip on real renders: what is lost before any model, and how fast it is.
 
-Chorales of the held-out pieces, 8 s each, encoded and decoded as `recipes/audio_music.yaml` sets the codec and with
-other numbers of components and Griffin-Lim iterations; statistics from the training pieces. Speeds are seconds of
-sound a second of processor time on one thread. The first row is the renders themselves.
+Held-out pieces, 8 s each, encoded and decoded as the recipe sets the codec and with other numbers of components and
+Griffin-Lim iterations; statistics from the training pieces. Speeds are seconds of sound a second of processor time on
+one thread. The first row is the renders themselves.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,11 +17,10 @@ from torch import Tensor
 
 from benchmarks.__main__ import table
 from multigen import registry
-from multigen.datasets.chorales import Chorales
+from multigen.datasets.rendered import Rendered
 from multigen.evaluation.audio import chroma_distance, detune, loudness, onset_rate, stft_distance
 from multigen.recipe import load_recipe
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "audio_music.yaml"
 SECONDS = 8.0
 VARIANTS: tuple[dict[str, Any], ...] = (
     {},
@@ -34,12 +32,14 @@ VARIANTS: tuple[dict[str, Any], ...] = (
 )
 
 
-def measure(clips: int = 12, pieces: int | None = None) -> list[dict[str, Any]]:
+def measure(clips: int = 12, pieces: int | None = None, name: str = "audio_music") -> list[dict[str, Any]]:
     """One row a variant: detune (semitones), chroma distance, MR-STFT error, level (dB), onsets/s, speeds."""
     torch.set_num_threads(1)
-    recipe = load_recipe(str(RECIPE))
+    recipe = load_recipe(name)
     modality = registry.build("modality", recipe.modality)
-    data = Chorales(modality=modality, pieces=pieces)
+    some = {} if pieces is None else {"pieces": pieces}
+    of = registry.Part(recipe.data.name, {**recipe.data.args, **some})
+    data: Rendered = registry.build("dataset", of, given={"modality": modality})
     train, held = data.split()
     rate, length = modality.rate, round(SECONDS * modality.rate)
     media = torch.stack([_clip(data, modality, index, length) for index in held[:clips]])
@@ -58,7 +58,7 @@ def measure(clips: int = 12, pieces: int | None = None) -> list[dict[str, Any]]:
     return rows
 
 
-def _clip(data: Chorales, modality: Any, index: int, length: int) -> Tensor:
+def _clip(data: Rendered, modality: Any, index: int, length: int) -> Tensor:
     """From the fifth second on, past the opening chord."""
     path = data.folder / data.pieces[index].file
     return modality.fit(modality.read(path, start=5.0, duration=SECONDS), (1, length))
@@ -88,5 +88,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=12, help="held-out clips of 8 s")
     parser.add_argument("--pieces", type=int, help="render so many pieces only; without it all")
+    parser.add_argument("--recipe", default="audio_music", help="or audio_chorales")
     given = parser.parse_args()
-    print(table(measure(given.clips, given.pieces)))
+    print(table(measure(given.clips, given.pieces, given.recipe)))

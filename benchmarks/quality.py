@@ -1,7 +1,8 @@
 """How good the shipped weights are: `python -m benchmarks.quality [NAME ...] [--out DIR]`.
 
-Evaluates each of them as its recipe says (`multigen evaluate`), prints every measure with its floor and ceiling, then
-what is asked of shipped weights beside what was found, and keeps evaluation.json and report.html under --out.
+Evaluates each of them as its recipe says (`multigen evaluate`), prints every measure with its floor and ceiling (as
+the tables of its card), then what is asked of shipped weights beside what was found, and keeps evaluation.json and
+report.html under --out.
 """
 
 from __future__ import annotations
@@ -94,10 +95,12 @@ def main() -> None:
     a = parser.parse_args()
     rows = []
     for name in a.names or shipped_weights():
-        folder, lines = pipeline.evaluate(name, out=a.out / name)
-        print(f"\n{name}\n" + "\n".join(lines))
+        folder, _ = pipeline.evaluate(name, out=a.out / name)
         found = tables.read(folder)
         assert found is not None
+        print(f"\n# {name}, weights {found['weights_hash']}")
+        for title, cells in tables.tables(found).items():
+            print(f"\n{title.removeprefix('Evaluation: ')}\n\n{table([dict(row) for row in cells])}")
         rows += [bar.row(found) for bar in BARS if bar.weights == name]
     print(f"\n{table(rows)}")
 
