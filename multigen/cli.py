@@ -27,6 +27,7 @@ Make images, audio and video with diffusion models; train them on your own files
   sample SOURCE [key=value ...]   media from a run folder, a weights file or a trained recipe
   evaluate SOURCE [key=value ...] how good they are, in numbers, beside real media and noise
   export SOURCE FILE              a trained model as one safetensors file
+  verify DIR                      are the media of a run folder as they were made?
   recipes                         list the shipped recipes
   parts [KIND]                    list every part that a recipe can name, with its arguments
   doctor                          what is installed here, which devices and codecs, where the cache is
@@ -279,6 +280,23 @@ def _evaluate(argv: list[str]) -> int:
     return 0
 
 
+def _verify(argv: list[str]) -> int:
+    parser = Parser(prog="multigen verify", description="Hash the media of a run folder again.")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a run folder, or one that `sample` made")
+    folder = parser.parse(argv).folder
+    from multigen.manifest import verify
+
+    faults = verify(folder)
+    for fault in faults:
+        print(fault)
+    print(
+        f"{folder}: {len(faults)} files are missing or changed"
+        if faults
+        else f"{folder}: all is as it was made"
+    )
+    return 1 if faults else 0
+
+
 def _export(argv: list[str]) -> int:
     parser = Parser(prog="multigen export", description="Write a trained model to one safetensors file.")
     parser.add_argument("source", metavar="SOURCE", help="a run folder, a weights file or a trained recipe")
@@ -344,6 +362,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "sample": _sample,
     "evaluate": _evaluate,
     "export": _export,
+    "verify": _verify,
     "recipes": _recipes,
     "parts": _parts,
     "doctor": _doctor,

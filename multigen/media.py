@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -22,14 +20,12 @@ class Media:
     tensor: [C, *D] in [-1, 1], on the CPU
     modality: knows how to write, preview and play it
     prompt, seed: what it was made from
-    info: whatever else is worth keeping beside it, by name
     """
 
     tensor: Tensor
     modality: Modality
     prompt: str = ""
     seed: int = 0
-    info: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> Path:
         """Write by the path's suffix, or the modality's own where it has none; returns the path written to."""

@@ -56,6 +56,19 @@ def test_every_entry_is_whole(folder):
         assert abs(datetime.now(UTC) - created) < timedelta(minutes=5)
 
 
+def test_the_command_says_what_changed(folder, capsys):
+    from multigen.cli import main
+
+    assert main(["verify", str(folder)]) == 0
+    assert capsys.readouterr().out.endswith("all is as it was made\n")
+    name = manifest.read(folder)["files"][1]["file"]
+    (folder / name).write_bytes(b"x")
+    assert main(["verify", str(folder)]) == 1
+    out = capsys.readouterr().out
+    assert name in out and "1 files are missing or changed" in out
+    assert main(["verify", str(folder / "media")]) == 2
+
+
 def test_versions_are_those_imported():
     import torch
 

@@ -151,24 +151,6 @@ class Video:
             rows.append(list(to_levels(one[:, chosen], "preview")))
         return sheet(rows)
 
-    def animate(self, media: Sequence[Tensor], path: Path) -> None:
-        """All videos [C, T, H, W] side by side as one endless animation (.webp, .gif or .png), atomically.
-
-        Shorter ones stay on their last frame.
-        """
-        if path.suffix.lower() not in _ANIMATED:
-            raise MediaError(message(f"{path}: the suffix", path.suffix, _ANIMATED))
-        clips = [to_levels(m, str(path)) for m in media]
-        columns = math.ceil(math.sqrt(len(clips))) or 1
-        pictures = []
-        for k in range(max((len(c) for c in clips), default=0)):
-            cells = [c[min(k, len(c) - 1)] for c in clips]
-            pictures.append(sheet([cells[i : i + columns] for i in range(0, len(cells), columns)]))
-        if not pictures:
-            raise ValueError("animate: there is nothing to show")
-        with atomic(path) as temporary:
-            _save_animation(pictures, temporary, self.fps)
-
     def html(self, media: Tensor) -> str:
         """A <video> player with the MP4 embedded, looping; small ones are enlarged with hard pixels."""
         levels = to_levels(to_channels(media, 3), "html")

@@ -327,13 +327,6 @@ def test_preview_is_a_contact_sheet() -> None:
     assert np.abs(last - expected[1].numpy()).max() < 1.5
 
 
-def test_animate_shows_all_side_by_side(tmp_path: Path) -> None:
-    Video(fps=8).animate([ramp(16, 32, 32), ramp(8, 32, 32)], tmp_path / "a.webp")
-    with PillowImage.open(tmp_path / "a.webp") as picture:
-        assert picture.n_frames == 16  # pyright: ignore[reportAttributeAccessIssue]
-        assert picture.size == (2 * 100 + 4, 104)
-
-
 def test_html_plays(tmp_path: Path) -> None:
     html = Video().html(ramp())
     assert all(word in html for word in ("<video", "controls", "loop", "autoplay", "muted", "pixelated"))
