@@ -1,4 +1,4 @@
-"""The README's picture, from two run folders: `python docs/preview.py runs docs/preview.png`."""
+"""The README's picture, from the folders of four runs: `python docs/preview.py runs docs/preview.png`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,13 @@ def main(runs: Path, out: Path) -> None:
     half = (WIDTH - GAP) // 2
     digits = grid(runs / "image_digits", 8, half // 8 - 4, 40)
     music = wide(runs / "audio_music" / "preview.png", half, digits.height)
-    sheet = Image.new("RGB", (WIDTH, digits.height), "white")
+    emoji = grid(runs / "image_emoji", 8, half // 8 - 4, 32)
+    video = wide(runs / "video_moving_emoji" / "preview.png", half, emoji.height)
+    sheet = Image.new("RGB", (WIDTH, digits.height + GAP + emoji.height), "white")
     sheet.paste(digits, (0, 0))
     sheet.paste(music, (half + GAP, 0))
+    sheet.paste(emoji, (0, digits.height + GAP))
+    sheet.paste(video, (half + GAP, digits.height + GAP))
     sheet.save(out, optimize=True)
 
 

@@ -305,9 +305,9 @@ def _export(argv: list[str]) -> int:
     a = parser.parse(argv)
     if a.file.exists():
         raise MultigenError(f"{a.file}: is there already; give another name")
-    from multigen.loading import load
+    from multigen.loading import export
 
-    print(load(a.source, device="cpu").save(a.file, half=a.half))
+    print(export(a.source, a.file, half=a.half))
     return 0
 
 

@@ -13,10 +13,12 @@ from multigen.errors import MultigenError, RecipeError, message
 from multigen.manifest import recipe_changes
 from multigen.model import Model
 from multigen.recipe import Recipe, load_recipe, parse_recipe
+from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
 
 WEIGHTS = "weights.safetensors"
 RECIPE = "recipe.yaml"
+PATHS = ("path", "soundfont")  # arguments of parts that name a place on this machine
 # Parts of a recipe that shape what is trained; the rest is about sampling.
 TRAINED = ("modality", "data", "codec", "conditioner", "backbone", "schedule", "prediction")
 
@@ -44,6 +46,28 @@ def build(found: Found, recipe: Recipe, *, device: str | None = None) -> Model:
     model = Model(recipe, device=device)
     model.load_weights(found.tensors, found.where)
     return model
+
+
+def export(source: str | Path, file: Path, *, half: bool = False) -> Path:
+    """Write what stands at a source to one safetensors file, for others: its recipe keeps no path of this machine.
+
+    `half` as in `Model.save`. MultigenError as in `load`.
+    """
+    model = load(source, device="cpu")
+    recipe = model.recipe
+
+    def public(part: Part) -> Part:
+        names = {k: Path(v).name for k, v in part.args.items() if k in PATHS and isinstance(v, str)}
+        return Part(part.name, {**part.args, **names})
+
+    model.recipe = dataclasses.replace(
+        recipe,
+        data=public(recipe.data),
+        conditioner=public(recipe.conditioner),
+        train=dataclasses.replace(recipe.train, init=None),
+        weights=None,
+    )
+    return model.save(file, half=half)
 
 
 def find(source: str | Path) -> Found:

@@ -15,6 +15,7 @@ from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MediaError, MultigenError, RecipeError
 from multigen.files import write_text
 from multigen.loading import (
+    PATHS,
     RECIPE,
     TRAINED,
     WEIGHTS,
@@ -366,7 +367,7 @@ def _absolute(recipe: Recipe) -> Recipe:
 
     def part(old: Part) -> Part:
         paths = {
-            k: _full(v) for k, v in old.args.items() if k in ("path", "soundfont") and isinstance(v, str)
+            k: _full(v) for k, v in old.args.items() if k in PATHS and isinstance(v, str)
         }
         return Part(old.name, {**old.args, **paths})
 

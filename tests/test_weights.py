@@ -87,6 +87,18 @@ def test_half_precision_is_half_the_size_and_loads(trained: Path, tmp_path: Path
     assert main(["export", str(trained), str(half)]) == 2  # nothing is written over
 
 
+def test_exported_weights_keep_no_path(trained: Path, tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    init = tiny(f"train.init={trained}", "train.steps=1")
+    folder = runs.train(init, out=tmp_path / "run", device="cpu", quiet=True)
+    assert str(trained) in (folder / "recipe.yaml").read_text()
+    assert main(["export", str(folder), str(tmp_path / "x.safetensors")]) == 0
+    with safe_open(tmp_path / "x.safetensors", "pt") as file:
+        assert "init: null" in (file.metadata() or {})["recipe"]
+        assert str(trained.parent) not in (file.metadata() or {})["recipe"]
+
+
 def test_numbers_beyond_half_precision_are_refused(trained: Path, tmp_path: Path) -> None:
     model = multigen.load(trained, device="cpu")
     with torch.no_grad():

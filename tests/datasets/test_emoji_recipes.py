@@ -34,4 +34,4 @@ def test_prompts_are_texts_of_the_data(name: str) -> None:
     assert set(recipe.sample.prompts) <= seen | new
     assert len(set(recipe.sample.prompts) & new) == 1
     codec = registry.build("codec", recipe.codec)
-    assert codec.shape(modality.shape())[-1] == modality.shape()[-1] // 4
+    assert codec.shape(modality.shape())[-1] == modality.shape()[-1] // 2
