@@ -366,9 +366,7 @@ def _absolute(recipe: Recipe) -> Recipe:
     """Paths made absolute, so that the resolved recipe runs again from anywhere."""
 
     def part(old: Part) -> Part:
-        paths = {
-            k: _full(v) for k, v in old.args.items() if k in PATHS and isinstance(v, str)
-        }
+        paths = {k: _full(v) for k, v in old.args.items() if k in PATHS and isinstance(v, str)}
         return Part(old.name, {**old.args, **paths})
 
     def weights(source: str | None) -> str | None:

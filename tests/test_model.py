@@ -46,20 +46,26 @@ def small(name: str, overrides: list[str] | None = None) -> Model:
     return model
 
 
-# In fp32; what Griffin-Lim makes of a difference of 1e-5 in a mel is a few thousandths of full scale.
-TOLERANCE = {"image_digits": 1e-4, "audio_music": 5e-3, "video_moving_emoji": 1e-4}
+# In fp32, of full scale. Griffin-Lim's phases are chaotic: it makes a few hundredths of a difference of 1e-5 in a mel.
+TOLERANCE = {"image_digits": 1e-4, "audio_music": 0.2, "video_moving_emoji": 1e-4}
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_sample_three_of_eight_equals_the_same_seed_alone(name: str) -> None:
-    """The sampler draws noise at every step."""
+def test_sample_three_of_eight_equals_the_same_seed_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sampler draws noise at every step. What it made is compared to 1e-4, before the codec and after."""
     model = small(name)
+    made: list[torch.Tensor] = []
+    decode = model.codec.decode
+    monkeypatch.setattr(model.codec, "decode", lambda x, **kw: (made.append(x), decode(x, **kw))[1])
     prompt = "3" if name == "image_digits" else ""
     eight = model.generate(prompt, n=8, seed=40, steps=3)
+    first = torch.cat(made)
+    made.clear()
     alone = model.generate(prompt, n=1, seed=43, steps=3)[0]
     assert eight[3].seed == alone.seed == 43
+    torch.testing.assert_close(first[3], torch.cat(made)[0], rtol=0, atol=1e-4)
+    assert (first[2] - first[3]).abs().max() > 0.1
     torch.testing.assert_close(eight[3].tensor, alone.tensor, rtol=0, atol=TOLERANCE[name])
-    assert (eight[2].tensor - alone.tensor).abs().max() > 20 * TOLERANCE[name]
 
 
 def test_prompts_of_other_lengths_in_the_batch_change_nothing() -> None:
@@ -127,8 +133,8 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 def test_loading_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(MultigenError, match="multigen train image_digits"):
-        multigen.load("image_digits")
+    with pytest.raises(MultigenError, match="multigen train audio_chorales"):
+        multigen.load("audio_chorales")
     with pytest.raises(MultigenError, match="not a run folder"):
         multigen.load(tmp_path)
     with pytest.raises(MultigenError, match="no such file"):

@@ -22,6 +22,7 @@ from multigen.recipe import check_combination, load_recipe
 from multigen.run_folder import locked
 
 TINY = [
+    "weights=null",
     "train.steps=2",
     "train.minutes=null",
     "train.batch=4",
