@@ -21,6 +21,8 @@ RECIPE = "recipe.yaml"
 PATHS = ("path", "soundfont")  # arguments of parts that name a place on this machine
 # Parts of a recipe that shape what is trained; the rest is about sampling.
 TRAINED = ("modality", "data", "codec", "conditioner", "backbone", "schedule", "prediction")
+# Arguments of the codec that say how media are decoded; whoever samples may change them.
+DECODING = ("codec.vocoder", "codec.iterations")
 
 
 class Found(NamedTuple):
@@ -57,12 +59,14 @@ def export(source: str | Path, file: Path, *, half: bool = False) -> Path:
     recipe = model.recipe
 
     def public(part: Part) -> Part:
-        names = {k: Path(v).name for k, v in part.args.items() if k in PATHS and isinstance(v, str)}
+        places = (*PATHS, "vocoder")
+        names = {k: Path(v).name for k, v in part.args.items() if k in places and isinstance(v, str)}
         return Part(part.name, {**part.args, **names})
 
     model.recipe = dataclasses.replace(
         recipe,
         data=public(recipe.data),
+        codec=public(recipe.codec),
         conditioner=public(recipe.conditioner),
         train=dataclasses.replace(recipe.train, init=None),
         weights=None,
@@ -131,7 +135,7 @@ def named(recipe: Recipe, where: str) -> Found:
     trained = in_run(path) if path.is_dir() else _in_file(path)
     rows = [
         f"{key}: {old!r} there, {new!r} here"
-        for key, old, new in recipe_changes(trained.recipe, recipe)
+        for key, old, new in recipe_changes(decoding_aside(trained.recipe), decoding_aside(recipe))
         if key.partition(".")[0] in TRAINED and key != "conditioner.classes"
     ]
     if rows:
@@ -140,6 +144,14 @@ def named(recipe: Recipe, where: str) -> Found:
             "Leave these as they are, or train: weights=null"
         )
     return Found(dataclasses.replace(recipe, conditioner=trained.recipe.conditioner), trained.tensors, source)
+
+
+def decoding_aside(recipe: Recipe) -> Recipe:
+    """The recipe without what its codec does only after sampling; a vocoder that it trains itself stays."""
+    if recipe.backbone is None:
+        return recipe
+    args = {k: v for k, v in recipe.codec.args.items() if f"codec.{k}" not in DECODING}
+    return dataclasses.replace(recipe, codec=Part(recipe.codec.name, args))
 
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:

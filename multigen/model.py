@@ -80,31 +80,30 @@ class Model:
                 raise RecipeError(f"codec ({recipe.codec.name}): {error}") from error
             given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
             given |= {"cond": self.conditioner.spec}
-            try:
-                backbone: nn.Module = registry.build(
-                    "backbone", recipe.backbone, where="backbone", given=given
-                )
-            except (
-                RuntimeError,
-                MemoryError,
-            ) as error:  # torch's way to say that there is not that much memory
-                reason = str(error).splitlines()[0]
-                raise RecipeError(
-                    f"backbone ({recipe.backbone.name}): cannot be built here ({reason})"
-                ) from error
-        schedule = registry.build("schedule", recipe.schedule, where="schedule")
-        prediction = registry.build("prediction", recipe.prediction, where="prediction")
-        self.denoiser = Denoiser(backbone, schedule, prediction, precision=precision)
-        for module in (self.codec, self.conditioner, self.denoiser):
-            module.to(self.device)
-        self.denoiser.eval()
+            self._denoiser = None if recipe.backbone is None else _denoiser(recipe, given, precision)
+        self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
+        if self._denoiser is not None:
+            self.learned["backbone"] = self._denoiser.backbone
+            self._denoiser.to(self.device)
+        for module in self.learned.values():
+            module.to(self.device).eval()
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """MultigenError if the recipe trains a codec and has none."""
+        if self._denoiser is None:
+            raise MultigenError(
+                f"{self.recipe.name}: this recipe trains its codec; it has no backbone and generates nothing"
+            )
+        return self._denoiser
 
     @property
     def facts(self) -> dict[str, str]:
         """What a reader of a log wants to know of the model."""
-        count = sum(p.numel() for p in self.denoiser.parameters())
+        generates = self._denoiser is not None
+        count = sum(p.numel() for p in (self.denoiser if generates else self.codec).parameters())
         return {
-            "device": describe(self.device, self.denoiser.precision),
+            "device": describe(self.device, self.denoiser.precision if generates else None),
             "parameters": f"{count / 1e6:.2f} M",
             "model space": " x ".join(map(str, self.codec.shape(self.modality.shape()))),
         }
@@ -242,8 +241,7 @@ class Model:
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that was learned or measured: backbone.*, conditioner.*, codec.*"""
-        parts = {"backbone": self.denoiser.backbone, "conditioner": self.conditioner, "codec": self.codec}
-        return {f"{k}.{n}": t for k, module in parts.items() for n, t in module.state_dict().items()}
+        return {f"{k}.{n}": t for k, module in self.learned.items() for n, t in module.state_dict().items()}
 
     def load_weights(self, tensors: dict[str, Tensor], where: str) -> None:
         """Set the weights; MultigenError lists the first mismatches if they are another model's."""
@@ -253,11 +251,7 @@ class Model:
             raise MultigenError(
                 f"{where}: these weights are of another model than recipe {self.recipe.name}: {'; '.join(rows)}"
             )
-        for name, module in (
-            ("backbone", self.denoiser.backbone),
-            ("conditioner", self.conditioner),
-            ("codec", self.codec),
-        ):
+        for name, module in self.learned.items():
             module.load_state_dict(
                 {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
             )
@@ -268,7 +262,7 @@ class Model:
         The backbone may have an `inherit(weights)` that makes its state of another's. MultigenError as in
         `load_weights`.
         """
-        inherit = getattr(self.denoiser.backbone, "inherit", None)
+        inherit = getattr(self.learned.get("backbone"), "inherit", None)
         if inherit is not None:
             prefix = "backbone."
             old = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -303,8 +297,23 @@ class Model:
         return path
 
 
+def _denoiser(recipe: Recipe, given: dict[str, Any], precision: torch.dtype | None) -> Denoiser:
+    assert recipe.backbone is not None
+    try:
+        backbone: nn.Module = registry.build("backbone", recipe.backbone, where="backbone", given=given)
+    except (RuntimeError, MemoryError) as error:  # torch's way to say that there is not that much memory
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"backbone ({recipe.backbone.name}): cannot be built here ({reason})") from error
+    schedule = registry.build("schedule", recipe.schedule, where="schedule")
+    prediction = registry.build("prediction", recipe.prediction, where="prediction")
+    return Denoiser(backbone, schedule, prediction, precision=precision)
+
+
 def _halved(name: str, tensor: Tensor) -> Tensor:
-    if name.startswith("codec.") or not tensor.is_floating_point():
+    # A codec's statistics are few and exact; what it learned are weights like others.
+    if (
+        name.startswith("codec.") and not name.startswith("codec.vocoder.")
+    ) or not tensor.is_floating_point():
         return tensor
     half = tensor.half()
     if not half.isfinite().all():

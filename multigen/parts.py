@@ -68,6 +68,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "min_snr": "multigen.training.objectives:min_snr",
         "velocity": "multigen.training.objectives:velocity",
     },
+    "critic": {"spectrograms": "multigen.training.critics:Spectrograms"},
     "feature": {
         "clap": "multigen.evaluation.features.clap:Clap",
         "efficientnet_lite0": "multigen.evaluation.features.efficientnet:EfficientNetLite0",

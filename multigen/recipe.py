@@ -39,6 +39,7 @@ class Train:
     dropout: float = 0.1  # share of samples trained on the null condition
     noise_level: Part = field(default_factory=lambda: Part("logit_normal"))
     objective: Part = field(default_factory=lambda: Part("flat"))
+    critic: Part | None = None  # what a codec that learns plays against; null: nothing
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     workers: int = 0  # processes that read media; 0: read in a thread
@@ -86,8 +87,8 @@ class Recipe:
     modality: Part
     data: Part
     codec: Part
-    backbone: Part
     train: Train
+    backbone: Part | None = None  # null: the recipe trains its codec, and generates nothing
     schedule: Part = field(default_factory=lambda: Part("flow"))
     prediction: Part = field(default_factory=lambda: Part("flow"))
     conditioner: Part = field(default_factory=lambda: Part("none"))
@@ -152,6 +153,9 @@ def check_combination(recipe: Recipe) -> None:
     codec = registry.build("codec", recipe.codec, where="codec", given={"modality": modality})
     with _refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})"):
         shape = codec.shape(natural)
+    _learns(recipe, codec)
+    if recipe.backbone is None:
+        return
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
     prediction = registry.build("prediction", recipe.prediction, where="prediction")
     denoiser = Denoiser(_network(recipe, shape, modality), schedule, prediction)
@@ -171,6 +175,21 @@ def check_combination(recipe: Recipe) -> None:
     objective = registry.build("objective", recipe.train.objective, where="train.objective")
     with _refused(f"train.objective ({recipe.train.objective.name})"):
         objective(denoiser, t)
+
+
+def _learns(recipe: Recipe, codec: Any) -> None:
+    """A recipe trains a backbone or its codec, one of them."""
+    if recipe.backbone is None and not codec.learns:
+        raise RecipeError(
+            "backbone: missing. Every recipe needs this part, but for one whose codec learns (codec.vocoder=neural)."
+        )
+    if recipe.backbone is not None and codec.learns:
+        raise RecipeError(
+            f"codec ({recipe.codec.name}): it learns in a recipe of its own, without a backbone (as vocoder_music); "
+            "here name its trained weights"
+        )
+    if recipe.backbone is not None and recipe.train.critic is not None:
+        raise RecipeError("train.critic: only a codec that learns plays against one; leave it null")
 
 
 def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> Any:
@@ -193,6 +212,7 @@ def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> Any:
         "out_channels": shape[0],
         "cond": conditioner.spec,
     }
+    assert recipe.backbone is not None
     with torch.device("meta"):
         return registry.build("backbone", recipe.backbone, where="backbone", given=given)
 

@@ -36,6 +36,7 @@ PLACES: Mapping[str, str] = {
     "guide": "guide",
     "train.noise_level": "noise_level",
     "train.objective": "objective",
+    "train.critic": "critic",
     "evaluate.feature": "feature",
     "evaluate.other": "dataset",
 }

@@ -33,7 +33,7 @@ Given = Annotated[T, _GIVEN]
 
 KINDS = (
     "backbone", "schedule", "prediction", "timesteps", "sampler", "guide", "conditioner", "codec", "modality",
-    "dataset", "noise_level", "objective", "feature", "metric", "operator",
+    "dataset", "noise_level", "objective", "critic", "feature", "metric", "operator",
 )  # fmt: skip
 # Functions that take further positional arguments where they are used.
 APPLIED = frozenset({"timesteps", "sampler", "guide", "noise_level", "objective"})

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from multigen.core.drive import Progress
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MediaError, MultigenError, RecipeError
 from multigen.files import write_text
 from multigen.loading import (
+    DECODING,
     PATHS,
     RECIPE,
     TRAINED,
     WEIGHTS,
     Found,
     build,
+    decoding_aside,
     find,
     is_trained,
     named,
@@ -29,13 +32,17 @@ from multigen.loading import (
     shipped_weights,
 )
 from multigen.manifest import recipe_changes
+from multigen.media import Media
 from multigen.model import Model, build_dataset, resolve
 from multigen.recipe import Recipe, check_combination, load_recipe, override_recipe, to_yaml
 from multigen.registry import Part
-from multigen.run_folder import locked, make, new_folder, report
+from multigen.round_trip import copies
+from multigen.run_folder import Stream, locked, make, new_folder, report
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
+from multigen.training.task import Diffusion, Task
 from multigen.training.trainer import Trainer
+from multigen.training.vocoding import Vocoding
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +76,20 @@ def run(
         else:
             recipe, bad = _trained(recipe, folder, device, quiet, force)
             model = _final(recipe, folder, device)
-        make(model, folder, list(recipe.sample.prompts), n=recipe.sample.n, seed=recipe.seed, quiet=quiet)
+        stream, total = _media(model)
+        make(model, folder, stream, total=total, quiet=quiet)
         report(model, folder, bad)
     return folder
+
+
+def _media(model: Model) -> tuple[Stream, int]:
+    """The media that the recipe describes, as they come, and how many."""
+    recipe, n = model.recipe, model.recipe.sample.n
+    if recipe.backbone is None:
+        dataset = build_dataset(recipe, model.modality)
+        return lambda _: copies(model, dataset, n, recipe.seed), 2 * n
+    prompts = recipe.sample.prompts
+    return lambda watch: model.stream(prompts, n=n, seed=recipe.seed, watch=watch), n * len(prompts)
 
 
 def train(
@@ -128,17 +146,13 @@ def sample(
     else:
         folder = out
     with locked(folder):
-        make(
-            model,
-            folder,
-            list(prompts) if prompts else list(recipe.sample.prompts),
-            n=n or recipe.sample.n,
-            seed=recipe.seed if seed is None else seed,
-            steps=steps,
-            size=size,
-            duration=duration,
-            quiet=quiet,
-        )
+        asked, n = list(prompts or recipe.sample.prompts), n or recipe.sample.n
+        seed = recipe.seed if seed is None else seed
+
+        def stream(watch: Callable[[Progress], None]) -> Iterator[Media]:
+            return model.stream(asked, n=n, seed=seed, steps=steps, size=size, duration=duration, watch=watch)
+
+        make(model, folder, stream, total=n * len(asked), steps=steps, quiet=quiet)
         write_text(folder / "sampled.yaml", to_yaml(recipe))
         report(model, folder, {})
     return folder
@@ -211,10 +225,10 @@ def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """A recipe under sampling overrides; RecipeError if one would change what was trained."""
     changed = override_recipe(recipe, overrides)
     for key in (*TRAINED, "train", "weights"):
-        if getattr(changed, key) != getattr(recipe, key):
+        if getattr(decoding_aside(changed), key) != getattr(decoding_aside(recipe), key):
             raise RecipeError(
                 f"{key}: this belongs to the training of {recipe.name}; when sampling, override only "
-                "sampler, timesteps, guide, sample, evaluate and seed"
+                f"sampler, timesteps, guide, sample, evaluate, seed, {', '.join(DECODING)}"
             )
     return changed
 
@@ -279,7 +293,9 @@ def _train(
 
 
 def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
-    where = describe(model.device, choose_precision(model.recipe.train.precision, model.device))
+    precision = choose_precision(model.recipe.train.precision, model.device)
+    # A codec computes sounds, not samples of a network: in full precision.
+    where = describe(model.device, None if model.recipe.backbone is None else precision)
     facts = f"{model.facts['parameters']} parameters, model space {model.facts['model space']}"
     text = "%s: training on %s; %s; %d items; run folder %s"
     log.info(text, model.recipe.name, where, facts, len(dataset), folder)
@@ -290,25 +306,43 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool) -> Train
 
     def preview(step: int) -> None:
         settings = recipe.sample
-        made = model.generate(
-            settings.prompts[:4], n=max(8 // max(len(settings.prompts), 1), 1), seed=recipe.seed
-        )
+        if recipe.backbone is None:
+            made = list(copies(model, dataset, 4, recipe.seed))
+        else:
+            n = max(8 // max(len(settings.prompts), 1), 1)
+            made = model.generate(settings.prompts[:4], n=n, seed=recipe.seed)
         path = folder / "previews" / f"step-{step:08d}.png"
         path.parent.mkdir(exist_ok=True)
         model.modality.preview([m.tensor for m in made]).save(path)
 
     return Trainer(
+        task=_task(model, dataset),
+        dataset=dataset,
+        settings=recipe.train,
+        seed=recipe.seed,
+        folder=folder,
+        device=model.device,
+        preview=preview,
+        quiet=quiet,
+    )
+
+
+def _task(model: Model, dataset: Dataset) -> Task:
+    """What the recipe's training teaches."""
+    recipe, device = model.recipe, model.device
+    if recipe.backbone is None:
+        return Vocoding(
+            codec=model.codec, dataset=dataset, settings=recipe.train, seed=recipe.seed, device=device
+        )
+    return Diffusion(
         denoiser=model.denoiser,
         conditioner=model.conditioner,
         codec=model.codec,
         dataset=dataset,
         settings=recipe.train,
         seed=recipe.seed,
-        folder=folder,
-        device=model.device,
-        precision=choose_precision(recipe.train.precision, model.device),
-        preview=preview,
-        quiet=quiet,
+        device=device,
+        precision=choose_precision(recipe.train.precision, device),
     )
 
 
@@ -367,6 +401,8 @@ def _absolute(recipe: Recipe) -> Recipe:
 
     def part(old: Part) -> Part:
         paths = {k: _full(v) for k, v in old.args.items() if k in PATHS and isinstance(v, str)}
+        if isinstance(source := old.args.get("vocoder"), str):
+            paths["vocoder"] = str(weights(source))
         return Part(old.name, {**old.args, **paths})
 
     def weights(source: str | None) -> str | None:
@@ -377,6 +413,7 @@ def _absolute(recipe: Recipe) -> Recipe:
     return dataclasses.replace(
         recipe,
         data=part(recipe.data),
+        codec=part(recipe.codec),
         conditioner=part(recipe.conditioner),
         train=dataclasses.replace(recipe.train, init=weights(recipe.train.init)),
         weights=weights(recipe.weights),

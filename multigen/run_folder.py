@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,40 +28,38 @@ from multigen.manifest import file_name, inside, write_manifest
 from multigen.manifest import read as read_manifest
 from multigen.media import Media
 from multigen.model import Model
-from multigen.recipe import to_yaml
+from multigen.recipe import Recipe, to_yaml
 from multigen.training import log as training_log
+from multigen.training.heldout import LEVELS
 
 log = logging.getLogger(__name__)
 
 
+# Media as they are made; what it is given sees every answered query on the way.
+Stream = Callable[[Callable[[Progress], None]], Iterable[Media]]
+
+
 def make(
-    model: Model,
-    folder: Path,
-    prompts: Sequence[str],
-    *,
-    n: int,
-    seed: int,
-    steps: int | None = None,
-    size: int | tuple[int, int] | None = None,
-    duration: float | None = None,
-    quiet: bool = False,
+    model: Model, folder: Path, stream: Stream, *, total: int, steps: int | None = None, quiet: bool = False
 ) -> list[Path]:
-    """Generate media into `folder`/media with a picture of each and a manifest. Older media are kept aside."""
-    settings = model.recipe.sample
-    suffix = settings.suffix or model.modality.suffix
+    """Write `total` media, as they come, into `folder`/media with a picture of each and a manifest.
+
+    Older media are kept aside. `steps` that were asked for in place of the recipe's are for the manifest.
+    """
+    suffix = model.recipe.sample.suffix or model.modality.suffix
     final, partial = folder / "media", folder / ".media.partial"
-    log.info("%s: %d media on %s", model.recipe.name, len(prompts) * n, model.facts["device"])
+    log.info("%s: %d media on %s", model.recipe.name, total, model.facts["device"])
     made: list[Media] = []
     rows: list[dict[str, Any]] = []
-    with tqdm(total=len(prompts) * n, desc="sample", unit=" media", disable=quiet, mininterval=1) as bar:
+    with tqdm(total=total, desc="sample", unit=" media", disable=quiet, mininterval=1) as bar:
 
         def watch(progress: Progress) -> None:
             bar.set_postfix_str(f"query {progress.queries} of this batch")
 
-        stream = model.stream(prompts, n=n, seed=seed, steps=steps, size=size, duration=duration, watch=watch)
+        media = stream(watch)  # what is wrong with a request is said before anything is written
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        for index, medium in enumerate(stream):
+        for index, medium in enumerate(media):
             bar.update(1)
             name = file_name(index, medium.prompt, medium.seed, suffix)
             try:
@@ -74,20 +72,23 @@ def make(
     _set_aside(folder)
     partial.rename(final)
     model.modality.preview([m.tensor for m in made[:64]]).save(folder / "preview.png")
-    recipe = model.recipe
+    weights_hash = model.weights_hash()
     write_manifest(
-        folder,
-        rows,
-        recipe=recipe,
-        weights_hash=model.weights_hash(),
-        settings={
-            "sampler": recipe.sampler.name,
-            "timesteps": recipe.timesteps.name,
-            "guide": {"name": recipe.guide.name, **recipe.guide.args},
-            "steps": steps or settings.steps,
-        },
+        folder, rows, recipe=model.recipe, weights_hash=weights_hash, settings=_settings(model.recipe, steps)
     )
     return [folder / row["file"] for row in rows]
+
+
+def _settings(recipe: Recipe, steps: int | None) -> dict[str, Any]:
+    """How the media were sampled; nothing where a codec made them."""
+    if recipe.backbone is None:
+        return {}
+    return {
+        "sampler": recipe.sampler.name,
+        "timesteps": recipe.timesteps.name,
+        "guide": {"name": recipe.guide.name, **recipe.guide.args},
+        "steps": steps or recipe.sample.steps,
+    }
 
 
 def _pictures(model: Model, medium: Media, folder: Path, stem: str) -> None:
@@ -119,7 +120,8 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
         media.append(row)
     rows = training_log.read(folder)
     held_out = [r["held_out"] for r in rows if "held_out" in r]
-    levels = {float(k): v for k, v in held_out[-1].items() if k != "mean"} if held_out else {}
+    known = {str(level) for level in LEVELS}
+    levels = {float(k): v for k, v in held_out[-1].items() if k in known} if held_out else {}
     found = evaluation.read(folder)
     pictures = {p.stem: p for p in sorted((folder / "previews").glob("step-*.png"))[-4:]}
     if found is not None:

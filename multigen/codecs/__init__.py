@@ -11,6 +11,8 @@ from torch import Tensor, nn
 class Codec(nn.Module, ABC):
     """Media [B, C, *D] <-> model space [B, C', *D']. Statistics are buffers, so that they travel in the checkpoint."""
 
+    learns: bool = False  # whether it has weights to be trained, by a recipe without a backbone
+
     @abstractmethod
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
         """Model-space shape [C', *D'] of media of shape [C, *D]. ValueError if the codec cannot take them."""

@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from multigen.codecs import Codec
+from multigen.codecs.vocoder import GRIFFIN_LIM, NEURAL, hide
 from multigen.codecs.vocoder import vocoder as build_vocoder
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
@@ -27,6 +28,9 @@ class Mel(Codec):
 
     `floor` is where the logarithm turns linear: what is far below it counts as silence. Levels are absolute, so that
     decoded media have the level of the training set, and nothing exceeds its loudest bin by more than 3 dB.
+
+    `vocoder`: griffin_lim, of so many `iterations`; neural, of `width` channels and so many `blocks`, to be trained by
+    a recipe without a backbone; or weights of such a training (shipped name, file or run folder).
     """
 
     window: Tensor
@@ -48,7 +52,9 @@ class Mel(Codec):
         high: float | None = None,
         floor: float = 3e-5,
         iterations: int = 16,
-        vocoder: str = "griffin_lim",
+        vocoder: str = GRIFFIN_LIM,
+        width: int = 384,
+        blocks: int = 6,
     ) -> None:
         super().__init__()
         axes = len(modality.shape()) - 1
@@ -67,7 +73,14 @@ class Mel(Codec):
         self.register_buffer("basis", torch.zeros(bins, self.components))
         self.register_buffer("scale", torch.zeros(self.components))  # 0: not fitted
         self.register_buffer("ceiling", torch.zeros(()))  # of the logarithm
-        self.vocoder = build_vocoder(vocoder, self.filters, fft=fft, hop=hop, iterations=iterations)
+        heard = {"rate": rate, "fft": fft, "hop": hop, "bins": bins, "components": components}
+        heard |= {"low": low, "high": top, "floor": floor}
+        self.vocoder = build_vocoder(
+            vocoder, self.filters, heard, iterations=iterations, width=width, blocks=blocks
+        )
+        self.learns = vocoder == NEURAL
+        if vocoder not in (GRIFFIN_LIM, NEURAL):
+            hide(self)
 
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
         """(C, N) -> (C * components, N // hop). ValueError if N is under one hop or there are other axes."""
@@ -83,23 +96,27 @@ class Mel(Codec):
         """[B, C, N] in [-1, 1] -> [B, C * components, N // hop]."""
         self._needs_fit()
         self.shape(tuple(media.shape[1:]))
-        frames = self._log_mel(rearrange(media, "b c n -> (b c) n").float())
+        frames = self.log_mel(rearrange(media, "b c n -> (b c) n").float())
         x = (frames - self.mean) @ (self.basis / self.scale)
         return rearrange(x, "(b c) t k -> b (c k) t", b=len(media))
 
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
         """[B, C * components, T] -> [B, C, T * hop]. Row k's phases are keyed by seed + k."""
+        mel = self.magnitudes(x)
+        channels = len(mel) // len(x)
+        # Channels of one sample share their phases at the start, so that they stay together.
+        sound = self.vocoder(mel, seeds=[seed + row // channels for row in range(len(mel))])
+        return rearrange(sound, "(b c) 1 n -> b c n", b=len(x))
+
+    def magnitudes(self, x: Tensor) -> Tensor:
+        """[B, C * components, T] -> linear mel magnitudes [B * C, bins, T], which a vocoder hears."""
         self._needs_fit()
         if x.shape[1] % self.components:
             raise ValueError(f"{x.shape[1]} channels are no multiple of the {self.components} components")
         frames = rearrange(x.float(), "b (c k) t -> (b c) t k", k=self.components)
-        channels = x.shape[1] // self.components
         level = (frames * self.scale) @ self.basis.T + self.mean
         mel = (level.minimum(self.ceiling).exp() - self.floor).clamp_min(0)
-        # Channels of one sample share their phases at the start, so that they stay together.
-        seeds = [seed + row // channels for row in range(len(mel))]
-        sound = self.vocoder(mel.transpose(1, 2).contiguous(), seeds=seeds)
-        return rearrange(sound, "(b c) 1 n -> b c n", b=len(x))
+        return mel.transpose(1, 2).contiguous()
 
     def fit(self, media: Iterable[Tensor]) -> None:
         """Mean and principal components of the log-mel frames of media [C, N], summed in float64 as they come."""
@@ -112,7 +129,7 @@ class Mel(Codec):
         shift: Tensor | None = None
         for one in media:
             self.shape(tuple(one.shape))
-            frames = rearrange(self._log_mel(one.to(self.mean).float()), "c t k -> (c t) k")
+            frames = rearrange(self.log_mel(one.to(self.mean).float()), "c t k -> (c t) k")
             frames = frames.to("cpu").double()  # in this order: the device need not know float64
             shift = frames.mean(0) if shift is None else shift
             count, loudest = count + len(frames), max(loudest, frames.max().item())
@@ -140,8 +157,8 @@ class Mel(Codec):
         largest = vectors.abs().argmax(0, keepdim=True)
         return vectors * vectors.gather(0, largest).sign(), variance
 
-    def _log_mel(self, sound: Tensor) -> Tensor:
-        """[B, N] -> [B, N // hop, bins]."""
+    def log_mel(self, sound: Tensor) -> Tensor:
+        """Sound [B, N] -> log(magnitude + floor) [B, N // hop, bins]."""
         # Zeros beyond the ends, where torch would reflect, so that sounds shorter than a window can be taken.
         padded = torch.nn.functional.pad(sound, (self.fft // 2, self.fft // 2))
         spectrum = torch.stft(

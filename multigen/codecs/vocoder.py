@@ -1,129 +1,91 @@
-"""Vocoders: mel spectrograms to sound."""
+"""Vocoders: mel spectrograms to sound. Which one, by name or from trained weights."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
-from multigen.core import noise
+from multigen.codecs.griffin_lim import GriffinLim
+from multigen.codecs.neural_vocoder import NeuralVocoder
 from multigen.errors import RecipeError, message
+
+GRIFFIN_LIM, NEURAL = "griffin_lim", "neural"
+# Arguments of the mel codec that a vocoder hears; they must be those of its training.
+HEARD = ("rate", "fft", "hop", "bins", "components", "low", "high", "floor")
+_PREFIX = "codec.vocoder."
 
 
 class Vocoder(Protocol):
-    """Mel magnitudes to sound. A neural one is a module of the same call."""
+    """Mel magnitudes to sound."""
 
     def __call__(self, mel: Tensor, *, seeds: Sequence[int]) -> Tensor:
         """[B, bins, frames] of linear mel magnitudes >= 0 -> [B, 1, frames * hop]; row k is keyed by seeds[k]."""
         ...
 
 
-class GriffinLim(nn.Module):
-    """Mel magnitudes -> STFT magnitudes -> phases -> sound, without training.
+def vocoder(
+    source: str, filters: Tensor, heard: Mapping[str, Any], *, iterations: int, width: int, blocks: int
+) -> GriffinLim | NeuralVocoder:
+    """ "griffin_lim", "neural" (to be trained), or a trained one from weights by shipped name, file or run folder.
 
-    Magnitudes: the least-squares answer, then multiplicative steps that keep it non-negative. Phases: first one pass
-    of peaks that go on at their own frequency, from keyed random ones, then `iterations` of Griffin-Lim with
-    momentum. The pass starts chords in tune, which random phases reach only after many iterations.
+    `heard` are the codec's settings of the names HEARD. RecipeError if there are no such weights, or if they were
+    trained on other settings.
     """
-
-    window: Tensor
-    filters: Tensor
-    inverse: Tensor
-
-    def __init__(self, filters: Tensor, *, fft: int, hop: int, iterations: int) -> None:
-        """`filters` [fft // 2 + 1, bins]: the mel filterbank that made the magnitudes from those of a Hann STFT."""
-        super().__init__()
-        self.fft, self.hop, self.iterations = fft, hop, iterations
-        self.register_buffer("window", torch.hann_window(fft), persistent=False)
-        self.register_buffer("filters", filters, persistent=False)
-        self.register_buffer("inverse", torch.linalg.pinv(filters.T.double()).float(), persistent=False)
-
-    def forward(self, mel: Tensor, *, seeds: Sequence[int]) -> Tensor:
-        """[B, bins, frames] of linear mel magnitudes -> [B, 1, frames * hop], row k keyed by seeds[k]."""
-        length = mel.shape[-1] * self.hop
-        # A centred STFT of `length` samples has one frame more.
-        magnitude = self.magnitudes(torch.cat([mel, mel[..., -1:]], -1))
-        start = torch.stack([noise.uniform((magnitude.shape[1],), seed, "phase") for seed in seeds])
-        phase = propagate(magnitude, 2 * math.pi * start.to(mel.device), self.fft, self.hop)
-        return self.refine(magnitude, phase, length)[:, None]
-
-    def magnitudes(self, mel: Tensor, steps: int = 16) -> Tensor:
-        """STFT magnitudes [B, fft // 2 + 1, frames] >= 0 whose mels are near `mel`.
-
-        From the clamped minimum-norm least squares, `steps` of Lee & Seung 2001 ("Algorithms for non-negative matrix
-        factorization", eq. 4) with the filters held.
-        """
-        found = (self.inverse @ mel).clamp_min(1e-8)
-        target = self.filters @ mel
-        for _ in range(steps):
-            found = found * target / (self.filters @ (self.filters.T @ found) + 1e-12)
-        return found
-
-    def refine(self, magnitude: Tensor, phase: Tensor, length: int) -> Tensor:
-        """Sound [B, length] of the STFT magnitudes, from phases (rad), both [B, fft // 2 + 1, frames].
-
-        Fast Griffin-Lim (Perraudin et al. 2013, "A fast Griffin-Lim algorithm", algorithm 2), momentum 0.99.
-        """
-        momentum = 0.99
-        unit = torch.polar(torch.ones_like(phase), phase)
-        before: Tensor | None = None
-        for _ in range(self.iterations):
-            now = self._analyse(self._synthesise(magnitude * unit, length))
-            ahead = now if before is None else torch.lerp(before, now, 1 + momentum)
-            unit = ahead / ahead.abs().clamp_min(1e-12)
-            before = now
-        return self._synthesise(magnitude * unit, length)
-
-    def _analyse(self, sound: Tensor) -> Tensor:
-        return torch.stft(sound, self.fft, self.hop, window=self.window, return_complex=True)
-
-    def _synthesise(self, spectrum: Tensor, length: int) -> Tensor:
-        return torch.istft(spectrum, self.fft, self.hop, window=self.window, length=length)
+    fft, hop, floor = heard["fft"], heard["hop"], heard["floor"]
+    if source == GRIFFIN_LIM:
+        return GriffinLim(filters, fft=fft, hop=hop, iterations=iterations)
+    if source == NEURAL:
+        return NeuralVocoder(filters, fft=fft, hop=hop, floor=floor, width=width, blocks=blocks)
+    return _trained(source, filters, heard)
 
 
-def propagate(magnitude: Tensor, start: Tensor, fft: int, hop: int) -> Tensor:
-    """Phases (rad) [B, bins, frames] of peaks that each go on at their own frequency.
+def _trained(source: str, filters: Tensor, heard: Mapping[str, Any]) -> NeuralVocoder:
+    from multigen import loading, registry  # they import codecs
 
-    Single-pass spectrogram inversion (Beauregard, Harish & Wyse 2015, "Single pass spectrogram inversion", section
-    3): a peak's frequency comes from the parabola through its log magnitude and its two neighbours'; each frame turns
-    by hop times that; bins around a peak take its phase, with the alternating sign of a centred window. `start`
-    [B, bins] are the phases before the first frame.
-    """
-    bins = torch.arange(magnitude.shape[1], device=magnitude.device)
-    level = magnitude.clamp_min(1e-9).log()
-    low, mid, high = level[:, :-2], level[:, 1:-1], level[:, 2:]
-    is_peak = nn.functional.pad((mid > low) & (mid >= high), (0, 0, 1, 1))
-    offset = 0.5 * (low - high) / (low - 2 * mid + high).clamp_max(-1e-6)
-    place = bins[:, None] + nn.functional.pad(offset.clamp(-0.5, 0.5), (0, 0, 1, 1))
-    owner = _nearest(is_peak)
-    turn = (2 * math.pi * hop / fft) * place.gather(1, owner)
-    sign = math.pi * ((bins[:, None] - owner) % 2)
-    phase, out = start, []
-    for frame in range(magnitude.shape[-1]):
-        phase = phase.gather(1, owner[..., frame]) + turn[..., frame] + sign[..., frame]
-        phase = phase.remainder(2 * math.pi)  # fp32 must not run out of digits
-        out.append(phase)
-    return torch.stack(out, -1)
-
-
-def _nearest(chosen: Tensor) -> Tensor:
-    """[B, bins, frames] bool -> the index along bins of the nearest True; of the bin itself where there is none."""
-    count = chosen.shape[1]
-    bins = torch.arange(count, device=chosen.device)[:, None].expand_as(chosen)
-    below = torch.where(chosen, bins, -4 * count).cummax(1).values
-    above = torch.where(chosen, bins, 4 * count).flip(1).cummin(1).values.flip(1)
-    near = torch.where(bins - below <= above - bins, below, above)
-    return torch.where((near >= 0) & (near < count), near, bins)
-
-
-VOCODERS = {"griffin_lim": GriffinLim}
+    shipped = {name: path for name, path in loading.shipped_weights().items() if name.startswith("vocoder")}
+    path = shipped.get(source) or Path(source).expanduser()
+    if not path.exists():
+        hint = "Or weights of a vocoder: a file or a run folder."
+        raise RecipeError(message("codec.vocoder", source, [GRIFFIN_LIM, NEURAL, *shipped], hint=hint))
+    recipe, tensors, where = loading.find(path)
+    tensors = {k.removeprefix(_PREFIX): v for k, v in tensors.items() if k.startswith(_PREFIX)}
+    if not tensors:
+        raise RecipeError(f"codec.vocoder: {where} holds no vocoder: its recipe, {recipe.name}, trains none")
+    defaults = {a.name: a.default for a in registry.arguments("codec", recipe.codec.name)}
+    args = {**defaults, **recipe.codec.args, "rate": recipe.modality.args.get("rate")}
+    rate = registry.build("modality", recipe.modality, where="modality").shape(duration=1.0)[1]
+    args |= {"rate": rate, "high": rate / 2 if args["high"] is None else args["high"]}
+    rows = [f"{k}: {args[k]} there, {heard[k]} here" for k in HEARD if args[k] != heard[k]]
+    if rows:
+        raise RecipeError(
+            f"codec.vocoder: {where} was trained on other mel spectrograms ({'; '.join(rows)}). Make these equal, or "
+            f"take codec.vocoder={GRIFFIN_LIM}"
+        )
+    found = NeuralVocoder(
+        filters,
+        fft=heard["fft"],
+        hop=heard["hop"],
+        floor=heard["floor"],
+        width=args["width"],
+        blocks=args["blocks"],
+    )
+    found.load_state_dict(tensors)
+    return found.eval().requires_grad_(False)
 
 
-def vocoder(name: str, filters: Tensor, *, fft: int, hop: int, iterations: int) -> GriffinLim:
-    """A vocoder by name. RecipeError with the nearest name if there is none."""
-    if name not in VOCODERS:
-        raise RecipeError(message("codec.vocoder", name, VOCODERS))
-    return VOCODERS[name](filters, fft=fft, hop=hop, iterations=iterations)
+def hide(codec: nn.Module) -> None:
+    """A vocoder that was trained elsewhere is no part of what `codec` saves and loads."""
+
+    def drop(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+        for key in [k for k in state if k.startswith(f"{prefix}vocoder.")]:
+            del state[key]
+
+    def keep(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        own = module.get_submodule("vocoder").state_dict()
+        state.update({f"{prefix}vocoder.{k}": v for k, v in own.items()})
+
+    codec.register_state_dict_post_hook(drop)
+    codec.register_load_state_dict_pre_hook(keep)

@@ -7,85 +7,57 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from multigen import registry
-from multigen.codecs import Codec
-from multigen.core.conditioning import Conditioner
-from multigen.core.denoiser import Denoiser
-from multigen.core.noise import normal, stream, uniform
 from multigen.datasets import Dataset
 from multigen.errors import Interrupted, MultigenError, TrainingError
 from multigen.recipe import Train
 from multigen.training import checkpoint as checkpoints
 from multigen.training.ema import EMA
-from multigen.training.heldout import HeldOut
 from multigen.training.loader import Batch, Order, batches
 from multigen.training.log import Log
 from multigen.training.signals import signals
+from multigen.training.task import MODEL, Task
 
 log = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Trains a denoiser and what its conditioner learns.
+    """Trains what a task teaches.
 
-    `folder` is the run folder; `precision` the autocast dtype of the network while training. `preview(step)` is called
-    with the averaged weights in place. The state from which a run goes on exactly: weights, average, optimizer, step,
-    seconds.
+    `folder` is the run folder. `preview(step)` is called with the averaged weights in place. The state from which a
+    run goes on exactly: weights, average, optimizers, step, seconds.
     """
 
     def __init__(
         self,
         *,
-        denoiser: Denoiser,
-        conditioner: Conditioner,
-        codec: Codec,
+        task: Task,
         dataset: Dataset,
         settings: Train,
         seed: int,
         folder: Path,
         device: torch.device,
-        precision: torch.dtype | None = None,
         preview: Callable[[int], None] | None = None,
         quiet: bool = False,
     ) -> None:
-        self.denoiser, self.conditioner, self.codec, self.dataset = denoiser, conditioner, codec, dataset
-        self.settings, self.seed, self.folder, self.device, self.preview = (
-            settings,
-            seed,
-            folder,
-            device,
-            preview,
-        )
-        self.learned = nn.ModuleDict(
-            {"backbone": denoiser.backbone, "conditioner": cast(nn.Module, conditioner)}
-        )
-        self.parameters = {n: p for n, p in self.learned.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=settings.lr,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=device.type in ("cuda", "cpu"),
-        )
+        self.task, self.dataset, self.settings, self.folder = task, dataset, settings, folder
+        self.preview = preview
+        self.learners = {name: _Learner(net, settings, device) for name, net in task.networks.items()}
+        self.parameters = self.learners[MODEL].parameters
+        self.optimizer = self.learners[MODEL].optimizer
         self.ema = EMA(self.parameters, settings.ema)
-        self.noise_level = registry.build("noise_level", settings.noise_level, where="train.noise_level")
-        self.objective = registry.build("objective", settings.objective, where="train.objective")
-        self.precision = precision
         self.step, self.seconds = 0, 0.0
         self.bad: dict[str, str] = {}  # file -> why it could not be read
         self.bad_items: frozenset[int] = frozenset()
-        train, held_out = dataset.split()
+        train, _ = dataset.split()
         if not len(train):
             raise TrainingError("the dataset has no items to train on")
         self.order = Order(train, settings.batch, seed)
-        self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device)
+        self.seed = seed
         self.log = Log(folder, settings, quiet=quiet)
-        self.forward = torch.compile(denoiser.loss) if settings.compile else denoiser.loss
 
     # --- progress ---------------------------------------------------------------------------------------------
 
@@ -108,14 +80,11 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end, saving on the way. Interrupted on SIGINT or SIGTERM, after a save."""
-        sampling, self.denoiser.precision = self.denoiser.precision, self.precision
-        try:
+        with self.task.training():
             self._run()
-        finally:
-            self.denoiser.precision = sampling
 
     def _run(self) -> None:
-        self.denoiser.train()
+        self.task.mode(training=True)
         saved = self.step
         with signals() as caught, self.log.bar(self.step, self.seconds):
             source = batches(self.dataset, self.order, self.step, self.settings.workers)
@@ -142,56 +111,20 @@ class Trainer:
                 raise Interrupted(caught[0], self.step, f"Go on with: multigen run {self.folder}")
 
     def _update(self, batch: Batch) -> dict[str, float]:
-        """One optimizer step on a batch; TrainingError before a bad update."""
+        """One step of each network on a batch; TrainingError before a bad update."""
         lr = self._lr()
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        for loss in self._losses(batch):
-            loss.backward()
-            total += loss.item()
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip).item()
-        if not (math.isfinite(total) and math.isfinite(norm)):
-            raise TrainingError(self._diverged(total, norm, batch))
-        self.optimizer.step()
+        row: dict[str, float] = {}
+        for name, parts in self.task.losses(batch, self.step, self.progress):
+            learner = self.learners[name]
+            total = learner.gradient(parts)
+            norm = nn.utils.clip_grad_norm_(learner.parameters.values(), self.settings.clip).item()
+            if not (math.isfinite(total) and math.isfinite(norm)):
+                raise TrainingError(self._diverged(total, norm, batch))
+            learner.update(lr)
+            row |= {"loss": total, "lr": lr, "grad_norm": norm} if name == MODEL else {f"{name}_loss": total}
         self.step += 1
         self.ema.update(self.step)
-        return {"loss": total, "lr": lr, "grad_norm": norm}
-
-    def _losses(self, batch: Batch) -> Iterator[Tensor]:
-        """The batch's mean loss, in `accumulate` parts that add up to it."""
-        size = len(batch.ids)
-        part = -(-size // self.settings.accumulate)
-        u = self._keyed_levels(size)
-        keep = torch.cat([uniform((1,), self.seed, "dropout", self.step, k) for k in range(size)])
-        for start in range(0, size, part):
-            rows = slice(start, min(start + part, size))
-            count = rows.stop - rows.start
-            with torch.no_grad():
-                x0 = self.codec.encode(batch.media[rows].to(self.device))
-            noise = [normal(x0.shape[1:], self.seed, "noise", self.step, k) for k in range(start, rows.stop)]
-            given = {name: values[rows] for name, values in batch.given.items()}
-            cond = self.conditioner(given).to(self.device)
-            null = self.conditioner.null(count).to(self.device)
-            cond = cond.where((keep[rows] >= self.settings.dropout).to(self.device), null)
-            t = self.noise_level(self.denoiser.schedule, u[rows])
-            weight = self.objective(self.denoiser, t).to(x0)
-            with torch.random.fork_rng(devices=self._devices()):  # what the network itself draws: dropout
-                torch.manual_seed(stream(self.seed, "network", self.step, start).initial_seed())
-                losses = self.forward(x0, t, cond, torch.stack(noise).to(self.device))
-            yield (losses * weight).sum() / size
-
-    def _devices(self) -> list[int]:
-        return [self.device.index or 0] if self.device.type == "cuda" else []
-
-    def _keyed_levels(self, size: int) -> Tensor:
-        """u [B] in [0, 1), stratified over the global batch: one random offset a step, one stratum a position.
-
-        Lower variance than independent draws (Kingma et al. 2021, arXiv:2107.00630, appendix I.1).
-        """
-        offset = uniform((1,), self.seed, "level", self.step).double()
-        return (offset + torch.arange(size, dtype=torch.float64) / size) % 1
+        return row
 
     def _diverged(self, loss: float, norm: float, batch: Batch) -> str:
         last = checkpoints.newest(self.folder / "checkpoints")
@@ -241,24 +174,27 @@ class Trainer:
         )
         if not (measure or show):
             return
-        self.denoiser.eval()
+        self.task.mode(training=False)
         with self.ema.applied():
-            if measure and (row := self.held_out.measure()):
+            if measure and (row := self.task.measure()):
                 self.log.held_out(self.step, row)
             if show and self.preview is not None:
                 self.preview(self.step)
-        self.denoiser.train()
+        self.task.mode(training=True)
 
     # --- state ------------------------------------------------------------------------------------------------
 
     def save(self) -> Path:
         """Write a checkpoint of the present state."""
-        codec = {f"codec.{k}": v for k, v in self.codec.state_dict().items()}
         tensors = {
             "weights": {n: p.detach() for n, p in self.parameters.items()},
-            "ema": {**self.ema.shadow, **self._buffers(), **codec},
+            "ema": {**self.ema.shadow, **self._buffers()},
             "optimizer": checkpoints.optimizer_tensors(self.optimizer),
         }
+        for name, learner in self.learners.items():
+            if name != MODEL:
+                tensors[name] = {n: p.detach() for n, p in learner.parameters.items()}
+                tensors[f"{name}-optimizer"] = checkpoints.optimizer_tensors(learner.optimizer)
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -277,30 +213,67 @@ class Trainer:
         return path
 
     def _buffers(self) -> dict[str, Tensor]:
-        state = self.learned.state_dict()
+        """What the model holds beside its parameters, such as the codec's statistics."""
+        state = self.task.networks[MODEL].state_dict()
         return {name: value for name, value in state.items() if name not in self.parameters}
 
     def restore(self, state: checkpoints.Checkpoint) -> None:
-        """Go on from a checkpoint: weights, average, optimizer, codec statistics, step and seconds.
+        """Go on from a checkpoint: weights, averages, optimizers, codec statistics, step and seconds.
 
         MultigenError if it is another model's.
         """
-        codec = {k[6:]: v for k, v in state.tensors["ema"].items() if k.startswith("codec.")}
+        buffers = {k: v for k, v in state.tensors["ema"].items() if k not in self.parameters}
         rows = checkpoints.mismatches(self.parameters, state.tensors["weights"])
-        rows = rows or checkpoints.mismatches(self.codec.state_dict(), codec)
+        rows = rows or checkpoints.mismatches(self._buffers(), buffers)
+        for name in self.learners.keys() - {MODEL}:
+            given = state.tensors.get(name, {})
+            rows = rows or checkpoints.mismatches(self.learners[name].parameters, given)
         if rows:
             raise MultigenError(
                 f"{self.folder}: the checkpoint is of another model than the recipe says: {'; '.join(rows)}"
             )
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(state.tensors["weights"][name])
+        for name, learner in self.learners.items():
+            weights, optimizer = ("weights", "optimizer") if name == MODEL else (name, f"{name}-optimizer")
+            with torch.no_grad():
+                for key, parameter in learner.parameters.items():
+                    parameter.copy_(state.tensors[weights][key])
+            checkpoints.load_optimizer(learner.optimizer, state.tensors[optimizer])
         self.ema.load(state.tensors["ema"])
-        checkpoints.load_optimizer(self.optimizer, state.tensors["optimizer"])
-        self.codec.load_state_dict(codec)
+        with torch.no_grad():
+            for name, buffer in self._buffers().items():
+                buffer.copy_(buffers[name])
         self.step, self.seconds = int(state.state["step"]), float(state.state["seconds"])
         self.bad = dict(state.state.get("bad", {}))
         self.bad_items = frozenset(state.state.get("bad_items", ()))
+
+
+class _Learner:
+    """A network that learns: its parameters and their optimizer."""
+
+    def __init__(self, network: nn.Module, settings: Train, device: torch.device) -> None:
+        self.parameters = {n: p for n, p in network.named_parameters() if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(),
+            lr=settings.lr,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=device.type in ("cuda", "cpu"),
+        )
+
+    def gradient(self, parts: Iterator[Tensor]) -> float:
+        """The sum of the loss's parts, its gradient left in the parameters."""
+        # Also what an earlier network's loss left here on its way.
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for loss in parts:
+            loss.backward()
+            total += loss.item()
+        return total
+
+    def update(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
 
 
 def _next(source: Iterator[Batch], caught: list[int]) -> Batch | None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from multigen.codecs.griffin_lim import GriffinLim, propagate
 from multigen.codecs.mel import Mel
-from multigen.codecs.vocoder import GriffinLim, propagate
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation.audio import chroma_distance, detune, loudness, stft_distance
 from multigen.modalities.audio import Audio
@@ -63,7 +63,7 @@ def test_model_space_is_white_over_the_training_set(fitted: Mel) -> None:
 
 def test_components_are_the_largest_of_an_exact_decomposition(fitted: Mel) -> None:
     """Against one SVD of all frames at once: the streamed sums lose nothing."""
-    frames = torch.cat([fitted._log_mel(chord(seed))[0] for seed in range(TRAINED)]).double()
+    frames = torch.cat([fitted.log_mel(chord(seed))[0] for seed in range(TRAINED)]).double()
     _, values, axes = torch.linalg.svd(frames - frames.mean(0), full_matrices=False)
     torch.testing.assert_close(fitted.mean.double(), frames.mean(0), atol=1e-5, rtol=0)
     torch.testing.assert_close(
@@ -79,7 +79,7 @@ def test_all_bins_keep_the_mel_exactly() -> None:
     x = codec.encode(chord(1)[None])
     assert x.shape == (1, 100, 86)
     level = x.transpose(1, 2) * codec.scale + codec.mean
-    torch.testing.assert_close(level, codec._log_mel(chord(1)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(level, codec.log_mel(chord(1)), atol=1e-4, rtol=0)
 
 
 def test_levels_are_absolute_and_filters_have_unit_area() -> None:
@@ -87,7 +87,7 @@ def test_levels_are_absolute_and_filters_have_unit_area() -> None:
     of unit area in Hz multiplies it by the bins per Hz, fft / rate."""
     codec = Mel(modality=AUDIO)
     noise = 0.1 * torch.randn(1, 4 * RATE, generator=torch.Generator().manual_seed(0))
-    mel = codec._log_mel(noise)[0, 4:-4].exp() - codec.floor
+    mel = codec.log_mel(noise)[0, 4:-4].exp() - codec.floor
     expected = 0.1 * math.sqrt(math.pi / 4 * 3 / 8 * 2048) * 2 / 2048 * (2048 / RATE)
     assert mel[:, 150:].mean().item() == pytest.approx(expected, rel=0.02)
 
@@ -143,9 +143,9 @@ def test_wild_values_stay_within_the_training_level(fitted: Mel) -> None:
     wild = fitted.decode(torch.full((1, 64, 40), 30.0))
     assert torch.isfinite(wild).all()
     assert fitted.ceiling.item() - math.log(10**0.15) == pytest.approx(
-        max(fitted._log_mel(chord(seed)).max().item() for seed in range(TRAINED)), abs=1e-4
+        max(fitted.log_mel(chord(seed)).max().item() for seed in range(TRAINED)), abs=1e-4
     )
-    assert fitted._log_mel(wild[0]).max() < fitted.ceiling + 0.7
+    assert fitted.log_mel(wild[0]).max() < fitted.ceiling + 0.7
 
 
 def test_silence_stays_silent(fitted: Mel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ from multigen.core.timesteps import uniform
 from multigen.errors import MultigenError, TrainingError
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
-from multigen.training.loader import Order, batches
+from multigen.training.loader import Batch, Order, batches
 from multigen.training.trainer import Interrupted, Trainer
 
-from .toys import Points, trainer
+from .toys import Points, diffusion, trainer
 
 
 def state(t: Trainer) -> dict[str, Tensor]:
@@ -106,10 +107,11 @@ def test_trained_model_samples_the_data(tmp_path: Path) -> None:
     t.run()
     with t.ema.applied(), torch.no_grad():
         labels = [k % 2 for k in range(64)]
-        cond = t.conditioner({"label": labels})
+        task = diffusion(t)
+        cond = task.conditioner({"label": labels})
         noise = Noise(range(64), (1, 8))
-        ts = uniform(t.denoiser.schedule, 12)
-        x = solve(heun(t.denoiser.schedule, noise("start"), ts, noise), plain(cond, cond), t.denoiser)
+        ts = uniform(task.denoiser.schedule, 12)
+        x = solve(heun(task.denoiser.schedule, noise("start"), ts, noise), plain(cond, cond), task.denoiser)
     means = x.mean((1, 2))
     assert means[1::2].mean().item() == pytest.approx(1, abs=0.15)
     assert means[0::2].mean().item() == pytest.approx(-1, abs=0.15)
@@ -118,16 +120,17 @@ def test_trained_model_samples_the_data(tmp_path: Path) -> None:
 
 def test_nan_stops_before_the_update_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     t = trainer(tmp_path, checkpoint_every=4)
-    inner, before = t._losses, {}
+    inner, before = t.task.losses, {}
 
-    def poisoned(batch: object):
-        for loss in inner(batch):  # type: ignore[arg-type]
-            if t.step == 6:
+    def poisoned(batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        for name, parts in inner(batch, step, progress):
+            if step == 6:
                 before.update({n: p.detach().clone() for n, p in t.parameters.items()})
-                loss = loss * float("nan")
-            yield loss
+                yield name, (loss * float("nan") for loss in parts)
+            else:
+                yield name, parts
 
-    t._losses = poisoned  # type: ignore[method-assign]
+    t.task.losses = poisoned  # type: ignore[method-assign]
     with pytest.raises(
         TrainingError, match=r"step 6: the loss is nan.*step-00000004.*train\.lr.*item"
     ) as error:
@@ -170,11 +173,10 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
 
 
 def test_noise_levels_are_stratified(tmp_path: Path) -> None:
-    t = trainer(tmp_path, batch=16)
-    u = t._keyed_levels(16)
+    task = diffusion(trainer(tmp_path, batch=16))
+    u = task.levels(16, step=0)
     assert sorted((u * 16).floor().int().tolist()) == list(range(16))
-    t.step = 1
-    assert not torch.equal(u, t._keyed_levels(16))
+    assert not torch.equal(u, task.levels(16, step=1))
 
 
 def test_time_budget_ends_training(tmp_path: Path) -> None:
@@ -198,7 +200,7 @@ def test_log_has_loss_and_held_out(tmp_path: Path) -> None:
 def test_dropout_in_the_network_is_keyed_by_the_step(tmp_path: Path) -> None:
     def make(folder: str, steps: int) -> Trainer:
         t = trainer(tmp_path / folder, steps=steps, checkpoint_every=5)
-        t.denoiser.backbone.layers.insert(2, torch.nn.Dropout(0.5))  # type: ignore[union-attr]
+        diffusion(t).denoiser.backbone.layers.insert(2, torch.nn.Dropout(0.5))  # type: ignore[union-attr]
         return t
 
     whole = make("whole", 10)

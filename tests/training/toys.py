@@ -16,6 +16,7 @@ from multigen.core.schedules import flow as flow_schedule
 from multigen.datasets import Item
 from multigen.errors import MediaError
 from multigen.recipe import Train
+from multigen.training.task import Diffusion
 from multigen.training.trainer import Trainer
 
 
@@ -84,19 +85,32 @@ class Mlp(nn.Module):
         return self.layers(torch.cat([x[:, 0], cond.vector, c_noise[:, None] / 10], 1))[:, None]
 
 
+def diffusion(t: Trainer) -> Diffusion:
+    assert isinstance(t.task, Diffusion)
+    return t.task
+
+
 def trainer(folder: Path, *, dataset: Points | None = None, seed: int = 0, **settings: Any) -> Trainer:
     """A trainer of the toy parts, its weights from `seed`."""
     torch.manual_seed(seed)
     settings = {"steps": 20, "batch": 8, "lr": 1e-2, "warmup": 2, "checkpoint_every": 5, **settings}
     settings = {"tensorboard": False, "held_out_every": 0, "preview_every": 0, "ema": 0.9, **settings}
-    return Trainer(
+    dataset, device = dataset or Points(), torch.device("cpu")
+    task = Diffusion(
         denoiser=Denoiser(Mlp(), flow_schedule(), flow_prediction()),
         conditioner=Labels(),
         codec=Identity(),
-        dataset=dataset or Points(),
+        dataset=dataset,
         settings=Train(**settings),
         seed=seed,
+        device=device,
+    )
+    return Trainer(
+        task=task,
+        dataset=dataset,
+        settings=task.settings,
+        seed=seed,
         folder=folder,
-        device=torch.device("cpu"),
+        device=device,
         quiet=True,
     )

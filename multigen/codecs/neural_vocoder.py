@@ -1,0 +1,93 @@
+"""A neural vocoder: magnitudes by a network, steady tones by their own clock, all else by the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from multigen.codecs.griffin_lim import propagate
+from multigen.core import noise
+
+# Log-mel frames lie between the logarithm of the floor (about -10) and 0; this brings them near unit size.
+_SHIFT, _SCALE = 6.0, 4.0
+_LEAST = 1e-5  # magnitude of the STFT, of 2 / fft a unit sine
+
+
+class NeuralVocoder(nn.Module):
+    """Log-mel frames -> a complex STFT -> sound, by ConvNeXt blocks at the rate of frames and one inverse STFT.
+
+    As Vocos (Siuzdak 2023, arXiv:2306.00814), but for the phases. A network of frames alone gives equal phases to
+    equal frames, so that a steady tone can only sound at multiples of rate / hop, 43 Hz apart. Here the spectrum is
+    M exp(i phi) + M R: the network gives the magnitudes M, phi goes on at the frequency of each of M's own peaks
+    (`griffin_lim.propagate`), and the complex R, also of the network, is what frames alone decide: attacks.
+    """
+
+    window: Tensor
+    inverse: Tensor
+
+    def __init__(
+        self, filters: Tensor, *, fft: int, hop: int, floor: float, width: int = 384, blocks: int = 6
+    ) -> None:
+        """`filters` [fft // 2 + 1, bins]: the mel filterbank that made the magnitudes from those of a Hann STFT."""
+        super().__init__()
+        if width < 8 or blocks < 1:
+            raise ValueError(
+                f"width, blocks: {width}, {blocks} is not allowed. Allowed: 8 or more, 1 or more."
+            )
+        self.fft, self.hop, self.floor = fft, hop, floor
+        self.register_buffer("window", torch.hann_window(fft), persistent=False)
+        self.register_buffer("inverse", torch.linalg.pinv(filters.T.double()).float(), persistent=False)
+        edges, bins = filters.shape
+        self.stem = nn.Conv1d(bins, width, 7, padding=3)
+        self.norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(_Block(width, blocks) for _ in range(blocks))
+        self.last = nn.LayerNorm(width)
+        # Zero: training starts from the least-squares magnitudes and their peaks' phases.
+        self.head = nn.Linear(width, 3 * edges)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, mel: Tensor, *, seeds: Sequence[int]) -> Tensor:
+        """[B, bins, frames] of linear mel magnitudes -> [B, 1, frames * hop], row k keyed by seeds[k]."""
+        return self.sound(self.spectrum(mel, seeds=seeds))
+
+    def spectrum(self, mel: Tensor, *, seeds: Sequence[int]) -> Tensor:
+        """[B, bins, frames] -> complex [B, fft // 2 + 1, frames + 1], of a centred STFT."""
+        # A centred STFT of frames * hop samples has one frame more.
+        mel = torch.cat([mel, mel[..., -1:]], -1)
+        x = (mel + self.floor).log().add(_SHIFT).div(_SCALE)
+        x = self.norm(self.stem(x).transpose(1, 2))
+        for block in self.blocks:
+            x = block(x)
+        level, real, imaginary = self.head(self.last(x)).transpose(1, 2).chunk(3, 1)
+        magnitude = ((self.inverse @ mel).clamp_min(_LEAST).log() + level).clamp_max(math.log(self.fft)).exp()
+        edges = magnitude.shape[1]
+        start = torch.stack([noise.uniform((edges,), seed, "phase") for seed in seeds])
+        # No gradient: where a peak lies is not to be learned through its phase.
+        with torch.no_grad():
+            phase = propagate(magnitude, 2 * math.pi * start.to(mel.device), self.fft, self.hop)
+        return torch.polar(magnitude, phase) + magnitude * torch.complex(real, imaginary)
+
+    def sound(self, spectrum: Tensor) -> Tensor:
+        """Complex [B, fft // 2 + 1, frames + 1] -> [B, 1, frames * hop]."""
+        length = (spectrum.shape[-1] - 1) * self.hop
+        return torch.istft(spectrum, self.fft, self.hop, window=self.window, length=length)[:, None]
+
+
+class _Block(nn.Module):
+    """ConvNeXt (Liu et al. 2022, arXiv:2201.03545, figure 4) over frames: [B, T, width] -> the same."""
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(width, width, 7, padding=3, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, 3 * width), nn.Linear(3 * width, width)
+        self.scale = nn.Parameter(torch.full((width,), 1 / blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
+        return x + self.scale * self.down(F.gelu(self.up(self.norm(y))))

@@ -1,0 +1,131 @@
+"""A task is what a training teaches: which networks learn, and the losses that they learn from.
+
+The trainer steps optimizers, averages, saves and resumes; a task only answers. `Diffusion` teaches a denoiser.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from multigen import registry
+from multigen.codecs import Codec
+from multigen.core.conditioning import Conditioner
+from multigen.core.denoiser import Denoiser
+from multigen.core.noise import normal, stream, uniform
+from multigen.datasets import Dataset
+from multigen.recipe import Train
+from multigen.training.heldout import HeldOut
+from multigen.training.loader import Batch
+
+# The network that is averaged, measured and kept; others, such as a critic, only help it to learn.
+MODEL = "model"
+
+
+class Task(ABC):
+    """What is learned, and its losses. All randomness is keyed by (seed, step, position in the batch)."""
+
+    networks: Mapping[str, nn.Module]  # MODEL, and what helps it; each has an optimizer of its own
+
+    @abstractmethod
+    def losses(self, batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        """(network, parts that add up to its loss), one network after the other.
+
+        The trainer steps a network before it asks for the next. `progress` is the share of the training done.
+        """
+
+    @abstractmethod
+    def measure(self) -> dict[str, float]:
+        """Held-out loss, "mean" and what it is made of; empty if nothing is held out."""
+
+    @abstractmethod
+    def mode(self, training: bool) -> None:
+        """Layers that differ between training and use (dropout) are told."""
+
+    @abstractmethod
+    def training(self) -> AbstractContextManager[None]:
+        """What holds from the first step to the last, such as the precision."""
+
+
+class Diffusion(Task):
+    """Teaches a denoiser, and what its conditioner learns, to remove noise from what the codec encodes.
+
+    `precision` is the autocast dtype of the network while training.
+    """
+
+    def __init__(
+        self,
+        *,
+        denoiser: Denoiser,
+        conditioner: Conditioner,
+        codec: Codec,
+        dataset: Dataset,
+        settings: Train,
+        seed: int,
+        device: torch.device,
+        precision: torch.dtype | None = None,
+    ) -> None:
+        self.denoiser, self.conditioner, self.codec = denoiser, conditioner, codec
+        self.settings, self.seed, self.device, self.precision = settings, seed, device, precision
+        learned = {"backbone": denoiser.backbone, "conditioner": cast(nn.Module, conditioner), "codec": codec}
+        self.networks = {MODEL: nn.ModuleDict(learned)}
+        self.noise_level = registry.build("noise_level", settings.noise_level, where="train.noise_level")
+        self.objective = registry.build("objective", settings.objective, where="train.objective")
+        held_out = dataset.split()[1]
+        self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device)
+        self.forward = torch.compile(denoiser.loss) if settings.compile else denoiser.loss
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        sampling, self.denoiser.precision = self.denoiser.precision, self.precision
+        try:
+            yield
+        finally:
+            self.denoiser.precision = sampling
+
+    def mode(self, training: bool) -> None:
+        self.denoiser.train(training)
+
+    def measure(self) -> dict[str, float]:
+        """Mean loss in F space at each of the noise levels `heldout.LEVELS`."""
+        return self.held_out.measure()
+
+    def losses(self, batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        yield MODEL, self._parts(batch, step)
+
+    def _parts(self, batch: Batch, step: int) -> Iterator[Tensor]:
+        """The batch's mean loss, in `accumulate` parts that add up to it."""
+        size = len(batch.ids)
+        part = -(-size // self.settings.accumulate)
+        u = self.levels(size, step)
+        keep = torch.cat([uniform((1,), self.seed, "dropout", step, k) for k in range(size)])
+        for start in range(0, size, part):
+            rows = slice(start, min(start + part, size))
+            count = rows.stop - rows.start
+            with torch.no_grad():
+                x0 = self.codec.encode(batch.media[rows].to(self.device))
+            noise = [normal(x0.shape[1:], self.seed, "noise", step, k) for k in range(start, rows.stop)]
+            given = {name: values[rows] for name, values in batch.given.items()}
+            cond = self.conditioner(given).to(self.device)
+            null = self.conditioner.null(count).to(self.device)
+            cond = cond.where((keep[rows] >= self.settings.dropout).to(self.device), null)
+            t = self.noise_level(self.denoiser.schedule, u[rows])
+            weight = self.objective(self.denoiser, t).to(x0)
+            devices = [self.device.index or 0] if self.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=devices):  # what the network itself draws: dropout
+                torch.manual_seed(stream(self.seed, "network", step, start).initial_seed())
+                losses = self.forward(x0, t, cond, torch.stack(noise).to(self.device))
+            yield (losses * weight).sum() / size
+
+    def levels(self, size: int, step: int) -> Tensor:
+        """u [B] in [0, 1), stratified over the global batch: one random offset a step, one stratum a position.
+
+        Lower variance than independent draws (Kingma et al. 2021, arXiv:2107.00630, appendix I.1).
+        """
+        offset = uniform((1,), self.seed, "level", step).double()
+        return (offset + torch.arange(size, dtype=torch.float64) / size) % 1
