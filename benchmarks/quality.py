@@ -63,6 +63,11 @@ def excess(group: str | None = None) -> Callable[[Found], float | None]:
     return number
 
 
+def _beyond(found: Found) -> float | None:
+    value, ceiling = (metric("detune", key)(found) for key in ("value", "ceiling"))
+    return None if value is None or ceiling is None else value - ceiling
+
+
 BARS = (
     Bar("image_digits", "classifier's accuracy on 1,000 samples", metric("classifier", "value"), 0.97),
     Bar(
@@ -85,6 +90,10 @@ BARS = (
     Bar("image_emoji", "skill: object in the top 5, new captions", metric("retrieval", "skill", "new"), 0.5),
     Bar("image_emoji", "asked hue within 30 degrees", metric("hue", "value", "seen"), 0.8),
     Bar("image_emoji", "excess kernel distance", excess("seen"), 0.1, most=True),
+    Bar("vocoder_music", "log-mel error, Griffin-Lim's 1", metric("log_mel", "ratio"), 0.8, most=True),
+    Bar("vocoder_music", "STFT error, Griffin-Lim's 1", metric("stft", "ratio"), 0.8, most=True),
+    Bar("vocoder_music", "detune beyond the originals', semitones", _beyond, 0.02, most=True),
+    Bar("vocoder_music", "times real time", lambda found: found["speed"]["times_real_time"], 20),
 )
 
 

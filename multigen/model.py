@@ -158,7 +158,7 @@ class Model:
         watch: Callable[[Progress], None] | None = None,
     ) -> Iterator[Media]:
         """As `generate`, each medium as soon as it is there. What is wrong with a request is said at once."""
-        settings = self.recipe.sample
+        settings, _ = self.recipe.sample, self.denoiser
         seed = self.recipe.seed if seed is None else seed
         batch = settings.batch if batch is None else batch
         steps = settings.steps if steps is None else steps

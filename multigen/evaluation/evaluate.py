@@ -20,8 +20,9 @@ from tqdm import tqdm
 from multigen import registry
 from multigen.core.noise import stream
 from multigen.datasets import Dataset
-from multigen.errors import RecipeError
+from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation import distances
+from multigen.evaluation.copies import measure_copies
 from multigen.evaluation.features import Feature, extract
 from multigen.evaluation.folder import MediaFolder
 from multigen.evaluation.metrics import Metric, Score, others, skill
@@ -53,6 +54,12 @@ def evaluate(
     MultigenError or RecipeError where the recipe's data, extractor or metrics cannot be had or do not fit.
     """
     recipe, settings = model.recipe, model.recipe.evaluate
+    if recipe.backbone is None:
+        if media is not None:
+            raise MultigenError(
+                "--media: a recipe that trains its codec is measured on copies of its own data"
+            )
+        return _write(_heading(model) | measure_copies(model), folder)
     dataset = build_dataset(recipe, model.modality)
     feature, metrics = parts(model, dataset)
     groups = pools(dataset)
@@ -60,8 +67,7 @@ def evaluate(
     model.recipe = dataclasses.replace(
         recipe, sample=dataclasses.replace(recipe.sample, size=None, duration=None)
     )
-    result: dict[str, Any] = {"format": FORMAT, "recipe": recipe.name, "recipe_hash": recipe_hash(recipe)}
-    result |= {"weights_hash": model.weights_hash(), "seed": recipe.seed, "versions": versions()}
+    result = _heading(model)
     result["sampling"] = {k: v for k, v in to_data(recipe).items() if k in ("sampler", "timesteps", "guide")}
     result["sampling"]["steps"] = recipe.sample.steps
     result["feature"] = {**dataclasses.asdict(feature.facts), "id": feature.facts.id}
@@ -91,6 +97,17 @@ def evaluate(
         result["held_out_loss"] = held.measure()
     finally:
         model.recipe = recipe
+    return _write(result, folder)
+
+
+def _heading(model: Model) -> dict[str, Any]:
+    """What was measured."""
+    recipe = model.recipe
+    row: dict[str, Any] = {"format": FORMAT, "recipe": recipe.name, "recipe_hash": recipe_hash(recipe)}
+    return row | {"weights_hash": model.weights_hash(), "seed": recipe.seed, "versions": versions()}
+
+
+def _write(result: dict[str, Any], folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / FILE, _plain(result))
     return result

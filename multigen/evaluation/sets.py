@@ -60,13 +60,14 @@ def pools(dataset: Dataset) -> list[Pool]:
 def real(dataset: Dataset, pool: Pool, n: int, codec: Codec, *, seed: int, part: str) -> MediaSet:
     """n real media of a pool through the codec; `part` keys the draw, and parts "a" and "b" share no item."""
     media, wanted = [], []
-    for k, item in enumerate(_drawn(dataset, pool, n, seed, part)):
+    for k, item in enumerate(drawn(dataset, pool, n, seed, part)):
         media.append(through(codec, item["media"], seed + k))
         wanted.append(Wanted(item.get("text", ""), item["id"], item.get("label")))
     return MediaSet(f"real, {pool.name}", media, wanted)
 
 
-def _drawn(dataset: Dataset, pool: Pool, n: int, seed: int, part: str) -> list[Item]:
+def drawn(dataset: Dataset, pool: Pool, n: int, seed: int, part: str) -> list[Item]:
+    """n items of a pool, in an order keyed by the seed; `part` keys their augmentation, "a" and "b" share none."""
     order = torch.randperm(len(pool.indices), generator=stream(seed, "evaluate", pool.name)).tolist()
     half = len(order) // 2
     # Two halves of the pool for what is compared with one another; a pool of one serves as both.
@@ -84,7 +85,7 @@ def _drawn(dataset: Dataset, pool: Pool, n: int, seed: int, part: str) -> list[I
 
 def requests(dataset: Dataset, pool: Pool, n: int, *, seed: int) -> list[Wanted]:
     """What n items of a pool ask for."""
-    items = _drawn(dataset, pool, n, seed, "asked")
+    items = drawn(dataset, pool, n, seed, "asked")
     return [Wanted(i.get("text", ""), i["id"], i.get("label")) for i in items]
 
 

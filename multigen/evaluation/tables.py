@@ -25,9 +25,11 @@ def read(folder: Path) -> dict[str, Any] | None:
 def tables(found: Mapping[str, Any]) -> dict[str, list[Row]]:
     """Title -> rows of text."""
     out = {"Evaluation: what was asked for": [_metric(r) for r in found["metrics"]]}
-    name = f"Evaluation: distances from real media ({found['feature']['name']})"
-    out[name] = [_distance(r) for r in found["distances"]]
-    out["Evaluation: are they copies?"] = [_memorisation(found["memorisation"])]
+    if "distances" in found:
+        name = f"Evaluation: distances from real media ({found['feature']['name']})"
+        out[name] = [_distance(r) for r in found["distances"]]
+    if "memorisation" in found:
+        out["Evaluation: are they copies?"] = [_memorisation(found["memorisation"])]
     if "speed" in found:
         out["Evaluation: speed"] = [_speed(found["speed"])]
     if found.get("converted"):
@@ -51,14 +53,14 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         )
         value = f"{_number(r['value'])} ± {_number(r['error'])}"
         rows.append((r["metric"], r["set"], value, _number(r["ceiling"]), _number(r["floor"]), last))
-    for r in found["distances"]:
+    for r in found.get("distances", ()):
         if "excess" in r:
             value = _number(r["value"])
             rows.append((f"{r['distance']} distance", r["set"], value, _number(r["real"]), _number(r["far"]),
                          f"excess {_number(r['excess'])}"))  # fmt: skip
     widths = [max(len(row[k]) for row in rows) for k in range(6)]
     out = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*out, *(r["problem"] for r in found["distances"] if "problem" in r)]
+    return [*out, *(r["problem"] for r in found.get("distances", ()) if "problem" in r)]
 
 
 def _metric(r: Mapping[str, Any]) -> Row:
@@ -99,6 +101,9 @@ def _memorisation(r: Mapping[str, Any]) -> Row:
 
 
 def _speed(r: Mapping[str, Any]) -> Row:
+    if "times_real_time" in r:
+        speeds = (_number(r[key]) for key in ("times_real_time", "floor_times_real_time"))
+        return {"device": r["device"]} | dict(zip(("times real time", "Griffin-Lim's"), speeds, strict=True))
     return {
         "device": r["device"],
         "seconds a medium": f"{_number(r['seconds_a_medium'])} in batches of {r['batch']}",

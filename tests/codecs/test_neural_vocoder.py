@@ -1,0 +1,146 @@
+"""The neural vocoder: in tune before it has learned anything, keyed by seeds, shared between codecs of one kind."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from multigen.codecs.mel import Mel
+from multigen.codecs.neural_vocoder import NeuralVocoder
+from multigen.errors import MultigenError, RecipeError
+from multigen.evaluation.audio import detune
+from multigen.model import Model
+from multigen.recipe import load_recipe
+from multigen.training.checkpoint import load_tensors
+
+from .test_mel import AUDIO, RATE, TRAINED, chord, fitted
+
+__all__ = ["fitted"]
+
+SMALL = ["codec.width=16", "codec.blocks=2", "codec.components=32"]
+
+
+@pytest.fixture(scope="module")
+def neural(fitted: Mel) -> Mel:
+    torch.manual_seed(0)
+    codec = Mel(modality=AUDIO, vocoder="neural", width=32, blocks=2)
+    codec.load_state_dict(fitted.state_dict(), strict=False)
+    return codec
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """Weights of a small vocoder whose network answers something."""
+    model = Model(load_recipe("vocoder_music", SMALL), device="cpu")
+    model.codec.fit(chord(seed) for seed in range(TRAINED))
+    with torch.no_grad():
+        for k, p in enumerate(model.codec.parameters()):
+            p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(k)))
+    return model.save(tmp_path / "vocoder.safetensors")
+
+
+def with_vocoder(source: Path | str, **changes: object) -> Mel:
+    return Mel(modality=AUDIO, **{"components": 32, "vocoder": str(source), **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("frequency", [446.3, 1234.5])
+def test_a_steady_tone_between_multiples_of_the_frame_rate_keeps_its_frequency(
+    neural: Mel, frequency: float
+) -> None:
+    """A network of frames alone could only give multiples of 43 Hz; phases that go on by themselves give any."""
+    t = torch.arange(2 * RATE, dtype=torch.float64) / RATE
+    tone = 0.1 * torch.sin(2 * math.pi * frequency * t).float()[None]
+    mel = (neural.log_mel(tone).exp() - neural.floor).clamp_min(0).transpose(1, 2)
+    with torch.no_grad():
+        sound = neural.vocoder(mel, seeds=[3])[0, 0]
+    level = torch.fft.rfft(sound[8192 : 8192 + 16384] * torch.hann_window(16384)).abs()
+    assert abs(level.argmax().item() * RATE / 16384 - frequency) < 4
+
+
+def test_chords_are_nearly_in_tune_before_training(neural: Mel) -> None:
+    media = torch.stack([chord(seed) for seed in (100, 101)])
+    with torch.no_grad():
+        back = neural.decode(neural.encode(media), seed=5)
+    assert back.shape == (2, 1, 86 * 512)
+    assert (detune(back, RATE) - detune(media, RATE)).max() < 0.08
+
+
+def test_a_sound_is_keyed_by_its_seed_whatever_the_batch(neural: Mel) -> None:
+    x = neural.encode(torch.stack([chord(seed) for seed in (1, 2, 3)]))
+    with torch.no_grad():
+        all_three, alone = neural.decode(x, seed=7), neural.decode(x[2:], seed=9)
+        other = neural.decode(x[2:], seed=10)
+    torch.testing.assert_close(all_three[2:], alone, atol=1e-4, rtol=0)
+    assert (alone - other).abs().max() > 0.01
+
+
+def test_the_network_decides_the_magnitudes(neural: Mel) -> None:
+    vocoder = neural.vocoder
+    assert isinstance(vocoder, NeuralVocoder)
+    mel = neural.magnitudes(neural.encode(chord(4)[None]))
+    with torch.no_grad():
+        before = vocoder.spectrum(mel, seeds=[0]).abs()
+        vocoder.head.bias[:1025] += math.log(2)
+        after = vocoder.spectrum(mel, seeds=[0]).abs()
+        vocoder.head.bias[:1025] -= math.log(2)
+    torch.testing.assert_close(after, 2 * before)
+
+
+def test_what_is_trained_here_is_saved_and_what_is_borrowed_is_not(trained: Path, fitted: Mel) -> None:
+    borrowed = with_vocoder(trained)
+    assert not [k for k in borrowed.state_dict() if k.startswith("vocoder")]
+    assert not [p for p in borrowed.parameters() if p.requires_grad]
+    assert [k for k in Mel(modality=AUDIO, vocoder="neural", width=8).state_dict() if k.startswith("vocoder")]
+    # Its statistics load as without it, and nothing is missed.
+    plain = with_vocoder("griffin_lim")
+    plain.fit(chord(seed) for seed in range(TRAINED))
+    borrowed.load_state_dict(plain.state_dict())
+    model = Model(load_recipe("vocoder_music", SMALL), device="cpu")
+    model.load_weights(load_tensors(trained), "here")
+    x = plain.encode(chord(9)[None])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            borrowed.decode(x, seed=2), model.codec.decode(x, seed=2), atol=2e-3, rtol=0
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"floor": 1e-4}, "floor: 3e-05 there, 0.0001 here"),
+        ({"hop": 256}, "hop: 512 there, 256 here"),
+        ({"components": 64}, "components: 32 there, 64 here"),
+        ({"high": 8000.0}, "high: 11025.0 there, 8000.0 here"),
+    ],
+)
+def test_other_mel_settings_are_refused(trained: Path, change: dict[str, object], said: str) -> None:
+    with pytest.raises(RecipeError, match="trained on other mel spectrograms") as error:
+        with_vocoder(trained, **change)
+    assert said in str(error.value)
+    assert "griffin_lim" in str(error.value)
+
+
+def test_weights_without_a_vocoder_are_refused(tmp_path: Path) -> None:
+    small = ["backbone.widths=[16,16]", "backbone.attention=[false,true]", "conditioner.name=none"]
+    path = Model(load_recipe("audio_music", small), device="cpu").save(tmp_path / "music.safetensors")
+    with pytest.raises(RecipeError, match="holds no vocoder: its recipe, audio_music"):
+        with_vocoder(path)
+    with pytest.raises(RecipeError, match="codec.vocoder"):
+        with_vocoder(tmp_path / "nothing.safetensors")
+
+
+def test_a_recipe_trains_a_backbone_or_its_codec() -> None:
+    from multigen.recipe import check_combination
+
+    for overrides, said in (
+        (["backbone=null"], "backbone: missing.*codec.vocoder=neural"),
+        (["codec.vocoder=neural"], "learns in a recipe of its own"),
+        (["+train.critic={name: spectrograms}"], "train.critic: only a codec that learns"),
+    ):
+        with pytest.raises(RecipeError, match=said):
+            check_combination(load_recipe("audio_music", ["weights=null", *overrides]))
+    with pytest.raises(MultigenError, match="trains its codec"):
+        Model(load_recipe("vocoder_music", SMALL), device="cpu").generate("flute")
