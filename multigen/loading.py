@@ -95,6 +95,15 @@ def find(source: str | Path) -> Found:
     return in_run(folder)
 
 
+def find_weights(source: str | Path) -> Found:
+    """As `find`, and by shipped name, or in one checkpoint of a run (its averaged weights)."""
+    path = shipped_weights().get(str(source)) or Path(source).expanduser()
+    if (path / "ema.safetensors").is_file():
+        recipe = load_recipe(str(path.parent.parent / RECIPE))
+        return Found(recipe, checkpoints.load_tensors(path / "ema.safetensors"), str(path))
+    return find(path)
+
+
 def in_run(folder: Path) -> Found:
     """Recipe and averaged weights of a run folder."""
     recipe = load_recipe(str(folder / RECIPE))

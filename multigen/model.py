@@ -13,13 +13,16 @@ from torch import Tensor, nn
 
 from multigen import registry
 from multigen.codecs import Codec
+from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.drive import Progress, solve
+from multigen.core.guides import Guide
 from multigen.core.noise import Noise
 from multigen.core.samplers import Trajectory
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MultigenError, RecipeError, message
+from multigen.guidance import guided
 from multigen.media import Media
 from multigen.modalities import Modality
 from multigen.recipe import Recipe
@@ -118,6 +121,7 @@ class Model:
         seed: int | None = None,
         steps: int | None = None,
         scale: float | None = None,
+        negative: str | None = None,
         size: int | tuple[int, int] | None = None,
         duration: float | None = None,
         batch: int | None = None,
@@ -127,8 +131,9 @@ class Model:
 
         Medium k of all has the seed `seed + k`.
 
-        `scale` is the guidance scale; `size` in pixels, `duration` in seconds; `batch` bounds the samples of one
-        network call before guidance. `watch` sees every answered query. A sample is the same whatever the batch.
+        `scale` is the guidance scale, `negative` what guidance leads away from; `size` in pixels, `duration` in
+        seconds; `batch` bounds the samples of one network call before guidance. `watch` sees every answered query. A
+        sample is the same whatever the batch.
         """
         return list(
             self.stream(
@@ -137,6 +142,7 @@ class Model:
                 seed=seed,
                 steps=steps,
                 scale=scale,
+                negative=negative,
                 size=size,
                 duration=duration,
                 batch=batch,
@@ -152,6 +158,7 @@ class Model:
         seed: int | None = None,
         steps: int | None = None,
         scale: float | None = None,
+        negative: str | None = None,
         size: int | tuple[int, int] | None = None,
         duration: float | None = None,
         batch: int | None = None,
@@ -178,7 +185,9 @@ class Model:
         except ValueError as error:
             raise MultigenError(f"prompt: {error}") from error
         parts = [jobs[start : start + batch] for start in range(0, len(jobs), batch)]
-        return (medium for part in parts for medium in self._batch(part, steps, scale, shape, watch))
+        return (
+            medium for part in parts for medium in self._batch(part, steps, scale, negative, shape, watch)
+        )
 
     def _shape(self, size: int | tuple[int, int] | None, duration: float | None) -> tuple[int, ...]:
         settings = self.recipe.sample
@@ -196,10 +205,11 @@ class Model:
         jobs: Sequence[tuple[str, int]],
         steps: int,
         scale: float | None,
+        negative: str | None,
         shape: tuple[int, ...],
         watch: Callable[[Progress], None] | None,
     ) -> Iterator[Media]:
-        sampler, guide = self._request(jobs, steps, scale, shape)
+        sampler, guide = self._request(jobs, steps, scale, negative, shape)
         x = solve(sampler, guide, self.denoiser, watch=watch)
         for row, (prompt, seed) in zip(x, jobs, strict=True):
             # One at a time: what a codec draws (Griffin-Lim's phase) is keyed by the sample's own seed.
@@ -208,24 +218,58 @@ class Model:
             yield Media(media, self.modality, prompt, seed)
 
     def _request(
-        self, jobs: Sequence[tuple[str, int]], steps: int, scale: float | None, shape: tuple[int, ...]
+        self,
+        jobs: Sequence[tuple[str, int]],
+        steps: int,
+        scale: float | None,
+        negative: str | None,
+        shape: tuple[int, ...],
     ) -> tuple[Trajectory, Any]:
         """A trajectory from pure noise, and its guide, for several (prompt, seed)."""
         recipe, schedule = self.recipe, self.denoiser.schedule
         timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
         sampler = registry.build("sampler", recipe.sampler, where="sampler")
-        guide = registry.build("guide", self._guide_part(scale), where="guide")
         noise = Noise([seed for _, seed in jobs], shape, self.device)
         with torch.no_grad():
             cond = self.conditioner(self.conditioner.request([p for p, _ in jobs])).to(self.device)
-            null = self.conditioner.null(len(jobs)).to(self.device)
         try:
             ts = timesteps(schedule, steps)
             self.denoiser.remember(ts)
         except ValueError as error:
             raise RecipeError(f"timesteps ({recipe.timesteps.name}): {error}") from error
         sigma = float(schedule(ts[:1]).sigma)
-        return sampler(schedule, noise("start") * sigma, ts, noise), guide(cond, null)
+        return sampler(schedule, noise("start") * sigma, ts, noise), self._guide(cond, scale, negative)
+
+    def _guide(self, cond: Cond, scale: float | None, negative: str | None) -> Guide:
+        """The recipe's guide and its modifiers, for a batch of conditions."""
+        negative = self.recipe.sample.negative if negative is None else negative
+        with torch.no_grad():
+            null = self.encode(negative) if negative else self.conditioner.null(1).to(self.device)
+        return guided(
+            self._guide_part(scale),
+            self.recipe.modifiers,
+            cond=cond,
+            null=null,
+            denoiser=self.denoiser,
+            encode=self.encode,
+            load=self.weaker,
+        )
+
+    @torch.no_grad()
+    def encode(self, prompt: str) -> Cond:
+        """The condition of one prompt, a batch of one. MultigenError if the conditioner cannot take it."""
+        try:
+            return self.conditioner(self.conditioner.request([prompt])).to(self.device)
+        except MultigenError:
+            raise
+        except ValueError as error:
+            raise MultigenError(f"prompt: {error}") from error
+
+    def weaker(self, source: str) -> Denoiser:
+        """The denoiser of other weights: a run folder, a file, a shipped name or a checkpoint of a run."""
+        from multigen.loading import build, find_weights
+
+        return build(found := find_weights(source), found.recipe, device=str(self.device)).denoiser
 
     def _guide_part(self, scale: float | None) -> Part:
         part = self.recipe.guide

@@ -34,7 +34,21 @@ BUILTIN: dict[str, dict[str, str]] = {
         "euler_ancestral": "multigen.core.samplers:euler_ancestral",
         "heun": "multigen.core.samplers:heun",
     },
-    "guide": {"cfg": "multigen.core.guides:cfg", "plain": "multigen.core.guides:plain"},
+    "guide": {
+        "apg": "multigen.core.guides:apg",
+        "autoguidance": "multigen.core.guides:autoguidance",
+        "cfg": "multigen.core.guides:cfg",
+        "cfg_zero": "multigen.core.guides:cfg_zero",
+        "compose": "multigen.core.guides:compose",
+        "plain": "multigen.core.guides:plain",
+    },
+    "modifier": {
+        "interval": "multigen.core.modifiers:interval",
+        "perturbed_attention": "multigen.core.modifiers:perturbed_attention",
+        "rescale": "multigen.core.modifiers:rescale",
+        "skip_layers": "multigen.core.modifiers:skip_layers",
+        "threshold": "multigen.core.modifiers:threshold",
+    },
     "conditioner": {
         "label": "multigen.conditioners.label:Label",
         "none": "multigen.conditioners.label:Nothing",

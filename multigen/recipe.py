@@ -63,6 +63,7 @@ class Sample:
     size: int | tuple[int, int] | None = None  # pixels; null: the modality's
     duration: float | None = None  # s; null: the modality's
     batch: int = 16  # samples a network call at most, before guidance
+    negative: str = ""  # what guidance leads away from; "": what no prompt gives
     precision: Literal["fp32", "bf16"] = "fp32"  # fp32 keeps a sample the same whatever the batch
     suffix: str | None = None  # file format; null: the modality's
 
@@ -95,6 +96,7 @@ class Recipe:
     timesteps: Part = field(default_factory=lambda: Part("uniform"))
     sampler: Part = field(default_factory=lambda: Part("heun"))
     guide: Part = field(default_factory=lambda: Part("plain"))
+    modifiers: tuple[Part, ...] = ()  # guides around the guide, the innermost first
     sample: Sample = field(default_factory=Sample)
     weights: str | None = (
         None  # `run` samples with these (shipped name, file or run folder); null: trains first
@@ -140,7 +142,9 @@ def check_combination(recipe: Recipe) -> None:
     """RecipeError if the parts cannot work together. Builds what is cheap: no data, no weights."""
     import torch
 
+    from multigen.core.conditioning import Cond
     from multigen.core.denoiser import Denoiser
+    from multigen.guidance import guided
 
     modality = registry.build("modality", recipe.modality, where="modality")
     sample = recipe.sample
@@ -164,6 +168,16 @@ def check_combination(recipe: Recipe) -> None:
         ts = timesteps(schedule, sample.steps)
     with _refused(f"prediction ({recipe.prediction.name}) and timesteps ({recipe.timesteps.name})"):
         denoiser.remember(ts)
+    nothing = Cond()
+    guided(
+        recipe.guide,
+        recipe.modifiers,
+        cond=nothing,
+        null=nothing,
+        denoiser=denoiser,
+        encode=lambda _: nothing,
+        load=lambda _: denoiser,
+    )
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     with _refused(f"sampler ({recipe.sampler.name})"):
         next(sampler(schedule, torch.zeros(1, 1, 1), ts, lambda purpose, index: torch.zeros(1, 1, 1)))

@@ -41,7 +41,7 @@ PLACES: Mapping[str, str] = {
     "evaluate.other": "dataset",
 }
 # Where lists of parts stand.
-LISTS: Mapping[str, str] = {"evaluate.metrics": "metric"}
+LISTS: Mapping[str, str] = {"evaluate.metrics": "metric", "modifiers": "modifier"}
 _MAX_REFERENCES = 50  # that lead to one another
 
 

@@ -32,11 +32,11 @@ _GIVEN = "given by the builder"
 Given = Annotated[T, _GIVEN]
 
 KINDS = (
-    "backbone", "schedule", "prediction", "timesteps", "sampler", "guide", "conditioner", "codec", "modality",
-    "dataset", "noise_level", "objective", "critic", "feature", "metric", "operator",
+    "backbone", "schedule", "prediction", "timesteps", "sampler", "guide", "modifier", "conditioner", "codec",
+    "modality", "dataset", "noise_level", "objective", "critic", "feature", "metric", "operator",
 )  # fmt: skip
 # Functions that take further positional arguments where they are used.
-APPLIED = frozenset({"timesteps", "sampler", "guide", "noise_level", "objective"})
+APPLIED = frozenset({"timesteps", "sampler", "guide", "modifier", "noise_level", "objective"})
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ def _settings(recipe: Recipe, steps: int | None) -> dict[str, Any]:
         "sampler": recipe.sampler.name,
         "timesteps": recipe.timesteps.name,
         "guide": {"name": recipe.guide.name, **recipe.guide.args},
+        "modifiers": [{"name": part.name, **part.args} for part in recipe.modifiers],
         "steps": steps or recipe.sample.steps,
     }
 

@@ -48,13 +48,26 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(other or width, 2 * width)
         self.out = zeroed(nn.Linear(width, width))
 
-    def forward(self, x: Tensor, other: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, other: Tensor | None = None, mask: Tensor | None = None, *, undone: bool = False
+    ) -> Tensor:
+        """[M, L, C] -> the same; `undone`: each place attends to itself alone."""
+        if undone:
+            return self.out(self.key_value(x).chunk(2, dim=-1)[1])
         q = self._split(self.query(x))
         k, v = map(self._split, self.key_value(x if other is None else other).chunk(2, dim=-1))
         if self.rotary:
             q, k = rotate(q), rotate(k)
         y = attend(q, k, v, None if mask is None else mask[:, None, None, :])
         return self.out(y.transpose(1, 2).flatten(2))
+
+    def map(self, x: Tensor, other: Tensor, mask: Tensor | None) -> Tensor:
+        """Shares [M, L', L] of what each place of x takes from each of other [M, L', K], the mean of the heads."""
+        q, k = self._split(self.query(x)), self._split(self.key_value(other).chunk(2, dim=-1)[0])
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None, :], -math.inf)
+        return scores.float().softmax(-1).mean(1).transpose(1, 2)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -65,6 +78,7 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, width: int, *, axes: int, head_width: int, groups: int, tokens: int) -> None:
         super().__init__()
+        self.number = -1  # among the backbone's attention blocks, for taps
         self.norm = norm(width, groups)
         self.attention = Attention(width, head_width=head_width)
         self.time_norm = norm(width, groups) if axes == 3 else None
@@ -74,7 +88,11 @@ class AttentionBlock(nn.Module):
         self.cross_attention = Attention(width, head_width=head_width, other=tokens) if tokens else None
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        x = x + _grid(self.attention(_sequence(self.norm(x))), x)
+        taps = context.taps
+        if taps is not None and self.number in taps.skipped:
+            return x
+        undone = taps is not None and self.number in taps.undone
+        x = x + _grid(self.attention(_sequence(self.norm(x)), undone=undone), x)
         if self.time_norm is not None and self.time_attention is not None:
             s = (
                 _sequence(self.time_norm(x)).unflatten(0, (-1, context.frames)).transpose(1, 2)
@@ -87,7 +105,13 @@ class AttentionBlock(nn.Module):
             joined = s.reshape(
                 len(context.tokens), -1, s.shape[-1]
             )  # the frames of a video share their tokens
-            joined = self.cross_attention(joined, self.token_norm(context.tokens), context.mask)
+            tokens = self.token_norm(context.tokens)
+            if taps is not None and taps.maps is not None:
+                shares = self.cross_attention.map(joined, tokens, context.mask).unflatten(
+                    2, (-1, *x.shape[2:])
+                )
+                taps.maps.found[self.number] = shares  # [B, L', frames, H, W]
+            joined = self.cross_attention(joined, tokens, context.mask)
             x = x + _grid(joined.reshape(s.shape), x)
         return x
 

@@ -19,14 +19,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from multigen.core.taps import Taps
+
 
 class Context(NamedTuple):
-    """What conditions a layer: embedding [N, E] (activated), tokens [B, L, K] with mask [B, L], frames T."""
+    """What conditions a layer: embedding [N, E] (activated), tokens [B, L, K] with mask [B, L], frames T, and taps."""
 
     embedding: Tensor
     tokens: Tensor | None
     mask: Tensor | None
     frames: int
+    taps: Taps | None = None
 
 
 def fold(x: Tensor) -> Tensor:

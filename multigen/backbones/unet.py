@@ -29,6 +29,7 @@ from multigen.backbones.layers import (
     zeroed,
 )
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.taps import Taps
 from multigen.registry import Given
 
 _SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -96,8 +97,19 @@ class UNet(nn.Module):
         deepest = widths[-1]
         self.middle = nn.ModuleList([stage(deepest, deepest, any(attends)), stage(deepest, deepest, False)])
         self._fill_up(stage, widths, attends, blocks, skips)
+        self._number_attention()
         self.leave_norm = norm(widths[0], groups)
         self.leave = zeroed(conv(widths[0], out_channels, axes=axes, kernel=kernel))
+
+    def _number_attention(self) -> None:
+        """Blocks of attention in the order in which x meets them, for taps."""
+        path = (*self.down, *self.middle, *self.up)
+        blocks = [m for layer in path for m in layer.modules() if isinstance(m, AttentionBlock)]
+        for number, block in enumerate(blocks):
+            block.number = number
+        self.attentions = len(blocks)
+        before = [m for layer in self.down for m in layer.modules() if isinstance(m, AttentionBlock)]
+        self.deepest = min(len(before), max(len(blocks) - 1, 0))
 
     def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A former state to start from. That of an image network gets this video network's new layers over time.
@@ -141,7 +153,7 @@ class UNet(nn.Module):
             if level > 0:
                 self.up.append(Upsample(width, axes=self.axes))
 
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
         """x [B, C, *D], c_noise [B] log-SNR within ±20, cond as `cond` of the constructor -> [B, C', *D]."""
         self._check_input(x, cond)
         size, frames = x.shape[2:], x.shape[2] if self.axes == 3 else 1
@@ -154,7 +166,7 @@ class UNet(nn.Module):
         if self._use_channels_last(x):
             x = x.contiguous(memory_format=torch.channels_last)
         embedding = self.embed(c_noise, cond.vector)
-        context = Context(embedding.repeat_interleave(frames, dim=0), cond.tokens, cond.mask, frames)
+        context = Context(embedding.repeat_interleave(frames, dim=0), cond.tokens, cond.mask, frames, taps)
         x = unfold(self._run(x, context), self.axes, frames)
         return x[(..., *(slice(n) for n in size))].contiguous()
 

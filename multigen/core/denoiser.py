@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from multigen.core.conditioning import Cond
 from multigen.core.predictions import Prediction
 from multigen.core.schedules import Schedule
+from multigen.core.taps import Taps, checked
 
 LOG_SNR_LIMIT = 20.0
 # Times whose coefficients a denoiser remembers.
@@ -54,20 +55,34 @@ class Denoiser(nn.Module):
         self.precision = precision
         self._known: dict[float, list[float]] = {}
 
-    def network(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+    def network(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
         """F(x, c_noise, cond) in the dtype of x; x [B, C, *D] already scaled by c_in, c_noise [B]."""
+        more = {}
+        if taps is not None:
+            checked(self.backbone, taps)
+            more = {"taps": taps}
         if self.precision is None:
-            return self.backbone(x, c_noise, cond)
+            return self.backbone(x, c_noise, cond, **more)
         with torch.autocast(x.device.type, dtype=self.precision):
-            return self.backbone(x, c_noise, cond).to(x.dtype)
+            return self.backbone(x, c_noise, cond, **more).to(x.dtype)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
         """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps where alpha = 0."""
         scales = self._scales(t)
         c_noise, c_in, c_skip, c_out = torch.tensor(scales, dtype=x.dtype, device=x.device).unbind()
         grown = any(abs(c - 1) > UNSCALED for c in scales[1])
-        answer = self.network(rows(c_in, x) * x if grown else x, c_noise, cond)
+        answer = self.network(rows(c_in, x) * x if grown else x, c_noise, cond, taps)
         return (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer)
+
+    def output(self, x: Tensor, t: Tensor, x0: Tensor) -> Tensor:
+        """F that says x0 [B, C, *D] of x_t at t (0-d): (x0 - c_skip x)/c_out, the inverse of `forward`."""
+        _, _, skip, out = (values[0] for values in self._scales(t.reshape(1)))
+        return (x0 - skip * x) / out
+
+    def from_output(self, x: Tensor, t: Tensor, output: Tensor) -> Tensor:
+        """x0 of x_t at t (0-d) and F [B, C, *D]."""
+        _, _, skip, out = (values[0] for values in self._scales(t.reshape(1)))
+        return skip * x + out * output
 
     def remember(self, ts: Tensor) -> None:
         """Compute the coefficients of a grid [n+1] at once; those of a time not remembered cost more than a step.

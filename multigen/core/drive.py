@@ -152,7 +152,15 @@ class Driver:
         for request, answers in zip(requests, slots, strict=True):
             for call, pieces in zip(request.calls, answers, strict=True):
                 denoiser, x = call.denoiser or request.denoiser, call.x
-                key = (id(denoiser), x.shape[1:], x.dtype, x.device, call.cond.structure, call.grad)
+                key = (
+                    id(denoiser),
+                    x.shape[1:],
+                    x.dtype,
+                    x.device,
+                    call.cond.structure,
+                    call.grad,
+                    call.taps,
+                )
                 group = groups.setdefault(key, (denoiser, []))[1]
                 for start in range(0, len(x), self.max_batch):
                     group.append(_Piece(call, start, min(start + self.max_batch, len(x)), pieces))
@@ -169,15 +177,16 @@ class Driver:
     def _call(self, denoiser: Denoiser, batch: list[_Piece]) -> None:
         """One network call; each piece's answer goes where it belongs."""
         self.calls += 1
+        asked = {} if batch[0].call.taps is None else {"taps": batch[0].call.taps}
         with torch.set_grad_enabled(batch[0].call.grad):
             if len(batch) == 1:
                 (piece,) = batch
-                piece.answers.append(denoiser(piece.x(), piece.t(), piece.cond()))
+                piece.answers.append(denoiser(piece.x(), piece.t(), piece.cond(), **asked))
                 self.samples += piece.size
                 return
             sizes = [piece.size for piece in batch]
             x, t = torch.cat([piece.x() for piece in batch]), torch.cat([piece.t() for piece in batch])
-            x0 = denoiser(x, t, Cond.cat([piece.cond() for piece in batch]))
+            x0 = denoiser(x, t, Cond.cat([piece.cond() for piece in batch]), **asked)
             for piece, rows in zip(batch, x0.split(sizes), strict=True):
                 piece.answers.append(rows)
             self.samples += len(x)

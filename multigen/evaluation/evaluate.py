@@ -68,7 +68,8 @@ def evaluate(
         recipe, sample=dataclasses.replace(recipe.sample, size=None, duration=None)
     )
     result = _heading(model)
-    result["sampling"] = {k: v for k, v in to_data(recipe).items() if k in ("sampler", "timesteps", "guide")}
+    how = ("sampler", "timesteps", "guide", "modifiers")
+    result["sampling"] = {k: v for k, v in to_data(recipe).items() if k in how}
     result["sampling"]["steps"] = recipe.sample.steps
     result["feature"] = {**dataclasses.asdict(feature.facts), "id": feature.facts.id}
     result["media"] = media_kind(model.modality, model.modality.shape())
