@@ -22,7 +22,8 @@ UNSCALED = 1e-12
 class Backbone(Protocol):
     """The network F. Knows nothing of schedules, samplers or prompts; an `nn.Module`.
 
-    It must not write into x, which may be the sampler's own.
+    It must not write into x, which may be the sampler's own. Its c_noise is the log-SNR within ±20; or, where its
+    class says `by_index = True`, the index in the schedule's table, as networks trained elsewhere have it.
     """
 
     def __call__(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
@@ -53,6 +54,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.backbone, self.schedule, self.prediction = backbone, schedule, prediction
         self.precision = precision
+        self.by_index = bool(getattr(backbone, "by_index", False))
         self._known: dict[float, list[float]] = {}
 
     def network(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
@@ -93,7 +95,7 @@ class Denoiser(nn.Module):
             self._known = {}
         snr = self.schedule.log_snr(ts.double())
         scales = self.prediction.coefficients(*self.schedule.levels(snr))
-        table = torch.stack([snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT), *scales], dim=1)
+        table = torch.stack([self._c_noise(ts.double(), snr), *scales], dim=1)
         self._known.update(zip(ts.tolist(), table.tolist(), strict=True))
 
     def _scales(self, t: Tensor) -> list[tuple[float, ...]]:
@@ -111,10 +113,14 @@ class Denoiser(nn.Module):
         snr = self.schedule.log_snr(t.double())
         alpha, sigma = self.schedule.levels(snr)
         c_in = self.prediction.coefficients(alpha, sigma).c_in
-        c_noise, *scales = self._like(x0, snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT), c_in, alpha, sigma)
+        c_noise, *scales = self._like(x0, self._c_noise(t.double(), snr), c_in, alpha, sigma)
         scale, a, s = (rows(c, x0) for c in scales)
         answer = self.network(scale * (a * x0 + s * eps), c_noise, cond)
         return (answer - self.prediction.target(x0, eps, a, s)).square().flatten(1).mean(1)
+
+    def _c_noise(self, t: Tensor, snr: Tensor) -> Tensor:
+        """What the backbone is told of the noise level, [B] float64."""
+        return self.schedule.index(t) if self.by_index else snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
 
     @staticmethod
     def _like(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:

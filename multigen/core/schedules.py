@@ -75,6 +75,19 @@ class Schedule:
         """t of a finite log-SNR, clamped to [0, 1]. Same shape and dtype as the input."""
         return self.curve.time(log_snr.double() + 2 * math.log(self.shift)).clamp(0, 1).to(log_snr.dtype)
 
+    def index(self, t: Tensor) -> Tensor:
+        """Place of t's noise level in the table, 0 to steps - 1, between entries too. Same shape and dtype as t.
+
+        What networks that were trained on a table take for the noise level. ValueError for a schedule without one.
+        """
+        if self.steps is None:
+            raise ValueError(
+                "this network takes the index of a table for the noise level; the schedule has none. Allowed: "
+                "scaled_linear, linear, discrete"
+            )
+        place = t.double() if self.shift == 1 else self.curve.time(self.log_snr(t.double()))
+        return (place * self.steps - 1).clamp(0, self.steps - 1).to(t.dtype)
+
 
 # --- schedules by name ------------------------------------------------------------------------------------------
 

@@ -129,10 +129,11 @@ def trailing(schedule: Schedule, steps: int) -> Tensor:
     return torch.cat([(index + 1) / n, torch.zeros(1, dtype=torch.float64)])
 
 
-def leading(schedule: Schedule, steps: int, *, offset: int = 0) -> Tensor:
+def leading(schedule: Schedule, steps: int, *, offset: int = 0, to_zero: bool = True) -> Tensor:
     """Table indices (n-1) N//n, ..., 0, plus `offset`, then t = 0, as diffusers' `leading` (DDIM's own spacing).
 
-    diffusers ends at the table's first alpha instead of at sigma = 0 unless `set_alpha_to_one`.
+    `to_zero: false` ends at the table's first index instead of at sigma = 0, as diffusers does where its
+    `set_alpha_to_one` is false; the offset is then at least 1.
     """
     n = _table_steps(schedule, steps, "leading")
     room = n - 1 - (steps - 1) * (n // steps)
@@ -140,5 +141,11 @@ def leading(schedule: Schedule, steps: int, *, offset: int = 0) -> Tensor:
         raise ValueError(
             f"timesteps leading: {steps} steps of a table of {n} leave an offset of 0 to {room}, not {offset}"
         )
+    if not to_zero and offset == 0:
+        raise ValueError(
+            "timesteps leading: at offset 0 the grid ends at the table's first index anyway; give an offset of 1 "
+            "or more, or to_zero=true"
+        )
     index = torch.arange(steps, dtype=torch.float64).flip(0) * (n // steps) + offset
-    return torch.cat([(index + 1) / n, torch.zeros(1, dtype=torch.float64)])
+    end = torch.full((1,), 0.0 if to_zero else 1 / n, dtype=torch.float64)
+    return torch.cat([(index + 1) / n, end])
