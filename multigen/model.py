@@ -16,17 +16,14 @@ from multigen.codecs import Codec
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.drive import Progress, solve
-from multigen.core.guides import Guide
-from multigen.core.noise import Noise
-from multigen.core.samplers import Trajectory
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
-from multigen.errors import MultigenError, RecipeError, message
-from multigen.guidance import guided
+from multigen.errors import MultigenError, RecipeError
 from multigen.media import Media
 from multigen.modalities import Modality
 from multigen.recipe import Recipe
 from multigen.registry import Part
+from multigen.sampling import Ask, Edit, Job, guide_part, trajectory
 from multigen.training import checkpoint as checkpoints
 
 
@@ -165,19 +162,133 @@ class Model:
         watch: Callable[[Progress], None] | None = None,
     ) -> Iterator[Media]:
         """As `generate`, each medium as soon as it is there. What is wrong with a request is said at once."""
-        settings, _ = self.recipe.sample, self.denoiser
+        ask = self._ask(self._shape(size, duration), steps, scale, negative)
+        return self._stream(prompt, n, seed, batch, ask, watch)
+
+    def edit(
+        self,
+        media: Media | Tensor | str | Path,
+        prompt: str | Sequence[str] = "",
+        *,
+        strength: float | None = None,
+        keep: Tensor | None = None,
+        extend: Sequence[int] = (),
+        seam: int | None = None,
+        resample: int = 1,
+        invert: str | None = None,
+        long: bool = False,
+        wrap: bool = False,
+        n: int = 1,
+        seed: int | None = None,
+        steps: int | None = None,
+        scale: float | None = None,
+        negative: str | None = None,
+        batch: int | None = None,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> list[Media]:
+        """`n` versions of a medium for each prompt: varied, filled, grown or restyled.
+
+        media     a medium, a tensor [C, *D] in [-1, 1], or a file
+        strength  how far back to noise, over 0 to 1: 0.6, or 1 where a part is kept
+        keep      bool, True where the medium stays: [*D], or over its first axis alone (samples, frames)
+        extend    what is added before and after each axis, from the last one on (as torch's `pad`)
+        seam      width in which what is kept fades into what is made, in samples, pixels or frames; beyond it the
+                  result is the source itself. Default: 50 ms, 2 pixels, no frames
+        resample  times that each step is taken, so that new and kept agree better (RePaint)
+        invert    this prompt's noise for the source, in place of a random one: a restyling that keeps the composition
+        long      media larger than the model's own, in overlapping windows; `wrap`: the last axis is a circle
+
+        The rest as in `generate`. MultigenError for what does not fit, before any network call.
+        """
+        from multigen.editing import prepared, seam_of, spliced
+
+        source = prepared(self._read(media), keep, extend)
+        width = seam_of(self.modality) if seam is None else seam
+        if resample < 1 or width < 0:
+            raise MultigenError(
+                f"resample, seam: {resample}, {width} is not allowed; give 1 or more, 0 or more"
+            )
+        strength = (0.6 if source.keep is None else 1.0) if strength is None else strength
+        if not 0 < strength <= 1:
+            raise MultigenError(f"strength: {strength} is not allowed; give a number over 0, to 1")
+        shape = tuple(source.media.shape)
+        window = self._window(shape, long)
+        try:
+            ask = self._ask(self.codec.shape(shape), steps, scale, negative, window=window, wrap=wrap)
+        except ValueError as error:
+            raise MultigenError(f"the medium: {error}") from error
+        with torch.no_grad():
+            x0 = self.codec.encode(source.media[None].to(self.device))
+        known = None if source.keep is None else self.codec.keeps(source.keep)
+        edit = Edit(x0, known, strength, resample, invert)
+        made = self._stream(prompt, n, seed, batch, dataclasses.replace(ask, edit=edit), watch)
+        return [dataclasses.replace(m, tensor=spliced(m.tensor, source, width)) for m in made]
+
+    def _read(self, media: Media | Tensor | str | Path) -> Tensor:
+        """[C, *D] of the model's own channels."""
+        if isinstance(media, str | Path):
+            media = self.modality.read(Path(media))
+        tensor = media.tensor if isinstance(media, Media) else media
+        natural = self.modality.shape()
+        if tensor.ndim != len(natural):
+            raise MultigenError(
+                f"the medium: shape {tuple(tensor.shape)} is not allowed; {self.modality.name} has {len(natural)} axes"
+            )
+        if tensor.shape[0] != natural[0]:
+            tensor = self.modality.fit(tensor, (natural[0], *tensor.shape[1:]))
+        return tensor.float()
+
+    def _window(self, shape: tuple[int, ...], long: bool) -> tuple[int, ...] | None:
+        """Sizes of windows in model space; None where the model takes all of it. MultigenError if that is too much."""
+        settings = self.recipe.sample
+        largest = zip(
+            self.modality.shape()[1:], self.modality.shape(settings.size, settings.duration)[1:], strict=True
+        )
+        most = [max(pair) for pair in largest]
+        if all(n <= m for n, m in zip(shape[1:], most, strict=True)):
+            return None
+        if not long:
+            raise MultigenError(
+                f"the medium: {list(shape[1:])} is larger than the model's {most}; cut it, or make it in windows "
+                "(long=True, --long)"
+            )
+        return self.codec.shape((shape[0], *most))[1:]
+
+    def _ask(
+        self,
+        shape: tuple[int, ...],
+        steps: int | None,
+        scale: float | None,
+        negative: str | None,
+        window: tuple[int, ...] | None = None,
+        wrap: bool = False,
+    ) -> Ask:
+        steps = self.recipe.sample.steps if steps is None else steps
+        if steps < 1:
+            raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
+        guide_part(self.recipe.guide, scale)
+        return Ask(shape, steps, scale, negative, window=window, wrap=wrap)
+
+    def _stream(
+        self,
+        prompt: str | Sequence[str],
+        n: int,
+        seed: int | None,
+        batch: int | None,
+        ask: Ask,
+        watch: Callable[[Progress], None] | None,
+    ) -> Iterator[Media]:
+        """What is wrong is said at once; then each medium as it comes."""
+        _ = self.denoiser
         seed = self.recipe.seed if seed is None else seed
-        batch = settings.batch if batch is None else batch
-        steps = settings.steps if steps is None else steps
-        for name, value in (("n", n), ("steps", steps), ("batch", batch)):
+        batch = self.recipe.sample.batch if batch is None else batch
+        for name, value in (("n", n), ("batch", batch)):
             if value < 1:
                 raise MultigenError(f"{name}: {value} is not allowed; give 1 or more")
         if not 0 <= seed < 2**62:
             raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
-        shape = self._shape(size, duration)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         jobs = [(p, seed + i * n + k) for i, p in enumerate(prompts) for k in range(n)]
-        self._guide_part(scale)
         try:
             self.conditioner.request(prompts)
         except MultigenError:
@@ -185,9 +296,7 @@ class Model:
         except ValueError as error:
             raise MultigenError(f"prompt: {error}") from error
         parts = [jobs[start : start + batch] for start in range(0, len(jobs), batch)]
-        return (
-            medium for part in parts for medium in self._batch(part, steps, scale, negative, shape, watch)
-        )
+        return (medium for part in parts for medium in self._batch(part, ask, watch))
 
     def _shape(self, size: int | tuple[int, int] | None, duration: float | None) -> tuple[int, ...]:
         settings = self.recipe.sample
@@ -201,59 +310,18 @@ class Model:
             raise MultigenError(f"size or duration: {error}") from error
 
     def _batch(
-        self,
-        jobs: Sequence[tuple[str, int]],
-        steps: int,
-        scale: float | None,
-        negative: str | None,
-        shape: tuple[int, ...],
-        watch: Callable[[Progress], None] | None,
+        self, jobs: Sequence[Job], ask: Ask, watch: Callable[[Progress], None] | None
     ) -> Iterator[Media]:
-        sampler, guide = self._request(jobs, steps, scale, negative, shape)
+        sampler, guide = trajectory(self, jobs, ask)
         x = solve(sampler, guide, self.denoiser, watch=watch)
         for row, (prompt, seed) in zip(x, jobs, strict=True):
-            # One at a time: what a codec draws (Griffin-Lim's phase) is keyed by the sample's own seed.
-            with torch.no_grad():
-                media = self.codec.decode(row[None], seed=seed)[0].float().cpu()
-            yield Media(media, self.modality, prompt, seed)
+            yield self.medium(row, prompt, seed)
 
-    def _request(
-        self,
-        jobs: Sequence[tuple[str, int]],
-        steps: int,
-        scale: float | None,
-        negative: str | None,
-        shape: tuple[int, ...],
-    ) -> tuple[Trajectory, Any]:
-        """A trajectory from pure noise, and its guide, for several (prompt, seed)."""
-        recipe, schedule = self.recipe, self.denoiser.schedule
-        timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
-        sampler = registry.build("sampler", recipe.sampler, where="sampler")
-        noise = Noise([seed for _, seed in jobs], shape, self.device)
-        with torch.no_grad():
-            cond = self.conditioner(self.conditioner.request([p for p, _ in jobs])).to(self.device)
-        try:
-            ts = timesteps(schedule, steps)
-            self.denoiser.remember(ts)
-        except ValueError as error:
-            raise RecipeError(f"timesteps ({recipe.timesteps.name}): {error}") from error
-        sigma = float(schedule(ts[:1]).sigma)
-        return sampler(schedule, noise("start") * sigma, ts, noise), self._guide(cond, scale, negative)
-
-    def _guide(self, cond: Cond, scale: float | None, negative: str | None) -> Guide:
-        """The recipe's guide and its modifiers, for a batch of conditions."""
-        negative = self.recipe.sample.negative if negative is None else negative
-        with torch.no_grad():
-            null = self.encode(negative) if negative else self.conditioner.null(1).to(self.device)
-        return guided(
-            self._guide_part(scale),
-            self.recipe.modifiers,
-            cond=cond,
-            null=null,
-            denoiser=self.denoiser,
-            encode=self.encode,
-            load=self.weaker,
-        )
+    @torch.no_grad()
+    def medium(self, x: Tensor, prompt: str, seed: int) -> Media:
+        """A sample [C, *D] of model space as a medium. What the codec draws, such as phases, is keyed by `seed`."""
+        media = self.codec.decode(x[None], seed=seed)[0].float().cpu()
+        return Media(media, self.modality, prompt, seed)
 
     @torch.no_grad()
     def encode(self, prompt: str) -> Cond:
@@ -270,16 +338,6 @@ class Model:
         from multigen.loading import build, find_weights
 
         return build(found := find_weights(source), found.recipe, device=str(self.device)).denoiser
-
-    def _guide_part(self, scale: float | None) -> Part:
-        part = self.recipe.guide
-        if scale is None:
-            return part
-        name = "cfg" if part.name == "plain" else part.name
-        allowed = [a.name for a in registry.arguments("guide", name, "guide")]
-        if "scale" not in allowed:
-            raise MultigenError(message("scale", scale, allowed, hint=f"The guide {name} has no scale."))
-        return Part(name, {**part.args, "scale": float(scale)})
 
     # --- weights ----------------------------------------------------------------------------------------------
 

@@ -26,5 +26,9 @@ class Codec(nn.Module, ABC):
         """[B, C', *D'] -> [B, C, *D]. Randomness inside (Griffin-Lim's phase, VAE sampling) is keyed by `seed`."""
 
     @abstractmethod
+    def keeps(self, keep: Tensor) -> Tensor:
+        """Where model space depends on nothing but what is kept of the media: bool [*D] -> bool [*D']."""
+
+    @abstractmethod
     def fit(self, media: Iterable[Tensor]) -> None:
         """Set statistics from training media, each [C, *D]. Codecs without any ignore them without reading."""

@@ -118,6 +118,12 @@ class Mel(Codec):
         mel = (level.minimum(self.ceiling).exp() - self.floor).clamp_min(0)
         return mel.transpose(1, 2).contiguous()
 
+    def keeps(self, keep: Tensor) -> Tensor:
+        """Frames whose whole window is kept (what lies beyond the ends is silence): bool [N] -> bool [N // hop]."""
+        lost = torch.nn.functional.pad((~keep).float(), (self.fft // 2, self.fft // 2))
+        reached = torch.nn.functional.max_pool1d(lost[None, None], self.fft, self.hop)[0, 0]
+        return reached[: len(keep) // self.hop] == 0
+
     def fit(self, media: Iterable[Tensor]) -> None:
         """Mean and principal components of the log-mel frames of media [C, N], summed in float64 as they come."""
         bins = len(self.mean)

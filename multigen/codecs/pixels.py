@@ -57,5 +57,12 @@ class Pixels(Codec):
             x = rearrange(x, "b (c p q) ... h w -> b c ... (h p) (w q)", p=self.unshuffle, q=self.unshuffle)
         return (x / self.scale).clamp(-1, 1)
 
+    def keeps(self, keep: Tensor) -> Tensor:
+        """Blocks of which every pixel is kept: bool [*D] -> bool [..., H / u, W / u]."""
+        if self.unshuffle == 1:
+            return keep
+        blocks = rearrange(keep, "... (h p) (w q) -> ... h w (p q)", p=self.unshuffle, q=self.unshuffle)
+        return blocks.all(-1)
+
     def fit(self, media: Iterable[Tensor]) -> None:
         """Pixels have no statistics; `media` are not read."""

@@ -1,0 +1,166 @@
+"""From what a user asks of a model to what the driver runs: a trajectory and its guide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from multigen import registry
+from multigen.core import edits
+from multigen.core.conditioning import Cond
+from multigen.core.guides import Answers, Guide, Query, plain
+from multigen.core.modifiers import fill
+from multigen.core.noise import Noise
+from multigen.core.samplers import NoiseSource, Trajectory
+from multigen.errors import MultigenError, RecipeError, message
+from multigen.guidance import guided
+from multigen.registry import Part
+
+if TYPE_CHECKING:
+    from multigen.model import Model
+
+Job = tuple[str, int]  # prompt and seed of one medium
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What an edit begins with: x0 [1, C, *D] in model space, and what of it stays, bool [*D].
+
+    `strength`: share of the way back to noise. `resample`: how often each step is taken. `invert`: the noise is found
+    that leads to the source under this prompt, in place of a random one.
+    """
+
+    x0: Tensor
+    keep: Tensor | None = None
+    strength: float = 1.0
+    resample: int = 1
+    invert: str | None = None
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the media of a request have in common. `shape` [C, *D] in model space.
+
+    `window`: sizes of the windows in which larger media are made; `wrap`: the last axis is a circle.
+    """
+
+    shape: tuple[int, ...]
+    steps: int
+    scale: float | None = None
+    negative: str | None = None
+    edit: Edit | None = None
+    window: tuple[int, ...] | None = None
+    wrap: bool = False
+
+
+def trajectory(model: Model, jobs: Sequence[Job], ask: Ask) -> tuple[Trajectory, Guide]:
+    """One batch of a request. RecipeError where the recipe's parts refuse it."""
+    ts = grid(model, ask.steps)
+    ts = ts if ask.edit is None else edits.tail(ts, ask.edit.strength)
+    noise = Noise([seed for _, seed in jobs], ask.shape, model.device)
+    with torch.no_grad():
+        conditioner = model.conditioner
+        cond = conditioner(conditioner.request([p for p, _ in jobs])).to(model.device)
+    phase = _Phase(inverting=ask.edit is not None and ask.edit.invert is not None)
+    guide = _guide(model, cond, ask, phase)
+    return _sampler(model, ask, ts, noise, phase, len(jobs)), guide
+
+
+def grid(model: Model, steps: int) -> Tensor:
+    """The recipe's grid of times, float64 [steps + 1]."""
+    part = model.recipe.timesteps
+    timesteps = registry.build("timesteps", part, where="timesteps")
+    try:
+        ts: Tensor = timesteps(model.denoiser.schedule, steps)
+        model.denoiser.remember(ts)
+    except ValueError as error:
+        raise RecipeError(f"timesteps ({part.name}): {error}") from error
+    return ts
+
+
+def guide_part(guide: Part, scale: float | None) -> Part:
+    """The guide under another scale; MultigenError if it has none. A plain one becomes cfg."""
+    if scale is None:
+        return guide
+    name = "cfg" if guide.name == "plain" else guide.name
+    allowed = [a.name for a in registry.arguments("guide", name, "guide")]
+    if "scale" not in allowed:
+        raise MultigenError(message("scale", scale, allowed, hint=f"The guide {name} has no scale."))
+    return Part(name, {**guide.args, "scale": float(scale)})
+
+
+@dataclass
+class _Phase:
+    """Where a trajectory stands: its guide differs on the way up."""
+
+    inverting: bool
+
+
+def _guide(model: Model, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
+    recipe = model.recipe
+    negative = recipe.sample.negative if ask.negative is None else ask.negative
+    with torch.no_grad():
+        null = model.encode(negative) if negative else model.conditioner.null(1).to(model.device)
+
+    def make() -> Guide:
+        return guided(
+            guide_part(recipe.guide, ask.scale),
+            recipe.modifiers,
+            cond=cond,
+            null=null,
+            denoiser=model.denoiser,
+            encode=model.encode,
+            load=model.weaker,
+        )
+
+    def whole(maker: Callable[[], Guide]) -> Guide:
+        return maker() if ask.window is None else edits.windows(maker, ask.window, wrap=ask.wrap)
+
+    guide, edit = whole(make), ask.edit
+    if edit is None:
+        return guide
+    if edit.keep is not None:
+        guide = fill(guide, edit.x0, edit.keep.to(edit.x0.device))
+    if edit.invert is None:
+        return guide
+    source = model.encode(edit.invert)
+    up = whole(lambda: plain(source, source))
+
+    def either(q: Query) -> Answers:
+        return (yield from (up if phase.inverting else guide)(q))
+
+    return either
+
+
+def _sampler(model: Model, ask: Ask, ts: Tensor, noise: NoiseSource, phase: _Phase, batch: int) -> Trajectory:
+    schedule, edit = model.denoiser.schedule, ask.edit
+    sampler = registry.build("sampler", model.recipe.sampler, where="sampler")
+    if edit is None:
+        return sampler(schedule, noise("start", 0) * float(schedule(ts[:1]).sigma), ts, noise)
+    x0 = edit.x0.expand(batch, *edit.x0.shape[1:])
+    if edit.invert is None:
+        x = edits.start(schedule, x0, ts[0], noise("start", 0))
+        return _walk(model, edit, x, ts, noise)
+
+    def there_and_back() -> Trajectory:
+        rising = ts.flip(0)
+        # Not from the data themselves, which hold no noise to enlarge.
+        rising = rising if float(rising[0]) > 0 else torch.cat([rising[1:2] / 10, rising[1:]])
+        model.denoiser.remember(rising[:1])
+        alpha = float(schedule(rising[:1]).alpha)
+        x = yield from edits.invert(schedule, x0 * alpha, rising)
+        phase.inverting = False
+        return (yield from _walk(model, edit, x, ts, noise))
+
+    return there_and_back()
+
+
+def _walk(model: Model, edit: Edit, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
+    sampler = registry.build("sampler", model.recipe.sampler, where="sampler")
+    if edit.resample == 1:
+        return sampler(model.denoiser.schedule, x, ts, noise)
+    return edits.resampled(sampler, model.denoiser.schedule, x, ts, noise, times=edit.resample)
