@@ -25,6 +25,7 @@ Make images, audio and video with diffusion models; train them on your own files
   run RECIPE [key=value ...]      make what a recipe describes; train it first where nothing is trained yet
   train RECIPE [key=value ...]    train, or go on with a half-trained run folder
   sample SOURCE [key=value ...]   media from a run folder, a weights file or a trained recipe
+  edit SOURCE --input FILE        vary, fill, grow or restyle a medium
   evaluate SOURCE [key=value ...] how good they are, in numbers, beside real media and noise
   export SOURCE FILE              a trained model as one safetensors file
   verify DIR                      are the media of a run folder as they were made?
@@ -107,7 +108,7 @@ def _dispatch(argv: list[str]) -> int:
 # --- run and train ----------------------------------------------------------------------------------------------
 
 
-def _common(name: str, does: str) -> Parser:
+def common(name: str, does: str) -> Parser:
     parser = Parser(prog=f"multigen {name}", description=does, allow_abbrev=False)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder to write to (default: runs/<recipe name>)"
@@ -121,7 +122,7 @@ def _common(name: str, does: str) -> Parser:
 
 def _job(name: Literal["run", "train"], does: str, argv: list[str]) -> int:
     """`run` and `train`: the same arguments, one job or a sweep."""
-    parser = _common(name, does)
+    parser = common(name, does)
     parser.add_argument(
         "recipe", metavar="RECIPE", help="a YAML file, a run folder or a shipped recipe's name"
     )
@@ -150,7 +151,7 @@ def _job(name: Literal["run", "train"], does: str, argv: list[str]) -> int:
         return 0
     from multigen import run as pipeline
 
-    _log(a.quiet)
+    log(a.quiet)
     # A run folder is gone on with where it is.
     out = a.out or (Path(a.recipe) if Path(a.recipe, "recipe.yaml").is_file() else None)
     job = pipeline.run if name == "run" else pipeline.train
@@ -158,7 +159,7 @@ def _job(name: Literal["run", "train"], does: str, argv: list[str]) -> int:
     return 0
 
 
-def _log(quiet: bool) -> None:
+def log(quiet: bool) -> None:
     from multigen.training.log import to_stderr
 
     to_stderr(quiet=quiet)
@@ -176,7 +177,7 @@ def _train(argv: list[str]) -> int:
 
 
 def _sample(argv: list[str]) -> int:
-    parser = _common("sample", "Make media with a trained model.")
+    parser = common("sample", "Make media with a trained model.")
     parser.add_argument("source", metavar="SOURCE", help="a run folder, a weights file or a trained recipe")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="sampler.name=heun guide.scale=4 ..."
@@ -185,15 +186,15 @@ def _sample(argv: list[str]) -> int:
         "--prompt", action="append", metavar="TEXT", help="what to make; may be given many times"
     )
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
-    parser.add_argument("-n", type=_count, metavar="N", help="media for each prompt")
-    parser.add_argument("--steps", type=_count, metavar="K", help="sampler steps")
+    parser.add_argument("-n", type=count, metavar="N", help="media for each prompt")
+    parser.add_argument("--steps", type=count, metavar="K", help="sampler steps")
     parser.add_argument("--size", type=_size, metavar="PX", help="side, or HEIGHTxWIDTH, in pixels")
-    parser.add_argument("--duration", type=_positive, metavar="S", help="seconds of audio or video")
+    parser.add_argument("--duration", type=positive, metavar="S", help="seconds of audio or video")
     a = parser.parse(argv)
-    prompts = [*(a.prompt or []), *(_lines(a.prompts) if a.prompts else [])]
+    prompts = [*(a.prompt or []), *(lines_of(a.prompts) if a.prompts else [])]
     from multigen import run as pipeline
 
-    _log(a.quiet)
+    log(a.quiet)
     folder = pipeline.sample(
         a.source,
         prompts=prompts or None,
@@ -211,13 +212,13 @@ def _sample(argv: list[str]) -> int:
     return 0
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a whole number, at least 1")
     return int(text)
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -229,10 +230,10 @@ def _positive(text: str) -> float:
 
 def _size(text: str) -> int | tuple[int, int]:
     height, by, width = text.partition("x")
-    return (_count(height), _count(width)) if by else _count(text)
+    return (count(height), count(width)) if by else count(text)
 
 
-def _lines(path: Path) -> list[str]:
+def lines_of(path: Path) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -243,8 +244,14 @@ def _lines(path: Path) -> list[str]:
     return prompts
 
 
+def _edit(argv: list[str]) -> int:
+    from multigen.edit_command import edit
+
+    return edit(argv)
+
+
 def _evaluate(argv: list[str]) -> int:
-    parser = _common("evaluate", "Measure a trained model: meaning, distances, copies, loss, speed.")
+    parser = common("evaluate", "Measure a trained model: meaning, distances, copies, loss, speed.")
     parser.add_argument("source", metavar="SOURCE", help="a run folder, a weights file or a trained recipe")
     parser.add_argument(
         "overrides",
@@ -263,7 +270,7 @@ def _evaluate(argv: list[str]) -> int:
         raise MultigenError("--convert goes with --media")
     from multigen import run as pipeline
 
-    _log(a.quiet)
+    log(a.quiet)
     folder, lines = pipeline.evaluate(
         a.source,
         overrides=a.overrides,
@@ -360,6 +367,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "train": _train,
     "sample": _sample,
+    "edit": _edit,
     "evaluate": _evaluate,
     "export": _export,
     "verify": _verify,

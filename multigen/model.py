@@ -202,7 +202,7 @@ class Model:
         """
         from multigen.editing import prepared, seam_of, spliced
 
-        source = prepared(self._read(media), keep, extend)
+        source = prepared(self.read(media), keep, extend)
         width = seam_of(self.modality) if seam is None else seam
         if resample < 1 or width < 0:
             raise MultigenError(
@@ -224,8 +224,8 @@ class Model:
         made = self._stream(prompt, n, seed, batch, dataclasses.replace(ask, edit=edit), watch)
         return [dataclasses.replace(m, tensor=spliced(m.tensor, source, width)) for m in made]
 
-    def _read(self, media: Media | Tensor | str | Path) -> Tensor:
-        """[C, *D] of the model's own channels."""
+    def read(self, media: Media | Tensor | str | Path) -> Tensor:
+        """A medium as [C, *D] of the model's own channels, rate and frame rate. MediaError names a file's fault."""
         if isinstance(media, str | Path):
             media = self.modality.read(Path(media))
         tensor = media.tensor if isinstance(media, Media) else media

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from torch import Tensor
 from multigen.core.drive import Progress
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
+from multigen.diffusers_folder import is_id
 from multigen.errors import MediaError, MultigenError, RecipeError
-from multigen.files import write_text
+from multigen.files import sha256, write_text
 from multigen.loading import (
     DECODING,
     PATHS,
@@ -139,12 +140,7 @@ def sample(
     recipe = sampling_recipe(found.recipe, overrides)
     check_combination(recipe)
     model = build(found, recipe, device=device)
-    if out is None:
-        folder = new_folder(_home(source, recipe) / "samples")
-    elif (out / "checkpoints").is_dir() or (out / WEIGHTS).is_file():
-        raise MultigenError(f"--out {out}: this is a run folder; give another, or leave --out away")
-    else:
-        folder = out
+    folder = result_folder(source, recipe, "samples", out)
     with locked(folder):
         asked, n = list(prompts or recipe.sample.prompts), n or recipe.sample.n
         seed = recipe.seed if seed is None else seed
@@ -156,6 +152,54 @@ def sample(
         write_text(folder / "sampled.yaml", to_yaml(recipe))
         report(model, folder, {})
     return folder
+
+
+def edit(
+    source: str,
+    media: Path,
+    *,
+    prompts: Sequence[str] | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    n: int = 1,
+    overrides: Sequence[str] = (),
+    out: Path | None = None,
+    device: str | None = None,
+    quiet: bool = False,
+    masked: Callable[[Model, Tensor], Mapping[str, Any]],
+    **how: Any,
+) -> Path:
+    """Edits of one file by a model, as `Model.edit` has them with the arguments `how`; returns their folder.
+
+    `masked` makes of the model and the medium [C, *D] those arguments that depend on them: keep, extend, seam.
+    Without `out` the media go into a new folder `edits-N`, as those of `sample`.
+    """
+    found = find(source)
+    recipe = sampling_recipe(found.recipe, overrides)
+    check_combination(recipe)
+    model = build(found, recipe, device=device)
+    medium = model.read(media)
+    how = {**how, **masked(model, medium)}
+    asked = list(prompts or [""])
+    # Before a folder is made: what is wrong is said, and nothing is left behind.
+    made = model.edit(medium, asked, n=n, seed=seed, steps=steps, **how)
+    folder = result_folder(source, recipe, "edits", out)
+    settings = {k: v for k, v in how.items() if v is not None and not isinstance(v, Tensor)}
+    with locked(folder):
+        more = {"edit": {**settings, "source": media.name, "source_sha256": sha256(media)}}
+        make(model, folder, lambda _: made, total=len(made), steps=steps, more=more, quiet=quiet)
+        write_text(folder / "sampled.yaml", to_yaml(recipe))
+        report(model, folder, {})
+    return folder
+
+
+def result_folder(source: str, recipe: Recipe, kind: str, out: Path | None) -> Path:
+    """`out`, which must be no run folder, or a new one beside what was loaded from `source`."""
+    if out is None:
+        return new_folder(_home(source, recipe) / kind)
+    if (out / "checkpoints").is_dir() or (out / WEIGHTS).is_file():
+        raise MultigenError(f"--out {out}: this is a run folder; give another, or leave --out away")
+    return out
 
 
 def evaluate(
@@ -183,7 +227,7 @@ def evaluate(
     check_combination(recipe)
     model = build(found, recipe, device=device)
     path = Path(source).expanduser()
-    folder = out or (path if path.is_dir() else Path("runs") / recipe.name)
+    folder = out or (path if (path / RECIPE).is_file() else Path("runs") / recipe.name)
     with locked(folder):
         lines = tables.lines(measure(model, folder, media=media, convert=convert, quiet=quiet))
         report(model, folder, {})
@@ -218,7 +262,7 @@ def _home(source: str, recipe: Recipe) -> Path:
     path = Path(source).expanduser()
     if path.suffix == ".safetensors":
         return path.parent
-    return path if path.is_dir() else Path("runs") / recipe.name
+    return path if (path / RECIPE).is_file() else Path("runs") / recipe.name
 
 
 def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -400,7 +444,8 @@ def _absolute(recipe: Recipe) -> Recipe:
     """Paths made absolute, so that the resolved recipe runs again from anywhere."""
 
     def part(old: Part) -> Part:
-        paths = {k: _full(v) for k, v in old.args.items() if k in PATHS and isinstance(v, str)}
+        given = {k: v for k, v in old.args.items() if k in PATHS and isinstance(v, str)}
+        paths = {k: v if is_id(v) else _full(v) for k, v in given.items()}
         if isinstance(source := old.args.get("vocoder"), str):
             paths["vocoder"] = str(weights(source))
         return Part(old.name, {**old.args, **paths})
@@ -415,6 +460,7 @@ def _absolute(recipe: Recipe) -> Recipe:
         data=part(recipe.data),
         codec=part(recipe.codec),
         conditioner=part(recipe.conditioner),
+        backbone=None if recipe.backbone is None else part(recipe.backbone),
         train=dataclasses.replace(recipe.train, init=weights(recipe.train.init)),
         weights=weights(recipe.weights),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,19 @@ Stream = Callable[[Callable[[Progress], None]], Iterable[Media]]
 
 
 def make(
-    model: Model, folder: Path, stream: Stream, *, total: int, steps: int | None = None, quiet: bool = False
+    model: Model,
+    folder: Path,
+    stream: Stream,
+    *,
+    total: int,
+    steps: int | None = None,
+    more: Mapping[str, Any] | None = None,
+    quiet: bool = False,
 ) -> list[Path]:
     """Write `total` media, as they come, into `folder`/media with a picture of each and a manifest.
 
-    Older media are kept aside. `steps` that were asked for in place of the recipe's are for the manifest.
+    Older media are kept aside. `steps` that were asked for in place of the recipe's, and `more` of how the media were
+    made, are for the manifest.
     """
     suffix = model.recipe.sample.suffix or model.modality.suffix
     final, partial = folder / "media", folder / ".media.partial"
@@ -72,10 +80,8 @@ def make(
     _set_aside(folder)
     partial.rename(final)
     model.modality.preview([m.tensor for m in made[:64]]).save(folder / "preview.png")
-    weights_hash = model.weights_hash()
-    write_manifest(
-        folder, rows, recipe=model.recipe, weights_hash=weights_hash, settings=_settings(model.recipe, steps)
-    )
+    settings = {**_settings(model.recipe, steps), **(more or {})}
+    write_manifest(folder, rows, recipe=model.recipe, weights_hash=model.weights_hash(), settings=settings)
     return [folder / row["file"] for row in rows]
 
 
