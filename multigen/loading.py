@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
+from multigen import stable_diffusion
+from multigen.diffusers_folder import is_id
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.manifest import recipe_changes
 from multigen.model import Model
-from multigen.recipe import Recipe, load_recipe, parse_recipe
+from multigen.recipe import Recipe, load_recipe, override_recipe, parse_recipe
 from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
 
@@ -26,18 +29,22 @@ DECODING = ("codec.vocoder", "codec.iterations")
 
 
 class Found(NamedTuple):
-    """What stands at a source: the recipe, the weights, and how messages call it."""
+    """What stands at a source: the recipe, the weights, and how messages call it.
+
+    `tensors` is None where the recipe's parts bring their weights with them, as those of a foreign pipeline do.
+    """
 
     recipe: Recipe
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor] | None
     where: str
 
 
 def load(source: str | Path, *, device: str | None = None) -> Model:
-    """A trained model from a run folder, a weights file, or a recipe (by path or name).
+    """A trained model from a run folder, a weights file, a recipe (by path or name), or Stable Diffusion.
 
-    Of a recipe that was run here, what its run trained; else the weights that the recipe names. Weights are
-    safetensors only. MultigenError if there is nothing, or nothing trained, at `source`.
+    That is a folder in diffusers' format, or the id (owner/name) of one on the hub. Of a recipe that was run here,
+    what its run trained; else the weights that the recipe names. Weights are safetensors only. MultigenError if there
+    is nothing, or nothing trained, at `source`.
     """
     found = find(source)
     return build(found, found.recipe, device=device)
@@ -46,7 +53,8 @@ def load(source: str | Path, *, device: str | None = None) -> Model:
 def build(found: Found, recipe: Recipe, *, device: str | None = None) -> Model:
     """The model of a recipe, which may differ from the found one in how it samples, with the found weights."""
     model = Model(recipe, device=device)
-    model.load_weights(found.tensors, found.where)
+    if found.tensors is not None:
+        model.load_weights(found.tensors, found.where)
     return model
 
 
@@ -55,12 +63,18 @@ def export(source: str | Path, file: Path, *, half: bool = False) -> Path:
 
     `half` as in `Model.save`. MultigenError as in `load`.
     """
-    model = load(source, device="cpu")
+    found = find(source)
+    if found.tensors is None:
+        raise MultigenError(
+            f"{source}: nothing was trained here; pass on {found.where} itself, which any tool reads"
+        )
+    model = build(found, found.recipe, device="cpu")
     recipe = model.recipe
 
     def public(part: Part) -> Part:
         places = (*PATHS, "vocoder")
-        names = {k: Path(v).name for k, v in part.args.items() if k in places and isinstance(v, str)}
+        paths = {k: v for k, v in part.args.items() if k in places and isinstance(v, str)}
+        names = {k: v if is_id(v) else Path(v).name for k, v in paths.items()}
         return Part(part.name, {**part.args, **names})
 
     model.recipe = dataclasses.replace(
@@ -68,6 +82,7 @@ def export(source: str | Path, file: Path, *, half: bool = False) -> Path:
         data=public(recipe.data),
         codec=public(recipe.codec),
         conditioner=public(recipe.conditioner),
+        backbone=None if recipe.backbone is None else public(recipe.backbone),
         train=dataclasses.replace(recipe.train, init=None),
         weights=None,
     )
@@ -77,6 +92,8 @@ def export(source: str | Path, file: Path, *, half: bool = False) -> Path:
 def find(source: str | Path) -> Found:
     """Recipe and weights at a source, as `load` takes it."""
     path = Path(source).expanduser()
+    if stable_diffusion.is_source(str(source)) and not (path / RECIPE).is_file():
+        return Found(stable_diffusion.recipe_of(str(source)), None, str(source))
     if path.suffix == ".safetensors" or (path.is_file() and path.suffix not in (".yaml", ".yml")):
         return _in_file(path)
     if path.is_dir():
@@ -137,6 +154,8 @@ def named(recipe: Recipe, where: str) -> Found:
     """A recipe with the weights it names. RecipeError where they were trained as another model or on other data."""
     source, shipped = str(recipe.weights), shipped_weights()
     path = shipped.get(source) or Path(source).expanduser()
+    if stable_diffusion.is_source(source):
+        return Found(stable_diffusion.checked(recipe, source), None, source)
     if not path.exists():
         raise RecipeError(
             message("weights", source, shipped, hint="Or a weights file, a run folder, or null.")
@@ -161,6 +180,18 @@ def decoding_aside(recipe: Recipe) -> Recipe:
         return recipe
     args = {k: v for k, v in recipe.codec.args.items() if f"codec.{k}" not in DECODING}
     return dataclasses.replace(recipe, codec=Part(recipe.codec.name, args))
+
+
+def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A recipe under sampling overrides; RecipeError if one would change what was trained."""
+    changed = override_recipe(recipe, overrides)
+    for key in (*TRAINED, "train", "weights"):
+        if getattr(decoding_aside(changed), key) != getattr(decoding_aside(recipe), key):
+            raise RecipeError(
+                f"{key}: this belongs to the training of {recipe.name}; when sampling, override only "
+                f"sampler, timesteps, guide, sample, evaluate, seed, {', '.join(DECODING)}"
+            )
+    return changed
 
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:

@@ -1,7 +1,10 @@
 """Every built-in part: kind -> name -> where its code is. Nothing is imported until it is asked for."""
 
 BUILTIN: dict[str, dict[str, str]] = {
-    "backbone": {"unet": "multigen.backbones.unet:UNet"},
+    "backbone": {
+        "diffusers": "multigen.backbones.diffusers:Diffusers",
+        "unet": "multigen.backbones.unet:UNet",
+    },
     "schedule": {
         "cosine": "multigen.core.schedules:cosine",
         "discrete": "multigen.core.schedules:discrete",
@@ -50,11 +53,16 @@ BUILTIN: dict[str, dict[str, str]] = {
         "threshold": "multigen.core.modifiers:threshold",
     },
     "conditioner": {
+        "clip": "multigen.conditioners.clip:CLIP",
         "label": "multigen.conditioners.label:Label",
         "none": "multigen.conditioners.label:Nothing",
         "text": "multigen.conditioners.text:Text",
     },
-    "codec": {"mel": "multigen.codecs.mel:Mel", "pixels": "multigen.codecs.pixels:Pixels"},
+    "codec": {
+        "mel": "multigen.codecs.mel:Mel",
+        "pixels": "multigen.codecs.pixels:Pixels",
+        "vae": "multigen.codecs.vae:VAE",
+    },
     "modality": {
         "audio": "multigen.modalities.audio:Audio",
         "image": "multigen.modalities.image:Image",

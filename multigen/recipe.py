@@ -99,7 +99,7 @@ class Recipe:
     modifiers: tuple[Part, ...] = ()  # guides around the guide, the innermost first
     sample: Sample = field(default_factory=Sample)
     weights: str | None = (
-        None  # `run` samples with these (shipped name, file or run folder); null: trains first
+        None  # `run` samples with these (shipped name, file, run or diffusers folder); null: trains first
     )
     evaluate: Evaluate = field(default_factory=Evaluate)
     seed: int = 0

@@ -75,6 +75,9 @@ def find(path_or_name: str) -> Path:
     known = shipped()
     if path_or_name in known:
         return known[path_or_name]
+    if (path / "model_index.json").is_file():
+        how = f"multigen sample {path_or_name}, or: multigen run image_stable_diffusion backbone.path={path_or_name}"
+        raise RecipeError(f"{path_or_name}: a folder in diffusers' format is no recipe. Use: {how}")
     if path.is_dir():
         raise RecipeError(f"{path_or_name}: this folder holds no recipe.yaml, so it is no run folder.")
     if len(path.parts) > 1 or path.suffix in (".yaml", ".yml"):

@@ -17,6 +17,7 @@ from multigen.modalities.image import Image
 from multigen.modalities.video import Video
 from multigen.recipe import load_recipe
 from multigen.recipe_source import shipped
+from tests.pipelines import tiny_pipeline
 
 SMALL = [
     "train.steps=2",
@@ -73,7 +74,25 @@ def files(name: str, folder: Path) -> None:
 
 
 def test_every_shipped_recipe_has_a_smoke_run() -> None:
-    assert {*OWN, "vocoder_music"} == set(shipped())
+    assert {*OWN, "vocoder_music", "image_stable_diffusion"} == set(shipped())
+
+
+def test_stable_diffusion_samples_with_its_folders_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pipeline = tiny_pipeline(tmp_path / "pipeline")
+    own = ["backbone.path=pipeline", "modality.size=16", "sample.steps=2"]
+    recipe = load_recipe("image_stable_diffusion", own)
+    folder = runs.run(recipe, device="cpu", quiet=True)
+    manifest = read(folder)
+    assert manifest is not None
+    assert verify(folder) == []
+    assert [entry["prompt"] for entry in manifest["files"]] == list(recipe.sample.prompts)
+    # Nothing of the weights is in the run folder; it knows where they are.
+    assert not list(folder.rglob("*.safetensors"))
+    here, there = (multigen.load(source, device="cpu").weights_hash() for source in (folder, pipeline))
+    assert here == there == manifest["files"][0]["weights_hash"]
 
 
 def test_a_vocoder_is_trained_and_heard_in_music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
