@@ -1,0 +1,38 @@
+"""DDIM, and the presets of it that have names of their own."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from multigen.core.guides import Query
+from multigen.core.samplers.steps import NoiseSource, Trajectory, levels, step_coefficients
+from multigen.core.schedules import Schedule
+
+
+def ddim(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource, *, eta: float = 0.0) -> Trajectory:
+    """DDIM (Song et al. 2021, arXiv:2010.02502). eta 0: deterministic, order 1; eta 1: DDPM ancestral."""
+    if not 0 <= eta <= 1:
+        raise ValueError(f"sampler ddim: eta is a share of the posterior's noise in [0, 1], not {eta}")
+    alpha, sigma = levels(schedule, ts)
+    for i in range(len(alpha) - 1):
+        a, b, c = step_coefficients(alpha[i], sigma[i], alpha[i + 1], sigma[i + 1], eta)
+        x0 = yield Query(x, ts[i])
+        x = (x * a).add_(x0, alpha=b)
+        if c > 0:
+            x = x.add_(noise("step", i), alpha=c)
+    return x
+
+
+def euler(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
+    """Euler in sigma/alpha (Karras et al. 2022, arXiv:2206.00364), rectified flow's Euler: `ddim` at eta 0."""
+    return ddim(schedule, x, ts, noise, eta=0.0)
+
+
+def ddpm(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
+    """Ancestral sampling (Ho et al. 2020, arXiv:2006.11239, algorithm 2, on any grid): `ddim` at eta 1."""
+    return ddim(schedule, x, ts, noise, eta=1.0)
+
+
+def euler_ancestral(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
+    """k-diffusion's name for `ddpm`: the two are one formula in (alpha, sigma)."""
+    return ddim(schedule, x, ts, noise, eta=1.0)
