@@ -185,22 +185,34 @@ def _sample(argv: list[str]) -> int:
     parser.add_argument(
         "--prompt", action="append", metavar="TEXT", help="what to make; may be given many times"
     )
-    parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
+    parser.add_argument(
+        "--prompts", type=Path, metavar="FILE",
+        help='a text file, one prompt a line, or {"prompt": ..., "seed": 3, "steps": 20, "overrides": [...]}',
+    )  # fmt: skip
+    parser.add_argument("--negative", metavar="TEXT", help="what guidance leads away from")
     parser.add_argument("-n", type=count, metavar="N", help="media for each prompt")
     parser.add_argument("--steps", type=count, metavar="K", help="sampler steps")
     parser.add_argument("--size", type=_size, metavar="PX", help="side, or HEIGHTxWIDTH, in pixels")
     parser.add_argument("--duration", type=positive, metavar="S", help="seconds of audio or video")
     a = parser.parse(argv)
-    prompts = [*(a.prompt or []), *(lines_of(a.prompts) if a.prompts else [])]
     from multigen import run as pipeline
 
+    wishes = None
+    if a.prompts:
+        from multigen.wishes import wish
+
+        lines = enumerate(lines_of(a.prompts), 1)
+        wishes = [wish(p, "--prompt") for p in a.prompt or []]
+        wishes += [wish(text, f"--prompts {a.prompts}: request {k}") for k, text in lines]
     log(a.quiet)
     folder = pipeline.sample(
         a.source,
-        prompts=prompts or None,
+        prompts=None if wishes else a.prompt or None,
+        wishes=wishes,
         n=a.n,
         seed=a.seed,
         steps=a.steps,
+        negative=a.negative,
         size=a.size,
         duration=a.duration,
         overrides=a.overrides,

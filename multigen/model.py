@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from multigen import registry
 from multigen.codecs import Codec
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.core.drive import Progress, solve
+from multigen.core.drive import Driver, Progress, Request, solve
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MultigenError, RecipeError
@@ -23,7 +24,7 @@ from multigen.media import Media
 from multigen.modalities import Modality
 from multigen.recipe import Recipe
 from multigen.registry import Part
-from multigen.sampling import Ask, Edit, Job, guide_part, trajectory
+from multigen.sampling import Ask, Edit, Job, Wish, guide_part, trajectory
 from multigen.training import checkpoint as checkpoints
 
 
@@ -224,6 +225,62 @@ class Model:
         made = self._stream(prompt, n, seed, batch, dataclasses.replace(ask, edit=edit), watch)
         return [dataclasses.replace(m, tensor=spliced(m.tensor, source, width)) for m in made]
 
+    def many(
+        self,
+        wishes: Sequence[Wish],
+        *,
+        batch: int | None = None,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> Iterator[tuple[int, Media]]:
+        """Media of different steps, samplers, guides and sizes side by side: (place in `wishes`, medium) as they end.
+
+        `batch` of them are under way at a time; each joins as another leaves, and all that wait for the network at
+        once share a call where their shapes agree. Each is what it is alone (to 1e-4 of full scale in fp32). What is
+        wrong with any is said before the first begins.
+        """
+        from multigen.loading import sampling_recipe
+
+        asks: list[Ask] = []
+        for place, wish in enumerate(wishes):
+            try:
+                recipe = sampling_recipe(self.recipe, wish.overrides) if wish.overrides else self.recipe
+                ask = self._ask(self._shape(wish.size, wish.duration), wish.steps, wish.scale, wish.negative)
+                self._check([wish.prompt], 1, self._seed(wish, place), batch)
+            except MultigenError as error:
+                raise MultigenError(f"request {place + 1}: {error}") from error
+            asks.append(dataclasses.replace(ask, recipe=recipe))
+        return self._many(wishes, asks, self.recipe.sample.batch if batch is None else batch, watch)
+
+    def _seed(self, wish: Wish, place: int) -> int:
+        return self.recipe.seed + place if wish.seed is None else wish.seed
+
+    def _many(
+        self,
+        wishes: Sequence[Wish],
+        asks: Sequence[Ask],
+        batch: int,
+        watch: Callable[[Progress], None] | None,
+    ) -> Iterator[tuple[int, Media]]:
+        driver, waiting = Driver(max_batch=4 * batch), deque(range(len(asks)))
+        places: dict[Request, int] = {}
+        while waiting or driver.requests:
+            while waiting and len(driver.requests) < batch:
+                place = waiting.popleft()
+                job = (wishes[place].prompt, self._seed(wishes[place], place))
+                request = driver.add(Request(*trajectory(self, [job], asks[place]), self.denoiser))
+                places[request] = place
+            for progress in driver.round():
+                if watch is not None:
+                    watch(progress)
+                if progress.sample is not None:
+                    place = places.pop(progress.request)
+                    yield (
+                        place,
+                        self.medium(
+                            progress.sample[0], wishes[place].prompt, self._seed(wishes[place], place)
+                        ),
+                    )
+
     def read(self, media: Media | Tensor | str | Path) -> Tensor:
         """A medium as [C, *D] of the model's own channels, rate and frame rate. MediaError names a file's fault."""
         if isinstance(media, str | Path):
@@ -267,7 +324,7 @@ class Model:
         if steps < 1:
             raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
         guide_part(self.recipe.guide, scale)
-        return Ask(shape, steps, scale, negative, window=window, wrap=wrap)
+        return Ask(self.recipe, shape, steps, scale, negative, window=window, wrap=wrap)
 
     def _stream(
         self,
@@ -279,24 +336,28 @@ class Model:
         watch: Callable[[Progress], None] | None,
     ) -> Iterator[Media]:
         """What is wrong is said at once; then each medium as it comes."""
-        _ = self.denoiser
         seed = self.recipe.seed if seed is None else seed
         batch = self.recipe.sample.batch if batch is None else batch
-        for name, value in (("n", n), ("batch", batch)):
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        self._check(prompts, n, seed, batch)
+        jobs = [(p, seed + i * n + k) for i, p in enumerate(prompts) for k in range(n)]
+        parts = [jobs[start : start + batch] for start in range(0, len(jobs), batch)]
+        return (medium for part in parts for medium in self._batch(part, ask, watch))
+
+    def _check(self, prompts: Sequence[str], n: int, seed: int, batch: int | None) -> None:
+        """MultigenError for what no request may ask."""
+        _ = self.denoiser
+        for name, value in (("n", n), ("batch", 1 if batch is None else batch)):
             if value < 1:
                 raise MultigenError(f"{name}: {value} is not allowed; give 1 or more")
         if not 0 <= seed < 2**62:
             raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        jobs = [(p, seed + i * n + k) for i, p in enumerate(prompts) for k in range(n)]
         try:
             self.conditioner.request(prompts)
         except MultigenError:
             raise
         except ValueError as error:
             raise MultigenError(f"prompt: {error}") from error
-        parts = [jobs[start : start + batch] for start in range(0, len(jobs), batch)]
-        return (medium for part in parts for medium in self._batch(part, ask, watch))
 
     def _shape(self, size: int | tuple[int, int] | None, duration: float | None) -> tuple[int, ...]:
         settings = self.recipe.sample

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +17,28 @@ from multigen.diffusers_folder import is_id
 from multigen.errors import MediaError, MultigenError, RecipeError
 from multigen.files import sha256, write_text
 from multigen.loading import (
-    DECODING,
     PATHS,
     RECIPE,
     TRAINED,
     WEIGHTS,
     Found,
     build,
-    decoding_aside,
     find,
     is_trained,
     named,
     read_weights,
     run_weights,
+    sampling_recipe,
     shipped_weights,
 )
 from multigen.manifest import recipe_changes
 from multigen.media import Media
 from multigen.model import Model, build_dataset, resolve
-from multigen.recipe import Recipe, check_combination, load_recipe, override_recipe, to_yaml
+from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
 from multigen.registry import Part
 from multigen.round_trip import copies
 from multigen.run_folder import Stream, locked, make, new_folder, report
+from multigen.sampling import Wish
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training.task import Diffusion, Task
@@ -121,9 +121,12 @@ def sample(
     source: str,
     *,
     prompts: Sequence[str] | None = None,
+    wishes: Sequence[Wish] | None = None,
     n: int | None = None,
     seed: int | None = None,
     steps: int | None = None,
+    scale: float | None = None,
+    negative: str | None = None,
     size: int | tuple[int, int] | None = None,
     duration: float | None = None,
     overrides: Sequence[str] = (),
@@ -133,8 +136,9 @@ def sample(
 ) -> Path:
     """Media from a run folder, weights or a trained recipe; returns the folder they are in.
 
-    `overrides` change how the model samples (sampler, timesteps, guide, sample, seed). Without `out` the media go into
-    a new folder `samples-N` of the run folder (beside the weights file).
+    `overrides` change how the model samples (sampler, timesteps, guide, sample, seed). `wishes`, in place of prompts,
+    are made side by side, each `n` times; what one leaves open is as the other arguments say. Without `out` the media
+    go into a new folder `samples-N` of the run folder (beside the weights file).
     """
     found = find(source)
     recipe = sampling_recipe(found.recipe, overrides)
@@ -142,16 +146,41 @@ def sample(
     model = build(found, recipe, device=device)
     folder = result_folder(source, recipe, "samples", out)
     with locked(folder):
-        asked, n = list(prompts or recipe.sample.prompts), n or recipe.sample.n
         seed = recipe.seed if seed is None else seed
+        common: dict[str, Any] = {"steps": steps, "scale": scale, "negative": negative}
+        common |= {"size": size, "duration": duration}
+        asked, n = list(prompts or recipe.sample.prompts), n or recipe.sample.n
 
         def stream(watch: Callable[[Progress], None]) -> Iterator[Media]:
-            return model.stream(asked, n=n, seed=seed, steps=steps, size=size, duration=duration, watch=watch)
+            if wishes is None:
+                return model.stream(asked, n=n, seed=seed, watch=watch, **common)
+            return _in_order(model.many(_each(wishes, n, seed, common), watch=watch))
 
-        make(model, folder, stream, total=n * len(asked), steps=steps, quiet=quiet)
+        make(model, folder, stream, total=n * len(wishes or asked), steps=steps, quiet=quiet)
         write_text(folder / "sampled.yaml", to_yaml(recipe))
         report(model, folder, {})
     return folder
+
+
+def _each(wishes: Sequence[Wish], n: int, seed: int, common: Mapping[str, Any]) -> list[Wish]:
+    """Every wish n times, what it leaves open filled in; seeds count on as in `Model.generate`."""
+    out = []
+    for i, wish in enumerate(wishes):
+        open_ = {k: v for k, v in common.items() if getattr(wish, k) is None}
+        first = seed + i * n if wish.seed is None else wish.seed
+        out += [dataclasses.replace(wish, seed=first + k, **open_) for k in range(n)]
+    return out
+
+
+def _in_order(made: Iterable[tuple[int, Media]]) -> Iterator[Media]:
+    """Media by their place, each as soon as those before it are there."""
+    early: dict[int, Media] = {}
+    place = 0
+    for number, medium in made:
+        early[number] = medium
+        while place in early:
+            yield early.pop(place)
+            place += 1
 
 
 def edit(
@@ -263,18 +292,6 @@ def _home(source: str, recipe: Recipe) -> Path:
     if path.suffix == ".safetensors":
         return path.parent
     return path if (path / RECIPE).is_file() else Path("runs") / recipe.name
-
-
-def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """A recipe under sampling overrides; RecipeError if one would change what was trained."""
-    changed = override_recipe(recipe, overrides)
-    for key in (*TRAINED, "train", "weights"):
-        if getattr(decoding_aside(changed), key) != getattr(decoding_aside(recipe), key):
-            raise RecipeError(
-                f"{key}: this belongs to the training of {recipe.name}; when sampling, override only "
-                f"sampler, timesteps, guide, sample, evaluate, seed, {', '.join(DECODING)}"
-            )
-    return changed
 
 
 # --- training ---------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from multigen.core.noise import Noise
 from multigen.core.samplers import NoiseSource, Trajectory
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.guidance import guided
+from multigen.recipe import Recipe
 from multigen.registry import Part
 
 if TYPE_CHECKING:
@@ -42,12 +43,32 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """One medium of many that are made side by side; None: as the recipe has it.
+
+    `seed`: None is the recipe's plus the place among the wishes. `overrides` change how it is sampled, as
+    "sampler.name=ddim" does on the command line.
+    """
+
+    prompt: str = ""
+    seed: int | None = None
+    steps: int | None = None
+    scale: float | None = None
+    negative: str | None = None
+    size: int | tuple[int, int] | None = None
+    duration: float | None = None
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Ask:
     """What the media of a request have in common. `shape` [C, *D] in model space.
 
-    `window`: sizes of the windows in which larger media are made; `wrap`: the last axis is a circle.
+    `recipe`: its sampler, timesteps, guide and modifiers. `window`: sizes of the windows in which larger media are
+    made; `wrap`: the last axis is a circle.
     """
 
+    recipe: Recipe
     shape: tuple[int, ...]
     steps: int
     scale: float | None = None
@@ -59,7 +80,7 @@ class Ask:
 
 def trajectory(model: Model, jobs: Sequence[Job], ask: Ask) -> tuple[Trajectory, Guide]:
     """One batch of a request. RecipeError where the recipe's parts refuse it."""
-    ts = grid(model, ask.steps)
+    ts = grid(model, ask.recipe.timesteps, ask.steps)
     ts = ts if ask.edit is None else edits.tail(ts, ask.edit.strength)
     noise = Noise([seed for _, seed in jobs], ask.shape, model.device)
     with torch.no_grad():
@@ -70,9 +91,8 @@ def trajectory(model: Model, jobs: Sequence[Job], ask: Ask) -> tuple[Trajectory,
     return _sampler(model, ask, ts, noise, phase, len(jobs)), guide
 
 
-def grid(model: Model, steps: int) -> Tensor:
-    """The recipe's grid of times, float64 [steps + 1]."""
-    part = model.recipe.timesteps
+def grid(model: Model, part: Part, steps: int) -> Tensor:
+    """The grid of times, float64 [steps + 1]. RecipeError where the timesteps do not go with the schedule."""
     timesteps = registry.build("timesteps", part, where="timesteps")
     try:
         ts: Tensor = timesteps(model.denoiser.schedule, steps)
@@ -101,7 +121,7 @@ class _Phase:
 
 
 def _guide(model: Model, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
-    recipe = model.recipe
+    recipe = ask.recipe
     negative = recipe.sample.negative if ask.negative is None else ask.negative
     with torch.no_grad():
         null = model.encode(negative) if negative else model.conditioner.null(1).to(model.device)
@@ -138,13 +158,13 @@ def _guide(model: Model, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
 
 def _sampler(model: Model, ask: Ask, ts: Tensor, noise: NoiseSource, phase: _Phase, batch: int) -> Trajectory:
     schedule, edit = model.denoiser.schedule, ask.edit
-    sampler = registry.build("sampler", model.recipe.sampler, where="sampler")
+    sampler = registry.build("sampler", ask.recipe.sampler, where="sampler")
     if edit is None:
         return sampler(schedule, noise("start", 0) * float(schedule(ts[:1]).sigma), ts, noise)
     x0 = edit.x0.expand(batch, *edit.x0.shape[1:])
     if edit.invert is None:
         x = edits.start(schedule, x0, ts[0], noise("start", 0))
-        return _walk(model, edit, x, ts, noise)
+        return _walk(model, ask, edit, x, ts, noise)
 
     def there_and_back() -> Trajectory:
         rising = ts.flip(0)
@@ -154,13 +174,13 @@ def _sampler(model: Model, ask: Ask, ts: Tensor, noise: NoiseSource, phase: _Pha
         alpha = float(schedule(rising[:1]).alpha)
         x = yield from edits.invert(schedule, x0 * alpha, rising)
         phase.inverting = False
-        return (yield from _walk(model, edit, x, ts, noise))
+        return (yield from _walk(model, ask, edit, x, ts, noise))
 
     return there_and_back()
 
 
-def _walk(model: Model, edit: Edit, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
-    sampler = registry.build("sampler", model.recipe.sampler, where="sampler")
+def _walk(model: Model, ask: Ask, edit: Edit, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
+    sampler = registry.build("sampler", ask.recipe.sampler, where="sampler")
     if edit.resample == 1:
         return sampler(model.denoiser.schedule, x, ts, noise)
     return edits.resampled(sampler, model.denoiser.schedule, x, ts, noise, times=edit.resample)

@@ -23,6 +23,7 @@ from multigen.errors import Interrupted, MediaError, TrainingError
 from multigen.listing import parts
 from multigen.recipe import load_recipe, to_yaml
 from multigen.registry import KINDS, Part
+from multigen.sampling import Wish
 from multigen.sweep import job_name
 
 RECIPE = """\
@@ -177,12 +178,15 @@ def test_sample_passes_prompts_and_settings(calls, capsys):
     name, source, options = calls[0]
     assert (name, source) == ("sample", "runs/tiny")
     assert options == {
-        "prompts": ["a", "b c", "red", "blue"], "n": 2, "seed": 9, "steps": 4, "size": (8, 16), "duration": 2.5,
+        "prompts": None, "n": 2, "seed": 9, "steps": 4, "size": (8, 16), "duration": 2.5, "negative": None,
+        "wishes": [Wish("a"), Wish("b c"), Wish("red"), Wish("blue")],
         "overrides": ["guide.name=plain"], "out": Path("o"), "device": None, "quiet": False,
     }  # fmt: skip
-    assert main(["sample", "runs/tiny"]) == 0
-    assert calls[1][2]["prompts"] is None
+    assert main(["sample", "runs/tiny", "--prompt", "a"]) == 0
+    assert (calls[1][2]["prompts"], calls[1][2]["wishes"]) == (["a"], None)
     assert calls[1][2]["overrides"] == []
+    assert main(["sample", "runs/tiny"]) == 0
+    assert (calls[2][2]["prompts"], calls[2][2]["wishes"]) == (None, None)
 
 
 # --- mistakes and faults ----------------------------------------------------------------------------------------
