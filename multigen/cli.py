@@ -194,7 +194,12 @@ def _sample(argv: list[str]) -> int:
     parser.add_argument("--steps", type=count, metavar="K", help="sampler steps")
     parser.add_argument("--size", type=_size, metavar="PX", help="side, or HEIGHTxWIDTH, in pixels")
     parser.add_argument("--duration", type=positive, metavar="S", help="seconds of audio or video")
+    parser.add_argument(
+        "--trajectory", action="store_true", help="keep how the first medium of each prompt came about"
+    )
     a = parser.parse(argv)
+    if a.trajectory and a.prompts:
+        raise MultigenError("--trajectory goes with --prompt, not with --prompts")
     from multigen import run as pipeline
 
     wishes = None
@@ -216,6 +221,7 @@ def _sample(argv: list[str]) -> int:
         size=a.size,
         duration=a.duration,
         overrides=a.overrides,
+        trajectory=a.trajectory,
         out=a.out,
         device=a.device,
         quiet=a.quiet,

@@ -16,7 +16,7 @@ from multigen import registry
 from multigen.codecs import Codec
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.core.drive import Driver, Progress, Request, solve
+from multigen.core.drive import Driver, Progress, Request, drive
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MultigenError, RecipeError
@@ -24,7 +24,8 @@ from multigen.media import Media
 from multigen.modalities import Modality
 from multigen.recipe import Recipe
 from multigen.registry import Part
-from multigen.sampling import Ask, Edit, Job, Wish, guide_part, trajectory
+from multigen.sampling import Ask, Edit, Job, Wish, guide_part, trajectories, trajectory
+from multigen.trace import Trace
 from multigen.training import checkpoint as checkpoints
 
 
@@ -225,6 +226,28 @@ class Model:
         made = self._stream(prompt, n, seed, batch, dataclasses.replace(ask, edit=edit), watch)
         return [dataclasses.replace(m, tensor=spliced(m.tensor, source, width)) for m in made]
 
+    def trace(
+        self,
+        prompt: str = "",
+        *,
+        seed: int | None = None,
+        steps: int | None = None,
+        scale: float | None = None,
+        negative: str | None = None,
+    ) -> Trace:
+        """One medium and how it came about: see `multigen.trace.Trace`. The medium is the one that `generate` gives."""
+        seed = self.recipe.seed if seed is None else seed
+        self._check([prompt], 1, seed, None)
+        trace = Trace()
+        ask = dataclasses.replace(self._ask(self._shape(None, None), steps, scale, negative), note=trace.note)
+        (trace.medium,) = self._batch([(prompt, seed)], ask, None)
+        return trace
+
+    def words(self, prompt: str) -> list[str]:
+        """The prompt as the tokens that the network attends to; empty where the conditioner has none."""
+        split = getattr(self.conditioner, "words", None)
+        return [] if split is None else list(split(prompt))
+
     def many(
         self,
         wishes: Sequence[Wish],
@@ -373,8 +396,11 @@ class Model:
     def _batch(
         self, jobs: Sequence[Job], ask: Ask, watch: Callable[[Progress], None] | None
     ) -> Iterator[Media]:
-        sampler, guide = trajectory(self, jobs, ask)
-        x = solve(sampler, guide, self.denoiser, watch=watch)
+        requests = [Request(*made, self.denoiser) for made in trajectories(self, jobs, ask)]
+        for progress in drive(requests, max_batch=2**31):
+            if watch is not None:
+                watch(progress)
+        x = torch.cat([request.sample for request in requests if request.sample is not None])
         for row, (prompt, seed) in zip(x, jobs, strict=True):
             yield self.medium(row, prompt, seed)
 

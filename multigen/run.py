@@ -37,7 +37,7 @@ from multigen.model import Model, build_dataset, resolve
 from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
 from multigen.registry import Part
 from multigen.round_trip import copies
-from multigen.run_folder import Stream, locked, make, new_folder, report
+from multigen.run_folder import TRACES, Stream, locked, make, new_folder, report
 from multigen.sampling import Wish
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
@@ -130,6 +130,7 @@ def sample(
     size: int | tuple[int, int] | None = None,
     duration: float | None = None,
     overrides: Sequence[str] = (),
+    trajectory: bool = False,
     out: Path | None = None,
     device: str | None = None,
     quiet: bool = False,
@@ -137,8 +138,9 @@ def sample(
     """Media from a run folder, weights or a trained recipe; returns the folder they are in.
 
     `overrides` change how the model samples (sampler, timesteps, guide, sample, seed). `wishes`, in place of prompts,
-    are made side by side, each `n` times; what one leaves open is as the other arguments say. Without `out` the media
-    go into a new folder `samples-N` of the run folder (beside the weights file).
+    are made side by side, each `n` times; what one leaves open is as the other arguments say. `trajectory` also keeps
+    how the first medium of each prompt came about (see `multigen.trace`). Without `out` the media go into a new folder
+    `samples-N` of the run folder (beside the weights file).
     """
     found = find(source)
     recipe = sampling_recipe(found.recipe, overrides)
@@ -157,6 +159,9 @@ def sample(
             return _in_order(model.many(_each(wishes, n, seed, common), watch=watch))
 
         make(model, folder, stream, total=n * len(wishes or asked), steps=steps, quiet=quiet)
+        for number, prompt in enumerate(asked if trajectory else []):
+            trace = model.trace(prompt, seed=seed + number * n, steps=steps, scale=scale, negative=negative)
+            trace.save(model, folder / TRACES, f"{number:03d}")
         write_text(folder / "sampled.yaml", to_yaml(recipe))
         report(model, folder, {})
     return folder

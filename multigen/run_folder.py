@@ -7,6 +7,7 @@ report.html
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +35,8 @@ from multigen.training.heldout import LEVELS
 
 log = logging.getLogger(__name__)
 
+
+TRACES = "trajectories"  # how media came about, where that was asked for
 
 # Media as they are made; what it is given sees every answered query on the way.
 Stream = Callable[[Callable[[Progress], None]], Iterable[Media]]
@@ -133,6 +136,7 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
     pictures = {p.stem: p for p in sorted((folder / "previews").glob("step-*.png"))[-4:]}
     if found is not None:
         pictures["closest pairs of a sample and a training item"] = folder / PAIRS
+    charts = _traced(folder, pictures)
     return write_report(
         folder,
         title=model.recipe.name,
@@ -145,7 +149,29 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
         tables=None if found is None else evaluation.tables(found),
         bars=() if found is None else evaluation.bars(found),
         pictures=pictures,
+        guidance=charts,
     )
+
+
+def _traced(folder: Path, pictures: dict[str, Path]) -> list[tuple[str, list[tuple[float, float]]]]:
+    """Adds the pictures of traces; the strength of guidance at each t, by the trace's name."""
+    names = {
+        "noisy": "what the network saw",
+        "clean": "x0 as it was seen then",
+        "attention": "attention to words",
+    }
+    charts = []
+    for path in sorted((folder / TRACES).glob("*.json")):
+        for kind, about in names.items():
+            picture = path.with_name(f"{path.stem}-{kind}.png")
+            if picture.is_file():
+                pictures[f"trajectory {path.stem}: {about}"] = picture
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            charts.append((path.stem, list(zip(found["times"], found["guidance"], strict=False))))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return charts
 
 
 @contextmanager

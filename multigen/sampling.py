@@ -13,13 +13,14 @@ from multigen import registry
 from multigen.core import edits
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Answers, Guide, Query, plain
-from multigen.core.modifiers import fill
+from multigen.core.modifiers import fill, noted
 from multigen.core.noise import Noise
-from multigen.core.samplers import NoiseSource, Trajectory
+from multigen.core.samplers import NoiseSource, Trajectory, takes_one_sample
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.guidance import guided
 from multigen.recipe import Recipe
 from multigen.registry import Part
+from multigen.trace import Note
 
 if TYPE_CHECKING:
     from multigen.model import Model
@@ -76,6 +77,13 @@ class Ask:
     edit: Edit | None = None
     window: tuple[int, ...] | None = None
     wrap: bool = False
+    note: Note | None = None  # hears of every answered query (`modifiers.noted`)
+
+
+def trajectories(model: Model, jobs: Sequence[Job], ask: Ask) -> list[tuple[Trajectory, Guide]]:
+    """A batch of a request: one trajectory, or one for each job where the sampler takes one sample."""
+    alone = takes_one_sample(registry.find("sampler", ask.recipe.sampler.name))
+    return [trajectory(model, part, ask) for part in ([[job] for job in jobs] if alone else [jobs])]
 
 
 def trajectory(model: Model, jobs: Sequence[Job], ask: Ask) -> tuple[Trajectory, Guide]:
@@ -141,6 +149,8 @@ def _guide(model: Model, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
         return maker() if ask.window is None else edits.windows(maker, ask.window, wrap=ask.wrap)
 
     guide, edit = whole(make), ask.edit
+    if ask.note is not None:
+        guide = noted(guide, cond, model.denoiser, ask.note)
     if edit is None:
         return guide
     if edit.keep is not None:

@@ -76,6 +76,12 @@ class Encoder:
             self._load()
             return len(self._tokenizer(caption).input_ids) > self.max_tokens
 
+    def words(self, caption: str) -> list[str]:
+        """The caption's tokens as text, one for each state."""
+        with self._lock, torch.inference_mode(False):
+            ids = self._tokens(caption)
+            return [str(token) for token in self._tokenizer.convert_ids_to_tokens(ids)]
+
     def _encode(self, captions: Iterable[str], device: torch.device) -> dict[str, Tensor]:
         by_length: dict[int, list[tuple[str, list[int]]]] = {}
         for caption in captions:

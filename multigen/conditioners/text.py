@@ -74,6 +74,10 @@ class Text(nn.Module):
                 warnings.warn(f"prompt of over {limit} tokens, its end is ignored: {prompt!r}", stacklevel=2)
         return {"text": list(prompts)}
 
+    def words(self, prompt: str) -> list[str]:
+        """The prompt as the tokens whose states the network attends to."""
+        return self.encoder.words(_clean(prompt)) if self.tokens else []
+
     def _moved(self, values: Tensor) -> Tensor:
         return values.to(self.device_of.device, self.device_of.dtype)
 

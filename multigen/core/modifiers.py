@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.guides import Answers, Call, Guide, Query, plain
-from multigen.core.taps import Tapped, Taps, checked
+from multigen.core.taps import Maps, Tapped, Taps, checked
 
 
 def fill(guide: Guide, known: Tensor, mask: Tensor) -> Guide:
@@ -106,6 +106,29 @@ def skip_layers(
     return _away(guide, cond, scale, Taps(skipped=_layers(denoiser, layers)), denoiser)
 
 
+def noted(
+    guide: Guide,
+    cond: Cond,
+    denoiser: Denoiser,
+    note: Callable[[Query, Tensor, Tensor | None, Maps | None], None],
+) -> Guide:
+    """Tells `note` of every query: the guided x0, the conditional answer, and attention to the tokens if there is any.
+
+    It changes nothing but that the conditional call merges with no other.
+    """
+    shows = (
+        isinstance(denoiser.backbone, Tapped) and denoiser.backbone.attentions > 0 and cond.tokens is not None
+    )
+
+    def told(q: Query) -> Answers:
+        maps = Maps() if shows else None
+        x0, with_, _ = yield from _heard(guide, q, cond, tapped=None if maps is None else Taps(maps=maps))
+        note(q, x0, with_, maps)
+        return x0
+
+    return told
+
+
 def _away(guide: Guide, cond: Cond, scale: float, taps: Taps, denoiser: Denoiser) -> Guide:
     checked(denoiser.backbone, taps)
     if scale == 0:
@@ -127,20 +150,24 @@ def _layers(denoiser: Denoiser, layers: tuple[int, ...] | None) -> tuple[int, ..
 
 
 def _heard(
-    guide: Guide, q: Query, cond: Cond, more: Sequence[Call] = ()
+    guide: Guide, q: Query, cond: Cond, more: Sequence[Call] = (), tapped: Taps | None = None
 ) -> Generator[list[Call], list[Tensor], tuple[Tensor, Tensor | None, list[Tensor]]]:
-    """The guide's x0, the conditional answer where it asked for it, and the answers to `more`, asked beside."""
+    """The guide's x0, the conditional answer where it asked for it, and the answers to `more`, asked beside.
+
+    `tapped`: what is asked of the inside of the backbone with the conditional call.
+    """
     inner, with_ = guide(q), None
     extra: list[Tensor] | None = None
     try:
         calls = next(inner)
         while True:
             mine = list(more) if extra is None else []
-            answers = yield [*calls, *mine]
+            asked = [c._replace(taps=tapped) if tapped and _bare(c, q, cond) else c for c in calls]
+            answers = yield [*asked, *mine]
             extra = answers[len(calls) :] if extra is None else extra
             answers = answers[: len(calls)]
             for call, answer in zip(calls, answers, strict=True):
-                if call.cond is cond and call.x is q.x and call.denoiser is None and call.taps is None:
+                if _bare(call, q, cond):
                     with_ = answer
             calls = inner.send(answers)
     except StopIteration as stop:
@@ -149,6 +176,11 @@ def _heard(
         return stop.value, with_, extra or []
     finally:
         inner.close()
+
+
+def _bare(call: Call, q: Query, cond: Cond) -> bool:
+    """Whether this is the conditional call."""
+    return call.cond is cond and call.x is q.x and call.denoiser is None and call.taps is None
 
 
 def _deviation(x: Tensor) -> Tensor:

@@ -96,6 +96,7 @@ def write_report(
     tables: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     bars: Sequence[svg.Bar] = (),
     pictures: Mapping[str, Path] | None = None,
+    guidance: Sequence[tuple[str, Sequence[svg.Point]]] = (),
 ) -> Path:
     """Write `folder`/report.html and return its path.
 
@@ -109,6 +110,7 @@ def write_report(
     tables: title -> rows, each column -> value
     bars: what an evaluation found of each measure, from 0 (floor) to 1 (real media)
     pictures: caption -> picture file, such as the previews made during training
+    guidance: name of a trajectory -> (t, how far guidance moved x0)
 
     All text is escaped; only "html" is taken as markup. Not-finite numbers are left out of charts, and counted.
     """
@@ -125,7 +127,7 @@ def write_report(
         recipe=recipe_yaml,
         versions=versions(),
         **_pictured(embedder, media, pictures or {}),
-        **_charts(log, held_out_by_level),
+        **_charts(log, held_out_by_level, guidance),
     )
     # A file name may hold bytes that are no text; they must not cost the report.
     write_text(folder / FILE, page.encode("utf-8", "replace").decode("utf-8"))
@@ -193,13 +195,17 @@ def _url(path: Path) -> str:
 # --- numbers ----------------------------------------------------------------------------------------------------
 
 
-def _charts(log: Sequence[Mapping[str, Any]], levels: Sequence[tuple[float, float]]) -> dict[str, Any]:
+def _charts(
+    log: Sequence[Mapping[str, Any]],
+    levels: Sequence[tuple[float, float]],
+    guidance: Sequence[tuple[str, Sequence[svg.Point]]],
+) -> dict[str, Any]:
     """The template's charts, and how many losses are in none of them."""
     losses = [row["loss"] for row in log if isinstance(row.get("loss"), float)]
     return {
         "loss": _loss_chart(log),
         "not_finite": sum(1 for loss in losses if not math.isfinite(loss)),
-        "small": _small_charts(log),
+        "small": [*_small_charts(log), *_guidance_charts(guidance)],
         "levels": _level_chart(levels),
     }
 
@@ -283,6 +289,18 @@ def _small_charts(log: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
             series = [svg.Series(name, "smoothed", points)]
             picture = svg.chart(series, title=f"{name} by step", x_label="step", width=360, height=190)
             out.append((name, Markup(picture)))
+    return out
+
+
+def _guidance_charts(guidance: Sequence[tuple[str, Sequence[svg.Point]]]) -> list[tuple[str, Markup]]:
+    out = []
+    for name, points in guidance:
+        points = svg.finite(points)
+        if len(points) > 1:
+            title = f"guidance, trajectory {name}"
+            series = [svg.Series(title, "smoothed", points)]
+            picture = svg.chart(series, title=f"{title} by t", x_label="t", width=360, height=190)
+            out.append((title, Markup(picture)))
     return out
 
 
