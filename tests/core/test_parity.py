@@ -22,7 +22,10 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
     HeunDiscreteScheduler,
+    IPNDMScheduler,
+    UniPCMultistepScheduler,
 )
+from diffusers.schedulers import AysSchedules
 from torch import Tensor
 
 from multigen.core import Cond, Denoiser, Schedule, plain, predictions, samplers, schedules, solve, timesteps
@@ -195,6 +198,65 @@ def test_dpmpp_2m_on_flow() -> None:
     close(ours(samplers.dpmpp_2m, schedule, "flow", scheduler.sigmas.double()), theirs(scheduler, x, network))
 
 
+@pytest.mark.parametrize("steps", [2, 12, 25])
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_dpmpp_2m_sde_with_the_same_noise(prediction: str, steps: int) -> None:
+    schedule = schedules.scaled_linear()
+    ts = timesteps.trailing(schedule, steps)
+    options = {"timestep_spacing": "trailing", "prediction_type": OUTPUTS[prediction]}
+    scheduler = DPMSolverMultistepScheduler(**TABLE, **options, algorithm_type="sde-dpmsolver++")
+    scheduler.set_timesteps(steps)
+    x, network = schedule(ts[:1]).sigma.float() * start(), at_index(schedule)
+    for i, t in enumerate(scheduler.timesteps):
+        x = scheduler.step(network(x, t), t, x, variance_noise=step_noise("step", i)).prev_sample
+    close(ours(samplers.dpmpp_2m_sde, schedule, prediction, ts), x)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 12])
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("prediction", OUTPUTS)
+def test_unipc(prediction: str, order: int, steps: int) -> None:
+    schedule = schedules.scaled_linear()
+    ts = timesteps.trailing(schedule, steps)
+    options = {"timestep_spacing": "trailing", "prediction_type": OUTPUTS[prediction]}
+    scheduler = UniPCMultistepScheduler(**TABLE, **options, solver_order=order)
+    scheduler.set_timesteps(steps)
+    x = schedule(ts[:1]).sigma.float() * start()
+    close(
+        ours(samplers.unipc, schedule, prediction, ts, order=order), theirs(scheduler, x, at_index(schedule))
+    )
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_unipc_on_flow(order: int) -> None:
+    schedule = schedules.flow()
+    scheduler = UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=2.0, solver_order=order
+    )
+    scheduler.set_timesteps(STEPS)
+    scheduler.sigmas[0] = 0.99  # theirs begins a rounding before alpha = 0, where ours is of first order
+    sigmas = iter(scheduler.sigmas.double())
+
+    def network(x: Tensor, _: Tensor) -> Tensor:
+        return Tiny()(x, schedule.log_snr(next(sigmas).expand(len(x))).float(), Cond())
+
+    x, ts = scheduler.sigmas[0] * start(), scheduler.sigmas.double()
+    close(ours(samplers.unipc, schedule, "flow", ts, order=order), theirs(scheduler, x, network))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 12])
+def test_ipndm(steps: int) -> None:
+    """On a grid that ends above sigma = 0: a step there is first order for ours, of the full order for theirs."""
+    schedule = schedules.scaled_linear()
+    ts = torch.linspace(1, 0.1, steps + 1, dtype=torch.float64)
+    scheduler = IPNDMScheduler(trained_betas=schedule(ts).sigma.tolist())  # their name for sigma
+    scheduler.set_timesteps(steps)
+    times = iter(ts * 1000 - 1)
+    at = at_index(schedule)
+    x = schedule(ts[:1]).sigma.float() * start()
+    close(ours(samplers.ipndm, schedule, "v", ts), theirs(scheduler, x, lambda x, _: at(x, next(times))))
+
+
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_euler_and_heun_on_flow_from_pure_noise(shift: float) -> None:
     schedule = schedules.flow(shift=shift)
@@ -236,10 +298,25 @@ def test_edm_euler_and_dpmpp_2m() -> None:
         close(ours(sampler, schedule, "edm", ts), theirs(scheduler, x, network))
 
 
+def test_a_published_table_of_indices() -> None:
+    """Align Your Steps for Stable Diffusion 1.5, as diffusers has it, given to ours as a list of numbers."""
+    indices = AysSchedules["StableDiffusionTimesteps"]
+    schedule = schedules.scaled_linear()
+    ts = timesteps.listed(schedule, len(indices), values=tuple(indices), of="index")
+    scheduler = DPMSolverMultistepScheduler(**TABLE, prediction_type="v_prediction")
+    scheduler.set_timesteps(timesteps=indices)
+    x = schedule(ts[:1]).sigma.float() * start()
+    close(ours(samplers.dpmpp_2m, schedule, "v", ts), theirs(scheduler, x, at_index(schedule)))
+
+
 K_NAMES = {"euler": "sample_euler", "heun": "sample_heun", "dpmpp_2m": "sample_dpmpp_2m"}
 
 
-@pytest.mark.parametrize("name", [*K_NAMES, "euler_ancestral"])
+# Those that draw noise at every step, and how theirs is told which.
+NOISY = {"euler_ancestral": "sample_euler_ancestral", "dpmpp_2m_sde": "sample_dpmpp_2m_sde"}
+
+
+@pytest.mark.parametrize("name", [*K_NAMES, *NOISY])
 def test_k_diffusion_on_edm(name: str) -> None:
     k = k_sampling()
     schedule = schedules.edm(sigma_min=0.02, sigma_max=40.0)
@@ -251,11 +328,11 @@ def test_k_diffusion_on_edm(name: str) -> None:
 
     sigmas = k.get_sigmas_karras(STEPS, 0.02, 40.0)
     drawn = iter(range(1000))
-    if name == "euler_ancestral":
+    if name in NOISY:
         extra: dict[str, Any] = {"noise_sampler": lambda sigma, sigma_next: step_noise("step", next(drawn))}
     else:
         extra = {}
-    function = getattr(k, K_NAMES.get(name, "sample_euler_ancestral"))
+    function = getattr(k, {**K_NAMES, **NOISY}[name])
     foreign = function(model, sigmas[0] * start(), sigmas, disable=True, **extra)
     close(ours(getattr(samplers, name), schedule, "edm", timesteps.karras(schedule, STEPS)), foreign)
 
@@ -264,6 +341,62 @@ def test_k_diffusion_on_edm(name: str) -> None:
 def test_k_diffusion_on_a_vp_table(name: str) -> None:
     """k-diffusion runs in y = x/alpha: the same trajectory as ours in x, for any schedule."""
     k = k_sampling()
+    schedule, ts, model, ratios = vp_in_k_diffusion()
+    foreign = getattr(k, K_NAMES[name])(model, ratios[0] * start(), ratios, disable=True)
+    close(ours(getattr(samplers, name), schedule, "v", ts), foreign)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 1.5])
+def test_k_diffusion_dpmpp_2m_sde_on_a_vp_table(eta: float) -> None:
+    k = k_sampling()
+    schedule, ts, model, ratios = vp_in_k_diffusion()
+    drawn = iter(range(1000))
+    foreign = k.sample_dpmpp_2m_sde(
+        model,
+        ratios[0] * start(),
+        ratios,
+        disable=True,
+        eta=eta,
+        noise_sampler=lambda sigma, sigma_next: step_noise("step", next(drawn)),
+    )
+    close(ours(samplers.dpmpp_2m_sde, schedule, "v", ts, eta=eta), foreign)
+
+
+@pytest.mark.parametrize(("churn", "low", "high", "noise"), [(5.0, 0.05, 8.0, 1.003), (40.0, 0.0, 10.0, 1.0)])
+@pytest.mark.parametrize("kind", ["edm", "vp"])
+def test_k_diffusion_churn(
+    kind: str, churn: float, low: float, high: float, noise: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    k = k_sampling()
+    if kind == "vp":
+        schedule, ts, model, ratios = vp_in_k_diffusion()
+        prediction = "v"
+    else:
+        schedule, prediction = schedules.edm(sigma_min=0.02, sigma_max=40.0), "edm"
+        denoiser = Denoiser(Tiny(), schedule, predictions.edm())
+        ts, ratios = timesteps.karras(schedule, STEPS), k.get_sigmas_karras(STEPS, 0.02, 40.0)
+
+        def model(x: Tensor, sigma: Tensor) -> Tensor:
+            return denoiser(x, schedule.inverse(-2 * torch.log(sigma.double())), Cond())
+
+    drawn = iter(range(1000))
+    monkeypatch.setattr(k.torch, "randn_like", lambda x: step_noise("churn", next(drawn)))
+    foreign = k.sample_heun(
+        model,
+        ratios[0] * start(),
+        ratios,
+        disable=True,
+        s_churn=churn,
+        s_tmin=low,
+        s_tmax=high,
+        s_noise=noise,
+    )
+    options = {"churn": churn, "churn_low": low, "churn_high": high, "churn_noise": noise}
+    close(ours(samplers.edm, schedule, prediction, ts, **options), foreign)
+
+
+def vp_in_k_diffusion() -> tuple[Schedule, Tensor, Callable[[Tensor, Tensor], Tensor], Tensor]:
+    """A VP schedule, a grid, and both as k-diffusion sees them: y, sigma/alpha -> x0, and sigma/alpha of the grid."""
     schedule = schedules.linear()
     denoiser = Denoiser(Tiny(), schedule, predictions.v())
     ts = timesteps.karras(schedule, STEPS)
@@ -273,6 +406,20 @@ def test_k_diffusion_on_a_vp_table(name: str) -> None:
         t = schedule.inverse(-2 * torch.log(ratio.double()))
         return denoiser(y * schedule(t).alpha.float()[:, None, None, None], t, Cond())
 
-    ratios = (sigma / alpha).float()
-    foreign = getattr(k, K_NAMES[name])(model, ratios[0] * start(), ratios, disable=True)
-    close(ours(getattr(samplers, name), schedule, "v", ts), foreign)
+    return schedule, ts, model, (sigma / alpha).float()
+
+
+def test_k_diffusion_adaptive_finds_the_same_sample() -> None:
+    """Another formula and another control of steps (theirs over all rows at once): near for small errors only."""
+    k = k_sampling()
+    schedule = schedules.edm(sigma_min=0.02, sigma_max=40.0)
+    denoiser = Denoiser(Tiny(), schedule, predictions.edm())
+
+    def model(x: Tensor, sigma: Tensor) -> Tensor:
+        return denoiser(x, schedule.inverse(-2 * torch.log(sigma.double())), Cond())
+
+    x = 40.0 * start()[:1].double()
+    foreign = k.sample_dpm_adaptive(model, x, 0.02, 40.0, disable=True, rtol=1e-6, atol=1e-6)
+    ts = schedule.inverse(-2 * torch.log(torch.tensor([40.0, 0.02], dtype=torch.float64)))
+    trajectory = samplers.adaptive(schedule, x, ts, step_noise, tolerance=1e-6, budget=2000)
+    close(solve(trajectory, plain(Cond(), Cond()), denoiser), foreign)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
@@ -18,6 +21,9 @@ GRIDS = {
     "log_snr": timesteps.log_snr,
     "trailing": timesteps.trailing,
     "leading": timesteps.leading,
+    "quadratic": timesteps.quadratic,
+    "beta": timesteps.beta,
+    "beta_sigma": lambda schedule, steps: timesteps.beta(schedule, steps, of="sigma"),
 }
 
 
@@ -43,7 +49,7 @@ def test_every_grid_falls_from_its_start_to_the_data(name: str, grid: str, steps
     pure = bool(schedule(torch.ones(1, dtype=torch.float64)).alpha == 0)
     if grid == "leading":
         assert ts[0] <= 1
-    elif pure or grid in ("uniform", "trailing"):
+    elif pure or grid in ("uniform", "trailing", "quadratic", "beta"):
         assert ts[0] == 1
     else:  # the bounds of log_snr may lie inside the schedule
         assert 0.9 < ts[0] <= 1
@@ -155,3 +161,119 @@ def test_leading_offset_must_stay_in_the_table() -> None:
     assert timesteps.leading(schedules.linear(steps=10), 3, offset=3)[0] == 1
     with pytest.raises(ValueError, match="offset of 0 to 3, not 4"):
         timesteps.leading(schedules.linear(steps=10), 3, offset=4)
+
+
+def test_quadratic_is_even_in_the_square_root() -> None:
+    for name in ("flow", "cosine", "edm"):
+        ts = timesteps.quadratic(ALL[name], 8)
+        torch.testing.assert_close(
+            ts.sqrt(), torch.linspace(1, 0, 9, dtype=torch.float64), atol=1e-12, rtol=0
+        )
+    # Of a table: the indices of DDIM's own quadratic spacing, over the whole of the table.
+    index = timesteps.quadratic(schedules.linear(), 10)[:-1] * 1000 - 1
+    expected = torch.linspace(math.sqrt(999), 0, 10, dtype=torch.float64) ** 2
+    torch.testing.assert_close(index, expected, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(0.6, 0.6), (0.3, 10.0), (10.0, 0.3), (2.0, 5.0), (1.0, 1.0), (9.5, 10.0)]
+)
+def test_beta_holds_the_quantiles_of_the_distribution(a: float, b: float) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    even = torch.linspace(1, 0, 101, dtype=torch.float64)
+    exact = torch.tensor(stats.beta.ppf(even.numpy(), a, b))
+    ts = timesteps.beta(schedules.flow(), 100, a=a, b=b)
+    torch.testing.assert_close(ts, exact, atol=1e-12, rtol=0)
+
+
+def test_beta_of_one_is_uniform() -> None:
+    ts = timesteps.beta(schedules.flow(), 40, a=1.0, b=1.0)
+    torch.testing.assert_close(ts, timesteps.uniform(schedules.flow(), 40), atol=1e-12, rtol=0)
+    for a, b in ((0.29, 1.0), (1.0, 11.0), (math.nan, 1.0)):
+        with pytest.raises(ValueError, match=f"a and b from 0.3 to 10; given: a={a}, b={b}"):
+            timesteps.beta(schedules.flow(), 4, a=a, b=b)
+
+
+@pytest.mark.parametrize("steps", [2, 12, 50])
+def test_beta_of_sigma_equals_diffusers(steps: int) -> None:
+    scheduler = EulerDiscreteScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, use_beta_sigmas=True
+    )
+    scheduler.set_timesteps(steps)
+    schedule = schedules.scaled_linear()
+    ts = timesteps.beta(schedule, steps, of="sigma")
+    torch.testing.assert_close(ratios(schedule, ts), scheduler.sigmas.double(), atol=1e-6, rtol=2e-5)
+
+
+@pytest.mark.parametrize("of", ["t", "sigma", "log_snr", "index"])
+def test_a_list_is_taken_as_it_is(of: Any) -> None:
+    schedule = schedules.scaled_linear()
+    ts = torch.tensor([1.0, 0.7, 0.25, 0.1], dtype=torch.float64)
+    values = {
+        "t": ts,
+        "sigma": ratios(schedule, ts),
+        "log_snr": schedule.log_snr(ts),
+        "index": ts * 1000 - 1,
+    }[of]
+    for given in (values.tolist(), [*values.tolist(), 0.0]) if of in ("t", "sigma") else (values.tolist(),):
+        found = timesteps.listed(schedule, 4, values=tuple(given), of=of)
+        torch.testing.assert_close(found, torch.cat([ts, ts.new_zeros(1)]), atol=1e-9, rtol=0)
+    with pytest.raises(ValueError, match="list holds 4 steps, not 24: ask for 4, or take timesteps table"):
+        timesteps.listed(schedule, 24, values=tuple(values.tolist()), of=of)
+
+
+@pytest.mark.parametrize(
+    ("of", "values"),
+    [
+        ("t", ()),
+        ("t", (0.0,)),
+        ("t", (1.1, 0.5)),
+        ("t", (0.5, 0.5)),
+        ("t", (0.5, 0.7)),
+        ("t", (0.5, -0.1)),
+        ("t", (math.nan, 0.5)),
+        ("t", (0.5, 0.0, 0.0)),
+        ("sigma", (20.0, 1.0)),
+        ("sigma", (1.0, -1.0)),
+        ("sigma", (math.inf, 1.0)),
+        ("log_snr", (3.0, -2.0)),
+        ("log_snr", (-40.0, 2.0)),
+        ("index", (1000.0, 3.0)),
+        ("index", (10.0, -1.0)),
+    ],
+)
+@pytest.mark.parametrize("grid", [timesteps.listed, timesteps.table])
+def test_lists_that_no_sampler_can_walk_are_refused(grid: Any, of: Any, values: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match=f"numbers that fall towards the data.*given as {of}: "):
+        grid(schedules.scaled_linear(), max(len(values), 1), values=values, of=of)
+
+
+def test_indices_need_a_table() -> None:
+    with pytest.raises(ValueError, match="timesteps list space the indices of a table"):
+        timesteps.listed(schedules.flow(), 2, values=(5.0, 3.0), of="index")
+
+
+def test_a_table_is_spread_log_linearly() -> None:
+    schedule = schedules.edm(sigma_min=0.002, sigma_max=80.0)
+    values = (80.0, 8.0, 0.8, 0.02)
+    same = timesteps.table(schedule, 4, values=values)
+    torch.testing.assert_close(
+        ratios(schedule, same)[:-1], torch.tensor(values).double(), atol=1e-6, rtol=1e-6
+    )
+    assert same[-1] == 0
+    finer = ratios(schedule, timesteps.table(schedule, 7, values=values))
+    between = [80.0, math.sqrt(640), 8.0, math.sqrt(6.4), 0.8, math.sqrt(0.016), 0.02, 0.0]
+    torch.testing.assert_close(finer, torch.tensor(between).double(), atol=1e-6, rtol=1e-6)
+    coarser = ratios(schedule, timesteps.table(schedule, 2, values=values))
+    torch.testing.assert_close(coarser, torch.tensor([80.0, 0.02, 0.0]).double(), atol=1e-6, rtol=1e-6)
+
+
+def test_a_table_may_begin_in_pure_noise() -> None:
+    ts = timesteps.table(schedules.flow(), 6, values=(1.0, 0.9, 0.5, 0.1), of="t")
+    assert ts[0] == 1
+    assert ts[1].item() == pytest.approx(0.9)
+    assert ts[-2].item() == pytest.approx(0.1)
+    assert len(ts) == 7
+    assert timesteps.table(schedules.flow(), 1, values=(1.0,), of="t").tolist() == [1, 0]
+    with pytest.raises(ValueError, match="1 numbers cannot be spread over 3 steps"):
+        timesteps.table(schedules.flow(), 3, values=(0.5,), of="t")

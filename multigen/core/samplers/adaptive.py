@@ -24,6 +24,8 @@ from multigen.core.timesteps import reach
 FIRST, SECOND = 1 / 3, 2 / 3  # where within a step x0 is asked for besides at its start
 # A step is so much shorter than the error would allow, and changes by these factors at most.
 SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
+# To this many notches in a doubling, down: what rounding does to the error in another batch shall not move the times.
+NOTCHES = 4
 # Queries of a step, and of trying a shorter one from the same point.
 QUERIES, AGAIN = 3, 2
 ENDS = 2  # queries at most at alpha = 0 and before sigma = 0
@@ -100,7 +102,8 @@ def _walk(
             budget -= AGAIN
             # Hairer, Nørsett & Wanner 1993, section II.4, eq. 4.13.
             factor = SAFETY * (tolerance / error) ** (1 / 3) if error > 0 else GROW
-            length = h * min(GROW, max(SHRINK, factor))
+            notches = math.floor(NOTCHES * math.log2(min(GROW, max(SHRINK, factor))))
+            length = h * 2 ** (notches / NOTCHES)
             if error <= tolerance or h == shortest:
                 break
         x, lam = x_new, to
