@@ -195,9 +195,17 @@ def _sample(argv: list[str]) -> int:
     parser.add_argument("--size", type=_size, metavar="PX", help="side, or HEIGHTxWIDTH, in pixels")
     parser.add_argument("--duration", type=positive, metavar="S", help="seconds of audio or video")
     parser.add_argument(
+        "--per-class",
+        type=count,
+        metavar="N",
+        help="N media of each class in sub-folders of --out, for training on",
+    )
+    parser.add_argument(
         "--trajectory", action="store_true", help="keep how the first medium of each prompt came about"
     )
     a = parser.parse(argv)
+    if a.per_class:
+        return _labelled(a)
     if a.trajectory and a.prompts:
         raise MultigenError("--trajectory goes with --prompt, not with --prompts")
     from multigen import run as pipeline
@@ -227,6 +235,21 @@ def _sample(argv: list[str]) -> int:
         quiet=a.quiet,
     )
     print(folder)
+    return 0
+
+
+def _labelled(a: argparse.Namespace) -> int:
+    if a.out is None or a.prompt or a.prompts or a.n:
+        raise MultigenError("--per-class goes with --out DIR, and without --prompt, --prompts and -n")
+    from multigen.labelled import labelled_set
+    from multigen.loading import build, find, sampling_recipe
+
+    log(a.quiet)
+    found = find(a.source)
+    recipe = sampling_recipe(found.recipe, a.overrides)
+    model = build(found, recipe, device=a.device)
+    seed = recipe.seed if a.seed is None else a.seed
+    print(labelled_set(model, a.out, a.per_class, seed=seed, steps=a.steps, quiet=a.quiet))
     return 0
 
 
