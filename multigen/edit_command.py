@@ -14,6 +14,7 @@ from multigen.cli import common, count, lines_of, log
 from multigen.editing import spans
 from multigen.errors import MultigenError
 from multigen.model import Model
+from multigen.registry import Part
 
 ABOUT = """\
 Vary, fill, grow or restyle one medium. Without --mask, --keep and --extend all of it is varied, by --strength.
@@ -23,7 +24,11 @@ Vary, fill, grow or restyle one medium. Without --mask, --keep and --extend all 
   multigen edit audio_music --input start.wav --keep 0:2.5s --prompt "church organ, G major, 92 bpm"
   multigen edit audio_music --input start.wav --extend 3s
   multigen edit video_moving_emoji --input clip.mp4 --keep 0:4f,12f:16f
+  multigen edit image_emoji --input small.png --restore downsample --prompt "red apple"
 """
+
+# Options that say how a whole medium is edited, not restored.
+_WHOLE = ("strength", "mask", "keep", "extend", "seam", "resample", "invert", "long", "wrap")
 
 
 def edit(argv: list[str]) -> int:
@@ -32,6 +37,15 @@ def edit(argv: list[str]) -> int:
     prompts = [*(a.prompt or []), *(lines_of(a.prompts) if a.prompts else [])]
     from multigen import run as pipeline
 
+    given = {k: v for k, v in vars(a).items() if k in _WHOLE and v not in (None, False, 1)}
+    how: dict[str, Any] = {"negative": a.negative}
+    if a.restore is None:
+        how |= {k: getattr(a, k) for k in ("strength", "resample", "invert", "long", "wrap")}
+        how["masked"] = _masked(a)
+    elif given:
+        raise MultigenError(f"--{next(iter(given))} does not go with --restore")
+    else:
+        how["operator"] = _part(a.restore)
     log(a.quiet)
     folder = pipeline.edit(
         a.source,
@@ -40,17 +54,11 @@ def edit(argv: list[str]) -> int:
         n=a.n or 1,
         seed=a.seed,
         steps=a.steps,
-        strength=a.strength,
-        resample=a.resample,
-        invert=a.invert,
-        long=a.long,
-        wrap=a.wrap,
-        negative=a.negative,
-        masked=_masked(a),
         overrides=a.overrides,
         out=a.out,
         device=a.device,
         quiet=a.quiet,
+        **how,
     )
     print(folder)
     return 0
@@ -84,6 +92,10 @@ def _parser() -> Any:
     parser.add_argument(
         "--invert", metavar="TEXT", help="restyle: keep the composition of the source, this its prompt"
     )
+    parser.add_argument(
+        "--restore", metavar="OPERATOR", help="make what gives the input: downsample, blur, frames, band_limit, or"
+        " {name: downsample, factor: 4}",
+    )  # fmt: skip
     parser.add_argument("--long", action="store_true", help="a medium larger than the model's, in windows")
     parser.add_argument(
         "--wrap", action="store_true", help="with --long: the last axis is a circle (panorama, loop)"
@@ -91,6 +103,23 @@ def _parser() -> Any:
     parser.add_argument("-n", type=count, metavar="N", help="versions for each prompt")
     parser.add_argument("--steps", type=count, metavar="K", help="sampler steps")
     return parser
+
+
+def _part(text: str) -> Part:
+    """`downsample`, or `{name: downsample, factor: 4}`; its name and arguments are checked where it is built."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise MultigenError(f"--restore {text}: cannot be read ({error})") from None
+    if isinstance(data, str):
+        return Part(data)
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        raise MultigenError(
+            f"--restore {text}: is not allowed; give a name, or {{name: downsample, factor: 4}}"
+        )
+    return Part(data["name"], {str(k): v for k, v in data.items() if k != "name"})
 
 
 def _masked(a: argparse.Namespace) -> Callable[[Model, Tensor], Mapping[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,9 +23,10 @@ from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MultigenError, RecipeError
 from multigen.media import Media
 from multigen.modalities import Modality
+from multigen.operators import Operator
 from multigen.recipe import Recipe
 from multigen.registry import Part
-from multigen.sampling import Ask, Edit, Job, Wish, guide_part, trajectories, trajectory
+from multigen.sampling import Ask, Edit, Job, Known, Wish, guide_part, trajectories, trajectory
 from multigen.trace import Trace
 from multigen.training import checkpoint as checkpoints
 
@@ -225,6 +227,47 @@ class Model:
         edit = Edit(x0, known, strength, resample, invert)
         made = self._stream(prompt, n, seed, batch, dataclasses.replace(ask, edit=edit), watch)
         return [dataclasses.replace(m, tensor=spliced(m.tensor, source, width)) for m in made]
+
+    def restore(
+        self,
+        media: Media | Tensor | str | Path,
+        prompt: str | Sequence[str] = "",
+        *,
+        operator: Part,
+        noise: float = 0.02,
+        n: int = 1,
+        seed: int | None = None,
+        steps: int | None = None,
+        scale: float | None = None,
+        negative: str | None = None,
+        batch: int | None = None,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> list[Media]:
+        """`n` media of which the operator gives what is there: a small picture, a blurred one, every other frame.
+
+        `operator` such as Part("downsample", {"factor": 2}); `noise` is the deviation of what is there, of full scale.
+        The rest as in `generate`. MultigenError for what does not fit, before any network call.
+        """
+        if not (noise >= 0 and math.isfinite(noise)):
+            raise MultigenError(f"noise: {noise} is not allowed; give a number, 0 or more")
+        given = {"modality": self.modality, "codec": self.codec}
+        made: Operator = registry.build("operator", operator, where="operator", given=given)
+        medium = self.read(media)
+        try:
+            whole = made.whole(tuple(medium.shape))
+            window = self._window(whole, long=False)
+            ask = self._ask(self.codec.shape(whole), steps, scale, negative, window=window)
+        except ValueError as error:
+            raise MultigenError(f"the medium: {error}") from error
+        with torch.no_grad():
+            values = made.measured(medium[None].to(self.device))
+            there = tuple(made(torch.zeros(1, *ask.shape, device=self.device)).shape)
+        if there[1:] != tuple(values.shape[1:]):
+            raise MultigenError(
+                f"the medium: {list(values.shape[1:])} is known of it; {operator.name} gives {list(there[1:])}"
+            )
+        ask = dataclasses.replace(ask, known=Known(made, values, noise))
+        return list(self._stream(prompt, n, seed, batch, ask, watch))
 
     def trace(
         self,

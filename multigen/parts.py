@@ -101,6 +101,12 @@ BUILTIN: dict[str, dict[str, str]] = {
         "velocity": "multigen.training.objectives:velocity",
     },
     "critic": {"spectrograms": "multigen.training.critics:Spectrograms"},
+    "operator": {
+        "band_limit": "multigen.operators:BandLimit",
+        "blur": "multigen.operators:Blur",
+        "downsample": "multigen.operators:Downsample",
+        "frames": "multigen.operators:Frames",
+    },
     "feature": {
         "clap": "multigen.evaluation.features.clap:Clap",
         "efficientnet_lite0": "multigen.evaluation.features.efficientnet:EfficientNetLite0",

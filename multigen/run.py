@@ -200,10 +200,13 @@ def edit(
     out: Path | None = None,
     device: str | None = None,
     quiet: bool = False,
-    masked: Callable[[Model, Tensor], Mapping[str, Any]],
+    masked: Callable[[Model, Tensor], Mapping[str, Any]] | None = None,
+    operator: Part | None = None,
     **how: Any,
 ) -> Path:
     """Edits of one file by a model, as `Model.edit` has them with the arguments `how`; returns their folder.
+
+    With an `operator` as `Model.restore` has them.
 
     `masked` makes of the model and the medium [C, *D] those arguments that depend on them: keep, extend, seam.
     Without `out` the media go into a new folder `edits-N`, as those of `sample`.
@@ -213,10 +216,14 @@ def edit(
     check_combination(recipe)
     model = build(found, recipe, device=device)
     medium = model.read(media)
-    how = {**how, **masked(model, medium)}
     asked = list(prompts or [""])
     # Before a folder is made: what is wrong is said, and nothing is left behind.
-    made = model.edit(medium, asked, n=n, seed=seed, steps=steps, **how)
+    if operator is not None:
+        made = model.restore(medium, asked, operator=operator, n=n, seed=seed, steps=steps, **how)
+        how["operator"] = {"name": operator.name, **operator.args}
+    else:
+        how |= {} if masked is None else masked(model, medium)
+        made = model.edit(medium, asked, n=n, seed=seed, steps=steps, **how)
     folder = result_folder(source, recipe, "edits", out)
     settings = {k: v for k, v in how.items() if v is not None and not isinstance(v, Tensor)}
     with locked(folder):

@@ -13,11 +13,12 @@ from multigen import registry
 from multigen.core import edits
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Answers, Guide, Query, plain
-from multigen.core.modifiers import fill, noted
+from multigen.core.modifiers import fill, noted, posterior
 from multigen.core.noise import Noise
 from multigen.core.samplers import NoiseSource, Trajectory, takes_one_sample
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.guidance import guided
+from multigen.operators import Operator
 from multigen.recipe import Recipe
 from multigen.registry import Part
 from multigen.trace import Note
@@ -62,6 +63,15 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What is known of a medium that is restored: what `operator` gives of it, [1, ...], and how exactly."""
+
+    operator: Operator
+    values: Tensor
+    noise: float
+
+
+@dataclass(frozen=True)
 class Ask:
     """What the media of a request have in common. `shape` [C, *D] in model space.
 
@@ -75,6 +85,7 @@ class Ask:
     scale: float | None = None
     negative: str | None = None
     edit: Edit | None = None
+    known: Known | None = None
     window: tuple[int, ...] | None = None
     wrap: bool = False
     note: Note | None = None  # hears of every answered query (`modifiers.noted`)
@@ -149,6 +160,12 @@ def _guide(model: Model, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
         return maker() if ask.window is None else edits.windows(maker, ask.window, wrap=ask.wrap)
 
     guide, edit = whole(make), ask.edit
+    if ask.known is not None:
+        known = ask.known
+        guide = posterior(
+            guide, model.denoiser, known.operator, known.values,
+            gain=known.operator.gain, noise=known.noise, spread=model.codec.spread,
+        )  # fmt: skip
     if ask.note is not None:
         guide = noted(guide, cond, model.denoiser, ask.note)
     if edit is None:

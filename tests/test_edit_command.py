@@ -98,7 +98,24 @@ def test_amounts() -> None:
             _extend(text, axes, 100.0)
 
 
+def test_a_small_picture_is_restored(here: Path) -> None:
+    image = Image(size=14, channels=1)
+    image.write(torch.zeros(1, 14, 14), Path("low.png"))
+    for number, operator in enumerate(("downsample", "{name: downsample, factor: 2}")):
+        argv = ["edit", "image_digits", "--input", "low.png", "--prompt", "3", "--restore", operator]
+        assert main([*argv, *FAST, "--out", f"out{number}"]) == 0
+        assert image.read(only(f"out{number}", ".png")).shape == (1, 28, 28)
+    (entry,) = json.loads(Path("out1/manifest.json").read_text())["files"]
+    assert entry["edit"]["operator"] == {"name": "downsample", "factor": 2}
+
+
 WRONG = [
+    (["--input", "digit.png", "--restore", "downsampel"], "Did you mean 'downsample'?"),
+    (["--input", "digit.png", "--restore", "[1]"], "--restore [1]"),
+    (
+        ["--input", "digit.png", "--restore", "blur", "--strength", "0.5"],
+        "--strength does not go with --restore",
+    ),
     (["--input", "none.png"], "none.png"),
     (["--input", "digit.png", "--mask", "small.png"], "small.png: 20 x 28 pixels; the medium has 28 x 28"),
     (["--input", "digit.png", "--keep", "0:1s"], "a picture has no time"),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 class Codec(nn.Module, ABC):
     """Media [B, C, *D] <-> model space [B, C', *D']. Statistics are buffers, so that they travel in the checkpoint."""
 
+    spread: float = 1.0  # about the standard deviation of the data in model space
     learns: bool = False  # whether it has weights to be trained, by a recipe without a backbone
 
     @abstractmethod

@@ -110,13 +110,17 @@ class Mel(Codec):
 
     def magnitudes(self, x: Tensor) -> Tensor:
         """[B, C * components, T] -> linear mel magnitudes [B * C, bins, T], which a vocoder hears."""
+        level = self.levels(x).flatten(0, 1)
+        mel = (level.minimum(self.ceiling).exp() - self.floor).clamp_min(0)
+        return mel.transpose(1, 2).contiguous()
+
+    def levels(self, x: Tensor) -> Tensor:
+        """[B, C * components, T] -> log-mel frames [B, C, T, bins]: affine in x."""
         self._needs_fit()
         if x.shape[1] % self.components:
             raise ValueError(f"{x.shape[1]} channels are no multiple of the {self.components} components")
-        frames = rearrange(x.float(), "b (c k) t -> (b c) t k", k=self.components)
-        level = (frames * self.scale) @ self.basis.T + self.mean
-        mel = (level.minimum(self.ceiling).exp() - self.floor).clamp_min(0)
-        return mel.transpose(1, 2).contiguous()
+        frames = rearrange(x.float(), "b (c k) t -> b c t k", k=self.components)
+        return (frames * self.scale) @ self.basis.T + self.mean
 
     def keeps(self, keep: Tensor) -> Tensor:
         """Frames whose whole window is kept (what lies beyond the ends is silence): bool [N] -> bool [N // hop]."""

@@ -28,6 +28,7 @@ class Pixels(Codec):
         if not (scale > 0 and math.isfinite(scale)):
             raise ValueError(f"scale: {scale!r} is not allowed. Allowed: a finite number above 0.")
         self.unshuffle, self.scale = unshuffle, scale
+        self.spread = 0.5 * scale
 
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
         """Model-space shape. ValueError if `unshuffle` does not divide height and width, or the media have none."""
@@ -53,9 +54,13 @@ class Pixels(Codec):
 
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
         """The inverse, clamped to [-1, 1]. Nothing here is random: `seed` changes nothing."""
+        return self.unclamped(x).clamp(-1, 1)
+
+    def unclamped(self, x: Tensor) -> Tensor:
+        """[B, C * u^2, ..., H / u, W / u] -> [B, C, *D], beyond the range where x is."""
         if self.unshuffle > 1:
             x = rearrange(x, "b (c p q) ... h w -> b c ... (h p) (w q)", p=self.unshuffle, q=self.unshuffle)
-        return (x / self.scale).clamp(-1, 1)
+        return x / self.scale
 
     def keeps(self, keep: Tensor) -> Tensor:
         """Blocks of which every pixel is kept: bool [*D] -> bool [..., H / u, W / u]."""

@@ -106,6 +106,61 @@ def skip_layers(
     return _away(guide, cond, scale, Taps(skipped=_layers(denoiser, layers)), denoiser)
 
 
+def posterior(
+    guide: Guide,
+    denoiser: Denoiser,
+    measure: Callable[[Tensor], Tensor],
+    known: Tensor,
+    *,
+    gain: float = 1.0,
+    noise: float = 0.02,
+    spread: float = 0.5,
+) -> Guide:
+    """Posterior sampling: samples of which `measure(x0)`, linear in x0, is `known` [B or 1, ...].
+
+    x0 moves along the gradient of the measurement's likelihood through the network (DPS: Chung et al. 2023,
+    arXiv:2209.14687, eq. 10), whose variance is that of the guess, gain r² + noise², as in pseudoinverse-guided
+    diffusion (Song et al. 2023, "Pseudoinverse-guided diffusion models for inverse problems", eq. 7):
+    r² = spread² sigma²/(alpha² spread² + sigma²) for data of deviation `spread` in model space. `gain`: A A^T is about
+    this times the identity; `noise`: the measurement's own deviation. Each call costs a backward pass.
+    """
+
+    def guided(q: Query) -> Answers:
+        alpha, sigma = (float(level) for level in denoiser.schedule(q.t.double().reshape(1)))
+        if alpha == 0 or sigma == 0:
+            return (yield from guide(q))
+        x = q.x.detach().requires_grad_(True)
+        x0 = yield from _differentiable(guide, Query(x, q.t))
+        with torch.enable_grad():
+            error = (measure(x0) - known).square().sum() / 2
+            (slope,) = torch.autograd.grad(error, x, retain_graph=True)
+        guess = spread**2 * sigma**2 / (alpha**2 * spread**2 + sigma**2)
+        step = sigma**2 / alpha / (gain * guess + noise**2)
+        return x0.detach() - step * slope
+
+    return guided
+
+
+def _differentiable(guide: Guide, q: Query) -> Answers:
+    """The guide's x0 with its graph; its calls keep theirs."""
+    with torch.enable_grad():
+        inner = guide(q)
+        try:
+            calls = next(inner)
+        except StopIteration as stop:
+            return stop.value
+    try:
+        while True:
+            answers = yield [call._replace(grad=True) for call in calls]
+            with torch.enable_grad():
+                try:
+                    calls = inner.send(answers)
+                except StopIteration as stop:
+                    return stop.value
+    finally:
+        inner.close()
+
+
 def noted(
     guide: Guide,
     cond: Cond,
