@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from multigen import registry
-from multigen.core import Denoiser, Noise, Request, drive, plain, timesteps
+from multigen.core import Denoiser, Noise, Progress, Request, drive, plain, timesteps
 from multigen.core.samplers import takes_one_sample
 from multigen.errors import RecipeError
+from multigen.media import Media
 from multigen.model import Model
 from multigen.recipe import check_combination, load_recipe
 from multigen.registry import Part
@@ -121,19 +122,31 @@ def test_a_sample_is_the_same_in_any_batch(sampler: str, modality: str) -> None:
 
 @pytest.mark.parametrize("sampler", ["adaptive", "restart", "edm", "unipc"])
 def test_a_model_makes_them_whatever_the_batch(sampler: str) -> None:
-    """Through `generate`: an adaptive sampler has a trajectory of its own for each medium."""
+    """Through `generate`: an adaptive sampler has a trajectory of its own for each medium, of the same times always.
+
+    Its fifty steps through an untrained network enlarge what rounds otherwise in another batch: 1e-3, not 1e-4.
+    """
     own = [f"sampler.name={sampler}", *(["sampler.tolerance=0.1"] if sampler == "adaptive" else [])]
     model = small("image_digits", [*MODALITIES["image"][1], "backbone.blocks=1", *own])
-    queries: list[int] = []
-    four = model.generate(
-        "3", n=4, seed=40, steps=3, watch=lambda progress: queries.append(len(progress.query.x))
-    )
-    assert max(queries) == (1 if sampler == "adaptive" else 4)
-    two = model.generate("3", n=4, seed=40, steps=3, batch=2)
-    alone = model.generate("3", n=1, seed=42, steps=3)[0]
-    assert four[2].seed == two[2].seed == alone.seed == 42
+
+    def made(n: int, seed: int, batch: int) -> tuple[list[Media], list[list[float]], int]:
+        times: dict[Request, list[float]] = {}
+        rows: set[int] = set()
+
+        def watch(progress: Progress) -> None:
+            times.setdefault(progress.request, []).append(progress.query.t.item())
+            rows.add(len(progress.query.x))
+
+        media = model.generate("3", n=n, seed=seed, steps=3, batch=batch, watch=watch)
+        return media, list(times.values()), max(rows)
+
+    (four, times, rows), (two, _, _), (alone, own_times, _) = made(4, 40, 4), made(4, 40, 2), made(1, 42, 4)
+    assert rows == (1 if sampler == "adaptive" else 4)
+    assert times[2 if sampler == "adaptive" else 0] == own_times[0]
+    assert four[2].seed == two[2].seed == alone[0].seed == 42
     for other in (four[2], two[2]):
-        torch.testing.assert_close(other.tensor, alone.tensor, atol=1e-4, rtol=0)
+        atol = 1e-3 if sampler == "adaptive" else 1e-4
+        torch.testing.assert_close(other.tensor, alone[0].tensor, atol=atol, rtol=0)
     assert (four[1].tensor - four[2].tensor).abs().max() > 1e-2
 
 

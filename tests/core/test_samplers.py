@@ -60,7 +60,7 @@ def run(
         Request(SAMPLERS[name](schedule, part, ts, noise, **options), plain(Cond(), Cond()), network)  # type: ignore[arg-type]
         for part in parts
     ]
-    for _ in drive(requests):
+    for _ in drive(requests, max_batch=2**31):
         pass
     return torch.cat([request.sample for request in requests if request.sample is not None])
 

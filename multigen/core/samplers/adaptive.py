@@ -22,8 +22,9 @@ from multigen.core.schedules import Schedule
 from multigen.core.timesteps import reach
 
 FIRST, SECOND = 1 / 3, 2 / 3  # where within a step x0 is asked for besides at its start
-# A step is so much shorter than the error would allow, and changes by these factors at most.
-SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
+# A step is so much shorter than the error would allow, and changes by these factors at most: both orders may agree by
+# chance, above all in samples of few numbers, and a step must not grow much on that.
+SAFETY, SHRINK, GROW = 0.9, 0.2, 2.0
 # To this many notches in a doubling, down: what rounding does to the error in another batch shall not move the times.
 NOTCHES = 4
 # Queries of a step, and of trying a shorter one from the same point.
