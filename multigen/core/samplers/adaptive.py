@@ -42,13 +42,13 @@ def adaptive(
     tolerance: float = 0.01,
     budget: int = 100,
 ) -> Trajectory:
-    """DPM-Solver++ of order 3 with an embedded order 2 (Lu et al. 2022, arXiv:2206.00927, algorithm 2 and appendix C,
-    for x0 as in arXiv:2211.01095), at most `budget` queries.
+    """DPM-Solver++ of order 3, in steps as long as its distance from order 2 allows, within a budget of queries.
 
-    Of the grid only its ends count. A step is taken if the root mean square of the difference between both orders is
-    at most tolerance sqrt(alpha² + sigma²), which is the same on every schedule, and otherwise tried again shorter.
-    When the budget runs short, what is left of the way is cut evenly and walked whatever the error: with a tolerance
-    that is never met, the steps are even in log-SNR. x [1, C, *D]: one sample a trajectory. ValueError for several.
+    Lu et al. 2022 (arXiv:2206.00927, algorithm 2 and appendix C), for x0 as in arXiv:2211.01095. Of the grid only its
+    ends count. A step is taken if the root mean square of the difference between both orders is at most
+    tolerance sqrt(alpha² + sigma²), which is the same on every schedule, and otherwise tried again shorter. When the
+    budget runs short, what is left of the way is cut evenly and walked whatever the error: with a tolerance that is
+    never met, the steps are even in log-SNR. x [1, C, *D]: one sample a trajectory. ValueError for several.
     """
     if not 0 < tolerance < math.inf:
         raise ValueError(f"sampler adaptive: tolerance is a number above 0, not {tolerance}")
