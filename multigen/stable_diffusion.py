@@ -35,6 +35,7 @@ SAMPLERS = {
     "EulerAncestralDiscreteScheduler": "euler_ancestral",
     "HeunDiscreteScheduler": "heun",
     "DDPMScheduler": "ddpm",
+    "UniPCMultistepScheduler": "unipc",
 }
 # Schedulers that take their steps from the table, `leading` unless they say otherwise; the rest are `linspace`.
 LEADING = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler")
