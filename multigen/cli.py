@@ -201,13 +201,22 @@ def _sample(argv: list[str]) -> int:
         help="N media of each class in sub-folders of --out, for training on",
     )
     parser.add_argument(
+        "--blend", type=count, metavar="N", help="N media on the way from a prompt to another"
+    )
+    parser.add_argument("--to-seed", type=int, metavar="N", help="with --blend: on the way to this seed, too")
+    parser.add_argument("--long", action="store_true", help="larger than the model's own, in windows")
+    parser.add_argument("--wrap", action="store_true", help="with --long: the last axis is a circle")
+    parser.add_argument(
         "--trajectory", action="store_true", help="keep how the first medium of each prompt came about"
     )
     a = parser.parse(argv)
     if a.per_class:
         return _labelled(a)
-    if a.trajectory and a.prompts:
-        raise MultigenError("--trajectory goes with --prompt, not with --prompts")
+    for option in ("trajectory", "blend", "long"):
+        if getattr(a, option) and a.prompts:
+            raise MultigenError(f"--{option} goes with --prompt, not with --prompts")
+    if a.wrap and not a.long:
+        raise MultigenError("--wrap goes with --long")
     from multigen import run as pipeline
 
     wishes = None
@@ -230,6 +239,9 @@ def _sample(argv: list[str]) -> int:
         duration=a.duration,
         overrides=a.overrides,
         trajectory=a.trajectory,
+        long=a.long,
+        wrap=a.wrap,
+        blend=None if a.blend is None else (a.blend, a.to_seed),
         out=a.out,
         device=a.device,
         quiet=a.quiet,

@@ -26,7 +26,7 @@ from multigen.modalities import Modality
 from multigen.operators import Operator
 from multigen.recipe import Recipe
 from multigen.registry import Part
-from multigen.sampling import Ask, Edit, Job, Known, Wish, guide_part, trajectories, trajectory
+from multigen.sampling import Ask, Blend, Edit, Job, Known, Wish, guide_part, trajectories, trajectory
 from multigen.trace import Trace
 from multigen.training import checkpoint as checkpoints
 
@@ -125,6 +125,8 @@ class Model:
         negative: str | None = None,
         size: int | tuple[int, int] | None = None,
         duration: float | None = None,
+        long: bool = False,
+        wrap: bool = False,
         batch: int | None = None,
         watch: Callable[[Progress], None] | None = None,
     ) -> list[Media]:
@@ -133,8 +135,9 @@ class Model:
         Medium k of all has the seed `seed + k`.
 
         `scale` is the guidance scale, `negative` what guidance leads away from; `size` in pixels, `duration` in
-        seconds; `batch` bounds the samples of one network call before guidance. `watch` sees every answered query. A
-        sample is the same whatever the batch.
+        seconds; with `long` what is larger than the model's own is made in overlapping windows, and with `wrap` its
+        last axis is a circle (a panorama, a loop). `batch` bounds the samples of one network call before guidance.
+        `watch` sees every answered query. A sample is the same whatever the batch.
         """
         return list(
             self.stream(
@@ -146,6 +149,8 @@ class Model:
                 negative=negative,
                 size=size,
                 duration=duration,
+                long=long,
+                wrap=wrap,
                 batch=batch,
                 watch=watch,
             )
@@ -162,11 +167,19 @@ class Model:
         negative: str | None = None,
         size: int | tuple[int, int] | None = None,
         duration: float | None = None,
+        long: bool = False,
+        wrap: bool = False,
         batch: int | None = None,
         watch: Callable[[Progress], None] | None = None,
     ) -> Iterator[Media]:
         """As `generate`, each medium as soon as it is there. What is wrong with a request is said at once."""
         ask = self._ask(self._shape(size, duration), steps, scale, negative)
+        if long:
+            media = self.modality.shape(
+                self.recipe.sample.size if size is None else size,
+                self.recipe.sample.duration if duration is None else duration,
+            )
+            ask = dataclasses.replace(ask, window=self._window(media, long), wrap=wrap)
         return self._stream(prompt, n, seed, batch, ask, watch)
 
     def edit(
@@ -268,6 +281,36 @@ class Model:
             )
         ask = dataclasses.replace(ask, known=Known(made, values, noise))
         return list(self._stream(prompt, n, seed, batch, ask, watch))
+
+    def blend(
+        self,
+        prompts: tuple[str, str],
+        *,
+        seeds: tuple[int, int] | None = None,
+        n: int = 8,
+        steps: int | None = None,
+        scale: float | None = None,
+        negative: str | None = None,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> list[Media]:
+        """`n` media on the way from one prompt and seed to another, both ends among them.
+
+        The noise goes along an arc, which keeps it as loud; what the network says of the two prompts is mixed. The
+        ends are what `generate` gives of them. Default seeds: the recipe's for both.
+        """
+        first, last = (self.recipe.seed,) * 2 if seeds is None else seeds
+        if n < 2:
+            raise MultigenError(f"n: {n} is not allowed; a blend has 2 ends and more between them")
+        for seed in (first, last):
+            self._check(prompts, n, seed, None)
+        ask = self._ask(self._shape(None, None), steps, scale, negative)
+        out: list[Media] = []
+        for k in range(n):
+            blend = Blend(prompts[1], last, k / (n - 1))
+            out += self._batch([(prompts[0], first)], dataclasses.replace(ask, blend=blend), watch)
+        names = [prompts[0], *[f"{prompts[0]} to {prompts[1]}"] * (n - 2), prompts[1]]
+        ends = [first] * (n - 1) + [last]
+        return [dataclasses.replace(m, prompt=p, seed=s) for m, p, s in zip(out, names, ends, strict=True)]
 
     def trace(
         self,

@@ -131,6 +131,9 @@ def sample(
     duration: float | None = None,
     overrides: Sequence[str] = (),
     trajectory: bool = False,
+    long: bool = False,
+    wrap: bool = False,
+    blend: tuple[int, int | None] | None = None,
     out: Path | None = None,
     device: str | None = None,
     quiet: bool = False,
@@ -139,8 +142,9 @@ def sample(
 
     `overrides` change how the model samples (sampler, timesteps, guide, sample, seed). `wishes`, in place of prompts,
     are made side by side, each `n` times; what one leaves open is as the other arguments say. `trajectory` also keeps
-    how the first medium of each prompt came about (see `multigen.trace`). Without `out` the media go into a new folder
-    `samples-N` of the run folder (beside the weights file).
+    how the first medium of each prompt came about (see `multigen.trace`). `long` and `wrap` as in `Model.generate`;
+    `blend`: (n, last seed) for n media on the way from the first prompt and seed to the second. Without `out` the
+    media go into a new folder `samples-N` of the run folder (beside the weights file).
     """
     found = find(source)
     recipe = sampling_recipe(found.recipe, overrides)
@@ -154,17 +158,40 @@ def sample(
         asked, n = list(prompts or recipe.sample.prompts), n or recipe.sample.n
 
         def stream(watch: Callable[[Progress], None]) -> Iterator[Media]:
+            if blend is not None:
+                return iter(_blend(model, asked, blend, seed, common, watch))
             if wishes is None:
-                return model.stream(asked, n=n, seed=seed, watch=watch, **common)
+                return model.stream(asked, n=n, seed=seed, watch=watch, long=long, wrap=wrap, **common)
             return _in_order(model.many(_each(wishes, n, seed, common), watch=watch))
 
-        make(model, folder, stream, total=n * len(wishes or asked), steps=steps, quiet=quiet)
+        total = n * len(wishes or asked) if blend is None else blend[0]
+        make(model, folder, stream, total=total, steps=steps, quiet=quiet)
         for number, prompt in enumerate(asked if trajectory else []):
             trace = model.trace(prompt, seed=seed + number * n, steps=steps, scale=scale, negative=negative)
             trace.save(model, folder / TRACES, f"{number:03d}")
         write_text(folder / "sampled.yaml", to_yaml(recipe))
         report(model, folder, {})
     return folder
+
+
+def _blend(
+    model: Model,
+    prompts: Sequence[str],
+    blend: tuple[int, int | None],
+    seed: int,
+    common: Mapping[str, Any],
+    watch: Callable[[Progress], None],
+) -> list[Media]:
+    if len(prompts) > 2:
+        raise MultigenError(
+            f"--blend goes between two prompts, or two seeds of one; {len(prompts)} are given"
+        )
+    n, last = blend
+    if len(set(prompts)) == 1 and last in (None, seed):
+        raise MultigenError("--blend needs two prompts, or another seed to go to: --to-seed N")
+    how = {k: common[k] for k in ("steps", "scale", "negative")}
+    ends = (prompts[0], prompts[-1])
+    return model.blend(ends, seeds=(seed, seed if last is None else last), n=n, watch=watch, **how)
 
 
 def _each(wishes: Sequence[Wish], n: int, seed: int, common: Mapping[str, Any]) -> list[Wish]:

@@ -72,6 +72,15 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Blend:
+    """How far a medium lies on the way from its own prompt and seed (0) to others (1)."""
+
+    prompt: str
+    seed: int
+    share: float
+
+
+@dataclass(frozen=True)
 class Ask:
     """What the media of a request have in common. `shape` [C, *D] in model space.
 
@@ -86,6 +95,7 @@ class Ask:
     negative: str | None = None
     edit: Edit | None = None
     known: Known | None = None
+    blend: Blend | None = None
     window: tuple[int, ...] | None = None
     wrap: bool = False
     note: Note | None = None  # hears of every answered query (`modifiers.noted`)
@@ -107,7 +117,20 @@ def trajectory(model: Model, jobs: Sequence[Job], ask: Ask) -> tuple[Trajectory,
         cond = conditioner(conditioner.request([p for p, _ in jobs])).to(model.device)
     phase = _Phase(inverting=ask.edit is not None and ask.edit.invert is not None)
     guide = _guide(model, cond, ask, phase)
-    return _sampler(model, ask, ts, noise, phase, len(jobs)), guide
+    if ask.blend is None:
+        return _sampler(model, ask, ts, noise, phase, len(jobs)), guide
+    other, share = ask.blend, ask.blend.share
+    if any(prompt != other.prompt for prompt, _ in jobs):
+        with torch.no_grad():
+            there = conditioner(conditioner.request([other.prompt] * len(jobs))).to(model.device)
+        guide = edits.mixed(guide, _guide(model, there, ask, phase), share)
+    beyond = Noise([other.seed] * len(jobs), ask.shape, model.device)
+
+    def between(purpose: str, index: int) -> Tensor:
+        rows = zip(noise(purpose, index), beyond(purpose, index), strict=True)
+        return torch.stack([edits.slerp(a, b, share) for a, b in rows])
+
+    return _sampler(model, ask, ts, between, phase, len(jobs)), guide
 
 
 def grid(model: Model, part: Part, steps: int) -> Tensor:

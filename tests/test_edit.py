@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -219,3 +220,30 @@ def test_growing_keeps_the_medium_where_it_lies() -> None:
     assert grown.keep.sum() == 20
     assert torch.equal(grown.media[:, 3:, 1:6], media)
     assert math.isclose(float(grown.media[0, 0, 0]), float(media[0, 0, 0]))
+
+
+# --- blends and long media --------------------------------------------------------------------------------------
+
+
+def test_a_blend_begins_and_ends_in_what_its_ends_are(digits: Model) -> None:
+    made = digits.blend(("3", "8"), seeds=(1, 5), n=4, steps=6)
+    for end, prompt, seed in ((made[0], "3", 1), (made[-1], "8", 5)):
+        alone = digits.generate(prompt, seed=seed, steps=6)[0]
+        torch.testing.assert_close(end.tensor, alone.tensor, rtol=0, atol=1e-4)
+        assert (end.prompt, end.seed) == (prompt, seed)
+    assert made[1].prompt == "3 to 8"
+    steps = [(a.tensor - b.tensor).square().mean() for a, b in itertools.pairwise(made)]
+    whole = (made[0].tensor - made[-1].tensor).square().mean()
+    assert max(steps) < whole
+    with pytest.raises(MultigenError, match="2 ends"):
+        digits.blend(("3", "8"), n=1)
+
+
+def test_long_media_are_generated_in_windows(digits: Model) -> None:
+    wide = digits.generate("8", size=(28, 84), long=True, steps=4, seed=2)[0].tensor
+    assert wide.shape == (1, 28, 84)
+    lit = (wide > 0).float().mean((0, 1))
+    # Something is drawn in each third, since each window is a digit.
+    assert all(lit[k * 28 : (k + 1) * 28].max() > 0.1 for k in range(3))
+    loop = digits.generate("8", size=(28, 84), long=True, wrap=True, steps=4, seed=2)[0].tensor
+    assert (wide - loop).abs().max() > 0.1

@@ -82,6 +82,16 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
 
 
+def mixed(a: Guide, b: Guide, share: float) -> Guide:
+    """Between two guides: (1 - share) of a's x0 and share of b's, their calls in one round."""
+
+    def guide(q: Query) -> Answers:
+        one, other = yield from _together([a(q), b(q)])
+        return torch.lerp(one, other, share)
+
+    return guide
+
+
 # --- larger than the network saw --------------------------------------------------------------------------------
 
 
