@@ -91,6 +91,11 @@ class Rendered:
         with FileLock(self.folder / "lock"):
             self.pieces = _index(self.folder) or self._render(sources(), tempi, font, workers)
 
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """General-MIDI names of all that play, sorted."""
+        return tuple(sorted({piece.instrument for piece in self.pieces}))
+
     def __len__(self) -> int:
         return len(self.pieces)
 

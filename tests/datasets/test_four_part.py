@@ -58,6 +58,18 @@ def test_items_are_music_in_their_key(data: FourPart) -> None:
         assert chroma(whole, 16000)[0][own].sum() > 0.85
 
 
+def test_the_instrument_metric_knows_its_instruments(data: FourPart) -> None:
+    """Every render is heard as what it is, and every caption names it or none."""
+    from multigen.evaluation.metrics.sounds import Instrument
+
+    assert data.instruments == tuple(sorted({data[k]["text"].partition(",")[0] for k in range(len(data))}))
+    if len(data.instruments) < 2:
+        pytest.skip("one instrument")
+    measure = Instrument(modality=AUDIO, dataset=data)
+    for k in range(len(data)):
+        assert measure.names[measure.asked(data[k]["text"]) or 0] == data[k]["text"].partition(",")[0]
+
+
 def test_drawing_is_keyed_and_says_what_it_is(data: FourPart) -> None:
     items = [data.draw(0, torch.Generator().manual_seed(k)) for k in (1, 1, 2)]
     assert torch.equal(items[0]["media"], items[1]["media"])
