@@ -251,6 +251,9 @@ def edit(
     else:
         how |= {} if masked is None else masked(model, medium)
         made = model.edit(medium, asked, n=n, seed=seed, steps=steps, **how)
+        if how.get("invert") is not None:
+            how["inversion_error"] = _inversion_error(model, medium, steps, how)
+            log.info("inverted and back: %.3f of full scale from the source", how["inversion_error"])
     folder = result_folder(source, recipe, "edits", out)
     settings = {k: v for k, v in how.items() if v is not None and not isinstance(v, Tensor)}
     with locked(folder):
@@ -259,6 +262,14 @@ def edit(
         write_text(folder / "sampled.yaml", to_yaml(recipe))
         report(model, folder, {})
     return folder
+
+
+def _inversion_error(model: Model, medium: Tensor, steps: int | None, how: Mapping[str, Any]) -> float:
+    """Root mean square of what inversion and the way back without guidance lose, under the source's own prompt."""
+    kept = {k: how[k] for k in ("strength", "invert", "long", "wrap") if k in how}
+    again = model.edit(medium, str(how["invert"]), steps=steps, scale=1.0, **kept)[0].tensor
+    source = medium[tuple(slice(n) for n in again.shape)]
+    return round(float((again - source).square().mean().sqrt()), 4)
 
 
 def result_folder(source: str, recipe: Recipe, kind: str, out: Path | None) -> Path:

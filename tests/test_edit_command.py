@@ -98,6 +98,25 @@ def test_amounts() -> None:
             _extend(text, axes, 100.0)
 
 
+def test_inversion_reports_its_error(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [
+        "edit",
+        "image_digits",
+        "--input",
+        "digit.png",
+        "--prompt",
+        "3",
+        "--invert",
+        "8",
+        "--strength",
+        "0.3",
+    ]
+    assert main([*argv, "--steps", "4", "--device", "cpu", "--out", "out"]) == 0
+    (entry,) = json.loads(Path("out/manifest.json").read_text())["files"]
+    assert 0 < entry["edit"]["inversion_error"] < 2
+    assert f"inverted and back: {entry['edit']['inversion_error']:.3f}" in capsys.readouterr().err
+
+
 def test_a_small_picture_is_restored(here: Path) -> None:
     image = Image(size=14, channels=1)
     image.write(torch.zeros(1, 14, 14), Path("low.png"))

@@ -36,7 +36,7 @@ class Classifier:
         """1 where it is right, 0 where not, NaN without a class."""
         if self._net is None:
             self._net = trained(_real(self.dataset), len(self.dataset.classes), self.steps)
-        return _accuracy(self._net, media, [w.label for w in wanted])
+        return accuracy(self._net, media, [w.label for w in wanted])
 
 
 class TrainedOnSamples:
@@ -70,7 +70,7 @@ class TrainedOnSamples:
 
         net = trained(batch, len(self.dataset.classes), self.steps)
         items = [self.dataset[i] for i in self.dataset.split()[1]]
-        return _accuracy(net, [i["media"] for i in items], [i.get("label") for i in items])
+        return accuracy(net, [i["media"] for i in items], [i.get("label") for i in items])
 
 
 def trained(batch: Callable[[int], tuple[Tensor, Tensor]], classes: int, steps: int) -> nn.Module:
@@ -119,7 +119,8 @@ def _real(dataset: Dataset) -> Callable[[int], tuple[Tensor, Tensor]]:
 
 
 @torch.no_grad()
-def _accuracy(net: nn.Module, media: Sequence[Tensor], labels: Sequence[int | None]) -> Score:
+def accuracy(net: nn.Module, media: Sequence[Tensor], labels: Sequence[int | None]) -> Score:
+    """1 where the network sees the label of a picture [C, H, W], 0 where not, NaN without a label."""
     seen = torch.cat(
         [net(torch.stack(list(media[k : k + 256]))).argmax(1) for k in range(0, len(media), 256)]
     )
