@@ -24,7 +24,7 @@ from multigen.registry import Part
 from multigen.trace import Note
 
 if TYPE_CHECKING:
-    from multigen.model import Model
+    from multigen.making import Maker
 
 Job = tuple[str, int]  # prompt and seed of one medium
 
@@ -101,13 +101,13 @@ class Ask:
     note: Note | None = None  # hears of every answered query (`modifiers.noted`)
 
 
-def trajectories(model: Model, jobs: Sequence[Job], ask: Ask) -> list[tuple[Trajectory, Guide]]:
+def trajectories(model: Maker, jobs: Sequence[Job], ask: Ask) -> list[tuple[Trajectory, Guide]]:
     """A batch of a request: one trajectory, or one for each job where the sampler takes one sample."""
     alone = takes_one_sample(registry.find("sampler", ask.recipe.sampler.name))
     return [trajectory(model, part, ask) for part in ([[job] for job in jobs] if alone else [jobs])]
 
 
-def trajectory(model: Model, jobs: Sequence[Job], ask: Ask) -> tuple[Trajectory, Guide]:
+def trajectory(model: Maker, jobs: Sequence[Job], ask: Ask) -> tuple[Trajectory, Guide]:
     """One batch of a request. RecipeError where the recipe's parts refuse it."""
     ts = grid(model, ask.recipe.timesteps, ask.steps)
     ts = ts if ask.edit is None else edits.tail(ts, ask.edit.strength)
@@ -133,7 +133,7 @@ def trajectory(model: Model, jobs: Sequence[Job], ask: Ask) -> tuple[Trajectory,
     return _sampler(model, ask, ts, between, phase, len(jobs)), guide
 
 
-def grid(model: Model, part: Part, steps: int) -> Tensor:
+def grid(model: Maker, part: Part, steps: int) -> Tensor:
     """The grid of times, float64 [steps + 1]. RecipeError where the timesteps do not go with the schedule."""
     timesteps = registry.build("timesteps", part, where="timesteps")
     try:
@@ -162,7 +162,7 @@ class _Phase:
     inverting: bool
 
 
-def _guide(model: Model, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
+def _guide(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
     recipe = ask.recipe
     negative = recipe.sample.negative if ask.negative is None else ask.negative
     with torch.no_grad():
@@ -206,7 +206,7 @@ def _guide(model: Model, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
     return either
 
 
-def _sampler(model: Model, ask: Ask, ts: Tensor, noise: NoiseSource, phase: _Phase, batch: int) -> Trajectory:
+def _sampler(model: Maker, ask: Ask, ts: Tensor, noise: NoiseSource, phase: _Phase, batch: int) -> Trajectory:
     schedule, edit = model.denoiser.schedule, ask.edit
     sampler = registry.build("sampler", ask.recipe.sampler, where="sampler")
     if edit is None:
@@ -229,7 +229,7 @@ def _sampler(model: Model, ask: Ask, ts: Tensor, noise: NoiseSource, phase: _Pha
     return there_and_back()
 
 
-def _walk(model: Model, ask: Ask, edit: Edit, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
+def _walk(model: Maker, ask: Ask, edit: Edit, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
     sampler = registry.build("sampler", ask.recipe.sampler, where="sampler")
     if edit.resample == 1:
         return sampler(model.denoiser.schedule, x, ts, noise)

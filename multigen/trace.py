@@ -17,7 +17,7 @@ from multigen.files import write_json
 from multigen.media import Media
 
 if TYPE_CHECKING:
-    from multigen.model import Model
+    from multigen.making import Maker
 
 SHOWN = 8  # steps in a picture
 
@@ -60,7 +60,7 @@ class Trace:
             grown = F.interpolate(one[:1].float().cpu(), size=size, mode="nearest")[0]
             self.maps = grown if self.maps is None else self.maps + grown
 
-    def pictures(self, model: Model) -> dict[str, Any]:
+    def pictures(self, model: Maker) -> dict[str, Any]:
         """Name -> picture: the way (above x_t, below the x0 seen from there), and attention to each word."""
         count = min(SHOWN, len(self.times))
         chosen = torch.linspace(0, len(self.times) - 1, count).round().long().tolist()
@@ -76,7 +76,7 @@ class Trace:
             out["attention"] = attention_picture(self.maps[: len(words)], words)
         return out
 
-    def save(self, model: Model, folder: Path, stem: str) -> None:
+    def save(self, model: Maker, folder: Path, stem: str) -> None:
         """Pictures and numbers into `folder`: stem-noisy.png, stem-clean.png, stem-attention.png, stem.json."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in self.pictures(model).items():
