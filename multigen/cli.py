@@ -37,8 +37,9 @@ Make images, audio and video with diffusion models; train them on your own files
 RECIPE is a YAML file, a run folder or the name of a shipped recipe. key=value overrides are Hydra's.
 
   multigen run image_digits
-  multigen run audio_music train.minutes=10 sampler.name=dpmpp_2m
+  multigen run audio_music guide.scale=2
   multigen run image_digits -m guide.scale=1,2,4
+  multigen train audio_folder data.path=./my_songs train.minutes=60
 
 multigen COMMAND --help tells the rest.
 """
