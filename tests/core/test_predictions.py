@@ -120,7 +120,7 @@ def test_remembered_coefficients_are_those_of_their_own_time(monkeypatch: pytest
     monkeypatch.setattr("multigen.core.denoiser.REMEMBERED", 5)
     schedule, prediction = schedules.edm(), predictions.edm()
     old = Denoiser(nn.Tanh(), schedule, prediction)
-    monkeypatch.setattr(old, "network", lambda x, c_noise, cond: torch.tanh(x + c_noise[:, None]))
+    monkeypatch.setattr(old, "network", lambda x, c_noise, cond, taps=None: torch.tanh(x + c_noise[:, None]))
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(4))
     for times in (
         (0.1, 0.2, 0.3, 0.4),
@@ -130,7 +130,9 @@ def test_remembered_coefficients_are_those_of_their_own_time(monkeypatch: pytest
         (0.9,) * 4,
     ):
         new = Denoiser(nn.Tanh(), schedule, prediction)
-        monkeypatch.setattr(new, "network", lambda x, c_noise, cond: torch.tanh(x + c_noise[:, None]))
+        monkeypatch.setattr(
+            new, "network", lambda x, c_noise, cond, taps=None: torch.tanh(x + c_noise[:, None])
+        )
         t = torch.tensor(times, dtype=torch.float64)
         assert torch.equal(old(x, t, Cond()), new(x, t, Cond()))
     refuses = Denoiser(nn.Tanh(), schedules.flow(), predictions.eps())
