@@ -8,14 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multigen.backbones.layers import Context, norm, zeroed
+from multigen.backbones.layers import Context, norm, radians_a_frame, zeroed
 
 
 def rotate(x: Tensor) -> Tensor:
     """Rotary position of [M, heads, L, K] (RoFormer, Su et al. 2021, eq. 34): order without a fixed length."""
     half = x.shape[-1] // 2
-    speed = torch.logspace(0.0, -2.0, half, device=x.device)  # one radian a frame down to a hundredth
-    angle = torch.arange(x.shape[-2], device=x.device)[:, None] * speed
+    angle = torch.arange(x.shape[-2], device=x.device)[:, None] * radians_a_frame(half, x.device)
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)

@@ -67,27 +67,42 @@ def norm(width: int, groups: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(width, max(1, min(groups, width // 4))), width, eps=1e-5)
 
 
+_PLACE = 32  # features of a frame's place
+
+
+def radians_a_frame(n: int, device: torch.device) -> Tensor:
+    """n speeds, from one radian a frame down to a hundredth."""
+    return torch.logspace(0.0, -2.0, n, device=device)
+
+
 class NoiseEmbedding(nn.Module):
-    """c_noise [B] (log-SNR within ±20) and cond.vector [B, K] -> [B, E], activated.
+    """c_noise [B] (log-SNR within ±20) and cond.vector [B, K] -> [B * frames, E], activated.
 
     Sines and cosines with periods from 80 (the whole range, twice) down to 1, then two linear layers. The vector
-    joins before the first activation, so that what it means may depend on the noise level.
+    joins before the first activation, so that what it means may depend on the noise level; in video (`axes` 3) each
+    frame's place joins there too, for attention over time knows only how far frames lie apart, and "moving left"
+    says where the first of them is. It starts at zero.
     """
 
-    def __init__(self, features: int, width: int, vector: int) -> None:
+    def __init__(self, features: int, width: int, vector: int, axes: int) -> None:
         super().__init__()
         periods = torch.logspace(math.log10(80.0), 0.0, features // 2)
         self.register_buffer("frequencies", 2 * math.pi / periods, persistent=False)
         self.frequencies: Tensor
         self.noise = nn.Linear(features // 2 * 2, width)
         self.vector = nn.Linear(vector, width, bias=False) if vector else None
+        self.time_place = zeroed(nn.Linear(_PLACE, width, bias=False)) if axes == 3 else None
         self.out = nn.Linear(width, width)
 
-    def forward(self, c_noise: Tensor, vector: Tensor | None) -> Tensor:
+    def forward(self, c_noise: Tensor, vector: Tensor | None, frames: int) -> Tensor:
         phase = c_noise[:, None] * self.frequencies.to(c_noise.dtype)
         h = self.noise(torch.cat([phase.cos(), phase.sin()], dim=1))
         if self.vector is not None and vector is not None:
             h = h + self.vector(vector)
+        if self.time_place is not None:
+            angle = torch.arange(frames, device=h.device)[:, None] * radians_a_frame(_PLACE // 2, h.device)
+            place = torch.cat([angle.cos(), angle.sin()], dim=1).to(h.dtype)
+            h = (h[:, None] + self.time_place(place)).flatten(0, 1)
         return F.silu(self.out(F.silu(h)))
 
 

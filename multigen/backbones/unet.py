@@ -90,7 +90,7 @@ class UNet(nn.Module):
             Stage, axes=axes, kernel=kernel, embedding=embedding, groups=groups, head_width=head_width,
             tokens=cond.tokens, dropout=dropout, skip_scale=skip_scale,
         )  # fmt: skip
-        self.embed = NoiseEmbedding(widths[0], embedding, cond.vector)
+        self.embed = NoiseEmbedding(widths[0], embedding, cond.vector, axes)
         self.enter = conv(channels + cond.grid, widths[0], axes=axes, kernel=kernel)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips = self._fill_down(stage, widths, attends, blocks)
@@ -112,14 +112,13 @@ class UNet(nn.Module):
         self.deepest = min(len(before), max(len(blocks) - 1, 0))
 
     def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A former state to start from. That of an image network gets this video network's new layers over time.
+        """A former state to start from. One that lacks a kind of this video network's layers over time gets it.
 
-        These start at zero, so that a 3-D U-Net then does to every frame what the 2-D one does to an image.
+        They start at zero: a 3-D U-Net then does to every frame what the 2-D one does to an image.
         """
+        known = {_over_time(k) for k in weights}
         own = self.state_dict() if self.axes == 3 else {}
-        over_time = {k: v for k, v in own.items() if any(part.startswith("time_") for part in k.split("."))}
-        grows = over_time and not over_time.keys() & weights.keys()
-        return {**over_time, **weights} if grows else dict(weights)
+        return {**{k: v for k, v in own.items() if (kind := _over_time(k)) and kind not in known}, **weights}
 
     def _fill_down(
         self, stage: Callable[..., Stage], widths: Sequence[int], attends: Sequence[bool], blocks: int
@@ -165,8 +164,7 @@ class UNet(nn.Module):
         x = fold(self._pad(x))
         if self._use_channels_last(x):
             x = x.contiguous(memory_format=torch.channels_last)
-        embedding = self.embed(c_noise, cond.vector)
-        context = Context(embedding.repeat_interleave(frames, dim=0), cond.tokens, cond.mask, frames, taps)
+        context = Context(self.embed(c_noise, cond.vector, frames), cond.tokens, cond.mask, frames, taps)
         x = unfold(self._run(x, context), self.axes, frames)
         return x[(..., *(slice(n) for n in size))].contiguous()
 
@@ -250,6 +248,11 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         x = self.residual(x, context)
         return x if self.attention is None else self.attention(x, context)
+
+
+def _over_time(name: str) -> str | None:
+    """The kind of layer over time that a parameter belongs to, if to one."""
+    return next((part for part in name.split(".") if part.startswith("time_")), None)
 
 
 def _check(

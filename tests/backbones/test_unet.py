@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 import torch
 from torch import Tensor
@@ -172,6 +174,15 @@ def test_grid_of_another_size_is_fitted() -> None:
     torch.testing.assert_close(coarse, fine)
 
 
+def silenced(net: UNet, *layers: str) -> UNet:
+    """The network with these layers' parameters zero."""
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if any(layer in name for layer in layers):
+                p.zero_()
+    return net
+
+
 def test_inflated_video_network_treats_each_frame_as_an_image() -> None:
     image, video = awake(small(2)), small(3, seed=1)
     video.load_state_dict(video.inherit(image.state_dict()))
@@ -187,12 +198,8 @@ def test_inflated_video_network_treats_each_frame_as_an_image() -> None:
 
 
 def test_video_network_sees_the_order_of_frames() -> None:
-    """Not through its convolutions alone: attention over time tells frames apart by their distance."""
-    net = awake(small(3, CondSpec()))
-    with torch.no_grad():
-        for name, p in net.named_parameters():
-            if "time_conv" in name:
-                p.zero_()
+    """Not through its convolutions or the frames' places alone: attention over time knows how far they lie apart."""
+    net = silenced(awake(small(3, CondSpec())), "time_conv", "time_place")
     x = normal((1, 3, 6, 4, 4), 5, "x")
     order = torch.tensor([0, 3, 1, 4, 2, 5])
     c_noise = torch.zeros(1)
@@ -202,6 +209,15 @@ def test_video_network_sees_the_order_of_frames() -> None:
     assert (backwards - net(x, c_noise, Cond())).abs().max() > 1e-3
 
 
+def test_video_network_knows_a_frames_place() -> None:
+    """Equal frames come out unequal, though nothing else tells them apart."""
+    net = silenced(awake(small(3, CondSpec())), "time_conv", "time_attention")
+    x = normal((1, 3, 1, 4, 4), 5, "x").expand(-1, -1, 6, -1, -1)
+    y = net(x, torch.zeros(1), Cond())
+    assert min((y[:, :, a] - y[:, :, b]).abs().max() for a, b in combinations(range(6), 2)) > 1e-3
+    torch.testing.assert_close(net(x[:, :, :3], torch.zeros(1), Cond()), y[:, :, :3])
+
+
 def test_only_a_video_network_grows_by_what_it_inherits() -> None:
     image, video = small(2).state_dict(), small(3)
     assert video.inherit(image).keys() == video.state_dict().keys()
@@ -209,7 +225,10 @@ def test_only_a_video_network_grows_by_what_it_inherits() -> None:
     assert (
         small(2).inherit(video.state_dict()).keys() == video.state_dict().keys()
     )  # too many: loading refuses
-    part = {k: v for k, v in video.state_dict().items() if "time_conv" not in k}
+    placeless = {k: v for k, v in video.state_dict().items() if "time_place" not in k}  # as they once were
+    assert video.inherit(placeless).keys() == video.state_dict().keys()
+    part = {k: v for k, v in video.state_dict().items() if k != "down.0.residual.time_conv.conv.weight"}
+    assert len(part) < len(video.state_dict())
     assert video.inherit(part).keys() == part.keys()  # a damaged one stays so
 
 
