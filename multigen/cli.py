@@ -6,14 +6,14 @@ user can mend, 130 stopped by Ctrl-C.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
+from multigen.command_line import Parser, common, log
 from multigen.errors import Interrupted, MultigenError, RecipeError, message
 from multigen.version import __version__
 
@@ -43,22 +43,6 @@ RECIPE is a YAML file, a run folder or the name of a shipped recipe. key=value o
 
 multigen COMMAND --help tells the rest.
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose refusals are MultigenErrors, with the nearest option."""
-
-    def error(self, message: str) -> NoReturn:
-        # In mixed order argparse counts `key=value ...` among the required, although none need be given.
-        raise MultigenError(f"{message.replace(', key=value', '')}. See: {self.prog} --help")
-
-    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Options and positional arguments in any order."""
-        arguments, rest = self.parse_known_intermixed_args(argv)
-        if rest:
-            options = [o for a in self._actions for o in a.option_strings if o.startswith("--")]
-            raise MultigenError(message("option", rest[0], options))
-        return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,18 +93,6 @@ def _dispatch(argv: list[str]) -> int:
 # --- run and train ----------------------------------------------------------------------------------------------
 
 
-def common(name: str, does: str) -> Parser:
-    parser = Parser(prog=f"multigen {name}", description=does, allow_abbrev=False)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder to write to (default: runs/<recipe name>)"
-    )
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best here)")
-    parser.add_argument("--seed", type=int, metavar="N", help="the same as seed=N")
-    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
-
-
 def _job(name: Literal["run", "train"], does: str, argv: list[str]) -> int:
     """`run` and `train`: the same arguments, one job or a sweep."""
     parser = common(name, does)
@@ -160,12 +132,6 @@ def _job(name: Literal["run", "train"], does: str, argv: list[str]) -> int:
     return 0
 
 
-def log(quiet: bool) -> None:
-    from multigen.training.log import to_stderr
-
-    to_stderr(quiet=quiet)
-
-
 def _run(argv: list[str]) -> int:
     return _job("run", "Make what a recipe describes; train it first where nothing is trained yet.", argv)
 
@@ -174,128 +140,13 @@ def _train(argv: list[str]) -> int:
     return _job("train", "Train a recipe, or go on with a half-trained run folder.", argv)
 
 
-# --- sample -----------------------------------------------------------------------------------------------------
+# --- what uses a trained model ----------------------------------------------------------------------------------
 
 
 def _sample(argv: list[str]) -> int:
-    parser = common("sample", "Make media with a trained model.")
-    parser.add_argument("source", metavar="SOURCE", help="a run folder, a weights file or a trained recipe")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="sampler.name=heun guide.scale=4 ..."
-    )
-    parser.add_argument(
-        "--prompt", action="append", metavar="TEXT", help="what to make; may be given many times"
-    )
-    parser.add_argument(
-        "--prompts", type=Path, metavar="FILE",
-        help='a text file, one prompt a line, or {"prompt": ..., "seed": 3, "steps": 20, "overrides": [...]}',
-    )  # fmt: skip
-    parser.add_argument("--negative", metavar="TEXT", help="what guidance leads away from")
-    parser.add_argument("-n", type=count, metavar="N", help="media for each prompt")
-    parser.add_argument("--steps", type=count, metavar="K", help="sampler steps")
-    parser.add_argument("--size", type=_size, metavar="PX", help="side, or HEIGHTxWIDTH, in pixels")
-    parser.add_argument("--duration", type=positive, metavar="S", help="seconds of audio or video")
-    parser.add_argument(
-        "--per-class",
-        type=count,
-        metavar="N",
-        help="N media of each class in sub-folders of --out, for training on",
-    )
-    parser.add_argument(
-        "--blend", type=count, metavar="N", help="N media on the way from a prompt to another"
-    )
-    parser.add_argument("--to-seed", type=int, metavar="N", help="with --blend: on the way to this seed, too")
-    parser.add_argument("--long", action="store_true", help="larger than the model's own, in windows")
-    parser.add_argument("--wrap", action="store_true", help="with --long: the last axis is a circle")
-    parser.add_argument(
-        "--trajectory", action="store_true", help="keep how the first medium of each prompt came about"
-    )
-    a = parser.parse(argv)
-    if a.per_class:
-        return _labelled(a)
-    for option in ("trajectory", "blend", "long"):
-        if getattr(a, option) and a.prompts:
-            raise MultigenError(f"--{option} goes with --prompt, not with --prompts")
-    if a.wrap and not a.long:
-        raise MultigenError("--wrap goes with --long")
-    from multigen import run as pipeline
+    from multigen.sample_command import sample
 
-    wishes = None
-    if a.prompts:
-        from multigen.wishes import wish
-
-        lines = enumerate(lines_of(a.prompts), 1)
-        wishes = [wish(p, "--prompt") for p in a.prompt or []]
-        wishes += [wish(text, f"--prompts {a.prompts}: request {k}") for k, text in lines]
-    log(a.quiet)
-    folder = pipeline.sample(
-        a.source,
-        prompts=None if wishes else a.prompt or None,
-        wishes=wishes,
-        n=a.n,
-        seed=a.seed,
-        steps=a.steps,
-        negative=a.negative,
-        size=a.size,
-        duration=a.duration,
-        overrides=a.overrides,
-        trajectory=a.trajectory,
-        long=a.long,
-        wrap=a.wrap,
-        blend=None if a.blend is None else (a.blend, a.to_seed),
-        out=a.out,
-        device=a.device,
-        quiet=a.quiet,
-    )
-    print(folder)
-    return 0
-
-
-def _labelled(a: argparse.Namespace) -> int:
-    if a.out is None or a.prompt or a.prompts or a.n:
-        raise MultigenError("--per-class goes with --out DIR, and without --prompt, --prompts and -n")
-    from multigen.labelled import labelled_set
-    from multigen.loading import build, find, sampling_recipe
-
-    log(a.quiet)
-    found = find(a.source)
-    recipe = sampling_recipe(found.recipe, a.overrides)
-    model = build(found, recipe, device=a.device)
-    seed = recipe.seed if a.seed is None else a.seed
-    print(labelled_set(model, a.out, a.per_class, seed=seed, steps=a.steps, quiet=a.quiet))
-    return 0
-
-
-def count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a whole number, at least 1")
-    return int(text)
-
-
-def positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a number above 0")
-    return value
-
-
-def _size(text: str) -> int | tuple[int, int]:
-    height, by, width = text.partition("x")
-    return (count(height), count(width)) if by else count(text)
-
-
-def lines_of(path: Path) -> list[str]:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise MultigenError(f"--prompts {path}: cannot be read ({error})") from None
-    prompts = [line for line in lines if line]
-    if not prompts:
-        raise MultigenError(f"--prompts {path}: there is no prompt in it; give one a line")
-    return prompts
+    return sample(argv)
 
 
 def _edit(argv: list[str]) -> int:

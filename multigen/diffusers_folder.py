@@ -181,7 +181,7 @@ def read_json(path: Path) -> dict[str, Any]:
 # --- loading ----------------------------------------------------------------------------------------------------
 
 
-def library(name: str) -> ModuleType:
+def imported(name: str) -> ModuleType:
     """diffusers or transformers, imported. MultigenError if it is not installed."""
     with suppress(ModuleNotFoundError):
         import_torchaudio()  # transformers imports it where it is installed
@@ -204,7 +204,7 @@ def network(folder: Path, name: str) -> nn.Module:
     else:
         options |= {"dtype": torch.float32}
     try:
-        cls = getattr(library(package), kind)
+        cls = getattr(imported(package), kind)
         with _quiet():
             model, report = cls.from_pretrained(place, variant=_variant(place), **options)
     except MultigenError:
@@ -232,7 +232,7 @@ def _first_line(error: BaseException) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars of transformers."""
-    logging: Any = library("transformers").utils.logging
+    logging: Any = imported("transformers").utils.logging
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from multigen.cli import common, count, lines_of, log
+from multigen.command_line import Parser, add_model_options, common, count, lines_of, log
 from multigen.editing import spans
 from multigen.errors import MultigenError
 from multigen.model import Model
 from multigen.registry import Part
+from multigen.use import Change
 
 ABOUT = """\
 Vary, fill, grow or restyle one medium. Without --mask, --keep and --extend all of it is varied, by --strength.
@@ -37,19 +37,15 @@ def edit(argv: list[str]) -> int:
     prompts = [*(a.prompt or []), *(lines_of(a.prompts) if a.prompts else [])]
     from multigen import run as pipeline
 
-    given = {k: v for k, v in vars(a).items() if k in _WHOLE and v not in (None, False, 1)}
-    how: dict[str, Any] = {"negative": a.negative}
-    if a.restore is None:
-        how |= {k: getattr(a, k) for k in ("strength", "resample", "invert", "long", "wrap")}
-        how["masked"] = _masked(a)
-    elif given:
-        raise MultigenError(f"--{next(iter(given))} does not go with --restore")
-    else:
-        how["operator"] = _part(a.restore)
+    given = [k for k in _WHOLE if getattr(a, k) not in (None, False, 1)]
+    if a.restore is not None and given:
+        raise MultigenError(f"--{given[0]} does not go with --restore")
     log(a.quiet)
     folder = pipeline.edit(
         a.source,
         a.input,
+        change=_change(a) if a.restore is None else _part(a.restore),
+        negative=a.negative,
         prompts=prompts or None,
         n=a.n or 1,
         seed=a.seed,
@@ -58,23 +54,17 @@ def edit(argv: list[str]) -> int:
         out=a.out,
         device=a.device,
         quiet=a.quiet,
-        **how,
     )
     print(folder)
     return 0
 
 
-def _parser() -> Any:
+def _parser() -> Parser:
     parser = common("edit", ABOUT)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("source", metavar="SOURCE", help="a run folder, a weights file or a trained recipe")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="sampler.name=heun guide.scale=4 ..."
-    )
+    add_model_options(parser)
     parser.add_argument("--input", type=Path, required=True, metavar="FILE", help="the medium to edit")
-    parser.add_argument("--prompt", action="append", metavar="TEXT", help="what to make of it; many times")
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
-    parser.add_argument("--negative", metavar="TEXT", help="what guidance leads away from")
     parser.add_argument("--strength", type=float, metavar="X", help="over 0 (as it was) to 1 (all new)")
     parser.add_argument("--mask", type=Path, metavar="PICTURE", help="white is made anew, black is kept")
     parser.add_argument("--keep", metavar="SPANS", help="what stays of a sound or video: 0:2.5s,4s: or 0:4f")
@@ -96,12 +86,6 @@ def _parser() -> Any:
         "--restore", metavar="OPERATOR", help="make what gives the input: downsample, blur, frames, band_limit, or"
         " {name: downsample, factor: 4}",
     )  # fmt: skip
-    parser.add_argument("--long", action="store_true", help="a medium larger than the model's, in windows")
-    parser.add_argument(
-        "--wrap", action="store_true", help="with --long: the last axis is a circle (panorama, loop)"
-    )
-    parser.add_argument("-n", type=count, metavar="N", help="versions for each prompt")
-    parser.add_argument("--steps", type=count, metavar="K", help="sampler steps")
     return parser
 
 
@@ -122,10 +106,10 @@ def _part(text: str) -> Part:
     return Part(data["name"], {str(k): v for k, v in data.items() if k != "name"})
 
 
-def _masked(a: argparse.Namespace) -> Callable[[Model, Tensor], Mapping[str, Any]]:
-    """What of the arguments depends on the medium: its mask, by how much it grows, and the seam."""
+def _change(a: argparse.Namespace) -> Callable[[Model, Tensor], Change]:
+    """Its mask, by how much it grows, and the seam depend on the medium."""
 
-    def masked(model: Model, medium: Tensor) -> dict[str, Any]:
+    def change(model: Model, medium: Tensor) -> Change:
         axes = medium.ndim - 1
         keep = None
         if a.mask is not None:
@@ -137,9 +121,9 @@ def _masked(a: argparse.Namespace) -> Callable[[Model, Tensor], Mapping[str, Any
             keep = stays.expand(medium.shape[1:]) if keep is None else keep | stays
         extend = () if a.extend is None else _extend(a.extend, axes, _rate(model) if axes != 2 else 1.0)
         seam = None if a.seam is None else round(a.seam * (_rate(model) if axes == 1 else 1))
-        return {"keep": keep, "extend": extend, "seam": seam}
+        return Change(a.strength, keep, extend, seam, a.resample, a.invert, a.long, a.wrap)
 
-    return masked
+    return change
 
 
 def _rate(model: Model) -> float:

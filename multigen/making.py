@@ -6,6 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from multigen.codecs import Codec
+from multigen.conditioners import Worded
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.drive import Driver, Progress, Request, drive
@@ -98,11 +100,8 @@ class Maker(ABC):
         """As `generate`, each medium as soon as it is there. What is wrong with a request is said at once."""
         ask = self._ask(self._shape(size, duration), steps, scale, negative)
         if long:
-            media = self.modality.shape(
-                self.recipe.sample.size if size is None else size,
-                self.recipe.sample.duration if duration is None else duration,
-            )
-            ask = dataclasses.replace(ask, window=self._window(media, long), wrap=wrap)
+            window = self._window(self._media_shape(size, duration), long)
+            ask = dataclasses.replace(ask, window=window, wrap=wrap)
         return self._stream(prompt, n, seed, batch, ask, watch)
 
     def many(
@@ -120,23 +119,21 @@ class Maker(ABC):
         """
         from multigen.loading import sampling_recipe
 
-        asks: list[Ask] = []
+        asks, jobs = [], []
         for place, wish in enumerate(wishes):
+            jobs.append((wish.prompt, self.recipe.seed + place if wish.seed is None else wish.seed))
             try:
                 recipe = sampling_recipe(self.recipe, wish.overrides) if wish.overrides else self.recipe
                 ask = self._ask(self._shape(wish.size, wish.duration), wish.steps, wish.scale, wish.negative)
-                self._check([wish.prompt], 1, self._seed(wish, place), batch)
+                self._check([wish.prompt], 1, jobs[-1][1], batch)
             except MultigenError as error:
                 raise MultigenError(f"request {place + 1}: {error}") from error
             asks.append(dataclasses.replace(ask, recipe=recipe))
-        return self._many(wishes, asks, self.recipe.sample.batch if batch is None else batch, watch)
-
-    def _seed(self, wish: Wish, place: int) -> int:
-        return self.recipe.seed + place if wish.seed is None else wish.seed
+        return self._many(jobs, asks, self.recipe.sample.batch if batch is None else batch, watch)
 
     def _many(
         self,
-        wishes: Sequence[Wish],
+        jobs: Sequence[Job],
         asks: Sequence[Ask],
         batch: int,
         watch: Callable[[Progress], None] | None,
@@ -146,25 +143,18 @@ class Maker(ABC):
         while waiting or driver.requests:
             while waiting and len(driver.requests) < batch:
                 place = waiting.popleft()
-                job = (wishes[place].prompt, self._seed(wishes[place], place))
-                request = driver.add(Request(*trajectory(self, [job], asks[place]), self.denoiser))
+                request = driver.add(Request(*trajectory(self, [jobs[place]], asks[place]), self.denoiser))
                 places[request] = place
             for progress in driver.round():
                 if watch is not None:
                     watch(progress)
                 if progress.sample is not None:
                     place = places.pop(progress.request)
-                    yield (
-                        place,
-                        self.medium(
-                            progress.sample[0], wishes[place].prompt, self._seed(wishes[place], place)
-                        ),
-                    )
+                    yield place, self.medium(progress.sample[0], *jobs[place])
 
     def words(self, prompt: str) -> list[str]:
         """The prompt as the tokens that the network attends to; empty where the conditioner has none."""
-        split = getattr(self.conditioner, "words", None)
-        return [] if split is None else list(split(prompt))
+        return self.conditioner.words(prompt) if isinstance(self.conditioner, Worded) else []
 
     def read(self, media: Media | Tensor | str | Path) -> Tensor:
         """A medium as [C, *D] of the model's own channels, rate and frame rate. MediaError names a file's fault."""
@@ -237,23 +227,20 @@ class Maker(ABC):
                 raise MultigenError(f"{name}: {value} is not allowed; give 1 or more")
         if not 0 <= seed < 2**62:
             raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
-        try:
+        with _refused("prompt"):
             self.conditioner.request(prompts)
-        except MultigenError:
-            raise
-        except ValueError as error:
-            raise MultigenError(f"prompt: {error}") from error
+
+    def _media_shape(self, size: int | tuple[int, int] | None, duration: float | None) -> tuple[int, ...]:
+        settings = self.recipe.sample
+        size = settings.size if size is None else size
+        with _refused("size or duration"):
+            return self.modality.shape(size, settings.duration if duration is None else duration)
 
     def _shape(self, size: int | tuple[int, int] | None, duration: float | None) -> tuple[int, ...]:
-        settings = self.recipe.sample
-        try:
-            media = self.modality.shape(
-                size=settings.size if size is None else size,
-                duration=settings.duration if duration is None else duration,
-            )
+        """Of model space."""
+        media = self._media_shape(size, duration)
+        with _refused("size or duration"):
             return self.codec.shape(media)
-        except ValueError as error:
-            raise MultigenError(f"size or duration: {error}") from error
 
     def _batch(
         self, jobs: Sequence[Job], ask: Ask, watch: Callable[[Progress], None] | None
@@ -273,17 +260,24 @@ class Maker(ABC):
         return Media(media, self.modality, prompt, seed)
 
     @torch.no_grad()
-    def encode(self, prompt: str) -> Cond:
-        """The condition of one prompt, a batch of one. MultigenError if the conditioner cannot take it."""
-        try:
-            return self.conditioner(self.conditioner.request([prompt])).to(self.device)
-        except MultigenError:
-            raise
-        except ValueError as error:
-            raise MultigenError(f"prompt: {error}") from error
+    def encode(self, *prompts: str) -> Cond:
+        """The condition of a batch of prompts. MultigenError if the conditioner cannot take one."""
+        with _refused("prompt"):
+            return self.conditioner(self.conditioner.request(prompts)).to(self.device)
 
     def weaker(self, source: str) -> Denoiser:
         """The denoiser of other weights: a run folder, a file, a shipped name or a checkpoint of a run."""
         from multigen.loading import build, find_weights
 
         return build(found := find_weights(source), found.recipe, device=str(self.device)).denoiser
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """A part's ValueError becomes a MultigenError about `what`."""
+    try:
+        yield
+    except MultigenError:
+        raise
+    except ValueError as error:
+        raise MultigenError(f"{what}: {error}") from error

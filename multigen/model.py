@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,15 @@ from multigen.modalities import Modality
 from multigen.recipe import Recipe
 from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
+
+
+@runtime_checkable
+class Heir(Protocol):
+    """A backbone that can start from a relative's state."""
+
+    def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state of its own that the former state makes."""
+        ...
 
 
 def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
@@ -126,15 +136,14 @@ class Model(Editor):
     def start_from(self, tensors: dict[str, Tensor], where: str) -> None:
         """Set the weights to those of a former model, for training: of an image model also in a video model.
 
-        The backbone may have an `inherit(weights)` that makes its state of another's. MultigenError as in
-        `load_weights`.
+        A backbone that is an `Heir` makes its state of another's. MultigenError as in `load_weights`.
         """
-        inherit = getattr(self.learned.get("backbone"), "inherit", None)
-        if inherit is not None:
+        backbone = self.learned.get("backbone")
+        if isinstance(backbone, Heir):
             prefix = "backbone."
             old = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             rest = {k: v for k, v in tensors.items() if not k.startswith(prefix)}
-            tensors = {**{prefix + k: v for k, v in inherit(old).items()}, **rest}
+            tensors = {**{prefix + k: v for k, v in backbone.inherit(old).items()}, **rest}
         self.load_weights(tensors, where)
 
     def weights_hash(self) -> str:

@@ -112,17 +112,14 @@ def trajectory(model: Maker, jobs: Sequence[Job], ask: Ask) -> tuple[Trajectory,
     ts = grid(model, ask.recipe.timesteps, ask.steps)
     ts = ts if ask.edit is None else edits.tail(ts, ask.edit.strength)
     noise = Noise([seed for _, seed in jobs], ask.shape, model.device)
-    with torch.no_grad():
-        conditioner = model.conditioner
-        cond = conditioner(conditioner.request([p for p, _ in jobs])).to(model.device)
+    cond = model.encode(*(prompt for prompt, _ in jobs))
     phase = _Phase(inverting=ask.edit is not None and ask.edit.invert is not None)
     guide = _guide(model, cond, ask, phase)
     if ask.blend is None:
-        return _sampler(model, ask, ts, noise, phase, len(jobs)), guide
+        return _trajectory(model, ask, ts, noise, phase, len(jobs)), guide
     other, share = ask.blend, ask.blend.share
     if any(prompt != other.prompt for prompt, _ in jobs):
-        with torch.no_grad():
-            there = conditioner(conditioner.request([other.prompt] * len(jobs))).to(model.device)
+        there = model.encode(*[other.prompt] * len(jobs))
         guide = edits.mixed(guide, _guide(model, there, ask, phase), share)
     beyond = Noise([other.seed] * len(jobs), ask.shape, model.device)
 
@@ -130,7 +127,7 @@ def trajectory(model: Maker, jobs: Sequence[Job], ask: Ask) -> tuple[Trajectory,
         rows = zip(noise(purpose, index), beyond(purpose, index), strict=True)
         return torch.stack([edits.slerp(a, b, share) for a, b in rows])
 
-    return _sampler(model, ask, ts, between, phase, len(jobs)), guide
+    return _trajectory(model, ask, ts, between, phase, len(jobs)), guide
 
 
 def grid(model: Maker, part: Part, steps: int) -> Tensor:
@@ -206,15 +203,16 @@ def _guide(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
     return either
 
 
-def _sampler(model: Maker, ask: Ask, ts: Tensor, noise: NoiseSource, phase: _Phase, batch: int) -> Trajectory:
+def _trajectory(
+    model: Maker, ask: Ask, ts: Tensor, noise: NoiseSource, phase: _Phase, batch: int
+) -> Trajectory:
     schedule, edit = model.denoiser.schedule, ask.edit
-    sampler = registry.build("sampler", ask.recipe.sampler, where="sampler")
     if edit is None:
-        return sampler(schedule, noise("start", 0) * float(schedule(ts[:1]).sigma), ts, noise)
+        return _walk(model, ask, noise("start", 0) * float(schedule(ts[:1]).sigma), ts, noise)
     x0 = edit.x0.expand(batch, *edit.x0.shape[1:])
     if edit.invert is None:
         x = edits.start(schedule, x0, ts[0], noise("start", 0))
-        return _walk(model, ask, edit, x, ts, noise)
+        return _walk(model, ask, x, ts, noise)
 
     def there_and_back() -> Trajectory:
         rising = ts.flip(0)
@@ -224,13 +222,14 @@ def _sampler(model: Maker, ask: Ask, ts: Tensor, noise: NoiseSource, phase: _Pha
         alpha = float(schedule(rising[:1]).alpha)
         x = yield from edits.invert(schedule, x0 * alpha, rising)
         phase.inverting = False
-        return (yield from _walk(model, ask, edit, x, ts, noise))
+        return (yield from _walk(model, ask, x, ts, noise))
 
     return there_and_back()
 
 
-def _walk(model: Maker, ask: Ask, edit: Edit, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
+def _walk(model: Maker, ask: Ask, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
+    """From x at ts[0] to the end of the grid, each step as often as the edit says."""
     sampler = registry.build("sampler", ask.recipe.sampler, where="sampler")
-    if edit.resample == 1:
+    if ask.edit is None or ask.edit.resample == 1:
         return sampler(model.denoiser.schedule, x, ts, noise)
-    return edits.resampled(sampler, model.denoiser.schedule, x, ts, noise, times=edit.resample)
+    return edits.resampled(sampler, model.denoiser.schedule, x, ts, noise, times=ask.edit.resample)

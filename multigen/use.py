@@ -24,6 +24,14 @@ from multigen.sampling import Wish
 log = logging.getLogger(__name__)
 
 
+def open_model(source: str, overrides: Sequence[str] = (), device: str | None = None) -> Model:
+    """A trained model under overrides of how it samples. MultigenError where its parts do not go together."""
+    found = find(source)
+    recipe = sampling_recipe(found.recipe, overrides)
+    check_combination(recipe)
+    return build(found, recipe, device=device)
+
+
 def sample(
     source: str,
     *,
@@ -53,10 +61,8 @@ def sample(
     `blend`: (n, last seed) for n media on the way from the first prompt and seed to the second. Without `out` the
     media go into a new folder `samples-N` of the run folder (beside the weights file).
     """
-    found = find(source)
-    recipe = sampling_recipe(found.recipe, overrides)
-    check_combination(recipe)
-    model = build(found, recipe, device=device)
+    model = open_model(source, overrides, device)
+    recipe = model.recipe
     folder = result_folder(source, recipe, "samples", out)
     with locked(folder):
         seed = recipe.seed if seed is None else seed
@@ -122,61 +128,76 @@ def _in_order(made: Iterable[tuple[int, Media]]) -> Iterator[Media]:
             place += 1
 
 
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """How a medium is edited: the arguments of `Model.edit` that change it, under their names."""
+
+    strength: float | None = None
+    keep: Tensor | None = None
+    extend: Sequence[int] = ()
+    seam: int | None = None
+    resample: int = 1
+    invert: str | None = None
+    long: bool = False
+    wrap: bool = False
+
+
 def edit(
     source: str,
     media: Path,
     *,
+    change: Change | Callable[[Model, Tensor], Change] | Part,
     prompts: Sequence[str] | None = None,
     steps: int | None = None,
+    negative: str | None = None,
     seed: int | None = None,
     n: int = 1,
     overrides: Sequence[str] = (),
     out: Path | None = None,
     device: str | None = None,
     quiet: bool = False,
-    masked: Callable[[Model, Tensor], Mapping[str, Any]] | None = None,
-    operator: Part | None = None,
-    **how: Any,
 ) -> Path:
-    """Edits of one file by a model, as `Model.edit` has them with the arguments `how`; returns their folder.
+    """Edits of one file by a model, as `Model.edit` has them; returns their folder.
 
-    With an `operator` as `Model.restore` has them.
-
-    `masked` makes of the model and the medium [C, *D] those arguments that depend on them: keep, extend, seam.
-    Without `out` the media go into a new folder `edits-N`, as those of `sample`.
+    `change` may be made of the model and the medium [C, *D], where it depends on them. An operator, such as
+    Part("downsample"), restores as `Model.restore` does. Without `out` the media go into a new folder `edits-N`, as
+    those of `sample`.
     """
-    found = find(source)
-    recipe = sampling_recipe(found.recipe, overrides)
-    check_combination(recipe)
-    model = build(found, recipe, device=device)
+    model = open_model(source, overrides, device)
     medium = model.read(media)
-    asked = list(prompts or [""])
+    how: dict[str, Any] = {"n": n, "seed": seed, "steps": steps, "negative": negative}
     # Before a folder is made: what is wrong is said, and nothing is left behind.
-    if operator is not None:
-        made = model.restore(medium, asked, operator=operator, n=n, seed=seed, steps=steps, **how)
-        how["operator"] = {"name": operator.name, **operator.args}
+    if isinstance(change, Part):
+        made = model.restore(medium, list(prompts or [""]), operator=change, **how)
+        settings: dict[str, Any] = {"operator": {"name": change.name, **change.args}}
     else:
-        how |= {} if masked is None else masked(model, medium)
-        made = model.edit(medium, asked, n=n, seed=seed, steps=steps, **how)
-        if how.get("invert") is not None:
-            how["inversion_error"] = _inversion_error(model, medium, steps, how)
-            log.info("inverted and back: %.3f of full scale from the source", how["inversion_error"])
-    folder = result_folder(source, recipe, "edits", out)
-    settings = {k: v for k, v in how.items() if v is not None and not isinstance(v, Tensor)}
+        change = change if isinstance(change, Change) else change(model, medium)
+        asked = {f.name: getattr(change, f.name) for f in dataclasses.fields(change)}
+        made = model.edit(medium, list(prompts or [""]), **asked, **how)
+        settings = {k: v for k, v in asked.items() if v is not None and not isinstance(v, Tensor)}
+        if change.invert is not None:
+            settings["inversion_error"] = _inversion_error(model, medium, steps, change)
+    settings |= {} if negative is None else {"negative": negative}
+    folder = result_folder(source, model.recipe, "edits", out)
     with locked(folder):
         more = {"edit": {**settings, "source": media.name, "source_sha256": sha256(media)}}
         make(model, folder, lambda _: made, total=len(made), steps=steps, more=more, quiet=quiet)
-        write_text(folder / "sampled.yaml", to_yaml(recipe))
+        write_text(folder / "sampled.yaml", to_yaml(model.recipe))
         report(model, folder, {})
     return folder
 
 
-def _inversion_error(model: Model, medium: Tensor, steps: int | None, how: Mapping[str, Any]) -> float:
+def _inversion_error(model: Model, medium: Tensor, steps: int | None, change: Change) -> float:
     """Root mean square of what inversion and the way back without guidance lose, under the source's own prompt."""
-    kept = {k: how[k] for k in ("strength", "invert", "long", "wrap") if k in how}
-    again = model.edit(medium, str(how["invert"]), steps=steps, scale=1.0, **kept)[0].tensor
+    assert change.invert is not None
+    again = model.edit(
+        medium, change.invert, strength=change.strength, invert=change.invert, long=change.long, wrap=change.wrap,
+        steps=steps, scale=1.0,
+    )[0].tensor  # fmt: skip
     source = medium[tuple(slice(n) for n in again.shape)]
-    return round(float((again - source).square().mean().sqrt()), 4)
+    error = round(float((again - source).square().mean().sqrt()), 4)
+    log.info("inverted and back: %.3f of full scale from the source", error)
+    return error
 
 
 def result_folder(source: str, recipe: Recipe, kind: str, out: Path | None) -> Path:
@@ -208,12 +229,9 @@ def evaluate(
     from multigen.evaluation import tables
     from multigen.evaluation.evaluate import evaluate as measure
 
-    found = find(source)
-    recipe = sampling_recipe(found.recipe, [*overrides, *([] if seed is None else [f"seed={seed}"])])
-    check_combination(recipe)
-    model = build(found, recipe, device=device)
+    model = open_model(source, [*overrides, *([] if seed is None else [f"seed={seed}"])], device)
     path = Path(source).expanduser()
-    folder = out or (path if (path / RECIPE).is_file() else Path("runs") / recipe.name)
+    folder = out or (path if (path / RECIPE).is_file() else Path("runs") / model.recipe.name)
     with locked(folder):
         lines = tables.lines(measure(model, folder, media=media, convert=convert, quiet=quiet))
         report(model, folder, {})

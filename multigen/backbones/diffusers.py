@@ -82,7 +82,7 @@ class Diffusers(nn.Module):
         if not torch.empty(0).is_meta:
             return diffusers_folder.network(folder, "unet")
         try:
-            return diffusers_folder.library("diffusers").UNet2DConditionModel.from_config(config)
+            return diffusers_folder.imported("diffusers").UNet2DConditionModel.from_config(config)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{folder / 'unet'}: its config.json describes no network ({error})") from error
 

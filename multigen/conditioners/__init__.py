@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from multigen.errors import MultigenError
+
+
+@runtime_checkable
+class Worded(Protocol):
+    """A conditioner whose tokens can be named."""
+
+    def words(self, prompt: str) -> list[str]:
+        """The prompt as the tokens whose states the network attends to."""
+        ...
 
 
 def column(batch: Mapping[str, Any], name: str, conditioner: str) -> Sequence[Any]:

@@ -104,7 +104,7 @@ class Tokenizer:
             if self._tokenizer is None:
                 place = self.folder / "tokenizer"
                 try:
-                    kind = diffusers_folder.library("transformers").CLIPTokenizer
+                    kind = diffusers_folder.imported("transformers").CLIPTokenizer
                     self._tokenizer = kind.from_pretrained(place, local_files_only=True)
                 except MultigenError:
                     raise

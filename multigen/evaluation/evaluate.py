@@ -23,7 +23,7 @@ from multigen.datasets import Dataset
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation import distances
 from multigen.evaluation.copies import measure_copies
-from multigen.evaluation.features import Feature, extract
+from multigen.evaluation.features import Classifier, Feature, extract
 from multigen.evaluation.folder import MediaFolder
 from multigen.evaluation.metrics import Metric, Score, others, skill
 from multigen.evaluation.reference import media_kind, reference
@@ -224,8 +224,8 @@ def _distances(
             rows.append({"distance": name, "set": one.name, "other": other.name} | _apart(name, x, y, g, o))
         if min(len(x), len(g)) > 5:
             rows[-2] |= distances.prdc(x.mean(1), g.mean(1))._asdict()
-        if hasattr(feature, "probabilities"):
-            p = torch.cat([feature.probabilities(m[None].to(model.device)).cpu() for m in one.media])  # type: ignore[attr-defined]
+        if isinstance(feature, Classifier):
+            p = torch.cat([feature.probabilities(m[None].to(model.device)).cpu() for m in one.media])
             score = distances.inception_score(p)
             rows.append(
                 {"distance": "inception score", "set": one.name, "value": score.value, "error": score.error}

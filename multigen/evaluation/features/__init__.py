@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -48,6 +48,7 @@ class Feature(Protocol):
         ...
 
 
+@runtime_checkable
 class Classifier(Feature, Protocol):
     """A feature extractor that also tells classes apart: the Inception Score takes its probabilities."""
 
