@@ -20,6 +20,7 @@ from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal, stream, uniform
 from multigen.datasets import Dataset
 from multigen.recipe import Train
+from multigen.training import ranks
 from multigen.training.heldout import HeldOut
 from multigen.training.loader import Batch
 
@@ -35,6 +36,8 @@ class Task(ABC):
     @abstractmethod
     def losses(self, batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
         """(network, parts that add up to its loss), one network after the other.
+
+        The batch holds the rows of this rank (`ranks.rows`); the ranks' losses add up to the global batch's.
 
         The trainer steps a network before it asks for the next. `progress` is the share of the training done.
         """
@@ -99,17 +102,22 @@ class Diffusion(Task):
         yield MODEL, self._parts(batch, step)
 
     def _parts(self, batch: Batch, step: int) -> Iterator[Tensor]:
-        """The batch's mean loss, in `accumulate` parts that add up to it."""
+        """This rank's share of the global batch's mean loss, in `accumulate` parts that add up to it.
+
+        What the network itself draws (dropout) is keyed by the part, and differs with the number of parts and ranks.
+        """
         size = len(batch.ids)
+        whole = size * ranks.world()
+        places = ranks.rows(whole)  # of our rows in the global batch
         part = -(-size // self.settings.accumulate)
-        u = self.levels(size, step)
-        keep = torch.cat([uniform((1,), self.seed, "dropout", step, k) for k in range(size)])
+        u = self.levels(whole, step)[places.start : places.stop]
+        keep = torch.cat([uniform((1,), self.seed, "dropout", step, k) for k in places])
         for start in range(0, size, part):
             rows = slice(start, min(start + part, size))
             count = rows.stop - rows.start
             with torch.no_grad():
                 x0 = self.codec.encode(batch.media[rows].to(self.device))
-            noise = [normal(x0.shape[1:], self.seed, "noise", step, k) for k in range(start, rows.stop)]
+            noise = [normal(x0.shape[1:], self.seed, "noise", step, k) for k in places[rows]]
             given = {name: values[rows] for name, values in batch.given.items()}
             cond = self.conditioner(given).to(self.device)
             null = self.conditioner.null(count).to(self.device)
@@ -118,9 +126,9 @@ class Diffusion(Task):
             weight = self.objective(self.denoiser, t).to(x0)
             devices = [self.device.index or 0] if self.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):  # what the network itself draws: dropout
-                torch.manual_seed(stream(self.seed, "network", step, start).initial_seed())
+                torch.manual_seed(stream(self.seed, "network", step, places[start]).initial_seed())
                 losses = self.forward(x0, t, cond, torch.stack(noise).to(self.device))
-            yield (losses * weight).sum() / size
+            yield (losses * weight).sum() / whole
 
     def levels(self, size: int, step: int) -> Tensor:
         """u [B] in [0, 1), stratified over the global batch: one random offset a step, one stratum a position.
