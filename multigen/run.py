@@ -181,11 +181,7 @@ def _teach(
     """Train here, or in the processes that the recipe asks for."""
     if not launch.launches(recipe):
         return _train(recipe, folder, state, device, quiet)
-    launch.torchrun(recipe, folder, device=device, quiet=quiet, force=force)
-    newest = checkpoints.newest(folder / "checkpoints")
-    bad = dict(checkpoints.load(newest).state.get("bad", {})) if newest is not None else {}
-    weights = recipe.weights  # the ranks were told to train, not to use these
-    return dataclasses.replace(load_recipe(str(folder / RECIPE)), weights=weights), bad
+    return launch.torchrun(recipe, folder, device=device, quiet=quiet, force=force)
 
 
 def _train(

@@ -7,6 +7,7 @@ what there is to say.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
@@ -19,7 +20,8 @@ from pathlib import Path
 from multigen.device import choose_device
 from multigen.errors import Interrupted, TrainingError
 from multigen.files import write_text
-from multigen.recipe import Recipe, to_yaml
+from multigen.recipe import Recipe, load_recipe, to_yaml
+from multigen.training import checkpoint as checkpoints
 from multigen.training.told import LAUNCHED, heard
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -32,10 +34,13 @@ def launches(recipe: Recipe) -> bool:
     return recipe.launch.name != "none" and "RANK" not in os.environ
 
 
-def torchrun(recipe: Recipe, folder: Path, *, device: str | None, quiet: bool, force: bool) -> None:
+def torchrun(
+    recipe: Recipe, folder: Path, *, device: str | None, quiet: bool, force: bool
+) -> tuple[Recipe, dict[str, str]]:
     """Train in `launch.nproc` ranks on this machine until they end.
 
-    Raises what they raised, Interrupted after a signal, TrainingError if one died without a word.
+    The recipe with what the data filled in, and the media that could not be read. Raises what the ranks raised,
+    Interrupted after a signal, TrainingError if one died without a word.
     """
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -67,6 +72,10 @@ def torchrun(recipe: Recipe, folder: Path, *, device: str | None, quiet: bool, f
                 signum = int(stop.sigval)
                 how = f"Go on with: multigen run {folder}"
                 raise (heard(Path(scratch)) or Interrupted(signum, _saved(folder), how)) from None
+    newest = checkpoints.newest(folder / "checkpoints")
+    bad = {} if newest is None else dict(checkpoints.load(newest).state.get("bad", {}))
+    # The ranks were told to train, not to use weights.
+    return dataclasses.replace(load_recipe(str(folder / "recipe.yaml")), weights=recipe.weights), bad
 
 
 def _environment(nproc: int, device: str | None) -> dict[str, str]:

@@ -28,12 +28,8 @@ class Log:
 
     def __init__(self, folder: Path, settings: Train, *, quiet: bool, writes: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path, self.settings, self.quiet, self.writes = (
-            folder / FILE,
-            settings,
-            quiet or not writes,
-            writes,
-        )
+        self.path, self.settings, self.writes = folder / FILE, settings, writes
+        self.quiet = quiet or not writes
         self._rows: list[dict[str, float]] = []
         self._step = 0
         self._bar: Bar | None = None

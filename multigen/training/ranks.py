@@ -180,7 +180,8 @@ def summed(loss: float, parameters: Sequence[nn.Parameter]) -> float:
             work.append(dist.all_reduce(flat, async_op=True))
             pieces.append((bucket, flat))
         for sent in work:
-            sent.wait()
+            if sent is not None:  # only a process outside the group has nothing to wait for
+                sent.wait()
     for bucket, flat in pieces:
         for grad, part in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
             grad.copy_(part.view(grad.shape))

@@ -21,6 +21,7 @@ from multigen.core.noise import normal, stream, uniform
 from multigen.datasets import Dataset
 from multigen.recipe import Train
 from multigen.training import ranks
+from multigen.training.compiled import compiled
 from multigen.training.heldout import HeldOut
 from multigen.training.loader import Batch
 
@@ -58,7 +59,8 @@ class Task(ABC):
 class Diffusion(Task):
     """Teaches a denoiser, and what its conditioner learns, to remove noise from what the codec encodes.
 
-    `precision` is the autocast dtype of the network while training.
+    `precision` is the autocast dtype of the network while training. Parameters, gradients, optimizer state and averages
+    are fp32 whatever it is: bf16 is what autocast computes in, never what is stored.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Diffusion(Task):
         self.objective = registry.build("objective", settings.objective, where="train.objective")
         held_out = dataset.split()[1]
         self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device)
-        self.forward = torch.compile(denoiser.loss) if settings.compile else denoiser.loss
+        self.forward = compiled(denoiser.loss) if settings.compile else denoiser.loss
 
     @contextmanager
     def training(self) -> Iterator[None]:

@@ -42,28 +42,38 @@ def job(folder: Path, world: int, fault: dict[str, Any] | None = None, **setting
         command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    return json.loads((folder / "rank-0.json").read_text())
+    return report(folder, 0)
 
 
 def losses(folder: Path) -> list[float]:
     return [row["loss"] for row in training_log.read(folder) if "loss" in row]
 
 
-def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
-    one, two = job(tmp_path / "one", 1), job(tmp_path / "two", 2, accumulate=2)
-    other = json.loads((tmp_path / "two" / "rank-1.json").read_text())
-    assert [a + b for a, b in zip(two["ids"], other["ids"], strict=True)] == one["ids"]
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
-    assert len(losses(tmp_path / "two")) == 20
-    assert two["hash"] == other["hash"]  # the same bits in all ranks
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training in two ranks."""
+    folder = tmp_path_factory.mktemp("ranks") / "two"
+    job(folder, 2, accumulate=2)
+    return folder
 
 
-def test_a_killed_rank_changes_nothing(tmp_path: Path) -> None:
-    whole = job(tmp_path / "whole", 2)
-    mended = job(tmp_path / "mended", 2, {"rank": 1, "step": 12, "how": "SIGKILL"})
+def report(folder: Path, rank: int) -> dict[str, Any]:
+    return json.loads((folder / f"rank-{rank}.json").read_text())
+
+
+def test_two_ranks_learn_what_one_learns(tmp_path: Path, two: Path) -> None:
+    one, mine, other = job(tmp_path / "one", 1), report(two, 0), report(two, 1)
+    assert [a + b for a, b in zip(mine["ids"], other["ids"], strict=True)] == one["ids"]
+    assert losses(two) == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+    assert len(losses(two)) == 20
+    assert mine["hash"] == other["hash"]  # the same bits in all ranks
+
+
+def test_a_killed_rank_changes_nothing(tmp_path: Path, two: Path) -> None:
+    mended = job(tmp_path / "mended", 2, {"rank": 1, "step": 12, "how": "SIGKILL"}, accumulate=2)
     assert (tmp_path / "mended" / "fault").exists()
     assert len(mended["ids"]) == 10  # gone on with from the checkpoint at step 10
-    assert mended["hash"] == whole["hash"]
+    assert mended["hash"] == report(two, 0)["hash"]
 
 
 def test_what_any_rank_cannot_read_is_named(tmp_path: Path) -> None:
