@@ -120,7 +120,8 @@ class Trainer:
 
     def _agree(self, batch: Batch, caught: list[int]) -> int:
         """The signal to stop for, or 0, and the time trained: the same in all ranks. Names what any could not read."""
-        mine = next(iter(caught), 0) or (signal.SIGTERM if os.getppid() != self.parent else 0)
+        orphan = ranks.world() > 1 and os.getppid() != self.parent
+        mine = next(iter(caught), 0) or (signal.SIGTERM if orphan else 0)
         clock = self.seconds if ranks.first() else 0.0
         stop, self.seconds, bad = ranks.largest(mine, clock, len(batch.bad_items))
         if bad:

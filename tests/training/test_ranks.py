@@ -82,6 +82,16 @@ def test_what_any_rank_cannot_read_is_named(tmp_path: Path) -> None:
     assert one["bad"] == two["bad"] and len(one["bad"]) > 1
 
 
+def test_a_vocoder_and_its_critic_learn_in_two_ranks(tmp_path: Path) -> None:
+    # The spectral losses are steep: rounding grows from step to step.
+    one, two = (job(tmp_path / str(n), n, vocoder=True, steps=4, batch=4) for n in (1, 2))
+    rows = [training_log.read(tmp_path / str(n)) for n in (1, 2)]
+    for key in ("loss", "critic_loss"):
+        assert [r[key] for r in rows[1]] == pytest.approx([r[key] for r in rows[0]], rel=1e-4)
+    assert two["hash"] == report(tmp_path / "2", 1)["hash"]
+    assert len(one["ids"]) == 4
+
+
 @pytest.mark.parametrize(
     ("batch", "accumulate", "size", "text"),
     [
