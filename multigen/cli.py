@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MultigenError as error:
         if debug:
             traceback.print_exc()
-        print(f"multigen: error: {error}", file=sys.stderr)
+        _tell(error, f"error: {error}")
         return error.code
     except (Interrupted, KeyboardInterrupt) as stop:
         return _stopped(stop)
@@ -69,12 +69,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, a folder that cannot be written
         if debug:
             traceback.print_exc()
-        print(f"multigen: error: {error}. What was already written is intact.", file=sys.stderr)
+        _tell(error, f"error: {error}. What was already written is intact.")
         return 1
 
 
+def _tell(error: BaseException, text: str) -> None:
+    """Say on stderr why the command ends, unless it is one of many ranks and another of them says it."""
+    if "RANK" in os.environ:
+        from multigen.training.told import told
+
+        if told(error):
+            return
+    print(f"multigen: {text}", file=sys.stderr)
+
+
 def _stopped(stop: Interrupted | KeyboardInterrupt) -> int:
-    print(f"multigen: {str(stop) or 'stopped'}", file=sys.stderr)
+    _tell(stop, str(stop) or "stopped")
     return stop.code if isinstance(stop, Interrupted) else 130
 
 
@@ -128,7 +138,9 @@ def _job(name: Literal["run", "train"], does: str, argv: list[str]) -> int:
     # A run folder is gone on with where it is.
     out = a.out or (Path(a.recipe) if Path(a.recipe, "recipe.yaml").is_file() else None)
     job = pipeline.run if name == "run" else pipeline.train
-    print(job(recipe, out=out, device=a.device, quiet=a.quiet, force=a.force))
+    folder = job(recipe, out=out, device=a.device, quiet=a.quiet, force=a.force)
+    if os.environ.get("RANK", "0") == "0" and "MULTIGEN_LAUNCHED" not in os.environ:
+        print(folder)
     return 0
 
 

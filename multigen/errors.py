@@ -27,6 +27,10 @@ class TrainingError(MultigenError):
     code = 1
 
 
+class Lost(TrainingError):
+    """Another rank of the same training ended; it has said why."""
+
+
 class Interrupted(Exception):
     """Work was asked to stop by a signal; everything is saved. Not a mistake: the exit code is 128 + signum."""
 
@@ -35,7 +39,7 @@ class Interrupted(Exception):
             f"stopped by {signal.Signals(signum).name} at step {step}; all is saved. {how}".strip()
         )
         self.code = 128 + signum
-        self.step = step
+        self.step, self.how = step, how
 
 
 def message(where: str, given: object, allowed: Iterable[object] = (), hint: str = "") -> str:

@@ -54,6 +54,17 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Launch:
+    """Where a training runs: `none`, in the process of the command; `torchrun`, in `nproc` of them, each with its share
+    of `train.batch`. `launch=torchrun` is short for `launch.name=torchrun`."""
+
+    name: Literal["none", "torchrun"] = "none"
+    nproc: int = 1  # processes on this machine, one a device
+    port: int | None = None  # where they find one another; null: a free one
+    restarts: int = 0  # of all of them, from the newest checkpoint, when one died
+
+
+@dataclass(frozen=True)
 class Sample:
     """What to make."""
 
@@ -102,6 +113,7 @@ class Recipe:
         None  # `run` samples with these (shipped name, file, run or diffusers folder); null: trains first
     )
     evaluate: Evaluate = field(default_factory=Evaluate)
+    launch: Launch = field(default_factory=Launch)
     seed: int = 0
     description: str = ""
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from multigen import registry
 from multigen.errors import RecipeError, message
-from multigen.recipe import Evaluate, Recipe, Sample, Train
+from multigen.recipe import Evaluate, Launch, Recipe, Sample, Train
 from multigen.recipe_compose import LISTS, PLACES, Composed
 from multigen.registry import Part
 
 UNSET = "???"  # OmegaConf's mark for a value that the user must give
-SECTIONS: Mapping[str, type] = {"train": Train, "sample": Sample, "evaluate": Evaluate}
+SECTIONS: Mapping[str, type] = {"train": Train, "sample": Sample, "evaluate": Evaluate, "launch": Launch}
 
 
 def to_recipe(composed: Composed) -> Recipe:
@@ -148,6 +148,9 @@ RULES: Mapping[str, _Rule] = {
     "train.held_out_every": _from_0,
     "train.preview_every": _from_0,
     "train.bad_media": _share,
+    "launch.nproc": ("a whole number from 1 to 1024", lambda v: 1 <= v <= 1024),
+    "launch.port": ("a whole number from 1 to 65535", lambda v: 1 <= v <= 65535),
+    "launch.restarts": _from_0,
     "sample.n": _count,
     "sample.steps": _count,
     "sample.size": _count,
@@ -170,10 +173,25 @@ def _relations(recipe: Recipe, composed: Composed) -> None:
         raise composed.error(
             f"train.accumulate: {train.accumulate} is not allowed. Allowed: a divisor of train.batch, {train.batch}."
         )
+    if recipe.launch.name == "none" and recipe.launch.nproc != 1:
+        raise composed.error(f"launch.nproc: {recipe.launch.nproc} is not allowed without launch=torchrun.")
+    try:
+        check_world(train, recipe.launch.nproc, "launch.nproc")
+    except RecipeError as error:
+        raise composed.error(str(error), "launch.nproc") from None
     if not recipe.sample.prompts:
         raise composed.error(
             "sample.prompts: [] is not allowed. Allowed: at least one prompt; '' means none."
         )
+
+
+def check_world(train: Train, size: int, place: str) -> None:
+    """RecipeError if `size` ranks cannot share each accumulated part of a batch evenly."""
+    part = train.batch // train.accumulate
+    if part % size:
+        allowed = ", ".join(str(n) for n in range(1, part + 1) if part % n == 0)
+        of = "train.batch" if train.accumulate == 1 else "train.batch / train.accumulate"
+        raise RecipeError(f"{place}: {size} is not allowed. Allowed: a divisor of {of}, {part}: {allowed}.")
 
 
 def _value(recipe: Recipe, place: str) -> Any:

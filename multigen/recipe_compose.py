@@ -111,6 +111,8 @@ def _parse(text: str) -> Change:
 
     at = f"{COMMAND_LINE}: {text}"
     check_text(text, at)
+    if text.startswith("launch="):  # the short form of what is chosen most
+        text = f"launch.name={text.removeprefix('launch=')}"
     override = parse_text(text)
     key = check_override_key(override.key_or_group, override.package, at)
     if override.is_sweep_override():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from multigen.registry import Part
 from multigen.round_trip import copies
 from multigen.run_folder import Stream, locked, make, report
 from multigen.training import checkpoint as checkpoints
+from multigen.training import launch, ranks
 from multigen.training import log as training_log
 from multigen.training.task import Diffusion, Task
 from multigen.training.trainer import Trainer
@@ -68,12 +70,16 @@ def run(
     trains first where nothing is trained yet.
     """
     folder, recipe = _begin(recipe, out, device)
-    with locked(folder):
+    with ranks.joined(device, recipe.train) as device, locked(folder) if ranks.leads() else nullcontext():
         bad: dict[str, str] = {}
         if recipe.weights is not None and not is_trained(folder):
+            if not ranks.leads():
+                return folder
             model = _with_weights(recipe, folder, device)
         else:
             recipe, bad = _trained(recipe, folder, device, quiet, force)
+            if not ranks.leads():
+                return folder
             model = _final(recipe, folder, device)
         stream, total = _media(model)
         make(model, folder, stream, total=total, quiet=quiet)
@@ -104,13 +110,15 @@ def train(
     The weights that a recipe names are for `run`: `train.init` is what a training starts from.
     """
     folder, recipe = _begin(dataclasses.replace(recipe, weights=None), out, device)
-    with locked(folder):
+    with ranks.joined(device, recipe.train) as device, locked(folder) if ranks.leads() else nullcontext():
         if (folder / WEIGHTS).is_file() and checkpoints.newest(folder / "checkpoints") is None:
             raise MultigenError(
                 f"{folder}: there are weights but no checkpoint to go on from. Train further in a new folder: "
                 f"train.init={folder} --out another"
             )
         recipe, bad = _trained(recipe, folder, device, quiet, force)
+        if not ranks.leads():
+            return folder
         report(_final(recipe, folder, device), folder, bad)
     return folder
 
@@ -148,7 +156,7 @@ def _trained(
     newest = checkpoints.newest(folder / "checkpoints")
     finished = (folder / WEIGHTS).is_file()
     if newest is None and not finished:
-        return _train(recipe, folder, None, device, quiet)
+        return _teach(recipe, folder, None, device, quiet, force)
     recipe = _same_run(recipe, folder, force)
     if newest is None:
         # Weights that somebody passed on without their checkpoints, or all of these are broken.
@@ -159,7 +167,21 @@ def _trained(
     state = checkpoints.load(newest)
     if finished and _complete(recipe, state):
         return recipe, dict(state.state.get("bad", {}))
-    return _train(recipe, folder, state, device, quiet)
+    return _teach(recipe, folder, state, device, quiet, force)
+
+
+def _teach(
+    recipe: Recipe,
+    folder: Path,
+    state: checkpoints.Checkpoint | None,
+    device: str | None,
+    quiet: bool,
+    force: bool,
+) -> tuple[Recipe, dict[str, str]]:
+    """Train here, or in the processes that the recipe asks for."""
+    if not launch.launches(recipe):
+        return _train(recipe, folder, state, device, quiet)
+    return launch.torchrun(recipe, folder, device=device, quiet=quiet, force=force)
 
 
 def _train(
@@ -168,7 +190,8 @@ def _train(
     """Train from a checkpoint's state or from the start."""
     check_combination(recipe)
     init = read_weights(recipe.train.init) if state is None and recipe.train.init is not None else None
-    dataset = build_dataset(recipe)
+    with ranks.in_turn():
+        dataset = build_dataset(recipe)
     known = resolve(recipe, dataset)
     if known != recipe:  # the data named the classes: now the prompts can be checked too
         check_combination(known)
@@ -187,13 +210,16 @@ def _train(
         log.warning("skipped: %s", why)
         trainer.bad.setdefault(name, why)
     trainer.check_bad()
-    write_text(folder / RECIPE, to_yaml(recipe))
-    write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
-    if state is not None:
-        (folder / WEIGHTS).unlink(missing_ok=True)  # they are in the checkpoint, until training ends anew
+    ranks.same_step(trainer.step)  # nothing is written before all have read
+    if ranks.first():
+        write_text(folder / RECIPE, to_yaml(recipe))
+        write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
+        if state is not None:
+            (folder / WEIGHTS).unlink(missing_ok=True)  # they are in the checkpoint, until training ends anew
     trainer.run()
-    with trainer.ema.applied():
-        model.save(folder / WEIGHTS)
+    if ranks.first():
+        with trainer.ema.applied():
+            model.save(folder / WEIGHTS)
     return recipe, trainer.bad
 
 

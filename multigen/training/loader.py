@@ -105,13 +105,19 @@ def _collate(reads: Sequence[Read | TrainingError]) -> Batch | TrainingError:
     return failed[0] if failed else collate([read for read in reads if isinstance(read, Read)])
 
 
-def batches(dataset: Dataset, order: Order, first_step: int, workers: int) -> Iterator[Batch]:
-    """Batches from `first_step` on, without end, read ahead by `workers` processes or (0) one thread."""
+def batches(
+    dataset: Dataset, order: Order, first_step: int, workers: int, rows: range | None = None
+) -> Iterator[Batch]:
+    """Batches from `first_step` on, without end, read ahead by `workers` processes or (0) one thread.
+
+    rows: the positions of each batch that are wanted; all of them if None.
+    """
+    wanted = range(order.batch) if rows is None else rows
 
     def places() -> Iterator[list[tuple[int, int]]]:
         step = first_step
         while True:
-            yield [(step, position) for position in range(order.batch)]
+            yield [(step, position) for position in wanted]
             step += 1
 
     source = _Places(dataset, order)
@@ -134,8 +140,10 @@ def batches(dataset: Dataset, order: Order, first_step: int, workers: int) -> It
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the readers must outlive the trainer's last save."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ctrl-C reaches every process of the terminal, torchrun's SIGTERM every process of a rank; the readers must
+    outlive the trainer's last save."""
+    for s in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(s, signal.SIG_IGN)
 
 
 def _ahead(

@@ -21,16 +21,20 @@ FILE = "log.jsonl"
 
 
 class Log:
-    """Averages rows over `log_every` steps and writes them to `log.jsonl`, the bar and TensorBoard."""
+    """Averages rows over `log_every` steps and writes them to `log.jsonl`, the bar and TensorBoard.
 
-    def __init__(self, folder: Path, settings: Train, *, quiet: bool) -> None:
+    With `writes` False it does none of that: another rank does.
+    """
+
+    def __init__(self, folder: Path, settings: Train, *, quiet: bool, writes: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path, self.settings, self.quiet = folder / FILE, settings, quiet
+        self.path, self.settings, self.writes = folder / FILE, settings, writes
+        self.quiet = quiet or not writes
         self._rows: list[dict[str, float]] = []
         self._step = 0
         self._bar: Bar | None = None
         self._board: Any = None
-        if settings.tensorboard and importlib.util.find_spec("tensorboard") is not None:
+        if writes and settings.tensorboard and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard.writer import SummaryWriter
 
             self._board = SummaryWriter(str(folder / "tensorboard"))
@@ -81,6 +85,8 @@ class Log:
             self._board.flush()
 
     def _write(self, row: Mapping[str, Any]) -> None:
+        if not self.writes:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(dumps(row) + "\n")
 

@@ -20,6 +20,8 @@ from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal, stream, uniform
 from multigen.datasets import Dataset
 from multigen.recipe import Train
+from multigen.training import ranks
+from multigen.training.compiled import compiled
 from multigen.training.heldout import HeldOut
 from multigen.training.loader import Batch
 
@@ -35,6 +37,8 @@ class Task(ABC):
     @abstractmethod
     def losses(self, batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
         """(network, parts that add up to its loss), one network after the other.
+
+        The batch holds the rows of this rank (`ranks.rows`); the ranks' losses add up to the global batch's.
 
         The trainer steps a network before it asks for the next. `progress` is the share of the training done.
         """
@@ -55,7 +59,8 @@ class Task(ABC):
 class Diffusion(Task):
     """Teaches a denoiser, and what its conditioner learns, to remove noise from what the codec encodes.
 
-    `precision` is the autocast dtype of the network while training.
+    `precision` is the autocast dtype of the network while training. Parameters, gradients, optimizer state and averages
+    are fp32 whatever it is: bf16 is what autocast computes in, never what is stored.
     """
 
     def __init__(
@@ -78,7 +83,7 @@ class Diffusion(Task):
         self.objective = registry.build("objective", settings.objective, where="train.objective")
         held_out = dataset.split()[1]
         self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device)
-        self.forward = torch.compile(denoiser.loss) if settings.compile else denoiser.loss
+        self.forward = compiled(denoiser.loss) if settings.compile else denoiser.loss
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -99,17 +104,22 @@ class Diffusion(Task):
         yield MODEL, self._parts(batch, step)
 
     def _parts(self, batch: Batch, step: int) -> Iterator[Tensor]:
-        """The batch's mean loss, in `accumulate` parts that add up to it."""
+        """This rank's share of the global batch's mean loss, in `accumulate` parts that add up to it.
+
+        What the network itself draws (dropout) is keyed by the part, and differs with the number of parts and ranks.
+        """
         size = len(batch.ids)
+        whole = size * ranks.world()
+        places = ranks.rows(whole)  # of our rows in the global batch
         part = -(-size // self.settings.accumulate)
-        u = self.levels(size, step)
-        keep = torch.cat([uniform((1,), self.seed, "dropout", step, k) for k in range(size)])
+        u = self.levels(whole, step)[places.start : places.stop]
+        keep = torch.cat([uniform((1,), self.seed, "dropout", step, k) for k in places])
         for start in range(0, size, part):
             rows = slice(start, min(start + part, size))
             count = rows.stop - rows.start
             with torch.no_grad():
                 x0 = self.codec.encode(batch.media[rows].to(self.device))
-            noise = [normal(x0.shape[1:], self.seed, "noise", step, k) for k in range(start, rows.stop)]
+            noise = [normal(x0.shape[1:], self.seed, "noise", step, k) for k in places[rows]]
             given = {name: values[rows] for name, values in batch.given.items()}
             cond = self.conditioner(given).to(self.device)
             null = self.conditioner.null(count).to(self.device)
@@ -118,9 +128,9 @@ class Diffusion(Task):
             weight = self.objective(self.denoiser, t).to(x0)
             devices = [self.device.index or 0] if self.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):  # what the network itself draws: dropout
-                torch.manual_seed(stream(self.seed, "network", step, start).initial_seed())
+                torch.manual_seed(stream(self.seed, "network", step, places[start]).initial_seed())
                 losses = self.forward(x0, t, cond, torch.stack(noise).to(self.device))
-            yield (losses * weight).sum() / size
+            yield (losses * weight).sum() / whole
 
     def levels(self, size: int, step: int) -> Tensor:
         """u [B] in [0, 1), stratified over the global batch: one random offset a step, one stratum a position.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -15,6 +17,7 @@ from multigen.datasets import Dataset
 from multigen.errors import Interrupted, MultigenError, TrainingError
 from multigen.recipe import Train
 from multigen.training import checkpoint as checkpoints
+from multigen.training import ranks
 from multigen.training.ema import EMA
 from multigen.training.loader import Batch, Order, batches
 from multigen.training.log import Log
@@ -45,11 +48,13 @@ class Trainer:
     ) -> None:
         self.task, self.dataset, self.settings, self.folder = task, dataset, settings, folder
         self.preview = preview
+        ranks.share(task.networks.values())
         self.learners = {name: _Learner(net, settings, device) for name, net in task.networks.items()}
         self.parameters = self.learners[MODEL].parameters
         self.optimizer = self.learners[MODEL].optimizer
         self.ema = EMA(self.parameters, settings.ema)
         self.step, self.seconds = 0, 0.0
+        self.parent = os.getppid()  # a rank whose launcher died has another
         self.bad: dict[str, str] = {}  # file -> why it could not be read
         self.bad_items: frozenset[int] = frozenset()
         train, _ = dataset.split()
@@ -57,7 +62,7 @@ class Trainer:
             raise TrainingError("the dataset has no items to train on")
         self.order = Order(train, settings.batch, seed)
         self.seed = seed
-        self.log = Log(folder, settings, quiet=quiet)
+        self.log = Log(folder, settings, quiet=quiet, writes=ranks.first())
 
     # --- progress ---------------------------------------------------------------------------------------------
 
@@ -85,30 +90,44 @@ class Trainer:
 
     def _run(self) -> None:
         self.task.mode(training=True)
-        saved = self.step
+        saved, stop = self.step, 0
         with signals() as caught, self.log.bar(self.step, self.seconds):
-            source = batches(self.dataset, self.order, self.step, self.settings.workers)
+            source = batches(
+                self.dataset, self.order, self.step, self.settings.workers, ranks.rows(self.order.batch)
+            )
             last = time.monotonic()
-            while self.progress < 1 and not caught:
+            while self.progress < 1 and not stop:
                 batch = _next(source, caught)
                 if batch is None:
                     break
                 waited = time.monotonic() - last
-                self._note_bad(batch)
                 row = self._update(batch)
                 now = time.monotonic()
                 self.seconds += now - last
-                self.log.step(self.step, row, items=len(batch.ids), seconds=now - last, waited=waited)
+                stop = self._agree(batch, caught)
+                self.log.step(self.step, row, items=self.order.batch, seconds=now - last, waited=waited)
                 if self.step % self.settings.checkpoint_every == 0:
                     self.save()
                     saved = self.step
-                if not caught:
+                if not stop:
                     self._watch(ended=self.progress >= 1)
                 last = time.monotonic()  # saving and previews are not training time
             if saved != self.step:
                 self.save()
-            if caught and self.progress < 1:
-                raise Interrupted(caught[0], self.step, f"Go on with: multigen run {self.folder}")
+            stop = stop or next(iter(caught), 0)
+            if stop and self.progress < 1:
+                raise Interrupted(stop, self.step, f"Go on with: multigen run {self.folder}")
+
+    def _agree(self, batch: Batch, caught: list[int]) -> int:
+        """The signal to stop for, or 0, and the time trained: the same in all ranks. Names what any could not read."""
+        orphan = ranks.world() > 1 and os.getppid() != self.parent
+        mine = next(iter(caught), 0) or (signal.SIGTERM if orphan else 0)
+        clock = self.seconds if ranks.first() else 0.0
+        stop, self.seconds, bad = ranks.largest(mine, clock, len(batch.bad_items))
+        if bad:
+            for files, items in ranks.gathered((batch.bad, batch.bad_items)):
+                self._note_bad(files, items)
+        return int(stop)
 
     def _update(self, batch: Batch) -> dict[str, float]:
         """One step of each network on a batch; TrainingError before a bad update."""
@@ -116,7 +135,7 @@ class Trainer:
         row: dict[str, float] = {}
         for name, parts in self.task.losses(batch, self.step, self.progress):
             learner = self.learners[name]
-            total = learner.gradient(parts)
+            total = ranks.summed(learner.gradient(parts), list(learner.parameters.values()))
             norm = nn.utils.clip_grad_norm_(learner.parameters.values(), self.settings.clip).item()
             if not (math.isfinite(total) and math.isfinite(norm)):
                 raise TrainingError(self._diverged(total, norm, batch))
@@ -135,14 +154,14 @@ class Trainer:
             f"Items of the batch: {', '.join(batch.ids[:8])}{' ...' if len(batch.ids) > 8 else ''}"
         )
 
-    def _note_bad(self, batch: Batch) -> None:
+    def _note_bad(self, files: Mapping[str, str], items: frozenset[int]) -> None:
         """Name each unreadable file once; stop when they are too many."""
-        for name, why in batch.bad.items():
+        for name, why in files.items():
             if name not in self.bad:
                 self.bad[name] = why
                 log.warning("skipped: %s", why)
-        self.bad_items |= batch.bad_items
-        if batch.bad:
+        self.bad_items |= items
+        if files:
             self.check_bad()
 
     def check_bad(self) -> None:
@@ -172,7 +191,7 @@ class Trainer:
             and not ended
             and self.step % s.preview_every == 0
         )
-        if not (measure or show):
+        if not (measure or show) or not ranks.first():
             return
         self.task.mode(training=False)
         with self.ema.applied():
@@ -185,7 +204,9 @@ class Trainer:
     # --- state ------------------------------------------------------------------------------------------------
 
     def save(self) -> Path:
-        """Write a checkpoint of the present state."""
+        """Write a checkpoint of the present state; rank 0 does it for all."""
+        if not ranks.first():
+            return self.folder / "checkpoints" / f"step-{self.step:08d}"
         tensors = {
             "weights": {n: p.detach() for n, p in self.parameters.items()},
             "ema": {**self.ema.shadow, **self._buffers()},

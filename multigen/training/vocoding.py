@@ -16,6 +16,7 @@ from multigen.core.noise import stream, uniform
 from multigen.datasets import Dataset
 from multigen.errors import MediaError, RecipeError
 from multigen.recipe import Train
+from multigen.training import ranks
 from multigen.training.critics import Spectrograms
 from multigen.training.loader import Batch
 from multigen.training.task import MODEL, Task
@@ -31,6 +32,8 @@ class Vocoding(Task):
 
     Spectral losses: log-mel (HiFi-GAN: Kong et al. 2020, arXiv:2010.05646, eq. 3), STFT magnitudes of four sizes
     (Yamamoto et al. 2020, arXiv:1910.11480, eq. 4-6), and the network's own spectrum before it becomes a sound.
+    Each is a mean over a rank's rows, and the mean of the ranks' is taken: the same for losses that are means over
+    rows, not quite for feature matching, which is relative to the rows at hand.
     Adversarial ones from `train.critic`, if there is one.
     """
 
@@ -64,16 +67,17 @@ class Vocoding(Task):
 
     def losses(self, batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
         real, mel = self._target(self._cut(batch.media, step))
-        seeds = [stream(self.seed, "vocoder", step, row).initial_seed() % 2**62 for row in range(len(mel))]
+        places = ranks.rows(len(mel) * ranks.world())
+        seeds = [stream(self.seed, "vocoder", step, row).initial_seed() % 2**62 for row in places]
         spectrum = self.vocoder.spectrum(mel, seeds=seeds)
         made = self.vocoder.sound(spectrum)
         critic = self.critic if self.critic is not None and progress >= self.critic.start else None
         if critic is not None:
-            yield CRITIC, iter([critic.loss(real, made.detach())])
+            yield CRITIC, iter([critic.loss(real, made.detach()) / ranks.world()])
         loss = self._spectral(real, made) + 2 * _apart(spectrum.abs(), self._spectrum(real, self.codec.fft))
         if critic is not None:
             loss = loss + critic.teach(real, made)
-        yield MODEL, iter([loss])
+        yield MODEL, iter([loss / ranks.world()])
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -99,7 +103,8 @@ class Vocoding(Task):
         spare = media.shape[-1] - length
         if spare <= 0:
             return media
-        starts = [int(uniform((1,), self.seed, "cut", step, row) * (spare + 1)) for row in range(len(media))]
+        places = ranks.rows(len(media) * ranks.world())
+        starts = [int(uniform((1,), self.seed, "cut", step, row) * (spare + 1)) for row in places]
         return torch.stack([m[:, s : s + length] for m, s in zip(media, starts, strict=True)])
 
     @torch.no_grad()
