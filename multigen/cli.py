@@ -28,6 +28,7 @@ Make images, audio and video with diffusion models; train them on your own files
   edit SOURCE --input FILE        vary, fill, grow or restyle a medium
   evaluate SOURCE [key=value ...] how good they are, in numbers, beside real media and noise
   export SOURCE FILE              a trained model as one safetensors file
+  convert FILE OUT                the tensors of a pickled checkpoint as safetensors; runs no code
   verify DIR                      are the media of a run folder as they were made?
   recipes                         list the shipped recipes
   parts [KIND]                    list every part that a recipe can name, with its arguments
@@ -235,6 +236,24 @@ def _export(argv: list[str]) -> int:
     return 0
 
 
+def _convert(argv: list[str]) -> int:
+    parser = Parser(
+        prog="multigen convert",
+        description="Write the tensors of a pickled checkpoint (.ckpt, .pt, .bin) as safetensors; runs no code.",
+    )
+    parser.add_argument("source", type=Path, metavar="FILE", help="the pickled checkpoint")
+    parser.add_argument("target", type=Path, metavar="OUT", help="a new .safetensors file")
+    parser.add_argument("--key", metavar="NAME", help="the entry that is meant, where several have tensors")
+    a = parser.parse(argv)
+    from multigen.convert import convert
+
+    count, rest = convert(a.source, a.target, key=a.key)
+    left = f"; left out: {', '.join(rest)}" if rest else ""
+    print(f"{a.target}: {count} tensors{left}", file=sys.stderr)
+    print(a.target)
+    return 0
+
+
 # --- lists ------------------------------------------------------------------------------------------------------
 
 
@@ -287,6 +306,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "edit": _edit,
     "evaluate": _evaluate,
     "export": _export,
+    "convert": _convert,
     "verify": _verify,
     "recipes": _recipes,
     "parts": _parts,

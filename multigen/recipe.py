@@ -44,7 +44,10 @@ class Train:
     compile: bool = False
     workers: int = 0  # processes that read media; 0: read in a thread
     checkpoint_every: int = 500  # steps
-    keep: int = 2  # checkpoints
+    keep: int = 2  # newest checkpoints
+    keep_every: int = 0  # steps whose checkpoints stay, too; 0: none
+    keep_best: bool = False  # the checkpoint of the lowest held-out loss stays, too (checkpoints/best.json)
+    skip: int = 3  # updates in a row left out for a loss that is not finite, before the run stops
     log_every: int = 10  # steps
     held_out_every: int = 500  # steps; 0: never
     preview_every: int = 500  # steps; 0: never

@@ -145,7 +145,7 @@ def test_a_model_makes_them_whatever_the_batch(sampler: str) -> None:
     assert times[2 if sampler == "adaptive" else 0] == own_times[0]
     assert four[2].seed == two[2].seed == alone[0].seed == 42
     for other in (four[2], two[2]):
-        atol = 1e-3 if sampler == "adaptive" else 1e-4
+        atol = 1e-3 if sampler == "adaptive" else 2e-4  # 1e-4 of full scale, which is 2 wide
         torch.testing.assert_close(other.tensor, alone[0].tensor, atol=atol, rtol=0)
     assert (four[1].tensor - four[2].tensor).abs().max() > 1e-2
 

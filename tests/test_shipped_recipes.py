@@ -109,7 +109,9 @@ def test_a_vocoder_is_trained_and_heard_in_music(tmp_path: Path, monkeypatch: py
     ]
     preview = ["train.preview_every=1", "train.held_out_every=1"]
     folder = runs.run(
-        load_recipe("vocoder_music", [*data, *fast, *own, *preview, SOUND[0]]), device="cpu", quiet=True
+        load_recipe("vocoder_music", ["weights=null", *data, *fast, *own, *preview, SOUND[0]]),
+        device="cpu",
+        quiet=True,
     )
     manifest = read(folder)
     assert manifest is not None

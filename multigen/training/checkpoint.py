@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multigen.errors import MultigenError, TrainingError
-from multigen.files import sha256
+from multigen.files import sha256, write_text
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+BEST = "best.json"  # in the folder of checkpoints
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,17 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
-def save(folder: Path, step: int, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Write step-N under `folder`: temporary folder, fsync, rename; then drop all but the newest `keep`.
+class Best(NamedTuple):
+    """The checkpoint with the lowest held-out loss."""
+
+    name: str
+    loss: float
+
+
+def save(folder: Path, step: int, checkpoint: Checkpoint, *, keep: int, every: int = 0) -> Path:
+    """Write step-N under `folder`: temporary folder, fsync, rename; then drop what need not be kept.
+
+    Kept are the newest `keep` (0: all), those of every `every`-th step, and the best (see `mark_best`).
 
     TrainingError if it cannot be written (a full disk); older checkpoints are then untouched.
     """
@@ -64,9 +74,27 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, *, keep: int) -> Path:
             f"{final}: the checkpoint could not be written ({error}). Older checkpoints are intact; free some space "
             "and run the same command again to go on from the newest."
         ) from error
+    kept = best(folder)
     for old in found(folder)[:-keep] if keep > 0 else []:
-        shutil.rmtree(old, ignore_errors=True)
+        if not (every and int(old.name.removeprefix("step-")) % every == 0) and old.name != (
+            kept and kept.name
+        ):
+            shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def mark_best(path: Path, loss: float) -> None:
+    """Keep a checkpoint for its held-out loss, in place of the one that was best before."""
+    write_text(path.parent / BEST, json.dumps({"name": path.name, "loss": loss}))
+
+
+def best(folder: Path) -> Best | None:
+    """The checkpoint that `mark_best` named last; None if there is none, or its file is damaged."""
+    try:
+        data = json.loads((folder / BEST).read_text(encoding="utf-8"))
+        return Best(str(data["name"]), float(data["loss"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:

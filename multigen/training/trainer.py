@@ -21,6 +21,7 @@ from multigen.training import ranks
 from multigen.training.ema import EMA
 from multigen.training.loader import Batch, Order, batches
 from multigen.training.log import Log
+from multigen.training.memory import memory
 from multigen.training.signals import signals
 from multigen.training.task import MODEL, Task
 
@@ -54,6 +55,7 @@ class Trainer:
         self.optimizer = self.learners[MODEL].optimizer
         self.ema = EMA(self.parameters, settings.ema)
         self.step, self.seconds = 0, 0.0
+        self.skipped = 0  # updates in a row
         self.parent = os.getppid()  # a rank whose launcher died has another
         self.bad: dict[str, str] = {}  # file -> why it could not be read
         self.bad_items: frozenset[int] = frozenset()
@@ -101,11 +103,13 @@ class Trainer:
                 if batch is None:
                     break
                 waited = time.monotonic() - last
-                row = self._update(batch)
+                with memory(self.settings, self.folder):
+                    row = self._update(batch)
                 now = time.monotonic()
                 self.seconds += now - last
                 stop = self._agree(batch, caught)
-                self.log.step(self.step, row, items=self.order.batch, seconds=now - last, waited=waited)
+                if row:
+                    self.log.step(self.step, row, items=self.order.batch, seconds=now - last, waited=waited)
                 if self.step % self.settings.checkpoint_every == 0:
                     self.save()
                     saved = self.step
@@ -130,7 +134,7 @@ class Trainer:
         return int(stop)
 
     def _update(self, batch: Batch) -> dict[str, float]:
-        """One step of each network on a batch; TrainingError before a bad update."""
+        """One step of each network on a batch: its log row, empty where the update was bad and left out."""
         lr = self._lr()
         row: dict[str, float] = {}
         for name, parts in self.task.losses(batch, self.step, self.progress):
@@ -138,12 +142,25 @@ class Trainer:
             total = ranks.summed(learner.gradient(parts), list(learner.parameters.values()))
             norm = nn.utils.clip_grad_norm_(learner.parameters.values(), self.settings.clip).item()
             if not (math.isfinite(total) and math.isfinite(norm)):
-                raise TrainingError(self._diverged(total, norm, batch))
+                self._skip(total, norm, batch)
+                return {}
             learner.update(lr)
             row |= {"loss": total, "lr": lr, "grad_norm": norm} if name == MODEL else {f"{name}_loss": total}
         self.step += 1
+        self.skipped = 0
         self.ema.update(self.step)
         return row
+
+    def _skip(self, loss: float, norm: float, batch: Batch) -> None:
+        """Leave this update out, and go on with the next batch; TrainingError after too many in a row."""
+        if self.skipped >= self.settings.skip:
+            raise TrainingError(self._diverged(loss, norm, batch))
+        self.skipped += 1
+        log.warning(
+            "step %d: the loss is %s, the gradient norm %s; this update is left out (%d of at most %d in a row). "
+            "Items of the batch: %s", self.step, loss, norm, self.skipped, self.settings.skip, ", ".join(batch.ids),
+        )  # fmt: skip
+        self.step += 1
 
     def _diverged(self, loss: float, norm: float, batch: Batch) -> str:
         last = checkpoints.newest(self.folder / "checkpoints")
@@ -197,9 +214,18 @@ class Trainer:
         with self.ema.applied():
             if measure and (row := self.task.measure()):
                 self.log.held_out(self.step, row)
+                if self.settings.keep_best:
+                    self._keep_best(row["mean"])
             if show and self.preview is not None:
                 self.preview(self.step)
         self.task.mode(training=True)
+
+    def _keep_best(self, loss: float) -> None:
+        folder = self.folder / "checkpoints"
+        best = checkpoints.best(folder)
+        if math.isfinite(loss) and (best is None or loss < best.loss):
+            path = folder / f"step-{self.step:08d}"
+            checkpoints.mark_best(path if path.is_dir() else self.save(), loss)
 
     # --- state ------------------------------------------------------------------------------------------------
 
@@ -219,6 +245,7 @@ class Trainer:
         state = {
             "step": self.step,
             "seconds": self.seconds,
+            "skipped": self.skipped,
             "progress": self.progress,
             "seed": self.seed,
             "bad": self.bad,
@@ -229,6 +256,7 @@ class Trainer:
             self.step,
             checkpoints.Checkpoint(tensors, state),
             keep=self.settings.keep,
+            every=self.settings.keep_every,
         )
         self.log.flush()
         return path
@@ -264,6 +292,7 @@ class Trainer:
             for name, buffer in self._buffers().items():
                 buffer.copy_(buffers[name])
         self.step, self.seconds = int(state.state["step"]), float(state.state["seconds"])
+        self.skipped = int(state.state.get("skipped", 0))
         self.bad = dict(state.state.get("bad", {}))
         self.bad_items = frozenset(state.state.get("bad_items", ()))
 

@@ -86,3 +86,17 @@ def test_pickles_are_never_read(tmp_path: Path) -> None:
     disguised.write_bytes(path.read_bytes())
     with pytest.raises(MultigenError, match="not a readable safetensors file"):
         checkpoints.load_tensors(disguised)
+
+
+def test_every_nth_and_the_best_stay(tmp_path: Path) -> None:
+    """The best until another is better; the others go as newer ones come."""
+    data = Checkpoint({"weights": {"a": torch.zeros(3)}}, {})
+    for step in range(1, 11):
+        path = checkpoints.save(tmp_path, step, data, keep=2, every=4)
+        if step in (3, 5):
+            checkpoints.mark_best(path, 1 / step)
+    kept = [int(p.name.removeprefix("step-")) for p in checkpoints.found(tmp_path)]
+    assert kept == [4, 5, 8, 9, 10]
+    assert checkpoints.best(tmp_path) == ("step-00000005", 0.2)
+    (tmp_path / checkpoints.BEST).write_text("{")
+    assert checkpoints.best(tmp_path) is None

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -119,7 +120,7 @@ def test_trained_model_samples_the_data(tmp_path: Path) -> None:
 
 
 def test_nan_stops_before_the_update_and_keeps_the_checkpoint(tmp_path: Path) -> None:
-    t = trainer(tmp_path, checkpoint_every=4)
+    t = trainer(tmp_path, checkpoint_every=4, skip=0)
     inner, before = t.task.losses, {}
 
     def poisoned(batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
@@ -229,3 +230,92 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     assert newest is not None
     with pytest.raises(MultigenError, match="another model than the recipe says: extra is missing"):
         other.restore(checkpoints.load(newest))
+
+
+@pytest.mark.parametrize(("first", "last", "stops"), [(6, 8, False), (6, 9, True)])
+def test_bad_updates_are_left_out_up_to_three_in_a_row(
+    tmp_path: Path, first: int, last: int, stops: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    t = trainer(tmp_path, checkpoint_every=4)
+    inner, states = t.task.losses, {}
+
+    def poisoned(batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        states[step] = {n: p.detach().clone() for n, p in t.parameters.items()}
+        for name, parts in inner(batch, step, progress):
+            yield name, ((loss * float("inf") for loss in parts) if first <= step <= last else parts)
+
+    t.task.losses = poisoned  # type: ignore[method-assign]
+    if stops:
+        with pytest.raises(TrainingError, match="step 9"):
+            t.run()
+    else:
+        t.run()
+        assert t.step == 20
+        assert any(not torch.equal(p, states[first][n]) for n, p in t.parameters.items())
+    assert all(torch.equal(states[last][n], p) for n, p in states[first].items())
+    assert all(p.isfinite().all() for p in t.parameters.values())
+    said = [r.message for r in caplog.records if "left out" in r.message]
+    assert len(said) == 3
+    assert all(m.count("item") == 8 for m in said)  # each names its batch
+
+
+def test_a_skipped_update_resumes_exactly(tmp_path: Path) -> None:
+    def run(folder: Path, *stops: int) -> dict[str, Tensor]:
+        for steps in (*stops, 12):
+            t = trainer(folder, steps=steps, checkpoint_every=1, minutes=None)
+            inner = t.task.losses
+
+            def poisoned(
+                batch: Batch, step: int, progress: float, inner: Any = inner
+            ) -> Iterator[tuple[str, Iterator[Tensor]]]:
+                for name, parts in inner(batch, step, 0.0):
+                    yield name, ((loss * float("nan") for loss in parts) if step in (4, 5) else parts)
+
+            t.task.losses = poisoned  # type: ignore[method-assign]
+            t._lr = lambda: 1e-2  # type: ignore[method-assign]
+            if (newest := checkpoints.newest(folder / "checkpoints")) is not None:
+                t.restore(checkpoints.load(newest))
+            t.run()
+        return {n: p.detach().clone() for n, p in t.parameters.items()}
+
+    whole, parts = run(tmp_path / "whole"), run(tmp_path / "parts", 5, 6)
+    assert all(torch.equal(whole[n], parts[n]) for n in whole)
+
+
+def test_out_of_memory_names_what_to_change(tmp_path: Path) -> None:
+    t = trainer(tmp_path, checkpoint_every=4, accumulate=2)
+    inner = t.task.losses
+
+    def hungry(batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        if step == 6:
+            torch.empty(1 << 59)  # an allocation that no machine can give
+        yield from inner(batch, step, progress)
+
+    t.task.losses = hungry  # type: ignore[method-assign]
+    wanted = (
+        r"out of memory.*train\.accumulate.*now 2.*backbone\.checkpoint.*train\.batch.*now 8.*step-00000004"
+    )
+    with pytest.raises(TrainingError, match=wanted):
+        t.run()
+    assert checkpoints.newest(tmp_path / "checkpoints") == tmp_path / "checkpoints" / "step-00000004"
+
+
+def test_other_faults_stay_what_they_are(tmp_path: Path) -> None:
+    t = trainer(tmp_path)
+
+    def broken(batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        raise RuntimeError("shapes do not go together")
+
+    t.task.losses = broken  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="shapes"):
+        t.run()
+
+
+def test_the_best_checkpoint_stays(tmp_path: Path) -> None:
+    t = trainer(tmp_path, steps=12, checkpoint_every=3, held_out_every=2, keep=1, keep_best=True)
+    means = iter([0.5, 0.3, 0.4, 0.6, float("nan"), 0.35])
+    t.task.measure = lambda: {"mean": next(means)}  # type: ignore[method-assign]
+    t.run()
+    assert checkpoints.best(tmp_path / "checkpoints") == ("step-00000004", 0.3)
+    assert [p.name for p in checkpoints.found(tmp_path / "checkpoints")] == ["step-00000004", "step-00000012"]
+    assert checkpoints.verify(tmp_path / "checkpoints" / "step-00000004") is None
