@@ -107,7 +107,7 @@ def _collate(reads: Sequence[Read | TrainingError]) -> Batch | TrainingError:
 
 def batches(
     dataset: Dataset, order: Order, first_step: int, workers: int, rows: range | None = None
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Batches from `first_step` on, without end, read ahead by `workers` processes or (0) one thread.
 
     rows: the positions of each batch that are wanted; all of them if None.
@@ -133,10 +133,14 @@ def batches(
         )
     else:
         made = _ahead(_collate([source[place] for place in step]) for step in places())
-    for batch in made:
-        if isinstance(batch, TrainingError):
-            raise batch
-        yield batch
+    try:
+        for batch in made:
+            if isinstance(batch, TrainingError):
+                raise batch
+            yield batch
+    finally:
+        # Ends the readers now: an error's traceback would keep them, and at exit they would be waited for in vain.
+        del made
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -93,10 +94,9 @@ class Trainer:
     def _run(self) -> None:
         self.task.mode(training=True)
         saved, stop = self.step, 0
-        with signals() as caught, self.log.bar(self.step, self.seconds):
-            source = batches(
-                self.dataset, self.order, self.step, self.settings.workers, ranks.rows(self.order.batch)
-            )
+        rows, workers = ranks.rows(self.order.batch), self.settings.workers
+        read = batches(self.dataset, self.order, self.step, workers, rows)
+        with signals() as caught, self.log.bar(self.step, self.seconds), closing(read) as source:
             last = time.monotonic()
             while self.progress < 1 and not stop:
                 batch = _next(source, caught)
