@@ -178,7 +178,7 @@ def test_signals_and_faults_end_the_whole_job(
     tmp_path: Path, signum: signal.Signals | None, code: int
 ) -> None:
     overrides = ["train.steps=100000", "train.log_every=1"] + (
-        [] if signum else ["train.lr=1e30", "train.warmup=0"]
+        [] if signum else ["train.lr=1e30", "train.warmup=0", "train.skip=0"]
     )
     environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
