@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,29 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `atomic` left in a folder when its process was killed; what a living one writes now stays."""
+    for path in folder.glob(".*.tmp*"):
+        found = re.fullmatch(r"\..+\.(\d+)\.tmp(\.\w+)?", path.name)
+        if found and path.is_file() and not alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def alive(pid: int) -> bool:
+    """Whether another process of that number runs on this machine."""
+    if pid == os.getpid():
+        return False  # nothing of ours is left over while we look
+    if os.name != "posix":  # there a signal 0 is none
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _umask() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,18 +10,20 @@ import torch
 
 from multigen.errors import TrainingError
 from multigen.recipe import Train
-from multigen.training import checkpoint as checkpoints
 
 
 @contextmanager
-def memory(settings: Train, folder: Path) -> Iterator[None]:
-    """Memory that runs out within becomes a TrainingError that names the settings to change."""
+def memory(settings: Train, newest: Callable[[], Path | None]) -> Iterator[None]:
+    """Memory that runs out within becomes a TrainingError that names the settings to change.
+
+    `newest` looks for the last good checkpoint.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not ran_out(error):
             raise
-        last = checkpoints.newest(folder / "checkpoints")
+        last = newest()
         kept = f"The last good checkpoint is {last}." if last else "No checkpoint was made yet."
         raise TrainingError(
             f"out of memory. Make train.accumulate larger (now {settings.accumulate}; the result stays the same), set "

@@ -109,13 +109,14 @@ def _talking() -> Iterator[None]:
 def in_turn() -> Iterator[None]:
     """Rank 0 runs the block first, then the others: what it leaves in a cache is theirs too."""
     if not first():
-        _barrier()
+        together()
     yield
     if first():
-        _barrier()
+        together()
 
 
-def _barrier() -> None:
+def together() -> None:
+    """No rank goes on before all have come here."""
     largest(0.0)
 
 

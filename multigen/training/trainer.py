@@ -25,6 +25,7 @@ from multigen.training.log import Log
 from multigen.training.memory import memory
 from multigen.training.signals import signals
 from multigen.training.task import MODEL, Task
+from multigen.training.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ class Trainer:
     """Trains what a task teaches.
 
     `folder` is the run folder. `preview(step)` is called with the averaged weights in place. The state from which a
-    run goes on exactly: weights, average, optimizers, step, seconds.
+    run goes on exactly: weights, average, optimizers, step, seconds. `origin` says in the checkpoints what they are of:
+    its "recipe", versions.
     """
 
     def __init__(
@@ -46,16 +48,19 @@ class Trainer:
         folder: Path,
         device: torch.device,
         preview: Callable[[int], None] | None = None,
+        origin: Mapping[str, str] | None = None,
         quiet: bool = False,
     ) -> None:
         self.task, self.dataset, self.settings, self.folder = task, dataset, settings, folder
-        self.preview = preview
+        self.preview, self.origin = preview, dict(origin or {})
+        self.writer = Writer(folder / "checkpoints", keep=settings.keep, every=settings.keep_every)
         ranks.share(task.networks.values())
         self.learners = {name: _Learner(net, settings, device) for name, net in task.networks.items()}
         self.parameters = self.learners[MODEL].parameters
         self.optimizer = self.learners[MODEL].optimizer
         self.ema = EMA(self.parameters, settings.ema)
         self.step, self.seconds = 0, 0.0
+        self.saved = 0  # the step of the newest checkpoint
         self.skipped = 0  # updates in a row
         self.parent = os.getppid()  # a rank whose launcher died has another
         self.bad: dict[str, str] = {}  # file -> why it could not be read
@@ -93,18 +98,21 @@ class Trainer:
 
     def _run(self) -> None:
         self.task.mode(training=True)
-        saved, stop = self.step, 0
+        stop = 0
         rows, workers = ranks.rows(self.order.batch), self.settings.workers
         read = batches(self.dataset, self.order, self.step, workers, rows)
-        with signals() as caught, self.log.bar(self.step, self.seconds), closing(read) as source:
+        with (
+            signals() as caught, self.log.bar(self.step, self.seconds), closing(read) as source, self.writer
+        ):  # fmt: skip
             last = time.monotonic()
             while self.progress < 1 and not stop:
                 batch = _next(source, caught)
                 if batch is None:
                     break
                 waited = time.monotonic() - last
-                with memory(self.settings, self.folder):
+                with memory(self.settings, self.writer.newest):
                     row = self._update(batch)
+                self.writer.check()
                 now = time.monotonic()
                 self.seconds += now - last
                 stop = self._agree(batch, caught)
@@ -112,12 +120,13 @@ class Trainer:
                     self.log.step(self.step, row, items=self.order.batch, seconds=now - last, waited=waited)
                 if self.step % self.settings.checkpoint_every == 0:
                     self.save()
-                    saved = self.step
                 if not stop:
                     self._watch(ended=self.progress >= 1)
                 last = time.monotonic()  # saving and previews are not training time
-            if saved != self.step:
+            if self.saved != self.step:
                 self.save()
+            self.writer.wait()
+            ranks.together()  # none ends, and has its launcher end the others, before all is written
             stop = stop or next(iter(caught), 0)
             if stop and self.progress < 1:
                 raise Interrupted(stop, self.step, f"Go on with: multigen run {self.folder}")
@@ -163,7 +172,7 @@ class Trainer:
         self.step += 1
 
     def _diverged(self, loss: float, norm: float, batch: Batch) -> str:
-        last = checkpoints.newest(self.folder / "checkpoints")
+        last = self.writer.newest()
         kept = f"The last good checkpoint is {last}." if last else "No checkpoint was made yet."
         return (
             f"step {self.step}: the loss is {loss}, the gradient norm {norm}; nothing was updated. {kept} "
@@ -190,7 +199,7 @@ class Trainer:
             max(allowed, 1) if allowed > 0 else 0
         ):  # one alone never stops a run, however few there are
             return
-        if self.step:
+        if self.step != self.saved:
             self.save()
         first = next(iter({**self.dataset.bad, **self.bad}.values()))
         raise TrainingError(
@@ -221,18 +230,20 @@ class Trainer:
         self.task.mode(training=True)
 
     def _keep_best(self, loss: float) -> None:
-        folder = self.folder / "checkpoints"
-        best = checkpoints.best(folder)
+        best = checkpoints.best(self.writer.folder)
         if math.isfinite(loss) and (best is None or loss < best.loss):
-            path = folder / f"step-{self.step:08d}"
-            checkpoints.mark_best(path if path.is_dir() else self.save(), loss)
+            if self.saved != self.step:
+                self.save()
+            self.writer.wait()
+            checkpoints.mark_best(checkpoints.path_of(self.writer.folder, self.step), loss)
 
     # --- state ------------------------------------------------------------------------------------------------
 
-    def save(self) -> Path:
-        """Write a checkpoint of the present state; rank 0 does it for all."""
+    def save(self) -> None:
+        """Take a checkpoint of the present state, which the writer writes; rank 0 does it for all."""
+        self.saved = self.step
         if not ranks.first():
-            return self.folder / "checkpoints" / f"step-{self.step:08d}"
+            return
         tensors = {
             "weights": {n: p.detach() for n, p in self.parameters.items()},
             "ema": {**self.ema.shadow, **self._buffers()},
@@ -251,15 +262,9 @@ class Trainer:
             "bad": self.bad,
             "bad_items": sorted(self.bad_items),
         }
-        path = checkpoints.save(
-            self.folder / "checkpoints",
-            self.step,
-            checkpoints.Checkpoint(tensors, state),
-            keep=self.settings.keep,
-            every=self.settings.keep_every,
-        )
+        with memory(self.settings, self.writer.newest):
+            self.writer.save(self.step, checkpoints.Checkpoint(tensors, {**state, **self.origin}))
         self.log.flush()
-        return path
 
     def _buffers(self) -> dict[str, Tensor]:
         """What the model holds beside its parameters, such as the codec's statistics."""
@@ -278,8 +283,9 @@ class Trainer:
             given = state.tensors.get(name, {})
             rows = rows or checkpoints.mismatches(self.learners[name].parameters, given)
         if rows:
+            made = f" It was made by recipe {state.state['recipe']}." if "recipe" in state.state else ""
             raise MultigenError(
-                f"{self.folder}: the checkpoint is of another model than the recipe says: {'; '.join(rows)}"
+                f"{self.folder}: the checkpoint is of another model than the recipe says: {'; '.join(rows)}.{made}"
             )
         for name, learner in self.learners.items():
             weights, optimizer = ("weights", "optimizer") if name == MODEL else (name, f"{name}-optimizer")
@@ -292,6 +298,7 @@ class Trainer:
             for name, buffer in self._buffers().items():
                 buffer.copy_(buffers[name])
         self.step, self.seconds = int(state.state["step"]), float(state.state["seconds"])
+        self.saved = self.step
         self.skipped = int(state.state.get("skipped", 0))
         self.bad = dict(state.state.get("bad", {}))
         self.bad_items = frozenset(state.state.get("bad_items", ()))
