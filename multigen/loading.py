@@ -135,13 +135,23 @@ def is_trained(folder: Path) -> bool:
 
 
 def run_weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of a run folder: the final ones, or the average in the newest checkpoint that verifies."""
-    if (folder / WEIGHTS).is_file():
-        return checkpoints.load_tensors(folder / WEIGHTS)
-    newest = checkpoints.newest(folder / "checkpoints")
-    if newest is None:
-        raise MultigenError(f"{folder}: no weights yet; train with: multigen train {folder}")
-    return checkpoints.load_tensors(newest / "ema.safetensors")
+    """The weights of a run folder: the final ones, or the average in the newest checkpoint that verifies.
+
+    A training may go on there meanwhile, in another process.
+    """
+    for last in (False, False, True):
+        path = folder / WEIGHTS
+        if not path.is_file():
+            newest = checkpoints.newest(folder / "checkpoints")
+            if newest is None:
+                raise MultigenError(f"{folder}: no weights yet; train with: multigen train {folder}")
+            path = newest / "ema.safetensors"
+        try:
+            return checkpoints.load_tensors(path)
+        except MultigenError:
+            if last or path.is_file():  # else the training has dropped it for a newer one
+                raise
+    raise AssertionError
 
 
 def shipped_weights() -> dict[str, Path]:

@@ -14,12 +14,11 @@ from torch import Tensor
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
 from multigen.diffusers_folder import is_id
-from multigen.errors import MediaError, MultigenError, RecipeError
-from multigen.files import write_text
+from multigen.errors import MediaError, MultigenError
+from multigen.files import atomic, write_text
 from multigen.loading import (
     PATHS,
     RECIPE,
-    TRAINED,
     WEIGHTS,
     Found,
     build,
@@ -29,14 +28,13 @@ from multigen.loading import (
     run_weights,
     shipped_weights,
 )
-from multigen.manifest import recipe_changes
 from multigen.model import Model, build_dataset, resolve
 from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
 from multigen.registry import Part
 from multigen.round_trip import copies
 from multigen.run_folder import Stream, locked, make, report
 from multigen.training import checkpoint as checkpoints
-from multigen.training import launch, ranks
+from multigen.training import launch, ranks, resume
 from multigen.training import log as training_log
 from multigen.training.task import Diffusion, Task
 from multigen.training.trainer import Trainer
@@ -47,11 +45,6 @@ __all__ = ["edit", "evaluate", "run", "sample", "train"]
 
 log = logging.getLogger(__name__)
 
-# Keys of `train` that may change between two starts of one run.
-FREE = frozenset(
-    {"steps", "minutes", "workers", "checkpoint_every", "keep", "keep_every",
-     "keep_best", "skip", "log_every", "held_out_every", "preview_every", "bad_media", "tensorboard", "compile"}
-)  # fmt: skip
 # How many training media the codec's statistics are taken from.
 FIT_ITEMS = 400
 
@@ -153,11 +146,11 @@ def _trained(
     recipe: Recipe, folder: Path, device: str | None, quiet: bool, force: bool
 ) -> tuple[Recipe, dict[str, str]]:
     """Train in `folder` as far as the recipe asks. The resolved recipe, and the media that could not be read."""
-    newest = checkpoints.newest(folder / "checkpoints")
+    newest = resume.newest(folder, force)
     finished = (folder / WEIGHTS).is_file()
     if newest is None and not finished:
         return _teach(recipe, folder, None, device, quiet, force)
-    recipe = _same_run(recipe, folder, force)
+    recipe = resume.same_run(recipe, folder, force)
     if newest is None:
         # Weights that somebody passed on without their checkpoints, or all of these are broken.
         before = load_recipe(str(folder / RECIPE))
@@ -165,7 +158,7 @@ def _trained(
             log.warning("%s: no checkpoint to go on from; its weights are used as they are", folder)
         return dataclasses.replace(recipe, train=before.train), {}
     state = checkpoints.load(newest)
-    if finished and _complete(recipe, state):
+    if finished and resume.complete(recipe, state):
         return recipe, dict(state.state.get("bad", {}))
     return _teach(recipe, folder, state, device, quiet, force)
 
@@ -204,6 +197,7 @@ def _train(
     rows = []
     if state is not None:
         trainer.restore(state)
+        resume.note_versions(state)
         rows = training_log.read(folder, until=trainer.step)
         log.info("going on from step %d", trainer.step)
     for name, why in dataset.bad.items():
@@ -243,8 +237,8 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool) -> Train
             n = max(8 // max(len(settings.prompts), 1), 1)
             made = model.generate(settings.prompts[:4], n=n, seed=recipe.seed)
         path = folder / "previews" / f"step-{step:08d}.png"
-        path.parent.mkdir(exist_ok=True)
-        model.modality.preview([m.tensor for m in made]).save(path)
+        with atomic(path) as temporary:
+            model.modality.preview([m.tensor for m in made]).save(temporary)
 
     return Trainer(
         task=_task(model, dataset),
@@ -254,6 +248,7 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool) -> Train
         folder=folder,
         device=model.device,
         preview=preview,
+        origin=resume.origin(recipe),
         quiet=quiet,
     )
 
@@ -293,38 +288,6 @@ def _readable(dataset: Dataset, indices: Sequence[int]) -> Iterator[Any]:
             yield dataset[index]["media"]
         except MediaError:  # training names it when it meets it
             continue
-
-
-def _complete(recipe: Recipe, state: checkpoints.Checkpoint) -> bool:
-    t, s = recipe.train, state.state
-    by_steps = t.steps is not None and s["step"] >= t.steps
-    by_time = t.minutes is not None and s["seconds"] >= 60 * t.minutes
-    return by_steps or by_time
-
-
-def _same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:
-    """Refuse to mix two trainings in one folder; what the first one filled in stays."""
-    path = folder / RECIPE
-    if not path.is_file():
-        return recipe
-    before = load_recipe(str(path))
-    if recipe.conditioner.args.get("classes") is None and recipe.conditioner.name == before.conditioner.name:
-        filled = {k: v for k, v in before.conditioner.args.items() if k == "classes"}
-        part = dataclasses.replace(recipe.conditioner, args={**recipe.conditioner.args, **filled})
-        recipe = dataclasses.replace(recipe, conditioner=part)
-    changes = [c for c in recipe_changes(before, recipe) if _matters(c[0])]
-    if changes and not force:
-        rows = "; ".join(f"{key}: {old!r} -> {new!r}" for key, old, new in changes[:6])
-        raise RecipeError(
-            f"{folder} holds another training of {before.name} ({rows}). Give another folder with --out, "
-            "or --force to go on in this one with the new settings."
-        )
-    return recipe
-
-
-def _matters(key: str) -> bool:
-    head, _, rest = key.partition(".")
-    return head in (*TRAINED, "seed") or (head == "train" and rest.partition(".")[0] not in FREE)
 
 
 def _absolute(recipe: Recipe) -> Recipe:

@@ -16,7 +16,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,7 +86,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, *, keep: int, every: i
             "and run the same command again to go on from the newest."
         ) from error
     shutil.rmtree(aside, ignore_errors=True)
-    _drop(folder, keep, every)
+    _drop(final, keep, every)
     return final
 
 
@@ -102,10 +102,14 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
         _fsync(path)
 
 
-def _drop(folder: Path, keep: int, every: int) -> None:
+def _drop(newest: Path, keep: int, every: int) -> None:
     """Remove what need not be kept, and what was broken: a better one is there now."""
+    folder = newest.parent
     kept = best(folder)
-    for old in found(folder)[:-keep] if keep > 0 else []:
+    good = [
+        p for p in found(folder) if step_of(p) <= step_of(newest)
+    ]  # what is beyond never counts for one of them
+    for old in good[:-keep] if keep > 0 else []:
         if not (every and step_of(old) % every == 0) and (kept is None or old.name != kept.name):
             _remove(old)
     for broken in folder.glob(f"step-*{BROKEN}"):
@@ -234,11 +238,7 @@ def tidy(folder: Path) -> None:
     good = newest(folder)
     if good is None:
         return
-    for path in found(folder):
-        if step_of(path) > step_of(good):
-            broken = path.with_name(f"{path.name}{BROKEN}")
-            _remove(broken)
-            os.replace(path, broken)
+    set_aside([path for path in found(folder) if step_of(path) > step_of(good)])
     said = _latest(folder)
     if said != good.name:
         if said and step_of(Path(said)) > step_of(good):
@@ -246,6 +246,14 @@ def tidy(folder: Path) -> None:
                 "%s names %s, which cannot be used; going on from %s", folder / LATEST, said, good.name
             )
         write_text(folder / LATEST, f"{good.name}\n")
+
+
+def set_aside(paths: Sequence[Path]) -> None:
+    """Rename broken checkpoints to end with `.broken`."""
+    for path in paths:
+        broken = path.with_name(f"{path.name}{BROKEN}")
+        _remove(broken)
+        os.replace(path, broken)
 
 
 def _latest(folder: Path) -> str | None:

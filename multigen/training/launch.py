@@ -125,5 +125,5 @@ def _silent(failures: Mapping[int, object]) -> TrainingError:
 
 def _saved(folder: Path) -> int:
     """The step of the newest checkpoint, 0 without one."""
-    steps = [int(p.name.removeprefix("step-")) for p in (folder / "checkpoints").glob("step-*")]
+    steps = [checkpoints.step_of(p) for p in checkpoints.found(folder / "checkpoints")]
     return max(steps, default=0)

@@ -137,12 +137,15 @@ def dumps(row: Mapping[str, Any]) -> str:
 
 
 def read(folder: Path, *, until: int | None = None) -> list[dict[str, Any]]:
-    """The rows of a run's log, those after step `until` left out; a torn last line is ignored."""
+    """The rows of a run's log, those after step `until` left out; what is torn or no row of ours is ignored."""
     path = folder / FILE
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in text.splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
     return [r for r in rows if until is None or r["step"] <= until]

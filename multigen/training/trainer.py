@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class Trainer:
         folder: Path,
         device: torch.device,
         preview: Callable[[int], None] | None = None,
-        origin: Mapping[str, str] | None = None,
+        origin: Mapping[str, Any] | None = None,
         quiet: bool = False,
     ) -> None:
         self.task, self.dataset, self.settings, self.folder = task, dataset, settings, folder

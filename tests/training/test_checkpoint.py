@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from multigen.errors import MultigenError, TrainingError
+from multigen.files import sha256
 from multigen.training import checkpoint as checkpoints
 from multigen.training.checkpoint import Checkpoint
 
@@ -108,3 +110,146 @@ def test_every_nth_and_the_best_stay(tmp_path: Path) -> None:
     assert checkpoints.best(tmp_path) == ("step-00000005", 0.2)
     (tmp_path / checkpoints.BEST).write_text("{")
     assert checkpoints.best(tmp_path) is None
+
+
+# --- what lies in the folder ------------------------------------------------------------------------------------
+
+
+def test_a_broken_checkpoint_pushes_out_no_good_one(tmp_path: Path) -> None:
+    """It is newer than what is gone on from: it must neither count among those to keep nor come back."""
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    flip(tmp_path / "step-00000003" / "weights.safetensors", 2000)
+    checkpoints.tidy(tmp_path)
+    assert [p.name for p in checkpoints.found(tmp_path)] == ["step-00000001", "step-00000002"]
+    assert (tmp_path / "step-00000003.broken" / "weights.safetensors").is_file()
+    assert (tmp_path / "latest").read_text() == "step-00000002\n"
+    assert checkpoints.newest(tmp_path) == checkpoints.path_of(tmp_path, 2)
+    again = save(tmp_path, 3, keep=1)
+    assert [p.name for p in checkpoints.found(tmp_path)] == ["step-00000003"]
+    assert checkpoints.verify(again) is None
+    assert not list(tmp_path.glob("*.broken"))
+
+
+def test_where_none_verifies_all_stay(tmp_path: Path) -> None:
+    for step in (1, 2):
+        flip(save(tmp_path, step) / "state.json", 3)
+    checkpoints.tidy(tmp_path)
+    assert checkpoints.newest(tmp_path) is None
+    assert [p.name for p in checkpoints.found(tmp_path)] == ["step-00000001", "step-00000002"]
+    save(tmp_path, 0, keep=1)  # beyond it they do not count
+    assert checkpoints.newest(tmp_path) == checkpoints.path_of(tmp_path, 0)
+
+
+def test_the_same_step_again_is_never_nowhere(tmp_path: Path) -> None:
+    """Killed between the two renames: the older try of the step stands in its place again."""
+    first = save(tmp_path, 1)
+    first.rename(tmp_path / ".step-00000001.old")
+    (tmp_path / ".step-00000001.tmp").mkdir()
+    checkpoints.tidy(tmp_path)
+    assert checkpoints.newest(tmp_path) == first
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["latest", "step-00000001"]
+    save(tmp_path, 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["latest", "step-00000001"]
+
+
+def flip(path: Path, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[bit // 8 % len(data)] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "state.json", "optimizer.safetensors"])
+def test_any_one_bit_is_noticed(tmp_path: Path, file: str) -> None:
+    path = save(tmp_path, 1)
+    size = 8 * (path / file).stat().st_size
+    for bit in range(0, size, 23 if file == "manifest.json" else 3):
+        flip(path / file, bit)
+        assert checkpoints.verify(path) is not None, f"{file}, bit {bit}"
+        flip(path / file, bit)
+    assert checkpoints.verify(path) is None
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("manifest.json", {}, "does not name ema.safetensors, optimizer.safetensors"),
+        ("manifest.json", [], "unreadable"),
+        ("manifest.json", {"../secret": {"bytes": 1, "sha256": ""}}, "../secret is missing"),
+        ("state.json", {"step": -1}, "says step -1"),
+        ("state.json", {"step": 2}, "says step 2"),
+        ("state.json", {"step": 1, "seconds": -4}, "says -4 seconds"),
+        ("state.json", {"step": 1, "seconds": float("inf")}, "says inf seconds"),
+        ("state.json", {"step": 1, "seconds": "1e999"}, "says '1e999' seconds"),
+        ("state.json", {"step": True}, "says step True"),
+        ("state.json", {"seconds": 1}, "state.json is unreadable"),
+        ("state.json", [1], "state.json is unreadable"),
+    ],
+)
+def test_what_no_training_wrote_is_stepped_over(
+    tmp_path: Path, file: str, change: object, words: str
+) -> None:
+    """Though all checksums are right: somebody else made them."""
+    (tmp_path / "secret").write_text("x")
+    path = save(tmp_path, 1)
+    facts = json.loads((path / "manifest.json").read_text())
+    if file == "state.json":
+        (path / file).write_text(json.dumps(change))
+        facts[file] = {"bytes": (path / file).stat().st_size, "sha256": sha256(path / file)}
+        change = {}
+    if isinstance(change, dict) and (change or file == "state.json"):
+        change = {**facts, **change}
+    (path / "manifest.json").write_text(json.dumps(change))
+    fault = checkpoints.verify(path)
+    assert fault is not None and words in fault
+    assert checkpoints.newest(tmp_path) is None
+
+
+def test_strangers_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "step-notes").mkdir()
+    (tmp_path / "step-00000009").write_text("a file")
+    (tmp_path / "step-00000001.bak").mkdir()
+    (tmp_path / "photo.png").write_bytes(b"x")
+    (tmp_path / "latest").mkdir()  # nothing that a pointer could be
+    with pytest.raises(TrainingError, match="could not be written"):
+        save(tmp_path, 1, keep=1)
+    (tmp_path / "latest").rmdir()
+    before = {p.name for p in tmp_path.iterdir()}
+    for step in (1, 2, 100_000_000):
+        save(tmp_path, step, keep=1)
+    checkpoints.tidy(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} - before == {"latest", "step-100000000"}
+    stray = tmp_path / "step-100000000" / "stray.safetensors"
+    stray.write_bytes(b"not ours")
+    newest = checkpoints.newest(tmp_path)
+    assert newest is not None and checkpoints.load(newest).tensors.keys() == {"weights", "ema", "optimizer"}
+
+
+def test_a_link_to_a_checkpoint_elsewhere_is_used_and_only_the_link_removed(tmp_path: Path) -> None:
+    away = save(tmp_path / "other", 1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / away.name).symlink_to(away)
+    assert checkpoints.newest(tmp_path / "mine") == tmp_path / "mine" / away.name
+    save(tmp_path / "mine", 2, keep=1)
+    assert [p.name for p in checkpoints.found(tmp_path / "mine")] == ["step-00000002"]
+    assert checkpoints.verify(away) is None
+
+
+@pytest.mark.parametrize("text", ["step-00000007\n", "", "../../etc", "\xff", "step-1e9"])
+def test_latest_that_points_nowhere_stops_nothing(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path, 1)
+    (tmp_path / "latest").write_text(text, encoding="latin-1")
+    checkpoints.tidy(tmp_path)
+    assert checkpoints.newest(tmp_path) == checkpoints.path_of(tmp_path, 1)
+    assert (tmp_path / "latest").read_text() == "step-00000001\n"
+    assert ("names step-00000007, which cannot be used" in caplog.text) == text.startswith("step-00000007")
+
+
+def test_another_optimizers_state_is_refused() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.AdamW([parameter])
+    for name, shape in (("0.exp_avg", (4,)), ("1.exp_avg", (3,)), ("x.exp_avg", (3,))):
+        with pytest.raises(MultigenError, match=f"of other parameters: {name}"):
+            checkpoints.load_optimizer(optimizer, {name: torch.zeros(shape)})
