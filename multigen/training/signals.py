@@ -8,10 +8,31 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class Stop(BaseException):
+    """Raised by a signal in what need not be finished."""
+
+
+class Caught(list[int]):
+    """The signals that came."""
+
+    interrupts = False
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """A signal, now or in the block, raises Stop: for what may take long and can be left out."""
+        self.interrupts = True
+        try:
+            if self:
+                raise Stop
+            yield
+        finally:
+            self.interrupts = False
+
+
 @contextmanager
-def signals() -> Iterator[list[int]]:
+def signals() -> Iterator[Caught]:
     """Collects SIGINT and SIGTERM instead of dying; a second one acts at once. Main thread only."""
-    caught: list[int] = []
+    caught = Caught()
     before: dict[int, Any] = {}
 
     def note(signum: int, frame: object) -> None:
@@ -19,6 +40,8 @@ def signals() -> Iterator[list[int]]:
             signal.signal(signum, before[signum])
             signal.raise_signal(signum)
         caught.append(signum)
+        if caught.interrupts:
+            raise Stop
 
     try:
         for s in (signal.SIGINT, signal.SIGTERM):

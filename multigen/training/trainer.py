@@ -24,7 +24,7 @@ from multigen.training.ema import EMA
 from multigen.training.loader import Batch, Order, batches
 from multigen.training.log import Log
 from multigen.training.memory import memory
-from multigen.training.signals import signals
+from multigen.training.signals import Caught, Stop, signals
 from multigen.training.task import MODEL, Task
 from multigen.training.writer import Writer
 
@@ -122,7 +122,7 @@ class Trainer:
                 if self.step % self.settings.checkpoint_every == 0:
                     self.save()
                 if not stop:
-                    self._watch(ended=self.progress >= 1)
+                    self._watch(caught, ended=self.progress >= 1)
                 last = time.monotonic()  # saving and previews are not training time
             if self.saved != self.step:
                 self.save()
@@ -208,8 +208,8 @@ class Trainer:
             f"{self.settings.bad_media:g} allows. Mend or remove them, or allow more. The first: {first}"
         )
 
-    def _watch(self, ended: bool) -> None:
-        """Held-out loss and previews, with the averaged weights, when they are due."""
+    def _watch(self, caught: Caught, ended: bool) -> None:
+        """Held-out loss and previews, with the averaged weights, when they are due; a signal cuts them short."""
         s = self.settings
         measure = s.held_out_every > 0 and (ended or self.step % s.held_out_every == 0)
         show = (
@@ -220,15 +220,20 @@ class Trainer:
         )
         if not (measure or show) or not ranks.first():
             return
+        row: dict[str, float] = {}
         self.task.mode(training=False)
-        with self.ema.applied():
-            if measure and (row := self.task.measure()):
-                self.log.held_out(self.step, row)
-                if self.settings.keep_best:
-                    self._keep_best(row["mean"])
-            if show and self.preview is not None:
-                self.preview(self.step)
+        try:
+            with self.ema.applied(), caught.interrupting():
+                row = self.task.measure() if measure else {}
+                if show and self.preview is not None:
+                    self.preview(self.step)
+        except Stop:
+            log.info("step %d: stopping, without its preview or held-out loss", self.step)
         self.task.mode(training=True)
+        if row:
+            self.log.held_out(self.step, row)
+            if self.settings.keep_best:
+                self._keep_best(row["mean"])
 
     def _keep_best(self, loss: float) -> None:
         best = checkpoints.best(self.writer.folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -319,3 +320,37 @@ def test_the_best_checkpoint_stays(tmp_path: Path) -> None:
     assert checkpoints.best(tmp_path / "checkpoints") == ("step-00000004", 0.3)
     assert [p.name for p in checkpoints.found(tmp_path / "checkpoints")] == ["step-00000004", "step-00000012"]
     assert checkpoints.verify(tmp_path / "checkpoints" / "step-00000004") is None
+
+
+def test_the_best_checkpoint_is_of_the_step_it_says(tmp_path: Path) -> None:
+    """Kept between two intervals, while the average stands in the network: going on from it changes nothing."""
+    t = trainer(tmp_path / "best", steps=12, checkpoint_every=100, held_out_every=4, keep=5, keep_best=True)
+    means = iter([0.3, 0.5, 0.4])
+    t.task.measure = lambda: {"mean": next(means)}  # type: ignore[method-assign]
+    t.run()
+    second = trainer(tmp_path / "second", steps=12)
+    second.restore(checkpoints.load(tmp_path / "best" / "checkpoints" / "step-00000004"))
+    second.run()
+    assert_same(state(t), state(second))
+
+
+def test_a_signal_cuts_a_preview_short(tmp_path: Path) -> None:
+    whole = trainer(tmp_path / "whole", preview_every=6)
+    whole.run()
+    first = trainer(tmp_path / "parts", preview_every=6, checkpoint_every=1000)
+    shown = []
+
+    def preview(step: int) -> None:
+        shown.append(step)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)  # where Python hears of it
+        shown.append(-step)
+
+    first.preview = preview
+    with pytest.raises(Interrupted) as stopped:
+        first.run()
+    assert (stopped.value.code, shown) == (143, [6])
+    second = restored(tmp_path / "parts")
+    assert second.step == stopped.value.step
+    second.run()
+    assert_same(state(whole), state(second))
