@@ -15,6 +15,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 # How often reader processes may end at one step.
 _DEATHS = 3
+_GRACE = 2.0  # s
 # How many neighbours to try in place of an unreadable item.
 _TRIES = 16
 
@@ -155,7 +157,10 @@ def _by_processes(
             for batch in made:
                 yield batch
                 step, deaths = step + 1, 0
-        except RuntimeError as error:
+        except (RuntimeError, OSError, EOFError) as error:
+            # A batch that waits in a reader's memory may be gone before the system says that the reader is.
+            if not isinstance(error, RuntimeError):
+                connection.wait([p.sentinel for p in processes], timeout=_GRACE)
             dead = [p for p in processes if not p.is_alive()]
             if not dead:
                 raise

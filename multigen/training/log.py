@@ -72,7 +72,8 @@ class Log:
         if self.writes and not self._warned and self._seconds > _SETTLED and share > WAITING:
             self._warned = True
             log.warning(
-                "step %d: %.0f%% of the time is spent waiting for media. More processes can read them: train.workers=%d",
+                "step %d: %.0f%% of the time is spent waiting for media. More processes can read them: "
+                "train.workers=%d",
                 self._step, 100 * share, max(2, 2 * self.settings.workers),
             )  # fmt: skip
 

@@ -88,40 +88,38 @@ class Diffusion(Task):
         self.dataset = dataset
         held_out = dataset.split()[1]
         self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device)
+        self._caches = False
         self._cached: Encoded | None = None
         self.forward = compiled(denoiser.loss) if settings.compile else denoiser.loss
 
     def encode(self, media: Tensor) -> Tensor:
         """Media [B, C, *D] -> x0 on the device, from the cache where `train.cache` has one."""
-        if self._cached is not None:
-            return self._cached(media)
-        return self.codec.encode(media.to(self.device))
+        if not self._caches:
+            return self.codec.encode(media.to(self.device))
+        if self._cached is None:  # only now the codec surely has its statistics
+            shape = tuple(media.shape[1:])
+            self._cached = Encoded(self.codec, shape, self.settings.cache, self.device)
+        return self._cached(media)
 
-    def _cache(self) -> Encoded | None:
-        """Made when training begins: only then the codec has its statistics."""
+    def _may_cache(self) -> bool:
         if self.settings.cache <= 0:
-            return None
+            return False
         if varies(self.dataset, self.seed):
             log.warning("train.cache: crops or augmentation make each medium anew; nothing is cached")
-            return None
-        return Encoded(
-            self.codec,
-            tuple(self.dataset[self.dataset.split()[0][0]]["media"].shape),
-            self.settings.cache,
-            self.device,
-        )
+            return False
+        return True
 
     @contextmanager
     def training(self) -> Iterator[None]:
         sampling, self.denoiser.precision = self.denoiser.precision, self.precision
-        self._cached = self._cache()
+        self._caches = self._may_cache()
         try:
             yield
         finally:
             self.denoiser.precision = sampling
             if self._cached is not None:
                 log.info("encoded media: %d from the cache, %d made", self._cached.hits, self._cached.misses)
-            self._cached = None
+            self._caches, self._cached = False, None
 
     def mode(self, training: bool) -> None:
         self.denoiser.train(training)
