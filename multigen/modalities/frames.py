@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
+import torch
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -148,6 +149,8 @@ def _stream_frames(path: Source, limits: Limits, start: float) -> Generator[Fram
     with container.opened(path, limits) as file:
         stream = _stream(path, file)
         info = _stream_header(path, file, stream, limits)
+        # Whole frames at once, as most files have no slices; loader workers have one thread each and say so to torch.
+        stream.thread_type, stream.codec_context.thread_count = "AUTO", torch.get_num_threads()
         tick = float(stream.time_base or 0) or 1e-3
         origin = (stream.start_time or 0) * tick
         if start > 0:
