@@ -29,7 +29,8 @@ Make images, audio and video with diffusion models; train them on your own files
   evaluate SOURCE [key=value ...] how good they are, in numbers, beside real media and noise
   export SOURCE FILE              a trained model as one safetensors file
   convert FILE OUT                the tensors of a pickled checkpoint as safetensors; runs no code
-  verify DIR                      are the media of a run folder as they were made?
+  pack SOURCE --out DIR           a folder or a built-in set as shards, which data.name=shards reads
+  verify DIR                      are the media of a run folder, or its shards, as they were made?
   recipes                         list the shipped recipes
   parts [KIND]                    list every part that a recipe can name, with its arguments
   doctor                          what is installed here, which devices and codecs, where the cache is
@@ -205,13 +206,22 @@ def _evaluate(argv: list[str]) -> int:
     return 0
 
 
+def _pack(argv: list[str]) -> int:
+    from multigen.pack_command import pack
+
+    return pack(argv)
+
+
 def _verify(argv: list[str]) -> int:
-    parser = Parser(prog="multigen verify", description="Hash the media of a run folder again.")
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a run folder, or one that `sample` made")
+    parser = Parser(prog="multigen verify", description="Hash the media of a run folder, or shards, again.")
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="a run folder, one that `sample` made, or shards"
+    )
     folder = parser.parse(argv).folder
+    from multigen.datasets import index
     from multigen.manifest import verify
 
-    faults = verify(folder)
+    faults = index.faults(folder) if (folder / index.FILE).is_file() else verify(folder)
     for fault in faults:
         print(fault)
     print(
@@ -307,6 +317,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": _evaluate,
     "export": _export,
     "convert": _convert,
+    "pack": _pack,
     "verify": _verify,
     "recipes": _recipes,
     "parts": _parts,

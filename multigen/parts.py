@@ -88,6 +88,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "four_part": "multigen.datasets.four_part:FourPart",
         "mnist": "multigen.datasets.standard:MNIST",
         "moving_emoji": "multigen.datasets.moving_emoji:MovingEmoji",
+        "shards": "multigen.datasets.shards:Shards",
     },
     "noise_level": {
         "log_normal": "multigen.training.objectives:log_normal",

@@ -43,6 +43,7 @@ class Train:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     workers: int = 0  # processes that read media; 0: read in a thread
+    cache: float = 0.0  # GiB of encoded media kept on disk, for media that are not augmented; 0: none
     checkpoint_every: int = 500  # steps
     keep: int = 2  # newest checkpoints
     keep_every: int = 0  # steps whose checkpoints stay, too; 0: none

@@ -148,6 +148,7 @@ RULES: Mapping[str, _Rule] = {
     "train.held_out_every": _from_0,
     "train.preview_every": _from_0,
     "train.bad_media": _share,
+    "train.cache": ("a number of GiB from 0 to 1e6", lambda v: 0 <= v <= 1e6),
     "launch.nproc": ("a whole number from 1 to 1024", lambda v: 1 <= v <= 1024),
     "launch.port": ("a whole number from 1 to 65535", lambda v: 1 <= v <= 65535),
     "launch.restarts": _from_0,

@@ -243,6 +243,8 @@ def _tiles(log: Sequence[Mapping[str, Any]], made: int, skipped: int) -> list[tu
         tiles.append(("held-out loss", _short(held_out[-1][1])))
     if speeds:
         tiles.append(("items/s", _short(statistics.median(speeds))))
+    if waiting := [y for _, y in _points(log, "waited")]:
+        tiles.append(("waiting for data", f"{statistics.fmean(waiting):.1%}"))
     if skipped:
         tiles.append(("skipped", f"{skipped:,}"))
     return tiles

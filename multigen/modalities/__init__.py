@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from multigen.modalities.member import Member as Member
+from multigen.modalities.member import Source as Source
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -59,14 +62,15 @@ class Modality(Protocol):
         """
         ...
 
-    def info(self, path: Path) -> Info:
+    def info(self, path: Source) -> Info:
         """What the header says, without decoding. MediaError if the file is missing, unreadable or over a limit."""
         ...
 
-    def read(self, path: Path, *, start: float = 0.0, duration: float | None = None) -> Tensor:
+    def read(self, path: Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         """Media [C, *D] at this modality's channels and rate (Hz or fps), its own size otherwise.
 
-        `start` and `duration` (s) choose a span of audio or video. MediaError names the file and the fault.
+        `start` and `duration` (s) choose a span of audio or video. A `Member` is a file inside a shard. MediaError
+        names the file and the fault.
         """
         ...
 

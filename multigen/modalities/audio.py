@@ -19,6 +19,7 @@ from multigen.files import atomic
 from multigen.modalities import Info, Limits
 from multigen.modalities.audio_file import audio_stream, decode, encode, header_seconds
 from multigen.modalities.container import opened
+from multigen.modalities.member import Source
 from multigen.modalities.spectrogram import picture
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Audio:
             )
         return self.channels, max(1, round(seconds * self.rate))
 
-    def info(self, path: Path) -> Info:
+    def info(self, path: Source) -> Info:
         """Duration (s), channels and rate (Hz) of the file itself. MediaError if it is unreadable or over a limit."""
         with opened(path, self.limits) as container:
             stream = audio_stream(container, path)
@@ -89,7 +90,7 @@ class Audio:
                 rate=stream.codec_context.sample_rate,
             )
 
-    def read(self, path: Path, *, start: float = 0.0, duration: float | None = None) -> Tensor:
+    def read(self, path: Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         """[C, N] at this modality's rate and channels: all of the file, or `duration` s from `start` s on.
 
         A span that reaches beyond the end is shorter. MediaError if the file is missing, unreadable, truncated or
@@ -151,7 +152,7 @@ class Audio:
         )
         return f'<audio controls preload="metadata" src="data:audio/flac;base64,{data}"></audio>'
 
-    def _check_seconds(self, path: Path, seconds: float) -> None:
+    def _check_seconds(self, path: Source, seconds: float) -> None:
         if seconds > self.limits.max_seconds:
             raise MediaError(
                 f"{path}: {seconds:,.1f} s; the limit max_seconds is {self.limits.max_seconds:,} s"

@@ -17,6 +17,7 @@ from av.error import EOFError as EndOfFile
 from av.error import FFmpegError, InvalidDataError
 
 from multigen.errors import MediaError
+from multigen.modalities.member import Source, opened, size_of
 
 # Containers whose header gives the length exactly: a shorter content means a truncated file.
 _EXACT = ("wav", "w64", "flac", "ogg", "aiff", "mov", "caf")
@@ -27,7 +28,7 @@ _BAD_PACKETS = 0.05  # share of undecodable packets above which a file is unread
 _ORDER = {3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
-def audio_stream(container: InputContainer, path: Path) -> AudioStream:
+def audio_stream(container: InputContainer, path: Source) -> AudioStream:
     """The first audio stream. MediaError if there is none, or none that can be decoded."""
     if not container.streams.audio:
         raise MediaError(f"{path}: no audio in it")
@@ -48,7 +49,7 @@ def header_seconds(container: InputContainer, stream: AudioStream) -> float:
 def decode(
     container: InputContainer,
     stream: AudioStream,
-    path: Path,
+    path: Source,
     *,
     rate: int,
     channels: int,
@@ -123,7 +124,7 @@ def encode(samples: np.ndarray, path: Path, *, rate: int, codec: str) -> None:
 
 
 def _frames(
-    container: InputContainer, stream: AudioStream, path: Path, start: float
+    container: InputContainer, stream: AudioStream, path: Source, start: float
 ) -> Iterator[tuple[AudioFrame, float]]:
     """Decoded float planar frames from a little before `start`, each with its time in s."""
     assert stream.time_base is not None  # every opened stream has one
@@ -160,7 +161,7 @@ def _aligned(frame: AudioFrame, at: float, rate: int) -> tuple[AudioFrame, float
     return cut, (index + drop) / source
 
 
-def _decodable(container: InputContainer, stream: AudioStream, path: Path) -> Iterator[AudioFrame]:
+def _decodable(container: InputContainer, stream: AudioStream, path: Source) -> Iterator[AudioFrame]:
     packets = bad = 0
     planar = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.codec_context.sample_rate)
     for packet in container.demux(stream):
@@ -179,7 +180,9 @@ def _decodable(container: InputContainer, stream: AudioStream, path: Path) -> It
         raise MediaError(f"{path}: {bad} of its {packets} packets cannot be decoded")
 
 
-def _resample(resampler: av.AudioResampler | None, frame: AudioFrame | None, path: Path) -> list[AudioFrame]:
+def _resample(
+    resampler: av.AudioResampler | None, frame: AudioFrame | None, path: Source
+) -> list[AudioFrame]:
     if resampler is None:
         return [] if frame is None else [frame]
     try:
@@ -188,19 +191,19 @@ def _resample(resampler: av.AudioResampler | None, frame: AudioFrame | None, pat
         raise MediaError(f"{path}: cannot be resampled ({error})") from error
 
 
-def _exact(container: InputContainer, path: Path) -> bool:
+def _exact(container: InputContainer, path: Source) -> bool:
     kinds = container.format.name.split(",")
     if "mp3" in kinds:  # an MP3 gives its length only in a Xing (VBR) or Info (CBR) frame
-        with path.open("rb") as file:
+        with opened(path) as file:
             head = file.read(64 * 1024)
         return b"Xing" in head or b"Info" in head
     return any(kind in _EXACT for kind in kinds)
 
 
-def _check_wav(path: Path) -> None:
+def _check_wav(path: Source) -> None:
     """MediaError if a WAV's data chunk is shorter than its header says; FFmpeg takes what is there as the length."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    size = size_of(path)
+    with opened(path) as file:
         if file.read(4) != b"RIFF":  # RF64 and others keep their sizes elsewhere
             return
         place = 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
@@ -12,6 +13,7 @@ from av.error import ArgumentError, FFmpegError
 
 from multigen.errors import MediaError
 from multigen.modalities import Limits
+from multigen.modalities.member import Source, size_of
 
 # FFmpeg's readers of files that hold their media themselves. Playlists and the like (concat, hls, dash, sdp, image
 # sequences), which FFmpeg knows by their content under any suffix, would open other files.
@@ -21,11 +23,11 @@ FORMATS = (
 )  # fmt: skip
 
 
-def check_file(path: Path, limits: Limits) -> None:
+def check_file(path: Source, limits: Limits) -> None:
     """MediaError if the file is missing, not a file, empty or over the byte limit."""
-    if not path.is_file():
+    if isinstance(path, Path) and not path.is_file():
         raise MediaError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
-    size = path.stat().st_size
+    size = size_of(path)
     if size == 0:
         raise MediaError(f"{path}: the file is empty")
     if size > limits.max_bytes:
@@ -33,7 +35,7 @@ def check_file(path: Path, limits: Limits) -> None:
 
 
 @contextmanager
-def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
+def opened(path: Source, limits: Limits) -> Iterator[InputContainer]:
     """The file as a PyAV container; every PyAV fault inside the block becomes a MediaError that names the file."""
     check_file(path, limits)
     try:
@@ -49,11 +51,21 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
         raise MediaError(f"{path}: cannot be read ({error})") from error
 
 
-def _open(path: Path) -> InputContainer:
+@contextmanager
+def _open(path: Source) -> Iterator[InputContainer]:
+    if isinstance(path, Path):
+        with _container(str(path), path) as container:
+            yield container
+        return
+    with path.open() as file, _container(file, path) as container:
+        yield container
+
+
+def _container(file: str | BinaryIO, path: Source) -> InputContainer:
     # The format is checked before its reader starts, and the protocol wherever one is asked for.
     options = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
     try:
-        return av.open(str(path), options=options)
+        return av.open(file, options=options)
     except ArgumentError as error:
         allowed = f"the formats that are opened are {', '.join(FORMATS)}"
         raise MediaError(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import av
 import numpy as np
+import torch
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -17,6 +17,7 @@ from PIL import Image as PillowImage
 
 from multigen.errors import MediaError
 from multigen.modalities import Info, Limits, container, image
+from multigen.modalities.member import Source
 
 # Pillow reads animations with their disposal, transparency and frame durations; FFmpeg lacks animated WebP.
 PICTURES = (".gif", ".webp", ".png", ".apng")
@@ -39,7 +40,7 @@ def size_tag(height: int, width: int) -> str:
     return f"{_SIZE_TAG}{width}x{height}"
 
 
-def header(path: Path, limits: Limits) -> Info:
+def header(path: Source, limits: Limits) -> Info:
     """What the header says. MediaError if the file has no video or is over a limit; no video is decoded."""
     if path.suffix.lower() in PICTURES:
         return _picture_header(path, limits)
@@ -47,7 +48,7 @@ def header(path: Path, limits: Limits) -> Info:
         return _stream_header(path, file, _stream(path, file), limits)
 
 
-def frames(path: Path, limits: Limits, start: float = 0.0) -> Iterator[Frame]:
+def frames(path: Source, limits: Limits, start: float = 0.0) -> Iterator[Frame]:
     """Frames in the order of their times, from the one shown at `start` (s) or an earlier one on."""
     if path.suffix.lower() in PICTURES:
         yield from _picture_frames(path, limits)
@@ -87,7 +88,7 @@ def steady(
         yield frame
 
 
-def _stream(path: Path, file: InputContainer) -> VideoStream:
+def _stream(path: Source, file: InputContainer) -> VideoStream:
     """The first video stream that is not a cover picture."""
     for stream in file.streams.video:
         if not stream.disposition & Disposition.attached_pic:
@@ -95,14 +96,14 @@ def _stream(path: Path, file: InputContainer) -> VideoStream:
     raise MediaError(f"{path}: there is no video in it")
 
 
-def _check_size(path: Path, width: int, height: int, limits: Limits) -> None:
+def _check_size(path: Source, width: int, height: int, limits: Limits) -> None:
     if width * height > limits.max_pixels:
         raise MediaError(
             f"{path}: {width} x {height} pixels a frame; the limit max_pixels is {limits.max_pixels:,}"
         )
 
 
-def check_clip(path: Path, count: float, pixels: float, limits: Limits) -> None:
+def check_clip(path: Source, count: float, pixels: float, limits: Limits) -> None:
     """MediaError if `count` frames of `pixels` each, which are to be decoded, are over `max_clip_pixels`."""
     if count * pixels > limits.max_clip_pixels:
         size = f"{count:,.0f} frames of {pixels:,.0f} pixels"
@@ -110,7 +111,7 @@ def check_clip(path: Path, count: float, pixels: float, limits: Limits) -> None:
         raise MediaError(f"{path}: {size}; {limit}")
 
 
-def _stream_header(path: Path, file: InputContainer, stream: VideoStream, limits: Limits) -> Info:
+def _stream_header(path: Source, file: InputContainer, stream: VideoStream, limits: Limits) -> Info:
     width, height = _true_size(file) or (stream.codec_context.width, stream.codec_context.height)
     _check_size(path, stream.codec_context.width, stream.codec_context.height, limits)
     duration = _stream_duration(stream) or (file.duration or 0) / av.time_base
@@ -144,10 +145,12 @@ def _true_size(file: InputContainer) -> tuple[int, int] | None:
     return None
 
 
-def _stream_frames(path: Path, limits: Limits, start: float) -> Generator[Frame]:
+def _stream_frames(path: Source, limits: Limits, start: float) -> Generator[Frame]:
     with container.opened(path, limits) as file:
         stream = _stream(path, file)
         info = _stream_header(path, file, stream, limits)
+        # Whole frames at once, as most files have no slices; loader workers have one thread each and say so to torch.
+        stream.thread_type, stream.codec_context.thread_count = "AUTO", torch.get_num_threads()
         tick = float(stream.time_base or 0) or 1e-3
         origin = (stream.start_time or 0) * tick
         if start > 0:
@@ -186,7 +189,7 @@ def _levels(
     return convert
 
 
-def _picture_header(path: Path, limits: Limits) -> Info:
+def _picture_header(path: Source, limits: Limits) -> Info:
     durations, width, height = [], 0, 0
     for file, duration in _shown(path, limits):
         durations.append(duration)
@@ -197,7 +200,7 @@ def _picture_header(path: Path, limits: Limits) -> Info:
     return Info(duration=total, width=width, height=height, channels=3, fps=count / total, frames=count)
 
 
-def _shown(path: Path, limits: Limits) -> Iterator[tuple[PillowImage.Image, float]]:
+def _shown(path: Source, limits: Limits) -> Iterator[tuple[PillowImage.Image, float]]:
     """An animation at each of its frames in turn, decoded, and how long (s) the frame is shown.
 
     Pillow tells durations only as it decodes, and a few bytes unfold to many frames: their pixels are counted first.
@@ -217,7 +220,7 @@ def _shown(path: Path, limits: Limits) -> Iterator[tuple[PillowImage.Image, floa
             yield file, float(file.info.get("duration", 0) or 0) / 1000 or _DEFAULT_DURATION
 
 
-def _picture_frames(path: Path, limits: Limits) -> Iterator[Frame]:
+def _picture_frames(path: Source, limits: Limits) -> Iterator[Frame]:
     time = 0.0
     for file, duration in _shown(path, limits):
         levels = np.asarray(file.convert("RGBA"))

@@ -7,7 +7,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from multigen.errors import MediaError, message
 from multigen.files import atomic
 from multigen.modalities import Info, Limits
 from multigen.modalities.container import check_file
+from multigen.modalities.member import Source
 from multigen.modalities.raster import (
     WHITE,
     cover,
@@ -61,14 +62,16 @@ def _formats() -> tuple[str, ...]:
 
 
 @contextmanager
-def opened(path: Path, limits: Limits) -> Iterator[PillowImage.Image]:
+def opened(path: Source, limits: Limits) -> Iterator[PillowImage.Image]:
     """The file as a Pillow image, nothing decoded yet; every fault inside the block becomes a MediaError.
 
     The number of pixels in the header is checked first, so that a small file cannot unfold to a huge picture.
     """
     check_file(path, limits)
     try:
-        with PillowImage.open(path, formats=_formats()) as image:
+        with ExitStack() as stack:
+            file = path if isinstance(path, Path) else stack.enter_context(path.open())
+            image = stack.enter_context(PillowImage.open(file, formats=_formats()))
             if image.width * image.height > limits.max_pixels:
                 size = f"{image.width} x {image.height} pixels"
                 raise MediaError(f"{path}: {size}; the limit max_pixels is {limits.max_pixels:,}")
@@ -153,14 +156,14 @@ class Image:
             raise ValueError(f"duration: {duration!r} is not allowed. An image has no duration; give a size.")
         return (self.channels, *(self.size if size is None else pair(size)))
 
-    def info(self, path: Path) -> Info:
+    def info(self, path: Source) -> Info:
         """Width, height (as shown, after EXIF rotation) and channels from the header."""
         with opened(path, self.limits) as image:
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             width, height = image.size[::-1] if turned else image.size
             return Info(width=width, height=height, channels=len(image.getbands()))
 
-    def read(self, path: Path, *, start: float = 0.0, duration: float | None = None) -> Tensor:
+    def read(self, path: Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         """[C, H, W] at this modality's channels; of an animation the first frame. MediaError names the fault.
 
         ValueError where a span (`start`, `duration`) is asked for.

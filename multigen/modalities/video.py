@@ -20,6 +20,7 @@ from torch import Tensor
 from multigen.errors import MediaError, message
 from multigen.files import atomic
 from multigen.modalities import Info, Limits, frames
+from multigen.modalities.member import Source
 from multigen.modalities.raster import (
     cover,
     data_url,
@@ -86,11 +87,11 @@ class Video:
             raise ValueError(f"duration: {duration!r} is not allowed. Allowed: more than 0 s.")
         return max(1, round(duration * self.fps))
 
-    def info(self, path: Path) -> Info:
+    def info(self, path: Source) -> Info:
         """Duration (s), size as stored, fps and frame count of the file itself, from its header."""
         return frames.header(path, self.limits)
 
-    def read(self, path: Path, *, start: float = 0.0, duration: float | None = None) -> Tensor:
+    def read(self, path: Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         """[C, T, H, W] at this modality's rate: the frame that is shown at each `start + k / fps`.
 
         Variable frame rates come out right; rotation is applied. Shorter than `duration` where the file ends.

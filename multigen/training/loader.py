@@ -6,11 +6,17 @@ batch). An unreadable item is replaced by the next of the permutation and report
 
 from __future__ import annotations
 
+import itertools
+import logging
+import multiprocessing
 import queue
 import signal
 import threading
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +27,11 @@ from multigen.core.noise import permutation, stream
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError, TrainingError
 
+log = logging.getLogger(__name__)
+
+# How often reader processes may end at one step.
+_DEATHS = 3
+_GRACE = 2.0  # s
 # How many neighbours to try in place of an unreadable item.
 _TRIES = 16
 
@@ -114,33 +125,83 @@ def batches(
     """
     wanted = range(order.batch) if rows is None else rows
 
-    def places() -> Iterator[list[tuple[int, int]]]:
-        step = first_step
-        while True:
-            yield [(step, position) for position in wanted]
-            step += 1
-
     source = _Places(dataset, order)
     if workers > 0:
-        made: Iterator[Batch | TrainingError] = iter(
-            DataLoader(
-                source,
-                batch_sampler=places(),  # pyright: ignore[reportArgumentType]
-                num_workers=workers,
-                collate_fn=_collate,
-                worker_init_fn=_leave_signals_to_the_trainer,
-            )
-        )
+        made = _by_processes(source, wanted, first_step, workers)
     else:
-        made = _ahead(_collate([source[place] for place in step]) for step in places())
-    try:
+        made = _ahead(_collate([source[p] for p in places]) for places in _places(wanted, first_step))
+    with closing(made):
         for batch in made:
             if isinstance(batch, TrainingError):
                 raise batch
             yield batch
-    finally:
-        # Ends the readers now: an error's traceback would keep them, and at exit they would be waited for in vain.
-        del made
+
+
+def _places(wanted: range, first_step: int) -> Iterator[list[tuple[int, int]]]:
+    """(step, position) of each item of one batch after the other."""
+    for step in itertools.count(first_step):
+        yield [(step, position) for position in wanted]
+
+
+def _by_processes(
+    source: _Places, wanted: range, first_step: int, workers: int
+) -> Generator[Batch | TrainingError, None, None]:
+    """Batches from worker processes. Where one dies, new ones read on from the batch that was not yet handed out.
+
+    As a batch depends on its step alone, none is lost or comes twice. TrainingError if they die again and again.
+    """
+    step, deaths = first_step, 0
+    while True:
+        made, processes = _start(source, wanted, step, workers)
+        try:
+            for batch in made:
+                yield batch
+                step, deaths = step + 1, 0
+        except (RuntimeError, OSError, EOFError) as error:
+            # A batch that waits in a reader's memory may be gone before the system says that the reader is.
+            if not isinstance(error, RuntimeError):
+                connection.wait([p.sentinel for p in processes], timeout=_GRACE)
+            dead = [p for p in processes if not p.is_alive()]
+            if not dead:
+                raise
+            deaths += 1
+            why = _ending(dead[0].exitcode)
+            if deaths > _DEATHS:
+                raise TrainingError(
+                    f"reader processes ended {deaths} times in a row at step {step}, the last {why}. If memory is "
+                    f"short, take fewer with train.workers (now {workers}); 0 reads in the training's own process."
+                ) from error
+            log.warning("step %d: a reader process ended, %s; new ones read on from here", step, why)
+        finally:
+            # Now: an error's traceback would keep them, and at exit they would be waited for in vain.
+            del made
+            for process in processes:
+                if process.is_alive():
+                    process.kill()
+
+
+def _ending(code: int | None) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+
+
+def _start(
+    source: _Places, wanted: range, step: int, workers: int
+) -> tuple[Iterator[Batch | TrainingError], list[BaseProcess]]:
+    """Batches from `step` on, and the processes that read them."""
+    main = threading.current_thread() is threading.main_thread()
+    before, handler = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
+    loader = DataLoader(
+        source,
+        batch_sampler=_places(wanted, step),  # pyright: ignore[reportArgumentType]
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=_leave_signals_to_the_trainer,
+    )
+    made: Iterator[Batch | TrainingError] = iter(loader)
+    if main:
+        # torch raises an error of its own out of this signal, anywhere in the training: even within an update.
+        signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+    return made, [p for p in multiprocessing.active_children() if p not in before]
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:

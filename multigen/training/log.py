@@ -18,6 +18,8 @@ from multigen.recipe import Train
 log = logging.getLogger(__name__)
 
 FILE = "log.jsonl"
+# Share of the time spent waiting for data above which a run says so, once it has trained for so many s.
+WAITING, _SETTLED = 0.05, 30.0
 
 
 class Log:
@@ -31,6 +33,8 @@ class Log:
         self.path, self.settings, self.writes = folder / FILE, settings, writes
         self.quiet = quiet or not writes
         self._rows: list[dict[str, float]] = []
+        self._seconds = self._waited = 0.0
+        self._warned = False
         self._step = 0
         self._bar: Bar | None = None
         self._board: Any = None
@@ -53,10 +57,25 @@ class Log:
         """One training step: its loss and the like, how many items in how many seconds, and those spent waiting."""
         self._rows.append({**row, "items": items, "seconds": seconds, "waited": waited})
         self._step = step
+        self._watch_waiting(seconds, waited)
         if self._bar is not None:
-            self._bar.step(step, row["loss"], items, seconds)
+            self._bar.step(step, row["loss"], items, seconds, self._waited / max(self._seconds, 1e-9))
         if len(self._rows) >= self.settings.log_every:
             self._write_mean()
+
+    def _watch_waiting(self, seconds: float, waited: float) -> None:
+        """Warn once where reading holds the training up. The first batch waits for the readers to start, and is out."""
+        if self._seconds:
+            self._waited += waited
+        self._seconds += seconds
+        share = self._waited / max(self._seconds, 1e-9)
+        if self.writes and not self._warned and self._seconds > _SETTLED and share > WAITING:
+            self._warned = True
+            log.warning(
+                "step %d: %.0f%% of the time is spent waiting for media. More processes can read them: "
+                "train.workers=%d",
+                self._step, 100 * share, max(2, 2 * self.settings.workers),
+            )  # fmt: skip
 
     def _write_mean(self) -> None:
         rows, self._rows = self._rows, []
@@ -108,10 +127,12 @@ class Bar(tqdm):  # pyright: ignore[reportMissingTypeArgument]
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )
 
-    def step(self, step: int, loss: float, items: int, seconds: float) -> None:
+    def step(self, step: int, loss: float, items: int, seconds: float, waiting: float) -> None:
         self.trained += seconds
         self.set_postfix_str(
-            f" step {step}, loss {loss:.4f}, {items / max(seconds, 1e-9):.1f} items/s", refresh=False
+            f" step {step}, loss {loss:.4f}, {items / max(seconds, 1e-9):.1f} items/s"
+            f"{f', waiting {waiting:.0%}' if waiting > WAITING else ''}",
+            refresh=False,
         )
         forward = round(self.trained) - self.n if self.by_time else 1
         self.update(max(min(forward, (self.total or 0) - self.n), 0))

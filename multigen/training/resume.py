@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 # Keys of `train` that may change between two starts of one run.
 FREE = frozenset(
-    {"steps", "minutes", "workers", "checkpoint_every", "keep", "keep_every",
+    {"steps", "minutes", "workers", "cache", "checkpoint_every", "keep", "keep_every",
      "keep_best", "skip", "log_every", "held_out_every", "preview_every", "bad_media", "tensorboard", "compile"}
 )  # fmt: skip
 # How many changes a message lists.

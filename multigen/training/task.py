@@ -5,6 +5,7 @@ The trainer steps optimizers, averages, saves and resumes; a task only answers. 
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -22,8 +23,11 @@ from multigen.datasets import Dataset
 from multigen.recipe import Train
 from multigen.training import ranks
 from multigen.training.compiled import compiled
+from multigen.training.encoded import Encoded, varies
 from multigen.training.heldout import HeldOut
 from multigen.training.loader import Batch
+
+log = logging.getLogger(__name__)
 
 # The network that is averaged, measured and kept; others, such as a critic, only help it to learn.
 MODEL = "model"
@@ -81,17 +85,41 @@ class Diffusion(Task):
         self.networks = {MODEL: nn.ModuleDict(learned)}
         self.noise_level = registry.build("noise_level", settings.noise_level, where="train.noise_level")
         self.objective = registry.build("objective", settings.objective, where="train.objective")
+        self.dataset = dataset
         held_out = dataset.split()[1]
         self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device)
+        self._caches = False
+        self._cached: Encoded | None = None
         self.forward = compiled(denoiser.loss) if settings.compile else denoiser.loss
+
+    def encode(self, media: Tensor) -> Tensor:
+        """Media [B, C, *D] -> x0 on the device, from the cache where `train.cache` has one."""
+        if not self._caches:
+            return self.codec.encode(media.to(self.device))
+        if self._cached is None:  # only now the codec surely has its statistics
+            shape = tuple(media.shape[1:])
+            self._cached = Encoded(self.codec, shape, self.settings.cache, self.device)
+        return self._cached(media)
+
+    def _may_cache(self) -> bool:
+        if self.settings.cache <= 0:
+            return False
+        if varies(self.dataset, self.seed):
+            log.warning("train.cache: crops or augmentation make each medium anew; nothing is cached")
+            return False
+        return True
 
     @contextmanager
     def training(self) -> Iterator[None]:
         sampling, self.denoiser.precision = self.denoiser.precision, self.precision
+        self._caches = self._may_cache()
         try:
             yield
         finally:
             self.denoiser.precision = sampling
+            if self._cached is not None:
+                log.info("encoded media: %d from the cache, %d made", self._cached.hits, self._cached.misses)
+            self._caches, self._cached = False, None
 
     def mode(self, training: bool) -> None:
         self.denoiser.train(training)
@@ -118,7 +146,7 @@ class Diffusion(Task):
             rows = slice(start, min(start + part, size))
             count = rows.stop - rows.start
             with torch.no_grad():
-                x0 = self.codec.encode(batch.media[rows].to(self.device))
+                x0 = self.encode(batch.media[rows])
             noise = [normal(x0.shape[1:], self.seed, "noise", step, k) for k in places[rows]]
             given = {name: values[rows] for name, values in batch.given.items()}
             cond = self.conditioner(given).to(self.device)

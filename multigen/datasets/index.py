@@ -1,0 +1,193 @@
+"""The index of a folder of shards: where each member lies, how large it is, its checksum, and what is known of it.
+
+index.json names the shards (size, sha256, samples); shard-000000.jsonl has a line for each sample of
+shard-000000.tar. The tars follow WebDataset's convention: the members 00000017.png, 00000017.txt (a caption a line) and
+00000017.json are one sample. All that is in them is data; no name in them is ever a place on this disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from multigen.errors import RecipeError
+from multigen.files import sha256, write_json
+
+FILE = "index.json"
+FORMAT, VERSION = "multigen shards", 1
+SHARD = re.compile(r"shard-\d{6}\.tar")
+_BLOCK = 1024**2
+
+
+class Span(BaseModel):
+    """Bytes of a shard, and their CRC-32."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    offset: int = Field(ge=0, lt=2**62)
+    size: int = Field(ge=0, lt=2**62)
+    crc32: int = Field(ge=0, lt=2**32)
+
+
+class Sample(BaseModel):
+    """A line of a shard's index."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    name: str
+    suffix: str = Field(pattern=r"^\.[a-z0-9]+$")  # of the medium
+    seconds: float = Field(ge=0, allow_inf_nan=False)  # 0 for pictures
+    texts: list[str] = Field(min_length=1)
+    label: int | None = Field(default=None, ge=0)
+    held_out: bool | None = None  # where the packed set has a split of its own
+    members: dict[str, Span]  # by suffix
+
+    @property
+    def medium(self) -> Span:
+        return self.members[self.suffix]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar and its index, both named in index.json."""
+
+    file: str
+    size: int  # bytes of the tar
+    sha256: str
+    samples: int
+    index_sha256: str
+
+    @property
+    def index(self) -> str:
+        return index_name(self.file)
+
+
+@dataclass(frozen=True)
+class Index:
+    """What index.json says."""
+
+    modality: str
+    classes: tuple[str, ...]
+    shards: tuple[Shard, ...]
+
+
+def index_name(shard: str) -> str:
+    """shard-000000.tar -> shard-000000.jsonl"""
+    return shard.removesuffix(".tar") + ".jsonl"
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def write(folder: Path, index: Index | None) -> None:
+    """Write index.json; None says that packing has begun and is not finished."""
+    value: dict[str, Any] = {"format": FORMAT, "version": VERSION, "complete": index is not None}
+    if index is not None:
+        value |= {"modality": index.modality, "classes": list(index.classes)}
+        value["shards"] = [vars(shard) for shard in index.shards]
+    write_json(folder / FILE, {**value, "sha256": _digest(value)})
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder has been packed into before."""
+    try:
+        value = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(value, dict) and value.get("format") == FORMAT
+
+
+def read(folder: Path) -> Index:
+    """What index.json says. RecipeError if it is missing, damaged, unfinished or of another version."""
+    path = folder / FILE
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(
+            f"{folder}: no {FILE} in it; shards are made with: multigen pack SOURCE --out {folder}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise RecipeError(f"{path}: is no index of shards that multigen packed")
+    if value.get("version") != VERSION:
+        raise RecipeError(f"{path}: version {value.get('version')!r}; this multigen reads version {VERSION}")
+    if value.pop("sha256", None) != _digest(value):
+        raise RecipeError(f"{path}: damaged; its checksum is not what it says")
+    if value.get("complete") is not True:
+        raise RecipeError(f"{folder}: packing was not finished; give the same multigen pack command again")
+    try:
+        shards = tuple(Shard(**row) for row in value["shards"])
+        index = Index(value["modality"], tuple(map(str, value["classes"])), shards)
+    except (KeyError, TypeError) as error:
+        raise RecipeError(f"{path}: is not complete ({error})") from None
+    for shard in shards:
+        if not SHARD.fullmatch(str(shard.file)):
+            raise RecipeError(f"{path}: {shard.file!r} is no name of a shard")
+    return index
+
+
+def parse(line: bytes, where: str) -> Sample:
+    """One line of a shard's index. RecipeError where it is no such line."""
+    try:
+        sample = Sample.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RecipeError(f"{where}: damaged ({place}: {first['msg']})") from None
+    if sample.suffix not in sample.members:
+        raise RecipeError(f"{where}: damaged (no member {sample.suffix})")
+    return sample
+
+
+def faults(folder: Path) -> list[str]:
+    """What is not as it was packed: shards that are missing, truncated or changed, with the members that are hit."""
+    found = []
+    for shard in read(folder).shards:
+        tar, lines = folder / shard.file, folder / shard.index
+        absent = [p for p in (tar, lines) if not p.is_file()]
+        if absent:
+            found += [f"{p}: missing" for p in absent]
+            continue
+        if sha256(lines) != shard.index_sha256:
+            found.append(f"{lines}: changed")
+            continue
+        if tar.stat().st_size == shard.size and sha256(tar) == shard.sha256:
+            continue
+        if tar.stat().st_size != shard.size:
+            found.append(f"{tar}: {tar.stat().st_size:,} bytes, not {shard.size:,}")
+        hit = _members(tar, lines)
+        found += hit or [f"{tar}: changed, outside of its members"]
+    return found
+
+
+def _members(tar: Path, lines: Path) -> list[str]:
+    """Those whose bytes are others now."""
+    hit = []
+    with tar.open("rb") as file, lines.open("rb") as rows:
+        for line in rows:
+            sample = parse(line, str(lines))
+            for suffix, span in sample.members.items():
+                if checksum(file, span.offset, span.size) != span.crc32:
+                    hit.append(f"{tar}/{sample.name}: its {suffix} is damaged or cut off")
+    return hit
+
+
+def checksum(file: Any, offset: int, size: int) -> int | None:
+    """CRC-32 of a span of an open file; None where it ends before the span does."""
+    file.seek(offset)
+    crc, left = 0, size
+    while left:
+        content = file.read(min(left, _BLOCK))
+        if not content:
+            return None
+        crc, left = zlib.crc32(content, crc), left - len(content)
+    return crc

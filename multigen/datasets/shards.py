@@ -1,0 +1,128 @@
+"""Shards that `multigen pack` made: media read by random access from where they lie in a few large files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from multigen.datasets import held_out as held_out_by_id
+from multigen.datasets import index as shard_index
+from multigen.datasets.augment import Augment
+from multigen.datasets.files import Files, Told, checked_share
+from multigen.datasets.scan import find_folder
+from multigen.errors import RecipeError, message
+from multigen.modalities import Member, Modality
+from multigen.registry import Given
+
+
+class Shards(Files):
+    """The media below `path`, a folder that `multigen pack` wrote; captions and labels as they were packed.
+
+    path: the folder, relative to the current one; `~` is the home folder
+    segment, held_out, memory, flip ... gain: as in `folder`. A built-in set that was packed keeps its own split, and
+        `held_out` changes nothing
+
+    Of each medium two dozen bytes stay in memory; all else is read when it is asked for, through files that are opened
+    for that alone, so that worker processes share nothing. `bad` names what lies beyond the end of a shard that was
+    cut. RecipeError if the index or a shard is missing or damaged; draw raises MediaError for a medium that is damaged.
+    """
+
+    def __init__(
+        self,
+        *,
+        modality: Given[Modality],
+        path: str | None = None,
+        segment: float | None = None,
+        held_out: float = 0.1,
+        memory: float = 1.0,
+        flip: bool = False,
+        crop: float = 1.0,
+        hue: float = 0.0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        time_stretch: float = 0.0,
+        pitch: float = 0.0,
+        gain: float = 0.0,
+    ) -> None:
+        augment = Augment(flip, crop, hue, brightness, contrast, time_stretch, pitch, gain)
+        super().__init__(modality, augment, segment=segment, memory=memory)
+        self._share = checked_share(held_out)
+        example = f"multigen run recipes/{modality.name}_folder.yaml data.name=shards data.path=./my_shards"
+        self._root = find_folder(path, example)
+        index = shard_index.read(self._root)
+        if index.modality != modality.name:
+            raise RecipeError(
+                message("data.path", str(path), hint=f"It holds {index.modality}, not {modality.name}.")
+            )
+        self.classes, self._shards = index.classes, index.shards
+        self.bad: dict[str, str] = {}
+        self._list()
+
+    def _list(self) -> None:
+        """Where the index line of each medium is, and how long the medium; those that a cut took away are bad."""
+        places: list[tuple[int, int, int]] = []  # shard, offset and length of the line
+        durations: list[float] = []
+        for number, shard in enumerate(self._shards):
+            tar = self._root / shard.file
+            if not tar.is_file():
+                raise RecipeError(f"{tar}: missing; it held {shard.samples} of the media. Pack them again.")
+            size, at = tar.stat().st_size, 0
+            for k, line in enumerate(self._lines(self._root / shard.index)):
+                sample = shard_index.parse(line, f"{self._root / shard.index}, line {k + 1}")
+                self._check(sample, f"{self._root / shard.index}, line {k + 1}")
+                if sample.medium.offset + sample.medium.size > size:
+                    name = str(_member(tar, sample))
+                    self.bad[name] = f"{name}: the shard is cut off before its end"
+                else:
+                    places.append((number, at, len(line)))
+                    durations.append(sample.seconds)
+                at += len(line)
+        if not places:
+            raise RecipeError(f"data.path: there is no medium left in the shards of {self._root}")
+        self._lines_at = np.asarray(places, np.int64)
+        self._cut(durations)
+
+    def _lines(self, path: Path) -> list[bytes]:
+        try:
+            return path.read_bytes().splitlines(keepends=True)
+        except OSError as error:
+            raise RecipeError(f"{path}: cannot be read ({error.strerror}). Pack the media again.") from None
+
+    def _check(self, sample: shard_index.Sample, where: str) -> None:
+        if sample.suffix not in self.modality.suffixes:
+            raise RecipeError(message(where, sample.suffix, self.modality.suffixes))
+        if sample.label is not None and sample.label >= len(self.classes):
+            raise RecipeError(f"{where}: label {sample.label} of {len(self.classes)} classes")
+
+    def _sample(self, file: int) -> tuple[Path, shard_index.Sample]:
+        """The shard and the index line of a medium."""
+        number, at, length = map(int, self._lines_at[file])
+        shard = self._shards[number]
+        path = self._root / shard.index
+        with path.open("rb") as lines:
+            lines.seek(at)
+            return self._root / shard.file, shard_index.parse(lines.read(length), str(path))
+
+    def source(self, file: int) -> Member:
+        """Where a medium lies in its shard."""
+        return _member(*self._sample(file))
+
+    def told(self, file: int) -> Told:
+        """What was packed with a medium."""
+        _, sample = self._sample(file)
+        return Told(sample.name, sample.texts, sample.label)
+
+    def split(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Training and held-out indices: those of the folder that was packed, or of the built-in set."""
+        samples = [self._sample(file)[1] for file in range(len(self._ends))]
+        if any(s.held_out is not None for s in samples):
+            return self._split({k for k, s in enumerate(samples) if s.held_out})
+        return self._split(set(held_out_by_id([s.name for s in samples], self._share)[1]))
+
+
+def _member(tar: Path, sample: shard_index.Sample) -> Member:
+    span = sample.medium
+    name = sample.name if sample.name.lower().endswith(sample.suffix) else sample.name + sample.suffix
+    return Member(tar, name, span.offset, span.size, span.crc32)
