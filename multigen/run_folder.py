@@ -6,6 +6,7 @@ report.html
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import logging
@@ -98,6 +99,7 @@ def _settings(recipe: Recipe, steps: int | None) -> dict[str, Any]:
         "guide": {"name": recipe.guide.name, **recipe.guide.args},
         "modifiers": [{"name": part.name, **part.args} for part in recipe.modifiers],
         "steps": steps or recipe.sample.steps,
+        "loras": [dataclasses.asdict(one) for one in recipe.loras],
     }
 
 
