@@ -24,6 +24,7 @@ from multigen.errors import MediaError, MultigenError, TrainingError
 from multigen.evaluation import tables as evaluation
 from multigen.evaluation.evaluate import PAIRS
 from multigen.evaluation.report import write_report
+from multigen.evaluation.style import SHEET
 from multigen.files import write_json
 from multigen.manifest import FILE as MANIFEST
 from multigen.manifest import file_name, inside, write_manifest
@@ -138,6 +139,8 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
     pictures = {p.stem: p for p in sorted((folder / "previews").glob("step-*.png"))[-4:]}
     if found is not None:
         pictures["closest pairs of a sample and a training item"] = folder / PAIRS
+        if "style" in found:
+            pictures["the base alone, and with what the tuning added, from the same noise"] = folder / SHEET
     charts = _traced(folder, pictures)
     return write_report(
         folder,

@@ -112,9 +112,10 @@ def test_resume_is_exact(home: Path, tmp_path: Path) -> None:
         return inner(self, batch)
 
     recipe = tuning(home, "train.checkpoint_every=3")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_update", stop_at_four)
-        runs.train(recipe, out=tmp_path / "parts", device="cpu", quiet=True)
+        with pytest.raises(KeyboardInterrupt):
+            runs.train(recipe, out=tmp_path / "parts", device="cpu", quiet=True)
     assert [p.name for p in checkpoints.found(tmp_path / "parts" / "checkpoints")] == ["step-00000003"]
     half = multigen.load(tmp_path / "parts", device="cpu")  # its average so far, on its base
     assert half.own is not None and half.own.about["base_hash"]
