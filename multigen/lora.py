@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -201,7 +202,9 @@ def _pairs(tensors: Mapping[str, Tensor], theirs: Mapping[str, Any], where: str)
 
 
 def _split(key: str) -> tuple[str, str | None]:
-    """(layer, what of it), of a key in any of the spellings."""
+    """(layer, what of it), of a key in any of the spellings: lora_A, lora.down, processor.to_q_lora.down."""
+    key = re.sub(r"\.(to_q|to_k|to_v|to_out)_lora\.", r".\1.lora.", key.replace(".processor.", "."))
+    key = key.replace(".to_out.lora.", ".to_out.0.lora.").replace(".lora.down.weight.alpha", ".alpha")
     for ending, part in {_DOWN: _DOWN, _UP: _UP, _ALPHA: _ALPHA, **_OLD}.items():
         if key.endswith(f".{ending}"):
             layer = key.removesuffix(f".{ending}")
