@@ -237,12 +237,15 @@ def _export(argv: list[str]) -> int:
     parser.add_argument("source", metavar="SOURCE", help="a run folder, a weights file or a trained recipe")
     parser.add_argument("file", type=Path, metavar="FILE", help="where to: a new .safetensors file")
     parser.add_argument("--half", action="store_true", help="float16: half the size")
+    parser.add_argument(
+        "--merge", action="store_true", help="of a LoRA's run: base and LoRA as one model, not the LoRA alone"
+    )
     a = parser.parse(argv)
     if a.file.exists():
         raise MultigenError(f"{a.file}: is there already; give another name")
     from multigen.loading import export
 
-    print(export(a.source, a.file, half=a.half))
+    print(export(a.source, a.file, half=a.half, merge=a.merge))
     return 0
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
-from multigen import stable_diffusion
+from multigen import lora, registry, stable_diffusion
 from multigen.diffusers_folder import is_id
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.manifest import recipe_changes
@@ -32,22 +32,28 @@ class Found(NamedTuple):
     """What stands at a source: the recipe, the weights, and how messages call it.
 
     `tensors` is None where the recipe's parts bring their weights with them, as those of a foreign pipeline do.
+    `adapter` is what a training added to them, where they are its frozen base.
     """
 
     recipe: Recipe
     tensors: dict[str, Tensor] | None
     where: str
+    adapter: lora.Adapter | None = None
 
 
-def load(source: str | Path, *, device: str | None = None) -> Model:
+def load(source: str | Path, *, loras: Mapping[str, float] | None = None, device: str | None = None) -> Model:
     """A trained model from a run folder, a weights file, a recipe (by path or name), or Stable Diffusion.
 
     That is a folder in diffusers' format, or the id (owner/name) of one on the hub. Of a recipe that was run here,
-    what its run trained; else the weights that the recipe names. Weights are safetensors only. MultigenError if there
-    is nothing, or nothing trained, at `source`.
+    what its run trained; else the weights that the recipe names. Weights are safetensors only. `loras`: LoRA files or
+    run folders, each with its weight (`Model.adapt`). MultigenError if there is nothing, or nothing trained, at
+    `source`.
     """
     found = find(source)
-    return build(found, found.recipe, device=device)
+    model = build(found, found.recipe, device=device)
+    if loras is not None:
+        model.adapt(loras)
+    return model
 
 
 def build(found: Found, recipe: Recipe, *, device: str | None = None) -> Model:
@@ -55,16 +61,27 @@ def build(found: Found, recipe: Recipe, *, device: str | None = None) -> Model:
     model = Model(recipe, device=device)
     if found.tensors is not None:
         model.load_weights(found.tensors, found.where)
+    model.own = found.adapter
+    model.set_loras(recipe.loras)
     return model
 
 
-def export(source: str | Path, file: Path, *, half: bool = False) -> Path:
+def export(source: str | Path, file: Path, *, half: bool = False, merge: bool = False) -> Path:
     """Write what stands at a source to one safetensors file, for others: its recipe keeps no path of this machine.
 
-    `half` as in `Model.save`. MultigenError as in `load`.
+    Of a LoRA's run that is the LoRA; with `merge` its base with it, as a model like any other. `half` as in
+    `Model.save`. MultigenError as in `load`.
     """
     found = find(source)
-    if found.tensors is None:
+    if merge and found.adapter is None and not found.recipe.loras:
+        raise MultigenError(f"{source}: there is no LoRA to merge; leave --merge away")
+    if found.adapter is not None and not merge:
+        if half:
+            raise MultigenError("--half: a LoRA is small; it goes with --merge")
+        if file.suffix != ".safetensors":
+            raise MultigenError(f"{file}: weights are saved as .safetensors")
+        return lora.write(file, found.adapter)
+    if found.tensors is None and found.adapter is None:
         raise MultigenError(
             f"{source}: nothing was trained here; pass on {found.where} itself, which any tool reads"
         )
@@ -85,6 +102,7 @@ def export(source: str | Path, file: Path, *, half: bool = False) -> Path:
         backbone=None if recipe.backbone is None else public(recipe.backbone),
         train=dataclasses.replace(recipe.train, init=None),
         weights=None,
+        loras=(),
     )
     return model.save(file, half=half)
 
@@ -117,8 +135,24 @@ def find_weights(source: str | Path) -> Found:
     path = shipped_weights().get(str(source)) or Path(source).expanduser()
     if (path / "ema.safetensors").is_file():
         recipe = load_recipe(str(path.parent.parent / RECIPE))
+        if recipe.train.adapter is not None:
+            return Found(recipe, base_weights(recipe), str(path), _in_checkpoint(recipe, path))
         return Found(recipe, checkpoints.load_tensors(path / "ema.safetensors"), str(path))
     return find(path)
+
+
+def read_lora(source: str) -> lora.Adapter:
+    """A LoRA from its file, or from the run folder that trained it. MultigenError if there is none."""
+    path = Path(source).expanduser()
+    if not path.is_dir():
+        return lora.read(path)
+    if (path / lora.FILE).is_file():
+        return lora.read(path / lora.FILE)
+    if (path / RECIPE).is_file() and (adapter := in_run(path).adapter) is not None:
+        return adapter
+    raise MultigenError(
+        f"{source}: there is no LoRA in this folder: no {lora.FILE}, and no run that trained one"
+    )
 
 
 def in_run(folder: Path) -> Found:
@@ -126,12 +160,42 @@ def in_run(folder: Path) -> Found:
     recipe = load_recipe(str(folder / RECIPE))
     if recipe.weights is not None and not is_trained(folder):
         return named(recipe, str(folder))
-    return Found(recipe, run_weights(folder), str(folder))
+    return of_run(recipe, folder)
+
+
+def of_run(recipe: Recipe, folder: Path) -> Found:
+    """What a recipe's training left in its run folder: averaged weights, or its base's and what it added to them."""
+    if recipe.train.adapter is None:
+        return Found(recipe, run_weights(folder), str(folder))
+    if (folder / lora.FILE).is_file():
+        adapter = lora.read(folder / lora.FILE)
+    else:
+        adapter = _in_checkpoint(recipe, _newest(folder))
+    return Found(recipe, base_weights(recipe), str(folder), adapter)
+
+
+def base_weights(recipe: Recipe) -> dict[str, Tensor] | None:
+    """What an adapter stands beside; None where the backbone brings it."""
+    return None if recipe.train.init is None else read_weights(recipe.train.init)
+
+
+def _in_checkpoint(recipe: Recipe, path: Path) -> lora.Adapter:
+    """The averaged adapter of a checkpoint."""
+    assert recipe.train.adapter is not None and recipe.backbone is not None
+    part = registry.build("adapter", recipe.train.adapter, where="train.adapter")
+    state = checkpoints.load(path)
+    backbone = registry.find("backbone", recipe.backbone.name)
+    return part.adapter(state.tensors["ema"], backbone, recipe, state.state.get("base"))
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a training has left its final weights in a run folder."""
+    return any((folder / name).is_file() for name in (WEIGHTS, lora.FILE))
 
 
 def is_trained(folder: Path) -> bool:
     """Whether a training has left weights in a run folder."""
-    return (folder / WEIGHTS).is_file() or checkpoints.newest(folder / "checkpoints") is not None
+    return is_finished(folder) or checkpoints.newest(folder / "checkpoints") is not None
 
 
 def run_weights(folder: Path) -> dict[str, Tensor]:
@@ -139,19 +203,28 @@ def run_weights(folder: Path) -> dict[str, Tensor]:
 
     A training may go on there meanwhile, in another process.
     """
+    if (folder / lora.FILE).is_file() and not (folder / WEIGHTS).is_file():
+        raise MultigenError(
+            f"{folder}: it holds a LoRA, no whole model. Write both as one: multigen export {folder} FILE --merge"
+        )
     for last in (False, False, True):
         path = folder / WEIGHTS
         if not path.is_file():
-            newest = checkpoints.newest(folder / "checkpoints")
-            if newest is None:
-                raise MultigenError(f"{folder}: no weights yet; train with: multigen train {folder}")
-            path = newest / "ema.safetensors"
+            path = _newest(folder) / "ema.safetensors"
         try:
             return checkpoints.load_tensors(path)
         except MultigenError:
             if last or path.is_file():  # else the training has dropped it for a newer one
                 raise
     raise AssertionError
+
+
+def _newest(folder: Path) -> Path:
+    """The newest checkpoint of a run folder that verifies."""
+    newest = checkpoints.newest(folder / "checkpoints")
+    if newest is None:
+        raise MultigenError(f"{folder}: no weights yet; train with: multigen train {folder}")
+    return newest
 
 
 def shipped_weights() -> dict[str, Path]:
@@ -181,7 +254,8 @@ def named(recipe: Recipe, where: str) -> Found:
             f"{where}: weights {source} were trained with other settings ({'; '.join(rows[:6])}). "
             "Leave these as they are, or train: weights=null"
         )
-    return Found(dataclasses.replace(recipe, conditioner=trained.recipe.conditioner), trained.tensors, source)
+    recipe = dataclasses.replace(recipe, conditioner=trained.recipe.conditioner)
+    return trained._replace(recipe=recipe, where=source)
 
 
 def decoding_aside(recipe: Recipe) -> Recipe:
@@ -199,7 +273,7 @@ def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
         if getattr(decoding_aside(changed), key) != getattr(decoding_aside(recipe), key):
             raise RecipeError(
                 f"{key}: this belongs to the training of {recipe.name}; when sampling, override only "
-                f"sampler, timesteps, guide, sample, evaluate, seed, {', '.join(DECODING)}"
+                f"sampler, timesteps, guide, sample, evaluate, loras, seed, {', '.join(DECODING)}"
             )
     return changed
 
@@ -211,11 +285,14 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
 
 
 def _in_file(path: Path) -> Found:
-    from safetensors import safe_open
-
     tensors = checkpoints.load_tensors(path)
-    with safe_open(path, "pt") as file:
-        header = file.metadata() or {}
+    header = lora.header(path)
+    if "recipe" not in header and lora.is_lora(path):
+        adapter = lora.read(path)
+        raise MultigenError(
+            f"{path}: a LoRA is no model by itself; it was made for {adapter.base}. "
+            f"Add it to that: multigen sample SOURCE 'loras=[{{path: {path}, weight: 1}}]'"
+        )
     if "recipe" not in header:
         raise MultigenError(f"{path}: no recipe in its header; use the run folder, or train.init={path}")
     return Found(parse_recipe(header["recipe"], f"{path} (header)"), tensors, str(path))

@@ -124,6 +124,10 @@ class Maker(ABC):
             jobs.append((wish.prompt, self.recipe.seed + place if wish.seed is None else wish.seed))
             try:
                 recipe = sampling_recipe(self.recipe, wish.overrides) if wish.overrides else self.recipe
+                if recipe.loras != self.recipe.loras:
+                    raise MultigenError(
+                        "loras: the requests of one model share its weights; load another for others"
+                    )
                 ask = self._ask(self._shape(wish.size, wish.duration), wish.steps, wish.scale, wish.negative)
                 self._check([wish.prompt], 1, jobs[-1][1], batch)
             except MultigenError as error:

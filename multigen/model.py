@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,10 +20,13 @@ from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
 from multigen.editor import Editor
 from multigen.errors import MultigenError, RecipeError
+from multigen.lora import Adapter, Mix, check_weight, deltas
 from multigen.modalities import Modality
-from multigen.recipe import Recipe
+from multigen.recipe import Recipe, WeightedLora
 from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
+
+log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -93,6 +98,8 @@ class Model(Editor):
             self._denoiser.to(self.device)
         for module in self.learned.values():
             module.to(self.device).eval()
+        self.own: Adapter | None = None  # what the model's own training added to its base
+        self._mix: Mix | None = None
 
     @property
     def denoiser(self) -> Denoiser:
@@ -128,6 +135,7 @@ class Model(Editor):
             raise MultigenError(
                 f"{where}: these weights are of another model than recipe {self.recipe.name}: {'; '.join(rows)}"
             )
+        self._mix = None
         for name, module in self.learned.items():
             module.load_state_dict(
                 {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
@@ -146,6 +154,50 @@ class Model(Editor):
             tensors = {**{prefix + k: v for k, v in backbone.inherit(old).items()}, **rest}
         self.load_weights(tensors, where)
 
+    def adapt(self, loras: Mapping[str, float]) -> None:
+        """From now on sample with these LoRAs, each so many times, and no others; {}: without.
+
+        A LoRA is a file or a run folder; what the model's own training added stays. MultigenError names what is no
+        LoRA, and the first layers of one that is for another network.
+        """
+        self.set_loras([WeightedLora(str(path), weight) for path, weight in loras.items()])
+
+    def set_loras(self, loras: Sequence[WeightedLora]) -> None:
+        """As `adapt`, as a recipe lists them."""
+        from multigen.loading import read_lora
+
+        rows = [
+            (row.path, read_lora(row.path), check_weight(row.weight, f"loras: {row.path}")) for row in loras
+        ]
+        self.recipe = dataclasses.replace(self.recipe, loras=tuple(loras))
+        if self.own is not None:
+            rows = [("", self.own, 1.0), *rows]
+        if not rows and self._mix is None:
+            return
+        backbone = self.denoiser.backbone
+        changes = [(deltas(adapter, backbone, self.recipe.name), weight) for _, adapter, weight in rows]
+        self._mix = self._mix or Mix(backbone)
+        self._mix.set(())
+        for _, adapter, _ in rows:
+            self._check_base(adapter)
+        self._mix.set(changes)
+
+    def _check_base(self, adapter: Adapter) -> None:
+        """A warning where a LoRA was trained on other weights of the same network."""
+        wanted, have = adapter.about.get("base_hash"), self.weights_hash()
+        if wanted is not None and wanted != have:
+            log.warning("%s was trained on other weights (%s, %s) than these (%s)", adapter.where, adapter.base,
+                        wanted, have)  # fmt: skip
+
+    @contextmanager
+    def bare(self) -> Iterator[None]:
+        """Inside the block the model is its base, without any LoRA."""
+        if self._mix is None:
+            yield
+            return
+        with self._mix.bare():
+            yield
+
     def weights_hash(self) -> str:
         """sha256 over the sorted tensors' names and bytes, first 16 hex digits."""
         digest = hashlib.sha256()
@@ -158,7 +210,7 @@ class Model(Editor):
         """Write one safetensors file that `multigen.load` reads: weights, and the recipe in its header.
 
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
-        are. MultigenError if a weight is beyond float16's range.
+        are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
         from multigen.files import atomic
         from multigen.recipe import to_yaml
@@ -169,7 +221,10 @@ class Model(Editor):
         with atomic(path) as temporary:
             # One entry alone: safetensors writes several in random order, and equal weights shall be equal bytes.
             tensors = {k: _halved(k, v) for k, v in self.state_dict().items()} if half else self.state_dict()
-            checkpoints.save_tensors(temporary, tensors, {"recipe": to_yaml(self.recipe)})
+            recipe = dataclasses.replace(
+                self.recipe, loras=(), train=dataclasses.replace(self.recipe.train, adapter=None)
+            )
+            checkpoints.save_tensors(temporary, tensors, {"recipe": to_yaml(recipe)})
         return path
 
 

@@ -1,6 +1,9 @@
 """Every built-in part: kind -> name -> where its code is. Nothing is imported until it is asked for."""
 
 BUILTIN: dict[str, dict[str, str]] = {
+    "adapter": {
+        "lora": "multigen.training.lora:Lora",
+    },
     "backbone": {
         "diffusers": "multigen.backbones.diffusers:Diffusers",
         "unet": "multigen.backbones.unet:UNet",

@@ -40,6 +40,9 @@ class Train:
     noise_level: Part = field(default_factory=lambda: Part("logit_normal"))
     objective: Part = field(default_factory=lambda: Part("flat"))
     critic: Part | None = None  # what a codec that learns plays against; null: nothing
+    adapter: Part | None = (
+        None  # what learns beside the frozen weights of `init`; null: these learn themselves
+    )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     workers: int = 0  # processes that read media; 0: read in a thread
@@ -84,6 +87,14 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class WeightedLora:
+    """A LoRA (its file, or the run folder that trained it) and how much of it: 0 nothing, 1 as it was trained."""
+
+    path: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """How to measure a trained model."""
 
@@ -116,6 +127,7 @@ class Recipe:
     weights: str | None = (
         None  # `run` samples with these (shipped name, file, run or diffusers folder); null: trains first
     )
+    loras: tuple[WeightedLora, ...] = ()  # added to the weights when media are made
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)
     seed: int = 0
@@ -178,7 +190,9 @@ def check_combination(recipe: Recipe) -> None:
         return
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
     prediction = registry.build("prediction", recipe.prediction, where="prediction")
-    denoiser = Denoiser(_network(recipe, shape, modality), schedule, prediction)
+    network = _network(recipe, shape, modality)
+    _adapts(recipe, network)
+    denoiser = Denoiser(network, schedule, prediction)
     timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
     with _refused(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})"):
         ts = timesteps(schedule, sample.steps)
@@ -220,6 +234,20 @@ def _learns(recipe: Recipe, codec: Any) -> None:
         )
     if recipe.backbone is not None and recipe.train.critic is not None:
         raise RecipeError("train.critic: only a codec that learns plays against one; leave it null")
+    if recipe.backbone is None and recipe.train.adapter is not None:
+        raise RecipeError("train.adapter: only a backbone is adapted; leave it null")
+
+
+def _adapts(recipe: Recipe, network: Any) -> None:
+    """An adapter has layers to stand beside, and weights that something gives."""
+    if recipe.train.adapter is None:
+        return
+    registry.build("adapter", recipe.train.adapter, where="train.adapter").layers(network)
+    if recipe.train.init is None and not getattr(type(network), "pretrained", False):
+        raise RecipeError(
+            "train.init: null is not allowed with train.adapter, which learns beside the weights of a trained model. "
+            "Give that: train.init=NAME (shipped weights, a file or a run folder)."
+        )
 
 
 def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> Any:

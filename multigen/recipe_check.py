@@ -13,12 +13,14 @@ from typing import Any
 
 from multigen import registry
 from multigen.errors import RecipeError, message
-from multigen.recipe import Evaluate, Launch, Recipe, Sample, Train
+from multigen.recipe import Evaluate, Launch, Recipe, Sample, Train, WeightedLora
 from multigen.recipe_compose import LISTS, PLACES, Composed
 from multigen.registry import Part
 
 UNSET = "???"  # OmegaConf's mark for a value that the user must give
 SECTIONS: Mapping[str, type] = {"train": Train, "sample": Sample, "evaluate": Evaluate, "launch": Launch}
+# Where lists of sections stand, and the key that a bare text in them means.
+ROWS: Mapping[str, tuple[type, str]] = {"loras": (WeightedLora, "path")}
 
 
 def to_recipe(composed: Composed) -> Recipe:
@@ -60,12 +62,24 @@ def _field(field: dataclasses.Field[Any], hint: Any, value: Any, place: str, com
     if place in PLACES:
         default = field.default_factory() if field.default_factory is not dataclasses.MISSING else None
         return _part(PLACES[place], value, place, default, composed)
+    if place in ROWS:
+        return _rows(*ROWS[place], value, place, composed)
     if place in SECTIONS:
         return _section(SECTIONS[place], value, place, composed)
     try:
         return registry.convert(hint, value, place)
     except RecipeError as error:
         raise composed.error(str(error), place) from None
+
+
+def _rows(cls: type, short: str, value: Any, place: str, composed: Composed) -> tuple[Any, ...]:
+    """A list of sections, each a mapping or the text of its first key."""
+    if not isinstance(value, list):
+        raise composed.error(
+            f"{place}: {value!r} is not allowed. Allowed: a list of {{{short}: ..., ...}}.", place
+        )
+    rows = [{short: one} if isinstance(one, str) else one for one in value]
+    return tuple(_section(cls, one, f"{place}.{k}", composed) for k, one in enumerate(rows))
 
 
 def _parts(kind: str, value: Any, place: str, composed: Composed) -> tuple[Part, ...]:

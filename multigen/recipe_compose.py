@@ -37,6 +37,7 @@ PLACES: Mapping[str, str] = {
     "train.noise_level": "noise_level",
     "train.objective": "objective",
     "train.critic": "critic",
+    "train.adapter": "adapter",
     "evaluate.feature": "feature",
     "evaluate.other": "dataset",
 }

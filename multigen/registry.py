@@ -33,7 +33,7 @@ Given = Annotated[T, _GIVEN]
 
 KINDS = (
     "backbone", "schedule", "prediction", "timesteps", "sampler", "guide", "modifier", "conditioner", "codec",
-    "modality", "dataset", "noise_level", "objective", "critic", "feature", "metric", "operator",
+    "modality", "dataset", "noise_level", "objective", "critic", "adapter", "feature", "metric", "operator",
 )  # fmt: skip
 # Functions that take further positional arguments where they are used.
 APPLIED = frozenset({"timesteps", "sampler", "guide", "modifier", "noise_level", "objective"})

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from multigen import registry
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
 from multigen.diffusers_folder import is_id
@@ -20,14 +21,16 @@ from multigen.loading import (
     PATHS,
     RECIPE,
     WEIGHTS,
-    Found,
+    base_weights,
     build,
+    is_finished,
     is_trained,
     named,
-    read_weights,
-    run_weights,
+    of_run,
     shipped_weights,
 )
+from multigen.lora import FILE as LORA
+from multigen.lora import write as write_lora
 from multigen.model import Model, build_dataset, resolve
 from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
 from multigen.registry import Part
@@ -36,6 +39,7 @@ from multigen.run_folder import Stream, locked, make, report
 from multigen.training import checkpoint as checkpoints
 from multigen.training import launch, ranks, resume
 from multigen.training import log as training_log
+from multigen.training.lora import Lora
 from multigen.training.task import Diffusion, Task
 from multigen.training.trainer import Trainer
 from multigen.training.vocoding import Vocoding
@@ -104,7 +108,7 @@ def train(
     """
     folder, recipe = _begin(dataclasses.replace(recipe, weights=None), out, device)
     with ranks.joined(device, recipe.train) as device, locked(folder) if ranks.leads() else nullcontext():
-        if (folder / WEIGHTS).is_file() and checkpoints.newest(folder / "checkpoints") is None:
+        if is_finished(folder) and checkpoints.newest(folder / "checkpoints") is None:
             raise MultigenError(
                 f"{folder}: there are weights but no checkpoint to go on from. Train further in a new folder: "
                 f"train.init={folder} --out another"
@@ -124,7 +128,7 @@ def _begin(recipe: Recipe, out: Path | None, device: str | None) -> tuple[Path, 
 
 def _final(recipe: Recipe, folder: Path, device: str | None) -> Model:
     """The trained model; its recipe is the folder's from now on."""
-    model = build(Found(recipe, run_weights(folder), str(folder)), recipe, device=device)
+    model = build(of_run(recipe, folder), recipe, device=device)
     write_text(folder / RECIPE, to_yaml(recipe))
     return model
 
@@ -147,7 +151,7 @@ def _trained(
 ) -> tuple[Recipe, dict[str, str]]:
     """Train in `folder` as far as the recipe asks. The resolved recipe, and the media that could not be read."""
     newest = resume.newest(folder, force)
-    finished = (folder / WEIGHTS).is_file()
+    finished = is_finished(folder)
     if newest is None and not finished:
         return _teach(recipe, folder, None, device, quiet, force)
     recipe = resume.same_run(recipe, folder, force)
@@ -182,7 +186,8 @@ def _train(
 ) -> tuple[Recipe, dict[str, str]]:
     """Train from a checkpoint's state or from the start."""
     check_combination(recipe)
-    init = read_weights(recipe.train.init) if state is None and recipe.train.init is not None else None
+    adapter = _adapter(recipe)
+    init = base_weights(recipe) if state is None or adapter is not None else None
     with ranks.in_turn():
         dataset = build_dataset(recipe)
     known = resolve(recipe, dataset)
@@ -191,9 +196,12 @@ def _train(
     recipe = known
     model = Model(recipe, device=device)
     _announce(model, dataset, folder)
-    if state is None:
+    base = None
+    if adapter is not None:
+        base = _freeze(model, init, adapter)
+    elif state is None:
         _start(model, dataset, init)
-    trainer = _trainer(model, dataset, folder, quiet)
+    trainer = _trainer(model, dataset, folder, quiet, base)
     rows = []
     if state is not None:
         trainer.restore(state)
@@ -209,12 +217,40 @@ def _train(
         write_text(folder / RECIPE, to_yaml(recipe))
         write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
         if state is not None:
-            (folder / WEIGHTS).unlink(missing_ok=True)  # they are in the checkpoint, until training ends anew
+            for name in (WEIGHTS, LORA):
+                (folder / name).unlink(
+                    missing_ok=True
+                )  # they are in the checkpoint, until training ends anew
     trainer.run()
     if ranks.first():
         with trainer.ema.applied():
-            model.save(folder / WEIGHTS)
+            if adapter is None:
+                model.save(folder / WEIGHTS)
+            else:
+                tensors = {n: p.detach() for n, p in trainer.parameters.items()}
+                write_lora(folder / LORA, adapter.adapter(tensors, model.denoiser.backbone, recipe, base))
     return recipe, trainer.bad
+
+
+def _adapter(recipe: Recipe) -> Lora | None:
+    """What learns in place of the weights, where the recipe says so; RecipeError if it cannot here."""
+    part = recipe.train.adapter
+    if part is None:
+        return None
+    adapter: Lora = registry.build("adapter", part, where="train.adapter")
+    adapter.check_installed()
+    return adapter
+
+
+def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Lora) -> str:
+    """The base's weights, frozen, with the adapter beside them; returns their hash."""
+    if init is not None:
+        model.load_weights(init, f"train.init ({model.recipe.train.init})")
+    base = model.weights_hash()
+    for module in model.learned.values():
+        module.requires_grad_(False)
+    adapter.inject(model.denoiser.backbone, model.recipe.seed)
+    return base
 
 
 def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
@@ -226,7 +262,7 @@ def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
     log.info(text, model.recipe.name, where, facts, len(dataset), folder)
 
 
-def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool) -> Trainer:
+def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: str | None) -> Trainer:
     recipe = model.recipe
 
     def preview(step: int) -> None:
@@ -241,7 +277,7 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool) -> Train
             model.modality.preview([m.tensor for m in made]).save(temporary)
 
     return Trainer(
-        task=_task(model, dataset),
+        task=_task(model, dataset, base),
         dataset=dataset,
         settings=recipe.train,
         seed=recipe.seed,
@@ -253,7 +289,7 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool) -> Train
     )
 
 
-def _task(model: Model, dataset: Dataset) -> Task:
+def _task(model: Model, dataset: Dataset, base: str | None) -> Task:
     """What the recipe's training teaches."""
     recipe, device = model.recipe, model.device
     if recipe.backbone is None:
@@ -269,6 +305,7 @@ def _task(model: Model, dataset: Dataset) -> Task:
         seed=recipe.seed,
         device=device,
         precision=choose_precision(recipe.train.precision, device),
+        base=base,
     )
 
 
@@ -313,6 +350,7 @@ def _absolute(recipe: Recipe) -> Recipe:
         backbone=None if recipe.backbone is None else part(recipe.backbone),
         train=dataclasses.replace(recipe.train, init=weights(recipe.train.init)),
         weights=weights(recipe.weights),
+        loras=tuple(dataclasses.replace(one, path=str(weights(one.path))) for one in recipe.loras),
     )
 
 

@@ -6,6 +6,7 @@ report.html
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import logging
@@ -26,6 +27,7 @@ from multigen.errors import MediaError, MultigenError, TrainingError
 from multigen.evaluation import tables as evaluation
 from multigen.evaluation.evaluate import PAIRS
 from multigen.evaluation.report import write_report
+from multigen.evaluation.style import SHEET
 from multigen.files import alive, remove_leftovers, write_json
 from multigen.manifest import FILE as MANIFEST
 from multigen.manifest import file_name, inside, write_manifest
@@ -105,6 +107,7 @@ def _settings(recipe: Recipe, steps: int | None) -> dict[str, Any]:
         "guide": {"name": recipe.guide.name, **recipe.guide.args},
         "modifiers": [{"name": part.name, **part.args} for part in recipe.modifiers],
         "steps": steps or recipe.sample.steps,
+        "loras": [dataclasses.asdict(one) for one in recipe.loras],
     }
 
 
@@ -143,6 +146,8 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
     pictures = {p.stem: p for p in sorted((folder / "previews").glob("step-*.png"))[-4:]}
     if found is not None:
         pictures["closest pairs of a sample and a training item"] = folder / PAIRS
+        if "style" in found:
+            pictures["the base alone, and with what the tuning added, from the same noise"] = folder / SHEET
     charts = _traced(folder, pictures)
     return write_report(
         folder,

@@ -13,7 +13,7 @@ from torch import Tensor
 from multigen.core.drive import Progress
 from multigen.errors import MultigenError
 from multigen.files import sha256, write_text
-from multigen.loading import RECIPE, WEIGHTS, build, find, sampling_recipe
+from multigen.loading import RECIPE, build, find, is_finished, sampling_recipe
 from multigen.media import Media
 from multigen.model import Model
 from multigen.recipe import Recipe, check_combination, to_yaml
@@ -204,7 +204,7 @@ def result_folder(source: str, recipe: Recipe, kind: str, out: Path | None) -> P
     """`out`, which must be no run folder, or a new one beside what was loaded from `source`."""
     if out is None:
         return new_folder(_home(source, recipe) / kind)
-    if (out / "checkpoints").is_dir() or (out / WEIGHTS).is_file():
+    if (out / "checkpoints").is_dir() or is_finished(out):
         raise MultigenError(f"--out {out}: this is a run folder; give another, or leave --out away")
     return out
 

@@ -74,7 +74,22 @@ def files(name: str, folder: Path) -> None:
 
 
 def test_every_shipped_recipe_has_a_smoke_run() -> None:
-    assert {*OWN, "vocoder_music", "image_stable_diffusion"} == set(shipped())
+    assert {*OWN, "lora_emoji", "vocoder_music", "image_stable_diffusion"} == set(shipped())
+
+
+def test_a_lora_is_tuned_on_the_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "media").mkdir()
+    files("image_folder", tmp_path / "media")
+    fast = ["train.steps=1", "train.batch=1", "train.warmup=0", "train.ema=0", "train.tensorboard=false"]
+    own = ["data.path=media", "sample.prompts=['red apple']", "sample.n=1", "sample.steps=1", *fast]
+    folder = runs.run(load_recipe("lora_emoji", own), device="cpu", quiet=True)
+    assert verify(folder) == []
+    assert not (folder / "weights.safetensors").exists()
+    model, base = (multigen.load(source, device="cpu") for source in ("lora_emoji", "image_emoji"))
+    assert model.weights_hash() == read(folder)["files"][0]["weights_hash"] != base.weights_hash()  # type: ignore[index]
+    with model.bare():
+        assert model.weights_hash() == base.weights_hash()
 
 
 def test_stable_diffusion_samples_with_its_folders_weights(

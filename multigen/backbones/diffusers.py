@@ -36,6 +36,8 @@ class Diffusers(nn.Module):
     """
 
     by_index = True
+    pretrained = True  # its weights come with it
+    published = ("unet.", "network.")  # how names of layers begin outside, and here
 
     def __init__(
         self,

@@ -50,7 +50,7 @@ def _trained(source: str, filters: Tensor, heard: Mapping[str, Any]) -> NeuralVo
     if not path.exists():
         hint = "Or weights of a vocoder: a file or a run folder."
         raise RecipeError(message("codec.vocoder", source, [GRIFFIN_LIM, NEURAL, *shipped], hint=hint))
-    recipe, tensors, where = loading.find(path)
+    recipe, tensors, where, *_ = loading.find(path)
     tensors = {k.removeprefix(_PREFIX): v for k, v in (tensors or {}).items() if k.startswith(_PREFIX)}
     if not tensors:
         raise RecipeError(f"codec.vocoder: {where} holds no vocoder: its recipe, {recipe.name}, trains none")

@@ -28,6 +28,7 @@ from multigen.evaluation.folder import MediaFolder
 from multigen.evaluation.metrics import Metric, Score, others, skill
 from multigen.evaluation.reference import media_kind, reference
 from multigen.evaluation.sets import MediaSet, Pool, from_files, generated, noise, pools, real, requests
+from multigen.evaluation.style import measure_style
 from multigen.files import write_json
 from multigen.manifest import versions
 from multigen.model import Model, build_dataset
@@ -50,7 +51,8 @@ def evaluate(
     """Measure a model as the `evaluate` part of its recipe says; write `folder`/evaluation.json and return it.
 
     `media`: measure the files of that folder, whoever made them, in place of what the model makes; nothing is known
-    of their prompts. They must be of the modality's size and rate, or with `convert` are made so.
+    of their prompts. They must be of the modality's size and rate, or with `convert` are made so. An adapter is
+    measured by what it moves (`measure_style`).
     MultigenError or RecipeError where the recipe's data, extractor or metrics cannot be had or do not fit.
     """
     recipe, settings = model.recipe, model.recipe.evaluate
@@ -62,6 +64,12 @@ def evaluate(
         return _write(_heading(model) | measure_copies(model), folder)
     dataset = build_dataset(recipe, model.modality)
     feature, metrics = parts(model, dataset)
+    if model.own is not None and media is None:
+        made, style = measure_style(model, dataset, feature, folder, quiet=quiet)
+        result = _heading(model) | {"feature": {**dataclasses.asdict(feature.facts), "id": feature.facts.id}}
+        result |= {"metrics": [], "sets": {made.name: len(made)}, "style": style}
+        result["memorisation"] = _memorisation(model, dataset, [made], feature, folder)
+        return _write(result, folder)
     groups = pools(dataset)
     # Of the modality's natural size, as the real media are.
     model.recipe = dataclasses.replace(

@@ -28,6 +28,9 @@ def tables(found: Mapping[str, Any]) -> dict[str, list[Row]]:
     if "distances" in found:
         name = f"Evaluation: distances from real media ({found['feature']['name']})"
         out[name] = [_distance(r) for r in found["distances"]]
+    if "style" in found:
+        name = f"Evaluation: the style, on prompts that the tuning set does not show ({found['feature']['name']})"
+        out[name] = [_style(found["style"])]
     if "memorisation" in found:
         out["Evaluation: are they copies?"] = [_memorisation(found["memorisation"])]
     if "speed" in found:
@@ -60,7 +63,20 @@ def lines(found: Mapping[str, Any]) -> list[str]:
                          f"excess {_number(r['excess'])}"))  # fmt: skip
     widths = [max(len(row[k]) for row in rows) for k in range(6)]
     out = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if "style" in found:
+        told = _style(found["style"])
+        return [f"style, {name}: {value}" for name, value in told.items()]
     return [*out, *(r["problem"] for r in found.get("distances", ()) if "problem" in r)]
+
+
+def _style(r: Mapping[str, Any]) -> Row:
+    before, after = (f"{_number(r[k]['value'])} ± {_number(r[k]['error'])}" for k in ("before", "after"))
+    return {
+        "kernel distance from the tuning set, before": before,
+        "after": after,
+        "media": f"{r['media']} on each side, from {r['tuning_media']} they are compared with",
+        "prompts": ", ".join(p or "(none)" for p in r["prompts"]),
+    }
 
 
 def _metric(r: Mapping[str, Any]) -> Row:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multigen.errors import RecipeError, TrainingError
-from multigen.loading import RECIPE, TRAINED, WEIGHTS
+from multigen.loading import RECIPE, TRAINED, is_finished
 from multigen.manifest import recipe_changes, versions
 from multigen.recipe import Recipe, load_recipe
 from multigen.training import checkpoint as checkpoints
@@ -39,7 +39,7 @@ def newest(folder: Path, force: bool) -> Path | None:
         path = checkpoints.newest(place)
         if path is None and force and ranks.first():
             checkpoints.set_aside(checkpoints.found(place))
-    if path is None and checkpoints.found(place) and not (folder / WEIGHTS).is_file():
+    if path is None and checkpoints.found(place) and not is_finished(folder):
         raise TrainingError(
             f"{place}: no checkpoint there verifies (the log above names each). Put them back from a copy, train in "
             "another folder with --out, or start anew in this one with --force"

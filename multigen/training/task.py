@@ -37,6 +37,9 @@ class Task(ABC):
     """What is learned, and its losses. All randomness is keyed by (seed, step, position in the batch)."""
 
     networks: Mapping[str, nn.Module]  # MODEL, and what helps it; each has an optimizer of its own
+    base: str | None = (
+        None  # hash of the frozen weights beside which an adapter learns; None: all learns, or is saved
+    )
 
     @abstractmethod
     def losses(self, batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
@@ -78,8 +81,9 @@ class Diffusion(Task):
         seed: int,
         device: torch.device,
         precision: torch.dtype | None = None,
+        base: str | None = None,
     ) -> None:
-        self.denoiser, self.conditioner, self.codec = denoiser, conditioner, codec
+        self.denoiser, self.conditioner, self.codec, self.base = denoiser, conditioner, codec, base
         self.settings, self.seed, self.device, self.precision = settings, seed, device, precision
         learned = {"backbone": denoiser.backbone, "conditioner": cast(nn.Module, conditioner), "codec": codec}
         self.networks = {MODEL: nn.ModuleDict(learned)}

@@ -265,6 +265,7 @@ class Trainer:
             "skipped": self.skipped,
             "progress": self.progress,
             "seed": self.seed,
+            "base": self.task.base,
             "bad": self.bad,
             "bad_items": sorted(self.bad_items),
         }
@@ -273,15 +274,22 @@ class Trainer:
         self.log.flush()
 
     def _buffers(self) -> dict[str, Tensor]:
-        """What the model holds beside its parameters, such as the codec's statistics."""
+        """What the model holds beside its parameters, such as the codec's statistics; a base keeps its own."""
+        if self.task.base is not None:
+            return {}
         state = self.task.networks[MODEL].state_dict()
         return {name: value for name, value in state.items() if name not in self.parameters}
 
     def restore(self, state: checkpoints.Checkpoint) -> None:
         """Go on from a checkpoint: weights, averages, optimizers, codec statistics, step and seconds.
 
-        MultigenError if it is another model's.
+        MultigenError if it is another model's, or was learned beside other weights.
         """
+        if (base := state.state.get("base")) != self.task.base:
+            raise MultigenError(
+                f"{self.folder}: the adapter was trained on other weights ({base}) than those that train.init or the "
+                f"backbone's folder gives now ({self.task.base}); go on with the former ones"
+            )
         buffers = {k: v for k, v in state.tensors["ema"].items() if k not in self.parameters}
         rows = checkpoints.mismatches(self.parameters, state.tensors["weights"])
         rows = rows or checkpoints.mismatches(self._buffers(), buffers)
