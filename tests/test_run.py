@@ -275,6 +275,7 @@ def test_the_lock_names_its_holder_and_is_stale_when_that_is_killed(
     process.join()
     reader = _started(_read, folder, tmp_path / "read")
     with locked(folder):
+        (folder / "kept").touch()
         assert f"process {process.pid} is gone; waiting for its readers" in caplog.text
         assert f'"pid": {os.getpid()}' in (folder / ".lock").read_text()
     reader.join()
