@@ -20,6 +20,7 @@ from multigen.registry import KINDS
 OPTIONS = (
     "--out", "--device", "--seed", "--quiet", "--debug", "--help", "--force", "--cfg", "--multirun",
     "--prompt", "--prompts", "--steps", "--size", "--duration", "--media", "--convert", "--half",
+    "--modality", "--shard-size",
 )  # fmt: skip
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -232,3 +235,82 @@ def test_ctrl_c_in_a_terminal_saves_and_says_how_to_go_on(tmp_path: Path, worker
     done = subprocess.run(again, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == str(folder)
     assert (folder / "report.html").is_file()
+
+
+def _hold(folder: Path, ready: str) -> None:
+    with locked(folder):
+        Path(ready).touch()
+        time.sleep(60)
+
+
+def _read(folder: Path, ready: str) -> None:
+    """As a reader of a killed training, which has the lock's file open until it notices."""
+    import fcntl
+
+    with (folder / ".lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        Path(ready).touch()
+        time.sleep(0.5)
+
+
+def _started(target: Callable[..., None], folder: Path, ready: Path) -> Any:
+    process = multiprocessing.get_context("fork").Process(target=target, args=(folder, str(ready)))
+    process.start()
+    until = time.monotonic() + 60
+    while not ready.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.skipif(os.name != "posix", reason="fork and SIGKILL")
+def test_the_lock_names_its_holder_and_is_stale_when_that_is_killed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    process = _started(_hold, folder, tmp_path / "held")
+    held = f"another multigen command.*process {process.pid} on "
+    with pytest.raises(MultigenError, match=held), locked(folder):
+        raise AssertionError("got in")
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    reader = _started(_read, folder, tmp_path / "read")
+    with locked(folder):
+        (folder / "kept").touch()
+        assert f"process {process.pid} is gone; waiting for its readers" in caplog.text
+        assert f'"pid": {os.getpid()}' in (folder / ".lock").read_text()
+    reader.join()
+    (folder / ".lock").write_text((folder / ".lock").read_text().replace(str(os.getpid()), "4194305"))
+    with locked(folder):  # nobody holds it: no word is needed
+        assert caplog.text.count("is gone") == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}', '{"pid": 1e999, "host": "", "since": ""}'])
+def test_whatever_the_locks_file_holds_it_is_only_the_message_that_is_poorer(
+    tmp_path: Path, text: str
+) -> None:
+    with FileLock(tmp_path / ".lock", timeout=0):
+        (tmp_path / ".lock").write_text(text)
+        with pytest.raises(MultigenError, match="is running in this folder; use --out"), locked(tmp_path):
+            raise AssertionError("got in")
+    with locked(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("file", "file/below", "loop", "x" * 300):
+        with pytest.raises(MultigenError, match="cannot be used as a run folder"), locked(tmp_path / name):
+            raise AssertionError("got in")
+
+
+def test_a_folder_removed_under_a_command_hides_no_error(tmp_path: Path) -> None:
+    import shutil
+
+    def work() -> None:
+        with locked(tmp_path / "run"):
+            shutil.rmtree(tmp_path / "run")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()

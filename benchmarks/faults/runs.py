@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
@@ -26,16 +27,19 @@ sample: {n: 1, steps: 2}
 LIMIT = 300  # s that anything may take
 
 
-def start(folder: Path, *overrides: str, out: Path | None = None) -> subprocess.Popen[str]:
-    """`multigen train tiny.yaml OVERRIDES` in a folder, its messages in a pipe."""
+def start(
+    folder: Path, *overrides: str, out: Path | None = None, said: IO[str] | None = None
+) -> subprocess.Popen[str]:
+    """`multigen train tiny.yaml OVERRIDES` in a folder, its messages in a pipe or in a file."""
     folder.mkdir(exist_ok=True)
     (folder / "tiny.yaml").write_text(RECIPE, encoding="utf-8")
     command = [sys.executable, "-m", "multigen", "train", "tiny.yaml", "--device", "cpu", *overrides]
     command += [] if out is None else ["--out", str(out)]
     here = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
+    messages = subprocess.PIPE if said is None else said
     return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=messages, text=True
     )
 
 

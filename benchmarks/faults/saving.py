@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,8 @@ from benchmarks.faults import runs
 from multigen.training import checkpoint as checkpoints
 
 # A network of some MB at steps of a few ms: most of the time something is being written.
-HEAVY = ("backbone.widths=[192]", "train.batch=1")
 EVERY = 4  # steps between checkpoints
+HEAVY = ("backbone.widths=[192]", "train.batch=1", f"train.checkpoint_every={EVERY}", "train.steps=1000000")
 
 
 def killed(folder: Path, times: int = 50) -> list[dict[str, Any]]:
@@ -27,42 +28,47 @@ def killed(folder: Path, times: int = 50) -> list[dict[str, Any]]:
     from the last step in the log, the steps that were made while it was written included.
     """
     run, rng = runs.run_of(folder), random.Random(0)
-    overrides = (*HEAVY, f"train.checkpoint_every={EVERY}", "train.steps=1000000")
-    inside = good = 0
-    lost, behind, orphans, step, begun = [0], [0], 0, 0, 0
+    good = inside = orphans = begun = step = 0
+    lost, behind = [0], [0]
     for k in range(times + 1):
-        process = runs.start(folder, *overrides)
-        begin = runs.last_step(run)
-        runs.until(
-            lambda begin=begin: runs.last_step(run) > max(begin - EVERY, 0) and _saving(run) > 0, process
-        )
-        if k:  # what the kill before left must be gone by now, but for what this one writes
-            left = [name for name in runs.orphans(run) if not name.startswith("checkpoints/.step-")]
-            orphans += len(left)
-        if k == times:
-            process.send_signal(signal.SIGTERM)
-            said = runs.end(process)[1]
-        else:
-            time.sleep(rng.uniform(0, 0.2))
+        with (folder / "said.txt").open("w+", encoding="utf-8") as file:
+            process = runs.start(folder, *HEAVY, said=file)
+            at, left = _trains(run, process, folder / "said.txt", first=k == 0)
+            good += k > 0 and at > 0
+            orphans += left
+            lost.append(max(begun - at, 0) if k else 0)
+            behind.append(max(step - at, 0) if k else 0)
             _catch(run, process, rng)
-            before = (_saving(run), runs.last_step(run))
-            process.kill()
-            said = runs.end(process)[1]
-            inside += bool(_saving(run))
-        if k:
-            at = runs.resumed(said)
-            lost.append(max(begun - at, 0))
-            behind.append(step - at)
-            good += at > 0
-        if k < times:
-            begun, step = before
-            begun = begun or checkpoints.step_of(checkpoints.found(run / "checkpoints")[-1])
-        print(f"kill {k}: in a save {inside}, gone on {good}", file=sys.stderr, flush=True)
-    final = runs.orphans(run)
-    ok = good == times and max(lost) <= EVERY and not orphans and not final
-    row = {"what": f"kill -9 while saving, {times} times", "ok": ok, "gone on": f"{good}/{times}"}
-    row |= {"half written": inside, "interval": EVERY, "most lost": max(lost), "most behind": max(behind)}
-    return [row | {"orphans": orphans + len(final)}]
+            begun = _saving(run) or begun
+            process.send_signal(signal.SIGKILL if k < times else signal.SIGTERM)
+            process.wait(runs.LIMIT)
+            step, half = runs.last_step(run), bool(_saving(run))
+            inside += k < times and half
+        print(f"kill {k}: half written {half}, gone on from {at}", file=sys.stderr, flush=True)
+    orphans += len(runs.orphans(run))
+    row = {
+        "what": f"kill -9 while saving, {times} times",
+        "ok": good == times and max(lost) <= EVERY and not orphans,
+    }
+    row |= {"gone on": f"{good}/{times}", "half written": inside, "interval": EVERY}
+    return [row | {"most lost": max(lost), "most behind": max(behind), "orphans": orphans}]
+
+
+def _trains(run: Path, process: subprocess.Popen[str], said: Path, *, first: bool) -> tuple[int, int]:
+    """The step that a command goes on from, and how much is left of the kill before; returns after its first save."""
+    if first:
+        runs.until(lambda: bool(checkpoints.found(run / "checkpoints")), process)
+        return 0, 0
+    runs.until(lambda: runs.resumed(said.read_text(encoding="utf-8")) > 0, process)
+    at, place = runs.resumed(said.read_text(encoding="utf-8")), run / "checkpoints"
+    runs.until(lambda: any(checkpoints.step_of(p) > at for p in checkpoints.found(place)), process)
+
+    def own(name: str) -> bool:
+        """Whether it is what the command itself writes just now."""
+        found = re.search(r"step-(\d+)", name)
+        return str(process.pid) in name or (found is not None and int(found[1]) > at)
+
+    return at, sum(not own(name) or name.endswith(".broken") for name in runs.orphans(run))
 
 
 def _saving(run: Path) -> int:

@@ -16,7 +16,7 @@ def signals(folder: Path) -> list[dict[str, Any]]:
 
     `seconds`: from the signal to the end of the command.
     """
-    overrides = ("train.workers=1", "train.preview_every=7", "train.checkpoint_every=1000", "train.steps=400")
+    overrides = ("train.workers=1", "train.preview_every=7", "train.checkpoint_every=1000", "train.steps=150")
     wanted = runs.digest(runs.undisturbed(folder / "whole", *overrides))
     rows = []
     for signum, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):

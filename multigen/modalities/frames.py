@@ -12,6 +12,7 @@ import torch
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image as PillowImage
 
@@ -156,6 +157,7 @@ def _stream_frames(path: Source, limits: Limits, start: float) -> Generator[Fram
         if start > 0:
             file.seek(int((start + origin) / tick), stream=stream, backward=True)
         crop, size, time = _true_size(file), None, -1.0
+        reformatter = VideoReformatter()  # one for all frames: setting it up takes long
         step = 1 / info.fps if info.fps else _DEFAULT_DURATION
         for count, frame in enumerate(file.decode(stream)):
             if count >= limits.max_frames:
@@ -168,7 +170,9 @@ def _stream_frames(path: Source, limits: Limits, start: float) -> Generator[Fram
                 time = time + step if time >= 0 else (float("inf") if start > 0 else 0.0)
             # Containers round times to their tick (1 ms in Matroska); coarser ticks than that are exact.
             tolerance = min(tick / 2, 1e-3) + 1e-6
-            yield Frame(time, (frame.duration or 0) * tick, _levels(frame, size, crop), tolerance)
+            yield Frame(
+                time, (frame.duration or 0) * tick, _levels(frame, reformatter, size, crop), tolerance
+            )
         # FFmpeg reports a cut file mostly as an error; a cut between packets shows only here.
         promised = _stream_duration(stream)
         if time >= 0 and time + 3 * step < 0.9 * promised:
@@ -176,12 +180,12 @@ def _stream_frames(path: Source, limits: Limits, start: float) -> Generator[Fram
 
 
 def _levels(
-    frame: VideoFrame, size: tuple[int, int], crop: tuple[int, int] | None
+    frame: VideoFrame, reformatter: VideoReformatter, size: tuple[int, int], crop: tuple[int, int] | None
 ) -> Callable[[], np.ndarray]:
     """A function that converts the frame: to RGB at the first frame's size, cropped, turned upright."""
 
     def convert() -> np.ndarray:
-        levels = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
+        levels = reformatter.reformat(frame, width=size[0], height=size[1], format="rgb24").to_ndarray()
         if crop is not None:
             levels = levels[: crop[1], : crop[0]]
         return np.ascontiguousarray(np.rot90(levels, round(frame.rotation / 90)))

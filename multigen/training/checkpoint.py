@@ -301,7 +301,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
             raise MultigenError(
                 f"the optimizer's state is of other parameters: {name} is {list(tensor.shape)}"
             )
-        state.setdefault(int(index), {})[key] = tensor
+        # A copy: what was loaded may be the mapped file itself, which lives no longer than the checkpoint.
+        state.setdefault(int(index), {})[key] = tensor.clone()
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 # How often reader processes may end at one step.
 _DEATHS = 3
 _GRACE = 2.0  # s
+_LAST_READ = 30.0  # s that a thread may take for the item that it is at
 # How many neighbours to try in place of an unreadable item.
 _TRIES = 16
 
@@ -235,7 +236,8 @@ def _ahead(
         except BaseException as error:
             put(error)
 
-    threading.Thread(target=work, daemon=True, name="multigen-loader").start()
+    thread = threading.Thread(target=work, daemon=True, name="multigen-loader")
+    thread.start()
     try:
         while True:
             value = ready.get()
@@ -244,3 +246,5 @@ def _ahead(
             yield value
     finally:
         ended.set()
+        # Python's exit must not meet it inside FFmpeg, which calls back into Python to read shards: that aborts.
+        thread.join(timeout=_LAST_READ)

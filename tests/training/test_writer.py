@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -138,3 +140,30 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"no longer finite \(a\)"):
         checkpoints.save(tmp_path, 2, of(2, torch.tensor([1.0, float("inf")])), keep=1)
     assert checkpoints.newest(tmp_path) == checkpoints.path_of(tmp_path, 1)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting needs root")
+def test_a_disk_that_is_really_full_leaves_the_older_checkpoints(tmp_path: Path) -> None:
+    """Then there is room again, and the training ends with the bits of one that met no fault."""
+    disk, plain = tmp_path / "disk", trainer(tmp_path / "plain", steps=20, keep=10)
+    disk.mkdir()
+    plain.run()
+    size = sum(p.stat().st_blocks * 512 for p in (tmp_path / "plain/checkpoints/step-00000005").iterdir())
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={5 * size // 2}", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        with pytest.raises(TrainingError, match="No space left on device.*Older checkpoints are intact"):
+            trainer(disk / "run", steps=20, keep=10).run()
+        place = disk / "run" / "checkpoints"
+        newest = checkpoints.newest(place)
+        assert newest is not None and newest.name in ("step-00000005", "step-00000010")
+        assert not [p.name for p in place.iterdir() if p.name.startswith(".")]
+        subprocess.run(["mount", "-o", f"remount,size={20 * size}", str(disk)], check=True)
+        again = trainer(disk / "run", steps=20, keep=10)
+        again.restore(checkpoints.load(newest))
+        again.run()
+        one, other = (checkpoints.path_of(f / "checkpoints", 20) for f in (disk / "run", tmp_path / "plain"))
+        assert checkpoints.digest(checkpoints.load(one)) == checkpoints.digest(checkpoints.load(other))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
