@@ -23,7 +23,7 @@ WEIGHTS = "weights.safetensors"
 RECIPE = "recipe.yaml"
 PATHS = ("path", "soundfont")  # arguments of parts that name a place on this machine
 # Parts of a recipe that shape what is trained; the rest is about sampling.
-TRAINED = ("modality", "data", "codec", "conditioner", "backbone", "schedule", "prediction")
+TRAINED = ("modality", "data", "codec", "conditioner", "backbone", "schedule", "prediction", "masked")
 # Arguments of the codec that say how media are decoded; whoever samples may change them.
 DECODING = ("codec.vocoder", "codec.iterations")
 

@@ -22,7 +22,7 @@ from multigen.editor import Editor
 from multigen.errors import MultigenError, RecipeError
 from multigen.lora import Adapter, Mix, check_weight, deltas
 from multigen.modalities import Modality
-from multigen.recipe import Recipe, WeightedLora
+from multigen.recipe import Recipe, WeightedLora, cond_spec
 from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
 
@@ -90,7 +90,7 @@ class Model(Editor):
             except ValueError as error:
                 raise RecipeError(f"codec ({recipe.codec.name}): {error}") from error
             given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
-            given |= {"cond": self.conditioner.spec}
+            given |= {"cond": cond_spec(recipe, self.conditioner.spec, shape[0])}
             self._denoiser = None if recipe.backbone is None else _denoiser(recipe, given, precision)
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:

@@ -13,13 +13,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from multigen import registry
 from multigen.errors import RecipeError, message
 from multigen.registry import Part
+
+if TYPE_CHECKING:
+    from multigen.core.conditioning import CondSpec
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class Recipe:
     sampler: Part = field(default_factory=lambda: Part("heun"))
     guide: Part = field(default_factory=lambda: Part("plain"))
     modifiers: tuple[Part, ...] = ()  # guides around the guide, the innermost first
+    masked: bool = False  # the network also sees which part of a medium is known, and that part: for filling
     sample: Sample = field(default_factory=Sample)
     weights: str | None = (
         None  # `run` samples with these (shipped name, file, run or diffusers folder); null: trains first
@@ -221,6 +225,18 @@ def check_combination(recipe: Recipe) -> None:
         objective(denoiser, t)
 
 
+def cond_spec(recipe: Recipe, spec: CondSpec, channels: int) -> CondSpec:
+    """Widths of all that the network is conditioned on: what the conditioner gives and, if `masked`, a view of what is
+    known (`core.masks`). RecipeError for a backbone that comes without a place for it."""
+    if not recipe.masked:
+        return spec
+    if recipe.backbone is not None and recipe.backbone.name == "diffusers":
+        raise RecipeError(
+            "masked: the backbone diffusers has no channel for a mask. Allowed: false; it fills without one."
+        )
+    return dataclasses.replace(spec, grid=spec.grid + 1 + channels)
+
+
 def _learns(recipe: Recipe, codec: Any) -> None:
     """A recipe trains a backbone or its codec, one of them."""
     if recipe.backbone is None and not codec.learns:
@@ -268,7 +284,7 @@ def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> Any:
         "axes": len(shape) - 1,
         "channels": shape[0],
         "out_channels": shape[0],
-        "cond": conditioner.spec,
+        "cond": cond_spec(recipe, conditioner.spec, shape[0]),
     }
     assert recipe.backbone is not None
     with torch.device("meta"):

@@ -306,6 +306,7 @@ def _task(model: Model, dataset: Dataset, base: str | None) -> Task:
         device=device,
         precision=choose_precision(recipe.train.precision, device),
         base=base,
+        masked=recipe.masked,
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from multigen import registry
-from multigen.core import edits
+from multigen.core import edits, masks
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Answers, Guide, Query, plain
 from multigen.core.modifiers import fill, noted, posterior
@@ -160,6 +160,15 @@ class _Phase:
 
 
 def _guide(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
+    """The guide of a request; the calls of a network that was trained to fill see what is known."""
+    guide = _unseeing(model, cond, ask, phase)
+    if not model.recipe.masked:
+        return guide
+    edit = ask.edit
+    return masks.informed(guide) if edit is None else masks.informed(guide, edit.x0, edit.keep)
+
+
+def _unseeing(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
     recipe = ask.recipe
     negative = recipe.sample.negative if ask.negative is None else ask.negative
     with torch.no_grad():

@@ -114,11 +114,17 @@ class UNet(nn.Module):
     def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A former state to start from. One that lacks a kind of this video network's layers over time gets it.
 
-        They start at zero: a 3-D U-Net then does to every frame what the 2-D one does to an image.
+        They start at zero: a 3-D U-Net then does to every frame what the 2-D one does to an image. So do the weights of
+        a grid condition that the former network had not.
         """
         known = {_over_time(k) for k in weights}
         own = self.state_dict() if self.axes == 3 else {}
-        return {**{k: v for k, v in own.items() if (kind := _over_time(k)) and kind not in known}, **weights}
+        new = {k: v for k, v in own.items() if (kind := _over_time(k)) and kind not in known}
+        enter = weights.get("enter.weight")
+        if self.cond.grid and enter is not None and enter.ndim == 4 and enter.shape[1] == self.channels:
+            more = enter.new_zeros(len(enter), self.cond.grid, *enter.shape[2:])
+            weights = {**weights, "enter.weight": torch.cat([enter, more], dim=1)}
+        return {**new, **weights}
 
     def _fill_down(
         self, stage: Callable[..., Stage], widths: Sequence[int], attends: Sequence[bool], blocks: int

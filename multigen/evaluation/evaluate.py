@@ -102,6 +102,7 @@ def evaluate(
             model.denoiser,
             recipe.seed,
             model.device,
+            masked=recipe.masked,
         )
         result["held_out_loss"] = held.measure()
     finally:

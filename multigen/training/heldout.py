@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from multigen.codecs import Codec
+from multigen.core import masks
 from multigen.core.conditioning import Conditioner
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal
@@ -34,7 +35,9 @@ class HeldOut:
         *,
         count: int = 32,
         batch: int = 16,
+        masked: bool = False,
     ) -> None:
+        self.masked = masked
         self.dataset, self.codec, self.conditioner, self.denoiser = dataset, codec, conditioner, denoiser
         self.seed, self.device, self.batch = seed, device, batch
         stride = max(len(indices) // count, 1)
@@ -52,6 +55,8 @@ class HeldOut:
             batch = collate([Read(item, {}) for item in part])
             x0 = self.codec.encode(batch.media.to(self.device))
             cond = self.conditioner(batch.given).to(self.device)
+            if self.masked:  # as when a whole medium is made: nothing is known
+                cond = masks.seen(cond, masks.view(torch.zeros_like(x0), None))
             for level in LEVELS:
                 noise = [
                     normal(x0.shape[1:], self.seed, "held_out", str(level), start + k)

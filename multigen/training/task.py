@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import cast
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from multigen import registry
 from multigen.codecs import Codec
+from multigen.core import masks
 from multigen.core.conditioning import Conditioner
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal, stream, uniform
@@ -82,8 +83,10 @@ class Diffusion(Task):
         device: torch.device,
         precision: torch.dtype | None = None,
         base: str | None = None,
+        masked: bool = False,
     ) -> None:
         self.denoiser, self.conditioner, self.codec, self.base = denoiser, conditioner, codec, base
+        self.masked = masked
         self.settings, self.seed, self.device, self.precision = settings, seed, device, precision
         learned = {"backbone": denoiser.backbone, "conditioner": cast(nn.Module, conditioner), "codec": codec}
         self.networks = {MODEL: nn.ModuleDict(learned)}
@@ -91,7 +94,7 @@ class Diffusion(Task):
         self.objective = registry.build("objective", settings.objective, where="train.objective")
         self.dataset = dataset
         held_out = dataset.split()[1]
-        self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device)
+        self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device, masked=masked)
         self._caches = False
         self._cached: Encoded | None = None
         self.forward = compiled(denoiser.loss) if settings.compile else denoiser.loss
@@ -156,6 +159,8 @@ class Diffusion(Task):
             cond = self.conditioner(given).to(self.device)
             null = self.conditioner.null(count).to(self.device)
             cond = cond.where((keep[rows] >= self.settings.dropout).to(self.device), null)
+            if self.masked:
+                cond = masks.seen(cond, self._view(x0, step, places[rows]))
             t = self.noise_level(self.denoiser.schedule, u[rows])
             weight = self.objective(self.denoiser, t).to(x0)
             devices = [self.device.index or 0] if self.device.type == "cuda" else []
@@ -163,6 +168,12 @@ class Diffusion(Task):
                 torch.manual_seed(stream(self.seed, "network", step, places[start]).initial_seed())
                 losses = self.forward(x0, t, cond, torch.stack(noise).to(self.device))
             yield (losses * weight).sum() / whole
+
+    def _view(self, x0: Tensor, step: int, places: Sequence[int]) -> Tensor:
+        """What the network sees of x0 [B, C, *D], a mask drawn for each place in the global batch."""
+        size = tuple(x0.shape[2:])
+        u = [uniform((2 + 4 * len(size),), self.seed, "mask", step, k) for k in places]
+        return masks.view(x0, torch.stack([masks.draw(size, one) for one in u]))
 
     def levels(self, size: int, step: int) -> Tensor:
         """u [B] in [0, 1), stratified over the global batch: one random offset a step, one stratum a position.
