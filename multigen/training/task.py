@@ -133,7 +133,7 @@ class Diffusion(Task):
             yield (losses * weight).sum() / whole
 
     def _noise(self, shape: tuple[int, ...], step: int, place: int) -> Tensor:
-        """[C, *D] for a place in the global batch; with `train.offset_noise` s, s times a constant of its own a channel.
+        """[C, *D] for a place in the global batch; with `train.offset_noise` s, s times a constant for each channel.
 
         So that a network learns to move the mean of a picture, which a schedule that never quite reaches pure noise
         gives away (Guttenberg 2023, "Diffusion with offset noise"). At alpha = 0 (flow, zero terminal SNR) nothing is

@@ -106,7 +106,7 @@ def test_any_length_comes_out_as_if_it_had_been_tracked(sigma: float) -> None:
     # Its error is the part of the profile that is missed; the rest of the trajectory averages to nothing.
     assert made == pytest.approx(tracked(values, sigma, steps), abs=2e-3)
     assert found.error < 0.01
-    points, step = grid(steps, 400_000)
+    points, _ = grid(steps, 400_000)
     wanted = profile(steps, sigma, points)
     got = sum(w * profile(*p, points) for w, p in zip(found.weights, stored, strict=True))
     missed = ((got - wanted).square().sum() / wanted.square().sum()).sqrt()
