@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from multigen.command_line import Parser, common, log
+from multigen.command_line import Parser, common, log, positive
 from multigen.errors import Interrupted, MultigenError, RecipeError, message
 from multigen.version import __version__
 
@@ -240,12 +240,19 @@ def _export(argv: list[str]) -> int:
     parser.add_argument(
         "--merge", action="store_true", help="of a LoRA's run: base and LoRA as one model, not the LoRA alone"
     )
+    parser.add_argument(
+        "--ema",
+        type=positive,
+        metavar="SIGMA",
+        help="another length of average (sigma_rel), from a run's snapshots",
+    )
     a = parser.parse(argv)
     if a.file.exists():
         raise MultigenError(f"{a.file}: is there already; give another name")
     from multigen.loading import export
 
-    print(export(a.source, a.file, half=a.half, merge=a.merge))
+    log(quiet=False)
+    print(export(a.source, a.file, half=a.half, merge=a.merge, ema=a.ema))
     return 0
 
 

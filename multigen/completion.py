@@ -12,23 +12,27 @@ from string import Template
 from multigen import registry
 from multigen.cli import COMMANDS
 from multigen.errors import MultigenError
-from multigen.recipe import Evaluate, Recipe, Sample, Train
+from multigen.recipe import Evaluate, PostHoc, Recipe, Sample, Train
 from multigen.recipe_compose import PLACES
 from multigen.recipe_source import shipped
 from multigen.registry import KINDS
 
 OPTIONS = (
     "--out", "--device", "--seed", "--quiet", "--debug", "--help", "--force", "--cfg", "--multirun",
-    "--prompt", "--prompts", "--steps", "--size", "--duration", "--media", "--convert", "--half",
+    "--prompt", "--prompts", "--steps", "--size", "--duration", "--media", "--convert", "--half", "--ema",
     "--modality", "--shard-size",
 )  # fmt: skip
 
 
 def override_keys() -> list[str]:
     """Every `key=` that a recipe takes, and `place.name=part` for every registered part."""
-    sections = (("", Recipe), ("train.", Train), ("sample.", Sample), ("evaluate.", Evaluate))
+    sections = (
+        ("", Recipe), ("train.", Train), ("train.post_hoc.", PostHoc), ("sample.", Sample), ("evaluate.", Evaluate),
+    )  # fmt: skip
     plain = [f"{prefix}{f.name}" for prefix, cls in sections for f in dataclasses.fields(cls)]
-    keys = [f"{key}=" for key in plain if key not in (*PLACES, "train", "sample", "evaluate")]
+    keys = [
+        f"{key}=" for key in plain if key not in (*PLACES, "train", "train.post_hoc", "sample", "evaluate")
+    ]
     for place, kind in PLACES.items():
         keys += [f"{place}.name={name}" for name in registry.names(kind)]
         keys += sorted({f"{place}.{argument}=" for argument in _arguments(kind)})

@@ -96,6 +96,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "noise_level": {
         "log_normal": "multigen.training.objectives:log_normal",
         "logit_normal": "multigen.training.objectives:logit_normal",
+        "mode": "multigen.training.objectives:mode",
         "uniform": "multigen.training.objectives:uniform",
     },
     "objective": {

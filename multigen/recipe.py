@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class PostHoc:
+    """Power-function averages of the weights, from which `multigen export --ema` puts together one of any length."""
+
+    every: int = 0  # steps between snapshots of them; 0: none are tracked
+    sigmas: tuple[float, ...] = (0.05, 0.1)  # their lengths, sigma_rel: relative to the training so far
+    precision: Literal["fp16", "fp32"] = "fp16"  # of the snapshots; the averages themselves are fp32
+    keep: int = 0  # newest snapshots; 0: all
+
+
+@dataclass(frozen=True)
 class Train:
     """How to train. Training ends at `steps` or after `minutes`, whichever comes first; one of them must be set."""
 
@@ -39,7 +49,9 @@ class Train:
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0  # gradient norm
     ema: float = 0.999
+    post_hoc: PostHoc = field(default_factory=PostHoc)
     dropout: float = 0.1  # share of samples trained on the null condition
+    offset_noise: float = 0.0  # deviation of a constant that each channel's training noise has beside its own
     noise_level: Part = field(default_factory=lambda: Part("logit_normal"))
     objective: Part = field(default_factory=lambda: Part("flat"))
     critic: Part | None = None  # what a codec that learns plays against; null: nothing

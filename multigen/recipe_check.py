@@ -13,12 +13,18 @@ from typing import Any
 
 from multigen import registry
 from multigen.errors import RecipeError, message
-from multigen.recipe import Evaluate, Launch, Recipe, Sample, Train, WeightedLora
+from multigen.recipe import Evaluate, Launch, PostHoc, Recipe, Sample, Train, WeightedLora
 from multigen.recipe_compose import LISTS, PLACES, Composed
 from multigen.registry import Part
 
 UNSET = "???"  # OmegaConf's mark for a value that the user must give
-SECTIONS: Mapping[str, type] = {"train": Train, "sample": Sample, "evaluate": Evaluate, "launch": Launch}
+SECTIONS: Mapping[str, type] = {
+    "train": Train,
+    "train.post_hoc": PostHoc,
+    "sample": Sample,
+    "evaluate": Evaluate,
+    "launch": Launch,
+}
 # Where lists of sections stand, and the key that a bare text in them means.
 ROWS: Mapping[str, tuple[type, str]] = {"loras": (WeightedLora, "path")}
 
@@ -154,7 +160,11 @@ RULES: Mapping[str, _Rule] = {
     "train.betas": _below_1,
     "train.clip": _positive,
     "train.ema": _below_1,
+    "train.post_hoc.every": _from_0,
+    "train.post_hoc.sigmas": ("sigma_rel from 0.001 to below 0.2887", lambda v: 0.001 <= v < 12**-0.5),
+    "train.post_hoc.keep": _from_0,
     "train.dropout": _share,
+    "train.offset_noise": ("a number from 0 to 1", lambda v: 0 <= v <= 1),
     "train.workers": _from_0,
     "train.checkpoint_every": _count,
     "train.keep": _count,
@@ -188,6 +198,8 @@ def _relations(recipe: Recipe, composed: Composed) -> None:
         raise composed.error(
             f"train.accumulate: {train.accumulate} is not allowed. Allowed: a divisor of train.batch, {train.batch}."
         )
+    if train.post_hoc.every and not train.post_hoc.sigmas:
+        raise composed.error("train.post_hoc.sigmas: [] is not allowed. Allowed: one sigma_rel or more.")
     if recipe.launch.name == "none" and recipe.launch.nproc != 1:
         raise composed.error(f"launch.nproc: {recipe.launch.nproc} is not allowed without launch=torchrun.")
     try:

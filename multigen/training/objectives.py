@@ -43,6 +43,22 @@ def logit_normal(schedule: Schedule, u: Tensor, *, mean: float = 0.0, std: float
     return torch.sigmoid(mean + std * _normal(u))
 
 
+def mode(schedule: Schedule, u: Tensor, *, scale: float = 0.8) -> Tensor:
+    """Mode sampling with heavy tails (Esser et al. 2024, arXiv:2403.03206, eq. 20). u [B] -> t [B].
+
+    f(u) = 1 - u - s (cos^2(pi u / 2) - 1 + u), read from the other end so that t rises with u. s = 0 is uniform; above
+    0 the middle is drawn more often, below 0 the ends; no t is ever rare, as it is with logit_normal. For `scale` from
+    -1 to 2/(pi - 2) f is monotonic. VE schedules: use log_normal.
+    """
+    most = 2 / (math.pi - 2)
+    if not -1 <= scale <= most:
+        raise ValueError(f"noise level mode: scale {scale} is not allowed. Allowed: -1 to {most:.4f}.")
+    if schedule.family == "ve":
+        raise ValueError("noise level mode draws in t, which is only a label for edm: use log_normal")
+    u = u.double().clamp(_EDGE, 1 - _EDGE)
+    return u - scale * (torch.sin(math.pi / 2 * u).square() - u)
+
+
 def flat(denoiser: Denoiser, t: Tensor) -> Tensor:
     """Every noise level counts the same in F space. t [B] -> [B]."""
     return torch.ones_like(t)

@@ -154,7 +154,7 @@ class Diffusion(Task):
             count = rows.stop - rows.start
             with torch.no_grad():
                 x0 = self.encode(batch.media[rows])
-            noise = [normal(x0.shape[1:], self.seed, "noise", step, k) for k in places[rows]]
+            noise = [self._noise(x0.shape[1:], step, k) for k in places[rows]]
             given = {name: values[rows] for name, values in batch.given.items()}
             cond = self.conditioner(given).to(self.device)
             null = self.conditioner.null(count).to(self.device)
@@ -174,6 +174,20 @@ class Diffusion(Task):
         size = tuple(x0.shape[2:])
         u = [uniform((2 + 4 * len(size),), self.seed, "mask", step, k) for k in places]
         return masks.view(x0, torch.stack([masks.draw(size, one) for one in u]))
+
+    def _noise(self, shape: tuple[int, ...], step: int, place: int) -> Tensor:
+        """[C, *D] for a place in the global batch; with `train.offset_noise` s, s times a constant for each channel.
+
+        So that a network learns to move the mean of a picture, which a schedule that never quite reaches pure noise
+        gives away (Guttenberg 2023, "Diffusion with offset noise"). At alpha = 0 (flow, zero terminal SNR) nothing is
+        given away, and sampling starts from noise without offsets: leave it 0 there.
+        """
+        noise = normal(shape, self.seed, "noise", step, place)
+        strength = self.settings.offset_noise
+        if not strength:
+            return noise
+        flat = (shape[0], *[1] * (len(shape) - 1))
+        return noise + strength * normal(flat, self.seed, "offset", step, place)
 
     def levels(self, size: int, step: int) -> Tensor:
         """u [B] in [0, 1), stratified over the global batch: one random offset a step, one stratum a position.

@@ -24,6 +24,7 @@ from multigen.training.ema import EMA
 from multigen.training.loader import Batch, Order, batches
 from multigen.training.log import Log
 from multigen.training.memory import memory
+from multigen.training.post_hoc import Averages
 from multigen.training.signals import Caught, Stop, signals
 from multigen.training.task import MODEL, Task
 from multigen.training.writer import Writer
@@ -60,6 +61,7 @@ class Trainer:
         self.parameters = self.learners[MODEL].parameters
         self.optimizer = self.learners[MODEL].optimizer
         self.ema = EMA(self.parameters, settings.ema)
+        self.averages = Averages(self.parameters, settings.post_hoc, folder)
         self.step, self.seconds = 0, 0.0
         self.saved = 0  # the step of the newest checkpoint
         self.skipped = 0  # updates in a row
@@ -113,12 +115,17 @@ class Trainer:
                 waited = time.monotonic() - last
                 with memory(self.settings, self.writer.newest):
                     row = self._update(batch)
+                    self.averages.update(self.step)
                 self.writer.check()
                 now = time.monotonic()
                 self.seconds += now - last
                 stop = self._agree(batch, caught)
                 if row:
                     self.log.step(self.step, row, items=self.order.batch, seconds=now - last, waited=waited)
+                if ranks.first() and (self.averages.due(self.step) or self.progress >= 1):
+                    self.averages.snapshot(
+                        self.step
+                    )  # before this step's checkpoint, from which none would make it
                 if self.step % self.settings.checkpoint_every == 0:
                     self.save()
                 if not stop:
@@ -254,6 +261,7 @@ class Trainer:
             "weights": {n: p.detach() for n, p in self.parameters.items()},
             "ema": {**self.ema.shadow, **self._buffers()},
             "optimizer": checkpoints.optimizer_tensors(self.optimizer),
+            **self.averages.state(),
         }
         for name, learner in self.learners.items():
             if name != MODEL:
@@ -311,6 +319,7 @@ class Trainer:
         with torch.no_grad():
             for name, buffer in self._buffers().items():
                 buffer.copy_(buffers[name])
+        self.averages.load(state.tensors, int(state.state["step"]))
         self.step, self.seconds = int(state.state["step"]), float(state.state["seconds"])
         self.saved = self.step
         self.skipped = int(state.state.get("skipped", 0))

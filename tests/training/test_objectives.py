@@ -38,6 +38,30 @@ def test_uniform_is_in_t_or_for_ve_in_log_snr() -> None:
     torch.testing.assert_close(gaps, gaps.mean().expand_as(gaps), rtol=1e-3, atol=1e-7)
 
 
+@pytest.mark.parametrize("scale", [-1.0, -0.4, 0.0, 0.8, 1.29, 1.75])
+def test_mode_is_the_papers_and_has_its_density(scale: float) -> None:
+    """Esser et al. 2024, eq. 20, and the density |d f^-1 / dt| of its values for uniform u."""
+    t = objectives.mode(schedules.flow(), U, scale=scale)
+    paper = 1 - U - scale * (torch.cos(math.pi / 2 * U).square() - 1 + U)
+    torch.testing.assert_close(t, paper.flip(0))  # the same values: U is symmetric
+    assert bool((t.diff() >= 0).all()) and t[0] >= 0 and t[-1] <= 1  # a quantile function
+    edges = torch.linspace(0.05, 0.95, 10, dtype=torch.float64)
+    low, high = torch.zeros(10, dtype=torch.float64), torch.ones(10, dtype=torch.float64)
+    for _ in range(60):  # f falls: its inverse by bisection
+        middle = (low + high) / 2
+        above = 1 - middle - scale * (torch.cos(math.pi / 2 * middle).square() - 1 + middle) > edges
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    shares = torch.histc(t.float(), 9, 0.05, 0.95) / len(t)
+    torch.testing.assert_close(shares.double(), (low[:-1] - low[1:]), atol=1e-3, rtol=0.0)
+
+
+def test_mode_refuses_what_is_no_quantile_function() -> None:
+    with pytest.raises(ValueError, match=r"scale 1\.8 is not allowed. Allowed: -1 to 1\.7519"):
+        objectives.mode(schedules.flow(), U, scale=1.8)
+    with pytest.raises(ValueError, match="use log_normal"):
+        objectives.mode(schedules.edm(), U)
+
+
 def denoiser(schedule: schedules.Schedule, prediction: predictions.Prediction) -> Denoiser:
     return Denoiser(nn.Identity(), schedule, prediction)
 

@@ -181,6 +181,18 @@ def test_noise_levels_are_stratified(tmp_path: Path) -> None:
     assert not torch.equal(u, task.levels(16, step=1))
 
 
+def test_offset_noise_is_a_constant_a_channel_beside_the_same_noise(tmp_path: Path) -> None:
+    plain_task = diffusion(trainer(tmp_path / "a"))
+    task = diffusion(trainer(tmp_path / "b", offset_noise=0.3))
+    offsets = [task._noise((3, 4, 5), 7, k) - plain_task._noise((3, 4, 5), 7, k) for k in range(400)]
+    for offset in offsets:
+        torch.testing.assert_close(offset, offset[:, :1, :1].expand(3, 4, 5), atol=1e-6, rtol=0.0)
+    values = torch.stack(offsets)[:, :, 0, 0]
+    assert values.std().item() == pytest.approx(0.3, rel=0.08)
+    assert abs(torch.corrcoef(values.T)[0, 1].item()) < 0.15  # channels are drawn apart
+    assert torch.equal(task._noise((3, 4, 5), 7, 2), task._noise((3, 4, 5), 7, 2))
+
+
 def test_time_budget_ends_training(tmp_path: Path) -> None:
     t = trainer(tmp_path, steps=None, minutes=0.01)
     t.run()
