@@ -65,7 +65,7 @@ def _container(file: str | BinaryIO, path: Source) -> InputContainer:
     # The format is checked before its reader starts, and the protocol wherever one is asked for.
     options = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
     try:
-        return av.open(file, options=options)
+        return av.open(file, "r", options=options)
     except ArgumentError as error:
         allowed = f"the formats that are opened are {', '.join(FORMATS)}"
         raise MediaError(
