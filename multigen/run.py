@@ -217,10 +217,8 @@ def _train(
         write_text(folder / RECIPE, to_yaml(recipe))
         write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
         if state is not None:
-            for name in (WEIGHTS, LORA):
-                (folder / name).unlink(
-                    missing_ok=True
-                )  # they are in the checkpoint, until training ends anew
+            for name in (WEIGHTS, LORA):  # they are in the checkpoint, until training ends anew
+                (folder / name).unlink(missing_ok=True)
     trainer.run()
     if ranks.first():
         with trainer.ema.applied():
