@@ -36,6 +36,15 @@ class PostHoc:
 
 
 @dataclass(frozen=True)
+class Drop:
+    """Shares of samples whose condition loses one part alone, beside `train.dropout`, which takes all of it."""
+
+    vector: float = 0.0
+    tokens: float = 0.0
+    grid: float = 0.0
+
+
+@dataclass(frozen=True)
 class Train:
     """How to train. Training ends at `steps` or after `minutes`, whichever comes first; one of them must be set."""
 
@@ -51,6 +60,8 @@ class Train:
     ema: float = 0.999
     post_hoc: PostHoc = field(default_factory=PostHoc)
     dropout: float = 0.1  # share of samples trained on the null condition
+    drop: Drop = field(default_factory=Drop)
+    uncertainty: bool = False  # learns how hard each noise level is, and weighs it by that
     offset_noise: float = 0.0  # deviation of a constant that each channel's training noise has beside its own
     noise_level: Part = field(default_factory=lambda: Part("logit_normal"))
     objective: Part = field(default_factory=lambda: Part("flat"))
@@ -69,6 +80,9 @@ class Train:
     skip: int = 3  # updates in a row left out for a loss that is not finite, before the run stops
     log_every: int = 10  # steps
     held_out_every: int = 500  # steps; 0: never
+    patience: int = (
+        0  # held-out losses in a row without a better one, after which the run ends; 0: it does not
+    )
     preview_every: int = 500  # steps; 0: never
     bad_media: float = 0.05  # share of items that may be unreadable before the run stops
     tensorboard: bool = True  # where it is installed

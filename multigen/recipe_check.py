@@ -13,7 +13,7 @@ from typing import Any
 
 from multigen import registry
 from multigen.errors import RecipeError, message
-from multigen.recipe import Evaluate, Launch, PostHoc, Recipe, Sample, Train, WeightedLora
+from multigen.recipe import Drop, Evaluate, Launch, PostHoc, Recipe, Sample, Train, WeightedLora
 from multigen.recipe_compose import LISTS, PLACES, Composed
 from multigen.registry import Part
 
@@ -21,6 +21,7 @@ UNSET = "???"  # OmegaConf's mark for a value that the user must give
 SECTIONS: Mapping[str, type] = {
     "train": Train,
     "train.post_hoc": PostHoc,
+    "train.drop": Drop,
     "sample": Sample,
     "evaluate": Evaluate,
     "launch": Launch,
@@ -164,12 +165,16 @@ RULES: Mapping[str, _Rule] = {
     "train.post_hoc.sigmas": ("sigma_rel from 0.001 to below 0.2887", lambda v: 0.001 <= v < 12**-0.5),
     "train.post_hoc.keep": _from_0,
     "train.dropout": _share,
+    "train.drop.vector": _share,
+    "train.drop.tokens": _share,
+    "train.drop.grid": _share,
     "train.offset_noise": ("a number from 0 to 1", lambda v: 0 <= v <= 1),
     "train.workers": _from_0,
     "train.checkpoint_every": _count,
     "train.keep": _count,
     "train.log_every": _count,
     "train.held_out_every": _from_0,
+    "train.patience": _from_0,
     "train.preview_every": _from_0,
     "train.bad_media": _share,
     "train.cache": ("a number of GiB from 0 to 1e6", lambda v: 0 <= v <= 1e6),
@@ -197,6 +202,10 @@ def _relations(recipe: Recipe, composed: Composed) -> None:
     if train.batch % train.accumulate:
         raise composed.error(
             f"train.accumulate: {train.accumulate} is not allowed. Allowed: a divisor of train.batch, {train.batch}."
+        )
+    if train.patience and not train.held_out_every:
+        raise composed.error(
+            "train.patience: it counts held-out losses, and train.held_out_every=0 measures none. Set both."
         )
     if train.post_hoc.every and not train.post_hoc.sigmas:
         raise composed.error("train.post_hoc.sigmas: [] is not allowed. Allowed: one sigma_rel or more.")

@@ -106,14 +106,18 @@ class Cond:
 
         return Cond(joined("vector"), joined("tokens"), joined("mask"), joined("grid"))
 
-    def where(self, keep: Tensor, other: Cond) -> Cond:
-        """Rows of self where keep [B] (bool), rows of other elsewhere: the condition dropout."""
+    def where(self, keep: Tensor, other: Cond, part: str | None = None) -> Cond:
+        """Rows of self where keep [B] (bool), rows of other elsewhere: the condition dropout.
+
+        `part` ("vector", "tokens" or "grid"): of that part alone, the rest stays.
+        """
         mine, theirs = _aligned([self, other])
+        names = {None: ("vector", "tokens", "mask", "grid"), "tokens": ("tokens", "mask")}.get(part, (part,))
 
         def chosen(name: str) -> Tensor | None:
             a, b = getattr(mine, name), getattr(theirs, name)
-            if a is None:
-                return None
+            if a is None or name not in names:
+                return a
             return torch.where(keep.to(a.device).reshape(-1, *[1] * (a.ndim - 1)), a, b.to(a.dtype))
 
         return Cond(chosen("vector"), chosen("tokens"), chosen("mask"), chosen("grid"))

@@ -206,7 +206,7 @@ def _charts(
         "loss": _loss_chart(log),
         "not_finite": sum(1 for loss in losses if not math.isfinite(loss)),
         "small": [*_small_charts(log), *_guidance_charts(guidance)],
-        "levels": _level_chart(levels),
+        "levels": _level_chart(levels, _trained_by_level(log)),
     }
 
 
@@ -267,15 +267,30 @@ def _loss_chart(log: Sequence[Mapping[str, Any]]) -> Markup | None:
     return Markup(svg.chart(series, title="Loss by training step", x_label="step", log=True))
 
 
-def _level_chart(levels: Sequence[tuple[float, float]]) -> Markup | None:
-    points = sorted(svg.finite(levels, above=0))
-    if not points:
+def _trained_by_level(log: Sequence[Mapping[str, Any]]) -> list[svg.Point]:
+    """(log(sigma/alpha), loss): means over the last tenth of the rows that have training losses by level."""
+    rows = [row["levels"] for row in log if isinstance(row.get("levels"), Mapping)]
+    rows = rows[-max(len(rows) // 10, 1) :]
+    found: dict[float, list[float]] = {}
+    for row in rows:
+        for level, loss in row.items():
+            found.setdefault(float(level), []).append(float(loss))
+    return [(level, statistics.fmean(losses)) for level, losses in found.items()]
+
+
+def _level_chart(levels: Sequence[svg.Point], trained: Sequence[svg.Point]) -> Markup | None:
+    held, seen = (sorted(svg.finite(points, above=0)) for points in (levels, trained))
+    series = [
+        svg.Series("held-out loss", "level", held, "both"),
+        svg.Series("training loss", "raw", seen, "both"),
+    ]
+    series = [s for s in series if s.points]
+    if not series:
         return None
-    series = [svg.Series("held-out loss", "level", points, "both")]
     return Markup(
         svg.chart(
             series,
-            title="Held-out loss by noise level",
+            title="Loss by noise level",
             x_label="log(sigma / alpha)",
             log=True,
         )

@@ -80,3 +80,22 @@ class HeldOut:
     def _time(self, level: float) -> Tensor:
         t = self.denoiser.schedule.inverse(torch.tensor([-2 * level], dtype=torch.float64))
         return t.clamp(1e-6, 1 - 1e-6)
+
+
+class ByLevel:
+    """Mean training loss of the noise levels nearest to each of `LEVELS`, summed where the losses are."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.levels = torch.tensor(LEVELS, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(2, len(LEVELS), dtype=torch.float64, device=device)  # losses, counts
+
+    def add(self, log_snr: Tensor, losses: Tensor) -> None:
+        """log-SNR [B] and losses [B] in F space; nothing is read back here."""
+        nearest = (-log_snr.double()[:, None] / 2 - self.levels).abs().argmin(1)
+        self.sums.index_add_(1, nearest, torch.stack([losses.double(), torch.ones_like(losses).double()]))
+
+    def drain(self) -> dict[str, float]:
+        """{'-3.0': mean loss ...} of the levels that were met since the last call."""
+        sums, counts = self.sums.tolist()
+        self.sums.zero_()
+        return {str(n): s / c for n, s, c in zip(LEVELS, sums, counts, strict=True) if c}

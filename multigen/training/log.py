@@ -6,7 +6,7 @@ import importlib.util
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Log:
         self._step = 0
         self._bar: Bar | None = None
         self._board: Any = None
+        self._details: Callable[[], Mapping[str, float]] = dict
         if writes and settings.tensorboard and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -53,8 +54,21 @@ class Log:
                 self.flush()
                 self._bar = None
 
-    def step(self, step: int, row: Mapping[str, float], *, items: int, seconds: float, waited: float) -> None:
-        """One training step: its loss and the like, how many items in how many seconds, and those spent waiting."""
+    def step(
+        self,
+        step: int,
+        row: Mapping[str, float],
+        *,
+        items: int,
+        seconds: float,
+        waited: float,
+        details: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
+        """One training step: its loss and the like, how many items in how many seconds, and those spent waiting.
+
+        `details` is asked when a row is written: the loss of the steps since then by what it is made of.
+        """
+        self._details = details
         self._rows.append({**row, "items": items, "seconds": seconds, "waited": waited})
         self._step = step
         self._watch_waiting(seconds, waited)
@@ -85,10 +99,13 @@ class Log:
         }
         mean["items_per_s"] = sum(r["items"] for r in rows) / seconds
         mean["waited"] = sum(r["waited"] for r in rows) / seconds
-        self._write({"step": self._step, **mean})
+        levels = dict(self._details())
+        self._write({"step": self._step, **mean, **({"levels": levels} if levels else {})})
         if self._board is not None:
             for key, value in mean.items():
                 self._board.add_scalar(f"train/{key}", value, self._step)
+            for key, value in levels.items():
+                self._board.add_scalar(f"train_level/{key}", value, self._step)
 
     def held_out(self, step: int, row: Mapping[str, float]) -> None:
         self._write({"step": step, "held_out": dict(row)})

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 # Keys of `train` that may change between two starts of one run.
 FREE = frozenset(
     {"steps", "minutes", "workers", "cache", "checkpoint_every", "keep", "keep_every",
-     "keep_best", "skip", "log_every", "held_out_every", "preview_every", "bad_media", "tensorboard", "compile"}
+     "keep_best", "skip", "log_every", "held_out_every", "patience", "preview_every", "bad_media", "tensorboard",
+     "compile"}
 )  # fmt: skip
 # How many changes a message lists.
 ROWS = 12
@@ -66,7 +67,8 @@ def complete(recipe: Recipe, state: Checkpoint) -> bool:
     t, s = recipe.train, state.state
     by_steps = t.steps is not None and s["step"] >= t.steps
     by_time = t.minutes is not None and s["seconds"] >= 60 * t.minutes
-    return by_steps or by_time
+    tired = t.patience > 0 and s.get("worse", 0) >= t.patience
+    return by_steps or by_time or tired
 
 
 def same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:

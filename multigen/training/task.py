@@ -5,6 +5,7 @@ The trainer steps optimizers, averages, saves and resumes; a task only answers. 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from multigen import registry
 from multigen.codecs import Codec
 from multigen.core import masks
-from multigen.core.conditioning import Conditioner
+from multigen.core.conditioning import Cond, Conditioner
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal, stream, uniform
 from multigen.datasets import Dataset
@@ -25,13 +26,15 @@ from multigen.recipe import Train
 from multigen.training import ranks
 from multigen.training.compiled import compiled
 from multigen.training.encoded import Encoded, varies
-from multigen.training.heldout import HeldOut
+from multigen.training.heldout import ByLevel, HeldOut
 from multigen.training.loader import Batch
+from multigen.training.uncertainty import Uncertainty
 
 log = logging.getLogger(__name__)
 
 # The network that is averaged, measured and kept; others, such as a critic, only help it to learn.
 MODEL = "model"
+UNCERTAINTY = "uncertainty"
 
 
 class Task(ABC):
@@ -54,6 +57,10 @@ class Task(ABC):
     @abstractmethod
     def measure(self) -> dict[str, float]:
         """Held-out loss, "mean" and what it is made of; empty if nothing is held out."""
+
+    @abstractmethod
+    def details(self) -> dict[str, float]:
+        """Mean training loss since the last call, by what it is made of; empty if it has no such parts."""
 
     @abstractmethod
     def mode(self, training: bool) -> None:
@@ -89,7 +96,11 @@ class Diffusion(Task):
         self.masked = masked
         self.settings, self.seed, self.device, self.precision = settings, seed, device, precision
         learned = {"backbone": denoiser.backbone, "conditioner": cast(nn.Module, conditioner), "codec": codec}
-        self.networks = {MODEL: nn.ModuleDict(learned)}
+        self.networks: dict[str, nn.Module] = {MODEL: nn.ModuleDict(learned)}
+        self.uncertainty: Uncertainty | None = None
+        if settings.uncertainty:
+            self.uncertainty = self.networks[UNCERTAINTY] = Uncertainty().to(device)
+        self.by_level = ByLevel(device)
         self.noise_level = registry.build("noise_level", settings.noise_level, where="train.noise_level")
         self.objective = registry.build("objective", settings.objective, where="train.objective")
         self.dataset = dataset
@@ -136,11 +147,21 @@ class Diffusion(Task):
         return self.held_out.measure()
 
     def losses(self, batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
-        yield MODEL, self._parts(batch, step)
+        met: list[tuple[Tensor, Tensor]] = []
+        yield MODEL, self._parts(batch, step, met)
+        if self.uncertainty is not None:
+            log_snr, weighted = (torch.cat(column) for column in zip(*met, strict=True))
+            whole = len(batch.ids) * ranks.world()
+            yield UNCERTAINTY, iter([self.uncertainty.loss(weighted, log_snr).sum() / whole])
 
-    def _parts(self, batch: Batch, step: int) -> Iterator[Tensor]:
+    def details(self) -> dict[str, float]:
+        """Mean loss in F space of the levels near `heldout.LEVELS` that were trained at."""
+        return self.by_level.drain()
+
+    def _parts(self, batch: Batch, step: int, met: list[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
         """This rank's share of the global batch's mean loss, in `accumulate` parts that add up to it.
 
+        `met` gets the log-SNRs and weighted losses of each part, without their graph.
         What the network itself draws (dropout) is keyed by the part, and differs with the number of parts and ranks.
         """
         size = len(batch.ids)
@@ -159,6 +180,7 @@ class Diffusion(Task):
             cond = self.conditioner(given).to(self.device)
             null = self.conditioner.null(count).to(self.device)
             cond = cond.where((keep[rows] >= self.settings.dropout).to(self.device), null)
+            cond = self._dropped(cond, null, step, places[rows])
             if self.masked:
                 cond = masks.seen(cond, self._view(x0, step, places[rows]))
             t = self.noise_level(self.denoiser.schedule, u[rows])
@@ -167,7 +189,21 @@ class Diffusion(Task):
             with torch.random.fork_rng(devices=devices):  # what the network itself draws: dropout
                 torch.manual_seed(stream(self.seed, "network", step, places[start]).initial_seed())
                 losses = self.forward(x0, t, cond, torch.stack(noise).to(self.device))
-            yield (losses * weight).sum() / whole
+            log_snr = self.denoiser.schedule.log_snr(t.double()).to(self.device)
+            self.by_level.add(log_snr, losses.detach())
+            losses = losses * weight
+            met.append((log_snr, losses.detach()))
+            if self.uncertainty is not None:
+                losses = losses / self.uncertainty(log_snr).detach().exp()
+            yield losses.sum() / whole
+
+    def _dropped(self, cond: Cond, null: Cond, step: int, places: Sequence[int]) -> Cond:
+        """Single parts of the condition left out, by `train.drop`."""
+        for name, share in dataclasses.asdict(self.settings.drop).items():
+            if share > 0 and getattr(cond, name) is not None:
+                kept = torch.cat([uniform((1,), self.seed, f"drop-{name}", step, k) for k in places]) >= share
+                cond = cond.where(kept.to(self.device), null, name)
+        return cond
 
     def _view(self, x0: Tensor, step: int, places: Sequence[int]) -> Tensor:
         """What the network sees of x0 [B, C, *D], a mask drawn for each place in the global batch."""

@@ -65,6 +65,8 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         self.saved = 0  # the step of the newest checkpoint
         self.skipped = 0  # updates in a row
+        self.measured = 0  # the step of the last held-out loss
+        self.lowest, self.worse = math.inf, 0  # the lowest of them, and how many have come since
         self.parent = os.getppid()  # a rank whose launcher died has another
         self.bad: dict[str, str] = {}  # file -> why it could not be read
         self.bad_items: frozenset[int] = frozenset()
@@ -80,6 +82,8 @@ class Trainer:
     @property
     def progress(self) -> float:
         """Share of the training that is done, 1 when it is over."""
+        if 0 < self.settings.patience <= self.worse:
+            return 1.0
         shares = []
         if self.settings.steps is not None:
             shares.append(self.step / max(self.settings.steps, 1))
@@ -107,6 +111,11 @@ class Trainer:
         with (
             signals() as caught, self.log.bar(self.step, self.seconds), closing(read) as source, self.writer
         ):  # fmt: skip
+            if (
+                self.step and self.measured < self.step
+            ):  # the checkpoint is older than the held-out loss of its step
+                self._watch(caught, ended=False)
+                self._agree_on_end()
             last = time.monotonic()
             while self.progress < 1 and not stop:
                 batch = _next(source, caught)
@@ -121,7 +130,8 @@ class Trainer:
                 self.seconds += now - last
                 stop = self._agree(batch, caught)
                 if row:
-                    self.log.step(self.step, row, items=self.order.batch, seconds=now - last, waited=waited)
+                    self.log.step(self.step, row, items=self.order.batch, seconds=now - last, waited=waited,
+                                  details=self.task.details)  # fmt: skip
                 if ranks.first() and (self.averages.due(self.step) or self.progress >= 1):
                     self.averages.snapshot(
                         self.step
@@ -130,6 +140,7 @@ class Trainer:
                     self.save()
                 if not stop:
                     self._watch(caught, ended=self.progress >= 1)
+                    self._agree_on_end()
                 last = time.monotonic()  # saving and previews are not training time
             if self.saved != self.step:
                 self.save()
@@ -239,8 +250,28 @@ class Trainer:
         self.task.mode(training=True)
         if row:
             self.log.held_out(self.step, row)
-            if self.settings.keep_best:
+            if self.settings.keep_best or self.settings.patience:
                 self._keep_best(row["mean"])
+            self._grade(row["mean"])
+
+    def _agree_on_end(self) -> None:
+        """What rank 0 measured decides for all."""
+        if self.settings.patience:
+            self.worse = int(ranks.largest(self.worse if ranks.first() else 0)[0])
+
+    def _grade(self, loss: float) -> None:
+        """Count the held-out losses since the lowest; the training ends when `train.patience` of them have come."""
+        self.measured = self.step
+        lower = loss < self.lowest
+        self.lowest, self.worse = (loss, 0) if lower else (self.lowest, self.worse + 1)
+        if 0 < self.settings.patience <= self.worse:
+            best = checkpoints.best(self.writer.folder)
+            kept = "" if best is None else f" The best checkpoint: {self.writer.folder / best.name}"
+            log.info(
+                "step %d: %d held-out losses in a row were no lower than %.4f; the training ends.%s",
+                self.step, self.worse, self.lowest, kept,
+            )  # fmt: skip
+            self.saved = -1  # the checkpoint of this step does not know it yet
 
     def _keep_best(self, loss: float) -> None:
         best = checkpoints.best(self.writer.folder)
@@ -271,6 +302,9 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "skipped": self.skipped,
+            "measured": self.measured,
+            "lowest": self.lowest if math.isfinite(self.lowest) else None,
+            "worse": self.worse,
             "progress": self.progress,
             "seed": self.seed,
             "base": self.task.base,
@@ -323,6 +357,9 @@ class Trainer:
         self.step, self.seconds = int(state.state["step"]), float(state.state["seconds"])
         self.saved = self.step
         self.skipped = int(state.state.get("skipped", 0))
+        self.measured, self.worse = int(state.state.get("measured", 0)), int(state.state.get("worse", 0))
+        lowest = state.state.get("lowest")
+        self.lowest = math.inf if lowest is None else float(lowest)
         self.bad = dict(state.state.get("bad", {}))
         self.bad_items = frozenset(state.state.get("bad_items", ()))
 

@@ -79,6 +79,9 @@ class Vocoding(Task):
             loss = loss + critic.teach(real, made)
         yield MODEL, iter([loss / ranks.world()])
 
+    def details(self) -> dict[str, float]:
+        return {}
+
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """Mean absolute error of the log-mels, mean distance of STFT magnitudes, and their sum as "mean"."""

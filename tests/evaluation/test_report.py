@@ -109,7 +109,7 @@ def test_everything_given_is_on_the_page(tmp_path, media):
     )
     for text in (
         "toy", "CPU", "red apple", "seed 0", "seed 3", "no prompt", "name: toy", "songs/a.mp3", "truncated", "KID",
-        "0.0123", "4 clips", "step 500", "multigen 0", "torch 2", "Held-out loss by noise level",
+        "0.0123", "4 clips", "step 500", "multigen 0", "torch 2", "Loss by noise level",
     ):  # fmt: skip
         assert text in page.text, text
     assert len(page.all("svg")) == 5
