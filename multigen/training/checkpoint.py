@@ -182,11 +182,11 @@ def path_of(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
-def verify(path: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
+def verify(path: Path, needed: frozenset[str] = _NEEDED) -> str | None:
+    """What is wrong with a checkpoint, or None. `needed`: the files that its manifest must name."""
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        if absent := sorted(_NEEDED - manifest.keys()):
+        if absent := sorted(needed - manifest.keys()):
             return f"{MANIFEST} does not name {', '.join(absent)}"
         for name, facts in manifest.items():
             file = path / name

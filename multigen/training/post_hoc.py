@@ -96,7 +96,7 @@ def reconstructed(run: Path, sigma: float) -> tuple[dict[str, Tensor], int]:
         raise MultigenError(f"--ema: {error}") from error
     stored: list[tuple[Profile, Path]] = []
     for path in checkpoints.found(run / FOLDER):
-        if (fault := checkpoints.verify(path)) is not None:
+        if (fault := checkpoints.verify(path, frozenset({checkpoints.STATE}))) is not None:
             log.warning("snapshot %s is broken: %s; left out", path, fault)
             continue
         for file in sorted(path.glob(f"{_PREFIX}*.safetensors")):
