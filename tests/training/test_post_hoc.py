@@ -165,7 +165,7 @@ def test_a_trained_average_of_another_length(tmp_path: Path, precision: str) -> 
 
 
 def test_averages_resume_bit_for_bit_and_newer_snapshots_are_made_again(tmp_path: Path) -> None:
-    run(tmp_path / "whole", post_hoc())
+    trainer(tmp_path / "whole", post_hoc=post_hoc(), **SETTINGS).run()
     first = trainer(tmp_path / "parts", post_hoc=post_hoc(), **SETTINGS)
     inner = first._update
 
