@@ -96,10 +96,11 @@ class Diffusion(Task):
         self.masked = masked
         self.settings, self.seed, self.device, self.precision = settings, seed, device, precision
         learned = {"backbone": denoiser.backbone, "conditioner": cast(nn.Module, conditioner), "codec": codec}
-        self.networks: dict[str, nn.Module] = {MODEL: nn.ModuleDict(learned)}
+        networks: dict[str, nn.Module] = {MODEL: nn.ModuleDict(learned)}
         self.uncertainty: Uncertainty | None = None
         if settings.uncertainty:
-            self.uncertainty = self.networks[UNCERTAINTY] = Uncertainty().to(device)
+            self.uncertainty = networks[UNCERTAINTY] = Uncertainty().to(device)
+        self.networks = networks
         self.by_level = ByLevel(device)
         self.noise_level = registry.build("noise_level", settings.noise_level, where="train.noise_level")
         self.objective = registry.build("objective", settings.objective, where="train.objective")
