@@ -33,11 +33,12 @@ _WHOLE = ("strength", "mask", "keep", "extend", "seam", "resample", "invert", "l
 
 def edit(argv: list[str]) -> int:
     """Run the command; the exit code."""
-    a = _parser().parse(argv)
+    parser = _parser()
+    a = parser.parse(argv)
     prompts = [*(a.prompt or []), *(lines_of(a.prompts) if a.prompts else [])]
     from multigen import run as pipeline
 
-    given = [k for k in _WHOLE if getattr(a, k) not in (None, False, 1)]
+    given = [k for k in _WHOLE if getattr(a, k) != parser.get_default(k)]
     if a.restore is not None and given:
         raise MultigenError(f"--{given[0]} does not go with --restore")
     log(a.quiet)

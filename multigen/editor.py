@@ -70,6 +70,8 @@ class Editor(Maker, ABC):
         strength = (0.6 if source.keep is None else 1.0) if strength is None else strength
         if not 0 < strength <= 1:
             raise MultigenError(f"strength: {strength} is not allowed; give a number over 0, to 1")
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        self._check_all([*prompts, *([] if invert is None else [invert])], n, seed, batch)
         shape = tuple(source.media.shape)
         window = self._window(shape, long)
         try:
@@ -106,12 +108,16 @@ class Editor(Maker, ABC):
         if not (noise >= 0 and math.isfinite(noise)):
             raise MultigenError(f"noise: {noise} is not allowed; give a number, 0 or more")
         given = {"modality": self.modality, "codec": self.codec}
+        self._check_all([prompt] if isinstance(prompt, str) else list(prompt), n, seed, batch)
         made: Operator = registry.build("operator", operator, where="operator", given=given)
         medium = self.read(media)
         try:
             whole = made.whole(tuple(medium.shape))
-            window = self._window(whole, long=False)
-            ask = self._ask(self.codec.shape(whole), steps, scale, negative, window=window)
+            if self._window(whole, long=True) is not None:
+                raise MultigenError(
+                    f"the medium: {list(whole[1:])} when restored is larger than the model's own; cut it into parts"
+                )
+            ask = self._ask(self.codec.shape(whole), steps, scale, negative)
         except ValueError as error:
             raise MultigenError(f"the medium: {error}") from error
         with torch.no_grad():

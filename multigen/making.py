@@ -142,7 +142,9 @@ class Maker(ABC):
         batch: int,
         watch: Callable[[Progress], None] | None,
     ) -> Iterator[tuple[int, Media]]:
-        driver, waiting = Driver(max_batch=4 * batch), deque(range(len(asks)))
+        # The longest first, so that few are left alone in the end.
+        order = sorted(range(len(asks)), key=lambda k: -asks[k].steps)
+        driver, waiting = Driver(max_batch=4 * batch), deque(order)
         places: dict[Request, int] = {}
         while waiting or driver.requests:
             while waiting and len(driver.requests) < batch:
@@ -222,6 +224,10 @@ class Maker(ABC):
         jobs = [(p, seed + i * n + k) for i, p in enumerate(prompts) for k in range(n)]
         parts = [jobs[start : start + batch] for start in range(0, len(jobs), batch)]
         return (medium for part in parts for medium in self._batch(part, ask, watch))
+
+    def _check_all(self, prompts: Sequence[str], n: int, seed: int | None, batch: int | None) -> None:
+        """As `_check`, before anything is encoded: a codec may be a network, too."""
+        self._check(prompts, n, self.recipe.seed if seed is None else seed, batch)
 
     def _check(self, prompts: Sequence[str], n: int, seed: int, batch: int | None) -> None:
         """MultigenError for what no request may ask."""

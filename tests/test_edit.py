@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from multigen.editing import depth, prepared, spans, spliced
 from multigen.errors import MultigenError
 from multigen.media import Media
 from multigen.model import Model
+from multigen.registry import Part
 
 from .test_model import small
 
@@ -247,3 +249,29 @@ def test_long_media_are_generated_in_windows(digits: Model) -> None:
     assert all(lit[k * 28 : (k + 1) * 28].max() > 0.1 for k in range(3))
     loop = digits.generate("8", size=(28, 84), long=True, wrap=True, steps=4, seed=2)[0].tensor
     assert (wide - loop).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"prompt": "eleven"}, "eleven"),
+        ({"prompt": "3", "invert": "eleven"}, "eleven"),
+        ({"prompt": "3", "n": 0}, "n: 0"),
+        ({"prompt": "3", "seed": -1}, "seed: -1"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_encoded(
+    asked: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small("image_digits")
+
+    def encode(media: Tensor) -> Tensor:
+        raise AssertionError("encoded")
+
+    monkeypatch.setattr(model.codec, "encode", encode)
+    medium = torch.zeros(1, 28, 28)
+    with pytest.raises(MultigenError, match=said):
+        model.edit(medium, **asked)
+    if "invert" not in asked:
+        with pytest.raises(MultigenError, match=said):
+            model.restore(medium[:, :14, :14], operator=Part("downsample"), **asked)

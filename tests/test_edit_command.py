@@ -135,6 +135,15 @@ WRONG = [
         ["--input", "digit.png", "--restore", "blur", "--strength", "0.5"],
         "--strength does not go with --restore",
     ),
+    (
+        ["--input", "digit.png", "--restore", "blur", "--strength", "1"],
+        "--strength does not go with --restore",
+    ),
+    (["--input", "digit.png", "--restore", "blur", "--seam", "0"], "--seam does not go with --restore"),
+    (
+        ["--input", "digit.png", "--restore", "downsample"],
+        "is larger than the model's own; cut it into parts",
+    ),
     (["--input", "none.png"], "none.png"),
     (["--input", "digit.png", "--mask", "small.png"], "small.png: 20 x 28 pixels; the medium has 28 x 28"),
     (["--input", "digit.png", "--keep", "0:1s"], "a picture has no time"),
