@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 # How often reader processes may end at one step.
 _DEATHS = 3
-_GRACE = 2.0  # s
+_GRACE = 10.0  # s that a reader may take to die, once what it sends has ended
 _LAST_READ = 30.0  # s that a thread may take for the item that it is at
 # How many neighbours to try in place of an unreadable item.
 _TRIES = 16
@@ -161,7 +161,10 @@ def _by_processes(
         except (RuntimeError, OSError, EOFError) as error:
             # A batch that waits in a reader's memory may be gone before the system says that the reader is.
             if not isinstance(error, RuntimeError):
-                connection.wait([p.sentinel for p in processes], timeout=_GRACE)
+                ended = connection.wait([p.sentinel for p in processes], timeout=_GRACE)
+                for process in processes:
+                    if process.sentinel in ended:
+                        process.join(_GRACE)  # its files close some time before the system calls it dead
             dead = [p for p in processes if not p.is_alive()]
             if not dead:
                 raise
