@@ -80,7 +80,7 @@ class Averages:
             for name, value in shadow.items():
                 value.copy_(tensors[_file(sigma)][name])
         for path in checkpoints.found(self.folder) if self.shadows else []:
-            if _step(path) > step:
+            if checkpoints.step_of(path) > step:
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -100,7 +100,7 @@ def reconstructed(run: Path, sigma: float) -> tuple[dict[str, Tensor], int]:
             log.warning("snapshot %s is broken: %s; left out", path, fault)
             continue
         for file in sorted(path.glob(f"{_PREFIX}*.safetensors")):
-            stored.append((Profile(_step(path), float(file.stem.removeprefix(_PREFIX))), file))
+            stored.append((Profile(checkpoints.step_of(path), float(file.stem.removeprefix(_PREFIX))), file))
     if not stored:
         raise MultigenError(
             f"{run}: this run kept no snapshots of its averages, which --ema needs. Train with "
@@ -131,7 +131,3 @@ def _summed(files: list[Path], weights: list[float]) -> dict[str, Tensor]:
 def _file(sigma: float) -> str:
     """The file of a checkpoint that holds the average of a sigma_rel."""
     return f"post-hoc-{sigma:g}"
-
-
-def _step(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))
