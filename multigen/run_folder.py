@@ -25,7 +25,7 @@ from tqdm import tqdm
 from multigen.core.drive import Progress
 from multigen.errors import MediaError, MultigenError, TrainingError
 from multigen.evaluation import tables as evaluation
-from multigen.evaluation.evaluate import PAIRS
+from multigen.evaluation.nearness import PAIRS
 from multigen.evaluation.report import write_report
 from multigen.evaluation.style import SHEET
 from multigen.files import alive, remove_leftovers, write_json

@@ -233,7 +233,7 @@ def _tiles(log: Sequence[Mapping[str, Any]], made: int, skipped: int) -> list[tu
     """The run in a few numbers: (name, value)."""
     losses, held_out = svg.finite(_points(log, "loss"), above=0), _held_out(log)
     speeds = [y for _, y in _points(log, "items_per_s")]
-    tiles = [("media", f"{made:,}")]
+    tiles = [("media", f"{made:,}")] if made or not log else []
     if log:
         tiles.append(("steps", f"{int(max(r['step'] for r in log)):,}"))
     if losses:

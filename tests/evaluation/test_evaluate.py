@@ -16,7 +16,7 @@ from multigen.cli import main
 from multigen.core.noise import normal, stream
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation import evaluate as evaluation
-from multigen.evaluation import sets, tables
+from multigen.evaluation import nearness, sets, tables
 from multigen.evaluation.features import Facts
 from multigen.evaluation.metrics import Wanted
 from multigen.modalities import Modality
@@ -107,7 +107,7 @@ def test_real_media_score_as_real(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert found["memorisation"]["ratio"] == pytest.approx(1, abs=0.35)
     assert found["memorisation"]["closer_than_5_percent_of_training"] < 0.2
     assert json.loads((tmp_path / evaluation.FILE).read_text()) == found
-    assert (tmp_path / evaluation.PAIRS).stat().st_size > 1000
+    assert (tmp_path / nearness.PAIRS).stat().st_size > 1000
     assert set(found["held_out_loss"]) >= {"mean", "0.0"}
     assert found["speed"]["peak_memory_bytes"] > 2**27
 
