@@ -19,7 +19,7 @@ from multigen.files import atomic
 from multigen.modalities import Info, Limits
 from multigen.modalities.audio_file import audio_stream, decode, encode, header_seconds
 from multigen.modalities.container import opened
-from multigen.modalities.member import Source
+from multigen.modalities.member import Source, located
 from multigen.modalities.spectrogram import picture
 
 if TYPE_CHECKING:
@@ -78,8 +78,9 @@ class Audio:
             )
         return self.channels, max(1, round(seconds * self.rate))
 
-    def info(self, path: Source) -> Info:
+    def info(self, path: str | Source) -> Info:
         """Duration (s), channels and rate (Hz) of the file itself. MediaError if it is unreadable or over a limit."""
+        path = located(path)
         with opened(path, self.limits) as container:
             stream = audio_stream(container, path)
             seconds = header_seconds(container, stream)
@@ -90,12 +91,13 @@ class Audio:
                 rate=stream.codec_context.sample_rate,
             )
 
-    def read(self, path: Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
+    def read(self, path: str | Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         """[C, N] at this modality's rate and channels: all of the file, or `duration` s from `start` s on.
 
         A span that reaches beyond the end is shorter. MediaError if the file is missing, unreadable, truncated or
         over a limit, or ends before `start`.
         """
+        path = located(path)
         if start < 0 or (duration is not None and duration <= 0):
             raise ValueError(
                 f"start {start} s, duration {duration} s: not allowed. Allowed: from 0 s on, over 0 s."
@@ -123,11 +125,12 @@ class Audio:
             media = media[:, first : first + length]
         return torch.nn.functional.pad(media, (0, max(0, -spare))).contiguous()
 
-    def write(self, media: Tensor, path: Path) -> None:
+    def write(self, media: Tensor, path: str | Path) -> None:
         """Write [C, N] as .wav, .flac (both 16-bit), .ogg, .mp3 or .m4a. A peak over 1 scales the whole file down.
 
         MediaError for another suffix. OSError with the path where the disk is at fault; nothing is left behind then.
         """
+        path = Path(path)
         suffix = path.suffix.lower()
         if suffix not in self.writes:
             raise MediaError(message(f"{path}: the suffix", suffix, self.writes))

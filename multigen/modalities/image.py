@@ -22,7 +22,7 @@ from multigen.errors import MediaError, message
 from multigen.files import atomic
 from multigen.modalities import Info, Limits
 from multigen.modalities.container import check_file
-from multigen.modalities.member import Source
+from multigen.modalities.member import Source, located
 from multigen.modalities.raster import (
     WHITE,
     cover,
@@ -156,18 +156,20 @@ class Image:
             raise ValueError(f"duration: {duration!r} is not allowed. An image has no duration; give a size.")
         return (self.channels, *(self.size if size is None else pair(size)))
 
-    def info(self, path: Source) -> Info:
+    def info(self, path: str | Source) -> Info:
         """Width, height (as shown, after EXIF rotation) and channels from the header."""
+        path = located(path)
         with opened(path, self.limits) as image:
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             width, height = image.size[::-1] if turned else image.size
             return Info(width=width, height=height, channels=len(image.getbands()))
 
-    def read(self, path: Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
+    def read(self, path: str | Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         """[C, H, W] at this modality's channels; of an animation the first frame. MediaError names the fault.
 
         ValueError where a span (`start`, `duration`) is asked for.
         """
+        path = located(path)
         if start or duration is not None:
             raise ValueError("start, duration: an image has no span")
         with opened(path, self.limits) as image:
@@ -180,8 +182,9 @@ class Image:
         media = to_channels(media, channels, self.background)
         return cover(media[None], height, width, rng)[0]
 
-    def write(self, media: Tensor, path: Path) -> None:
+    def write(self, media: Tensor, path: str | Path) -> None:
         """[C, H, W] to .png, .jpg or .webp, atomically. Alpha is composited on the background for .jpg."""
+        path = Path(path)
         if path.suffix.lower() not in self.writes:
             raise MediaError(message(f"{path}: the suffix", path.suffix, self.writes))
         options = _WRITERS[path.suffix.lower()]

@@ -117,6 +117,11 @@ class _Part(io.RawIOBase):
 Source = Path | Member
 
 
+def located(source: str | Source) -> Source:
+    """A file's name as a path."""
+    return Path(source) if isinstance(source, str) else source
+
+
 def opened(source: Source) -> BinaryIO:
     """The bytes of a file or a member."""
     return source.open("rb") if isinstance(source, Path) else source.open()

@@ -20,7 +20,7 @@ from torch import Tensor
 from multigen.errors import MediaError, message
 from multigen.files import atomic
 from multigen.modalities import Info, Limits, frames
-from multigen.modalities.member import Source
+from multigen.modalities.member import Source, located
 from multigen.modalities.raster import (
     cover,
     data_url,
@@ -87,16 +87,18 @@ class Video:
             raise ValueError(f"duration: {duration!r} is not allowed. Allowed: more than 0 s.")
         return max(1, round(duration * self.fps))
 
-    def info(self, path: Source) -> Info:
+    def info(self, path: str | Source) -> Info:
         """Duration (s), size as stored, fps and frame count of the file itself, from its header."""
+        path = located(path)
         return frames.header(path, self.limits)
 
-    def read(self, path: Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
+    def read(self, path: str | Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         """[C, T, H, W] at this modality's rate: the frame that is shown at each `start + k / fps`.
 
         Variable frame rates come out right; rotation is applied. Shorter than `duration` where the file ends.
         MediaError names the fault, a limit among them.
         """
+        path = located(path)
         if start < 0:
             raise ValueError(f"start: {start!r} is not allowed. Allowed: 0 s or more.")
         info = self.info(path)
@@ -127,12 +129,13 @@ class Video:
             fitted = torch.cat([fitted, fitted[:, -1:].expand(-1, -free, -1, -1)], 1)
         return fitted.contiguous()
 
-    def write(self, media: Tensor, path: Path) -> None:
+    def write(self, media: Tensor, path: str | Path) -> None:
         """[C, T, H, W] to H.264 (.mp4, .mov, .mkv) or an animation (.gif, .webp, .png), atomically, at `fps`.
 
         H.264 keeps half the colour resolution (yuv420p plays everywhere) and wants even sizes: odd ones are
         padded with their edge, and `read` crops them again.
         """
+        path = Path(path)
         suffix = path.suffix.lower()
         if suffix not in self.writes:
             raise MediaError(message(f"{path}: the suffix", path.suffix, self.writes))

@@ -263,3 +263,11 @@ def test_html_embeds_the_picture() -> None:
     content = base64.b64decode(html.split("base64,")[1].split('"')[0])
     back = torch.from_numpy(np.array(PillowImage.open(io.BytesIO(content)))).movedim(-1, 0) / 127.5 - 1
     assert torch.allclose(back, smooth(28, 28), atol=1e-6)
+
+
+def test_files_may_be_named_by_strings(tmp_path: Path) -> None:
+    image = Image(size=8)
+    media = torch.zeros(3, 8, 8)
+    image.write(media, str(tmp_path / "a.png"))
+    assert image.read(str(tmp_path / "a.png")).shape == media.shape
+    assert image.info(str(tmp_path / "a.png")).width == 8
