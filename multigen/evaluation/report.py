@@ -205,7 +205,8 @@ def _charts(
     return {
         "loss": _loss_chart(log),
         "not_finite": sum(1 for loss in losses if not math.isfinite(loss)),
-        "small": [*_small_charts(log), *_guidance_charts(guidance)],
+        "small": _small_charts(log),
+        "guidance": _guidance_charts(guidance),
         "levels": _level_chart(levels, _trained_by_level(log)),
     }
 
@@ -314,9 +315,9 @@ def _guidance_charts(guidance: Sequence[tuple[str, Sequence[svg.Point]]]) -> lis
     for name, points in guidance:
         points = svg.finite(points)
         if len(points) > 1:
-            title = f"guidance, trajectory {name}"
+            title = f"trajectory {name}"
             series = [svg.Series(title, "smoothed", points)]
-            picture = svg.chart(series, title=f"{title} by t", x_label="t", width=360, height=190)
+            picture = svg.chart(series, title=f"guidance of {title} by t", x_label="t", width=360, height=190)
             out.append((title, Markup(picture)))
     return out
 
