@@ -17,11 +17,14 @@ from multigen.codecs.pixels import Pixels
 from multigen.modalities import Modality
 from multigen.registry import Given
 
+_FAINT = 1e-4  # of the greatest singular value: what is below says nothing
+
 
 class Operator(ABC):
-    """`gain`: A A^T is about this times the identity."""
+    """`gain`: A A^T is about this times the identity. `deviation`: of what it gives, where the medium's is 1."""
 
     gain: float = 1.0
+    deviation: float | Tensor = 1.0
 
     @abstractmethod
     def whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -112,7 +115,12 @@ class Blur(_Pictures):
 
 
 class BandLimit(Operator):
-    """Of a sound what lies below `high` Hz, as the mel codec's bins there: restoring it extends the bandwidth."""
+    """Of a sound what lies below `high` Hz, as the mel codec's bins there: restoring it extends the bandwidth.
+
+    The known bins, A x + b of the codec's components x, count as their coordinates U^T (A x + b) / S along the singular
+    vectors of A = U S V^T: A itself is far from orthogonal, as the first components say most of a frame. What a
+    coordinate is worth follows from its S.
+    """
 
     def __init__(self, *, modality: Given[Modality], codec: Given[Codec], high: float = 4000.0) -> None:
         if not isinstance(codec, Mel):
@@ -127,14 +135,18 @@ class BandLimit(Operator):
                 f"high: {high} Hz is not allowed. Allowed: within the codec's range, under {rate / 2} Hz."
             )
         self.codec = codec
+        u, s, _ = torch.linalg.svd((codec.basis * codec.scale)[self.known].double(), full_matrices=False)
+        there = s > _FAINT * s[0]
+        self.along = (u[:, there] / s[there]).float()
+        self.deviation = (1 / s[there]).float()
 
     def whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
 
     def measured(self, medium: Tensor) -> Tensor:
-        """[1, C, N] -> the known bins of its log-mel frames, [1, C, T, bins]."""
+        """[1, C, N] -> what the known bins of its log-mel frames say, [1, C, T, coordinates]."""
         frames = self.codec.log_mel(medium.flatten(0, 1).float())
-        return frames.unflatten(0, medium.shape[:2])[..., self.known]
+        return frames.unflatten(0, medium.shape[:2])[..., self.known] @ self.along
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.codec.levels(x)[..., self.known]
+        return self.codec.levels(x)[..., self.known] @ self.along

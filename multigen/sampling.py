@@ -193,7 +193,7 @@ def _unseeing(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
         known = ask.known
         guide = posterior(
             guide, model.denoiser, known.operator, known.values,
-            gain=known.operator.gain, noise=known.noise, spread=model.codec.spread,
+            gain=known.operator.gain, noise=known.noise * known.operator.deviation, spread=model.codec.spread,
         )  # fmt: skip
     if ask.note is not None:
         guide = noted(guide, cond, model.denoiser, ask.note)

@@ -113,7 +113,7 @@ def posterior(
     known: Tensor,
     *,
     gain: float = 1.0,
-    noise: float = 0.02,
+    noise: float | Tensor = 0.02,
     spread: float = 0.5,
 ) -> Guide:
     """Posterior sampling: samples of which `measure(x0)`, linear in x0, is `known` [B or 1, ...].
@@ -122,7 +122,8 @@ def posterior(
     arXiv:2209.14687, eq. 10), whose variance is that of the guess, gain r² + noise², as in pseudoinverse-guided
     diffusion (Song et al. 2023, "Pseudoinverse-guided diffusion models for inverse problems", eq. 7):
     r² = spread² sigma²/(alpha² spread² + sigma²) for data of deviation `spread` in model space. `gain`: A A^T is about
-    this times the identity; `noise`: the measurement's own deviation. Each call costs a backward pass.
+    this times the identity; `noise`: the measurement's own deviation, one for all of it or each value's [B or 1, ...].
+    Each call costs a backward pass.
     """
 
     def guided(q: Query) -> Answers:
@@ -131,12 +132,11 @@ def posterior(
             return (yield from guide(q))
         x = q.x.detach().requires_grad_(True)
         x0 = yield from _differentiable(guide, Query(x, q.t))
+        variance = gain * spread**2 * sigma**2 / (alpha**2 * spread**2 + sigma**2) + noise**2
         with torch.enable_grad():
-            error = (measure(x0) - known).square().sum() / 2
+            error = ((measure(x0) - known).square() / variance).sum() / 2
             (slope,) = torch.autograd.grad(error, x, retain_graph=True)
-        guess = spread**2 * sigma**2 / (alpha**2 * spread**2 + sigma**2)
-        step = sigma**2 / alpha / (gain * guess + noise**2)
-        return x0.detach() - step * slope
+        return x0.detach() - sigma**2 / alpha * slope
 
     return guided
 

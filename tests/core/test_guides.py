@@ -353,6 +353,21 @@ def test_posterior_samples_of_a_gaussian_have_the_closed_forms_mean(schedule: S.
     torch.testing.assert_close(x[:, 1].mean(), expected, atol=0.05, rtol=0)
 
 
+def test_posterior_weighs_each_measured_value_by_its_own_noise() -> None:
+    """What is measured with a deviation far above the data's own says nothing: its axis stays at the closed form."""
+    model = Gaussian(S.edm())
+    noise = Noise(range(2000), (2,))
+    ts = uniform(model.schedule, 60)
+    guide = posterior(
+        plain(Cond(), Cond()), model, lambda x0: x0, torch.tensor([[1.1, 9.0]]),
+        spread=0.5, noise=torch.tensor([0.01, 1e3]),
+    )  # type: ignore[arg-type]  # fmt: skip
+    start = noise("start", 0) * float(model.schedule(ts[:1]).sigma)
+    x = solve(heun(model.schedule, start, ts, noise), guide, model)  # type: ignore[arg-type]
+    expected = model.mean[1] + 0.15 / 0.25 * (1.1 - model.mean[0])
+    torch.testing.assert_close(x.mean(0), torch.tensor([1.1, float(expected)]), atol=0.05, rtol=0)
+
+
 def test_posterior_asks_for_differentiable_calls_and_leaves_no_graph() -> None:
     d = denoiser()
     # This network is no denoiser, so that its slope may be steep: a small step.
