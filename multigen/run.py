@@ -39,7 +39,9 @@ from multigen.run_folder import Stream, locked, make, report
 from multigen.training import checkpoint as checkpoints
 from multigen.training import launch, ranks, resume
 from multigen.training import log as training_log
+from multigen.training import sizes as training_sizes
 from multigen.training.lora import Lora
+from multigen.training.sizes import Sizes
 from multigen.training.task import Diffusion, Task
 from multigen.training.trainer import Trainer
 from multigen.training.vocoding import Vocoding
@@ -274,20 +276,22 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: st
         with atomic(path) as temporary:
             model.modality.preview([m.tensor for m in made]).save(temporary)
 
+    sizes = training_sizes.sizes(recipe.train, model.modality, model.codec, recipe.seed)
     return Trainer(
-        task=_task(model, dataset, base),
+        task=_task(model, dataset, base, sizes),
         dataset=dataset,
         settings=recipe.train,
         seed=recipe.seed,
         folder=folder,
         device=model.device,
+        sizes=sizes,
         preview=preview,
         origin=resume.origin(recipe),
         quiet=quiet,
     )
 
 
-def _task(model: Model, dataset: Dataset, base: str | None) -> Task:
+def _task(model: Model, dataset: Dataset, base: str | None, sizes: Sizes | None) -> Task:
     """What the recipe's training teaches."""
     recipe, device = model.recipe, model.device
     if recipe.backbone is None:
@@ -305,6 +309,7 @@ def _task(model: Model, dataset: Dataset, base: str | None) -> Task:
         precision=choose_precision(recipe.train.precision, device),
         base=base,
         masked=recipe.masked,
+        sizes=sizes,
     )
 
 

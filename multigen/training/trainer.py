@@ -26,6 +26,7 @@ from multigen.training.log import Log
 from multigen.training.memory import memory
 from multigen.training.post_hoc import Averages
 from multigen.training.signals import Caught, Stop, signals
+from multigen.training.sizes import Sizes
 from multigen.training.task import MODEL, Task
 from multigen.training.writer import Writer
 
@@ -35,7 +36,8 @@ log = logging.getLogger(__name__)
 class Trainer:
     """Trains what a task teaches.
 
-    `folder` is the run folder. `preview(step)` is called with the averaged weights in place. The state from which a
+    `folder` is the run folder; `sizes` those of the media, where steps draw them. `preview(step)` is called with the
+    averaged weights in place. The state from which a
     run goes on exactly: weights, average, optimizers, step, seconds. `origin` says in the checkpoints what they are of:
     its "recipe", versions.
     """
@@ -49,12 +51,13 @@ class Trainer:
         seed: int,
         folder: Path,
         device: torch.device,
+        sizes: Sizes | None = None,
         preview: Callable[[int], None] | None = None,
         origin: Mapping[str, Any] | None = None,
         quiet: bool = False,
     ) -> None:
         self.task, self.dataset, self.settings, self.folder = task, dataset, settings, folder
-        self.preview, self.origin = preview, dict(origin or {})
+        self.sizes, self.preview, self.origin = sizes, preview, dict(origin or {})
         self.writer = Writer(folder / "checkpoints", keep=settings.keep, every=settings.keep_every)
         ranks.share(task.networks.values())
         self.learners = {name: _Learner(net, settings, device) for name, net in task.networks.items()}
@@ -107,7 +110,7 @@ class Trainer:
         self.task.mode(training=True)
         stop = 0
         rows, workers = ranks.rows(self.order.batch), self.settings.workers
-        read = batches(self.dataset, self.order, self.step, workers, rows)
+        read = batches(self.dataset, self.order, self.step, workers, rows, self.sizes)
         with (
             signals() as caught, self.log.bar(self.step, self.seconds), closing(read) as source, self.writer
         ):  # fmt: skip
