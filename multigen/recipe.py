@@ -91,6 +91,7 @@ class Train:
     preview_every: int = 500  # steps; 0: never
     bad_media: float = 0.05  # share of items that may be unreadable before the run stops
     tensorboard: bool = True  # where it is installed
+    wandb: bool = False  # Weights & Biases, too; offline unless the environment says WANDB_MODE=online
     init: str | None = None  # weights or run folder to start from
 
 

@@ -36,8 +36,8 @@ from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
 from multigen.registry import Part
 from multigen.round_trip import copies
 from multigen.run_folder import Stream, locked, make, report
+from multigen.training import boards, launch, ranks, resume
 from multigen.training import checkpoint as checkpoints
-from multigen.training import launch, ranks, resume
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
 from multigen.training.lora import Lora
@@ -188,6 +188,7 @@ def _train(
 ) -> tuple[Recipe, dict[str, str]]:
     """Train from a checkpoint's state or from the start."""
     check_combination(recipe)
+    boards.check_installed(recipe.train)
     adapter = _adapter(recipe)
     init = base_weights(recipe) if state is None or adapter is not None else None
     with ranks.in_turn():

@@ -98,8 +98,7 @@ def digest(run: Path) -> str:
 def test_an_interrupted_training_ends_with_the_same_bits(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped at step 5, in the middle of an epoch, by SIGTERM, with readers, previews and sizes that change; moved, and
-    gone on with."""
+    """Stopped at step 5, in mid-epoch, by SIGTERM, with readers, previews, changing sizes; moved, and gone on with."""
     recipe = small(name, tmp_path, "train.workers=1")
     whole = runs.train(recipe, out=tmp_path / "whole", device="cpu", quiet=True)
     update = trainers.Trainer._update
