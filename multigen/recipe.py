@@ -77,7 +77,7 @@ class Train:
     durations: tuple[float, ...] = ()  # s, as sample.duration: each step draws one; none: the modality's
     size_shift: bool = False  # smaller pictures are trained at less noise, at which they show as much
     workers: int = 0  # processes that read media; 0: read in a thread
-    cache: float = 0.0  # GiB of encoded media kept on disk, for media that are not augmented; 0: none
+    cache: float = 0.0  # GiB on disk of encoded texts, and media if they are not augmented; 0: none
     checkpoint_every: int = 500  # steps
     keep: int = 2  # newest checkpoints
     keep_every: int = 0  # steps whose checkpoints stay, too; 0: none

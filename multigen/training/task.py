@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from multigen import registry
 from multigen.codecs import Codec
+from multigen.conditioners import Remembering
 from multigen.core import masks
 from multigen.core.conditioning import Cond, Conditioner
 from multigen.core.denoiser import Denoiser
@@ -117,26 +118,36 @@ class Diffusion(Task):
         """Media [B, C, *D] -> x0 on the device, from the cache where `train.cache` has one."""
         return self.codec.encode(media.to(self.device)) if self._cached is None else self._cached(media)
 
-    def _may_cache(self) -> bool:
-        if self.settings.cache <= 0:
-            return False
-        if varies(self.dataset, self.seed, self.sizes):
-            log.warning("train.cache: crops or augmentation make each medium anew; nothing is cached")
-            return False
-        return True
-
     @contextmanager
     def training(self) -> Iterator[None]:
         sampling, self.denoiser.precision = self.denoiser.precision, self.precision
-        if self._may_cache():
-            self._cached = Encoded(self.codec, DiskCache(self.settings.cache), self.device)
+        try:
+            with self._caching():
+                yield
+        finally:
+            self.denoiser.precision = sampling
+
+    @contextmanager
+    def _caching(self) -> Iterator[None]:
+        """Keep on disk what is made of media that do not vary, and of texts, inside the block, by `train.cache`."""
+        if self.settings.cache <= 0:
+            yield
+            return
+        cache, conditioner = DiskCache(self.settings.cache), self.conditioner
+        if varies(self.dataset, self.seed, self.sizes):
+            log.warning("train.cache: crops or augmentation make each medium anew; no media are cached")
+        else:
+            self._cached = Encoded(self.codec, cache, self.device)
+        texts = conditioner.remember(cache) if isinstance(conditioner, Remembering) else None
         try:
             yield
         finally:
-            self.denoiser.precision = sampling
-            if self._cached is not None:
-                log.info("encoded media: %d from the cache, %d made", self._cached.hits, self._cached.misses)
+            for what, kept in {"encoded media": self._cached, "texts": texts}.items():
+                if kept is not None:
+                    log.info("%s: %d from the cache, %d made", what, kept.hits, kept.misses)
             self._cached = None
+            if isinstance(conditioner, Remembering):
+                conditioner.remember(None)
 
     def mode(self, training: bool) -> None:
         self.denoiser.train(training)
