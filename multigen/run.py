@@ -29,13 +29,14 @@ from multigen.loading import (
     of_run,
     shipped_weights,
 )
+from multigen.lock import locked
 from multigen.lora import FILE as LORA
 from multigen.lora import write as write_lora
 from multigen.model import Model, build_dataset, resolve
 from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
 from multigen.registry import Part
 from multigen.round_trip import copies
-from multigen.run_folder import Stream, locked, make, report
+from multigen.run_folder import Stream, make, report
 from multigen.training import boards, launch, ranks, resume
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
