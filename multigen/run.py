@@ -206,16 +206,14 @@ def _train(
     elif state is None:
         _start(model, dataset, init)
     trainer = _trainer(model, dataset, folder, quiet, base)
+    trainer.unreadable.note(dataset.bad)
     rows = []
     if state is not None:
         trainer.restore(state)
         resume.note_versions(state)
         rows = training_log.read(folder, until=trainer.step)
         log.info("going on from step %d", trainer.step)
-    for name, why in dataset.bad.items():
-        log.warning("skipped: %s", why)
-        trainer.bad.setdefault(name, why)
-    trainer.check_bad()
+    trainer.check_readable()
     ranks.same_step(trainer.step)  # nothing is written before all have read
     if ranks.first():
         write_text(folder / RECIPE, to_yaml(recipe))
@@ -231,7 +229,7 @@ def _train(
             else:
                 tensors = {n: p.detach() for n, p in trainer.parameters.items()}
                 write_lora(folder / LORA, adapter.adapter(tensors, model.denoiser.backbone, recipe, base))
-    return recipe, trainer.bad
+    return recipe, trainer.unreadable.files
 
 
 def _adapter(recipe: Recipe) -> Lora | None:

@@ -72,7 +72,7 @@ def main(folder: Path, settings: dict[str, Any], fault: dict[str, object]) -> in
         averages = {f"{k}.{n}": p for k, net in t.averages.state().items() for n, p in net.items()}
         for name, p in sorted({**learned, **t.ema.shadow, **averages}.items()):
             digest.update(name.encode() + p.detach().numpy().tobytes())
-        report = {"ids": seen, "hash": digest.hexdigest(), "step": t.step, "bad": sorted(t.bad)}
+        report = {"ids": seen, "hash": digest.hexdigest(), "step": t.step, "bad": sorted(t.unreadable.files)}
         (folder / f"rank-{ranks.rank()}.json").write_text(json.dumps(report))
     return 0
 
