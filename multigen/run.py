@@ -14,11 +14,9 @@ from torch import Tensor
 from multigen import registry
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
-from multigen.diffusers_folder import is_id
 from multigen.errors import MediaError, MultigenError
 from multigen.files import atomic, write_text
 from multigen.loading import (
-    PATHS,
     RECIPE,
     WEIGHTS,
     base_weights,
@@ -27,14 +25,13 @@ from multigen.loading import (
     is_trained,
     named,
     of_run,
-    shipped_weights,
 )
 from multigen.lock import locked
 from multigen.lora import FILE as LORA
 from multigen.lora import write as write_lora
 from multigen.model import Model, build_dataset, resolve
 from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
-from multigen.registry import Part
+from multigen.recipe_paths import absolute
 from multigen.round_trip import copies
 from multigen.run_folder import Stream, make, report
 from multigen.training import boards, launch, ranks, resume
@@ -126,7 +123,7 @@ def train(
 def _begin(recipe: Recipe, out: Path | None, device: str | None) -> tuple[Path, Recipe]:
     """The run folder and the recipe with absolute paths; what needs no work is refused first."""
     choose_device(device)
-    return out or Path("runs") / recipe.name, _absolute(recipe)
+    return out or Path("runs") / recipe.name, absolute(recipe)
 
 
 def _final(recipe: Recipe, folder: Path, device: str | None) -> Model:
@@ -329,34 +326,3 @@ def _readable(dataset: Dataset, indices: Sequence[int]) -> Iterator[Any]:
             yield dataset[index]["media"]
         except MediaError:  # training names it when it meets it
             continue
-
-
-def _absolute(recipe: Recipe) -> Recipe:
-    """Paths made absolute, so that the resolved recipe runs again from anywhere."""
-
-    def part(old: Part) -> Part:
-        given = {k: v for k, v in old.args.items() if k in PATHS and isinstance(v, str)}
-        paths = {k: v if is_id(v) else _full(v) for k, v in given.items()}
-        if isinstance(source := old.args.get("vocoder"), str):
-            paths["vocoder"] = str(weights(source))
-        return Part(old.name, {**old.args, **paths})
-
-    def weights(source: str | None) -> str | None:
-        if source is None or source in shipped_weights() or not Path(source).expanduser().exists():
-            return source  # what is not there is named in the message as it was given
-        return _full(source)
-
-    return dataclasses.replace(
-        recipe,
-        data=part(recipe.data),
-        codec=part(recipe.codec),
-        conditioner=part(recipe.conditioner),
-        backbone=None if recipe.backbone is None else part(recipe.backbone),
-        train=dataclasses.replace(recipe.train, init=weights(recipe.train.init)),
-        weights=weights(recipe.weights),
-        loras=tuple(dataclasses.replace(one, path=str(weights(one.path))) for one in recipe.loras),
-    )
-
-
-def _full(path: str) -> str:
-    return str(Path(path).expanduser().resolve())
