@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,43 +17,34 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import table
+from benchmarks.faults import runs
 from multigen.files import sha256
 from multigen.training import log as training_log
 
-RECIPE = """\
-name: tiny
-modality: {name: image, size: 8, channels: 1}
-data: {name: digits}
-codec: {name: pixels}
-backbone: {name: unet, widths: [8], blocks: 1, attention: [false]}
-train:
-  {steps: 400, batch: 4, checkpoint_every: 25, log_every: 1, held_out_every: 0, preview_every: 0, tensorboard: false}
-sample: {n: 1, steps: 2}
-launch: {name: torchrun, nproc: 2, restarts: 2}
-"""
-_LIMIT = 300  # s
+# Of the recipe that `benchmarks.faults` disturbs.
+OVERRIDES = (
+    "train.steps=400", "train.checkpoint_every=25", "launch=torchrun", "launch.nproc=2", "launch.restarts=2", "--quiet",
+)  # fmt: skip
 
 
 def _train(folder: Path, kill: tuple[int, int] | None = None) -> tuple[int, int | None]:
     """Train in `folder`, killing (rank, after that step). The exit code, and the last step logged at the kill."""
-    (folder / "tiny.yaml").write_text(RECIPE, encoding="utf-8")
-    command = [sys.executable, "-m", "multigen", "train", "tiny.yaml", "--device", "cpu", "--quiet"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
+    with runs.start(folder, *OVERRIDES, said=sys.stderr) as process:
         at = None
         if kill is not None:
             at = _wait(folder / "runs" / "tiny", kill[1])
             os.kill(_rank(process.pid, kill[0]), signal.SIGKILL)
-        return process.wait(_LIMIT), at
+        return process.wait(runs.LIMIT), at
 
 
 def _wait(run: Path, step: int) -> int:
-    until = time.monotonic() + _LIMIT
+    until = time.monotonic() + runs.LIMIT
     while time.monotonic() < until:
         steps = [row["step"] for row in training_log.read(run)]
         if steps and steps[-1] >= step:
             return steps[-1]
         time.sleep(0.01)
-    raise TimeoutError(f"{run}: step {step} was not reached in {_LIMIT} s")
+    raise TimeoutError(f"{run}: step {step} was not reached in {runs.LIMIT} s")
 
 
 def _rank(launcher: int, rank: int) -> int:

@@ -28,6 +28,7 @@ from benchmarks.__main__ import table
 from multigen import run as pipeline
 from multigen.cli import main
 from multigen.core.noise import normal
+from multigen.disk_cache import DiskCache
 from multigen.modalities import Limits, frames
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
@@ -251,7 +252,7 @@ def cache(batch: int = 16, repeats: int = 5) -> list[dict[str, Any]]:
     model.codec.fit(list(media))
     with tempfile.TemporaryDirectory(prefix="multigen-reading-") as work:
         os.environ["MULTIGEN_CACHE"] = work
-        cached = Encoded(model.codec, shape, 1.0, torch.device("cpu"))
+        cached = Encoded(model.codec, DiskCache(1.0), torch.device("cpu"))
         cached(media)
         made = _median(lambda: model.codec.encode(media), repeats)
         found = _median(lambda: cached(media), repeats)

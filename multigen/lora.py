@@ -11,6 +11,7 @@ package.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from torch import Tensor, nn
 
 from multigen.errors import MultigenError
 from multigen.training import checkpoint as checkpoints
+
+log = logging.getLogger(__name__)
 
 FILE = "pytorch_lora_weights.safetensors"
 ABOUT = "multigen"  # the one entry of the header: several are written in random order
@@ -185,7 +188,14 @@ def is_lora(path: Path) -> bool:
 
 
 def _pairs(tensors: Mapping[str, Tensor], theirs: Mapping[str, Any], where: str) -> dict[str, Pair]:
+    heard = {_split(k)[0] for k in tensors if k.startswith(_TEXT)}
     tensors = {k: v for k, v in tensors.items() if not k.startswith(_TEXT)}
+    if heard and tensors:
+        log.warning(
+            "%s: %d layers of a text encoder are left out: LoRAs change the backbone alone here, so that prompts are "
+            "heard as the base hears them, and media may look a little less as this LoRA was trained to make them",
+            where, len(heard),
+        )  # fmt: skip
     if any(k.startswith("lora_unet_") for k in tensors):
         tensors = _converted(tensors, where)
     layers: dict[str, dict[str, Tensor]] = {}
@@ -197,7 +207,10 @@ def _pairs(tensors: Mapping[str, Tensor], theirs: Mapping[str, Any], where: str)
             )
         layers.setdefault(layer, {})[part] = tensor
     if not layers:
-        raise MultigenError(f"{where}: it holds no LoRA of a backbone")
+        only = (
+            f", only one of a text encoder ({len(heard)} layers), which stays as it is here" if heard else ""
+        )
+        raise MultigenError(f"{where}: it holds no LoRA of a backbone{only}")
     return {layer: _pair(layer, parts, theirs, where) for layer, parts in sorted(layers.items())}
 
 

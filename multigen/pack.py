@@ -28,6 +28,7 @@ from multigen.datasets.folder import Folder
 from multigen.datasets.index import Index, Sample, Shard, Span
 from multigen.errors import MultigenError, TrainingError
 from multigen.files import atomic, sha256, write_text
+from multigen.lock import LOCK, locked
 from multigen.modalities import Modality
 from multigen.modalities.member import opened, size_of
 from multigen.model import build_dataset
@@ -55,14 +56,19 @@ class Entry:
 def pack(recipe: Recipe, out: Path, *, shard_bytes: int, quiet: bool = False) -> tuple[int, dict[str, str]]:
     """Write the media of a recipe's dataset as shards of about `shard_bytes`; their number, and what cannot be read.
 
-    What stands in `out` of the same media already is kept. MultigenError if `out` holds something else.
+    What stands in `out` of the same media already is kept. MultigenError if `out` holds something else, or another
+    command is packing into it.
     """
     _check_folder(out)
+    with locked(out, stays=False):  # shards are passed on
+        return _pack(recipe, out, shard_bytes, quiet)
+
+
+def _pack(recipe: Recipe, out: Path, shard_bytes: int, quiet: bool) -> tuple[int, dict[str, str]]:
     modality: Modality = registry.build("modality", recipe.modality, where="modality")
     dataset = build_dataset(recipe, modality)
     entries = _of_files(dataset) if isinstance(dataset, Folder) else _of_set(recipe, dataset, modality)
     plan = _plan(dataset, entries, shard_bytes)
-    out.mkdir(parents=True, exist_ok=True)
     shard_index.write(out, None)
     shards = []
     with tqdm(total=len(entries), desc="pack", unit=" media", disable=quiet, mininterval=1) as bar:
@@ -77,7 +83,7 @@ def pack(recipe: Recipe, out: Path, *, shard_bytes: int, quiet: bool = False) ->
 def _check_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise MultigenError(f"--out {out}: is a file; give a folder")
-    if out.is_dir() and any(out.iterdir()) and not shard_index.is_ours(out):
+    if out.is_dir() and any(p.name != LOCK for p in out.iterdir()) and not shard_index.is_ours(out):
         raise MultigenError(f"--out {out}: holds other files; give a new folder")
 
 

@@ -71,8 +71,13 @@ class Train:
     )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
+    sizes: tuple[
+        int | tuple[int, int], ...
+    ] = ()  # pixels, as sample.size: each step draws one; none: the modality's
+    durations: tuple[float, ...] = ()  # s, as sample.duration: each step draws one; none: the modality's
+    size_shift: bool = False  # smaller pictures are trained at less noise, at which they show as much
     workers: int = 0  # processes that read media; 0: read in a thread
-    cache: float = 0.0  # GiB of encoded media kept on disk, for media that are not augmented; 0: none
+    cache: float = 0.0  # GiB on disk of encoded texts, and media if they are not augmented; 0: none
     checkpoint_every: int = 500  # steps
     keep: int = 2  # newest checkpoints
     keep_every: int = 0  # steps whose checkpoints stay, too; 0: none
@@ -86,6 +91,7 @@ class Train:
     preview_every: int = 500  # steps; 0: never
     bad_media: float = 0.05  # share of items that may be unreadable before the run stops
     tensorboard: bool = True  # where it is installed
+    wandb: bool = False  # Weights & Biases, too; offline unless the environment says WANDB_MODE=online
     init: str | None = None  # weights or run folder to start from
 
 
@@ -203,6 +209,7 @@ def check_combination(recipe: Recipe) -> None:
     from multigen.core.conditioning import Cond
     from multigen.core.denoiser import Denoiser
     from multigen.guidance import guided
+    from multigen.training import sizes as training_sizes
 
     modality = registry.build("modality", recipe.modality, where="modality")
     sample = recipe.sample
@@ -215,13 +222,16 @@ def check_combination(recipe: Recipe) -> None:
     codec = registry.build("codec", recipe.codec, where="codec", given={"modality": modality})
     with _refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})"):
         shape = codec.shape(natural)
+    sizes = training_sizes.sizes(recipe.train, modality, codec, recipe.seed)
     _learns(recipe, codec)
     if recipe.backbone is None:
         return
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
     prediction = registry.build("prediction", recipe.prediction, where="prediction")
-    network = _network(recipe, shape, modality)
+    network, spec = _network(recipe, shape, modality)
     _adapts(recipe, network)
+    if sizes is not None:
+        training_sizes.check_network(sizes, codec, network, spec)
     denoiser = Denoiser(network, schedule, prediction)
     timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
     with _refused(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})"):
@@ -292,8 +302,8 @@ def _adapts(recipe: Recipe, network: Any) -> None:
         )
 
 
-def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> Any:
-    """The backbone on the meta device, for the conditioner; the prompts are tried where the classes are known."""
+def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> tuple[Any, CondSpec]:
+    """The backbone on the meta device, and its condition; the prompts are tried where the classes are known."""
     import torch
 
     part = recipe.conditioner
@@ -306,15 +316,11 @@ def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> Any:
     if not unknown:
         with _refused("sample.prompts"):
             conditioner.request(recipe.sample.prompts)
-    given |= {
-        "axes": len(shape) - 1,
-        "channels": shape[0],
-        "out_channels": shape[0],
-        "cond": cond_spec(recipe, conditioner.spec, shape[0]),
-    }
+    spec = cond_spec(recipe, conditioner.spec, shape[0])
+    given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}
     assert recipe.backbone is not None
     with torch.device("meta"):
-        return registry.build("backbone", recipe.backbone, where="backbone", given=given)
+        return registry.build("backbone", recipe.backbone, where="backbone", given=given), spec
 
 
 @contextmanager

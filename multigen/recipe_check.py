@@ -169,6 +169,11 @@ RULES: Mapping[str, _Rule] = {
     "train.drop.tokens": _share,
     "train.drop.grid": _share,
     "train.offset_noise": ("a number from 0 to 1", lambda v: 0 <= v <= 1),
+    "train.sizes": (
+        "a list of sides or [height, width], each at least 1 pixel",
+        lambda v: min(v if isinstance(v, tuple) else (v,)) >= 1,
+    ),
+    "train.durations": _positive,
     "train.workers": _from_0,
     "train.checkpoint_every": _count,
     "train.keep": _count,

@@ -14,11 +14,9 @@ from torch import Tensor
 from multigen import registry
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
-from multigen.diffusers_folder import is_id
 from multigen.errors import MediaError, MultigenError
 from multigen.files import atomic, write_text
 from multigen.loading import (
-    PATHS,
     RECIPE,
     WEIGHTS,
     base_weights,
@@ -27,19 +25,21 @@ from multigen.loading import (
     is_trained,
     named,
     of_run,
-    shipped_weights,
 )
+from multigen.lock import locked
 from multigen.lora import FILE as LORA
 from multigen.lora import write as write_lora
 from multigen.model import Model, build_dataset, resolve
 from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
-from multigen.registry import Part
+from multigen.recipe_paths import absolute
 from multigen.round_trip import copies
-from multigen.run_folder import Stream, locked, make, report
+from multigen.run_folder import Stream, make, report
+from multigen.training import boards, launch, ranks, resume
 from multigen.training import checkpoint as checkpoints
-from multigen.training import launch, ranks, resume
 from multigen.training import log as training_log
+from multigen.training import sizes as training_sizes
 from multigen.training.lora import Lora
+from multigen.training.sizes import Sizes
 from multigen.training.task import Diffusion, Task
 from multigen.training.trainer import Trainer
 from multigen.training.vocoding import Vocoding
@@ -123,7 +123,7 @@ def train(
 def _begin(recipe: Recipe, out: Path | None, device: str | None) -> tuple[Path, Recipe]:
     """The run folder and the recipe with absolute paths; what needs no work is refused first."""
     choose_device(device)
-    return out or Path("runs") / recipe.name, _absolute(recipe)
+    return out or Path("runs") / recipe.name, absolute(recipe)
 
 
 def _final(recipe: Recipe, folder: Path, device: str | None) -> Model:
@@ -186,6 +186,7 @@ def _train(
 ) -> tuple[Recipe, dict[str, str]]:
     """Train from a checkpoint's state or from the start."""
     check_combination(recipe)
+    boards.check_installed(recipe.train)
     adapter = _adapter(recipe)
     init = base_weights(recipe) if state is None or adapter is not None else None
     with ranks.in_turn():
@@ -202,16 +203,14 @@ def _train(
     elif state is None:
         _start(model, dataset, init)
     trainer = _trainer(model, dataset, folder, quiet, base)
+    trainer.unreadable.note(dataset.bad)
     rows = []
     if state is not None:
         trainer.restore(state)
         resume.note_versions(state)
         rows = training_log.read(folder, until=trainer.step)
         log.info("going on from step %d", trainer.step)
-    for name, why in dataset.bad.items():
-        log.warning("skipped: %s", why)
-        trainer.bad.setdefault(name, why)
-    trainer.check_bad()
+    trainer.check_readable()
     ranks.same_step(trainer.step)  # nothing is written before all have read
     if ranks.first():
         write_text(folder / RECIPE, to_yaml(recipe))
@@ -227,7 +226,7 @@ def _train(
             else:
                 tensors = {n: p.detach() for n, p in trainer.parameters.items()}
                 write_lora(folder / LORA, adapter.adapter(tensors, model.denoiser.backbone, recipe, base))
-    return recipe, trainer.bad
+    return recipe, trainer.unreadable.files
 
 
 def _adapter(recipe: Recipe) -> Lora | None:
@@ -274,20 +273,22 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: st
         with atomic(path) as temporary:
             model.modality.preview([m.tensor for m in made]).save(temporary)
 
+    sizes = training_sizes.sizes(recipe.train, model.modality, model.codec, recipe.seed)
     return Trainer(
-        task=_task(model, dataset, base),
+        task=_task(model, dataset, base, sizes),
         dataset=dataset,
         settings=recipe.train,
         seed=recipe.seed,
         folder=folder,
         device=model.device,
+        sizes=sizes,
         preview=preview,
         origin=resume.origin(recipe),
         quiet=quiet,
     )
 
 
-def _task(model: Model, dataset: Dataset, base: str | None) -> Task:
+def _task(model: Model, dataset: Dataset, base: str | None, sizes: Sizes | None) -> Task:
     """What the recipe's training teaches."""
     recipe, device = model.recipe, model.device
     if recipe.backbone is None:
@@ -305,6 +306,7 @@ def _task(model: Model, dataset: Dataset, base: str | None) -> Task:
         precision=choose_precision(recipe.train.precision, device),
         base=base,
         masked=recipe.masked,
+        sizes=sizes,
     )
 
 
@@ -324,34 +326,3 @@ def _readable(dataset: Dataset, indices: Sequence[int]) -> Iterator[Any]:
             yield dataset[index]["media"]
         except MediaError:  # training names it when it meets it
             continue
-
-
-def _absolute(recipe: Recipe) -> Recipe:
-    """Paths made absolute, so that the resolved recipe runs again from anywhere."""
-
-    def part(old: Part) -> Part:
-        given = {k: v for k, v in old.args.items() if k in PATHS and isinstance(v, str)}
-        paths = {k: v if is_id(v) else _full(v) for k, v in given.items()}
-        if isinstance(source := old.args.get("vocoder"), str):
-            paths["vocoder"] = str(weights(source))
-        return Part(old.name, {**old.args, **paths})
-
-    def weights(source: str | None) -> str | None:
-        if source is None or source in shipped_weights() or not Path(source).expanduser().exists():
-            return source  # what is not there is named in the message as it was given
-        return _full(source)
-
-    return dataclasses.replace(
-        recipe,
-        data=part(recipe.data),
-        codec=part(recipe.codec),
-        conditioner=part(recipe.conditioner),
-        backbone=None if recipe.backbone is None else part(recipe.backbone),
-        train=dataclasses.replace(recipe.train, init=weights(recipe.train.init)),
-        weights=weights(recipe.weights),
-        loras=tuple(dataclasses.replace(one, path=str(weights(one.path))) for one in recipe.loras),
-    )
-
-
-def _full(path: str) -> str:
-    return str(Path(path).expanduser().resolve())

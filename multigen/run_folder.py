@@ -1,4 +1,4 @@
-"""A run folder: making media in it, reporting on it, and one command at a time.
+"""A run folder: making media in it, and reporting on it.
 
 recipe.yaml · log.jsonl · checkpoints/ · weights.safetensors · previews/ · media/ · manifest.json · preview.png ·
 report.html
@@ -10,25 +10,20 @@ import dataclasses
 import itertools
 import json
 import logging
-import os
-import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from multigen.core.drive import Progress
-from multigen.errors import MediaError, MultigenError, TrainingError
+from multigen.errors import MediaError, TrainingError
 from multigen.evaluation import tables as evaluation
 from multigen.evaluation.nearness import PAIRS
 from multigen.evaluation.report import write_report
 from multigen.evaluation.style import SHEET
-from multigen.files import alive, remove_leftovers, write_json
+from multigen.files import write_json
 from multigen.manifest import FILE as MANIFEST
 from multigen.manifest import file_name, inside, write_manifest
 from multigen.manifest import read as read_manifest
@@ -39,11 +34,6 @@ from multigen.training import log as training_log
 from multigen.training.heldout import LEVELS
 
 log = logging.getLogger(__name__)
-
-
-_LOCK = ".lock"
-# How long the readers of a killed training may take to notice that it is gone, in s; torch's look every 5 s.
-_READERS = 30
 
 TRACES = "trajectories"  # how media came about, where that was asked for
 
@@ -184,67 +174,6 @@ def _traced(folder: Path, pictures: dict[str, Path]) -> list[tuple[str, list[tup
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return charts
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One command at a time in a run folder, made if missing and removed again if nothing came of it.
-
-    The system frees the lock of a process that died; where that process's readers hold it a little longer, they are
-    waited for.
-    """
-    path = folder / _LOCK
-    lock = FileLock(path, timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _acquire(lock, path)
-    except Timeout:
-        holder = _holder(path)
-        by = f" (process {holder['pid']} on {holder['host']}, since {holder['since']})" if holder else ""
-        raise MultigenError(
-            f"{folder}: another multigen command is running in this folder{by}; use --out"
-        ) from None
-    except OSError as error:
-        raise MultigenError(
-            f"{folder}: cannot be used as a run folder ({error.strerror or error}); use --out"
-        ) from error
-    try:
-        remove_leftovers(folder)
-        yield
-    finally:
-        empty = folder.is_dir() and [p.name for p in folder.iterdir()] == [_LOCK]
-        if empty:
-            path.unlink()
-        lock.release()
-        if empty:
-            folder.rmdir()
-
-
-def _acquire(lock: FileLock, path: Path) -> None:
-    """Take the lock, and leave in its file who has it. Timeout if a living command has it."""
-    try:
-        lock.acquire()
-    except Timeout:
-        holder = _holder(path)
-        if holder is None or holder["host"] != platform.node() or alive(int(holder["pid"])):
-            raise
-        log.warning("%s: process %s is gone; waiting for its readers to end", path.parent, holder["pid"])
-        lock.acquire(timeout=_READERS)
-    since = datetime.now().astimezone().isoformat(timespec="seconds")
-    text = json.dumps({"pid": os.getpid(), "host": platform.node(), "since": since})
-    try:
-        path.write_text(text, encoding="utf-8")  # the file itself: another in its place would be another lock
-    except OSError:  # a full disk: the lock holds without
-        log.debug("%s: could not be written", path)
-
-
-def _holder(path: Path) -> dict[str, Any] | None:
-    """Who took the lock, as far as its file says."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {"pid": int(found["pid"]), "host": str(found["host"]), "since": str(found["since"])}
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return None
 
 
 def new_folder(base: Path) -> Path:

@@ -14,11 +14,12 @@ from multigen.core.drive import Progress
 from multigen.errors import MultigenError
 from multigen.files import sha256, write_text
 from multigen.loading import RECIPE, build, find, is_finished, sampling_recipe
+from multigen.lock import locked
 from multigen.media import Media
 from multigen.model import Model
 from multigen.recipe import Recipe, check_combination, to_yaml
 from multigen.registry import Part
-from multigen.run_folder import TRACES, locked, make, new_folder, report
+from multigen.run_folder import TRACES, make, new_folder, report
 from multigen.sampling import Wish
 
 log = logging.getLogger(__name__)

@@ -406,7 +406,7 @@ def test_doctor_knows_every_package_of_the_demo_extra():
     from multigen.doctor import OPTIONAL
 
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    for extra in ("demo", "tensorboard"):
+    for extra in ("demo", "tensorboard", "wandb"):
         for line in project["optional-dependencies"][extra]:
             name = re.split(r"[^\w-]", line)[0]
             assert OPTIONAL[name][1] == extra

@@ -204,7 +204,7 @@ class UNet(nn.Module):
         if self.channels_last is not None:
             return self.channels_last
         device = x.device.type  # on CPUs convolutions gain up to 5% by it and normalisations lose more
-        return device != "cpu" and (x.dtype.itemsize < 4 or torch.is_autocast_enabled(device))
+        return device not in ("cpu", "meta") and (x.dtype.itemsize < 4 or torch.is_autocast_enabled(device))
 
     def _check_input(self, x: Tensor, cond: Cond) -> None:
         if x.ndim != self.axes + 2 or x.shape[1] != self.channels:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from multigen.conditioners.states import States
+from multigen.disk_cache import DiskCache
 from multigen.errors import MultigenError
 
 
@@ -14,6 +16,15 @@ class Worded(Protocol):
 
     def words(self, prompt: str) -> list[str]:
         """The prompt as the tokens whose states the network attends to."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A conditioner whose encoder never changes, so that what it makes of texts can be kept on disk."""
+
+    def remember(self, cache: DiskCache | None) -> States | None:
+        """Look there first from now on, and keep there what is new; None: no longer."""
         ...
 
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from multigen import diffusers_folder
 from multigen.conditioners import column
+from multigen.conditioners.states import States
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.diffusers_folder import Frozen
+from multigen.disk_cache import DiskCache
 from multigen.errors import MultigenError, message
 
 
@@ -42,19 +44,37 @@ class CLIP(nn.Module):
         self.folder = folder
         self.encoder = Frozen(functools.partial(diffusers_folder.network, folder, "text_encoder"))
         self.tokenizer = Tokenizer(folder, self.length)
+        self._kept: States | None = None
         # Tells where the module was moved to; never saved.
         self.register_buffer("device_of", torch.zeros(()), persistent=False)
 
     def forward(self, batch: Mapping[str, Any]) -> Cond:
         """batch["text"]: B prompts -> tokens [B, L, K], mask [B, L], all valid."""
-        ids, heard = self.tokenizer([_text(c) for c in column(batch, "text", "clip")])
+        prompts, device = [_text(c) for c in column(batch, "text", "clip")], self.device_of.device
+        if self._kept is None:
+            tokens = self._states(prompts)
+        else:
+            found = self._kept(dict.fromkeys(prompts), lambda prompt: self._states([prompt])[0].cpu())
+            tokens = torch.stack([found[prompt] for prompt in prompts]).to(device)
+        return Cond(tokens=tokens, mask=torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))
+
+    def _states(self, prompts: Sequence[str]) -> Tensor:
+        """B prompts -> [B, L, K] on the encoder's device, fp32."""
+        ids, heard = self.tokenizer(prompts)
         device = self.device_of.device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             encoder = self.encoder.on(device)
             # Its own attention hides the padding where its configuration says so (not in Stable Diffusion).
             mask = heard.to(device) if getattr(encoder.config, "use_attention_mask", False) else None
-            tokens = encoder(ids.to(device), attention_mask=mask).last_hidden_state.float()
-        return Cond(tokens=tokens, mask=torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))
+            return encoder(ids.to(device), attention_mask=mask).last_hidden_state.float()
+
+    def remember(self, cache: DiskCache | None) -> States | None:
+        """Keep the states of prompts there, by their text and by the pipeline's files; None: no longer."""
+        self._kept = None
+        if cache is not None:
+            folders, width = [self.folder / "tokenizer", self.folder / "text_encoder"], self.spec.tokens
+            self._kept = States(cache, folders, length=self.length, width=width, device=self.device_of.device)
+        return self._kept
 
     def null(self, batch_size: int) -> Cond:
         """The empty prompt, [B, ...]."""

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multigen.conditioners.states import States
 from multigen.errors import MultigenError
 from multigen.modalities.torchaudio_shim import import_torchaudio
 from multigen.packages import package_folder
@@ -34,7 +35,8 @@ class Encoder:
     object, and a pickled one loads its weights anew. They are loaded when the first caption is encoded.
 
     A caption is encoded beside captions of its own length only, so that there is no padding and its states do
-    not depend on its company (beyond the rounding of fp32 matrix products).
+    not depend on its company (beyond the rounding of fp32 matrix products). With states kept on disk (`remember`) each
+    is encoded alone.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Encoder:
         self.encoded = 0  # captions that went through the network
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
         self._bytes = 0
+        self._kept: States | None = None
         self._lock = threading.Lock()
         self._tokenizer: Any = None
         self._model: Any = None
@@ -66,9 +69,20 @@ class Encoder:
             torch.autocast(device.type, enabled=False),
         ):
             found = {c: self._cache[c] for c in captions if c in self._cache}
-            found |= self._encode(dict.fromkeys(c for c in captions if c not in found), device)
+            new = dict.fromkeys(c for c in captions if c not in found)
+            if self._kept is None:
+                found |= self._encode(new, device)
+            else:
+                found |= self._kept(new, lambda c: self._encode([c], device)[c])
             self._keep(found)
         return [found[c] for c in captions]
+
+    def remember(self, kept: States | None) -> None:
+        """From now on look there before encoding; None: no longer."""
+        with self._lock:
+            self._kept = kept
+            self._cache.clear()  # what was not encoded alone may differ in its last bits
+            self._bytes = 0
 
     def too_long(self, caption: str) -> bool:
         """Whether the caption has more tokens than `max_tokens`, so that its end is not heard."""

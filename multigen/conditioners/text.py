@@ -14,7 +14,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from multigen.conditioners import column
 from multigen.conditioners.encoder import Encoder, packaged_folder
+from multigen.conditioners.states import States
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.disk_cache import DiskCache
 from multigen.errors import MultigenError, message
 
 
@@ -77,6 +79,20 @@ class Text(nn.Module):
     def words(self, prompt: str) -> list[str]:
         """The prompt as the tokens whose states the network attends to."""
         return self.encoder.words(_clean(prompt)) if self.tokens else []
+
+    def remember(self, cache: DiskCache | None) -> States | None:
+        """Keep the states of captions there, by their text and by the encoder's files; None: no longer."""
+        encoder, kept = self.encoder, None
+        if cache is not None:
+            kept = States(
+                cache,
+                [encoder.folder],
+                length=encoder.max_tokens,
+                width=encoder.width,
+                device=self.device_of.device,
+            )
+        encoder.remember(kept)
+        return kept
 
     def _moved(self, values: Tensor) -> Tensor:
         return values.to(self.device_of.device, self.device_of.dtype)

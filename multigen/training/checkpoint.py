@@ -282,30 +282,6 @@ def digest(checkpoint: Checkpoint) -> str:
     return total.hexdigest()
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as named tensors: `<parameter index>.<key>`."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()
-    }
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Set an optimizer's state; MultigenError if it is that of other parameters."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, _, key = name.partition(".")
-        known = parameters[int(index)] if index.isdecimal() and int(index) < len(parameters) else None
-        if known is None or (tensor.ndim and tensor.shape != known.shape):
-            raise MultigenError(
-                f"the optimizer's state is of other parameters: {name} is {list(tensor.shape)}"
-            )
-        # A copy: what was loaded may be the mapped file itself, which lives no longer than the checkpoint.
-        state.setdefault(int(index), {})[key] = tensor.clone()
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
 def mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], limit: int = 5) -> list[str]:
     """The first differences between two sets of tensors, as a user reads them."""
     rows = []

@@ -90,9 +90,10 @@ class ByLevel:
         self.sums = torch.zeros(2, len(LEVELS), dtype=torch.float64, device=device)  # losses, counts
 
     def add(self, log_snr: Tensor, losses: Tensor) -> None:
-        """log-SNR [B] and losses [B] in F space; nothing is read back here."""
+        """log-SNR [B] and losses [B] in F space, those left out that are not finite; nothing is read back here."""
         nearest = (-log_snr.double()[:, None] / 2 - self.levels).abs().argmin(1)
-        self.sums.index_add_(1, nearest, torch.stack([losses.double(), torch.ones_like(losses).double()]))
+        finite = losses.isfinite()
+        self.sums.index_add_(1, nearest, torch.stack([losses.where(finite, 0), finite]).double())
 
     def drain(self) -> dict[str, float]:
         """{'-3.0': mean loss ...} of the levels that were met since the last call."""

@@ -1,7 +1,7 @@
 """Batches without hidden state: batch `step` is a function of (seed, step) and the dataset alone.
 
 Order is a permutation of (seed, epoch); each item's augmentation is keyed by (seed, step, position in the global
-batch). An unreadable item is replaced by the next of the permutation and reported.
+batch), the size of all by the step. An unreadable item is replaced by the next of the permutation and reported.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from multigen.core.noise import permutation, stream
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError, TrainingError
+from multigen.training.sizes import Sizes
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +81,8 @@ class Read(NamedTuple):
 class _Places(torch.utils.data.Dataset[Read | TrainingError]):
     """Map-style over (step, position), so that torch's loader workers can share the reading."""
 
-    def __init__(self, dataset: Dataset, order: Order) -> None:
-        self.dataset, self.order = dataset, order
+    def __init__(self, dataset: Dataset, order: Order, sizes: Sizes | None) -> None:
+        self.dataset, self.order, self.sizes = dataset, order, sizes
 
     def __getitem__(self, place: tuple[int, int]) -> Read | TrainingError:
         step, position = place
@@ -89,7 +90,10 @@ class _Places(torch.utils.data.Dataset[Read | TrainingError]):
         for skip in range(min(_TRIES, len(self.order.indices))):
             index = self.order.index(step, position, skip)
             try:
-                return Read(self.dataset.draw(index, stream(self.order.seed, "augment", step, position)), bad)
+                item = self.dataset.draw(index, stream(self.order.seed, "augment", step, position))
+                if self.sizes is not None:
+                    item["media"] = self.sizes.fit(item["media"], step, position)
+                return Read(item, bad)
             except MediaError as error:
                 bad[index] = str(error)
         # A value, since an exception would come out of a worker process with its traceback in its message.
@@ -118,15 +122,19 @@ def _collate(reads: Sequence[Read | TrainingError]) -> Batch | TrainingError:
 
 
 def batches(
-    dataset: Dataset, order: Order, first_step: int, workers: int, rows: range | None = None
+    dataset: Dataset,
+    order: Order,
+    first_step: int,
+    workers: int,
+    rows: range | None = None,
+    sizes: Sizes | None = None,
 ) -> Generator[Batch, None, None]:
     """Batches from `first_step` on, without end, read ahead by `workers` processes or (0) one thread.
 
-    rows: the positions of each batch that are wanted; all of them if None.
+    rows: the positions of each batch that are wanted; all of them if None. sizes: of the media; the dataset's if None.
     """
     wanted = range(order.batch) if rows is None else rows
-
-    source = _Places(dataset, order)
+    source = _Places(dataset, order, sizes)
     if workers > 0:
         made = _by_processes(source, wanted, first_step, workers)
     else:

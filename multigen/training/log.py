@@ -1,19 +1,19 @@
-"""The training log: JSON lines in the run folder, a progress bar, TensorBoard where it is installed."""
+"""The training log: JSON lines in the run folder, a progress bar, boards (`training.boards`)."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from multigen.recipe import Train
+from multigen.training import boards
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ WAITING, _SETTLED = 0.05, 30.0
 
 
 class Log:
-    """Averages rows over `log_every` steps and writes them to `log.jsonl`, the bar and TensorBoard.
+    """Averages rows over `log_every` steps and writes them to `log.jsonl`, the bar and the boards.
 
     With `writes` False it does none of that: another rank does.
     """
@@ -37,22 +37,19 @@ class Log:
         self._warned = False
         self._step = 0
         self._bar: Bar | None = None
-        self._board: Any = None
+        self._boards: list[boards.Board] = []
         self._details: Callable[[], Mapping[str, float]] = dict
-        if writes and settings.tensorboard and importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard.writer import SummaryWriter
-
-            self._board = SummaryWriter(str(folder / "tensorboard"))
 
     @contextmanager
     def bar(self, step: int, seconds: float) -> Iterator[None]:
-        """Show a progress bar inside the block, from a step and the seconds trained so far."""
-        with Bar(self.settings, step, seconds, quiet=self.quiet) as self._bar:
+        """Show a progress bar inside the block, from a step and the seconds trained so far; boards are open there."""
+        opened = boards.opened(self.path.parent, self.settings) if self.writes else nullcontext([])
+        with opened as self._boards, Bar(self.settings, step, seconds, quiet=self.quiet) as self._bar:
             try:
                 yield
             finally:
                 self.flush()
-                self._bar = None
+                self._bar, self._boards = None, []
 
     def step(
         self,
@@ -101,24 +98,23 @@ class Log:
         mean["waited"] = sum(r["waited"] for r in rows) / seconds
         levels = dict(self._details())
         self._write({"step": self._step, **mean, **({"levels": levels} if levels else {})})
-        if self._board is not None:
-            for key, value in mean.items():
-                self._board.add_scalar(f"train/{key}", value, self._step)
-            for key, value in levels.items():
-                self._board.add_scalar(f"train_level/{key}", value, self._step)
+        self._draw(self._step, "train", mean)
+        self._draw(self._step, "train_level", levels)
 
     def held_out(self, step: int, row: Mapping[str, float]) -> None:
         self._write({"step": step, "held_out": dict(row)})
         log.info("step %d: held-out loss %.4f", step, row["mean"])
-        if self._board is not None:
-            for key, value in row.items():
-                self._board.add_scalar(f"held_out/{key}", value, step)
+        self._draw(step, "held_out", row)
 
     def flush(self) -> None:
         if self._rows:
             self._write_mean()
-        if self._board is not None:
-            self._board.flush()
+        for board in self._boards:
+            board.flush()
+
+    def _draw(self, step: int, group: str, values: Mapping[str, float]) -> None:
+        for board in self._boards:
+            board.write(step, {f"{group}/{key}": value for key, value in values.items()})
 
     def _write(self, row: Mapping[str, Any]) -> None:
         if not self.writes:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 FREE = frozenset(
     {"steps", "minutes", "workers", "cache", "checkpoint_every", "keep", "keep_every",
      "keep_best", "skip", "log_every", "held_out_every", "patience", "preview_every", "bad_media", "tensorboard",
-     "compile"}
+     "wandb", "compile"}
 )  # fmt: skip
 # How many changes a message lists.
 ROWS = 12

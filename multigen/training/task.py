@@ -17,17 +17,20 @@ from torch import Tensor, nn
 
 from multigen import registry
 from multigen.codecs import Codec
+from multigen.conditioners import Remembering
 from multigen.core import masks
 from multigen.core.conditioning import Cond, Conditioner
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal, stream, uniform
 from multigen.datasets import Dataset
+from multigen.disk_cache import DiskCache
 from multigen.recipe import Train
 from multigen.training import ranks
 from multigen.training.compiled import compiled
 from multigen.training.encoded import Encoded, varies
 from multigen.training.heldout import ByLevel, HeldOut
 from multigen.training.loader import Batch
+from multigen.training.sizes import Sizes
 from multigen.training.uncertainty import Uncertainty
 
 log = logging.getLogger(__name__)
@@ -91,9 +94,10 @@ class Diffusion(Task):
         precision: torch.dtype | None = None,
         base: str | None = None,
         masked: bool = False,
+        sizes: Sizes | None = None,
     ) -> None:
         self.denoiser, self.conditioner, self.codec, self.base = denoiser, conditioner, codec, base
-        self.masked = masked
+        self.masked, self.sizes = masked, sizes
         self.settings, self.seed, self.device, self.precision = settings, seed, device, precision
         learned = {"backbone": denoiser.backbone, "conditioner": cast(nn.Module, conditioner), "codec": codec}
         networks: dict[str, nn.Module] = {MODEL: nn.ModuleDict(learned)}
@@ -107,38 +111,43 @@ class Diffusion(Task):
         self.dataset = dataset
         held_out = dataset.split()[1]
         self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device, masked=masked)
-        self._caches = False
         self._cached: Encoded | None = None
         self.forward = compiled(denoiser.loss) if settings.compile else denoiser.loss
 
     def encode(self, media: Tensor) -> Tensor:
         """Media [B, C, *D] -> x0 on the device, from the cache where `train.cache` has one."""
-        if not self._caches:
-            return self.codec.encode(media.to(self.device))
-        if self._cached is None:  # only now the codec surely has its statistics
-            shape = tuple(media.shape[1:])
-            self._cached = Encoded(self.codec, shape, self.settings.cache, self.device)
-        return self._cached(media)
-
-    def _may_cache(self) -> bool:
-        if self.settings.cache <= 0:
-            return False
-        if varies(self.dataset, self.seed):
-            log.warning("train.cache: crops or augmentation make each medium anew; nothing is cached")
-            return False
-        return True
+        return self.codec.encode(media.to(self.device)) if self._cached is None else self._cached(media)
 
     @contextmanager
     def training(self) -> Iterator[None]:
         sampling, self.denoiser.precision = self.denoiser.precision, self.precision
-        self._caches = self._may_cache()
+        try:
+            with self._caching():
+                yield
+        finally:
+            self.denoiser.precision = sampling
+
+    @contextmanager
+    def _caching(self) -> Iterator[None]:
+        """Keep on disk what is made of media that do not vary, and of texts, inside the block, by `train.cache`."""
+        if self.settings.cache <= 0:
+            yield
+            return
+        cache, conditioner = DiskCache(self.settings.cache), self.conditioner
+        if varies(self.dataset, self.seed, self.sizes):
+            log.warning("train.cache: crops or augmentation make each medium anew; no media are cached")
+        else:
+            self._cached = Encoded(self.codec, cache, self.device)
+        texts = conditioner.remember(cache) if isinstance(conditioner, Remembering) else None
         try:
             yield
         finally:
-            self.denoiser.precision = sampling
-            if self._cached is not None:
-                log.info("encoded media: %d from the cache, %d made", self._cached.hits, self._cached.misses)
-            self._caches, self._cached = False, None
+            for what, kept in {"encoded media": self._cached, "texts": texts}.items():
+                if kept is not None:
+                    log.info("%s: %d from the cache, %d made", what, kept.hits, kept.misses)
+            self._cached = None
+            if isinstance(conditioner, Remembering):
+                conditioner.remember(None)
 
     def mode(self, training: bool) -> None:
         self.denoiser.train(training)
@@ -184,7 +193,7 @@ class Diffusion(Task):
             cond = self._dropped(cond, null, step, places[rows])
             if self.masked:
                 cond = masks.seen(cond, self._view(x0, step, places[rows]))
-            t = self.noise_level(self.denoiser.schedule, u[rows])
+            t = self._times(u[rows], tuple(batch.media.shape[1:]))
             weight = self.objective(self.denoiser, t).to(x0)
             devices = [self.device.index or 0] if self.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):  # what the network itself draws: dropout
@@ -225,6 +234,13 @@ class Diffusion(Task):
             return noise
         flat = (shape[0], *[1] * (len(shape) - 1))
         return noise + strength * normal(flat, self.seed, "offset", step, place)
+
+    def _times(self, u: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """u [B] -> t [B], for media of `shape`."""
+        t = self.noise_level(self.denoiser.schedule, u)
+        if self.sizes is None or not self.settings.size_shift:
+            return t
+        return self.sizes.shifted(self.denoiser.schedule, t, shape)
 
     def levels(self, size: int, step: int) -> Tensor:
         """u [B] in [0, 1), stratified over the global batch: one random offset a step, one stratum a position.

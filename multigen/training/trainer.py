@@ -21,12 +21,15 @@ from multigen.recipe import Train
 from multigen.training import checkpoint as checkpoints
 from multigen.training import ranks
 from multigen.training.ema import EMA
+from multigen.training.learner import Learner
 from multigen.training.loader import Batch, Order, batches
 from multigen.training.log import Log
 from multigen.training.memory import memory
 from multigen.training.post_hoc import Averages
 from multigen.training.signals import Caught, Stop, signals
+from multigen.training.sizes import Sizes
 from multigen.training.task import MODEL, Task
+from multigen.training.unreadable import Unreadable
 from multigen.training.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -35,7 +38,8 @@ log = logging.getLogger(__name__)
 class Trainer:
     """Trains what a task teaches.
 
-    `folder` is the run folder. `preview(step)` is called with the averaged weights in place. The state from which a
+    `folder` is the run folder; `sizes` those of the media, where steps draw them. `preview(step)` is called with the
+    averaged weights in place. The state from which a
     run goes on exactly: weights, average, optimizers, step, seconds. `origin` says in the checkpoints what they are of:
     its "recipe", versions.
     """
@@ -49,15 +53,16 @@ class Trainer:
         seed: int,
         folder: Path,
         device: torch.device,
+        sizes: Sizes | None = None,
         preview: Callable[[int], None] | None = None,
         origin: Mapping[str, Any] | None = None,
         quiet: bool = False,
     ) -> None:
         self.task, self.dataset, self.settings, self.folder = task, dataset, settings, folder
-        self.preview, self.origin = preview, dict(origin or {})
+        self.sizes, self.preview, self.origin = sizes, preview, dict(origin or {})
         self.writer = Writer(folder / "checkpoints", keep=settings.keep, every=settings.keep_every)
         ranks.share(task.networks.values())
-        self.learners = {name: _Learner(net, settings, device) for name, net in task.networks.items()}
+        self.learners = {name: Learner(name, net, settings, device) for name, net in task.networks.items()}
         self.parameters = self.learners[MODEL].parameters
         self.optimizer = self.learners[MODEL].optimizer
         self.ema = EMA(self.parameters, settings.ema)
@@ -68,8 +73,7 @@ class Trainer:
         self.measured = 0  # the step of the last held-out loss
         self.lowest, self.worse = math.inf, 0  # the lowest of them, and how many have come since
         self.parent = os.getppid()  # a rank whose launcher died has another
-        self.bad: dict[str, str] = {}  # file -> why it could not be read
-        self.bad_items: frozenset[int] = frozenset()
+        self.unreadable = Unreadable(dataset, settings.bad_media)
         train, _ = dataset.split()
         if not len(train):
             raise TrainingError("the dataset has no items to train on")
@@ -107,7 +111,7 @@ class Trainer:
         self.task.mode(training=True)
         stop = 0
         rows, workers = ranks.rows(self.order.batch), self.settings.workers
-        read = batches(self.dataset, self.order, self.step, workers, rows)
+        read = batches(self.dataset, self.order, self.step, workers, rows, self.sizes)
         with (
             signals() as caught, self.log.bar(self.step, self.seconds), closing(read) as source, self.writer
         ):  # fmt: skip
@@ -158,7 +162,8 @@ class Trainer:
         stop, self.seconds, bad = ranks.largest(mine, clock, len(batch.bad_items))
         if bad:
             for files, items in ranks.gathered((batch.bad, batch.bad_items)):
-                self._note_bad(files, items)
+                if self.unreadable.note(files, items):
+                    self.check_readable()
         return int(stop)
 
     def _update(self, batch: Batch) -> dict[str, float]:
@@ -199,32 +204,12 @@ class Trainer:
             f"Items of the batch: {', '.join(batch.ids[:8])}{' ...' if len(batch.ids) > 8 else ''}"
         )
 
-    def _note_bad(self, files: Mapping[str, str], items: frozenset[int]) -> None:
-        """Name each unreadable file once; stop when they are too many."""
-        for name, why in files.items():
-            if name not in self.bad:
-                self.bad[name] = why
-                log.warning("skipped: %s", why)
-        self.bad_items |= items
-        if files:
-            self.check_bad()
-
-    def check_bad(self) -> None:
-        """TrainingError if more items could not be read than `bad_media` allows; a file left out counts as one."""
-        closed = len(self.dataset.bad)
-        count, total = closed + len(self.bad_items), closed + len(self.dataset)
-        allowed = self.settings.bad_media * total
-        if count <= (
-            max(allowed, 1) if allowed > 0 else 0
-        ):  # one alone never stops a run, however few there are
-            return
-        if self.step != self.saved:
-            self.save()
-        first = next(iter({**self.dataset.bad, **self.bad}.values()))
-        raise TrainingError(
-            f"{count} of {total} items could not be read, more than train.bad_media="
-            f"{self.settings.bad_media:g} allows. Mend or remove them, or allow more. The first: {first}"
-        )
+    def check_readable(self) -> None:
+        """TrainingError, after a save, if more items could not be read than `bad_media` allows."""
+        if self.unreadable.too_many:
+            if self.step != self.saved:
+                self.save()
+            raise self.unreadable.error()
 
     def _watch(self, caught: Caught, ended: bool) -> None:
         """Held-out loss and previews, with the averaged weights, when they are due; a signal cuts them short."""
@@ -288,16 +273,9 @@ class Trainer:
         self.saved = self.step
         if not ranks.first():
             return
-        tensors = {
-            "weights": {n: p.detach() for n, p in self.parameters.items()},
-            "ema": {**self.ema.shadow, **self._buffers()},
-            "optimizer": checkpoints.optimizer_tensors(self.optimizer),
-            **self.averages.state(),
-        }
-        for name, learner in self.learners.items():
-            if name != MODEL:
-                tensors[name] = {n: p.detach() for n, p in learner.parameters.items()}
-                tensors[f"{name}-optimizer"] = checkpoints.optimizer_tensors(learner.optimizer)
+        tensors = {"ema": {**self.ema.shadow, **self._buffers()}, **self.averages.state()}
+        for learner in self.learners.values():
+            tensors |= learner.state()
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -308,8 +286,7 @@ class Trainer:
             "progress": self.progress,
             "seed": self.seed,
             "base": self.task.base,
-            "bad": self.bad,
-            "bad_items": sorted(self.bad_items),
+            **self.unreadable.state(),
         }
         with memory(self.settings, self.writer.newest):
             self.writer.save(self.step, checkpoints.Checkpoint(tensors, {**state, **self.origin}))
@@ -333,22 +310,18 @@ class Trainer:
                 f"backbone's folder gives now ({self.task.base}); go on with the former ones"
             )
         buffers = {k: v for k, v in state.tensors["ema"].items() if k not in self.parameters}
-        rows = checkpoints.mismatches(self.parameters, state.tensors["weights"])
-        rows = rows or checkpoints.mismatches(self._buffers(), buffers)
-        for name in self.learners.keys() - {MODEL}:
-            given = state.tensors.get(name, {})
-            rows = rows or checkpoints.mismatches(self.learners[name].parameters, given)
+        rows = self.learners[MODEL].mismatches(state.tensors) or checkpoints.mismatches(
+            self._buffers(), buffers
+        )
+        for learner in self.learners.values():
+            rows = rows or learner.mismatches(state.tensors)
         if rows:
             made = f" It was made by recipe {state.state['recipe']}." if "recipe" in state.state else ""
             raise MultigenError(
                 f"{self.folder}: the checkpoint is of another model than the recipe says: {'; '.join(rows)}.{made}"
             )
-        for name, learner in self.learners.items():
-            weights, optimizer = ("weights", "optimizer") if name == MODEL else (name, f"{name}-optimizer")
-            with torch.no_grad():
-                for key, parameter in learner.parameters.items():
-                    parameter.copy_(state.tensors[weights][key])
-            checkpoints.load_optimizer(learner.optimizer, state.tensors[optimizer])
+        for learner in self.learners.values():
+            learner.load(state.tensors)
         self.ema.load(state.tensors["ema"])
         with torch.no_grad():
             for name, buffer in self._buffers().items():
@@ -360,37 +333,7 @@ class Trainer:
         self.measured, self.worse = int(state.state.get("measured", 0)), int(state.state.get("worse", 0))
         lowest = state.state.get("lowest")
         self.lowest = math.inf if lowest is None else float(lowest)
-        self.bad = dict(state.state.get("bad", {}))
-        self.bad_items = frozenset(state.state.get("bad_items", ()))
-
-
-class _Learner:
-    """A network that learns: its parameters and their optimizer."""
-
-    def __init__(self, network: nn.Module, settings: Train, device: torch.device) -> None:
-        self.parameters = {n: p for n, p in network.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=settings.lr,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=device.type in ("cuda", "cpu"),
-        )
-
-    def gradient(self, parts: Iterator[Tensor]) -> float:
-        """The sum of the loss's parts, its gradient left in the parameters."""
-        # Also what an earlier network's loss left here on its way.
-        self.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        for loss in parts:
-            loss.backward()
-            total += loss.item()
-        return total
-
-    def update(self, lr: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
+        self.unreadable.load(state.state)
 
 
 def _next(source: Iterator[Batch], caught: list[int]) -> Batch | None:

@@ -24,6 +24,7 @@ from multigen.datasets.files import Files
 from multigen.datasets.folder import Folder
 from multigen.datasets.shards import Shards
 from multigen.errors import MediaError, RecipeError
+from multigen.lock import locked
 from multigen.modalities import Member, member
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
@@ -194,6 +195,20 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     packed(source, out)
     assert content(out) == whole
     assert all((out / name).stat().st_mtime_ns == at for name, at in before.items())  # not made again
+
+
+def test_two_commands_never_pack_into_one_folder(tmp_path: Path) -> None:
+    source, out = pictures(tmp_path / "pics"), tmp_path / "out"
+    with locked(out):
+        ended = subprocess.run(
+            [sys.executable, "-m", "multigen", "pack", str(source), "--out", str(out), "--quiet"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert list(out.iterdir()) == [out / ".lock"]
+    assert ended.returncode == 2, ended.stderr
+    assert f"another multigen command is running in this folder (process {os.getpid()} on" in ended.stderr
+    packed(source, out)  # the lock of a command that ended is free
+    assert content(out)
 
 
 def test_packing_again_follows_the_folder(tmp_path: Path) -> None:

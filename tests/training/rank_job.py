@@ -2,6 +2,7 @@
 
 python -m tests.training.rank_job FOLDER SETTINGS [FAULT], alone or under torchrun. FAULT {"rank": 1, "step": 7, "how":
 "SIGKILL" | "unreadable"} happens once.
+SETTINGS are those of `train`, and "held_out": the losses that rank 0 measures, one after the other.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from multigen.errors import Interrupted
-from multigen.recipe import Train
+from multigen.recipe import PostHoc, Train
 from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
 from multigen.training import ranks
@@ -38,10 +39,14 @@ def _vocoder(folder: Path, settings: dict[str, Any]) -> Trainer:
 def main(folder: Path, settings: dict[str, Any], fault: dict[str, object]) -> int:
     unreadable = fault.get("how") == "unreadable"
     data = Points(broken=frozenset(range(0, 40, 4)) if unreadable else frozenset())
-    vocoder = settings.pop("vocoder", False)
+    vocoder, held_out = settings.pop("vocoder", False), list(settings.pop("held_out", ()))
     common = {"steps": 20, "batch": 8, "log_every": 1, **settings}
+    if "post_hoc" in common:
+        common["post_hoc"] = PostHoc(**common["post_hoc"])
     with ranks.joined("cpu", Train(**common)):
         t = _vocoder(folder, common) if vocoder else trainer(folder, dataset=data, **common)
+        if held_out:  # what the next measurement finds, and each after it
+            t.task.measure = lambda: {"mean": held_out.pop(0)}  # type: ignore[method-assign]
         seen: list[list[str]] = []
         inner = t.task.losses
 
@@ -64,9 +69,10 @@ def main(folder: Path, settings: dict[str, Any], fault: dict[str, object]) -> in
             return stop.code
         digest = hashlib.sha256()
         learned = {f"{k}.{n}": p for k, net in t.learners.items() for n, p in net.parameters.items()}
-        for name, p in sorted({**learned, **t.ema.shadow}.items()):
+        averages = {f"{k}.{n}": p for k, net in t.averages.state().items() for n, p in net.items()}
+        for name, p in sorted({**learned, **t.ema.shadow, **averages}.items()):
             digest.update(name.encode() + p.detach().numpy().tobytes())
-        report = {"ids": seen, "hash": digest.hexdigest(), "step": t.step, "bad": sorted(t.bad)}
+        report = {"ids": seen, "hash": digest.hexdigest(), "step": t.step, "bad": sorted(t.unreadable.files)}
         (folder / f"rank-{ranks.rank()}.json").write_text(json.dumps(report))
     return 0
 

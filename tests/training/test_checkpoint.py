@@ -13,6 +13,7 @@ from multigen.errors import MultigenError, TrainingError
 from multigen.files import sha256
 from multigen.training import checkpoint as checkpoints
 from multigen.training.checkpoint import Checkpoint
+from multigen.training.learner import load_optimizer
 
 
 def save(folder: Path, step: int, keep: int = 3) -> Path:
@@ -252,4 +253,4 @@ def test_another_optimizers_state_is_refused() -> None:
     optimizer = torch.optim.AdamW([parameter])
     for name, shape in (("0.exp_avg", (4,)), ("1.exp_avg", (3,)), ("x.exp_avg", (3,))):
         with pytest.raises(MultigenError, match=f"of other parameters: {name}"):
-            checkpoints.load_optimizer(optimizer, {name: torch.zeros(shape)})
+            load_optimizer(optimizer, {name: torch.zeros(shape)})

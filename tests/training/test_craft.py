@@ -65,6 +65,7 @@ def test_losses_by_level_are_the_means_of_the_nearest_levels() -> None:
     ratio = torch.tensor([-3.2, -2.9, 0.1, 9.0])  # log(sigma/alpha); beyond the ends counts as the end
     by.add(-2 * ratio, torch.tensor([1.0, 3.0, 5.0, 7.0]))
     by.add(torch.tensor([0.0]), torch.tensor([6.0]))
+    by.add(torch.tensor([0.0, 6.0]), torch.tensor([torch.nan, torch.inf]))  # of an update that is left out
     assert by.drain() == {"-3.0": 2.0, "0.0": 5.5, "3.0": 7.0}
     assert by.drain() == {}
 

@@ -14,6 +14,7 @@ import torch
 from multigen.codecs.mel import Mel
 from multigen.core.noise import normal
 from multigen.datasets import Item
+from multigen.disk_cache import DiskCache
 from multigen.modalities.audio import Audio
 from multigen.training.encoded import Encoded
 
@@ -38,17 +39,17 @@ def mel(**settings: Any) -> Mel:
 
 
 def entries(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "cache" / "encoded").glob("*/*.x0"))
+    return sorted((tmp_path / "cache" / "encoded").glob("*/*.f32"))
 
 
 def test_what_is_found_is_what_was_made(tmp_path: Path) -> None:
     codec, media = mel(components=8), sounds()
-    first = Encoded(codec, (1, 4000), 1.0, CPU)
+    first = Encoded(codec, DiskCache(1.0), CPU)
     made = first(media)
     assert (first.hits, first.misses) == (0, 4)
     torch.testing.assert_close(made, codec.encode(media), rtol=1e-4, atol=1e-4)
     codec.encode = None  # type: ignore[assignment]  # only the cache can answer now
-    second = Encoded(mel(components=8), (1, 4000), 1.0, CPU)
+    second = Encoded(mel(components=8), DiskCache(1.0), CPU)
     assert torch.equal(second(media[[2, 0]]), made[[2, 0]])
     assert (second.hits, second.misses) == (2, 0)
     assert len(entries(tmp_path)) == 4
@@ -63,17 +64,17 @@ OTHERS: dict[str, Callable[[], Mel]] = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_setting_finds_nothing(name: str) -> None:
-    Encoded(mel(components=8), (1, 4000), 1.0, CPU)(sounds())
-    other = Encoded(OTHERS[name](), (1, 4000), 1.0, CPU)
+    Encoded(mel(components=8), DiskCache(1.0), CPU)(sounds())
+    other = Encoded(OTHERS[name](), DiskCache(1.0), CPU)
     other(sounds())
     assert (other.hits, other.misses) == (0, 4)
 
 
 def test_other_statistics_find_nothing() -> None:
     codec = mel(components=8)
-    Encoded(codec, (1, 4000), 1.0, CPU)(sounds())
+    Encoded(codec, DiskCache(1.0), CPU)(sounds())
     codec.mean[3] += 1e-3
-    other = Encoded(codec, (1, 4000), 1.0, CPU)
+    other = Encoded(codec, DiskCache(1.0), CPU)
     assert torch.equal(other(sounds()[:1])[0], codec.encode(sounds()[:1])[0])
     assert other.hits == 0
 
@@ -81,13 +82,13 @@ def test_other_statistics_find_nothing() -> None:
 @pytest.mark.parametrize("how", ["flip", "cut", "empty"])
 def test_damaged_entries_are_made_again(tmp_path: Path, how: str) -> None:
     codec, media = mel(components=8), sounds(1)
-    made = Encoded(codec, (1, 4000), 1.0, CPU)(media)
+    made = Encoded(codec, DiskCache(1.0), CPU)(media)
     (path,) = entries(tmp_path)
     content = bytearray(path.read_bytes())
     whole = bytes(content)
     content[40] ^= 1
     path.write_bytes({"flip": bytes(content), "cut": whole[:-4], "empty": b""}[how])
-    again = Encoded(codec, (1, 4000), 1.0, CPU)
+    again = Encoded(codec, DiskCache(1.0), CPU)
     assert torch.equal(again(media), made)
     assert again.misses == 1
     assert path.read_bytes() == whole
@@ -96,13 +97,13 @@ def test_damaged_entries_are_made_again(tmp_path: Path, how: str) -> None:
 def test_the_cache_stays_within_its_size(tmp_path: Path) -> None:
     codec, media = mel(components=8), sounds(10)
     size = 4 + 4 * 8 * 31  # checksum, components, frames
-    Encoded(codec, (1, 4000), 4.5 * size / 2**30, CPU)(media)
+    Encoded(codec, DiskCache(4.5 * size / 2**30), CPU)(media)
     assert sum(p.stat().st_size for p in entries(tmp_path)) == 4 * size
     oldest = entries(tmp_path)[2]
     os.utime(oldest, (1, 1))
-    smaller = Encoded(codec, (1, 4000), 3.2 * size / 2**30, CPU)
+    smaller = Encoded(codec, DiskCache(3.2 * size / 2**30), CPU)
     assert len(entries(tmp_path)) == 3 and oldest not in entries(tmp_path)
-    assert torch.equal(smaller(media), Encoded(codec, (1, 4000), 1.0, CPU)(media))
+    assert torch.equal(smaller(media), Encoded(codec, DiskCache(1.0), CPU)(media))
     assert not list((tmp_path / "cache").rglob(".*"))
 
 
@@ -128,6 +129,6 @@ def test_media_that_vary_are_not_cached(tmp_path: Path, caplog: pytest.LogCaptur
     t = trainer(tmp_path, dataset=Points(), cache=1.0, steps=3)
     with caplog.at_level(logging.WARNING):
         t.run()
-    assert "make each medium anew; nothing is cached" in caplog.text
+    assert "make each medium anew; no media are cached" in caplog.text
     assert entries(tmp_path) == []
     assert diffusion(t).encode(torch.zeros(1, 1, 8)).shape == (1, 1, 8)

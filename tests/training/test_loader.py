@@ -141,7 +141,7 @@ def test_corrupt_media_and_a_vanished_file_are_listed_once(
         t.run()
     assert t.step == 60
     names = {str(tmp_path / "pics" / f"{k:03d}.png") for k in (20, 120)} | {str(gone)}
-    assert set(t.bad) == names
+    assert set(t.unreadable.files) == names
     said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("skipped: ")]
     assert sorted(s.split(": ")[1] for s in said) == sorted(names)
 

@@ -13,13 +13,20 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
+from multigen import lora
+from multigen import run as runs
 from multigen.errors import RecipeError
 from multigen.recipe import Train, load_recipe
 from multigen.recipe_check import check_world
+from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training import ranks
+
+from . import rank_job
+from .test_resume import small
 
 ROOT = Path(__file__).parents[2]
 # Without it torchrun's ranks may meet what those before a restart left in its store.
@@ -29,7 +36,9 @@ ENVIRONMENT = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM
 def job(folder: Path, world: int, fault: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
     """Train the toy in that many ranks; what rank 0 reports."""
     folder.mkdir()
-    program = ["tests.training.rank_job", str(folder), json.dumps(settings), json.dumps(fault or {})]
+    if world == 1:
+        assert rank_job.main(folder, settings, fault or {}) == 0
+        return report(folder, 0)
     torchrun = [
         "torch.distributed.run",
         "--standalone",
@@ -37,10 +46,11 @@ def job(folder: Path, world: int, fault: dict[str, Any] | None = None, **setting
         "--max-restarts=2",
         "-m",
     ]
-    command = [sys.executable, "-m", *(torchrun if world > 1 else []), *program]
+    program = ["tests.training.rank_job", str(folder), json.dumps(settings), json.dumps(fault or {})]
     done = subprocess.run(
-        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
-    )
+        [sys.executable, "-m", *torchrun, *program],
+        cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return report(folder, 0)
 
@@ -76,6 +86,24 @@ def test_a_killed_rank_changes_nothing(tmp_path: Path, two: Path) -> None:
     assert mended["hash"] == report(two, 0)["hash"]
 
 
+def test_averages_and_patience_are_those_of_one_process(tmp_path: Path) -> None:
+    """Only rank 0 measures: what it finds ends both, at the same step; averages are the same bits in both."""
+    settings = {"ema": 0.8, "post_hoc": {"every": 4}, "patience": 2, "held_out_every": 2}
+    found = [3.0, 2.0, 2.5, 1.0, 1.5, 1.0, 0.0]  # 1.0 at step 8; the next two are no better
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for world, folder in enumerate(folders, 1):
+        assert job(folder, world, held_out=found, checkpoint_every=20, **settings)["step"] == 12
+        best = checkpoints.best(folder / "checkpoints")
+        assert best is not None and best.name == "step-00000008"
+    assert report(folders[1], 0)["hash"] == report(folders[1], 1)["hash"]
+    for place in ("checkpoints/step-00000012", "snapshots/step-00000008", "snapshots/step-00000012"):
+        one, two = (checkpoints.load(folder / place).tensors for folder in folders)
+        assert one.keys() == two.keys()
+        for file in one.keys() - {"optimizer"}:
+            for name, value in one[file].items():
+                torch.testing.assert_close(two[file][name], value, rtol=1e-3, atol=1e-4)
+
+
 def test_what_any_rank_cannot_read_is_named(tmp_path: Path) -> None:
     fault = {"how": "unreadable"}
     one, two = (job(tmp_path / str(n), n, fault, bad_media=0.5) for n in (1, 2))
@@ -90,6 +118,33 @@ def test_a_vocoder_and_its_critic_learn_in_two_ranks(tmp_path: Path) -> None:
         assert [r[key] for r in rows[1]] == pytest.approx([r[key] for r in rows[0]], rel=1e-4)
     assert two["hash"] == report(tmp_path / "2", 1)["hash"]
     assert len(one["ids"]) == 4
+
+
+@pytest.mark.parametrize("name", ["audio_folder", "video_moving_emoji"])
+def test_a_lora_learns_in_two_ranks_what_it_learns_in_one(name: str, tmp_path: Path) -> None:
+    """On media of several sizes, which all ranks draw alike."""
+    quick = ["train.held_out_every=0", "train.preview_every=0", "train.log_every=1", "train.ema=0"]
+    base = runs.train(
+        small(name, tmp_path, *quick, "train.steps=1"), out=tmp_path / "base", device="cpu", quiet=True
+    )
+    tuning = [
+        f"train.init={base}",
+        "train.adapter={name: lora, rank: 2, targets: [convolutions]}",
+        "train.steps=4",
+    ]
+    learned = []
+    for world in (1, 2):
+        ranked = [] if world == 1 else ["launch=torchrun", f"launch.nproc={world}"]
+        recipe = small(name, tmp_path, *quick, *tuning, *ranked, "train.lr=1e-3")
+        assert recipe.train.durations
+        runs.train(recipe, out=tmp_path / str(world), device="cpu", quiet=True)
+        ups = {k: v for k, v in load_file(tmp_path / str(world) / lora.FILE).items() if "lora_B" in k}
+        learned.append(torch.cat([ups[k].flatten() for k in sorted(ups)]))
+    assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=1e-5)
+    assert len(losses(tmp_path / "2")) == 4
+    assert learned[0].abs().max() > 1e-4
+    # Adam takes the sign of a gradient that is all rounding: not each number is the same.
+    assert (learned[1] - learned[0]).norm() < 0.02 * learned[0].norm()
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,17 @@ COMMON = [
     "sample.n=1",
 ]
 MODALITIES = {
-    "image_digits": ["backbone.widths=[8,16]", "backbone.attention=[false,true]", "sample.prompts=['3']"],
+    "image_digits": [
+        "backbone.widths=[8,16]",
+        "backbone.attention=[false,true]",
+        "train.sizes=[14,[28,20],28]",
+        "sample.prompts=['3']",
+    ],
     "audio_folder": [
         "backbone.widths=[16]",
         "backbone.attention=[false]",
         "modality.seconds=0.5",
+        "train.durations=[0.2,0.5]",
         "sample.duration=null",
         "conditioner.name=none",
         "sample.prompts=['']",
@@ -51,6 +57,8 @@ MODALITIES = {
         "backbone.attention=[false,false]",
         "modality.size=8",
         "modality.frames=2",
+        "train.sizes=[4,8]",
+        "train.durations=[0.125,0.25]",
         "conditioner.name=none",
         "sample.prompts=['']",
     ],
@@ -90,7 +98,7 @@ def digest(run: Path) -> str:
 def test_an_interrupted_training_ends_with_the_same_bits(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped at step 5, in the middle of an epoch, by SIGTERM, with readers and previews; moved, and gone on with."""
+    """Stopped at step 5, in mid-epoch, by SIGTERM, with readers, previews, changing sizes; moved, and gone on with."""
     recipe = small(name, tmp_path, "train.workers=1")
     whole = runs.train(recipe, out=tmp_path / "whole", device="cpu", quiet=True)
     update = trainers.Trainer._update

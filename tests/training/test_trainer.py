@@ -20,6 +20,7 @@ from multigen.core.timesteps import uniform
 from multigen.errors import MultigenError, TrainingError
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
+from multigen.training.learner import optimizer_tensors
 from multigen.training.loader import Batch, Order, batches
 from multigen.training.trainer import Interrupted, Trainer
 
@@ -32,7 +33,7 @@ def state(t: Trainer) -> dict[str, Tensor]:
     return {
         **weights,
         **average,
-        **{f"o.{k}": v for k, v in checkpoints.optimizer_tensors(t.optimizer).items()},
+        **{f"o.{k}": v for k, v in optimizer_tensors(t.optimizer).items()},
     }
 
 
@@ -147,7 +148,7 @@ def test_unreadable_items_are_replaced_and_named_once(tmp_path: Path) -> None:
     t = trainer(tmp_path, dataset=Points(broken=frozenset({3, 11})), bad_media=0.05)
     t.run()
     assert t.step == 20
-    assert set(t.bad) == {"item3", "item11"}
+    assert set(t.unreadable.files) == {"item3", "item11"}
 
 
 def test_too_many_unreadable_items_stop_the_run(tmp_path: Path) -> None:

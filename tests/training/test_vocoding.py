@@ -14,6 +14,7 @@ from multigen.recipe import Train
 from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
 from multigen.training.critics import Spectrograms
+from multigen.training.learner import optimizer_tensors
 from multigen.training.trainer import Trainer
 from multigen.training.vocoding import Vocoding
 
@@ -67,7 +68,7 @@ def state(t: Trainer) -> dict[str, Tensor]:
         f"{name}.{n}": p.detach().clone() for name, k in t.learners.items() for n, p in k.parameters.items()
     }
     for name, learner in t.learners.items():
-        out |= {f"{name}-o.{k}": v for k, v in checkpoints.optimizer_tensors(learner.optimizer).items()}
+        out |= {f"{name}-o.{k}": v for k, v in optimizer_tensors(learner.optimizer).items()}
     return out
 
 

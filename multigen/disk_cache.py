@@ -1,0 +1,90 @@
+"""Numbers kept on disk between runs, by what they were made of: encoded media, states of texts."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multigen.datasets import cache_folder
+
+log = logging.getLogger(__name__)
+
+_SUFFIX = ".f32"
+_CRC = 4  # bytes before the numbers
+
+
+class DiskCache:
+    """fp32 tensors in folders of $MULTIGEN_CACHE/encoded, `gib` GiB of them together.
+
+    A folder stands for the settings that its entries were made with, an entry's name for what it was made of. Entries
+    are checked when they are read; damaged ones count as none. The oldest go when a run begins with too many; a full
+    cache takes no more.
+    """
+
+    def __init__(self, gib: float) -> None:
+        self.root = cache_folder("encoded")
+        self.room = round(gib * 2**30) - _trim(self.root, gib * 2**30)
+
+    def path(self, folder: str, content: bytes) -> Path:
+        """Where the entry made of this content is, if there is one."""
+        return self.root / folder / f"{hashlib.blake2b(content, digest_size=16).hexdigest()}{_SUFFIX}"
+
+    def read(self, path: Path, shape: tuple[int, ...]) -> Tensor | None:
+        """What an entry holds, of `shape`, whose first axis may be -1; None where there is none, or it is damaged."""
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        numbers = content[_CRC:]
+        row = 4 * math.prod(shape[1:])
+        if not numbers or len(numbers) % row or shape[0] not in (-1, len(numbers) // row):
+            return None
+        if zlib.crc32(numbers) != int.from_bytes(content[:_CRC], "big"):
+            return None
+        return torch.from_numpy(np.frombuffer(numbers, np.float32).copy()).reshape(shape)
+
+    def write(self, path: Path, x: Tensor) -> None:
+        """Keep fp32 numbers on the CPU, where there is room."""
+        size = _CRC + x.nbytes
+        if self.room < size:
+            return
+        numbers = x.contiguous().numpy().tobytes()
+        # Not fsynced: what a crash leaves half is seen by its checksum.
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            path.parent.mkdir(exist_ok=True)
+            temporary.write_bytes(zlib.crc32(numbers).to_bytes(_CRC, "big") + numbers)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            self.room = 0
+            log.warning("%s: nothing more is kept there (%s)", path.parent, error)
+            return
+        self.room -= size
+
+
+def _trim(root: Path, limit: float) -> int:
+    """Bytes of all entries, after the oldest were removed where they are over the limit."""
+    entries = []
+    for path in root.glob(f"*/*{_SUFFIX}"):
+        try:
+            status = path.stat()
+        except OSError:  # another run removed it
+            continue
+        entries.append((status.st_mtime_ns, status.st_size, path))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= limit:
+            break
+        path.unlink(missing_ok=True)
+        total -= size
+    return total

@@ -1,0 +1,120 @@
+"""Where else the training log goes: TensorBoard, Weights & Biases. Both are optional packages."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from multigen.errors import MultigenError, RecipeError
+from multigen.recipe import Train
+
+
+class Board(Protocol):
+    """Draws curves of what is logged."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Values by names such as "train/loss"."""
+        ...
+
+    def flush(self) -> None:
+        """What was written so far outlives this process."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class TensorBoard:
+    """Events in `tensorboard/` of the run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for key, value in values.items():
+            self._writer.add_scalar(key, value, step)
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run in `wandb/` of the run folder, with the recipe as its configuration; going on continues the same run.
+
+    Offline unless the environment says WANDB_MODE=online, so that no recipe sends anything; `wandb sync` uploads later.
+    The other variables (WANDB_PROJECT, WANDB_ENTITY ...) mean what they always do. MultigenError where wandb refuses.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        wandb: Any = importlib.import_module("wandb")
+        self._folder = folder
+        recipe = folder / "recipe.yaml"
+        config = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}
+        try:
+            self._run: Any = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "multigen"),
+                name=os.environ.get("WANDB_NAME", folder.name),
+                id=self._id(),
+                resume="allow",
+                mode=os.environ.get("WANDB_MODE", "offline"),
+                dir=folder,
+                config=config,
+                settings=wandb.Settings(console="off", silent=True),
+            )
+        except wandb.errors.Error as error:
+            reason = str(error).splitlines()[0]
+            hint = "WANDB_MODE=offline needs no account and no network."
+            raise MultigenError(f"train.wandb: {reason}. {hint}") from error
+        # By a step of its own: wandb's may not fall, and does when a run goes on from an earlier checkpoint.
+        self._run.define_metric("*", step_metric="step")
+
+    def _id(self) -> str:
+        path = self._folder / "wandb" / "id"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(secrets.token_hex(4), encoding="utf-8")
+        return path.read_text(encoding="utf-8").strip()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({"step": step, **values})
+
+    def flush(self) -> None:
+        """A process of its own writes what it was told."""
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def check_installed(settings: Train) -> None:
+    """RecipeError if a board is asked for whose package is not installed."""
+    if settings.wandb and importlib.util.find_spec("wandb") is None:
+        raise RecipeError(
+            'train.wandb: Weights & Biases needs the package wandb: pip install "multigen[wandb]"'
+        )
+
+
+@contextmanager
+def opened(folder: Path, settings: Train) -> Iterator[list[Board]]:
+    """The boards that the settings ask for, closed after the block; no TensorBoard where it is not installed."""
+    boards: list[Board] = []
+    try:
+        if settings.tensorboard and importlib.util.find_spec("tensorboard") is not None:
+            boards.append(TensorBoard(folder))
+        if settings.wandb:
+            boards.append(WeightsAndBiases(folder))
+        yield boards
+    finally:
+        for board in boards:
+            board.close()

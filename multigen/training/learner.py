@@ -1,0 +1,89 @@
+"""A network that learns: its parameters, their optimizer, and what a checkpoint keeps of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from multigen.errors import MultigenError
+from multigen.recipe import Train
+from multigen.training.checkpoint import mismatches
+from multigen.training.task import MODEL
+
+Files = Mapping[str, Mapping[str, Tensor]]  # of a checkpoint: name -> tensors
+
+
+class Learner:
+    """`name` is that of the network in its task; the model's own weights go by "weights" and "optimizer"."""
+
+    def __init__(self, name: str, network: nn.Module, settings: Train, device: torch.device) -> None:
+        self.files = ("weights", "optimizer") if name == MODEL else (name, f"{name}-optimizer")
+        self.parameters = {n: p for n, p in network.named_parameters() if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(),
+            lr=settings.lr,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=device.type in ("cuda", "cpu"),
+        )
+
+    def gradient(self, parts: Iterator[Tensor]) -> float:
+        """The sum of the loss's parts, its gradient left in the parameters."""
+        # Also what an earlier network's loss left here on its way.
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for loss in parts:
+            loss.backward()
+            total += loss.item()
+        return total
+
+    def update(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """Its files in a checkpoint; the tensors are the living ones."""
+        weights, optimizer = self.files
+        return {
+            weights: {n: p.detach() for n, p in self.parameters.items()},
+            optimizer: optimizer_tensors(self.optimizer),
+        }
+
+    def mismatches(self, files: Files) -> list[str]:
+        """The first differences from the weights of a checkpoint."""
+        return mismatches(self.parameters, files.get(self.files[0], {}))
+
+    def load(self, files: Files) -> None:
+        """Weights and optimizer as a checkpoint has them."""
+        weights, optimizer = self.files
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(files[weights][name])
+        load_optimizer(self.optimizer, files[optimizer])
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as named tensors: `<parameter index>.<key>`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Set an optimizer's state; MultigenError if it is that of other parameters."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        known = parameters[int(index)] if index.isdecimal() and int(index) < len(parameters) else None
+        if known is None or (tensor.ndim and tensor.shape != known.shape):
+            raise MultigenError(
+                f"the optimizer's state is of other parameters: {name} is {list(tensor.shape)}"
+            )
+        # A copy: what was loaded may be the mapped file itself, which lives no longer than the checkpoint.
+        state.setdefault(int(index), {})[key] = tensor.clone()
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

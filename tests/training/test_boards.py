@@ -1,0 +1,84 @@
+"""Boards: TensorBoard and Weights & Biases get what the log gets; nothing is sent unless the environment says so."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from multigen import run as runs
+from multigen.errors import RecipeError
+from multigen.recipe import Train, load_recipe
+from multigen.training import boards
+from multigen.training import log as training_log
+
+from .toys import trainer
+
+SETTINGS = {"steps": 6, "log_every": 2, "held_out_every": 6, "checkpoint_every": 6}
+
+
+def test_tensorboard_gets_the_log(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trainer(tmp_path, tensorboard=True, **SETTINGS).run()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("train/loss")] == [2, 4, 6]
+    logged = [row["loss"] for row in training_log.read(tmp_path) if "loss" in row]
+    assert [e.value for e in events.Scalars("train/loss")] == pytest.approx(logged)
+    assert {"held_out/mean", "train_level/0.0"} <= set(events.Tags()["scalars"])
+
+
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    for name in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_NAME", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def offline(folder: Path) -> list[bytes]:
+    """What each offline run in a run folder wrote."""
+    return [p.read_bytes() for p in sorted((folder / "wandb").glob("offline-run-*/run-*.wandb"))]
+
+
+@pytest.mark.usefixtures("wandb")
+def test_wandb_gets_the_log_and_the_recipe_without_a_network(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("name: a_toy_of_ours\n")
+    trainer(tmp_path, wandb=True, **SETTINGS).run()
+    (content,) = offline(tmp_path)
+    logged = [row["loss"] for row in training_log.read(tmp_path) if "loss" in row]
+    assert len(logged) == 3
+    for loss in logged:
+        assert str(loss).encode() in content
+    for name in (b"train/loss", b"train_level/0.0", b"held_out/mean", b"a_toy_of_ours"):
+        assert name in content
+    assert not list((tmp_path / "wandb").glob("run-*"))  # what would be sent
+
+
+@pytest.mark.usefixtures("wandb")
+def test_going_on_continues_the_run_of_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for steps in (2, 4):
+        with boards.opened(tmp_path, Train(steps=steps, tensorboard=False, wandb=True)) as opened:
+            opened[0].write(steps, {"train/loss": 1.0})
+    names = [p.name for p in (tmp_path / "wandb").glob("offline-run-*")]
+    run = (tmp_path / "wandb" / "id").read_text()
+    assert re.fullmatch(r"\w{8}", run) and names and all(run in n for n in names)
+
+
+def test_a_missing_package_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "wandb" else found(name, *a)
+    )
+    recipe = load_recipe("image_digits", ["weights=null", "train.wandb=true"])
+    with pytest.raises(RecipeError, match=r'train\.wandb: .* pip install "multigen\[wandb\]"'):
+        runs.train(recipe, out=tmp_path / "run", device="cpu", quiet=True)
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
+def test_nobody_asked_for_wandb() -> None:
+    assert not Train().wandb
