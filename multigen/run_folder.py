@@ -11,7 +11,7 @@ import itertools
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,13 @@ def make(
     *,
     total: int,
     steps: int | None = None,
-    more: Mapping[str, Any] | None = None,
+    each: Sequence[Mapping[str, Any]] = (),
     quiet: bool = False,
 ) -> list[Path]:
     """Write `total` media, as they come, into `folder`/media with a picture of each and a manifest.
 
-    Older media are kept aside. `steps` that were asked for in place of the recipe's, and `more` of how the media were
-    made, are for the manifest.
+    Older media are kept aside. `steps` that were asked for in place of the recipe's, and how `each` medium was made
+    where that is not the recipe's way, are for the manifest; `each` is read when all are made.
     """
     suffix = model.recipe.sample.suffix or model.modality.suffix
     final, partial = folder / "media", folder / ".media.partial"
@@ -82,12 +82,13 @@ def make(
     _set_aside(folder)
     partial.rename(final)
     model.modality.preview([m.tensor for m in made[:64]]).save(folder / "preview.png")
-    settings = {**_settings(model.recipe, steps), **(more or {})}
-    write_manifest(folder, rows, recipe=model.recipe, weights_hash=model.weights_hash(), settings=settings)
+    rows = [{**row, **how} for row, how in zip(rows, each, strict=True)] if each else rows
+    how = settings(model.recipe, steps)
+    write_manifest(folder, rows, recipe=model.recipe, weights_hash=model.weights_hash(), settings=how)
     return [folder / row["file"] for row in rows]
 
 
-def _settings(recipe: Recipe, steps: int | None) -> dict[str, Any]:
+def settings(recipe: Recipe, steps: int | None) -> dict[str, Any]:
     """How the media were sampled; nothing where a codec made them."""
     if recipe.backbone is None:
         return {}

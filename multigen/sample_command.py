@@ -10,7 +10,7 @@ from multigen.command_line import Parser, add_model_options, common, count, line
 from multigen.errors import MultigenError
 
 if TYPE_CHECKING:
-    from multigen.sampling import Wish
+    from multigen.asking import Wish
 
 
 def sample(argv: list[str]) -> int:
@@ -55,7 +55,8 @@ def _parser() -> Parser:
     add_model_options(parser)
     parser.add_argument(
         "--prompts", type=Path, metavar="FILE",
-        help='a text file, one prompt a line, or {"prompt": ..., "seed": 3, "steps": 20, "overrides": [...]}',
+        help='a text file, one prompt a line, or {"prompt": ..., "seed": 3, "steps": 20, "overrides": [...]},'
+        ' with "input" and the options of `multigen edit` an edit',
     )  # fmt: skip
     parser.add_argument("--size", type=size, metavar="PX", help="side, or HEIGHTxWIDTH, in pixels")
     parser.add_argument("--duration", type=positive, metavar="S", help="seconds of audio or video")

@@ -18,12 +18,12 @@ import pytest
 
 import multigen
 from multigen import registry
+from multigen.asking import Wish
 from multigen.cli import COMMANDS, main
 from multigen.errors import Interrupted, MediaError, TrainingError
 from multigen.listing import parts
 from multigen.recipe import load_recipe, to_yaml
 from multigen.registry import KINDS, Part
-from multigen.sampling import Wish
 from multigen.sweep import job_name
 
 RECIPE = """\
