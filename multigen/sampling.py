@@ -86,10 +86,18 @@ class _Phase:
 def _guide(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
     """The guide of a request; the calls of a network that was trained to fill see what is known."""
     guide = _unseeing(model, cond, ask, phase)
+    return (
+        _seeing(model, ask, guide, lambda x: x) if ask.window is None else guide
+    )  # windows see each their own
+
+
+def _seeing(model: Maker, ask: Ask, guide: Guide, crop: edits.Crop) -> Guide:
     if not model.recipe.masked:
         return guide
     edit = ask.edit
-    return masks.informed(guide) if edit is None else masks.informed(guide, edit.x0, edit.keep)
+    if edit is None or edit.keep is None:
+        return masks.informed(guide)
+    return masks.informed(guide, crop(edit.x0), crop(edit.keep[None, None]))
 
 
 def _unseeing(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
@@ -110,7 +118,9 @@ def _unseeing(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
         )
 
     def whole(maker: Callable[[], Guide]) -> Guide:
-        return maker() if ask.window is None else edits.windows(maker, ask.window, wrap=ask.wrap)
+        if ask.window is None:
+            return maker()
+        return edits.windows(lambda crop: _seeing(model, ask, maker(), crop), ask.window, wrap=ask.wrap)
 
     guide, edit = whole(make), ask.edit
     if ask.known is not None:
