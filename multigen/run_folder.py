@@ -159,14 +159,15 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
 def _traced(folder: Path, pictures: dict[str, Path]) -> list[tuple[str, list[tuple[float, float]]]]:
     """Adds the pictures of traces; the strength of guidance at each t, by the trace's name."""
     names = {
-        "noisy": "what the network saw",
-        "clean": "x0 as it was seen then",
-        "attention": "attention to words",
+        "noisy.png": "what the network saw",
+        "clean.png": "x0 as it was seen then",
+        "clip.webp": "both, query by query",
+        "attention.png": "attention to words",
     }
     charts = []
     for path in sorted((folder / TRACES).glob("*.json")):
         for kind, about in names.items():
-            picture = path.with_name(f"{path.stem}-{kind}.png")
+            picture = path.with_name(f"{path.stem}-{kind}")
             if picture.is_file():
                 pictures[f"trajectory {path.stem}: {about}"] = picture
         try:

@@ -48,6 +48,7 @@ def sample(
     duration: float | None = None,
     overrides: Sequence[str] = (),
     trajectory: bool = False,
+    clip: bool = False,
     long: bool = False,
     wrap: bool = False,
     blend: tuple[int, int | None] | None = None,
@@ -59,9 +60,9 @@ def sample(
 
     `overrides` change how the model samples (sampler, timesteps, guide, sample, seed). `wishes`, in place of prompts,
     are made side by side, each `n` times; what one leaves open is as the other arguments say. `trajectory` also keeps
-    how the first medium of each prompt came about (see `multigen.trace`). `long` and `wrap` as in `Model.generate`;
-    `blend`: (n, last seed) for n media on the way from the first prompt and seed to the second. Without `out` the
-    media go into a new folder `samples-N` of the run folder (beside the weights file).
+    how the first medium of each prompt came about (see `multigen.trace`), with `clip` as a clip, too. `long` and `wrap`
+    as in `Model.generate`; `blend`: (n, last seed) for n media on the way from the first prompt and seed to the second.
+    Without `out` the media go into a new folder `samples-N` of the run folder (beside the weights file).
     """
     model = open_model(source, overrides, device)
     recipe = model.recipe
@@ -84,7 +85,7 @@ def sample(
             make(model, folder, stream, total=total, steps=steps, quiet=quiet)
         for number, prompt in enumerate(asked if trajectory else []):
             trace = model.trace(prompt, seed=seed + number * n, steps=steps, scale=scale, negative=negative)
-            trace.save(model, folder / TRACES, f"{number:03d}")
+            trace.save(model, folder / TRACES, f"{number:03d}", clip=clip)
         write_text(folder / "sampled.yaml", to_yaml(recipe))
         report(model, folder, {})
     return folder
