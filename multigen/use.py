@@ -153,19 +153,20 @@ def _facts(model: Model, wish: Wish, error: float | None) -> dict[str, Any]:
 def _inversion_errors(model: Model, wishes: Sequence[Wish]) -> dict[int, float]:
     """By the wish's number: root mean square of what inversion and the way back without guidance lose, under the
     source's own prompt."""
-    back, numbers = [], []
+    back: dict[Wish, list[int]] = {}
     for number, wish in enumerate(wishes):
-        edit = wish.edit
-        if isinstance(edit, EditText) and edit.invert is not None:
-            alone = EditText(edit.input, strength=edit.strength, invert=edit.invert)
-            back.append(dataclasses.replace(wish, prompt=edit.invert, scale=1.0, negative=None, edit=alone))
-            numbers.append((number, edit.input))
+        if isinstance(wish.edit, EditText) and (prompt := wish.edit.invert) is not None:
+            alone = EditText(wish.edit.input, strength=wish.edit.strength, invert=prompt)
+            same = dataclasses.replace(wish, prompt=prompt, seed=None, scale=1.0, negative=None, edit=alone)
+            back.setdefault(same, []).append(number)
     found = {}
-    for place, medium in model.many(back):
-        number, path = numbers[place]
-        source = model.read(path)[tuple(slice(n) for n in medium.tensor.shape)]
-        found[number] = round(float((medium.tensor - source).square().mean().sqrt()), 4)
-        log.info("inverted and back: %.3f of full scale from the source", found[number])
+    for place, medium in model.many(list(back)):
+        same, numbers = list(back.items())[place]
+        assert isinstance(same.edit, EditText)
+        source = model.read(same.edit.input)[tuple(slice(n) for n in medium.tensor.shape)]
+        error = round(float((medium.tensor - source).square().mean().sqrt()), 4)
+        log.info("inverted and back: %.3f of full scale from the source", error)
+        found |= dict.fromkeys(numbers, error)
     return found
 
 

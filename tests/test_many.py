@@ -193,7 +193,7 @@ def test_a_wrong_request_is_named_before_any_begins(
     monkeypatch.setattr(model.denoiser, "forward", None)
     monkeypatch.setattr(model.codec, "encode", None)
     with pytest.raises(MultigenError, match=said):
-        model.many([Wish("3"), bad])
+        model.many([Wish("3"), bad], n=2)
 
 
 def test_a_line_is_a_prompt_or_json() -> None:
