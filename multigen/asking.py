@@ -136,3 +136,6 @@ class Ask:
         if self.edit is None:
             return self.steps
         return self.steps * self.edit.strength * (self.edit.resample + 2 * (self.edit.invert is not None))
+
+
+Asked = tuple[Job, Ask]  # one medium of a request

@@ -122,8 +122,8 @@ class Editor(Maker, ABC):
             self._check(prompts, n, seed, None)
         ask = self.ask(Wish(steps=steps, scale=scale, negative=negative))
         blends = [Blend(prompts[1], last, k / (n - 1)) for k in range(n)]
-        asks = [dataclasses.replace(ask, blend=blend) for blend in blends]
-        made = dict(Many(self, [(prompts[0], first)] * n, asks, self.recipe.sample.batch, watch))
+        asked = [((prompts[0], first), dataclasses.replace(ask, blend=blend)) for blend in blends]
+        made = dict(Many(self, asked, self.recipe.sample.batch, watch))
         names = [prompts[0], *[f"{prompts[0]} to {prompts[1]}"] * (n - 2), prompts[1]]
         ends = [first] * (n - 1) + [last]
         return [dataclasses.replace(made[k], prompt=names[k], seed=ends[k]) for k in range(n)]

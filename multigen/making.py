@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multigen.asking import Ask, Job, Start, Wish
+from multigen.asking import Ask, Asked, Job, Start, Wish
 from multigen.codecs import Codec
 from multigen.conditioners import Worded
 from multigen.core.conditioning import Cond
@@ -118,22 +118,25 @@ class Maker(ABC):
         Each wish is made `n` times: its medium k has the place `n * i + k` and the seed `its own + k`, or `seed` (the
         recipe's) + place where it has none. `batch` of them are under way at a time; each joins as another leaves, and
         all that wait for the network at once share a call where their shapes agree. Each is what it is alone (to 1e-4
-        of full scale in fp32). `cancel(place)` of what is returned takes one out. What is wrong with any is said before
-        the first begins.
+        of full scale in fp32). With what is returned more may `add` themselves and any `cancel`. What is wrong with a
+        wish is said before the first begins.
         """
         seed = self.recipe.seed if seed is None else seed
-        asks: list[Ask] = []
-        jobs: list[Job] = []
+        found: list[Asked] = []
         for number, wish in enumerate(wishes):
-            first = seed + number * n if wish.seed is None else wish.seed
             try:
-                self._check([wish.prompt], n, first, batch)
-                asks += [self.ask(wish)] * n
+                found += self.asked(wish, seed + number * n, n)
             except MultigenError as error:
                 where = f"request {number + 1}: " if len(wishes) > 1 else ""
                 raise MultigenError(f"{where}{error}") from error
-            jobs += [(wish.prompt, first + k) for k in range(n)]
-        return Many(self, jobs, asks, self.recipe.sample.batch if batch is None else batch, watch)
+        return Many(self, found, self.recipe.sample.batch if batch is None else batch, watch)
+
+    def asked(self, wish: Wish, seed: int, n: int = 1) -> list[Asked]:
+        """A wish's `n` media, whose seeds count on from its own, or from `seed` where it has none."""
+        seed = seed if wish.seed is None else wish.seed
+        self._check([wish.prompt], n, seed, None)
+        ask = self.ask(wish)
+        return [((wish.prompt, seed + k), ask) for k in range(n)]
 
     def ask(self, wish: Wish) -> Ask:
         """What a wish asks of the driver. MultigenError for what does not fit, before any network call."""

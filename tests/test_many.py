@@ -133,6 +133,29 @@ def test_a_cancelled_request_frees_its_place_at_the_next_call(monkeypatch: pytes
         torch.testing.assert_close(medium.tensor, alone.tensor, rtol=0, atol=1e-4)
 
 
+def test_a_request_joins_while_others_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small("image_digits", ["guide.name=plain", "sampler.name=ddim"])
+    sizes = counted(model, monkeypatch)
+    media, _ = source("image_digits")
+    late = Wish("5", steps=5, edit=Change(media, strength=0.6))
+
+    def watch(progress) -> None:
+        if len(sizes) == 2 and progress.queries == 2:
+            assert many.add(late) == 1
+
+    many = model.many([Wish("3", seed=1, steps=6)], watch=watch)
+    made = dict(many)
+    assert sizes == [1, 1, 2, 2, 2, 1]
+    seed = model.recipe.seed + 1
+    assert made[1].seed == seed
+    alone = model.edit(media, "5", strength=0.6, steps=5, seed=seed)[0]
+    torch.testing.assert_close(made[1].tensor, alone.tensor, rtol=0, atol=1e-4)
+    assert many.add(Wish("8", steps=1)) == 2  # all are made; it goes on
+    assert [place for place, _ in many] == [2]
+    with pytest.raises(MultigenError, match="^prompt: .*eleven"):
+        many.add(Wish("eleven"))
+
+
 def test_what_waits_is_cancelled_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("image_digits", ["guide.name=plain", "sampler.name=ddim"])
     sizes = counted(model, monkeypatch)
