@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from multigen.core.drive import Progress
-from multigen.errors import MediaError, TrainingError
+from multigen.errors import MediaError, MultigenError, TrainingError
 from multigen.evaluation import tables as evaluation
 from multigen.evaluation.nearness import PAIRS
 from multigen.evaluation.report import write_report
@@ -58,7 +58,6 @@ def make(
     """
     suffix = model.recipe.sample.suffix or model.modality.suffix
     final, partial = folder / "media", folder / ".media.partial"
-    log.info("%s: %d media on %s", model.recipe.name, total, model.facts["device"])
     made: list[Media] = []
     rows: list[dict[str, Any]] = []
     with tqdm(total=total, desc="sample", unit=" media", disable=quiet, mininterval=1) as bar:
@@ -66,7 +65,12 @@ def make(
         def watch(progress: Progress) -> None:
             bar.set_postfix_str(f"query {progress.queries} of this batch")
 
-        media = stream(watch)  # what is wrong with a request is said before anything is written
+        try:
+            media = stream(watch)  # what is wrong with a request is said before anything is written
+        except MultigenError:
+            bar.leave = False
+            raise
+        log.info("%s: %d media on %s", model.recipe.name, total, model.facts["device"])
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         for index, medium in enumerate(media):
