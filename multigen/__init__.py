@@ -13,17 +13,32 @@ from typing import TYPE_CHECKING, Any
 from multigen.version import __version__
 
 if TYPE_CHECKING:
+    from multigen.asking import Wish
+    from multigen.changes import Change, Restoration
     from multigen.loading import load
     from multigen.model import Model
     from multigen.recipe import Recipe, load_recipe
     from multigen.registry import register
 
-__all__ = ["Model", "Recipe", "__version__", "load", "load_recipe", "register"]
+__all__ = [
+    "Change",
+    "Model",
+    "Recipe",
+    "Restoration",
+    "Wish",
+    "__version__",
+    "load",
+    "load_recipe",
+    "register",
+]
 
 # Imported when first asked for, so that `import multigen` (and with it `multigen --help`) stays free of torch.
 _LAZY = {
+    "Change": "multigen.changes",
     "Model": "multigen.model",
     "Recipe": "multigen.recipe",
+    "Restoration": "multigen.changes",
+    "Wish": "multigen.asking",
     "load": "multigen.loading",
     "load_recipe": "multigen.recipe",
     "register": "multigen.registry",

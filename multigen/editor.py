@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from multigen import registry
+from multigen.asking import Blend, Wish
+from multigen.changes import Change, Restoration
 from multigen.core.drive import Progress
-from multigen.editing import prepared, seam_of, spliced
 from multigen.errors import MultigenError
 from multigen.making import Maker
+from multigen.many import Many
 from multigen.media import Media
-from multigen.operators import Operator
 from multigen.registry import Part
-from multigen.sampling import Blend, Edit, Known
 from multigen.trace import Trace
 
 
@@ -61,29 +58,9 @@ class Editor(Maker, ABC):
 
         The rest as in `generate`. MultigenError for what does not fit, before any network call.
         """
-        source = prepared(self.read(media), keep, extend)
-        width = seam_of(self.modality) if seam is None else seam
-        if resample < 1 or width < 0:
-            raise MultigenError(
-                f"resample, seam: {resample}, {width} is not allowed; give 1 or more, 0 or more"
-            )
-        strength = (0.6 if source.keep is None else 1.0) if strength is None else strength
-        if not 0 < strength <= 1:
-            raise MultigenError(f"strength: {strength} is not allowed; give a number over 0, to 1")
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        self._check_all([*prompts, *([] if invert is None else [invert])], n, seed, batch)
-        shape = tuple(source.media.shape)
-        window = self._window(shape, long)
-        try:
-            ask = self._ask(self.codec.shape(shape), steps, scale, negative, window=window, wrap=wrap)
-        except ValueError as error:
-            raise MultigenError(f"the medium: {error}") from error
-        with torch.no_grad():
-            x0 = self.codec.encode(source.media[None].to(self.device))
-        known = None if source.keep is None else self.codec.keeps(source.keep)
-        edit = Edit(x0, known, strength, resample, invert)
-        made = self._stream(prompt, n, seed, batch, dataclasses.replace(ask, edit=edit), watch)
-        return [dataclasses.replace(m, tensor=spliced(m.tensor, source, width)) for m in made]
+        change = Change(media, strength, keep, extend, seam, resample, invert)
+        how = Wish(steps=steps, scale=scale, negative=negative, long=long, wrap=wrap, edit=change)
+        return self._begun(how, prompt, n, seed, batch, watch)
 
     def restore(
         self,
@@ -105,30 +82,22 @@ class Editor(Maker, ABC):
         `operator` such as Part("downsample", {"factor": 2}); `noise` is the deviation of what is there, of full scale.
         The rest as in `generate`. MultigenError for what does not fit, before any network call.
         """
-        if not (noise >= 0 and math.isfinite(noise)):
-            raise MultigenError(f"noise: {noise} is not allowed; give a number, 0 or more")
-        given = {"modality": self.modality, "codec": self.codec}
-        self._check_all([prompt] if isinstance(prompt, str) else list(prompt), n, seed, batch)
-        made: Operator = registry.build("operator", operator, where="operator", given=given)
-        medium = self.read(media)
-        try:
-            whole = made.whole(tuple(medium.shape))
-            if self._window(whole, long=True) is not None:
-                raise MultigenError(
-                    f"the medium: {list(whole[1:])} when restored is larger than the model's own; cut it into parts"
-                )
-            ask = self._ask(self.codec.shape(whole), steps, scale, negative)
-        except ValueError as error:
-            raise MultigenError(f"the medium: {error}") from error
-        with torch.no_grad():
-            values = made.measured(medium[None].to(self.device))
-            there = tuple(made(torch.zeros(1, *ask.shape, device=self.device)).shape)
-        if there[1:] != tuple(values.shape[1:]):
-            raise MultigenError(
-                f"the medium: {list(values.shape[1:])} is known of it; {operator.name} gives {list(there[1:])}"
-            )
-        ask = dataclasses.replace(ask, known=Known(made, values, noise))
-        return list(self._stream(prompt, n, seed, batch, ask, watch))
+        how = Wish(steps=steps, scale=scale, negative=negative, edit=Restoration(media, operator, noise))
+        return self._begun(how, prompt, n, seed, batch, watch)
+
+    def _begun(
+        self,
+        how: Wish,
+        prompt: str | Sequence[str],
+        n: int,
+        seed: int | None,
+        batch: int | None,
+        watch: Callable[[Progress], None] | None,
+    ) -> list[Media]:
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        # First, for a medium takes longer to read.
+        self._check(prompts, n, self.recipe.seed if seed is None else seed, batch)
+        return list(self._stream(prompts, n, seed, batch, self.ask(how), watch))
 
     def blend(
         self,
@@ -151,14 +120,13 @@ class Editor(Maker, ABC):
             raise MultigenError(f"n: {n} is not allowed; a blend has 2 ends and more between them")
         for seed in (first, last):
             self._check(prompts, n, seed, None)
-        ask = self._ask(self._shape(None, None), steps, scale, negative)
-        out: list[Media] = []
-        for k in range(n):
-            blend = Blend(prompts[1], last, k / (n - 1))
-            out += self._batch([(prompts[0], first)], dataclasses.replace(ask, blend=blend), watch)
+        ask = self.ask(Wish(steps=steps, scale=scale, negative=negative))
+        blends = [Blend(prompts[1], last, k / (n - 1)) for k in range(n)]
+        asked = [((prompts[0], first), dataclasses.replace(ask, blend=blend)) for blend in blends]
+        made = dict(Many(self, asked, self.recipe.sample.batch, watch))
         names = [prompts[0], *[f"{prompts[0]} to {prompts[1]}"] * (n - 2), prompts[1]]
         ends = [first] * (n - 1) + [last]
-        return [dataclasses.replace(m, prompt=p, seed=s) for m, p, s in zip(out, names, ends, strict=True)]
+        return [dataclasses.replace(made[k], prompt=names[k], seed=ends[k]) for k in range(n)]
 
     def trace(
         self,
@@ -173,6 +141,7 @@ class Editor(Maker, ABC):
         seed = self.recipe.seed if seed is None else seed
         self._check([prompt], 1, seed, None)
         trace = Trace()
-        ask = dataclasses.replace(self._ask(self._shape(None, None), steps, scale, negative), note=trace.note)
+        ask = self.ask(Wish(steps=steps, scale=scale, negative=negative))
+        ask = dataclasses.replace(ask, note=trace.note)
         (trace.medium,) = self._batch([(prompt, seed)], ask, None)
         return trace

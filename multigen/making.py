@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,16 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multigen.asking import Ask, Asked, Job, Start, Wish
 from multigen.codecs import Codec
 from multigen.conditioners import Worded
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.core.drive import Driver, Progress, Request, drive
+from multigen.core.drive import Progress, Request, drive
 from multigen.errors import MultigenError
+from multigen.many import Many
 from multigen.media import Media
 from multigen.modalities import Modality
-from multigen.recipe import Recipe
-from multigen.sampling import Ask, Job, Wish, guide_part, trajectories, trajectory
+from multigen.recipe import Recipe, check_combination
+from multigen.sampling import grid, guide_part, trajectories
 
 
 class Maker(ABC):
@@ -98,65 +99,87 @@ class Maker(ABC):
         watch: Callable[[Progress], None] | None = None,
     ) -> Iterator[Media]:
         """As `generate`, each medium as soon as it is there. What is wrong with a request is said at once."""
-        ask = self._ask(self._shape(size, duration), steps, scale, negative)
-        if long:
-            window = self._window(self._media_shape(size, duration), long)
-            ask = dataclasses.replace(ask, window=window, wrap=wrap)
-        return self._stream(prompt, n, seed, batch, ask, watch)
+        how = Wish(
+            steps=steps, scale=scale, negative=negative, size=size, duration=duration, long=long, wrap=wrap
+        )
+        return self._stream(prompt, n, seed, batch, self.ask(how), watch)
 
     def many(
         self,
         wishes: Sequence[Wish],
         *,
+        n: int = 1,
+        seed: int | None = None,
         batch: int | None = None,
         watch: Callable[[Progress], None] | None = None,
-    ) -> Iterator[tuple[int, Media]]:
-        """Media of different steps, samplers, guides and sizes side by side: (place in `wishes`, medium) as they end.
+    ) -> Many:
+        """Media of different steps, samplers, guides, sizes and edits side by side: (place, medium) as they end.
 
-        `batch` of them are under way at a time; each joins as another leaves, and all that wait for the network at
-        once share a call where their shapes agree. Each is what it is alone (to 1e-4 of full scale in fp32). What is
-        wrong with any is said before the first begins.
+        Each wish is made `n` times: its medium k has the place `n * i + k` and the seed `its own + k`, or `seed` (the
+        recipe's) + place where it has none. `batch` of them are under way at a time; each joins as another leaves, and
+        all that wait for the network at once share a call where their shapes agree. Each is what it is alone (to 1e-4
+        of full scale in fp32). With what is returned more may `add` themselves and any `cancel`. What is wrong with a
+        wish is said before the first begins.
         """
+        seed = self.recipe.seed if seed is None else seed
+        found: list[Asked] = []
+        for number, wish in enumerate(wishes):
+            try:
+                found += self.asked(wish, seed + number * n, n)
+            except MultigenError as error:
+                where = f"request {number + 1}: " if len(wishes) > 1 else ""
+                raise MultigenError(f"{where}{error}") from error
+        return Many(self, found, self.recipe.sample.batch if batch is None else batch, watch)
+
+    def asked(self, wish: Wish, seed: int, n: int = 1) -> list[Asked]:
+        """A wish's `n` media, whose seeds count on from its own, or from `seed` where it has none."""
+        seed = seed if wish.seed is None else wish.seed
+        self._check([wish.prompt], n, seed, None)
+        ask = self.ask(wish)
+        return [((wish.prompt, seed + k), ask) for k in range(n)]
+
+    def ask(self, wish: Wish) -> Ask:
+        """What a wish asks of the driver. MultigenError for what does not fit, before any network call."""
+        recipe = self._recipe(wish.overrides)
+        steps = recipe.sample.steps if wish.steps is None else wish.steps
+        if steps < 1:
+            raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
+        if wish.wrap and not wish.long:
+            raise MultigenError("wrap: it goes with long (--long)")
+        guide_part(recipe.guide, wish.scale)
+        grid(self, recipe.timesteps, steps)
+        if wish.edit is None:
+            what, start = "size or duration", self._start(recipe, wish)
+        elif wish.size is not None or wish.duration is not None:
+            raise MultigenError("size, duration: an edit is as large as its medium; extend adds to it")
+        else:
+            what, start = "the medium", wish.edit.start(self, wish)
+        with refused(what):
+            shape = self.codec.shape(start.shape)
+        return Ask(recipe, shape, steps, wish.scale, wish.negative, start.edit, start.known,
+                   window=start.window, wrap=wish.wrap)  # fmt: skip
+
+    def _recipe(self, overrides: Sequence[str]) -> Recipe:
+        """The model's, under overrides of how it samples."""
+        if not overrides:
+            return self.recipe
         from multigen.loading import sampling_recipe
 
-        asks, jobs = [], []
-        for place, wish in enumerate(wishes):
-            jobs.append((wish.prompt, self.recipe.seed + place if wish.seed is None else wish.seed))
-            try:
-                recipe = sampling_recipe(self.recipe, wish.overrides) if wish.overrides else self.recipe
-                if recipe.loras != self.recipe.loras:
-                    raise MultigenError(
-                        "loras: the requests of one model share its weights; load another for others"
-                    )
-                ask = self._ask(self._shape(wish.size, wish.duration), wish.steps, wish.scale, wish.negative)
-                self._check([wish.prompt], 1, jobs[-1][1], batch)
-            except MultigenError as error:
-                raise MultigenError(f"request {place + 1}: {error}") from error
-            asks.append(dataclasses.replace(ask, recipe=recipe))
-        return self._many(jobs, asks, self.recipe.sample.batch if batch is None else batch, watch)
+        recipe = sampling_recipe(self.recipe, overrides)
+        if recipe.loras != self.recipe.loras:
+            raise MultigenError("loras: the requests of one model share its weights; load another for others")
+        if recipe.seed != self.recipe.seed:
+            raise MultigenError("seed: it is no override of one request; give it as the request's own")
+        check_combination(recipe)
+        return recipe
 
-    def _many(
-        self,
-        jobs: Sequence[Job],
-        asks: Sequence[Ask],
-        batch: int,
-        watch: Callable[[Progress], None] | None,
-    ) -> Iterator[tuple[int, Media]]:
-        # The longest first, so that few are left alone in the end.
-        order = sorted(range(len(asks)), key=lambda k: -asks[k].steps)
-        driver, waiting = Driver(max_batch=4 * batch), deque(order)
-        places: dict[Request, int] = {}
-        while waiting or driver.requests:
-            while waiting and len(driver.requests) < batch:
-                place = waiting.popleft()
-                request = driver.add(Request(*trajectory(self, [jobs[place]], asks[place]), self.denoiser))
-                places[request] = place
-            for progress in driver.round():
-                if watch is not None:
-                    watch(progress)
-                if progress.sample is not None:
-                    place = places.pop(progress.request)
-                    yield place, self.medium(progress.sample[0], *jobs[place])
+    def _start(self, recipe: Recipe, wish: Wish) -> Start:
+        """Of noise alone."""
+        size = recipe.sample.size if wish.size is None else wish.size
+        duration = recipe.sample.duration if wish.duration is None else wish.duration
+        with refused("size or duration"):
+            shape = self.modality.shape(size, duration)
+        return Start(shape, self.window(shape, long=True) if wish.long else None)
 
     def words(self, prompt: str) -> list[str]:
         """The prompt as the tokens that the network attends to; empty where the conditioner has none."""
@@ -176,7 +199,7 @@ class Maker(ABC):
             tensor = self.modality.fit(tensor, (natural[0], *tensor.shape[1:]))
         return tensor.float()
 
-    def _window(self, shape: tuple[int, ...], long: bool) -> tuple[int, ...] | None:
+    def window(self, shape: tuple[int, ...], long: bool) -> tuple[int, ...] | None:
         """Sizes of windows in model space; None where the model takes all of it. MultigenError if that is too much."""
         settings = self.recipe.sample
         largest = zip(
@@ -191,21 +214,6 @@ class Maker(ABC):
                 "(long=True, --long)"
             )
         return self.codec.shape((shape[0], *most))[1:]
-
-    def _ask(
-        self,
-        shape: tuple[int, ...],
-        steps: int | None,
-        scale: float | None,
-        negative: str | None,
-        window: tuple[int, ...] | None = None,
-        wrap: bool = False,
-    ) -> Ask:
-        steps = self.recipe.sample.steps if steps is None else steps
-        if steps < 1:
-            raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
-        guide_part(self.recipe.guide, scale)
-        return Ask(self.recipe, shape, steps, scale, negative, window=window, wrap=wrap)
 
     def _stream(
         self,
@@ -225,10 +233,6 @@ class Maker(ABC):
         parts = [jobs[start : start + batch] for start in range(0, len(jobs), batch)]
         return (medium for part in parts for medium in self._batch(part, ask, watch))
 
-    def _check_all(self, prompts: Sequence[str], n: int, seed: int | None, batch: int | None) -> None:
-        """As `_check`, before anything is encoded: a codec may be a network, too."""
-        self._check(prompts, n, self.recipe.seed if seed is None else seed, batch)
-
     def _check(self, prompts: Sequence[str], n: int, seed: int, batch: int | None) -> None:
         """MultigenError for what no request may ask."""
         _ = self.denoiser
@@ -237,20 +241,12 @@ class Maker(ABC):
                 raise MultigenError(f"{name}: {value} is not allowed; give 1 or more")
         if not 0 <= seed < 2**62:
             raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
-        with _refused("prompt"):
+        self.check_prompts(prompts)
+
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        """MultigenError if the conditioner cannot take one."""
+        with refused("prompt"):
             self.conditioner.request(prompts)
-
-    def _media_shape(self, size: int | tuple[int, int] | None, duration: float | None) -> tuple[int, ...]:
-        settings = self.recipe.sample
-        size = settings.size if size is None else size
-        with _refused("size or duration"):
-            return self.modality.shape(size, settings.duration if duration is None else duration)
-
-    def _shape(self, size: int | tuple[int, int] | None, duration: float | None) -> tuple[int, ...]:
-        """Of model space."""
-        media = self._media_shape(size, duration)
-        with _refused("size or duration"):
-            return self.codec.shape(media)
 
     def _batch(
         self, jobs: Sequence[Job], ask: Ask, watch: Callable[[Progress], None] | None
@@ -260,8 +256,15 @@ class Maker(ABC):
             if watch is not None:
                 watch(progress)
         x = torch.cat([request.sample for request in requests if request.sample is not None])
-        for row, (prompt, seed) in zip(x, jobs, strict=True):
-            yield self.medium(row, prompt, seed)
+        for row, job in zip(x, jobs, strict=True):
+            yield self.finished(row, job, ask)
+
+    def finished(self, x: Tensor, job: Job, ask: Ask) -> Media:
+        """A sample [C, *D] of model space as the medium that was asked for."""
+        medium = self.medium(x, *job)
+        if ask.edit is None:
+            return medium
+        return dataclasses.replace(medium, tensor=ask.edit.finished(medium.tensor))
 
     @torch.no_grad()
     def medium(self, x: Tensor, prompt: str, seed: int) -> Media:
@@ -272,7 +275,7 @@ class Maker(ABC):
     @torch.no_grad()
     def encode(self, *prompts: str) -> Cond:
         """The condition of a batch of prompts. MultigenError if the conditioner cannot take one."""
-        with _refused("prompt"):
+        with refused("prompt"):
             return self.conditioner(self.conditioner.request(prompts)).to(self.device)
 
     def weaker(self, source: str) -> Denoiser:
@@ -283,7 +286,7 @@ class Maker(ABC):
 
 
 @contextmanager
-def _refused(what: str) -> Iterator[None]:
+def refused(what: str) -> Iterator[None]:
     """A part's ValueError becomes a MultigenError about `what`."""
     try:
         yield

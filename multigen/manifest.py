@@ -54,7 +54,7 @@ def write_manifest(
     """Write `folder`/manifest.json, atomically; an older one is replaced. Returns its path.
 
     rows: of each file "file" (its path from `folder`, with /), "prompt", "seed", and what else is to be kept
-    settings: what all files share: sampler, timesteps, guide, steps ...
+    settings: what all files share: sampler, timesteps, guide, steps ...; a row's own goes first
 
     Every entry is whole in itself, so that it can be read or moved alone: to the row and the settings it adds the
     hashes of the recipe, the weights and the file, its bytes, the versions and the time (UTC).
@@ -71,7 +71,7 @@ def write_manifest(
         path = inside(folder, row["file"])
         if path is None:
             raise ValueError(f"manifest: {row['file']!r} is not a path inside the folder")
-        files.append({**row, **common, "bytes": path.stat().st_size, "sha256": sha256(path)})
+        files.append({**common, **row, "bytes": path.stat().st_size, "sha256": sha256(path)})
     write_json(folder / FILE, {"format": FORMAT, "files": files})
     return folder / FILE
 

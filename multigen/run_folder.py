@@ -11,14 +11,14 @@ import itertools
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from multigen.core.drive import Progress
-from multigen.errors import MediaError, TrainingError
+from multigen.errors import MediaError, MultigenError, TrainingError
 from multigen.evaluation import tables as evaluation
 from multigen.evaluation.nearness import PAIRS
 from multigen.evaluation.report import write_report
@@ -48,17 +48,16 @@ def make(
     *,
     total: int,
     steps: int | None = None,
-    more: Mapping[str, Any] | None = None,
+    each: Sequence[Mapping[str, Any]] = (),
     quiet: bool = False,
 ) -> list[Path]:
     """Write `total` media, as they come, into `folder`/media with a picture of each and a manifest.
 
-    Older media are kept aside. `steps` that were asked for in place of the recipe's, and `more` of how the media were
-    made, are for the manifest.
+    Older media are kept aside. `steps` that were asked for in place of the recipe's, and how `each` medium was made
+    where that is not the recipe's way, are for the manifest; `each` is read when all are made.
     """
     suffix = model.recipe.sample.suffix or model.modality.suffix
     final, partial = folder / "media", folder / ".media.partial"
-    log.info("%s: %d media on %s", model.recipe.name, total, model.facts["device"])
     made: list[Media] = []
     rows: list[dict[str, Any]] = []
     with tqdm(total=total, desc="sample", unit=" media", disable=quiet, mininterval=1) as bar:
@@ -66,7 +65,12 @@ def make(
         def watch(progress: Progress) -> None:
             bar.set_postfix_str(f"query {progress.queries} of this batch")
 
-        media = stream(watch)  # what is wrong with a request is said before anything is written
+        try:
+            media = stream(watch)  # what is wrong with a request is said before anything is written
+        except MultigenError:
+            bar.leave = False
+            raise
+        log.info("%s: %d media on %s", model.recipe.name, total, model.facts["device"])
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         for index, medium in enumerate(media):
@@ -82,12 +86,13 @@ def make(
     _set_aside(folder)
     partial.rename(final)
     model.modality.preview([m.tensor for m in made[:64]]).save(folder / "preview.png")
-    settings = {**_settings(model.recipe, steps), **(more or {})}
-    write_manifest(folder, rows, recipe=model.recipe, weights_hash=model.weights_hash(), settings=settings)
+    rows = [{**row, **how} for row, how in zip(rows, each, strict=True)] if each else rows
+    how = settings(model.recipe, steps)
+    write_manifest(folder, rows, recipe=model.recipe, weights_hash=model.weights_hash(), settings=how)
     return [folder / row["file"] for row in rows]
 
 
-def _settings(recipe: Recipe, steps: int | None) -> dict[str, Any]:
+def settings(recipe: Recipe, steps: int | None) -> dict[str, Any]:
     """How the media were sampled; nothing where a codec made them."""
     if recipe.backbone is None:
         return {}
@@ -158,14 +163,15 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
 def _traced(folder: Path, pictures: dict[str, Path]) -> list[tuple[str, list[tuple[float, float]]]]:
     """Adds the pictures of traces; the strength of guidance at each t, by the trace's name."""
     names = {
-        "noisy": "what the network saw",
-        "clean": "x0 as it was seen then",
-        "attention": "attention to words",
+        "noisy.png": "what the network saw",
+        "clean.png": "x0 as it was seen then",
+        "clip.webp": "both, query by query",
+        "attention.png": "attention to words",
     }
     charts = []
     for path in sorted((folder / TRACES).glob("*.json")):
         for kind, about in names.items():
-            picture = path.with_name(f"{path.stem}-{kind}.png")
+            picture = path.with_name(f"{path.stem}-{kind}")
             if picture.is_file():
                 pictures[f"trajectory {path.stem}: {about}"] = picture
         try:

@@ -10,7 +10,7 @@ from multigen.command_line import Parser, add_model_options, common, count, line
 from multigen.errors import MultigenError
 
 if TYPE_CHECKING:
-    from multigen.sampling import Wish
+    from multigen.asking import Wish
 
 
 def sample(argv: list[str]) -> int:
@@ -21,8 +21,9 @@ def sample(argv: list[str]) -> int:
     for option in ("trajectory", "blend", "long"):
         if getattr(a, option) and a.prompts:
             raise MultigenError(f"--{option} goes with --prompt, not with --prompts")
-    if a.wrap and not a.long:
-        raise MultigenError("--wrap goes with --long")
+    for option, with_ in (("wrap", "long"), ("clip", "trajectory")):
+        if getattr(a, option) and not getattr(a, with_):
+            raise MultigenError(f"--{option} goes with --{with_}")
     from multigen import run as pipeline
 
     wishes = _wishes(a)
@@ -39,6 +40,7 @@ def sample(argv: list[str]) -> int:
         duration=a.duration,
         overrides=a.overrides,
         trajectory=a.trajectory,
+        clip=a.clip,
         long=a.long,
         wrap=a.wrap,
         blend=None if a.blend is None else (a.blend, a.to_seed),
@@ -55,7 +57,8 @@ def _parser() -> Parser:
     add_model_options(parser)
     parser.add_argument(
         "--prompts", type=Path, metavar="FILE",
-        help='a text file, one prompt a line, or {"prompt": ..., "seed": 3, "steps": 20, "overrides": [...]}',
+        help='a text file, one prompt a line, or {"prompt": ..., "seed": 3, "steps": 20, "overrides": [...]},'
+        ' with "input" and the options of `multigen edit` an edit',
     )  # fmt: skip
     parser.add_argument("--size", type=size, metavar="PX", help="side, or HEIGHTxWIDTH, in pixels")
     parser.add_argument("--duration", type=positive, metavar="S", help="seconds of audio or video")
@@ -72,6 +75,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--trajectory", action="store_true", help="keep how the first medium of each prompt came about"
     )
+    parser.add_argument("--clip", action="store_true", help="with --trajectory: as a clip, too")
     return parser
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from multigen import registry
+from multigen.asking import Ask, Job
 from multigen.core import edits, masks
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Answers, Guide, Query, plain
@@ -18,87 +19,10 @@ from multigen.core.noise import Noise
 from multigen.core.samplers import NoiseSource, Trajectory, takes_one_sample
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.guidance import guided
-from multigen.operators import Operator
-from multigen.recipe import Recipe
 from multigen.registry import Part
-from multigen.trace import Note
 
 if TYPE_CHECKING:
     from multigen.making import Maker
-
-Job = tuple[str, int]  # prompt and seed of one medium
-
-
-@dataclass(frozen=True)
-class Edit:
-    """What an edit begins with: x0 [1, C, *D] in model space, and what of it stays, bool [*D].
-
-    `strength`: share of the way back to noise. `resample`: how often each step is taken. `invert`: the noise is found
-    that leads to the source under this prompt, in place of a random one.
-    """
-
-    x0: Tensor
-    keep: Tensor | None = None
-    strength: float = 1.0
-    resample: int = 1
-    invert: str | None = None
-
-
-@dataclass(frozen=True)
-class Wish:
-    """One medium of many that are made side by side; None: as the recipe has it.
-
-    `seed`: None is the recipe's plus the place among the wishes. `overrides` change how it is sampled, as
-    "sampler.name=ddim" does on the command line.
-    """
-
-    prompt: str = ""
-    seed: int | None = None
-    steps: int | None = None
-    scale: float | None = None
-    negative: str | None = None
-    size: int | tuple[int, int] | None = None
-    duration: float | None = None
-    overrides: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of a medium that is restored: what `operator` gives of it, [1, ...], and how exactly."""
-
-    operator: Operator
-    values: Tensor
-    noise: float
-
-
-@dataclass(frozen=True)
-class Blend:
-    """How far a medium lies on the way from its own prompt and seed (0) to others (1)."""
-
-    prompt: str
-    seed: int
-    share: float
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What the media of a request have in common. `shape` [C, *D] in model space.
-
-    `recipe`: its sampler, timesteps, guide and modifiers. `window`: sizes of the windows in which larger media are
-    made; `wrap`: the last axis is a circle.
-    """
-
-    recipe: Recipe
-    shape: tuple[int, ...]
-    steps: int
-    scale: float | None = None
-    negative: str | None = None
-    edit: Edit | None = None
-    known: Known | None = None
-    blend: Blend | None = None
-    window: tuple[int, ...] | None = None
-    wrap: bool = False
-    note: Note | None = None  # hears of every answered query (`modifiers.noted`)
 
 
 def trajectories(model: Maker, jobs: Sequence[Job], ask: Ask) -> list[tuple[Trajectory, Guide]]:
@@ -162,10 +86,18 @@ class _Phase:
 def _guide(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
     """The guide of a request; the calls of a network that was trained to fill see what is known."""
     guide = _unseeing(model, cond, ask, phase)
+    return (
+        _seeing(model, ask, guide, lambda x: x) if ask.window is None else guide
+    )  # windows see each their own
+
+
+def _seeing(model: Maker, ask: Ask, guide: Guide, crop: edits.Crop) -> Guide:
     if not model.recipe.masked:
         return guide
     edit = ask.edit
-    return masks.informed(guide) if edit is None else masks.informed(guide, edit.x0, edit.keep)
+    if edit is None or edit.keep is None:
+        return masks.informed(guide)
+    return masks.informed(guide, crop(edit.x0), crop(edit.keep[None, None]))
 
 
 def _unseeing(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
@@ -186,7 +118,9 @@ def _unseeing(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
         )
 
     def whole(maker: Callable[[], Guide]) -> Guide:
-        return maker() if ask.window is None else edits.windows(maker, ask.window, wrap=ask.wrap)
+        if ask.window is None:
+            return maker()
+        return edits.windows(lambda crop: _seeing(model, ask, maker(), crop), ask.window, wrap=ask.wrap)
 
     guide, edit = whole(make), ask.edit
     if ask.known is not None:
@@ -200,7 +134,7 @@ def _unseeing(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
     if edit is None:
         return guide
     if edit.keep is not None:
-        guide = fill(guide, edit.x0, edit.keep.to(edit.x0.device))
+        guide = fill(guide, edit.x0, edit.keep)
     if edit.invert is None:
         return guide
     source = model.encode(edit.invert)

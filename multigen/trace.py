@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multigen.making import Maker
 
 SHOWN = 8  # steps in a picture
+FRAME, HELD = 150, 1500  # ms that a clip shows a query, and the last one
 
 
 @dataclass
@@ -64,11 +65,8 @@ class Trace:
         """Name -> picture: the way (above x_t, below the x0 seen from there), and attention to each word."""
         count = min(SHOWN, len(self.times))
         chosen = torch.linspace(0, len(self.times) - 1, count).round().long().tolist()
-        seed = 0 if self.medium is None else self.medium.seed
         out = {
-            name: model.modality.preview(
-                [model.medium(values[k].to(model.device), "", seed).tensor for k in chosen]
-            )
+            name: model.modality.preview([self._decoded(model, values[k]) for k in chosen])
             for name, values in (("noisy", self.x), ("clean", self.x0))
         }
         words = [] if self.medium is None else model.words(self.medium.prompt)
@@ -76,11 +74,29 @@ class Trace:
             out["attention"] = attention_picture(self.maps[: len(words)], words)
         return out
 
-    def save(self, model: Maker, folder: Path, stem: str) -> None:
-        """Pictures and numbers into `folder`: stem-noisy.png, stem-clean.png, stem-attention.png, stem.json."""
+    def frames(self, model: Maker) -> list[Any]:
+        """A picture a query, all of one size: x_t and the x0 seen from there, beside or above each other."""
+        pairs = zip(self.x, self.x0, strict=True)
+        return [model.modality.preview([self._decoded(model, one) for one in pair]) for pair in pairs]
+
+    def _decoded(self, model: Maker, x: Tensor) -> Tensor:
+        seed = 0 if self.medium is None else self.medium.seed
+        return model.medium(x.to(model.device), "", seed).tensor
+
+    def save(self, model: Maker, folder: Path, stem: str, *, clip: bool = False) -> None:
+        """Pictures and numbers into `folder`: stem-noisy.png, stem-clean.png, stem-attention.png, stem.json.
+
+        `clip`: also stem-clip.webp, every query of the way as a frame, which takes as many decodings.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in self.pictures(model).items():
             picture.save(folder / f"{stem}-{name}.png")
+        if clip:
+            first, *rest = self.frames(model)
+            first.save(
+                folder / f"{stem}-clip.webp", save_all=True, append_images=rest, loop=0, lossless=True,
+                duration=[FRAME] * len(rest) + [HELD],
+            )  # fmt: skip
         write_json(folder / f"{stem}.json", {"times": self.times, "guidance": self.guidance})
 
 

@@ -8,21 +8,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from multigen.asking import Wish
 from multigen.core.drive import Progress
+from multigen.edit_text import EditText
 from multigen.errors import MultigenError
-from multigen.files import sha256, write_text
+from multigen.files import write_text
 from multigen.loading import RECIPE, build, find, is_finished, sampling_recipe
 from multigen.lock import locked
 from multigen.media import Media
 from multigen.model import Model
 from multigen.recipe import Recipe, check_combination, to_yaml
-from multigen.registry import Part
-from multigen.run_folder import TRACES, make, new_folder, report
-from multigen.sampling import Wish
+from multigen.run_folder import TRACES, make, new_folder, report, settings
+from multigen.sampling import guide_part
 
 log = logging.getLogger(__name__)
+
+Watch = Callable[[Progress], None]
 
 
 def open_model(source: str, overrides: Sequence[str] = (), device: str | None = None) -> Model:
@@ -47,6 +48,7 @@ def sample(
     duration: float | None = None,
     overrides: Sequence[str] = (),
     trajectory: bool = False,
+    clip: bool = False,
     long: bool = False,
     wrap: bool = False,
     blend: tuple[int, int | None] | None = None,
@@ -58,9 +60,9 @@ def sample(
 
     `overrides` change how the model samples (sampler, timesteps, guide, sample, seed). `wishes`, in place of prompts,
     are made side by side, each `n` times; what one leaves open is as the other arguments say. `trajectory` also keeps
-    how the first medium of each prompt came about (see `multigen.trace`). `long` and `wrap` as in `Model.generate`;
-    `blend`: (n, last seed) for n media on the way from the first prompt and seed to the second. Without `out` the
-    media go into a new folder `samples-N` of the run folder (beside the weights file).
+    how the first medium of each prompt came about (see `multigen.trace`), with `clip` as a clip, too. `long` and `wrap`
+    as in `Model.generate`; `blend`: (n, last seed) for n media on the way from the first prompt and seed to the second.
+    Without `out` the media go into a new folder `samples-N` of the run folder (beside the weights file).
     """
     model = open_model(source, overrides, device)
     recipe = model.recipe
@@ -71,18 +73,19 @@ def sample(
         common |= {"size": size, "duration": duration}
         asked, n = list(prompts or recipe.sample.prompts), n or recipe.sample.n
 
-        def stream(watch: Callable[[Progress], None]) -> Iterator[Media]:
+        def stream(watch: Watch) -> Iterator[Media]:
             if blend is not None:
                 return iter(_blend(model, asked, blend, seed, common, watch))
-            if wishes is None:
-                return model.stream(asked, n=n, seed=seed, watch=watch, long=long, wrap=wrap, **common)
-            return _in_order(model.many(_each(wishes, n, seed, common), watch=watch))
+            return model.stream(asked, n=n, seed=seed, watch=watch, long=long, wrap=wrap, **common)
 
-        total = n * len(wishes or asked) if blend is None else blend[0]
-        make(model, folder, stream, total=total, steps=steps, quiet=quiet)
+        if wishes is not None:
+            _side_by_side(model, folder, [_filled(w, common) for w in wishes], n, seed, steps, quiet)
+        else:
+            total = n * len(asked) if blend is None else blend[0]
+            make(model, folder, stream, total=total, steps=steps, quiet=quiet)
         for number, prompt in enumerate(asked if trajectory else []):
             trace = model.trace(prompt, seed=seed + number * n, steps=steps, scale=scale, negative=negative)
-            trace.save(model, folder / TRACES, f"{number:03d}")
+            trace.save(model, folder / TRACES, f"{number:03d}", clip=clip)
         write_text(folder / "sampled.yaml", to_yaml(recipe))
         report(model, folder, {})
     return folder
@@ -94,7 +97,7 @@ def _blend(
     blend: tuple[int, int | None],
     seed: int,
     common: Mapping[str, Any],
-    watch: Callable[[Progress], None],
+    watch: Watch,
 ) -> list[Media]:
     if len(prompts) > 2:
         raise MultigenError(
@@ -108,14 +111,63 @@ def _blend(
     return model.blend(ends, seeds=(seed, seed if last is None else last), n=n, watch=watch, **how)
 
 
-def _each(wishes: Sequence[Wish], n: int, seed: int, common: Mapping[str, Any]) -> list[Wish]:
-    """Every wish n times, what it leaves open filled in; seeds count on as in `Model.generate`."""
-    out = []
-    for i, wish in enumerate(wishes):
-        open_ = {k: v for k, v in common.items() if getattr(wish, k) is None}
-        first = seed + i * n if wish.seed is None else wish.seed
-        out += [dataclasses.replace(wish, seed=first + k, **open_) for k in range(n)]
-    return out
+def _filled(wish: Wish, common: Mapping[str, Any]) -> Wish:
+    """What the wish leaves open as the command says; an edit is as large as its medium."""
+    taken = ("size", "duration") if wish.edit is not None else ()
+    return dataclasses.replace(
+        wish, **{k: v for k, v in common.items() if getattr(wish, k) is None and k not in taken}
+    )
+
+
+def _side_by_side(
+    model: Model, folder: Path, wishes: Sequence[Wish], n: int, seed: int, steps: int | None, quiet: bool
+) -> None:
+    """Each wish's `n` media into the folder, and how each was made into the manifest."""
+    each: list[dict[str, Any]] = []
+
+    def stream(watch: Watch) -> Iterator[Media]:
+        made = model.many(wishes, n=n, seed=seed, watch=watch)  # what is wrong with any is said here
+        errors = _inversion_errors(model, wishes)
+        each.extend(
+            _facts(model, wish, errors.get(number)) for number, wish in enumerate(wishes) for _ in range(n)
+        )
+        return _in_order(made)
+
+    make(model, folder, stream, total=n * len(wishes), steps=steps, each=each, quiet=quiet)
+
+
+def _facts(model: Model, wish: Wish, error: float | None) -> dict[str, Any]:
+    """What the manifest tells of a wish's media alone."""
+    recipe = sampling_recipe(model.recipe, wish.overrides) if wish.overrides else model.recipe
+    recipe = dataclasses.replace(recipe, guide=guide_part(recipe.guide, wish.scale))
+    facts = settings(recipe, wish.steps)
+    if wish.negative is not None:
+        facts["negative"] = wish.negative
+    if isinstance(wish.edit, EditText):
+        windows = {k: True for k in ("long", "wrap") if getattr(wish, k)}
+        facts["edit"] = {**wish.edit.facts(), **windows}
+        facts["edit"] |= {} if error is None else {"inversion_error": error}
+    return facts
+
+
+def _inversion_errors(model: Model, wishes: Sequence[Wish]) -> dict[int, float]:
+    """By the wish's number: root mean square of what inversion and the way back without guidance lose, under the
+    source's own prompt."""
+    back: dict[Wish, list[int]] = {}
+    for number, wish in enumerate(wishes):
+        if isinstance(wish.edit, EditText) and (prompt := wish.edit.invert) is not None:
+            alone = EditText(wish.edit.input, strength=wish.edit.strength, invert=prompt)
+            same = dataclasses.replace(wish, prompt=prompt, seed=None, scale=1.0, negative=None, edit=alone)
+            back.setdefault(same, []).append(number)
+    found = {}
+    for place, medium in model.many(list(back)):
+        same, numbers = list(back.items())[place]
+        assert isinstance(same.edit, EditText)
+        source = model.read(same.edit.input)[tuple(slice(n) for n in medium.tensor.shape)]
+        error = round(float((medium.tensor - source).square().mean().sqrt()), 4)
+        log.info("inverted and back: %.3f of full scale from the source", error)
+        found |= dict.fromkeys(numbers, error)
+    return found
 
 
 def _in_order(made: Iterable[tuple[int, Media]]) -> Iterator[Media]:
@@ -129,28 +181,15 @@ def _in_order(made: Iterable[tuple[int, Media]]) -> Iterator[Media]:
             place += 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """How a medium is edited: the arguments of `Model.edit` that change it, under their names."""
-
-    strength: float | None = None
-    keep: Tensor | None = None
-    extend: Sequence[int] = ()
-    seam: int | None = None
-    resample: int = 1
-    invert: str | None = None
-    long: bool = False
-    wrap: bool = False
-
-
 def edit(
     source: str,
-    media: Path,
+    how: EditText,
     *,
-    change: Change | Callable[[Model, Tensor], Change] | Part,
     prompts: Sequence[str] | None = None,
     steps: int | None = None,
     negative: str | None = None,
+    long: bool = False,
+    wrap: bool = False,
     seed: int | None = None,
     n: int = 1,
     overrides: Sequence[str] = (),
@@ -158,47 +197,20 @@ def edit(
     device: str | None = None,
     quiet: bool = False,
 ) -> Path:
-    """Edits of one file by a model, as `Model.edit` has them; returns their folder.
+    """`n` edits of a file for each prompt, as `Model.edit` and `Model.restore` have them; returns their folder.
 
-    `change` may be made of the model and the medium [C, *D], where it depends on them. An operator, such as
-    Part("downsample"), restores as `Model.restore` does. Without `out` the media go into a new folder `edits-N`, as
-    those of `sample`.
+    Without `out` the media go into a new folder `edits-N`, as those of `sample`.
     """
     model = open_model(source, overrides, device)
-    medium = model.read(media)
-    how: dict[str, Any] = {"n": n, "seed": seed, "steps": steps, "negative": negative}
-    # Before a folder is made: what is wrong is said, and nothing is left behind.
-    if isinstance(change, Part):
-        made = model.restore(medium, list(prompts or [""]), operator=change, **how)
-        settings: dict[str, Any] = {"operator": {"name": change.name, **change.args}}
-    else:
-        change = change if isinstance(change, Change) else change(model, medium)
-        asked = {f.name: getattr(change, f.name) for f in dataclasses.fields(change)}
-        made = model.edit(medium, list(prompts or [""]), **asked, **how)
-        settings = {k: v for k, v in asked.items() if v is not None and not isinstance(v, Tensor)}
-        if change.invert is not None:
-            settings["inversion_error"] = _inversion_error(model, medium, steps, change)
-    settings |= {} if negative is None else {"negative": negative}
+    asked = Wish(steps=steps, negative=negative, long=long, wrap=wrap, edit=how)
+    wishes = [dataclasses.replace(asked, prompt=prompt) for prompt in prompts or [""]]
     folder = result_folder(source, model.recipe, "edits", out)
     with locked(folder):
-        more = {"edit": {**settings, "source": media.name, "source_sha256": sha256(media)}}
-        make(model, folder, lambda _: made, total=len(made), steps=steps, more=more, quiet=quiet)
+        seed = model.recipe.seed if seed is None else seed
+        _side_by_side(model, folder, wishes, n, seed, steps, quiet)
         write_text(folder / "sampled.yaml", to_yaml(model.recipe))
         report(model, folder, {})
     return folder
-
-
-def _inversion_error(model: Model, medium: Tensor, steps: int | None, change: Change) -> float:
-    """Root mean square of what inversion and the way back without guidance lose, under the source's own prompt."""
-    assert change.invert is not None
-    again = model.edit(
-        medium, change.invert, strength=change.strength, invert=change.invert, long=change.long, wrap=change.wrap,
-        steps=steps, scale=1.0,
-    )[0].tensor  # fmt: skip
-    source = medium[tuple(slice(n) for n in again.shape)]
-    error = round(float((again - source).square().mean().sqrt()), 4)
-    log.info("inverted and back: %.3f of full scale from the source", error)
-    return error
 
 
 def result_folder(source: str, recipe: Recipe, kind: str, out: Path | None) -> Path:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import typing
+from typing import Any
 
 from multigen import registry
-from multigen.errors import MultigenError, RecipeError, message
-from multigen.sampling import Wish
+from multigen.asking import Wish
+from multigen.edit_text import EditText
+from multigen.errors import MultigenError, message
 
 
 def wish(text: str, where: str) -> Wish:
     """A line as a request: JSON where it begins with a brace, a prompt otherwise.
 
     `{"prompt": "red apple", "seed": 3, "steps": 20, "overrides": ["sampler.name=ddim"]}`; the keys are the fields of
-    `Wish`. MultigenError names the place, an unknown key and the nearest, a value of another type.
+    `Wish` and, for one that is made from the medium `"input": "apple.png"`, of `EditText`. MultigenError names the
+    place, an unknown key and the nearest, a value of another type.
     """
     if not text.startswith("{"):
         return Wish(text)
@@ -23,12 +25,22 @@ def wish(text: str, where: str) -> Wish:
         data = json.loads(text)
     except ValueError as error:
         raise MultigenError(f"{where}: not JSON ({error})") from None
-    known = {field.name for field in dataclasses.fields(Wish)}
-    hints = typing.get_type_hints(Wish)
+    own, edits = typing.get_type_hints(Wish), typing.get_type_hints(EditText)
+    del own["edit"]
     for key in data:
-        if key not in known:
-            raise MultigenError(message(f"{where}: {key}", key, sorted(known)))
+        if key not in own and key not in edits:
+            raise MultigenError(message(f"{where}: {key}", key, sorted({**own, **edits})))
     try:
-        return Wish(**{k: registry.convert(hints[k], v, f"{where}: {k}") for k, v in data.items()})
-    except RecipeError as error:
+        asked, edit = _typed(data, own, where), _typed(data, edits, where)
+        if edit and "input" not in edit:
+            raise MultigenError(f"{where}: {next(iter(edit))}: it goes with input, the file of a medium")
+    except MultigenError as error:
         raise MultigenError(str(error)) from None
+    try:
+        return Wish(**asked, edit=EditText(**edit) if edit else None)
+    except MultigenError as error:
+        raise MultigenError(f"{where}: {error}") from None
+
+
+def _typed(data: dict[str, Any], hints: dict[str, Any], where: str) -> dict[str, Any]:
+    return {k: registry.convert(hints[k], v, f"{where}: {k}") for k, v in data.items() if k in hints}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import networks, peers
+from benchmarks import filling, networks, peers
 from benchmarks.__main__ import main
 from multigen.core.noise import normal
 
@@ -61,3 +61,15 @@ def test_peers_leave_nothing_in_torchvisions_place() -> None:
     assert k.get_sigmas_karras(3, 0.1, 1.0).shape == (4,)
     x = normal((1, 3, 8, 8), 0, "x")
     assert pair.call_peer(x, torch.zeros(1)).shape == pair.call_multigen(x, torch.zeros(1)).shape == x.shape
+
+
+def test_errors_of_a_fill_are_of_the_hidden_part_and_of_its_seam() -> None:
+    true = torch.zeros(2, 1, 28, 28)
+    right, lower, middle = filling._masks((28, 28))
+    assert [int((~keep).sum()) for keep in (right, lower, middle)] == [392, 392, 196]
+    made = true.clone()
+    made[0, :, :, 14:16] = 0.5  # at the seam alone
+    made[1, :, :, :14] = 9.0  # what is kept does not count
+    whole, seam = filling._errors(made, true, right)
+    torch.testing.assert_close(seam, torch.tensor([0.25, 0.0]))
+    torch.testing.assert_close(whole, torch.tensor([0.25 * (2 / 14) ** 0.5, 0.0]))

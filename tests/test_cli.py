@@ -18,12 +18,12 @@ import pytest
 
 import multigen
 from multigen import registry
+from multigen.asking import Wish
 from multigen.cli import COMMANDS, main
 from multigen.errors import Interrupted, MediaError, TrainingError
 from multigen.listing import parts
 from multigen.recipe import load_recipe, to_yaml
 from multigen.registry import KINDS, Part
-from multigen.sampling import Wish
 from multigen.sweep import job_name
 
 RECIPE = """\
@@ -180,7 +180,7 @@ def test_sample_passes_prompts_and_settings(calls, capsys):
     assert options == {
         "prompts": None, "n": 2, "seed": 9, "steps": 4, "size": (8, 16), "duration": 2.5, "negative": None,
         "wishes": [Wish("a"), Wish("b c"), Wish("red"), Wish("blue")],
-        "overrides": ["guide.name=plain"], "trajectory": False, "long": False, "wrap": False,
+        "overrides": ["guide.name=plain"], "trajectory": False, "clip": False, "long": False, "wrap": False,
         "blend": None, "out": Path("o"), "device": None, "quiet": False,
     }  # fmt: skip
     assert main(["sample", "runs/tiny", "--prompt", "a"]) == 0

@@ -18,7 +18,7 @@ from multigen.media import Media
 from multigen.model import Model
 from multigen.registry import Part
 
-from .test_model import small
+from .test_model import SMALL, small
 
 MODELS = ("image_digits", "audio_music", "video_moving_emoji")
 
@@ -239,6 +239,16 @@ def test_a_blend_begins_and_ends_in_what_its_ends_are(digits: Model) -> None:
     assert max(steps) < whole
     with pytest.raises(MultigenError, match="2 ends"):
         digits.blend(("3", "8"), n=1)
+
+
+def test_the_media_of_a_blend_share_their_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small("image_digits", [*SMALL["image_digits"], "sampler.name=ddim"])
+    sizes: list[int] = []
+    forward = model.denoiser.forward
+    monkeypatch.setattr(model.denoiser, "forward", lambda x, *a: (sizes.append(len(x)), forward(x, *a))[1])
+    made = model.blend(("3", "8"), seeds=(1, 5), n=5, steps=3, scale=2.0)
+    assert sizes == [5 * 2 * 2] * 3  # two prompts, with and without
+    assert len(made) == 5
 
 
 def test_long_media_are_generated_in_windows(digits: Model) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from multigen.cli import main
-from multigen.edit_command import _extend
+from multigen.edit_text import amounts
 from multigen.errors import MultigenError
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
@@ -88,14 +88,14 @@ def test_a_sound_is_continued(here: Path) -> None:
 
 
 def test_amounts() -> None:
-    assert _extend("8", 2, 1.0) == [8, 8, 8, 8]
-    assert _extend("1,2,3,4", 2, 1.0) == [1, 3, 2, 4]
-    assert _extend("3s", 1, 100.0) == [0, 300]
-    assert _extend("1s,0.5", 1, 100.0) == [100, 50]
-    assert _extend("4f", 3, 8.0) == [0, 0, 0, 0, 0, 4]
+    assert amounts("8", 2, 1.0) == [8, 8, 8, 8]
+    assert amounts("1,2,3,4", 2, 1.0) == [1, 3, 2, 4]
+    assert amounts("3s", 1, 100.0) == [0, 300]
+    assert amounts("1s,0.5", 1, 100.0) == [100, 50]
+    assert amounts("4f", 3, 8.0) == [0, 0, 0, 0, 0, 4]
     for text, axes in (("3s", 2), ("1,2", 2), ("x", 1), ("1,2,3", 1), ("-1", 1)):
         with pytest.raises(MultigenError, match="--extend"):
-            _extend(text, axes, 100.0)
+            amounts(text, axes, 100.0)
 
 
 def test_inversion_reports_its_error(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

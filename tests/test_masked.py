@@ -84,8 +84,8 @@ def test_training_teaches_to_copy_from_what_is_known() -> None:
     assert (blind[..., 4:] - x0[..., 4:]).square().mean() > 0.7
 
 
-@pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji"])
-def test_an_edit_shows_the_network_what_is_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def masked(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Model, list[Tensor]]:
+    """An untrained model with a mask channel, and what its network sees from now on."""
     plain = small(name)
     model = Model(dataclasses.replace(plain.recipe, masked=True), device="cpu")
     model.codec.load_state_dict(plain.codec.state_dict())
@@ -98,6 +98,12 @@ def test_an_edit_shows_the_network_what_is_kept(name: str, monkeypatch: pytest.M
         return inner(self, x, c_noise, cond)
 
     monkeypatch.setattr(UNet, "forward", forward)
+    return model, grids
+
+
+@pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji"])
+def test_an_edit_shows_the_network_what_is_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, grids = masked(name, monkeypatch)
     shape = model.modality.shape()
     media = 0.5 * torch.rand(shape, generator=torch.Generator().manual_seed(1)) - 0.25
     keep = torch.zeros(shape[1:], dtype=torch.bool)
@@ -110,6 +116,26 @@ def test_an_edit_shows_the_network_what_is_kept(name: str, monkeypatch: pytest.M
     seen = masks.view(x0, model.codec.keeps(keep))
     assert seen[:, :1].sum() > 0
     assert grids and all(torch.equal(row, seen[0]) for g in grids for row in g)
+
+
+def test_each_window_shows_the_network_its_part_of_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, grids = masked("image_digits", monkeypatch)
+    media = 0.5 * torch.rand(1, 28, 56, generator=torch.Generator().manual_seed(1)) - 0.25
+    keep = torch.zeros(28, 56, dtype=torch.bool)
+    keep[:, 20:45] = True
+    model.edit(media, "3", keep=keep, steps=1, scale=1.0, long=True)
+    seen = masks.view(model.codec.encode(media[None]), model.codec.keeps(keep))
+    wide = seen.shape[-1] // 2
+    parts = [seen[0, ..., k : k + wide] for k in (0, wide // 2, wide)]
+    (grid,) = grids
+    assert torch.equal(grid, torch.stack(parts))
+    grids.clear()
+    model.edit(media, "3", keep=keep, steps=1, scale=1.0, long=True, wrap=True)
+    (grid,) = grids
+    assert torch.equal(grid, torch.stack([*parts, seen.roll(wide // 2, -1)[0, ..., :wide]]))
+    grids.clear()
+    model.generate("3", size=(28, 56), steps=1, scale=1.0, long=True)
+    assert grids[0].shape == (3, *seen.shape[1:3], wide) and grids[0].abs().sum() == 0
 
 
 def test_a_network_starts_as_the_one_without_a_mask_channel() -> None:

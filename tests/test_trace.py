@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from multigen.cli import main
 from multigen.model import Model
@@ -87,3 +89,33 @@ def test_the_report_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     report = Path("out/report.html").read_text()
     assert "trajectory 000: what the network saw" in report
     assert "Guidance on the way" in report and "guidance of trajectory 001" in report
+
+
+@pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji"])
+def test_a_clip_has_a_frame_for_each_query(name: str, tmp_path: Path) -> None:
+    model = small(name)
+    trace = model.trace("3" if name == "image_digits" else "", seed=4, steps=3)
+    trace.save(model, tmp_path, "000", clip=True)
+    frames = trace.frames(model)
+    assert len(frames) == len(trace.times)
+    pair = [model.medium(x[-1], "", 4).tensor for x in (trace.x, trace.x0)]
+    assert frames[-1].tobytes() == model.modality.preview(pair).tobytes()
+    with Image.open(tmp_path / "000-clip.webp") as clip:
+        assert clip.n_frames == len(frames)
+        for k, frame in enumerate(frames):
+            clip.seek(k)
+            assert clip.convert("RGB").tobytes() == frame.convert("RGB").tobytes()
+
+
+def test_the_report_shows_the_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    argv = ["sample", "image_digits", "--prompt", "3", "-n", "1", "--steps", "3", "--clip", "--quiet"]
+    assert main([*argv, "--out", "out"]) == 2
+    assert "--clip goes with --trajectory" in capsys.readouterr().err
+    assert main([*argv, "--trajectory", "--device", "cpu", "--out", "out"]) == 0
+    clip = base64.b64encode(Path("out/trajectories/000-clip.webp").read_bytes()).decode()
+    report = Path("out/report.html").read_text()
+    assert "trajectory 000: both, query by query" in report
+    assert f"data:image/webp;base64,{clip}" in report

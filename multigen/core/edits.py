@@ -6,6 +6,7 @@ All of it wraps samplers and guides; none calls a network. Restoring goes with `
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from multigen.core.guides import Answers, Call, Guide, Query
 from multigen.core.samplers import NoiseSource, Trajectory, heun, renoise
 from multigen.core.schedules import Schedule
 
+Crop = Callable[[Tensor], Tensor]
 Sampler = Callable[[Schedule, Tensor, Tensor, NoiseSource], Trajectory]
 
 
@@ -96,14 +98,15 @@ def mixed(a: Guide, b: Guide, share: float) -> Guide:
 
 
 def windows(
-    make: Callable[[], Guide], size: Sequence[int], overlap: float = 0.5, wrap: bool = False
+    make: Callable[[Crop], Guide], size: Sequence[int], overlap: float = 0.5, wrap: bool = False
 ) -> Guide:
     """A guide for x [B, C, *D] of any size, from windows of `size` (one number an axis) that overlap.
 
     Each query becomes one for every window; where they overlap their x0 are averaged with weights that fall to the
     windows' edges (MultiDiffusion: Bar-Tal et al. 2023, arXiv:2302.08113, eq. 5). All windows' calls may merge.
-    `make` makes a guide; each window has its own. `overlap`: share of a window that it has in common with the next.
-    `wrap`: the last axis is a circle, so that the end goes over into the beginning.
+    `make` makes each window's own guide, given what crops any [B, C, *D] of the whole to the window. `overlap`: share
+    of a window that it has in common with the next. `wrap`: the last axis is a circle, so that the end goes over into
+    the beginning.
     """
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap: {overlap} is not allowed. Allowed: 0 to under 1.")
@@ -112,7 +115,7 @@ def windows(
     def guide(q: Query) -> Answers:
         places = _places(q.x.shape[2:], size, overlap, wrap)
         while len(guides) < len(places):
-            guides.append(make())
+            guides.append(make(partial(_window, place=places[len(guides)])))
         inner = [g(Query(_window(q.x, place), q.t)) for g, place in zip(guides, places, strict=False)]
         parts = yield from _together(inner)
         total, weight = torch.zeros_like(q.x), torch.zeros_like(q.x[:1, :1])

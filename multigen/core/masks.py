@@ -40,15 +40,14 @@ def seen(cond: Cond, grid: Tensor) -> Cond:
 
 
 def informed(guide: Guide, known: Tensor | None = None, keep: Tensor | None = None) -> Guide:
-    """A guide whose calls see what is known: x0 = `known` [1, C, *D] where `keep` (bool [*D]); None: nothing.
+    """A guide whose calls see what is known: x0 = `known` [1, C, *D] where `keep`; None: nothing is.
 
-    Calls of another size, such as those of windows, see nothing of it.
+    `keep`: bool, broadcasting to [1, 1, *D].
     """
     whole = None if known is None else view(known, keep)
 
     def of(call: Call) -> Call:
-        fits = whole is not None and whole.shape[2:] == call.x.shape[2:]
-        grid = whole if whole is not None and fits else view(torch.zeros_like(call.x[:1]), None)
+        grid = view(torch.zeros_like(call.x[:1]), None) if whole is None else whole
         return call._replace(cond=seen(call.cond, grid))
 
     def guided(q: Query) -> Answers:

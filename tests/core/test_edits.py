@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from multigen.core import Cond, Driver, Guide, Query, Request, plain, solve
 from multigen.core import schedules as S
-from multigen.core.edits import invert, resampled, slerp, start, tail, windows
+from multigen.core.edits import Crop, invert, resampled, slerp, start, tail, windows
 from multigen.core.guides import Call, cfg
 from multigen.core.noise import Noise
 from multigen.core.samplers import ddim, ddpm, heun
@@ -48,7 +48,7 @@ def test_windows_of_a_pointwise_denoiser_change_nothing(
 ) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     for overlap in (0.0, 0.25, 0.5):
-        made, calls = answered(windows(lambda: plain(NONE, NONE), size, overlap, wrap), x)
+        made, calls = answered(windows(lambda _: plain(NONE, NONE), size, overlap, wrap), x)
         torch.testing.assert_close(made, answered(plain(NONE, NONE), x)[0])
         assert calls == 1  # all windows in one network call
 
@@ -68,7 +68,7 @@ def test_windows_see_no_more_than_their_size_and_wrap_around() -> None:
         def sampler():
             return (yield Query(x, torch.tensor(0.5, dtype=torch.float64)))
 
-        return solve(sampler(), windows(lambda: plain(NONE, NONE), (8,), 0.5, wrap), Spy())  # type: ignore[arg-type]
+        return solve(sampler(), windows(lambda _: plain(NONE, NONE), (8,), 0.5, wrap), Spy())  # type: ignore[arg-type]
 
     assert one(False)[0, 0, 0] == 0
     assert one(True)[0, 0, 0] > 0  # the window across the end saw the last place
@@ -76,16 +76,17 @@ def test_windows_see_no_more_than_their_size_and_wrap_around() -> None:
 
 
 def test_each_window_has_a_guide_of_its_own() -> None:
-    made: list[int] = []
+    made: list[list[int]] = []
 
-    def make() -> Guide:
-        made.append(0)
+    def make(crop: Crop) -> Guide:
+        made.append(crop(torch.arange(32)[None, None])[0, 0].tolist())
         return cfg(NONE, NONE, scale=2.0)
 
     guide = windows(make, (8,))
     answered(guide, torch.zeros(1, 1, 32))
     answered(guide, torch.zeros(1, 1, 32))
-    assert len(made) == 7  # and the same ones at the next query
+    # And the same ones at the next query.
+    assert made == [list(range(4 * k, 4 * k + 8)) for k in range(7)]
 
 
 @pytest.mark.parametrize("schedule", [S.flow(), S.cosine(), S.edm()])
@@ -155,7 +156,7 @@ def test_slerp_keeps_the_length_between() -> None:
 
 def test_calls_of_windows_keep_their_condition() -> None:
     cond = Cond(vector=torch.tensor([[1.0], [2.0]]))
-    guide = windows(lambda: plain(cond, cond), (4,))
+    guide = windows(lambda _: plain(cond, cond), (4,))
     answers = guide(Query(torch.zeros(2, 1, 8), torch.tensor(0.5, dtype=torch.float64)))
     calls: list[Call] = next(answers)
     assert all(call.cond is cond and call.x.shape == (2, 1, 4) for call in calls)

@@ -41,7 +41,7 @@ def test_drawn_masks_have_the_stated_shares_and_are_blocks() -> None:
     assert any(bool(m[0].all() and m[-1].all()) for m in frames)  # the first and the last: what lies between
 
 
-def test_calls_see_what_is_known_and_nothing_in_windows() -> None:
+def test_calls_see_what_is_known() -> None:
     known, keep = torch.randn(1, 2, 6), torch.tensor([True] * 3 + [False] * 3)
     cond, null = Cond(vector=torch.ones(4, 5)), Cond(vector=torch.zeros(1, 5))
     guide = informed(cfg(cond, null, scale=2.0), known, keep)
@@ -59,6 +59,7 @@ def test_calls_see_what_is_known_and_nothing_in_windows() -> None:
     assert torch.equal(with_.cond.grid, view(known, keep).expand(4, 3, 6))
     assert torch.equal(without.cond.grid, view(known, keep))
     assert with_.cond.vector is cond.vector
+    guide = informed(cfg(cond, null, scale=2.0))
     for call in asked(torch.zeros(4, 2, 4)):
-        assert call.cond.grid is not None and call.cond.grid.shape[2:] == (4,)
+        assert call.cond.grid is not None and call.cond.grid.shape[1:] == (3, 4)
         assert call.cond.grid.abs().sum() == 0

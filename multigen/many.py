@@ -1,0 +1,93 @@
+"""Many: media of different requests side by side, on one driver."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from multigen.asking import Asked, Wish
+from multigen.core.drive import Driver, Progress, Request
+from multigen.errors import MultigenError
+from multigen.media import Media
+from multigen.sampling import trajectory
+
+if TYPE_CHECKING:
+    from multigen.making import Maker
+
+
+class Many(Iterator[tuple[int, Media]]):
+    """(place, medium) of all that is asked, as they end. More may join with `add` and leave with `cancel` at any time.
+
+    `batch` of them are under way at a time; each joins as another leaves, the longest first, so that few are left alone
+    in the end.
+    """
+
+    def __init__(
+        self,
+        model: Maker,
+        asked: Sequence[Asked],
+        batch: int,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> None:
+        if batch < 1:
+            raise MultigenError(f"batch: {batch} is not allowed; give 1 or more")
+        self._model, self._batch, self._watch = model, batch, watch
+        self._driver = Driver(max_batch=4 * batch)
+        self._asked = list(asked)
+        self._waiting = list(range(len(asked)))
+        self._under_way: dict[Request, int] = {}
+        self._made: deque[tuple[int, Tensor]] = deque()
+        self._cancelled: set[int] = set()
+
+    def add(self, wish: Wish) -> int:
+        """Let another request join at the next network call with a free place; returns its place among all.
+
+        Its seed is the recipe's + that place where it has none. MultigenError for what does not fit.
+        """
+        place = len(self._asked)
+        self._asked += self._model.asked(wish, self._model.recipe.seed + place)
+        self._waiting.append(place)
+        return place
+
+    def cancel(self, place: int) -> None:
+        """The medium at `place` is not made; whoever waits takes its place at the next network call.
+
+        From wherever you are: between two media, in `watch`, in another thread. Nothing happens if it is made already.
+        MultigenError if there is no such place.
+        """
+        if not 0 <= place < len(self._asked):
+            raise MultigenError(
+                f"cancel: {place} is not allowed; there are places 0 to {len(self._asked) - 1}"
+            )
+        self._cancelled.add(place)
+
+    def __next__(self) -> tuple[int, Media]:
+        while True:
+            while self._made:
+                place, sample = self._made.popleft()
+                if place not in self._cancelled:
+                    return place, self._model.finished(sample, *self._asked[place])
+            if not self._waiting and not self._under_way:
+                raise StopIteration
+            self._round()
+
+    def _round(self) -> None:
+        """Places change hands, then the network is called once for all that wait for it."""
+        for request in [r for r, place in self._under_way.items() if place in self._cancelled]:
+            self._driver.cancel(request)
+            del self._under_way[request]
+        self._waiting = [place for place in self._waiting if place not in self._cancelled]
+        while self._waiting and len(self._under_way) < self._batch:
+            place = max(self._waiting, key=lambda k: self._asked[k][1].length)
+            self._waiting.remove(place)
+            job, ask = self._asked[place]
+            request = Request(*trajectory(self._model, [job], ask), self._model.denoiser)
+            self._under_way[self._driver.add(request)] = place
+        for progress in self._driver.round():
+            if progress.sample is not None:
+                self._made.append((self._under_way.pop(progress.request), progress.sample[0]))
+            if self._watch is not None:
+                self._watch(progress)
