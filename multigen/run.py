@@ -186,7 +186,7 @@ def _train(
 ) -> tuple[Recipe, dict[str, str]]:
     """Train from a checkpoint's state or from the start."""
     check_combination(recipe)
-    boards.check_installed(recipe.train)
+    boards.check(recipe.train)
     adapter = _adapter(recipe)
     init = base_weights(recipe) if state is None or adapter is not None else None
     with ranks.in_turn():

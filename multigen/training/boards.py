@@ -13,8 +13,17 @@ from typing import Any, Protocol
 
 import yaml
 
-from multigen.errors import MultigenError, RecipeError
+from multigen.errors import MultigenError, RecipeError, message
 from multigen.recipe import Train
+
+_MODES = (
+    "offline",
+    "online",
+    "disabled",
+    "shared",
+    "dryrun",
+    "run",
+)  # the last two are old names of the first two
 
 
 class Board(Protocol):
@@ -74,7 +83,7 @@ class WeightsAndBiases:
                 settings=wandb.Settings(console="off", silent=True),
             )
         except wandb.errors.Error as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0].rstrip(".")
             hint = "WANDB_MODE=offline needs no account and no network."
             raise MultigenError(f"train.wandb: {reason}. {hint}") from error
         # By a step of its own: wandb's may not fall, and does when a run goes on from an earlier checkpoint.
@@ -97,12 +106,16 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def check_installed(settings: Train) -> None:
-    """RecipeError if a board is asked for whose package is not installed."""
-    if settings.wandb and importlib.util.find_spec("wandb") is None:
+def check(settings: Train) -> None:
+    """RecipeError if a board is asked for whose package is not installed, MultigenError if WANDB_MODE is none."""
+    if not settings.wandb:
+        return
+    if importlib.util.find_spec("wandb") is None:
         raise RecipeError(
             'train.wandb: Weights & Biases needs the package wandb: pip install "multigen[wandb]"'
         )
+    if (mode := os.environ.get("WANDB_MODE", "offline")) not in _MODES:
+        raise MultigenError(message("WANDB_MODE", mode, _MODES))
 
 
 @contextmanager

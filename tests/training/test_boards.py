@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from multigen import run as runs
-from multigen.errors import RecipeError
+from multigen.errors import MultigenError, RecipeError
 from multigen.recipe import Train, load_recipe
 from multigen.training import boards
 from multigen.training import log as training_log
@@ -39,16 +40,21 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def offline(folder: Path) -> list[bytes]:
-    """What each offline run in a run folder wrote."""
-    return [p.read_bytes() for p in sorted((folder / "wandb").glob("offline-run-*/run-*.wandb"))]
+def offline(folder: Path, last: bytes) -> bytes:
+    """What the one offline run of a run folder holds, once `last` is in it: a process of wandb's own writes it."""
+    until, content = time.monotonic() + 30, b""
+    while last not in content and time.monotonic() < until:
+        time.sleep(0.1)
+        (path,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
+        content = path.read_bytes()
+    return content
 
 
 @pytest.mark.usefixtures("wandb")
 def test_wandb_gets_the_log_and_the_recipe_without_a_network(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("name: a_toy_of_ours\n")
     trainer(tmp_path, wandb=True, **SETTINGS).run()
-    (content,) = offline(tmp_path)
+    content = offline(tmp_path, b"held_out/mean")
     logged = [row["loss"] for row in training_log.read(tmp_path) if "loss" in row]
     assert len(logged) == 3
     for loss in logged:
@@ -78,6 +84,25 @@ def test_a_missing_package_is_said_before_any_work(tmp_path: Path, monkeypatch: 
     with pytest.raises(RecipeError, match=r'train\.wandb: .* pip install "multigen\[wandb\]"'):
         runs.train(recipe, out=tmp_path / "run", device="cpu", quiet=True)
     assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
+@pytest.mark.usefixtures("wandb")
+def test_what_wandb_refuses_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    with pytest.raises(MultigenError, match=r"WANDB_MODE: 'ofline' is not allowed.* Did you mean 'offline'"):
+        boards.check(Train(wandb=True))
+    import wandb
+
+    def refuse(**settings: object) -> None:
+        raise wandb.errors.UsageError("No API key configured. Use `wandb login` to log in.\nmore")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    said = r"^train\.wandb: No API key .* log in\. WANDB_MODE=offline needs no account and no network\.$"
+    with (
+        pytest.raises(MultigenError, match=said),
+        boards.opened(tmp_path, Train(tensorboard=False, wandb=True)),
+    ):
+        pass
 
 
 def test_nobody_asked_for_wandb() -> None:
