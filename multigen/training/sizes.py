@@ -73,9 +73,11 @@ def sizes(train: Train, modality: Modality, codec: Codec, seed: int) -> Sizes | 
 
     RecipeError for what the modality has not, media are not large enough for, or the codec does not take.
     """
+    if train.size_shift and not train.sizes:
+        raise RecipeError(
+            "train.size_shift: true is not allowed without train.sizes: it is of pictures that shrink."
+        )
     if not (train.sizes or train.durations):
-        if train.size_shift:
-            raise RecipeError("train.size_shift: there is but one size. Give train.sizes, or false.")
         return None
     shapes = []
     for size, duration in itertools.product(train.sizes or [None], train.durations or [None]):

@@ -130,7 +130,7 @@ def test_masks_cache_accumulation_and_shift_go_with_it(
         ("image_digits", "train.sizes=[0]", r"train\.sizes: \[0\] is not allowed\. Allowed: a list of sides"),
         ("image_digits", "train.sizes=[[14,x]]", r"train\.sizes"),
         ("image_digits", "train.durations=[2]", r"train\.durations: 2 s: .*An image has no duration"),
-        ("image_emoji", "train.size_shift=true", r"train\.size_shift: there is but one size"),
+        ("image_emoji", "train.size_shift=true", r"train\.size_shift: true is not allowed without train\.sizes"),
         ("audio_music", "train.sizes=[32]", r"train\.sizes: 32: .*Audio has no size in pixels"),
         ("audio_music", "train.durations=[3,9]", r"train\.durations: 9 s: .*is larger than"),
         ("audio_music", "train.durations=[0.01]", r"train\.durations: 0\.01 s: .*shorter than one hop"),
