@@ -122,7 +122,8 @@ def _job(name: Literal["run", "train"], does: str, argv: list[str]) -> int:
 
         sweep(name, a.recipe, overrides, out=a.out, device=a.device, quiet=a.quiet, force=a.force)
         return 0
-    from multigen.recipe import check_combination, load_recipe, to_yaml
+    from multigen.recipe import load_recipe, to_yaml
+    from multigen.recipe_fit import check_combination
 
     recipe = load_recipe(a.recipe, overrides)
     check_combination(recipe)

@@ -22,7 +22,8 @@ from multigen.errors import MultigenError
 from multigen.many import Many
 from multigen.media import Media
 from multigen.modalities import Modality
-from multigen.recipe import Recipe, check_combination
+from multigen.recipe import Recipe
+from multigen.recipe_fit import check_combination
 from multigen.sampling import grid, guide_part, trajectories
 
 

@@ -22,7 +22,8 @@ from multigen.editor import Editor
 from multigen.errors import MultigenError, RecipeError
 from multigen.lora import Adapter, Mix, check_weight, deltas
 from multigen.modalities import Modality
-from multigen.recipe import Recipe, WeightedLora, cond_spec
+from multigen.recipe import Recipe, WeightedLora
+from multigen.recipe_fit import cond_spec
 from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
 

@@ -30,7 +30,8 @@ from multigen.lock import locked
 from multigen.lora import FILE as LORA
 from multigen.lora import write as write_lora
 from multigen.model import Model, build_dataset, resolve
-from multigen.recipe import Recipe, check_combination, load_recipe, to_yaml
+from multigen.recipe import Recipe, load_recipe, to_yaml
+from multigen.recipe_fit import check_combination
 from multigen.recipe_paths import absolute
 from multigen.round_trip import copies
 from multigen.run_folder import Stream, make, report

@@ -22,8 +22,9 @@ from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 
 from multigen import registry
 from multigen.errors import Interrupted, MultigenError, RecipeError, message
-from multigen.recipe import check_combination, load_recipe
+from multigen.recipe import load_recipe
 from multigen.recipe_compose import COMMAND_LINE, PLACES, check_override_key, parse_text
+from multigen.recipe_fit import check_combination
 from multigen.recipe_safety import check_text
 
 # Combinations that are all checked before the first job starts; of larger sweeps, the first so many.

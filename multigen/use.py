@@ -17,7 +17,8 @@ from multigen.loading import RECIPE, build, find, is_finished, sampling_recipe
 from multigen.lock import locked
 from multigen.media import Media
 from multigen.model import Model
-from multigen.recipe import Recipe, check_combination, to_yaml
+from multigen.recipe import Recipe, to_yaml
+from multigen.recipe_fit import check_combination
 from multigen.run_folder import TRACES, make, new_folder, report, settings
 from multigen.sampling import guide_part
 

@@ -16,7 +16,8 @@ from multigen.core.samplers import takes_one_sample
 from multigen.errors import RecipeError
 from multigen.media import Media
 from multigen.model import Model
-from multigen.recipe import check_combination, load_recipe
+from multigen.recipe import load_recipe
+from multigen.recipe_fit import check_combination
 from multigen.registry import Part
 from tests.test_model import small
 

@@ -24,7 +24,8 @@ from multigen.core import Cond, CondSpec, Noise
 from multigen.errors import MultigenError, RecipeError
 from multigen.loading import export, read_weights
 from multigen.model import Model
-from multigen.recipe import Recipe, check_combination, load_recipe, parse_recipe, to_yaml
+from multigen.recipe import Recipe, load_recipe, parse_recipe, to_yaml
+from multigen.recipe_fit import check_combination
 from multigen.registry import Part, build
 from multigen.training import checkpoint as checkpoints
 from multigen.training.lora import Lora

@@ -16,7 +16,8 @@ from multigen.core.schedules import flow
 from multigen.datasets import Item
 from multigen.errors import RecipeError
 from multigen.model import Model
-from multigen.recipe import Train, check_combination, load_recipe
+from multigen.recipe import Train, load_recipe
+from multigen.recipe_fit import check_combination
 from multigen.registry import Part
 from multigen.training.task import Diffusion
 

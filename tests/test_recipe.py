@@ -18,7 +18,6 @@ from multigen.recipe import (
     Recipe,
     Sample,
     Train,
-    check_combination,
     load_recipe,
     override_recipe,
     parse_recipe,
@@ -26,6 +25,7 @@ from multigen.recipe import (
     to_yaml,
 )
 from multigen.recipe_compose import by_hydra
+from multigen.recipe_fit import check_combination
 from multigen.registry import Part
 
 BASE = """\

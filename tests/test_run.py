@@ -22,7 +22,8 @@ from multigen.errors import MultigenError, RecipeError
 from multigen.lock import locked
 from multigen.manifest import verify
 from multigen.modalities.image import Image
-from multigen.recipe import check_combination, load_recipe
+from multigen.recipe import load_recipe
+from multigen.recipe_fit import check_combination
 
 TINY = [
     "weights=null",

@@ -23,7 +23,8 @@ from multigen.core.taps import Maps, Taps
 from multigen.errors import MultigenError, RecipeError
 from multigen.loading import export
 from multigen.model import Model
-from multigen.recipe import check_combination, load_recipe, override_recipe
+from multigen.recipe import load_recipe, override_recipe
+from multigen.recipe_fit import check_combination
 from multigen.registry import Part
 from tests.pipelines import edit, tiny_pipeline
 

@@ -133,7 +133,7 @@ def test_weights_without_a_vocoder_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_recipe_trains_a_backbone_or_its_codec() -> None:
-    from multigen.recipe import check_combination
+    from multigen.recipe_fit import check_combination
 
     for overrides, said in (
         (["backbone=null"], "backbone: missing.*codec.vocoder=neural"),

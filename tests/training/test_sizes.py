@@ -18,7 +18,8 @@ from multigen.errors import RecipeError
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
-from multigen.recipe import Train, check_combination, load_recipe
+from multigen.recipe import Train, load_recipe
+from multigen.recipe_fit import check_combination
 from multigen.registry import register
 from multigen.training import log as training_log
 from multigen.training.encoded import varies
