@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -41,15 +42,18 @@ class Many(Iterator[tuple[int, Media]]):
         self._under_way: dict[Request, int] = {}
         self._made: deque[tuple[int, Tensor]] = deque()
         self._cancelled: set[int] = set()
+        self._lock = threading.Lock()  # of the places: others may join and leave from any thread
 
     def add(self, wish: Wish) -> int:
         """Let another request join at the next network call with a free place; returns its place among all.
 
-        Its seed is the recipe's + that place where it has none. MultigenError for what does not fit.
+        From wherever you are, as with `cancel`. Its seed is the recipe's + that place where it has none. MultigenError
+        for what does not fit.
         """
-        place = len(self._asked)
-        self._asked += self._model.asked(wish, self._model.recipe.seed + place)
-        self._waiting.append(place)
+        with self._lock:
+            place = len(self._asked)
+            self._asked += self._model.asked(wish, self._model.recipe.seed + place)
+            self._waiting.append(place)
         return place
 
     def cancel(self, place: int) -> None:
@@ -59,9 +63,10 @@ class Many(Iterator[tuple[int, Media]]):
         MultigenError if there is no such place.
         """
         if not 0 <= place < len(self._asked):
-            raise MultigenError(
-                f"cancel: {place} is not allowed; there are places 0 to {len(self._asked) - 1}"
+            there = (
+                f"there are places 0 to {len(self._asked) - 1}" if self._asked else "there is no place yet"
             )
+            raise MultigenError(f"cancel: {place} is not allowed; {there}")
         self._cancelled.add(place)
 
     def __next__(self) -> tuple[int, Media]:
@@ -79,10 +84,7 @@ class Many(Iterator[tuple[int, Media]]):
         for request in [r for r, place in self._under_way.items() if place in self._cancelled]:
             self._driver.cancel(request)
             del self._under_way[request]
-        self._waiting = [place for place in self._waiting if place not in self._cancelled]
-        while self._waiting and len(self._under_way) < self._batch:
-            place = max(self._waiting, key=lambda k: self._asked[k][1].length)
-            self._waiting.remove(place)
+        for place in self._next():
             job, ask = self._asked[place]
             request = Request(*trajectory(self._model, [job], ask), self._model.denoiser)
             self._under_way[self._driver.add(request)] = place
@@ -91,3 +93,12 @@ class Many(Iterator[tuple[int, Media]]):
                 self._made.append((self._under_way.pop(progress.request), progress.sample[0]))
             if self._watch is not None:
                 self._watch(progress)
+
+    def _next(self) -> list[int]:
+        """The places that begin now, the longest first."""
+        with self._lock:
+            self._waiting = [place for place in self._waiting if place not in self._cancelled]
+            self._waiting.sort(key=lambda k: self._asked[k][1].length, reverse=True)
+            free = max(0, self._batch - len(self._under_way))
+            begin, self._waiting = self._waiting[:free], self._waiting[free:]
+            return begin
