@@ -38,11 +38,12 @@ class Change:
     def start(self, model: Maker, wish: Wish) -> Start:
         """MultigenError for what does not fit the model, before anything is encoded."""
         source = prepared(model.read(self.media), self.keep, self.extend)
-        seam = seam_of(model.modality) if self.seam is None else self.seam
-        if self.resample < 1 or seam < 0:
-            raise MultigenError(
-                f"resample, seam: {self.resample}, {seam} is not allowed; give 1 or more, 0 or more"
-            )
+        most = max(source.media.shape[1:])
+        seam = min(seam_of(model.modality), most) if self.seam is None else self.seam
+        if self.resample < 1:
+            raise MultigenError(f"resample: {self.resample} is not allowed; give 1 or more")
+        if not 0 <= seam <= most:
+            raise MultigenError(f"seam: {seam} is not allowed; the medium has room for 0 to {most}")
         strength = (0.6 if source.keep is None else 1.0) if self.strength is None else self.strength
         if not 0 < strength <= 1:
             raise MultigenError(f"strength: {strength} is not allowed; give a number over 0, to 1")
@@ -77,6 +78,8 @@ class Restoration:
                     f"the medium: {list(whole[1:])} when restored is larger than the model's own; cut it into parts"
                 )
             shape = model.codec.shape(whole)
+        except MultigenError:
+            raise
         except ValueError as error:
             raise MultigenError(f"the medium: {error}") from error
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,8 @@ class EditText:
             stays = spans(self.keep, medium.shape[1], rate).view(-1, *[1] * (axes - 1))
             keep = stays.expand(medium.shape[1:]) if keep is None else keep | stays
         extend = () if self.extend is None else amounts(str(self.extend), axes, rate)
+        if self.seam is not None and not math.isfinite(self.seam):
+            raise MultigenError(f"--seam {self.seam}: is not allowed; give seconds, or pixels")
         seam = None if self.seam is None else round(self.seam * (rate if axes == 1 else 1))
         return Change(medium, self.strength, keep, extend, seam, self.resample, self.invert)
 

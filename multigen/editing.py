@@ -5,6 +5,7 @@ A mask `keep` is True where the medium stays: bool [*D] over its axes without ch
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,15 @@ from torch import Tensor
 
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
+
+LARGEST = 1_000_000_000  # values of one medium, 4 GB
+
+
+def check_size(shape: Sequence[int]) -> None:
+    """MultigenError for a medium [C, *D] that would not fit into memory."""
+    if math.prod(shape) > LARGEST:
+        by = " x ".join(map(str, shape[1:]))
+        raise MultigenError(f"a medium of {by} is not allowed; it may have {LARGEST:,} values at most")
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,8 @@ def prepared(media: Tensor, keep: Tensor | None, extend: Sequence[int]) -> Sourc
     if any(extend):
         keep = torch.ones(axes, dtype=torch.bool) if keep is None else keep
         pads = list(extend)
+        grown = [n + sum(pads[2 * k : 2 * k + 2]) for k, n in enumerate(reversed(axes))]
+        check_size([len(media), *reversed(grown)])
         # The edge goes on: an encoder that sees across the border meets no jump.
         media = _grown(media, pads)
         keep = F.pad(keep, pads, value=False)

@@ -18,6 +18,7 @@ from multigen.conditioners import Worded
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.drive import Progress, Request, drive
+from multigen.editing import check_size
 from multigen.errors import MultigenError
 from multigen.many import Many
 from multigen.media import Media
@@ -156,6 +157,7 @@ class Maker(ABC):
         else:
             what, start = "the medium", wish.edit.start(self, wish)
         with refused(what):
+            check_size(start.shape)
             shape = self.codec.shape(start.shape)
         return Ask(recipe, shape, steps, wish.scale, wish.negative, start.edit, start.known,
                    window=start.window, wrap=wish.wrap)  # fmt: skip

@@ -22,8 +22,8 @@ def wish(text: str, where: str) -> Wish:
     if not text.startswith("{"):
         return Wish(text)
     try:
-        data = json.loads(text)
-    except ValueError as error:
+        data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise MultigenError(f"{where}: not JSON ({error})") from None
     own, edits = typing.get_type_hints(Wish), typing.get_type_hints(EditText)
     del own["edit"]
@@ -40,6 +40,18 @@ def wish(text: str, where: str) -> Wish:
         return Wish(**asked, edit=EditText(**edit) if edit else None)
     except MultigenError as error:
         raise MultigenError(f"{where}: {error}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's keys and values; ValueError for a key that comes twice, of which JSON would keep the last."""
+    keys = [key for key, _ in pairs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ValueError(f"{twice[0]!r} comes twice")
+    return dict(pairs)
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
 
 
 def _typed(data: dict[str, Any], hints: dict[str, Any], where: str) -> dict[str, Any]:

@@ -154,6 +154,8 @@ WRONG = [
     (["--input", "digit.png", "--extend", "40"], "--long"),
     (["--input", "digit.png", "sampler.name=heum"], "Did you mean 'heun'?"),
     (["--input", "digit.png", "--resample", "0"], "--resample"),
+    (["--input", "digit.png", "--mask", "mask.png", "--seam", "inf"], "--seam inf"),
+    (["--input", "digit.png", "--mask", "mask.png", "--seam", "1e300"], "seam: "),
     ([], "--input"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,24 @@ def test_a_request_joins_while_others_are_under_way(monkeypatch: pytest.MonkeyPa
         many.add(Wish("eleven"))
 
 
+def test_requests_join_from_several_threads() -> None:
+    model = small("image_digits")
+    many, places = model.many([Wish("3", steps=2)]), list[int]()
+
+    def join() -> None:
+        places.extend(many.add(Wish(str(k), steps=1)) for k in range(10))
+
+    threads = [threading.Thread(target=join) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    made = [place for place, _ in many]
+    for thread in threads:
+        thread.join()
+    made += [place for place, _ in many]  # of those that came after the last was made
+    assert sorted(places) == list(range(1, 41))
+    assert sorted(made) == list(range(41))
+
+
 def test_what_waits_is_cancelled_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("image_digits", ["guide.name=plain", "sampler.name=ddim"])
     sizes = counted(model, monkeypatch)
@@ -189,6 +208,11 @@ def test_no_more_than_a_batch_are_under_way() -> None:
     ("bad", "said"),
     [
         (Wish("3", steps=0), "request 2: steps: 0"),
+        (Wish("3", steps=10**12), "request 2: timesteps .* 1 to 100,000"),
+        (
+            Wish("3", size=10**6),
+            "request 2: a medium of 1000000 x 1000000",
+        ),
         (Wish("twelve"), "request 2: .*twelve"),
         (Wish("3", overrides=("train.lr=1",)), "request 2: train: this belongs to the training"),
         (Wish("3", overrides=("sampler.name=heum",)), "request 2: .*Did you mean 'heun'"),
@@ -202,6 +226,14 @@ def test_no_more_than_a_batch_are_under_way() -> None:
         (Wish("3", edit=Change(torch.zeros(1, 28, 28), invert="eleven")), "request 2: .*eleven"),
         (Wish("3", edit=Change(torch.zeros(1, 28, 40))), "request 2: .* larger than the model's .*--long"),
         (Wish("3", edit=Change("none.png")), "request 2: .*none.png"),
+        (
+            Wish("3", long=True, edit=Change(torch.zeros(1, 28, 28), extend=[10**6, 0, 0, 10**6])),
+            "request 2: a medium of 1000028 x 1000028 is not allowed",
+        ),
+        (
+            Wish("3", edit=Change(torch.zeros(1, 28, 28), seam=29)),
+            "request 2: seam: 29 is not allowed; .* 0 to 28",
+        ),
         (Wish("3", size=20, edit=Change(torch.zeros(1, 28, 28))), "request 2: size, duration"),
         (
             Wish("3", long=True, edit=Restoration(torch.zeros(1, 28, 28), Part("blur"))),
@@ -236,6 +268,9 @@ def test_a_line_is_a_prompt_or_json() -> None:
         ('{"promt": "x"}', "here: promt.*Did you mean 'prompt'"),
         ('{"seed": "3"}', "here: seed"),
         ('{"seed": 3', "here: not JSON"),
+        ('{"seed": 3, "seed": 4}', "here: not JSON .*'seed' comes twice"),
+        ('{"scale": NaN}', "here: not JSON .*NaN is no number"),
+        ('{"prompt": ' + "[" * 100_000, "here: not JSON"),
     ):
         with pytest.raises(MultigenError, match=said):
             wish(text, "here")

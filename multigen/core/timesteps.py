@@ -24,11 +24,13 @@ CLEAN_RATIO = 0.002
 # As near as t comes to 0 without being it; and how far a bound may exceed the schedule's reach by rounding.
 TINY = 1e-9
 SLACK = 1e-6
+# No sampler is nearer to its limit with more; a grid of them fits anywhere.
+MOST_STEPS = 100_000
 
 
 def _check(steps: int) -> None:
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
+    if not 1 <= steps <= MOST_STEPS:
+        raise ValueError(f"steps must be 1 to {MOST_STEPS:,}, not {steps}")
 
 
 def uniform(schedule: Schedule, steps: int) -> Tensor:
