@@ -26,7 +26,12 @@ _HOW = ("strength", "mask", "keep", "extend", "seam", "resample", "invert", "res
 def edit(argv: list[str]) -> int:
     """Run the command; the exit code."""
     a = _parser().parse(argv)
-    prompts = [*(a.prompt or []), *(lines_of(a.prompts) if a.prompts else [])]
+    lines = lines_of(a.prompts) if a.prompts else []
+    if line := next((line for line in lines if line.startswith("{")), None):
+        raise MultigenError(
+            f"--prompts {a.prompts}: {line[:60]!r} is no prompt; requests in JSON are for multigen sample --prompts"
+        )
+    prompts = [*(a.prompt or []), *lines]
     from multigen import run as pipeline
     from multigen.edit_text import EditText
 

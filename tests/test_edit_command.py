@@ -28,6 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image(size=28, channels=1).write(picture, Path("digit.png"))
     white = torch.full((1, 28, 28), -1.0)
     white[:, :, 14:] = 1.0
+    Path("lines.txt").write_text('3\n{"prompt": "8"}\n', encoding="utf-8")
     Image(size=28, channels=1).write(white, Path("mask.png"))
     Image(size=28, channels=1).write(white[:, :20], Path("small.png"))
     sound = 0.1 * torch.randn(1, 33075, generator=torch.Generator().manual_seed(1))
@@ -145,6 +146,10 @@ WRONG = [
         "is larger than the model's own; cut it into parts",
     ),
     (["--input", "none.png"], "none.png"),
+    (
+        ["--input", "digit.png", "--prompts", "lines.txt"],
+        "is no prompt; requests in JSON are for multigen sample",
+    ),
     (["--input", "digit.png", "--mask", "small.png"], "small.png: 20 x 28 pixels; the medium has 28 x 28"),
     (["--input", "digit.png", "--keep", "0:1s"], "a picture has no time"),
     (["--input", "digit.png", "--extend", "3s"], "--extend 3s"),
