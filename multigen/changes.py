@@ -43,7 +43,7 @@ class Change:
         if self.resample < 1:
             raise MultigenError(f"resample: {self.resample} is not allowed; give 1 or more")
         if not 0 <= seam <= most:
-            raise MultigenError(f"seam: {seam} is not allowed; the medium has room for 0 to {most}")
+            raise MultigenError(f"seam: {seam:.6g} is not allowed; the medium has room for 0 to {most}")
         strength = (0.6 if source.keep is None else 1.0) if self.strength is None else self.strength
         if not 0 < strength <= 1:
             raise MultigenError(f"strength: {strength} is not allowed; give a number over 0, to 1")

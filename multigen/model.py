@@ -167,9 +167,13 @@ class Model(Editor):
         """As `adapt`, as a recipe lists them."""
         from multigen.loading import read_lora
 
-        rows = [
-            (row.path, read_lora(row.path), check_weight(row.weight, f"loras: {row.path}")) for row in loras
-        ]
+        rows = []
+        for row in loras:
+            try:
+                adapter = read_lora(row.path)
+            except MultigenError as error:
+                raise MultigenError(f"loras: {error}") from error
+            rows.append((row.path, adapter, check_weight(row.weight, f"loras: {row.path}")))
         self.recipe = dataclasses.replace(self.recipe, loras=tuple(loras))
         if self.own is not None:
             rows = [("", self.own, 1.0), *rows]

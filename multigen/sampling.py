@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -69,6 +70,8 @@ def guide_part(guide: Part, scale: float | None) -> Part:
     """The guide under another scale; MultigenError if it has none. A plain one becomes cfg."""
     if scale is None:
         return guide
+    if not math.isfinite(scale):
+        raise MultigenError(f"scale: {scale} is not allowed; give a finite number")
     name = "cfg" if guide.name == "plain" else guide.name
     allowed = [a.name for a in registry.arguments("guide", name, "guide")]
     if "scale" not in allowed:

@@ -264,7 +264,7 @@ def test_a_lora_for_another_network_says_which(home: Path, tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("loras=[{path: nowhere, weight: 1}]", "nowhere: no such file"),
+        ("loras=[{path: nowhere, weight: 1}]", "loras: nowhere: no such file"),
         ("loras=[{path: PICTURES}]", "there is no LoRA in this folder"),
         ("loras=[{path: BASE}]", "there is no LoRA in this folder"),
         ("loras=[{path: BASE/weights.safetensors}]", "is no part of a LoRA in diffusers' format"),

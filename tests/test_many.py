@@ -208,6 +208,7 @@ def test_no_more_than_a_batch_are_under_way() -> None:
     ("bad", "said"),
     [
         (Wish("3", steps=0), "request 2: steps: 0"),
+        (Wish("3", scale=float("nan")), "request 2: scale: nan is not allowed"),
         (Wish("3", steps=10**12), "request 2: timesteps .* 1 to 100,000"),
         (
             Wish("3", size=10**6),

@@ -134,7 +134,7 @@ class Audio:
         suffix = path.suffix.lower()
         if suffix not in self.writes:
             raise MediaError(message(f"{path}: the suffix", suffix, self.writes))
-        samples = _playable(media, str(path))
+        samples = _playable(media, path.name)  # its folder may be a temporary one
         try:
             with atomic(path) as temporary:
                 if suffix in _SOUNDFILE:
