@@ -53,8 +53,9 @@ def make(
 ) -> list[Path]:
     """Write `total` media, as they come, into `folder`/media with a picture of each and a manifest.
 
-    Older media are kept aside. `steps` that were asked for in place of the recipe's, and how `each` medium was made
-    where that is not the recipe's way, are for the manifest; `each` is read when all are made.
+    Older media are kept aside; they stay as they are where one cannot be made (TrainingError). `steps` that were asked
+    for in place of the recipe's, and how `each` medium was made where that is not the recipe's way, are for the
+    manifest; `each` is read when all are made.
     """
     suffix = model.recipe.sample.suffix or model.modality.suffix
     final, partial = folder / "media", folder / ".media.partial"
@@ -76,6 +77,10 @@ def make(
         for index, medium in enumerate(media):
             bar.update(1)
             name = file_name(index, medium.prompt, medium.seed, suffix)
+            if not medium.tensor.isfinite().all():
+                raise TrainingError(
+                    f"{final / name}: was not made, its numbers are not finite; a weaker guide or more steps may help"
+                )
             try:
                 medium.save(partial / name)
                 _pictures(model, medium, partial, Path(name).stem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -14,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
 
 import multigen
 from multigen import run as runs
-from multigen.errors import MultigenError, RecipeError
+from multigen.errors import MultigenError, RecipeError, TrainingError
 from multigen.lock import locked
 from multigen.manifest import verify
 from multigen.modalities.image import Image
 from multigen.recipe import load_recipe
 from multigen.recipe_fit import check_combination
+from multigen.run_folder import make
 
 TINY = [
     "weights=null",
@@ -315,3 +318,14 @@ def test_a_folder_removed_under_a_command_hides_no_error(tmp_path: Path) -> None
 
     with pytest.raises(ZeroDivisionError):
         work()
+
+
+def test_media_that_are_not_finite_are_not_written_and_older_ones_stay(trained: Path, tmp_path: Path) -> None:
+    model = multigen.load(trained, device="cpu")
+    (good,) = model.generate("3", steps=1)
+    bad = dataclasses.replace(good, tensor=torch.full_like(good.tensor, float("nan")))
+    (path,) = make(model, tmp_path, lambda _: [good], total=1, quiet=True)
+    with pytest.raises(TrainingError, match=r"media/001_.*not finite"):
+        make(model, tmp_path, lambda _: [good, bad], total=2, quiet=True)
+    assert [p.name for p in (tmp_path / "media").iterdir()] == [path.name]
+    assert verify(tmp_path) == []
