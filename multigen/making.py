@@ -108,7 +108,7 @@ class Maker(ABC):
 
     def many(
         self,
-        wishes: Sequence[Wish],
+        wishes: Sequence[Wish | str],
         *,
         n: int = 1,
         seed: int | None = None,
@@ -117,11 +117,11 @@ class Maker(ABC):
     ) -> Many:
         """Media of different steps, samplers, guides, sizes and edits side by side: (place, medium) as they end.
 
-        Each wish is made `n` times: its medium k has the place `n * i + k` and the seed `its own + k`, or `seed` (the
-        recipe's) + place where it has none. `batch` of them are under way at a time; each joins as another leaves, and
-        all that wait for the network at once share a call where their shapes agree. Each is what it is alone (to 1e-4
-        of full scale in fp32). With what is returned more may `add` themselves and any `cancel`. What is wrong with a
-        wish is said before the first begins.
+        A text is a `Wish` for that prompt. Each wish is made `n` times: its medium k has the place `n * i + k` and the
+        seed `its own + k`, or `seed` (the recipe's) + place where it has none. `batch` of them are under way at a time;
+        each joins as another leaves, and all that wait for the network at once share a call where their shapes agree.
+        Each is what it is alone (to 1e-4 of full scale in fp32). With what is returned more may `add` themselves and any
+        `cancel`. What is wrong with a wish is said before the first begins.
         """
         seed = self.recipe.seed if seed is None else seed
         found: list[Asked] = []
@@ -133,8 +133,9 @@ class Maker(ABC):
                 raise MultigenError(f"{where}{error}") from error
         return Many(self, found, self.recipe.sample.batch if batch is None else batch, watch)
 
-    def asked(self, wish: Wish, seed: int, n: int = 1) -> list[Asked]:
+    def asked(self, wish: Wish | str, seed: int, n: int = 1) -> list[Asked]:
         """A wish's `n` media, whose seeds count on from its own, or from `seed` where it has none."""
+        wish = Wish(wish) if isinstance(wish, str) else wish
         seed = seed if wish.seed is None else wish.seed
         self._check([wish.prompt], n, seed, None)
         ask = self.ask(wish)

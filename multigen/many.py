@@ -44,7 +44,7 @@ class Many(Iterator[tuple[int, Media]]):
         self._cancelled: set[int] = set()
         self._lock = threading.Lock()  # of the places: others may join and leave from any thread
 
-    def add(self, wish: Wish) -> int:
+    def add(self, wish: Wish | str) -> int:
         """Let another request join at the next network call with a free place; returns its place among all.
 
         From wherever you are, as with `cancel`. Its seed is the recipe's + that place where it has none. MultigenError

@@ -175,6 +175,15 @@ def test_requests_join_from_several_threads() -> None:
     assert sorted(made) == list(range(41))
 
 
+def test_a_text_is_a_wish_for_that_prompt() -> None:
+    model = small("image_digits")
+    made = dict(model.many(["3", Wish("8")]))
+    for place, prompt in enumerate(("3", "8")):
+        (alone,) = model.generate(prompt, seed=model.recipe.seed + place)
+        assert made[place].prompt == prompt
+        torch.testing.assert_close(made[place].tensor, alone.tensor, rtol=0, atol=1e-4)
+
+
 def test_what_waits_is_cancelled_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("image_digits", ["guide.name=plain", "sampler.name=ddim"])
     sizes = counted(model, monkeypatch)
