@@ -120,8 +120,8 @@ class Maker(ABC):
         A text is a `Wish` for that prompt. Each wish is made `n` times: its medium k has the place `n * i + k` and the
         seed `its own + k`, or `seed` (the recipe's) + place where it has none. `batch` of them are under way at a time;
         each joins as another leaves, and all that wait for the network at once share a call where their shapes agree.
-        Each is what it is alone (to 1e-4 of full scale in fp32). With what is returned more may `add` themselves and any
-        `cancel`. What is wrong with a wish is said before the first begins.
+        Each is what it is alone (to 1e-4 of full scale in fp32). With what is returned more may `add` themselves and
+        any `cancel`. What is wrong with a wish is said before the first begins.
         """
         seed = self.recipe.seed if seed is None else seed
         found: list[Asked] = []
