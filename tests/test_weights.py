@@ -129,13 +129,16 @@ def test_shipped_weights_are_small_true_to_their_recipe_and_have_a_card(name: st
     recipe = load_recipe(name)
     assert recipe.weights == name
     found = loading.named(recipe, name)
+    model = loading.build(found, recipe, device="cpu")
+    if recipe.backbone is None:  # its media are copies of its data: all 480 pieces would be rendered here
+        return
     out = runs.run(
         load_recipe(name, ["sample.steps=2", f"sample.prompts=['{recipe.sample.prompts[0]}']", "sample.n=1"]),
         out=tmp_path / "run",
         device="cpu",
         quiet=True,
     )
-    assert weights_of(out) == loading.build(found, recipe, device="cpu").weights_hash()
+    assert weights_of(out) == model.weights_hash()
 
 
 def test_every_recipe_that_names_weights_has_them() -> None:
