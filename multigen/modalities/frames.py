@@ -23,6 +23,7 @@ from multigen.modalities.member import Source
 # Pillow reads animations with their disposal, transparency and frame durations; FFmpeg lacks animated WebP.
 PICTURES = (".gif", ".webp", ".png", ".apng")
 _SIZE_TAG = "multigen size "
+_SHARED = 400_000  # pixels: threads hand smaller frames to one another for longer than they decode them
 _DEFAULT_DURATION = 0.1  # s: what browsers take for animation frames of 0 s
 
 
@@ -151,7 +152,8 @@ def _stream_frames(path: Source, limits: Limits, start: float) -> Generator[Fram
         stream = _stream(path, file)
         info = _stream_header(path, file, stream, limits)
         # Whole frames at once, as most files have no slices; loader workers have one thread each and say so to torch.
-        stream.thread_type, stream.codec_context.thread_count = "AUTO", torch.get_num_threads()
+        threads = torch.get_num_threads() if info.width * info.height >= _SHARED else 1
+        stream.thread_type, stream.codec_context.thread_count = "AUTO", threads
         tick = float(stream.time_base or 0) or 1e-3
         origin = (stream.start_time or 0) * tick
         if start > 0:
