@@ -208,8 +208,9 @@ def waiting(steps: int = 12, names: Sequence[str] | None = None) -> list[dict[st
 
 def _short(name: str, steps: int, work: Path) -> Recipe:
     overrides = ["weights=null"]
-    if name.endswith("_folder"):
-        overrides.append(f"data.path={_media(name.removesuffix('_folder'), work)}")
+    if name.endswith("_folder") or name == "lora_emoji":
+        kind = "image" if name == "lora_emoji" else name.removesuffix("_folder")
+        overrides.append(f"data.path={_media(kind, work)}")
     recipe = load_recipe(name, overrides)
     train = dataclasses.replace(
         recipe.train,
