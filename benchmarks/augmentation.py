@@ -54,7 +54,7 @@ def measure(
         if k == 0:
             sets["all real ones"] = [(pictures, classes)]
         for what, parts in sets.items():
-            net = trained(_batches(parts, k), len(data.classes), steps)
+            net = trained(batches(parts, k), len(data.classes), steps)
             score = accuracy(net, [i["media"] for i in test], labels)
             found.setdefault(what, []).append(score.value)
     return [
@@ -77,7 +77,7 @@ def _few(pictures: Tensor, classes: Tensor, count: int, seed: int) -> Labelled:
     return pictures[rows], classes[rows]
 
 
-def _batches(parts: Sequence[Labelled], seed: int) -> Any:
+def batches(parts: Sequence[Labelled], seed: int) -> Any:
     """Half of a batch from each set, shifted by up to 2 pixels."""
 
     def batch(step: int) -> Labelled:

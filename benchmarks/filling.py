@@ -21,9 +21,9 @@ from torch import Tensor
 
 import multigen
 from benchmarks.__main__ import table
+from benchmarks.augmentation import batches
 from multigen.asking import Wish
 from multigen.changes import Change
-from multigen.core.noise import stream
 from multigen.editing import depth
 from multigen.evaluation.metrics.classes import accuracy, trained
 from multigen.model import Model, build_dataset
@@ -52,7 +52,9 @@ def measure(steps: int = 800, digits: int = 100) -> list[dict[str, Any]]:
     items = [data[i] for i in list(held)[:digits]]
     media, labels = torch.stack([i["media"] for i in items]), [i.get("label") for i in items]
     masks = _masks(tuple(media.shape[2:]))
-    judge = trained(_batches([data[i] for i in data.split()[0]]), len(data.classes), 600)
+    known = [data[i] for i in data.split()[0]]
+    real = torch.stack([i["media"] for i in known]), torch.tensor([i["label"] for i in known])
+    judge = trained(batches([real], 0), len(data.classes), 600)
 
     def row(network: str, filled: Sequence[Tensor], resample: int | None = None) -> dict[str, Any]:
         apart = [_errors(one, media, keep) for one, keep in zip(filled, masks, strict=True)]
@@ -96,19 +98,6 @@ def _errors(filled: Tensor, media: Tensor, keep: Tensor) -> tuple[Tensor, Tensor
     square = (filled - media).square().mean(1) / 4
     near = ~keep & (depth(~keep, 3) < 3)
     return square[:, ~keep].mean(1).sqrt(), square[:, near].mean(1).sqrt()
-
-
-def _batches(items: Sequence[Any]) -> Any:
-    """64 digits at a time, shifted by up to 2 pixels."""
-    media, labels = torch.stack([i["media"] for i in items]), torch.tensor([i["label"] for i in items])
-
-    def batch(step: int) -> tuple[Tensor, Tensor]:
-        rng = stream(0, "batch", step)
-        chosen = torch.randint(len(labels), (64,), generator=rng)
-        shift = torch.randint(-2, 3, (2,), generator=rng).tolist()
-        return media[chosen].roll(shift, (2, 3)), labels[chosen]
-
-    return batch
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
 from multigen.model import Model, build_dataset
-from multigen.recipe import Recipe, load_recipe
+from multigen.recipe import Recipe, load_recipe, override_recipe
 from multigen.recipe_source import shipped
 from multigen.training import log as training_log
 from multigen.training.encoded import Encoded
@@ -207,11 +207,9 @@ def waiting(steps: int = 12, names: Sequence[str] | None = None) -> list[dict[st
 
 
 def _short(name: str, steps: int, work: Path) -> Recipe:
-    overrides = ["weights=null"]
-    if name.endswith("_folder") or name == "lora_emoji":
-        kind = "image" if name == "lora_emoji" else name.removesuffix("_folder")
-        overrides.append(f"data.path={_media(kind, work)}")
-    recipe = load_recipe(name, overrides)
+    recipe = load_recipe(name, ["weights=null"])
+    if recipe.data.name == "folder":
+        recipe = override_recipe(recipe, [f"data.path={_media(recipe.modality.name, work)}"])
     train = dataclasses.replace(
         recipe.train,
         steps=steps,

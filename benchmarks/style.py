@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from benchmarks.__main__ import table
+from multigen import run as pipeline
 from multigen.datasets import sprites
+from multigen.recipe import load_recipe
 
 THINGS = (
     "grapes",
@@ -64,12 +64,8 @@ def measure(folder: Path, pictures: Path | None, more: list[str]) -> list[dict[s
     """One row: the distance before and after, with standard errors."""
     if pictures is None:
         draw(pictures := folder / "pictures")
-    run = folder / "run"
-    multigen = [sys.executable, "-m", "multigen"]
-    subprocess.run(
-        [*multigen, "train", "lora_emoji", f"data.path={pictures}", *more, "--out", run], check=True
-    )
-    subprocess.run([*multigen, "evaluate", run], check=True)
+    recipe = load_recipe("lora_emoji", [f"data.path={pictures}", *more])
+    run, _ = pipeline.evaluate(str(pipeline.train(recipe, out=folder / "run")))
     style = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["style"]
     row: dict[str, Any] = {"pictures": style["tuning_media"], "media": style["media"]}
     for side in ("before", "after"):

@@ -14,7 +14,7 @@ from torch import Tensor
 from multigen import registry
 from multigen.asking import Edit, Known, Start, Wish
 from multigen.editing import prepared, seam_of
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, refused
 from multigen.media import Media
 from multigen.operators import Operator
 from multigen.registry import Part
@@ -71,17 +71,13 @@ class Restoration:
         given = {"modality": model.modality, "codec": model.codec}
         operator: Operator = registry.build("operator", self.operator, where="operator", given=given)
         medium = model.read(self.media)
-        try:
+        with refused("the medium"):
             whole = operator.whole(tuple(medium.shape))
             if model.window(whole, long=True) is not None:
                 raise MultigenError(
                     f"the medium: {list(whole[1:])} when restored is larger than the model's own; cut it into parts"
                 )
             shape = model.codec.shape(whole)
-        except MultigenError:
-            raise
-        except ValueError as error:
-            raise MultigenError(f"the medium: {error}") from error
         with torch.no_grad():
             values = operator.measured(medium[None].to(model.device))
             there = tuple(operator(torch.zeros(1, *shape, device=model.device)).shape)

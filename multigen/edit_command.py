@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from multigen.command_line import Parser, add_model_options, common, count, lines_of, log
@@ -19,9 +20,6 @@ Vary, fill, grow or restyle one medium. Without --mask, --keep and --extend all 
   multigen edit image_emoji --input small.png --restore downsample --prompt "red apple"
 """
 
-# Options that say how the medium is edited.
-_HOW = ("strength", "mask", "keep", "extend", "seam", "resample", "invert", "restore")
-
 
 def edit(argv: list[str]) -> int:
     """Run the command; the exit code."""
@@ -35,7 +33,7 @@ def edit(argv: list[str]) -> int:
     from multigen import run as pipeline
     from multigen.edit_text import EditText
 
-    how = EditText(a.input, **{k: getattr(a, k) for k in _HOW})
+    how = EditText(**{option.name: getattr(a, option.name) for option in dataclasses.fields(EditText)})
     for option in ("long", "wrap"):
         if a.restore is not None and getattr(a, option):
             raise MultigenError(f"--{option} does not go with --restore")

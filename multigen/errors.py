@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class MultigenError(ValueError):
@@ -56,3 +57,14 @@ def message(where: str, given: object, allowed: Iterable[object] = (), hint: str
         if close:
             text += f" Did you mean {close[0]!r}?"
     return f"{text} {hint}" if hint else text
+
+
+@contextmanager
+def refused(where: str, kind: type[MultigenError] = MultigenError) -> Iterator[None]:
+    """A part's own refusal, a ValueError, as an error of that kind with the place in front."""
+    try:
+        yield
+    except kind:
+        raise
+    except ValueError as error:
+        raise kind(f"{where}: {error}") from error

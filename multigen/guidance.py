@@ -10,7 +10,7 @@ from multigen import registry
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.guides import Guide
-from multigen.errors import RecipeError
+from multigen.errors import RecipeError, refused
 from multigen.registry import Part
 
 
@@ -43,9 +43,5 @@ def _made(kind: str, part: Part, where: str, known: Mapping[str, Any]) -> Guide:
     names = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
     if missing := [name for name in names if name not in known]:
         raise TypeError(f"{kind} {part.name} takes {missing[0]!r}; there are {', '.join(known)}")
-    try:
+    with refused(f"{where} ({part.name})", RecipeError):
         return function(*(known[name] for name in names))
-    except RecipeError:
-        raise
-    except ValueError as error:
-        raise RecipeError(f"{where} ({part.name}): {error}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.drive import Progress, Request, drive
 from multigen.editing import check_size
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, refused
 from multigen.many import Many
 from multigen.media import Media
 from multigen.modalities import Modality
@@ -287,14 +286,3 @@ class Maker(ABC):
         from multigen.loading import build, find_weights
 
         return build(found := find_weights(source), found.recipe, device=str(self.device)).denoiser
-
-
-@contextmanager
-def refused(what: str) -> Iterator[None]:
-    """A part's ValueError becomes a MultigenError about `what`."""
-    try:
-        yield
-    except MultigenError:
-        raise
-    except ValueError as error:
-        raise MultigenError(f"{what}: {error}") from error

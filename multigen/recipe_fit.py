@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +10,7 @@ import torch
 from multigen import registry
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
-from multigen.errors import RecipeError, message
+from multigen.errors import RecipeError, message, refused
 from multigen.guidance import guided
 from multigen.recipe import Recipe
 from multigen.registry import Part
@@ -40,14 +38,14 @@ def check_combination(recipe: Recipe) -> None:
 def _media(recipe: Recipe) -> tuple[Any, Any, tuple[int, ...]]:
     """The modality, the codec, and the shape [C, *D] of model space."""
     modality, sample = registry.build("modality", recipe.modality, where="modality"), recipe.sample
-    with _refused("modality"):
+    with refused("modality", RecipeError):
         natural = modality.shape()
-    with _refused("sample"):
+    with refused("sample", RecipeError):
         modality.shape(sample.size, sample.duration)
     if sample.suffix is not None and sample.suffix not in modality.writes:
         raise RecipeError(message("sample.suffix", sample.suffix, modality.writes))
     codec = registry.build("codec", recipe.codec, where="codec", given={"modality": modality})
-    with _refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})"):
+    with refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})", RecipeError):
         return modality, codec, codec.shape(natural)
 
 
@@ -55,9 +53,11 @@ def _samples(recipe: Recipe, denoiser: Denoiser) -> None:
     """The grid, the guide with its modifiers, and the sampler's first query."""
     schedule, nothing = denoiser.schedule, Cond()
     timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
-    with _refused(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})"):
+    with refused(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})", RecipeError):
         ts = timesteps(schedule, recipe.sample.steps)
-    with _refused(f"prediction ({recipe.prediction.name}) and timesteps ({recipe.timesteps.name})"):
+    with refused(
+        f"prediction ({recipe.prediction.name}) and timesteps ({recipe.timesteps.name})", RecipeError
+    ):
         denoiser.remember(ts)
     guided(
         recipe.guide,
@@ -69,19 +69,20 @@ def _samples(recipe: Recipe, denoiser: Denoiser) -> None:
         load=lambda _: denoiser,
     )
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
-    with _refused(f"sampler ({recipe.sampler.name})"):
+    with refused(f"sampler ({recipe.sampler.name})", RecipeError):
         next(sampler(schedule, torch.zeros(1, 1, 1), ts, lambda purpose, index: torch.zeros(1, 1, 1)))
 
 
 def _trains(recipe: Recipe, denoiser: Denoiser) -> None:
     """The noise level and the objective."""
     level = registry.build("noise_level", recipe.train.noise_level, where="train.noise_level")
-    with _refused(
-        f"train.noise_level ({recipe.train.noise_level.name}) and schedule ({recipe.schedule.name})"
+    with refused(
+        f"train.noise_level ({recipe.train.noise_level.name}) and schedule ({recipe.schedule.name})",
+        RecipeError,
     ):
         t = level(denoiser.schedule, torch.full((1,), 0.5, dtype=torch.float64))
     objective = registry.build("objective", recipe.train.objective, where="train.objective")
-    with _refused(f"train.objective ({recipe.train.objective.name})"):
+    with refused(f"train.objective ({recipe.train.objective.name})", RecipeError):
         objective(denoiser, t)
 
 
@@ -136,21 +137,10 @@ def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> tuple[Any
     given: dict[str, Any] = {"modality": modality}
     conditioner = registry.build("conditioner", part, where="conditioner", given=given)
     if not unknown:
-        with _refused("sample.prompts"):
+        with refused("sample.prompts", RecipeError):
             conditioner.request(recipe.sample.prompts)
     spec = cond_spec(recipe, conditioner.spec, shape[0])
     given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}
     assert recipe.backbone is not None
     with torch.device("meta"):
         return registry.build("backbone", recipe.backbone, where="backbone", given=given), spec
-
-
-@contextmanager
-def _refused(place: str) -> Iterator[None]:
-    """A part's own refusal, with the place in the recipe in front."""
-    try:
-        yield
-    except RecipeError:
-        raise
-    except ValueError as error:
-        raise RecipeError(f"{place}: {error}") from error

@@ -24,7 +24,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from multigen.errors import RecipeError, message
+from multigen.errors import RecipeError, message, refused
 from multigen.parts import BUILTIN
 
 T = TypeVar("T")
@@ -144,12 +144,8 @@ def build(kind: str, part: Part, *, where: str = "", given: Mapping[str, Any] | 
             raise TypeError(f"{kind} {part.name} needs {name!r}, which nobody gave")
     if kind in APPLIED:
         return functools.partial(factory, **args) if args else factory
-    try:
+    with refused(f"{where} ({part.name})", RecipeError):
         return factory(**args)
-    except RecipeError:
-        raise
-    except ValueError as error:  # a part's own refusal of its arguments: say where in the recipe it stands
-        raise RecipeError(f"{where} ({part.name}): {error}") from error
 
 
 def convert(annotation: Any, value: Any, where: str) -> Any:

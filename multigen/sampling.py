@@ -89,12 +89,13 @@ class _Phase:
 def _guide(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
     """The guide of a request; the calls of a network that was trained to fill see what is known."""
     guide = _unseeing(model, cond, ask, phase)
-    return (
-        _seeing(model, ask, guide, lambda x: x) if ask.window is None else guide
-    )  # windows see each their own
+    if ask.window is not None:  # each window sees its own part
+        return guide
+    return _seeing(model, ask, guide, lambda x: x)
 
 
 def _seeing(model: Maker, ask: Ask, guide: Guide, crop: edits.Crop) -> Guide:
+    """Its calls see what `crop` leaves of the source and of what is kept of it, where the network is one that looks."""
     if not model.recipe.masked:
         return guide
     edit = ask.edit

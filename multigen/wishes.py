@@ -30,12 +30,9 @@ def wish(text: str, where: str) -> Wish:
     for key in data:
         if key not in own and key not in edits:
             raise MultigenError(message(f"{where}: {key}", key, sorted({**own, **edits})))
-    try:
-        asked, edit = _typed(data, own, where), _typed(data, edits, where)
-        if edit and "input" not in edit:
-            raise MultigenError(f"{where}: {next(iter(edit))}: it goes with input, the file of a medium")
-    except MultigenError as error:
-        raise MultigenError(str(error)) from None
+    asked, edit = _typed(data, own, where), _typed(data, edits, where)
+    if edit and "input" not in edit:
+        raise MultigenError(f"{where}: {next(iter(edit))}: it goes with input, the file of a medium")
     try:
         return Wish(**asked, edit=EditText(**edit) if edit else None)
     except MultigenError as error:
