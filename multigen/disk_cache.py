@@ -8,6 +8,7 @@ import math
 import os
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,26 @@ class DiskCache:
             log.warning("%s: nothing more is kept there (%s)", path.parent, error)
             return
         self.room -= size
+
+
+class Shelf:
+    """What one maker keeps in a cache, and how often it was found there (`hits`) or had to be made (`misses`)."""
+
+    def __init__(self, cache: DiskCache) -> None:
+        self.cache = cache
+        self.hits = self.misses = 0
+
+    def take(self, folder: str, content: bytes, shape: tuple[int, ...], make: Callable[[], Tensor]) -> Tensor:
+        """The entry made of this content; where there is none, or it is damaged, `make` makes it (fp32, on the CPU)."""
+        path = self.cache.path(folder, content)
+        found = self.cache.read(path, shape)
+        if found is not None:
+            self.hits += 1
+            return found
+        self.misses += 1
+        made = make()
+        self.cache.write(path, made)
+        return made
 
 
 def _trim(root: Path, limit: float) -> int:

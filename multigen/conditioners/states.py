@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from multigen.disk_cache import DiskCache
+from multigen.disk_cache import DiskCache, Shelf
 
 _READ = (".json", ".txt", ".model", ".safetensors")  # what encoders and tokenizers are loaded from
 
 
-class States:
+class States(Shelf):
     """Token states [L, K] of texts, fp32 on the CPU, by the text and by all that the encoder makes of it.
 
     folders   the encoder's and its tokenizer's: the content of their files is in the key, as are the device and torch
@@ -27,8 +28,8 @@ class States:
     def __init__(
         self, cache: DiskCache, folders: Sequence[Path], *, length: int, width: int, device: torch.device
     ) -> None:
-        self.cache, self.width = cache, width
-        self.hits = self.misses = 0
+        super().__init__(cache)
+        self.width = width
         digest = hashlib.blake2b(
             repr((1, length, width, device.type, torch.__version__)).encode(), digest_size=12
         )
@@ -40,15 +41,5 @@ class States:
 
     def __call__(self, texts: Iterable[str], make: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """The states of each text; `make` encodes one that is not there, or damaged."""
-        found: dict[str, Tensor] = {}
-        for text in texts:
-            path = self.cache.path(self._folder, text.encode())
-            states = self.cache.read(path, (-1, self.width))
-            if states is None:
-                self.misses += 1
-                states = make(text)
-                self.cache.write(path, states)
-            else:
-                self.hits += 1
-            found[text] = states
-        return found
+        shape = (-1, self.width)
+        return {text: self.take(self._folder, text.encode(), shape, partial(make, text)) for text in texts}

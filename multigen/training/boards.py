@@ -16,14 +16,8 @@ import yaml
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.recipe import Train
 
-_MODES = (
-    "offline",
-    "online",
-    "disabled",
-    "shared",
-    "dryrun",
-    "run",
-)  # the last two are old names of the first two
+# Of WANDB_MODE; the last two are old names of the first two.
+_MODES = ("offline", "online", "disabled", "shared", "dryrun", "run")
 
 
 class Board(Protocol):

@@ -11,14 +11,14 @@ from torch import Tensor
 from multigen.codecs import Codec
 from multigen.core.noise import normal, stream
 from multigen.datasets import Dataset
-from multigen.disk_cache import DiskCache
+from multigen.disk_cache import DiskCache, Shelf
 from multigen.errors import MediaError
 from multigen.training.sizes import Sizes
 
 _PROBED = 3  # items that are drawn twice, to see whether they come out the same
 
 
-class Encoded:
+class Encoded(Shelf):
     """x0 of media, by their content and by all that the codec does to it.
 
     What an entry holds was encoded alone, so that it depends on nothing but its medium: a run that finds it and one
@@ -26,8 +26,8 @@ class Encoded:
     """
 
     def __init__(self, codec: Codec, cache: DiskCache, device: torch.device) -> None:
-        self.codec, self.cache, self.device = codec, cache, device
-        self.hits = self.misses = 0
+        super().__init__(cache)
+        self.codec, self.device = codec, device
         self._folders: dict[tuple[int, ...], str] = {}
 
     def __call__(self, media: Tensor) -> Tensor:
@@ -38,15 +38,13 @@ class Encoded:
         shape = tuple(medium.shape)
         if shape not in self._folders:
             self._folders[shape] = self._key(shape)
-        path = self.cache.path(self._folders[shape], medium.contiguous().numpy().tobytes())
-        found = self.cache.read(path, self.codec.shape(shape))
-        if found is not None:
-            self.hits += 1
-            return found
-        self.misses += 1
-        x = self.codec.encode(medium[None].to(self.device))[0].float().cpu()
-        self.cache.write(path, x)
-        return x
+        content = medium.contiguous().numpy().tobytes()
+        return self.take(
+            self._folders[shape],
+            content,
+            self.codec.shape(shape),
+            lambda: self.codec.encode(medium[None].to(self.device))[0].float().cpu(),
+        )
 
     def _key(self, shape: tuple[int, ...]) -> str:
         """A hash of what the codec makes of loud and of soft noise: its settings, statistics and weights show in it."""
