@@ -124,21 +124,31 @@ class Maker(ABC):
         """
         seed = self.recipe.seed if seed is None else seed
         found: list[Asked] = []
+        last: tuple[Wish, Ask] | None = None
         for number, wish in enumerate(wishes):
             try:
-                found += self.asked(wish, seed + number * n, n)
+                last, media = self.asked(wish, seed + number * n, n, last)
+                found += media
             except MultigenError as error:
                 where = f"request {number + 1}: " if len(wishes) > 1 else ""
                 raise MultigenError(f"{where}{error}") from error
         return Many(self, found, self.recipe.sample.batch if batch is None else batch, watch)
 
-    def asked(self, wish: Wish | str, seed: int, n: int = 1) -> list[Asked]:
-        """A wish's `n` media, whose seeds count on from its own, or from `seed` where it has none."""
+    def asked(
+        self, wish: Wish | str, seed: int, n: int = 1, last: tuple[Wish, Ask] | None = None
+    ) -> tuple[tuple[Wish, Ask], list[Asked]]:
+        """A wish's `n` media, whose seeds count on from its own, or from `seed` where it has none.
+
+        Before them what they have in common. One that differs from the `last` by its prompt and seed alone has that in
+        common with it too: the source of an edit is read and encoded once for all its prompts.
+        """
         wish = Wish(wish) if isinstance(wish, str) else wish
         seed = seed if wish.seed is None else wish.seed
         self._check([wish.prompt], n, seed, None)
-        ask = self.ask(wish)
-        return [((wish.prompt, seed + k), ask) for k in range(n)]
+        bare = dataclasses.replace(wish, prompt="", seed=None)
+        if last is None or last[0] != bare:
+            last = bare, self.ask(wish)
+        return last, [((wish.prompt, seed + k), last[1]) for k in range(n)]
 
     def ask(self, wish: Wish) -> Ask:
         """What a wish asks of the driver. MultigenError for what does not fit, before any network call."""

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Many(Iterator[tuple[int, Media]]):
     """(place, medium) of all that is asked, as they end. More may join with `add` and leave with `cancel` at any time.
 
-    `batch` of them are under way at a time; each joins as another leaves, the longest first, so that few are left alone
-    in the end.
+    `asked`: the prompt, seed and `Ask` of each place. `batch` of them are under way at a time; each joins as another
+    leaves, the longest first, so that few are left alone in the end.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Many(Iterator[tuple[int, Media]]):
             raise MultigenError(f"batch: {batch} is not allowed; give 1 or more")
         self._model, self._batch, self._watch = model, batch, watch
         self._driver = Driver(max_batch=4 * batch)
-        self._asked = list(asked)
+        self.asked = list(asked)
         self._waiting = list(range(len(asked)))
         self._under_way: dict[Request, int] = {}
         self._made: deque[tuple[int, Tensor]] = deque()
@@ -51,8 +51,8 @@ class Many(Iterator[tuple[int, Media]]):
         for what does not fit.
         """
         with self._lock:
-            place = len(self._asked)
-            self._asked += self._model.asked(wish, self._model.recipe.seed + place)
+            place = len(self.asked)
+            self.asked += self._model.asked(wish, self._model.recipe.seed + place)[1]
             self._waiting.append(place)
         return place
 
@@ -62,10 +62,8 @@ class Many(Iterator[tuple[int, Media]]):
         From wherever you are: between two media, in `watch`, in another thread. Nothing happens if it is made already.
         MultigenError if there is no such place.
         """
-        if not 0 <= place < len(self._asked):
-            there = (
-                f"there are places 0 to {len(self._asked) - 1}" if self._asked else "there is no place yet"
-            )
+        if not 0 <= place < len(self.asked):
+            there = f"there are places 0 to {len(self.asked) - 1}" if self.asked else "there is no place yet"
             raise MultigenError(f"cancel: {place} is not allowed; {there}")
         self._cancelled.add(place)
 
@@ -74,7 +72,7 @@ class Many(Iterator[tuple[int, Media]]):
             while self._made:
                 place, sample = self._made.popleft()
                 if place not in self._cancelled:
-                    return place, self._model.finished(sample, *self._asked[place])
+                    return place, self._model.finished(sample, *self.asked[place])
             if not self._waiting and not self._under_way:
                 raise StopIteration
             self._round()
@@ -85,7 +83,7 @@ class Many(Iterator[tuple[int, Media]]):
             self._driver.cancel(request)
             del self._under_way[request]
         for place in self._next():
-            job, ask = self._asked[place]
+            job, ask = self.asked[place]
             request = Request(*trajectory(self._model, [job], ask), self._model.denoiser)
             self._under_way[self._driver.add(request)] = place
         for progress in self._driver.round():
@@ -98,7 +96,7 @@ class Many(Iterator[tuple[int, Media]]):
         """The places that begin now, the longest first."""
         with self._lock:
             self._waiting = [place for place in self._waiting if place not in self._cancelled]
-            self._waiting.sort(key=lambda k: self._asked[k][1].length, reverse=True)
+            self._waiting.sort(key=lambda k: self.asked[k][1].length, reverse=True)
             free = max(0, self._batch - len(self._under_way))
             begin, self._waiting = self._waiting[:free], self._waiting[free:]
             return begin

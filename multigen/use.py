@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from multigen.asking import Wish
+from multigen.asking import Ask, Wish
 from multigen.core.drive import Progress
 from multigen.edit_text import EditText
 from multigen.errors import MultigenError
@@ -129,18 +129,15 @@ def _side_by_side(
     def stream(watch: Watch) -> Iterator[Media]:
         made = model.many(wishes, n=n, seed=seed, watch=watch)  # what is wrong with any is said here
         errors = _inversion_errors(model, wishes)
-        each.extend(
-            _facts(model, wish, errors.get(number)) for number, wish in enumerate(wishes) for _ in range(n)
-        )
+        each.extend(_facts(wishes[k // n], ask, errors.get(k // n)) for k, (_, ask) in enumerate(made.asked))
         return _in_order(made)
 
     make(model, folder, stream, total=n * len(wishes), steps=steps, each=each, quiet=quiet)
 
 
-def _facts(model: Model, wish: Wish, error: float | None) -> dict[str, Any]:
+def _facts(wish: Wish, ask: Ask, error: float | None) -> dict[str, Any]:
     """What the manifest tells of a wish's media alone."""
-    recipe = sampling_recipe(model.recipe, wish.overrides) if wish.overrides else model.recipe
-    recipe = dataclasses.replace(recipe, guide=guide_part(recipe.guide, wish.scale))
+    recipe = dataclasses.replace(ask.recipe, guide=guide_part(ask.recipe.guide, wish.scale))
     facts = settings(recipe, wish.steps)
     if wish.negative is not None:
         facts["negative"] = wish.negative
@@ -161,13 +158,14 @@ def _inversion_errors(model: Model, wishes: Sequence[Wish]) -> dict[int, float]:
             same = dataclasses.replace(wish, prompt=prompt, seed=None, scale=1.0, negative=None, edit=alone)
             back.setdefault(same, []).append(number)
     found = {}
-    for place, medium in model.many(list(back)):
-        same, numbers = list(back.items())[place]
-        assert isinstance(same.edit, EditText)
-        source = model.read(same.edit.input)[tuple(slice(n) for n in medium.tensor.shape)]
+    groups, made = list(back.values()), model.many(list(back))
+    for place, medium in made:
+        edit = made.asked[place][1].edit
+        assert edit is not None
+        source = edit.source.media[tuple(slice(n) for n in medium.tensor.shape)]
         error = round(float((medium.tensor - source).square().mean().sqrt()), 4)
         log.info("inverted and back: %.3f of full scale from the source", error)
-        found |= dict.fromkeys(numbers, error)
+        found |= dict.fromkeys(groups[place], error)
     return found
 
 

@@ -184,6 +184,19 @@ def test_a_text_is_a_wish_for_that_prompt() -> None:
         torch.testing.assert_close(made[place].tensor, alone.tensor, rtol=0, atol=1e-4)
 
 
+def test_the_prompts_of_one_edit_share_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, read = small("image_digits"), []
+    monkeypatch.setattr(model.modality, "read", lambda path: read.append(path) or source("image_digits")[0])
+    edit, other = EditText("a.png", strength=0.5), EditText("a.png", strength=0.7)
+    made = model.many(
+        [Wish(prompt, edit=edit, steps=2) for prompt in "38"] + [Wish("3", edit=other, steps=2)]
+    )
+    assert len(read) == 2
+    first, second, third = (ask for _, ask in made.asked)
+    assert first is second and third.edit is not first.edit
+    assert {place: medium.prompt for place, medium in made} == {0: "3", 1: "8", 2: "3"}
+
+
 def test_what_waits_is_cancelled_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("image_digits", ["guide.name=plain", "sampler.name=ddim"])
     sizes = counted(model, monkeypatch)
