@@ -15,6 +15,7 @@ from multigen.core import noise
 # Log-mel frames lie between the logarithm of the floor (about -10) and 0; this brings them near unit size.
 _SHIFT, _SCALE = 6.0, 4.0
 _LEAST = 1e-5  # magnitude of the STFT, of 2 / fft a unit sine
+_ROUNDS = 3  # of making phases agree: the fourth would gain less than a two-hundredth
 
 
 class NeuralVocoder(nn.Module):
@@ -24,6 +25,10 @@ class NeuralVocoder(nn.Module):
     equal frames, so that a steady tone can only sound at multiples of rate / hop, 43 Hz apart. Here the spectrum is
     M exp(i phi) + M R: the network gives the magnitudes M, phi goes on at the frequency of each of M's own peaks
     (`griffin_lim.propagate`), and the complex R, also of the network, is what frames alone decide: attacks.
+
+    Phases of neighbouring frames that disagree cancel one another where the frames overlap, and the sound is quieter
+    than M says. A few rounds of Griffin-Lim, which start from those phases, make them agree; training goes through
+    them.
     """
 
     window: Tensor
@@ -74,8 +79,16 @@ class NeuralVocoder(nn.Module):
 
     def sound(self, spectrum: Tensor) -> Tensor:
         """Complex [B, fft // 2 + 1, frames + 1] -> [B, 1, frames * hop]."""
+        magnitude = spectrum.abs()
+        sound = self._synthesise(spectrum)
+        for _ in range(_ROUNDS):
+            now = torch.stft(sound, self.fft, self.hop, window=self.window, return_complex=True)
+            sound = self._synthesise(magnitude * (now / now.abs().clamp_min(_LEAST)))
+        return sound[:, None]
+
+    def _synthesise(self, spectrum: Tensor) -> Tensor:
         length = (spectrum.shape[-1] - 1) * self.hop
-        return torch.istft(spectrum, self.fft, self.hop, window=self.window, length=length)[:, None]
+        return torch.istft(spectrum, self.fft, self.hop, window=self.window, length=length)
 
 
 class _Block(nn.Module):
