@@ -134,7 +134,7 @@ class Ask:
     def length(self) -> float:
         """About how many steps are taken, those on the way to an inversion's noise, of two queries each, with them."""
         if self.edit is None:
-            return self.steps
+            return self.steps + self.recipe.sample.polish.passes
         return self.steps * self.edit.strength * (self.edit.resample + 2 * (self.edit.invert is not None))
 
 

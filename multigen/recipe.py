@@ -56,6 +56,9 @@ class Train:
     post_hoc: PostHoc = field(default_factory=PostHoc)
     dropout: float = 0.1  # share of samples trained on the null condition
     drop: Drop = field(default_factory=Drop)
+    huber: float | None = (
+        None  # errors of x0 beyond this times sigma/alpha count absolutely; null: all squared
+    )
     uncertainty: bool = False  # learns how hard each noise level is, and weighs it by that
     offset_noise: float = 0.0  # deviation of a constant that each channel's training noise has beside its own
     noise_level: Part = field(default_factory=lambda: Part("logit_normal"))
@@ -102,12 +105,21 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class Polish:
+    """Passes of the network over each finished medium, told that it holds a little noise: faint texture goes."""
+
+    passes: int = 0
+    noise: float = 0.1  # sigma/alpha that the network is told
+
+
+@dataclass(frozen=True)
 class Sample:
     """What to make."""
 
     n: int = 8  # samples a prompt
     prompts: tuple[str, ...] = ("",)
     steps: int = 24
+    polish: Polish = field(default_factory=Polish)
     size: int | tuple[int, int] | None = None  # pixels; null: the modality's
     duration: float | None = None  # s; null: the modality's
     batch: int = 16  # samples a network call at most, before guidance

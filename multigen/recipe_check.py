@@ -13,7 +13,7 @@ from typing import Any
 
 from multigen import registry
 from multigen.errors import RecipeError, message
-from multigen.recipe import Drop, Evaluate, Launch, PostHoc, Recipe, Sample, Train, WeightedLora
+from multigen.recipe import Drop, Evaluate, Launch, Polish, PostHoc, Recipe, Sample, Train, WeightedLora
 from multigen.recipe_compose import LISTS, PLACES, Composed
 from multigen.registry import Part
 
@@ -23,6 +23,7 @@ SECTIONS: Mapping[str, type] = {
     "train.post_hoc": PostHoc,
     "train.drop": Drop,
     "sample": Sample,
+    "sample.polish": Polish,
     "evaluate": Evaluate,
     "launch": Launch,
 }
@@ -168,6 +169,7 @@ RULES: Mapping[str, _Rule] = {
     "train.drop.vector": _share,
     "train.drop.tokens": _share,
     "train.drop.grid": _share,
+    "train.huber": _positive,
     "train.offset_noise": ("a number from 0 to 1", lambda v: 0 <= v <= 1),
     "train.sizes": (
         "a list of sides or [height, width], each at least 1 pixel",
@@ -188,6 +190,8 @@ RULES: Mapping[str, _Rule] = {
     "launch.restarts": _from_0,
     "sample.n": _count,
     "sample.steps": _count,
+    "sample.polish.passes": _from_0,
+    "sample.polish.noise": _positive,
     "sample.size": _count,
     "sample.duration": _positive,
     "sample.batch": _count,

@@ -107,6 +107,7 @@ def settings(recipe: Recipe, steps: int | None) -> dict[str, Any]:
         "guide": {"name": recipe.guide.name, **recipe.guide.args},
         "modifiers": [{"name": part.name, **part.args} for part in recipe.modifiers],
         "steps": steps or recipe.sample.steps,
+        "polish": dataclasses.asdict(recipe.sample.polish),
         "loras": [dataclasses.asdict(one) for one in recipe.loras],
     }
 

@@ -17,7 +17,7 @@ from multigen.core.conditioning import Cond
 from multigen.core.guides import Answers, Guide, Query, plain
 from multigen.core.modifiers import fill, noted, posterior
 from multigen.core.noise import Noise
-from multigen.core.samplers import NoiseSource, Trajectory, takes_one_sample
+from multigen.core.samplers import NoiseSource, Trajectory, polished, takes_one_sample
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.guidance import guided
 from multigen.registry import Part
@@ -175,8 +175,16 @@ def _trajectory(
 
 
 def _walk(model: Maker, ask: Ask, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
-    """From x at ts[0] to the end of the grid, each step as often as the edit says."""
-    sampler = registry.build("sampler", ask.recipe.sampler, where="sampler")
-    if ask.edit is None or ask.edit.resample == 1:
-        return sampler(model.denoiser.schedule, x, ts, noise)
-    return edits.resampled(sampler, model.denoiser.schedule, x, ts, noise, times=ask.edit.resample)
+    """From x at ts[0] to the end of the grid, each step as often as the edit says, and polished."""
+    sampler, schedule = (
+        registry.build("sampler", ask.recipe.sampler, where="sampler"),
+        model.denoiser.schedule,
+    )
+    edit, polish = ask.edit, ask.recipe.sample.polish
+    if edit is None or edit.resample == 1:
+        way = sampler(schedule, x, ts, noise)
+    else:
+        way = edits.resampled(sampler, schedule, x, ts, noise, times=edit.resample)
+    if edit is not None and edit.invert is not None:  # the way back finds the source again, as it was
+        return way
+    return polished(way, schedule, passes=polish.passes, noise=polish.noise)

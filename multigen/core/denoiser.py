@@ -105,18 +105,31 @@ class Denoiser(nn.Module):
             self.remember(torch.tensor(times, dtype=torch.float64))
         return list(zip(*[self._known[value] for value in times], strict=True))
 
-    def loss(self, x0: Tensor, t: Tensor, cond: Cond, eps: Tensor) -> Tensor:
+    def loss(self, x0: Tensor, t: Tensor, cond: Cond, eps: Tensor, *, huber: float | None = None) -> Tensor:
         """Mean square error in F space, per sample: x0 and eps [B, C, *D], t [B] -> [B].
 
+        `huber` h: the error e of x0 counts 2 d² (sqrt(1 + (e/d)²) - 1) in place of e², with d = h sigma/alpha
+        (pseudo-Huber, as Song and Dhariwal 2023, arXiv:2310.14189, section 3.3). It is squared where it is small for
+        the noise and absolute beyond, so that a network is rather right on flat areas and wrong on edges than a
+        little wrong everywhere. In strong noise d is large, and x0 stays the mean that samplers need.
         ValueError for prediction eps where alpha = 0.
         """
         snr = self.schedule.log_snr(t.double())
         alpha, sigma = self.schedule.levels(snr)
-        c_in = self.prediction.coefficients(alpha, sigma).c_in
-        c_noise, *scales = self._like(x0, self._c_noise(t.double(), snr), c_in, alpha, sigma)
-        scale, a, s = (rows(c, x0) for c in scales)
+        c_in, _, c_out = self.prediction.coefficients(alpha, sigma)
+        # In F space, where an error is that of x0 over c_out.
+        steep = (
+            torch.zeros_like(alpha)
+            if huber is None
+            else c_out.abs() * alpha / (huber * sigma.clamp_min(1e-8))
+        )
+        c_noise, *scales = self._like(x0, self._c_noise(t.double(), snr), c_in, alpha, sigma, steep)
+        scale, a, s, steep = (rows(c, x0) for c in scales)
         answer = self.network(scale * (a * x0 + s * eps), c_noise, cond)
-        return (answer - self.prediction.target(x0, eps, a, s)).square().flatten(1).mean(1)
+        error = answer - self.prediction.target(x0, eps, a, s)
+        if huber is None:
+            return error.square().flatten(1).mean(1)
+        return (2 * error.square() / (1 + (1 + (error * steep).square()).sqrt())).flatten(1).mean(1)
 
     def _c_noise(self, t: Tensor, snr: Tensor) -> Tensor:
         """What the backbone is told of the noise level, [B] float64."""

@@ -94,6 +94,7 @@ def _circumstances(model: Model, feature: Feature) -> dict[str, Any]:
     """How the media are made and looked at."""
     recipe, how = model.recipe, ("sampler", "timesteps", "guide", "modifiers")
     sampling = {k: v for k, v in to_data(recipe).items() if k in how} | {"steps": recipe.sample.steps}
+    sampling["polish"] = dataclasses.asdict(recipe.sample.polish)
     facts = {**dataclasses.asdict(feature.facts), "id": feature.facts.id}
     return {
         "sampling": sampling,

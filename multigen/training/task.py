@@ -198,7 +198,9 @@ class Diffusion(Task):
             devices = [self.device.index or 0] if self.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):  # what the network itself draws: dropout
                 torch.manual_seed(stream(self.seed, "network", step, places[start]).initial_seed())
-                losses = self.forward(x0, t, cond, torch.stack(noise).to(self.device))
+                losses = self.forward(
+                    x0, t, cond, torch.stack(noise).to(self.device), huber=self.settings.huber
+                )
             log_snr = self.denoiser.schedule.log_snr(t.double()).to(self.device)
             self.by_level.add(log_snr, losses.detach())
             losses = losses * weight

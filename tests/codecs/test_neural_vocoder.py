@@ -68,6 +68,26 @@ def test_chords_are_nearly_in_tune_before_training(neural: Mel) -> None:
     assert (detune(back, RATE) - detune(media, RATE)).max() < 0.08
 
 
+def test_rounds_make_a_sound_as_loud_as_its_spectrum_says(neural: Mel) -> None:
+    """Random phases disagree: the sound's own spectrum is far from the asked magnitudes without the rounds."""
+    vocoder = neural.vocoder
+    assert isinstance(vocoder, NeuralVocoder)
+    sound = chord(3)[None]
+    asked = torch.stft(sound[0], vocoder.fft, vocoder.hop, window=vocoder.window, return_complex=True).abs()
+    phase = 2 * math.pi * torch.rand(asked.shape, generator=torch.Generator().manual_seed(0))
+    spectrum = torch.polar(asked, phase).requires_grad_()
+
+    def apart(made: torch.Tensor) -> torch.Tensor:
+        got = torch.stft(made, vocoder.fft, vocoder.hop, window=vocoder.window, return_complex=True).abs()
+        return (got - asked).norm() / asked.norm()
+
+    made = vocoder.sound(spectrum)[:, 0]
+    plain = torch.istft(spectrum, vocoder.fft, vocoder.hop, window=vocoder.window, length=made.shape[-1])
+    assert apart(made) < 0.6 * apart(plain)
+    apart(made).backward()
+    assert spectrum.grad is not None and bool(spectrum.grad.abs().sum() > 0)
+
+
 def test_a_sound_is_keyed_by_its_seed_whatever_the_batch(neural: Mel) -> None:
     x = neural.encode(torch.stack([chord(seed) for seed in (1, 2, 3)]))
     with torch.no_grad():

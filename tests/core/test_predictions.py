@@ -115,6 +115,31 @@ def test_loss_is_zero_for_the_truth_and_per_sample(name: str) -> None:
     assert wrong[[0, 2]].max() < 1e-20
 
 
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_huber_is_the_same_of_x0_in_every_prediction(name: str) -> None:
+    """Times c_out², the loss is 2 d² (sqrt(1 + (e/d)²) - 1) of the error e of x0, d = h sigma/alpha."""
+    prediction, schedule, h = PREDICTIONS[name], schedules.flow(), 0.3
+    x0, eps, off = torch.randn(3, 4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    t = torch.tensor([0.05, 0.3, 0.6, 0.9], dtype=torch.float64)
+    network = Says(prediction, x0 + off)
+    alpha, sigma = network.alpha, network.sigma = schedule(t)
+    found = Denoiser(network, schedule, prediction).loss(x0, t, Cond(), eps, huber=h)
+    d = (h * sigma / alpha)[:, None]
+    wanted = (2 * d**2 * ((1 + (off / d) ** 2).sqrt() - 1)).mean(1)
+    c_out = prediction.coefficients(alpha, sigma).c_out.expand(4)
+    torch.testing.assert_close(found * c_out**2, wanted)
+
+
+def test_huber_is_squared_where_nothing_is_seen() -> None:
+    """At alpha = 0 its width is infinite: x0 stays the mean."""
+    x0, eps = torch.randn(2, 1, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    denoiser = Denoiser(nn.Identity(), schedules.flow(), predictions.x0())
+    denoiser.network = lambda x, c_noise, cond, taps=None: torch.zeros_like(x)  # type: ignore[method-assign]
+    end = torch.ones(1, dtype=torch.float64)
+    same = denoiser.loss(x0, end, Cond(), eps)
+    torch.testing.assert_close(denoiser.loss(x0, end, Cond(), eps, huber=0.01), same)
+
+
 def test_remembered_coefficients_are_those_of_their_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of old, new and mixed times answer as a denoiser that never saw any, also past the memory's limit."""
     monkeypatch.setattr("multigen.core.denoiser.REMEMBERED", 5)

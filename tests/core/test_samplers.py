@@ -21,6 +21,7 @@ from multigen.core import (
     predictions,
     samplers,
     schedules,
+    solve,
     timesteps,
 )
 from multigen.core.noise import normal
@@ -271,6 +272,23 @@ def test_samplers_do_not_write_into_what_they_were_given() -> None:
             pytest.fail(f"{name} does not end")
         for kept, copy in seen + sent:
             torch.testing.assert_close(kept, copy, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_polish_takes_away_what_the_denoiser_holds_for_noise(kind: str) -> None:
+    """Of N(m, s²) the exact denoiser draws alpha x to m by s²/(s² + r²), r = sigma/alpha: so does every pass."""
+    schedule, m, s, r = SCHEDULES[kind], 0.4, 0.5, 0.25
+    mixture = Mixture(schedule, weights=(1.0,), means=((m,),), stds=(s,))
+    x = torch.tensor([[-1.0], [0.4], [2.0]], dtype=torch.float64)
+
+    def done() -> samplers.Trajectory:
+        yield from ()
+        return x
+
+    for passes in (0, 1, 3):
+        polished = samplers.polished(done(), schedule, passes=passes, noise=r)
+        made = solve(polished, plain(Cond(), Cond()), mixture)  # type: ignore[arg-type]
+        torch.testing.assert_close(made, m + (x - m) * (s**2 / (s**2 + r**2)) ** passes)
 
 
 def test_mistakes_are_refused() -> None:
