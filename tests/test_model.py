@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,39 @@ def test_sample_three_of_eight_equals_the_same_seed_alone(name: str, monkeypatch
     torch.testing.assert_close(first[3], torch.cat(made)[0], rtol=0, atol=1e-4)
     assert (first[2] - first[3]).abs().max() > 0.1
     torch.testing.assert_close(eight[3].tensor, alone.tensor, rtol=0, atol=TOLERANCE[name])
+
+
+def test_polish_is_the_network_once_more_over_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[torch.Tensor] = []
+
+    def made_with(passes: int) -> Model:
+        model = small("image_digits", [*SMALL["image_digits"], f"sample.polish.passes={passes}"])
+        decode = model.codec.decode
+        monkeypatch.setattr(model.codec, "decode", lambda x, **kw: (made.append(x), decode(x, **kw))[1])
+        model.generate("3", n=2, seed=40, steps=3, scale=1.0)
+        return model
+
+    model = made_with(0)
+    made_with(2)
+    bare, polished = torch.cat(made).chunk(2)
+    t = model.denoiser.schedule.inverse(torch.tensor([-2 * math.log(0.1)], dtype=torch.float64)).expand(2)
+    alpha = float(model.denoiser.schedule(t[:1]).alpha)
+    with torch.no_grad():
+        for _ in range(2):
+            bare = model.denoiser(alpha * bare, t, model.encode("3", "3"))
+    torch.testing.assert_close(polished, bare)
+
+
+def test_what_is_inverted_is_not_polished() -> None:
+    """Its way back is to find the source again."""
+    source = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def back(passes: int, invert: str | None) -> torch.Tensor:
+        model = small("image_digits", [*SMALL["image_digits"], f"sample.polish.passes={passes}"])
+        return model.edit(source, "3", strength=0.5, steps=4, invert=invert)[0].tensor
+
+    assert torch.equal(back(0, "3"), back(2, "3"))
+    assert not torch.equal(back(0, None), back(2, None))
 
 
 def test_prompts_of_other_lengths_in_the_batch_change_nothing() -> None:
