@@ -57,7 +57,7 @@ class Train:
     dropout: float = 0.1  # share of samples trained on the null condition
     drop: Drop = field(default_factory=Drop)
     huber: float | None = (
-        None  # errors of x0 beyond this times sigma/alpha count absolutely; null: all squared
+        None  # errors count absolutely, beyond this in pure noise, sooner in less; null: squared
     )
     uncertainty: bool = False  # learns how hard each noise level is, and weighs it by that
     offset_noise: float = 0.0  # deviation of a constant that each channel's training noise has beside its own

@@ -17,6 +17,7 @@ LOG_SNR_LIMIT = 20.0
 REMEMBERED = 4096
 # Where c_in is 1 but for rounding, x goes in as it is.
 UNSCALED = 1e-12
+TINY = 1e-12  # keeps the slope of a square root finite
 
 
 class Backbone(Protocol):
@@ -108,28 +109,24 @@ class Denoiser(nn.Module):
     def loss(self, x0: Tensor, t: Tensor, cond: Cond, eps: Tensor, *, huber: float | None = None) -> Tensor:
         """Mean square error in F space, per sample: x0 and eps [B, C, *D], t [B] -> [B].
 
-        `huber` h: the error e of x0 counts 2 d² (sqrt(1 + (e/d)²) - 1) in place of e², with d = h sigma/alpha
-        (pseudo-Huber, as Song and Dhariwal 2023, arXiv:2310.14189, section 3.3). It is squared where it is small for
-        the noise and absolute beyond, so that a network is rather right on flat areas and wrong on edges than a
-        little wrong everywhere. In strong noise d is large, and x0 stays the mean that samplers need.
+        `huber` h: the error e of x0 counts 2 h (sqrt(e² + d²) - d) in place of e² (pseudo-Huber: Song and Dhariwal
+        2023, arXiv:2310.14189, section 3.3), with d = h sigma² / (alpha² + sigma²). In pure noise that is e² for what is
+        small beside h, and x0 stays the mean that samplers need; the less noise, the nearer it comes to 2 h |e|, so
+        that a network is rather right on flat areas and wrong on edges than a little wrong everywhere.
         ValueError for prediction eps where alpha = 0.
         """
         snr = self.schedule.log_snr(t.double())
         alpha, sigma = self.schedule.levels(snr)
         c_in, _, c_out = self.prediction.coefficients(alpha, sigma)
-        # In F space, where an error is that of x0 over c_out.
-        steep = (
-            torch.zeros_like(alpha)
-            if huber is None
-            else c_out.abs() * alpha / (huber * sigma.clamp_min(1e-8))
-        )
-        c_noise, *scales = self._like(x0, self._c_noise(t.double(), snr), c_in, alpha, sigma, steep)
-        scale, a, s, steep = (rows(c, x0) for c in scales)
+        width = torch.zeros_like(alpha) if huber is None else huber * sigma**2 / (alpha**2 + sigma**2)
+        c_noise, *scales = self._like(x0, self._c_noise(t.double(), snr), c_in, alpha, sigma, c_out, width)
+        scale, a, s, out, d = (rows(c, x0) for c in scales)
         answer = self.network(scale * (a * x0 + s * eps), c_noise, cond)
-        error = answer - self.prediction.target(x0, eps, a, s)
-        if huber is None:
-            return error.square().flatten(1).mean(1)
-        return (2 * error.square() / (1 + (1 + (error * steep).square()).sqrt())).flatten(1).mean(1)
+        error = answer - self.prediction.target(x0, eps, a, s)  # of F: that of x0 is c_out times as large
+        loss = error.square()
+        if huber is not None:
+            loss = loss * (2 * huber / (((out * error).square() + d.square() + TINY).sqrt() + d))
+        return loss.flatten(1).mean(1)
 
     def _c_noise(self, t: Tensor, snr: Tensor) -> Tensor:
         """What the backbone is told of the noise level, [B] float64."""

@@ -117,27 +117,27 @@ def test_loss_is_zero_for_the_truth_and_per_sample(name: str) -> None:
 
 @pytest.mark.parametrize("name", PREDICTIONS)
 def test_huber_is_the_same_of_x0_in_every_prediction(name: str) -> None:
-    """Times c_out², the loss is 2 d² (sqrt(1 + (e/d)²) - 1) of the error e of x0, d = h sigma/alpha."""
+    """Times c_out², the loss is 2 h (sqrt(e² + d²) - d) of the error e of x0."""
     prediction, schedule, h = PREDICTIONS[name], schedules.flow(), 0.3
     x0, eps, off = torch.randn(3, 4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     t = torch.tensor([0.05, 0.3, 0.6, 0.9], dtype=torch.float64)
     network = Says(prediction, x0 + off)
     alpha, sigma = network.alpha, network.sigma = schedule(t)
     found = Denoiser(network, schedule, prediction).loss(x0, t, Cond(), eps, huber=h)
-    d = (h * sigma / alpha)[:, None]
-    wanted = (2 * d**2 * ((1 + (off / d) ** 2).sqrt() - 1)).mean(1)
+    d = (h * sigma**2 / (alpha**2 + sigma**2))[:, None]
+    wanted = (2 * h * ((off**2 + d**2).sqrt() - d)).mean(1)
     c_out = prediction.coefficients(alpha, sigma).c_out.expand(4)
     torch.testing.assert_close(found * c_out**2, wanted)
 
 
-def test_huber_is_squared_where_nothing_is_seen() -> None:
-    """At alpha = 0 its width is infinite: x0 stays the mean."""
-    x0, eps = torch.randn(2, 1, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+def test_huber_is_squared_in_pure_noise_and_absolute_in_none() -> None:
+    x0, eps = torch.randn(2, 2, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
     denoiser = Denoiser(nn.Identity(), schedules.flow(), predictions.x0())
     denoiser.network = lambda x, c_noise, cond, taps=None: torch.zeros_like(x)  # type: ignore[method-assign]
-    end = torch.ones(1, dtype=torch.float64)
-    same = denoiser.loss(x0, end, Cond(), eps)
-    torch.testing.assert_close(denoiser.loss(x0, end, Cond(), eps, huber=0.01), same)
+    ends = torch.tensor([1.0, 1e-6], dtype=torch.float64)
+    noisy, clean = denoiser.loss(x0, ends, Cond(), eps, huber=1e3)
+    torch.testing.assert_close(noisy, x0[0].square().mean(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(clean, 2e3 * x0[1].abs().mean(), rtol=1e-5, atol=0)
 
 
 def test_remembered_coefficients_are_those_of_their_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
