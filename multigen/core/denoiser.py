@@ -110,15 +110,15 @@ class Denoiser(nn.Module):
         """Mean square error in F space, per sample: x0 and eps [B, C, *D], t [B] -> [B].
 
         `huber` h: the error e of x0 counts 2 h (sqrt(e² + d²) - d) in place of e² (pseudo-Huber: Song and Dhariwal
-        2023, arXiv:2310.14189, section 3.3), with d = h sigma² / (alpha² + sigma²). In pure noise that is e² for what is
-        small beside h, and x0 stays the mean that samplers need; the less noise, the nearer it comes to 2 h |e|, so
-        that a network is rather right on flat areas and wrong on edges than a little wrong everywhere.
+        2023, arXiv:2310.14189, section 3.3), with d = h (sigma² / (alpha² + sigma²))⁴. In strong noise that is e²
+        for what is small beside h, and x0 stays the mean that samplers need; where sigma is below alpha it is nearly
+        2 h |e|, so that a network is rather right on flat areas and wrong on edges than a little wrong everywhere.
         ValueError for prediction eps where alpha = 0.
         """
         snr = self.schedule.log_snr(t.double())
         alpha, sigma = self.schedule.levels(snr)
         c_in, _, c_out = self.prediction.coefficients(alpha, sigma)
-        width = torch.zeros_like(alpha) if huber is None else huber * sigma**2 / (alpha**2 + sigma**2)
+        width = torch.zeros_like(alpha) if huber is None else huber * (sigma**2 / (alpha**2 + sigma**2)) ** 4
         c_noise, *scales = self._like(x0, self._c_noise(t.double(), snr), c_in, alpha, sigma, c_out, width)
         scale, a, s, out, d = (rows(c, x0) for c in scales)
         answer = self.network(scale * (a * x0 + s * eps), c_noise, cond)

@@ -124,7 +124,7 @@ def test_huber_is_the_same_of_x0_in_every_prediction(name: str) -> None:
     network = Says(prediction, x0 + off)
     alpha, sigma = network.alpha, network.sigma = schedule(t)
     found = Denoiser(network, schedule, prediction).loss(x0, t, Cond(), eps, huber=h)
-    d = (h * sigma**2 / (alpha**2 + sigma**2))[:, None]
+    d = (h * (sigma**2 / (alpha**2 + sigma**2)) ** 4)[:, None]
     wanted = (2 * h * ((off**2 + d**2).sqrt() - d)).mean(1)
     c_out = prediction.coefficients(alpha, sigma).c_out.expand(4)
     torch.testing.assert_close(found * c_out**2, wanted)
