@@ -11,6 +11,7 @@ import torch
 import multigen
 import multigen.errors
 from multigen import run as runs
+from multigen.loading import decoding_aside
 from multigen.manifest import read, verify
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
@@ -220,6 +221,7 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["image", "audio", "video"])
 def test_a_folder_recipe_can_start_from_its_siblings_weights(kind: str) -> None:
     sibling = {"image": "image_emoji", "audio": "audio_music", "video": "video_moving_emoji"}[kind]
-    mine, theirs = load_recipe(f"{kind}_folder"), load_recipe(sibling)
+    # Whose vocoder knows their instruments alone.
+    mine, theirs = load_recipe(f"{kind}_folder"), decoding_aside(load_recipe(sibling))
     for part in ("codec", "conditioner", "backbone", "schedule", "prediction"):
         assert getattr(mine, part) == getattr(theirs, part), part
