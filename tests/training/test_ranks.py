@@ -111,13 +111,14 @@ def test_what_any_rank_cannot_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_vocoder_and_its_critic_learn_in_two_ranks(tmp_path: Path) -> None:
-    # The spectral losses are steep: rounding grows from step to step.
-    one, two = (job(tmp_path / str(n), n, vocoder=True, steps=4, batch=4) for n in (1, 2))
+    # The spectral losses are steep: rounding is below 1e-4 in the first steps, by the processor 1e-3 in the fourth.
+    # Ranks that kept their own gradients would be 2e-2 off in the second, their critics 3e-5.
+    one, two = (job(tmp_path / str(n), n, vocoder=True, steps=3, batch=4) for n in (1, 2))
     rows = [training_log.read(tmp_path / str(n)) for n in (1, 2)]
-    for key in ("loss", "critic_loss"):
-        assert [r[key] for r in rows[1]] == pytest.approx([r[key] for r in rows[0]], rel=1e-4)
+    for key, close in (("loss", 1e-3), ("critic_loss", 1e-5)):
+        assert [r[key] for r in rows[1]] == pytest.approx([r[key] for r in rows[0]], rel=close)
     assert two["hash"] == report(tmp_path / "2", 1)["hash"]
-    assert len(one["ids"]) == 4
+    assert len(one["ids"]) == 3
 
 
 @pytest.mark.parametrize("name", ["audio_folder", "video_moving_emoji"])
