@@ -6,7 +6,6 @@ report.html
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import logging
@@ -29,7 +28,7 @@ from multigen.manifest import file_name, inside, write_manifest
 from multigen.manifest import read as read_manifest
 from multigen.media import Media
 from multigen.model import Model
-from multigen.recipe import Recipe, to_yaml
+from multigen.recipe import Recipe, to_data, to_yaml
 from multigen.training import log as training_log
 from multigen.training.heldout import LEVELS
 
@@ -101,15 +100,9 @@ def settings(recipe: Recipe, steps: int | None) -> dict[str, Any]:
     """How the media were sampled; nothing where a codec made them."""
     if recipe.backbone is None:
         return {}
-    return {
-        "sampler": recipe.sampler.name,
-        "timesteps": recipe.timesteps.name,
-        "guide": {"name": recipe.guide.name, **recipe.guide.args},
-        "modifiers": [{"name": part.name, **part.args} for part in recipe.modifiers],
-        "steps": steps or recipe.sample.steps,
-        "polish": dataclasses.asdict(recipe.sample.polish),
-        "loras": [dataclasses.asdict(one) for one in recipe.loras],
-    }
+    plain = to_data(recipe)
+    how = {key: plain[key] for key in ("sampler", "timesteps", "guide", "modifiers", "loras")}
+    return how | {"steps": steps or recipe.sample.steps, "polish": plain["sample"]["polish"]}
 
 
 def _pictures(model: Model, medium: Media, folder: Path, stem: str) -> None:

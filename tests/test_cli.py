@@ -380,6 +380,14 @@ def test_parts_lists_every_name_with_arguments_and_defaults(capsys):
     assert "      alphas_cumprod: Sequence[float] required" in list(parts("schedule"))
 
 
+def test_a_cache_that_cannot_be_made_names_its_variable(capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path / "file"))
+    assert main(["doctor"]) == 2
+    error = capsys.readouterr().err
+    assert f"the cache {tmp_path / 'file'}: File exists; $MULTIGEN_CACHE names another place" in error
+
+
 def test_doctor_says_what_is_here(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()

@@ -360,7 +360,7 @@ def test_edits_in_a_file_are_those_of_the_edit_command(
             assert entries[k].get(key) == entry.get(key), key
     assert (entries[1]["steps"], entries[1]["negative"]) == (3, "5")
     assert entries[1]["edit"]["mask"] == "mask.png"
-    assert entries[2]["sampler"] == "ddim"
+    assert entries[2]["sampler"] == {"name": "ddim"}
     assert entries[2]["edit"]["inversion_error"] > 0
     assert entries[3]["edit"]["operator"] == {"name": "downsample", "factor": 2}
     assert torch.equal(

@@ -135,9 +135,13 @@ def test_samples_go_into_folders_of_their_own(trained: Path, tmp_path: Path) -> 
     folder = copy(trained, tmp_path / "run")
     recipe = (folder / "recipe.yaml").read_text()
     one, two = (
-        runs.sample(str(folder), prompts=["4"], overrides=["sampler.name=ddim"], device="cpu", quiet=True)
+        runs.sample(
+            str(folder), prompts=["4"], overrides=["sampler={name: ddim, eta: 0.5}"], device="cpu", quiet=True
+        )
         for _ in range(2)
     )
+    (entry,) = json.loads((one / "manifest.json").read_text())["files"]
+    assert entry["sampler"] == {"name": "ddim", "eta": 0.5}
     assert {one.name, two.name} == {"samples-1", "samples-2"}
     assert "name: ddim" in (one / "sampled.yaml").read_text()
     assert (folder / "recipe.yaml").read_text() == recipe

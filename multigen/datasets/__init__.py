@@ -13,6 +13,8 @@ from typing import NotRequired, Protocol, TypedDict
 import torch
 from torch import Tensor
 
+from multigen.errors import MultigenError
+
 
 class Item(TypedDict):
     """One training example. `id` names it in logs; "text" and "label" where the dataset has them."""
@@ -57,12 +59,19 @@ NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in set
 
 
 def cache_folder(*parts: str) -> Path:
-    """$MULTIGEN_CACHE, or $XDG_CACHE_HOME/multigen, or ~/.cache/multigen; made if missing."""
+    """$MULTIGEN_CACHE, or $XDG_CACHE_HOME/multigen, or ~/.cache/multigen; made if missing.
+
+    MultigenError where it cannot be.
+    """
     root = os.environ.get("MULTIGEN_CACHE")
     if root is None:
         root = str(Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "multigen")
     folder = Path(root, *parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "$MULTIGEN_CACHE names another place for what is made once"
+        raise MultigenError(f"the cache {folder}: {error.strerror}; {hint}") from error
     return folder
 
 
