@@ -380,6 +380,18 @@ def test_parts_lists_every_name_with_arguments_and_defaults(capsys):
     assert "      alphas_cumprod: Sequence[float] required" in list(parts("schedule"))
 
 
+def test_a_warning_is_one_line_and_says_no_place_in_the_code(tmp_path):
+    code = "import sys; from multigen.cli import main; sys.exit(main(sys.argv[1:]))"
+    sample = ["sample", "image_emoji", "sample.steps=1", "sample.polish.passes=0", "-n", "1"]
+    more = ["--prompt", "red apple " * 60, "--out", str(tmp_path / "out"), "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *sample, *more], capture_output=True, text=True, check=True
+    )
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("multigen: warning: prompt of over 48 tokens, its end is ignored: 'red apple red")
+    assert len(line) < 160
+
+
 def test_a_cache_that_cannot_be_made_names_its_variable(capsys, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path / "file"))

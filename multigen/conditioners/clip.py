@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -85,7 +86,9 @@ class CLIP(nn.Module):
         for prompt in prompts:
             if self.tokenizer.count(_text(prompt)) > self.tokenizer.length:
                 limit = self.tokenizer.length
-                warnings.warn(f"prompt of over {limit} tokens, its end is ignored: {prompt!r}", stacklevel=2)
+                # Of one place, so that it is said once for each prompt.
+                told = shorten(prompt, 60, placeholder=" ...")
+                warnings.warn(f"prompt of over {limit} tokens, its end is ignored: {told!r}", stacklevel=1)
         return {"text": list(prompts)}
 
 

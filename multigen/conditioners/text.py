@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -73,7 +74,9 @@ class Text(nn.Module):
         for prompt in prompts:
             if self.encoder.too_long(_clean(prompt)):
                 limit = self.encoder.max_tokens
-                warnings.warn(f"prompt of over {limit} tokens, its end is ignored: {prompt!r}", stacklevel=2)
+                # Of one place, so that it is said once for each prompt.
+                told = shorten(prompt, 60, placeholder=" ...")
+                warnings.warn(f"prompt of over {limit} tokens, its end is ignored: {told!r}", stacklevel=1)
         return {"text": list(prompts)}
 
     def words(self, prompt: str) -> list[str]:

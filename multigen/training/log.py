@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -16,6 +17,7 @@ from multigen.recipe import Train
 from multigen.training import boards
 
 log = logging.getLogger(__name__)
+_PACKAGE, _usual = Path(__file__).parents[1], warnings.formatwarning
 
 FILE = "log.jsonl"
 # Share of the time spent waiting for data above which a run says so, once it has trained for so many s.
@@ -164,6 +166,16 @@ def to_stderr(*, quiet: bool) -> None:
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     if not any(isinstance(h, Handler) for h in logger.handlers):
         logger.addHandler(Handler())
+    warnings.formatwarning = _one_line
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning of multigen's own as the command line says it, without the place in the code."""
+    if issubclass(category, UserWarning) and Path(filename).is_relative_to(_PACKAGE):
+        return f"multigen: warning: {message}\n"
+    return _usual(message, category, filename, lineno, line)
 
 
 def dumps(row: Mapping[str, Any]) -> str:
