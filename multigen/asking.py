@@ -133,9 +133,12 @@ class Ask:
     @property
     def length(self) -> float:
         """About how many steps are taken, those on the way to an inversion's noise, of two queries each, with them."""
-        if self.edit is None:
-            return self.steps + self.recipe.sample.polish.passes
-        return self.steps * self.edit.strength * (self.edit.resample + 2 * (self.edit.invert is not None))
+        edit, passes = self.edit, self.recipe.sample.polish.passes
+        if edit is None:
+            return self.steps + passes
+        if edit.invert is not None:  # never polished
+            return self.steps * edit.strength * (edit.resample + 2)
+        return self.steps * edit.strength * edit.resample + passes
 
 
 Asked = tuple[Job, Ask]  # one medium of a request

@@ -24,7 +24,7 @@ from multigen.media import Media
 from multigen.modalities import Modality
 from multigen.recipe import Recipe
 from multigen.recipe_fit import check_combination
-from multigen.sampling import grid, guide_part, trajectories
+from multigen.sampling import check_polish, grid, guide_part, trajectories
 
 
 class Maker(ABC):
@@ -160,6 +160,7 @@ class Maker(ABC):
             raise MultigenError("wrap: it goes with long (--long)")
         guide_part(recipe.guide, wish.scale)
         grid(self, recipe.timesteps, steps)
+        check_polish(self, recipe.sample.polish)
         if wish.edit is None:
             what, start = "size or duration", self._start(recipe, wish)
         elif wish.size is not None or wish.duration is not None:

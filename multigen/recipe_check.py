@@ -169,7 +169,7 @@ RULES: Mapping[str, _Rule] = {
     "train.drop.vector": _share,
     "train.drop.tokens": _share,
     "train.drop.grid": _share,
-    "train.huber": _positive,
+    "train.huber": ("a number from 0.001 to 100", lambda v: 0.001 <= v <= 100),
     "train.offset_noise": ("a number from 0 to 1", lambda v: 0 <= v <= 1),
     "train.sizes": (
         "a list of sides or [height, width], each at least 1 pixel",
@@ -191,7 +191,7 @@ RULES: Mapping[str, _Rule] = {
     "sample.n": _count,
     "sample.steps": _count,
     "sample.polish.passes": _from_0,
-    "sample.polish.noise": _positive,
+    "sample.polish.noise": ("a number from 0.001 to 1", lambda v: 0.001 <= v <= 1),
     "sample.size": _count,
     "sample.duration": _positive,
     "sample.batch": _count,

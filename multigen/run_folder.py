@@ -152,6 +152,7 @@ def report(model: Model, folder: Path, bad: dict[str, str]) -> Path:
         bad_media=bad,
         facts=model.facts,
         held_out_by_level=sorted(levels.items()),
+        trained="training loss" if model.recipe.train.huber is None else "training loss, by train.huber",
         tables=None if found is None else evaluation.tables(found),
         bars=() if found is None else evaluation.bars(found),
         pictures=pictures,

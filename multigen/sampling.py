@@ -17,9 +17,10 @@ from multigen.core.conditioning import Cond
 from multigen.core.guides import Answers, Guide, Query, plain
 from multigen.core.modifiers import fill, noted, posterior
 from multigen.core.noise import Noise
-from multigen.core.samplers import NoiseSource, Trajectory, polished, takes_one_sample
+from multigen.core.samplers import NoiseSource, Trajectory, polish_time, polished, takes_one_sample
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.guidance import guided
+from multigen.recipe import Polish
 from multigen.registry import Part
 
 if TYPE_CHECKING:
@@ -64,6 +65,15 @@ def grid(model: Maker, part: Part, steps: int) -> Tensor:
     except ValueError as error:
         raise RecipeError(f"timesteps ({part.name}): {error}") from error
     return ts
+
+
+def check_polish(model: Maker, polish: Polish) -> None:
+    """RecipeError where the schedule does not have the level of noise that is polished at."""
+    if polish.passes:
+        try:
+            polish_time(model.denoiser.schedule, polish.noise)
+        except ValueError as error:
+            raise RecipeError(f"sample.polish.noise: {error}") from error
 
 
 def guide_part(guide: Part, scale: float | None) -> Part:

@@ -112,8 +112,10 @@ def test_inversion_reports_its_error(here: Path, capsys: pytest.CaptureFixture[s
         "--strength",
         "0.3",
     ]
-    assert main([*argv, "--steps", "4", "--device", "cpu", "--out", "out"]) == 0
+    polish = "sample.polish.passes=2"  # never of an inversion
+    assert main([*argv, "--steps", "4", "--device", "cpu", "--out", "out", polish]) == 0
     (entry,) = json.loads(Path("out/manifest.json").read_text())["files"]
+    assert entry["polish"]["passes"] == 0
     assert 0 < entry["edit"]["inversion_error"] < 2
     assert f"inverted and back: {entry['edit']['inversion_error']:.3f}" in capsys.readouterr().err
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import multigen
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, RecipeError
 from multigen.model import Model
 from multigen.recipe import load_recipe
 
@@ -73,7 +73,9 @@ def test_polish_is_the_network_once_more_over_the_sample(monkeypatch: pytest.Mon
     made: list[torch.Tensor] = []
 
     def made_with(passes: int) -> Model:
-        model = small("image_digits", [*SMALL["image_digits"], f"sample.polish.passes={passes}"])
+        model = small(
+            "image_digits", [*SMALL["image_digits"], f"sample.polish={{passes: {passes}, noise: 0.3}}"]
+        )
         decode = model.codec.decode
         monkeypatch.setattr(model.codec, "decode", lambda x, **kw: (made.append(x), decode(x, **kw))[1])
         model.generate("3", n=2, seed=40, steps=3, scale=1.0)
@@ -82,12 +84,20 @@ def test_polish_is_the_network_once_more_over_the_sample(monkeypatch: pytest.Mon
     model = made_with(0)
     made_with(2)
     bare, polished = torch.cat(made).chunk(2)
-    t = model.denoiser.schedule.inverse(torch.tensor([-2 * math.log(0.1)], dtype=torch.float64)).expand(2)
+    t = model.denoiser.schedule.inverse(torch.tensor([-2 * math.log(0.3)], dtype=torch.float64)).expand(2)
     alpha = float(model.denoiser.schedule(t[:1]).alpha)
     with torch.no_grad():
         for _ in range(2):
             bare = model.denoiser(alpha * bare, t, model.encode("3", "3"))
     torch.testing.assert_close(polished, bare)
+
+
+def test_polish_at_a_level_that_the_schedule_has_not_is_refused_at_once() -> None:
+    model = small("audio_music", [*SMALL["audio_music"], "sample.polish={passes: 1, noise: 0.01}"])
+    with pytest.raises(
+        RecipeError, match=r"sample\.polish\.noise: 0\.01 is no sigma/alpha .* Allowed: 0\.02 to"
+    ):
+        model.stream("flute")
 
 
 def test_what_is_inverted_is_not_polished() -> None:

@@ -142,6 +142,7 @@ def test_samples_go_into_folders_of_their_own(trained: Path, tmp_path: Path) -> 
     )
     (entry,) = json.loads((one / "manifest.json").read_text())["files"]
     assert entry["sampler"] == {"name": "ddim", "eta": 0.5}
+    assert entry["polish"] == {"passes": 0, "noise": 0.1}
     assert {one.name, two.name} == {"samples-1", "samples-2"}
     assert "name: ddim" in (one / "sampled.yaml").read_text()
     assert (folder / "recipe.yaml").read_text() == recipe

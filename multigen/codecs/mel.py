@@ -83,13 +83,14 @@ class Mel(Codec):
             hide(self)
 
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
-        """(C, N) -> (C * components, N // hop). ValueError if N is under one hop or there are other axes."""
+        """(C, N) -> (C * components, N // hop). ValueError if N is too short to analyse or there are other axes."""
         if len(media) != 2:
             raise ValueError(
                 f"a mel codec takes audio [channels, samples], not media of shape {tuple(media)}."
             )
-        if media[1] < self.hop:
-            raise ValueError(f"{media[1]} samples are shorter than one hop of {self.hop}.")
+        least = (self.fft // 2 // self.hop + 1) * self.hop  # an STFT mirrors half a frame at each end
+        if media[1] < least:
+            raise ValueError(f"{media[1]} samples are too short: an FFT of {self.fft} needs {least} or more.")
         return media[0] * self.components, media[1] // self.hop
 
     def encode(self, media: Tensor) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from multigen.conditioners.states import States
 from multigen.disk_cache import DiskCache
 from multigen.errors import MultigenError
+
+_TOLD = 60  # characters of a prompt that a warning repeats
 
 
 @runtime_checkable
@@ -36,3 +39,9 @@ def column(batch: Mapping[str, Any], name: str, conditioner: str) -> Sequence[An
             f"conditioner {conditioner}: the data's items have no {name!r} (they have {have})"
         )
     return batch[name]
+
+
+def warn_of_length(prompt: str, tokens: int) -> None:
+    """Say, once for each prompt, that its end is ignored."""
+    told = prompt if len(prompt) <= _TOLD else prompt[:_TOLD].rstrip() + " ..."
+    warnings.warn(f"prompt of over {tokens} tokens, its end is ignored: {told!r}", stacklevel=1)

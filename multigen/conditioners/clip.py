@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import functools
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from multigen import diffusers_folder
-from multigen.conditioners import column
+from multigen.conditioners import column, warn_of_length
 from multigen.conditioners.states import States
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.diffusers_folder import Frozen
@@ -86,9 +84,7 @@ class CLIP(nn.Module):
         for prompt in prompts:
             if self.tokenizer.count(_text(prompt)) > self.tokenizer.length:
                 limit = self.tokenizer.length
-                # Of one place, so that it is said once for each prompt.
-                told = shorten(prompt, 60, placeholder=" ...")
-                warnings.warn(f"prompt of over {limit} tokens, its end is ignored: {told!r}", stacklevel=1)
+                warn_of_length(prompt, limit)
         return {"text": list(prompts)}
 
 

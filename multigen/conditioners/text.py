@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import torch
@@ -13,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from multigen.conditioners import column
+from multigen.conditioners import column, warn_of_length
 from multigen.conditioners.encoder import Encoder, packaged_folder
 from multigen.conditioners.states import States
 from multigen.core.conditioning import Cond, CondSpec
@@ -74,9 +72,7 @@ class Text(nn.Module):
         for prompt in prompts:
             if self.encoder.too_long(_clean(prompt)):
                 limit = self.encoder.max_tokens
-                # Of one place, so that it is said once for each prompt.
-                told = shorten(prompt, 60, placeholder=" ...")
-                warnings.warn(f"prompt of over {limit} tokens, its end is ignored: {told!r}", stacklevel=1)
+                warn_of_length(prompt, limit)
         return {"text": list(prompts)}
 
     def words(self, prompt: str) -> list[str]:

@@ -18,6 +18,7 @@ REMEMBERED = 4096
 # Where c_in is 1 but for rounding, x goes in as it is.
 UNSCALED = 1e-12
 TINY = 1e-12  # keeps the slope of a square root finite
+_LEAST_OUT = 0.05  # c_out that `huber` reckons with at least
 
 
 class Backbone(Protocol):
@@ -113,6 +114,8 @@ class Denoiser(nn.Module):
         2023, arXiv:2310.14189, section 3.3), with d = h (sigma² / (alpha² + sigma²))⁴. In strong noise that is e²
         for what is small beside h, and x0 stays the mean that samplers need; where sigma is below alpha it is nearly
         2 h |e|, so that a network is rather right on flat areas and wrong on edges than a little wrong everywhere.
+        c_out below 0.05 is taken for 0.05 there, else errors of F that x0 hardly shows (flow, v) would weigh without
+        bound.
         ValueError for prediction eps where alpha = 0.
         """
         snr = self.schedule.log_snr(t.double())
@@ -125,6 +128,7 @@ class Denoiser(nn.Module):
         error = answer - self.prediction.target(x0, eps, a, s)  # of F: that of x0 is c_out times as large
         loss = error.square()
         if huber is not None:
+            out = out.abs().clamp_min(_LEAST_OUT)
             loss = loss * (2 * huber / (((out * error).square() + d.square() + TINY).sqrt() + d))
         return loss.flatten(1).mean(1)
 

@@ -93,6 +93,7 @@ def write_report(
     bad_media: Mapping[str, str],
     facts: Mapping[str, str],
     held_out_by_level: Sequence[tuple[float, float]] = (),
+    trained: str = "training loss",
     tables: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     bars: Sequence[svg.Bar] = (),
     pictures: Mapping[str, Path] | None = None,
@@ -107,6 +108,7 @@ def write_report(
     bad_media: name -> why it was skipped
     facts: what stands under the title: device, parameters ...
     held_out_by_level: (log(sigma/alpha), loss)
+    trained: what the training's own losses by level are called beside those
     tables: title -> rows, each column -> value
     bars: what an evaluation found of each measure, from 0 (floor) to 1 (real media)
     pictures: caption -> picture file, such as the previews made during training
@@ -127,7 +129,7 @@ def write_report(
         recipe=recipe_yaml,
         versions=versions(),
         **_pictured(embedder, media, pictures or {}),
-        **_charts(log, held_out_by_level, guidance),
+        **_charts(log, held_out_by_level, trained, guidance),
     )
     # A file name may hold bytes that are no text; they must not cost the report.
     write_text(folder / FILE, page.encode("utf-8", "replace").decode("utf-8"))
@@ -198,6 +200,7 @@ def _url(path: Path) -> str:
 def _charts(
     log: Sequence[Mapping[str, Any]],
     levels: Sequence[tuple[float, float]],
+    trained: str,
     guidance: Sequence[tuple[str, Sequence[svg.Point]]],
 ) -> dict[str, Any]:
     """The template's charts, and how many losses are in none of them."""
@@ -207,7 +210,7 @@ def _charts(
         "not_finite": sum(1 for loss in losses if not math.isfinite(loss)),
         "small": _small_charts(log),
         "guidance": _guidance_charts(guidance),
-        "levels": _level_chart(levels, _trained_by_level(log)),
+        "levels": _level_chart(levels, _trained_by_level(log), trained),
     }
 
 
@@ -279,11 +282,11 @@ def _trained_by_level(log: Sequence[Mapping[str, Any]]) -> list[svg.Point]:
     return [(level, statistics.fmean(losses)) for level, losses in found.items()]
 
 
-def _level_chart(levels: Sequence[svg.Point], trained: Sequence[svg.Point]) -> Markup | None:
+def _level_chart(levels: Sequence[svg.Point], trained: Sequence[svg.Point], name: str) -> Markup | None:
     held, seen = (sorted(svg.finite(points, above=0)) for points in (levels, trained))
     series = [
         svg.Series("held-out loss", "level", held, "both"),
-        svg.Series("training loss", "raw", seen, "both"),
+        svg.Series(name, "raw", seen, "both"),
     ]
     series = [s for s in series if s.points]
     if not series:

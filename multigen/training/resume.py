@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multigen.errors import RecipeError, TrainingError
-from multigen.loading import RECIPE, TRAINED, is_finished
+from multigen.loading import RECIPE, TRAINED, decoding_aside, is_finished
 from multigen.manifest import recipe_changes, versions
 from multigen.recipe import Recipe, load_recipe
 from multigen.training import checkpoint as checkpoints
@@ -81,7 +81,8 @@ def same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:
         filled = {k: v for k, v in before.conditioner.args.items() if k == "classes"}
         part = dataclasses.replace(recipe.conditioner, args={**recipe.conditioner.args, **filled})
         recipe = dataclasses.replace(recipe, conditioner=part)
-    changes = [c for c in recipe_changes(before, recipe) if _matters(c[0])]
+    both = decoding_aside(before), decoding_aside(recipe)
+    changes = [c for c in recipe_changes(*both) if _matters(c[0])]
     if changes and not force:
         rows = "; ".join(f"{key}: {old!r} -> {new!r}" for key, old, new in changes[:ROWS])
         rows += f"; and {len(changes) - ROWS} more" if len(changes) > ROWS else ""

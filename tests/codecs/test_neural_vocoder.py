@@ -42,6 +42,14 @@ def trained(tmp_path: Path) -> Path:
     return model.save(tmp_path / "vocoder.safetensors")
 
 
+def test_the_shortest_sound_that_is_taken_is_made(neural: Mel, fitted: Mel) -> None:
+    channels, frames = neural.shape((1, 1536))
+    for codec in (neural, fitted):
+        sound = codec.decode(torch.zeros(1, channels, frames), seed=0)
+        assert sound.shape == (1, 1, 1536)
+        assert sound.isfinite().all()
+
+
 def with_vocoder(source: Path | str, **changes: object) -> Mel:
     return Mel(modality=AUDIO, **{"components": 32, "vocoder": str(source), **changes})  # type: ignore[arg-type]
 

@@ -189,6 +189,8 @@ def test_long_text_is_cut_and_said_so(text):
         batch = text.request([long])
     assert text(batch).tokens.shape[1] == 48
     assert text.request(["apple"]) == {"text": ["apple"]}
+    with pytest.warns(UserWarning, match=f"'{'あ' * 60} ...'"):  # words without spaces
+        text.request(["あ" * 90])
 
 
 def test_odd_prompts(text):

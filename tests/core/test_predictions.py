@@ -140,6 +140,17 @@ def test_huber_is_squared_in_pure_noise_and_absolute_in_none() -> None:
     torch.testing.assert_close(clean, 2e3 * x0[1].abs().mean(), rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("name", ["flow", "v"])
+def test_huber_is_bounded_where_x0_hardly_shows_the_network(name: str) -> None:
+    """With c_out = 1e-4 it would weigh errors of F ten thousandfold."""
+    denoiser = Denoiser(nn.Identity(), schedules.flow(), PREDICTIONS[name])
+    denoiser.network = lambda x, c_noise, cond, taps=None: torch.zeros_like(x)  # type: ignore[method-assign]
+    x0, eps = torch.randn(2, 1, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    t = torch.tensor([1e-4], dtype=torch.float64)
+    squared, huber = (denoiser.loss(x0, t, Cond(), eps, huber=h) for h in (None, 0.3))
+    assert squared < huber < 2 * 0.3 / 0.05 * squared.sqrt()
+
+
 def test_remembered_coefficients_are_those_of_their_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of old, new and mixed times answer as a denoiser that never saw any, also past the memory's limit."""
     monkeypatch.setattr("multigen.core.denoiser.REMEMBERED", 5)

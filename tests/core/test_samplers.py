@@ -291,6 +291,18 @@ def test_polish_takes_away_what_the_denoiser_holds_for_noise(kind: str) -> None:
         torch.testing.assert_close(made, m + (x - m) * (s**2 / (s**2 + r**2)) ** passes)
 
 
+def test_polish_wants_a_level_of_the_schedule() -> None:
+    schedule = schedules.edm(sigma_min=0.02, sigma_max=40.0)
+    t = samplers.polish_time(schedule, 0.5).reshape(1)
+    alpha, sigma = schedule(t)
+    assert float(sigma / alpha) == pytest.approx(0.5)
+    for noise in (0.01, 100.0):
+        with pytest.raises(
+            ValueError, match=f"{noise:g} is no sigma/alpha of this schedule. Allowed: 0.02 to 40"
+        ):
+            samplers.polish_time(schedule, noise)
+
+
 def test_mistakes_are_refused() -> None:
     schedule, x = schedules.flow(), torch.zeros(1, 1)
     with pytest.raises(ValueError, match=r"eta .* \[0, 1\], not 1.5"):

@@ -194,6 +194,15 @@ def test_offset_noise_is_a_constant_a_channel_beside_the_same_noise(tmp_path: Pa
     assert torch.equal(task._noise((3, 4, 5), 7, 2), task._noise((3, 4, 5), 7, 2))
 
 
+def test_huber_reaches_the_loss(tmp_path: Path) -> None:
+    rows = []
+    for name, huber in (("a", None), ("b", 0.3)):
+        trainer(tmp_path / name, steps=1, log_every=1, huber=huber).run()
+        rows.append(training_log.read(tmp_path / name)[0])
+    assert rows[0]["loss"] != rows[1]["loss"]
+    assert rows[0]["levels"] != rows[1]["levels"]
+
+
 def test_time_budget_ends_training(tmp_path: Path) -> None:
     t = trainer(tmp_path, steps=None, minutes=0.01)
     t.run()

@@ -15,7 +15,7 @@ from multigen.core.samplers.ddim import ddim, ddpm, euler, euler_ancestral
 from multigen.core.samplers.dpmpp import dpmpp_2m, dpmpp_2m_sde
 from multigen.core.samplers.heun import edm, heun
 from multigen.core.samplers.ipndm import ipndm
-from multigen.core.samplers.polish import polished
+from multigen.core.samplers.polish import polish_time, polished
 from multigen.core.samplers.restart import restart
 from multigen.core.samplers.steps import (
     NoiseSource,
@@ -42,6 +42,7 @@ __all__ = [
     "heun",
     "ipndm",
     "one_sample",
+    "polish_time",
     "polished",
     "renoise",
     "restart",
