@@ -136,9 +136,7 @@ class Ask:
         edit, passes = self.edit, self.recipe.sample.polish.passes
         if edit is None:
             return self.steps + passes
-        if edit.invert is not None:  # never polished
-            return self.steps * edit.strength * (edit.resample + 2)
-        return self.steps * edit.strength * edit.resample + passes
+        return self.steps * edit.strength * (edit.resample + 2 * (edit.invert is not None)) + passes
 
 
 Asked = tuple[Job, Ask]  # one medium of a request

@@ -24,7 +24,7 @@ from multigen.media import Media
 from multigen.modalities import Modality
 from multigen.recipe import Recipe
 from multigen.recipe_fit import check_combination
-from multigen.sampling import check_polish, grid, guide_part, trajectories
+from multigen.sampling import check_polish, exact, grid, guide_part, trajectories
 
 
 class Maker(ABC):
@@ -167,6 +167,8 @@ class Maker(ABC):
             raise MultigenError("size, duration: an edit is as large as its medium; extend adds to it")
         else:
             what, start = "the medium", wish.edit.start(self, wish)
+        if start.edit is not None and start.edit.invert is not None:
+            recipe = exact(recipe)
         with refused(what):
             check_size(start.shape)
             shape = self.codec.shape(start.shape)

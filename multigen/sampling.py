@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,17 @@ from multigen.core.noise import Noise
 from multigen.core.samplers import NoiseSource, Trajectory, polish_time, polished, takes_one_sample
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.guidance import guided
-from multigen.recipe import Polish
+from multigen.recipe import Polish, Recipe
 from multigen.registry import Part
 
 if TYPE_CHECKING:
     from multigen.making import Maker
+
+# Samplers that draw fresh noise on their way, and those that walk the same steps without it.
+DETERMINISTIC = {
+    "ddim": "ddim", "ddpm": "ddim", "euler_ancestral": "euler",
+    "edm": "heun", "restart": "heun", "dpmpp_2m_sde": "dpmpp_2m",
+}  # fmt: skip
 
 
 def trajectories(model: Maker, jobs: Sequence[Job], ask: Ask) -> list[tuple[Trajectory, Guide]]:
@@ -74,6 +81,16 @@ def check_polish(model: Maker, polish: Polish) -> None:
             polish_time(model.denoiser.schedule, polish.noise)
         except ValueError as error:
             raise RecipeError(f"sample.polish.noise: {error}") from error
+
+
+def exact(recipe: Recipe) -> Recipe:
+    """As it goes back after an inversion: fresh noise or polish would not find the source again."""
+    name = DETERMINISTIC.get(recipe.sampler.name)
+    sampler = recipe.sampler if name is None else Part(name)
+    polish = dataclasses.replace(recipe.sample.polish, passes=0)
+    return dataclasses.replace(
+        recipe, sampler=sampler, sample=dataclasses.replace(recipe.sample, polish=polish)
+    )
 
 
 def guide_part(guide: Part, scale: float | None) -> Part:
@@ -195,6 +212,4 @@ def _walk(model: Maker, ask: Ask, x: Tensor, ts: Tensor, noise: NoiseSource) -> 
         way = sampler(schedule, x, ts, noise)
     else:
         way = edits.resampled(sampler, schedule, x, ts, noise, times=edit.resample)
-    if edit is not None and edit.invert is not None:  # the way back finds the source again, as it was
-        return way
     return polished(way, schedule, passes=polish.passes, noise=polish.noise)

@@ -139,8 +139,6 @@ def _facts(wish: Wish, ask: Ask, error: float | None) -> dict[str, Any]:
     """What the manifest tells of a wish's media alone."""
     recipe = dataclasses.replace(ask.recipe, guide=guide_part(ask.recipe.guide, wish.scale))
     facts = settings(recipe, wish.steps)
-    if ask.edit is not None and ask.edit.invert is not None:
-        facts["polish"]["passes"] = 0  # inversion never does
     if wish.negative is not None:
         facts["negative"] = wish.negative
     if isinstance(wish.edit, EditText):

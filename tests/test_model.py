@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import multigen
+from multigen import registry
 from multigen.errors import MultigenError, RecipeError
 from multigen.model import Model
 from multigen.recipe import load_recipe
@@ -110,6 +111,16 @@ def test_what_is_inverted_is_not_polished() -> None:
 
     assert torch.equal(back(0, "3"), back(2, "3"))
     assert not torch.equal(back(0, None), back(2, None))
+
+
+@pytest.mark.parametrize("name", registry.names("sampler"))
+def test_the_way_back_of_an_inversion_draws_no_noise(name: str) -> None:
+    source = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    model = small("image_digits", [*SMALL["image_digits"], f"sampler.name={name}"])
+    one, two = (
+        model.edit(source, "3", seed=seed, strength=0.9, steps=6, invert="8")[0].tensor for seed in (1, 2)
+    )
+    assert torch.equal(one, two)
 
 
 def test_prompts_of_other_lengths_in_the_batch_change_nothing() -> None:
