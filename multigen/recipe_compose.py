@@ -6,6 +6,7 @@ back as plain data. References (`${another.key}`) are resolved here, with a limi
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,6 +82,10 @@ def compose(layers: list[Source], overrides: Sequence[str] = ()) -> Composed:
     origins = {key: f"{s.shown}:{line}" for s in layers for key, line in s.lines.items()}
     for change in changes:
         origins |= dict.fromkeys([change.key, *_leaves(change.key, change.value)], COMMAND_LINE)
+        for parent in itertools.accumulate(
+            change.key.split(".")[:-1], "{}.{}".format
+        ):  # of no file: made by this
+            origins.setdefault(parent, COMMAND_LINE)
     composed = Composed(data, origins, layers[-1].shown)
     return Composed(_Resolver(composed).mapping(), origins, composed.shown)
 

@@ -317,6 +317,7 @@ def test_a_fault_in_an_extended_file_is_placed_there(write):
     child = write("defaults: [tiny]\nname: child\n", "child.yaml")
     assert refusal(child).startswith("tiny.yaml:13: train.lr")
     assert refusal(child, "train.lr=slow").startswith("command line: train.lr: 'slow'")
+    assert refusal(write(), "sample.polsh.passes=1").startswith("command line: sample.polsh: 'polsh'")
 
 
 @pytest.mark.parametrize(
