@@ -82,10 +82,9 @@ def compose(layers: list[Source], overrides: Sequence[str] = ()) -> Composed:
     origins = {key: f"{s.shown}:{line}" for s in layers for key, line in s.lines.items()}
     for change in changes:
         origins |= dict.fromkeys([change.key, *_leaves(change.key, change.value)], COMMAND_LINE)
-        for parent in itertools.accumulate(
-            change.key.split(".")[:-1], "{}.{}".format
-        ):  # of no file: made by this
-            origins.setdefault(parent, COMMAND_LINE)
+        # Sections that stand in no file are made by the override.
+        for section in itertools.accumulate(change.key.split(".")[:-1], "{}.{}".format):
+            origins.setdefault(section, COMMAND_LINE)
     composed = Composed(data, origins, layers[-1].shown)
     return Composed(_Resolver(composed).mapping(), origins, composed.shown)
 

@@ -19,7 +19,7 @@ from multigen.core.guides import Answers, Guide, Query, plain
 from multigen.core.modifiers import fill, noted, posterior
 from multigen.core.noise import Noise
 from multigen.core.samplers import NoiseSource, Trajectory, polish_time, polished, takes_one_sample
-from multigen.errors import MultigenError, RecipeError, message
+from multigen.errors import MultigenError, RecipeError, message, refused
 from multigen.guidance import guided
 from multigen.recipe import Polish, Recipe
 from multigen.registry import Part
@@ -77,10 +77,8 @@ def grid(model: Maker, part: Part, steps: int) -> Tensor:
 def check_polish(model: Maker, polish: Polish) -> None:
     """RecipeError where the schedule does not have the level of noise that is polished at."""
     if polish.passes:
-        try:
+        with refused("sample.polish.noise", RecipeError):
             polish_time(model.denoiser.schedule, polish.noise)
-        except ValueError as error:
-            raise RecipeError(f"sample.polish.noise: {error}") from error
 
 
 def exact(recipe: Recipe) -> Recipe:

@@ -83,8 +83,7 @@ class CLIP(nn.Module):
         """{"text": prompts}. MultigenError for what is no text; warns where the end is cut."""
         for prompt in prompts:
             if self.tokenizer.count(_text(prompt)) > self.tokenizer.length:
-                limit = self.tokenizer.length
-                warn_of_length(prompt, limit)
+                warn_of_length(prompt, self.tokenizer.length)
         return {"text": list(prompts)}
 
 

@@ -71,8 +71,7 @@ class Text(nn.Module):
         """{"text": prompts}. MultigenError for text that is not valid Unicode; warns where the end is cut."""
         for prompt in prompts:
             if self.encoder.too_long(_clean(prompt)):
-                limit = self.encoder.max_tokens
-                warn_of_length(prompt, limit)
+                warn_of_length(prompt, self.encoder.max_tokens)
         return {"text": list(prompts)}
 
     def words(self, prompt: str) -> list[str]:

@@ -115,7 +115,7 @@ def test_a_vocoder_and_its_critic_learn_in_two_ranks(tmp_path: Path) -> None:
     # Ranks that kept their own gradients would be 2e-2 off in the second, their critics 3e-5.
     one, two = (job(tmp_path / str(n), n, vocoder=True, steps=3, batch=4) for n in (1, 2))
     rows = [training_log.read(tmp_path / str(n)) for n in (1, 2)]
-    for key, close in (("loss", 1e-3), ("critic_loss", 1e-5)):
+    for key, close in (("loss", 1e-4), ("critic_loss", 1e-5)):
         assert [r[key] for r in rows[1]] == pytest.approx([r[key] for r in rows[0]], rel=close)
     assert two["hash"] == report(tmp_path / "2", 1)["hash"]
     assert len(one["ids"]) == 3
