@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.peers import note
-from multigen.files import write_json, write_text
+from multigen.storage.files import write_json, write_text
 
 # Each module has `measure() -> list[dict]`; the rows are described in `benchmarks.timing.compare`.
 NAMES = ("networks", "samplers", "codec_music", "many", "augmentation", "filling", "ranks", "reading")

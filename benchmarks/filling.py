@@ -22,13 +22,13 @@ from torch import Tensor
 import multigen
 from benchmarks.__main__ import table
 from benchmarks.augmentation import batches
-from multigen.asking import Wish
-from multigen.changes import Change
-from multigen.editing import depth
 from multigen.evaluation.metrics.classes import accuracy, trained
-from multigen.model import Model, build_dataset
-from multigen.recipe import load_recipe
-from multigen.run import train
+from multigen.generation.edit_request import Change
+from multigen.generation.masking import depth
+from multigen.generation.request import Wish
+from multigen.model.model import Model, build_dataset
+from multigen.recipe.schema import load_recipe
+from multigen.runs.train import train
 
 SMALL = [
     "weights=null",

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.__main__ import table
-from multigen.asking import Wish
-from multigen.model import Model
-from multigen.recipe import load_recipe
+from multigen.generation.request import Wish
+from multigen.model.model import Model
+from multigen.recipe.schema import load_recipe
 
 STEPS = (10, 20, 30)
 PROMPTS = (

@@ -18,8 +18,8 @@ from torch import Tensor
 import multigen
 from benchmarks.__main__ import table
 from multigen.evaluation.audio import chroma, detune, loudness, onset_rate, silence_share
-from multigen.manifest import read
-from multigen.model import build_dataset
+from multigen.model.model import build_dataset
+from multigen.recipe.manifest import read
 
 
 def measure(folder: Path, clips: int = 12) -> list[dict[str, Any]]:

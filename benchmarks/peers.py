@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from multigen.backbones.unet import UNet
 from multigen.core.conditioning import Cond, CondSpec
-from multigen.modalities.torchaudio_shim import import_torchaudio
+from multigen.storage.torchaudio_shim import import_torchaudio
 
 TOLERANCE = 0.02  # of parameters and of FLOPs, between the two networks of a row
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import table
-from multigen import run as pipeline
 from multigen.evaluation import tables
-from multigen.loading import shipped_weights
+from multigen.model.load import shipped_weights
+from multigen.runs import train as pipeline
 
 Found = Mapping[str, Any]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.__main__ import table
 from benchmarks.faults import runs
-from multigen.files import sha256
+from multigen.storage.files import sha256
 from multigen.training import log as training_log
 
 # Of the recipe that `benchmarks.faults` disturbs.

@@ -25,17 +25,17 @@ from typing import Any
 import torch
 
 from benchmarks.__main__ import table
-from multigen import run as pipeline
-from multigen.cli import main
+from multigen.cli.main import main
 from multigen.core.noise import normal
-from multigen.disk_cache import DiskCache
 from multigen.modalities import Limits, frames
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
-from multigen.model import Model, build_dataset
-from multigen.recipe import Recipe, load_recipe, override_recipe
-from multigen.recipe_source import shipped
+from multigen.model.model import Model, build_dataset
+from multigen.recipe.schema import Recipe, load_recipe, override_recipe
+from multigen.recipe.source import shipped
+from multigen.runs import train as pipeline
+from multigen.storage.disk_cache import DiskCache
 from multigen.training import log as training_log
 from multigen.training.encoded import Encoded
 from multigen.training.loader import Order, batches

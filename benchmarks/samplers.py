@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks import peers
 from multigen.core import Cond, Denoiser, Schedule, plain, predictions, samplers, schedules, solve, timesteps
-from multigen.modalities.torchaudio_shim import import_torchaudio
+from multigen.storage.torchaudio_shim import import_torchaudio
 
 SHAPE = (4, 4, 64, 64)
 STEPS = 20

@@ -16,9 +16,9 @@ from typing import Any
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from benchmarks.__main__ import table
-from multigen import run as pipeline
 from multigen.datasets import sprites
-from multigen.recipe import load_recipe
+from multigen.recipe.schema import load_recipe
+from multigen.runs import train as pipeline
 
 THINGS = (
     "grapes",

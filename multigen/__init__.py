@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from multigen.version import __version__
 
 if TYPE_CHECKING:
-    from multigen.asking import Wish
-    from multigen.changes import Change, Restoration
-    from multigen.loading import load
-    from multigen.model import Model
-    from multigen.recipe import Recipe, load_recipe
+    from multigen.generation.edit_request import Change, Restoration
+    from multigen.generation.request import Wish
+    from multigen.model.load import load
+    from multigen.model.model import Model
+    from multigen.recipe.schema import Recipe, load_recipe
     from multigen.registry import register
 
 __all__ = [
@@ -34,13 +34,13 @@ __all__ = [
 
 # Imported when first asked for, so that `import multigen` (and with it `multigen --help`) stays free of torch.
 _LAZY = {
-    "Change": "multigen.changes",
-    "Model": "multigen.model",
-    "Recipe": "multigen.recipe",
-    "Restoration": "multigen.changes",
-    "Wish": "multigen.asking",
-    "load": "multigen.loading",
-    "load_recipe": "multigen.recipe",
+    "Change": "multigen.generation.edit_request",
+    "Model": "multigen.model.model",
+    "Recipe": "multigen.recipe.schema",
+    "Restoration": "multigen.generation.edit_request",
+    "Wish": "multigen.generation.request",
+    "load": "multigen.model.load",
+    "load_recipe": "multigen.recipe.schema",
     "register": "multigen.registry",
 }
 

@@ -2,7 +2,7 @@
 
 BUILTIN: dict[str, dict[str, str]] = {
     "adapter": {
-        "lora": "multigen.training.lora:Lora",
+        "lora": "multigen.training.adapter:Lora",
     },
     "backbone": {
         "diffusers": "multigen.backbones.diffusers:Diffusers",
@@ -107,10 +107,10 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "critic": {"spectrograms": "multigen.training.critics:Spectrograms"},
     "operator": {
-        "band_limit": "multigen.operators:BandLimit",
-        "blur": "multigen.operators:Blur",
-        "downsample": "multigen.operators:Downsample",
-        "frames": "multigen.operators:Frames",
+        "band_limit": "multigen.generation.operators:BandLimit",
+        "blur": "multigen.generation.operators:Blur",
+        "downsample": "multigen.generation.operators:Downsample",
+        "frames": "multigen.generation.operators:Frames",
     },
     "feature": {
         "clap": "multigen.evaluation.features.clap:Clap",

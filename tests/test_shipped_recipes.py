@@ -10,15 +10,15 @@ import torch
 
 import multigen
 import multigen.errors
-from multigen import run as runs
-from multigen.loading import decoding_aside
-from multigen.manifest import read, verify
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
-from multigen.recipe import load_recipe
-from multigen.recipe_source import shipped
-from tests.pipelines import tiny_pipeline
+from multigen.model.load import decoding_aside
+from multigen.recipe.manifest import read, verify
+from multigen.recipe.schema import load_recipe
+from multigen.recipe.source import shipped
+from multigen.runs import train as runs
+from tests.model.pipelines import tiny_pipeline
 
 SMALL = [
     "train.steps=2",

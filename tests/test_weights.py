@@ -9,14 +9,14 @@ import pytest
 import torch
 
 import multigen
-from multigen import loading
-from multigen import run as runs
-from multigen.cli import main
+from multigen.cli.main import main
 from multigen.errors import MultigenError, RecipeError
-from multigen.manifest import read
-from multigen.model import build_dataset
-from multigen.recipe import Recipe, load_recipe
-from multigen.recipe_source import shipped
+from multigen.model import load as loading
+from multigen.model.model import build_dataset
+from multigen.recipe.manifest import read
+from multigen.recipe.schema import Recipe, load_recipe
+from multigen.recipe.source import shipped
+from multigen.runs import train as runs
 
 TINY = [
     "train.steps=2",

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from benchmarks.faults import runs
 from multigen.errors import MultigenError
-from multigen.recipe import load_recipe
+from multigen.recipe.schema import load_recipe
 from multigen.registry import register
 from multigen.training import checkpoint as checkpoints
 
@@ -95,8 +95,8 @@ class _Bad:
 
 def main(fault: str, steps: str) -> int:
     """Train tiny.yaml of the working folder under that fault; the exit code of the command."""
-    from multigen.command_line import log
-    from multigen.run import train
+    from multigen.cli.arguments import log
+    from multigen.runs.train import train
 
     bad = _Bad(fault, [int(s) for s in steps.split(",")])
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multigen import diffusers_folder
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.taps import Taps
 from multigen.registry import Given
+from multigen.storage import diffusers_folder
 
 # Settings of networks that want more than x, an index and tokens: SDXL, LCM, IP-Adapter ...
 _MORE = (

@@ -14,8 +14,8 @@ from multigen.codecs.vocoder import GRIFFIN_LIM, NEURAL, hide
 from multigen.codecs.vocoder import vocoder as build_vocoder
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
-from multigen.modalities.torchaudio_shim import import_torchaudio
 from multigen.registry import Given
+from multigen.storage.torchaudio_shim import import_torchaudio
 
 
 class Mel(Codec):

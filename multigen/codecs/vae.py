@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from multigen import diffusers_folder
 from multigen.codecs import Codec
 from multigen.core.noise import normal
-from multigen.diffusers_folder import Frozen
+from multigen.storage import diffusers_folder
+from multigen.storage.diffusers_folder import Frozen
 
 SCALE = 0.18215  # of files written before the factor was part of them (Rombach et al. 2022, arXiv:2112.10752)
 

@@ -43,7 +43,8 @@ def vocoder(
 
 
 def _trained(source: str, filters: Tensor, heard: Mapping[str, Any]) -> NeuralVocoder:
-    from multigen import loading, registry  # they import codecs
+    from multigen import registry  # they import codecs
+    from multigen.model import load as loading
 
     shipped = {name: path for name, path in loading.shipped_weights().items() if name.startswith("vocoder")}
     path = shipped.get(source) or Path(source).expanduser()

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from multigen.conditioners.states import States
-from multigen.disk_cache import DiskCache
 from multigen.errors import MultigenError
+from multigen.storage.disk_cache import DiskCache
 
 _TOLD = 60  # characters of a prompt that a warning repeats
 

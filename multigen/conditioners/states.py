@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from multigen.disk_cache import DiskCache, Shelf
+from multigen.storage.disk_cache import DiskCache, Shelf
 
 _READ = (".json", ".txt", ".model", ".safetensors")  # what encoders and tokenizers are loaded from
 

@@ -15,8 +15,8 @@ from multigen.conditioners import column, warn_of_length
 from multigen.conditioners.encoder import Encoder, packaged_folder
 from multigen.conditioners.states import States
 from multigen.core.conditioning import Cond, CondSpec
-from multigen.disk_cache import DiskCache
 from multigen.errors import MultigenError, message
+from multigen.storage.disk_cache import DiskCache
 
 
 class Text(nn.Module):

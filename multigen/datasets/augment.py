@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from multigen.modalities.torchaudio_shim import import_torchaudio
+from multigen.storage.torchaudio_shim import import_torchaudio
 
 PICTURE = ("flip", "crop", "hue", "brightness", "contrast")
 SOUND = ("time_stretch", "pitch", "gain")

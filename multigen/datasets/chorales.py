@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from multigen import files
 from multigen.datasets import cache_folder, scores
 from multigen.datasets.rendered import (
     Rendered,
@@ -24,8 +23,9 @@ from multigen.datasets.rendered import (
 )
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
-from multigen.packages import package_folder
 from multigen.registry import Given
+from multigen.storage import files
+from multigen.storage.packages import package_folder
 
 KINDS = ("Bach chorale", "chorale")  # as captions say
 _WHO = "data: the dataset chorales"  # in messages

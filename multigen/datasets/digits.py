@@ -15,8 +15,8 @@ from multigen.datasets import NO_FAULTS, Item, held_out
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.modalities.raster import to_channels
-from multigen.packages import package_folder
 from multigen.registry import Given
+from multigen.storage.packages import package_folder
 
 _SIDE = 28
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

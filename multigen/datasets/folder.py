@@ -8,7 +8,7 @@ from pathlib import Path
 from multigen.datasets import held_out as held_out_by_id
 from multigen.datasets.augment import Augment
 from multigen.datasets.captions import Captions, Labels, Metadata, captions_of, labels_of, read_metadata
-from multigen.datasets.files import Files, Told, checked_share
+from multigen.datasets.media_files import Files, Told, checked_share
 from multigen.datasets.scan import find_folder, headers, refuse_empty, walk
 from multigen.errors import RecipeError
 from multigen.modalities import Modality

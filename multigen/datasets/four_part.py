@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from multigen import files, sounds
+from multigen import sounds
 from multigen.core import noise
 from multigen.datasets import cache_folder, composer, scores
 from multigen.datasets.general_midi import PROGRAMS
@@ -22,8 +22,9 @@ from multigen.datasets.rendered import (
 )
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
-from multigen.packages import package_folder
 from multigen.registry import Given
+from multigen.storage import files
+from multigen.storage.packages import package_folder
 
 KINDS = ("four-part piece", "chorale")  # as captions say
 _WHO = "data: the dataset four_part"  # in messages

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from multigen.errors import RecipeError
-from multigen.files import sha256, write_json
+from multigen.storage.files import sha256, write_json
 
 FILE = "index.json"
 FORMAT, VERSION = "multigen shards", 1

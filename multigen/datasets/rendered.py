@@ -19,11 +19,11 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from multigen import files
 from multigen.datasets import NO_FAULTS, Item, cache_folder, held_out, scores
 from multigen.datasets.general_midi import PROGRAMS, key_name, program
 from multigen.errors import MultigenError, RecipeError
 from multigen.modalities import Modality
+from multigen.storage import files
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from multigen.datasets import cache_folder
 from multigen.errors import MediaError, RecipeError
-from multigen.files import write_json
 from multigen.modalities import Info, Modality
+from multigen.storage.files import write_json
 
 METADATA = "metadata.jsonl"
 # Headers are small reads that mostly wait for the disk.

@@ -20,9 +20,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from multigen import files
 from multigen.datasets.general_midi import midi_file
 from multigen.errors import MultigenError
+from multigen.storage import files
 
 TAIL = 1.5  # s that follow the last note, for it to die away
 _LEVEL = 0.1  # root mean square of a whole piece: -20 dB below full scale

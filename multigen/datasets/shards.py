@@ -10,7 +10,7 @@ import numpy as np
 from multigen.datasets import held_out as held_out_by_id
 from multigen.datasets import index as shard_index
 from multigen.datasets.augment import Augment
-from multigen.datasets.files import Files, Told, checked_share
+from multigen.datasets.media_files import Files, Told, checked_share
 from multigen.datasets.scan import find_folder
 from multigen.errors import RecipeError, message
 from multigen.modalities import Member, Modality

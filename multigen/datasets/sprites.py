@@ -19,7 +19,7 @@ from torch import Tensor
 
 from multigen.errors import MultigenError, message
 from multigen.modalities.raster import from_levels, to_channels
-from multigen.packages import package_folder
+from multigen.storage.packages import package_folder
 
 SIDE = 72  # px
 _MARGIN = 12  # px of clear border around each sprite, so that filters see past its edge

@@ -27,11 +27,11 @@ from multigen.evaluation.nearness import measure_distances, measure_memorisation
 from multigen.evaluation.reference import media_kind
 from multigen.evaluation.sets import MediaSet, Pool, from_files, generated, noise, pools, real, requests
 from multigen.evaluation.style import measure_style
-from multigen.files import write_json
-from multigen.manifest import versions
-from multigen.model import Model, build_dataset
-from multigen.recipe import recipe_hash, to_data
+from multigen.model.model import Model, build_dataset
+from multigen.recipe.manifest import versions
+from multigen.recipe.schema import recipe_hash, to_data
 from multigen.registry import Part
+from multigen.storage.files import write_json
 from multigen.training.heldout import HeldOut
 
 log = logging.getLogger(__name__)

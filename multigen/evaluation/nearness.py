@@ -19,7 +19,7 @@ from multigen.evaluation import distances
 from multigen.evaluation.features import Classifier, Feature, extract
 from multigen.evaluation.reference import reference
 from multigen.evaluation.sets import MediaSet, Pool, noise, real
-from multigen.model import Model
+from multigen.model.model import Model
 from multigen.registry import Part
 
 log = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from multigen.datasets import Item, cache_folder
 from multigen.errors import MultigenError
 from multigen.evaluation.distances import Moments, moments
 from multigen.evaluation.features import Facts, Feature, extract
-from multigen.files import atomic
 from multigen.modalities import Modality
+from multigen.storage.files import atomic
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ import jinja2
 from markupsafe import Markup
 
 from multigen.evaluation import svg
-from multigen.files import write_text
-from multigen.manifest import versions
+from multigen.recipe.manifest import versions
+from multigen.storage.files import write_text
 
 FILE = "report.html"
 TEMPLATE = "report.html.j2"

@@ -14,7 +14,7 @@ from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError, MultigenError
 from multigen.evaluation.folder import MediaFolder
 from multigen.evaluation.metrics import Wanted
-from multigen.model import Model
+from multigen.model.model import Model
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from multigen.evaluation.features import Feature, extract
 from multigen.evaluation.metrics import Wanted
 from multigen.evaluation.sets import MediaSet, Pool, generated, real
 from multigen.modalities import Modality
-from multigen.model import Model
+from multigen.model.model import Model
 
 SHEET = "evaluation-style.png"
 _SHOWN = 16  # media of each side in the picture

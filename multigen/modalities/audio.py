@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.files import atomic
 from multigen.modalities import Info, Limits
 from multigen.modalities.audio_file import audio_stream, decode, encode, header_seconds
 from multigen.modalities.container import opened
 from multigen.modalities.member import Source, located
 from multigen.modalities.spectrogram import picture
+from multigen.storage.files import atomic
 
 if TYPE_CHECKING:
     from PIL.Image import Image

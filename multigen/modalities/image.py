@@ -19,7 +19,6 @@ from PIL import ImageOps
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.files import atomic
 from multigen.modalities import Info, Limits
 from multigen.modalities.container import check_file
 from multigen.modalities.member import Source, located
@@ -36,6 +35,7 @@ from multigen.modalities.raster import (
     to_channels,
     to_levels,
 )
+from multigen.storage.files import atomic
 
 # Formats that Pillow decodes itself. EPS and the like, which start other programs, stay out.
 FORMATS = (

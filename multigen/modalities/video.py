@@ -18,7 +18,6 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.files import atomic
 from multigen.modalities import Info, Limits, frames
 from multigen.modalities.member import Source, located
 from multigen.modalities.raster import (
@@ -32,6 +31,7 @@ from multigen.modalities.raster import (
     to_channels,
     to_levels,
 )
+from multigen.storage.files import atomic
 
 _ENCODED = (".mp4", ".mov", ".mkv")
 _ANIMATED = (".gif", ".webp", ".png", ".apng")

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import yaml
 
 from multigen.errors import MultigenError, RecipeError, message
-from multigen.recipe import Train
+from multigen.recipe.schema import Train
 
 # Of WANDB_MODE; the last two are old names of the first two.
 _MODES = ("offline", "online", "disabled", "shared", "dryrun", "run")

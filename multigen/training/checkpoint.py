@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multigen.errors import MultigenError, TrainingError
-from multigen.files import remove_leftovers, sha256, write_text
+from multigen.storage.files import remove_leftovers, sha256, write_text
 
 log = logging.getLogger(__name__)
 

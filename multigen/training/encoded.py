@@ -11,8 +11,8 @@ from torch import Tensor
 from multigen.codecs import Codec
 from multigen.core.noise import normal, stream
 from multigen.datasets import Dataset
-from multigen.disk_cache import DiskCache, Shelf
 from multigen.errors import MediaError
+from multigen.storage.disk_cache import DiskCache, Shelf
 from multigen.training.sizes import Sizes
 
 _PROBED = 3  # items that are drawn twice, to see whether they come out the same

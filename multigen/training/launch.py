@@ -19,10 +19,10 @@ from pathlib import Path
 
 from multigen.device import choose_device
 from multigen.errors import Interrupted, TrainingError
-from multigen.files import write_text
-from multigen.recipe import Recipe, load_recipe, to_yaml
+from multigen.recipe.schema import Recipe, load_recipe, to_yaml
+from multigen.storage.files import write_text
 from multigen.training import checkpoint as checkpoints
-from multigen.training.told import LAUNCHED, heard
+from multigen.training.rank_errors import LAUNCHED, heard
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # How long ranks may take to save after a signal, in s.

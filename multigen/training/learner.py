@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from multigen.errors import MultigenError
-from multigen.recipe import Train
+from multigen.recipe.schema import Train
 from multigen.training.checkpoint import mismatches
 from multigen.training.task import MODEL
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from multigen.recipe import Train
+from multigen.recipe.schema import Train
 from multigen.training import boards
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from multigen.errors import TrainingError
-from multigen.recipe import Train
+from multigen.recipe.schema import Train
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from multigen.errors import MultigenError, TrainingError
-from multigen.recipe import PostHoc
+from multigen.recipe.schema import PostHoc
 from multigen.training import checkpoint as checkpoints
 from multigen.training.profiles import Profile, decay, exponent, mix
 

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from multigen.device import choose_device
 from multigen.errors import Lost, MultigenError, TrainingError
-from multigen.recipe import Train
-from multigen.recipe_check import check_world
-from multigen.training.told import LAUNCHED
+from multigen.recipe.schema import Train
+from multigen.recipe.validate import check_world
+from multigen.training.rank_errors import LAUNCHED
 
 # How long a rank waits for the others: previews and held-out losses, which rank 0 alone makes, may take minutes.
 TIMEOUT = timedelta(minutes=60)

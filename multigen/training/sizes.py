@@ -20,7 +20,7 @@ from multigen.core.noise import stream, uniform
 from multigen.core.schedules import Schedule
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
-from multigen.recipe import Train
+from multigen.recipe.schema import Train
 
 # log-SNR beyond which a shift of some units means nothing; at t = 0 and 1 it may be infinite.
 _FAR = 40.0

@@ -23,8 +23,8 @@ from multigen.core.conditioning import Cond, Conditioner
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal, stream, uniform
 from multigen.datasets import Dataset
-from multigen.disk_cache import DiskCache
-from multigen.recipe import Train
+from multigen.recipe.schema import Train
+from multigen.storage.disk_cache import DiskCache
 from multigen.training import ranks
 from multigen.training.compiled import compiled
 from multigen.training.encoded import Encoded, varies

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from multigen.datasets import Dataset
 from multigen.errors import Interrupted, MultigenError, TrainingError
-from multigen.recipe import Train
+from multigen.recipe.schema import Train
 from multigen.training import checkpoint as checkpoints
 from multigen.training import ranks
 from multigen.training.ema import EMA

@@ -15,7 +15,7 @@ from multigen.codecs.neural_vocoder import NeuralVocoder
 from multigen.core.noise import stream, uniform
 from multigen.datasets import Dataset
 from multigen.errors import MediaError, RecipeError
-from multigen.recipe import Train
+from multigen.recipe.schema import Train
 from multigen.training import ranks
 from multigen.training.critics import Spectrograms
 from multigen.training.loader import Batch

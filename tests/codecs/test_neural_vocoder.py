@@ -12,11 +12,10 @@ from multigen.codecs.mel import Mel
 from multigen.codecs.neural_vocoder import NeuralVocoder
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation.audio import detune
-from multigen.model import Model
-from multigen.recipe import load_recipe
+from multigen.model.model import Model
+from multigen.recipe.schema import load_recipe
 from multigen.training.checkpoint import load_tensors
-
-from .test_mel import AUDIO, RATE, TRAINED, chord, fitted
+from tests.codecs.test_mel import AUDIO, RATE, TRAINED, chord, fitted
 
 __all__ = ["fitted"]
 
@@ -161,7 +160,7 @@ def test_weights_without_a_vocoder_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_recipe_trains_a_backbone_or_its_codec() -> None:
-    from multigen.recipe_fit import check_combination
+    from multigen.model.compatibility import check_combination
 
     for overrides, said in (
         (["backbone=null"], "backbone: missing.*codec.vocoder=neural"),

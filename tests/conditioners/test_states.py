@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from multigen import run as runs
 from multigen.conditioners import Remembering
 from multigen.conditioners.clip import CLIP
 from multigen.conditioners.text import Text
-from multigen.disk_cache import DiskCache
-from multigen.recipe import load_recipe
+from multigen.recipe.schema import load_recipe
+from multigen.runs import train as runs
+from multigen.storage.disk_cache import DiskCache
 from multigen.training import log as training_log
 from tests.conditioners.test_text import small_folder
-from tests.pipelines import WORDS, tiny_pipeline
+from tests.model.pipelines import WORDS, tiny_pipeline
 
 BATCH = {"text": ["dog", "cat", "dog cat", "dog"]}
 

@@ -13,8 +13,7 @@ from multigen.core.guides import Call, cfg
 from multigen.core.noise import Noise
 from multigen.core.samplers import ddim, ddpm, heun
 from multigen.core.timesteps import uniform
-
-from .gaussians import Mixture
+from tests.core.gaussians import Mixture
 
 NONE = Cond()
 

@@ -8,8 +8,8 @@ import pytest
 
 from multigen import registry
 from multigen.core.noise import stream
-from multigen.recipe import Recipe, load_recipe
-from multigen.recipe_fit import check_combination
+from multigen.model.compatibility import check_combination
+from multigen.recipe.schema import Recipe, load_recipe
 
 ROOT = Path(__file__).parents[2] / "recipes"
 

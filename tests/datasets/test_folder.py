@@ -24,8 +24,8 @@ from multigen.errors import MediaError, RecipeError
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
-from multigen.model import build_dataset, resolve
-from multigen.recipe import load_recipe
+from multigen.model.model import build_dataset, resolve
+from multigen.recipe.schema import load_recipe
 from multigen.registry import Part
 
 

@@ -17,18 +17,18 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from multigen.cli import main
+from multigen.cli.main import main
 from multigen.core.noise import stream
 from multigen.datasets import index as shard_index
-from multigen.datasets.files import Files
 from multigen.datasets.folder import Folder
+from multigen.datasets.media_files import Files
 from multigen.datasets.shards import Shards
 from multigen.errors import MediaError, RecipeError
-from multigen.lock import locked
 from multigen.modalities import Member, member
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
+from multigen.storage.lock import locked
 from multigen.training.loader import Order, batches
 
 
@@ -175,7 +175,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys\n"
         "from multigen import pack\n"
-        "from multigen.cli import main\n"
+        "from multigen.cli.main import main\n"
         "inner, count = pack._add, [0]\n"
         "def add(*a):\n"
         "    count[0] += 1\n"

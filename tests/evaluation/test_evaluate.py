@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from multigen import registry
-from multigen.cli import main
+from multigen.cli.main import main
 from multigen.core.noise import normal, stream
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation import evaluate as evaluation
@@ -20,8 +20,8 @@ from multigen.evaluation import nearness, sets, tables
 from multigen.evaluation.features import Facts
 from multigen.evaluation.metrics import Wanted
 from multigen.modalities import Modality
-from multigen.model import Model, build_dataset, resolve
-from multigen.recipe import Recipe, load_recipe
+from multigen.model.model import Model, build_dataset, resolve
+from multigen.recipe.schema import Recipe, load_recipe
 from multigen.registry import Given, Part
 
 TINY = [

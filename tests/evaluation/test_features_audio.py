@@ -221,7 +221,7 @@ def test_protocol_buffer_fields() -> None:
 
 @pytest.mark.parametrize("fusion", [False, True])
 def test_clap(fusion: bool, tmp_path: Path) -> None:
-    from multigen.modalities.torchaudio_shim import import_torchaudio
+    from multigen.storage.torchaudio_shim import import_torchaudio
 
     import_torchaudio()
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel

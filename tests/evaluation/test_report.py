@@ -8,8 +8,8 @@ import torch
 
 from multigen.evaluation import report
 from multigen.evaluation.report import write_report
-from multigen.media import Media
 from multigen.modalities.image import Image
+from multigen.modalities.media import Media
 
 EVIL = "<script>alert('x')</script> & \"quotes\""
 VOID = {"meta", "img", "br", "hr", "link", "input", "source"}

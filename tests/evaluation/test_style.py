@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from multigen import run as runs
-from multigen.cli import main
+from multigen.cli.main import main
 from multigen.errors import MultigenError
 from multigen.evaluation.features import Facts
 from multigen.evaluation.metrics import Wanted
 from multigen.evaluation.sets import MediaSet
 from multigen.evaluation.style import SHEET, unseen
-from multigen.recipe import load_recipe
+from multigen.recipe.schema import load_recipe
 from multigen.registry import register
-from tests.test_lora import NETWORK, SMALL, pictures
+from multigen.runs import train as runs
+from tests.storage.test_lora import NETWORK, SMALL, pictures
 
 
 @register("feature", "colours_for_tests")

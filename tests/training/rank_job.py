@@ -19,15 +19,15 @@ from typing import Any
 from torch import Tensor
 
 from multigen.errors import Interrupted
-from multigen.recipe import PostHoc, Train
+from multigen.recipe.schema import PostHoc, Train
 from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
 from multigen.training import ranks
 from multigen.training.loader import Batch
 from multigen.training.trainer import Trainer
+from tests.training.toys import Points, trainer
 
 from . import test_vocoding
-from .toys import Points, trainer
 
 
 def _vocoder(folder: Path, settings: dict[str, Any]) -> Trainer:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from multigen import run as runs
 from multigen.errors import MultigenError, RecipeError
-from multigen.recipe import Train, load_recipe
+from multigen.recipe.schema import Train, load_recipe
+from multigen.runs import train as runs
 from multigen.training import boards
 from multigen.training import log as training_log
-
-from .toys import trainer
+from tests.training.toys import trainer
 
 SETTINGS = {"steps": 6, "log_every": 2, "held_out_every": 6, "checkpoint_every": 6}
 

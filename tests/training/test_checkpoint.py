@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from multigen.errors import MultigenError, TrainingError
-from multigen.files import sha256
+from multigen.storage.files import sha256
 from multigen.training import checkpoint as checkpoints
 from multigen.training.checkpoint import Checkpoint
 from multigen.training.learner import load_optimizer

@@ -12,15 +12,14 @@ from torch import Tensor
 from multigen.core import Cond
 from multigen.core.schedules import flow
 from multigen.errors import RecipeError
-from multigen.recipe import Drop, load_recipe
+from multigen.recipe.schema import Drop, load_recipe
+from multigen.runs import resume
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
-from multigen.training import resume
 from multigen.training.heldout import LEVELS, ByLevel
 from multigen.training.trainer import Trainer
 from multigen.training.uncertainty import Uncertainty
-
-from .toys import diffusion, trainer
+from tests.training.toys import diffusion, trainer
 
 
 def test_uncertainty_learns_the_logarithm_of_the_loss_at_each_level() -> None:

@@ -14,11 +14,10 @@ import torch
 from multigen.codecs.mel import Mel
 from multigen.core.noise import normal
 from multigen.datasets import Item
-from multigen.disk_cache import DiskCache
 from multigen.modalities.audio import Audio
+from multigen.storage.disk_cache import DiskCache
 from multigen.training.encoded import Encoded
-
-from .toys import Points, diffusion, trainer
+from tests.training.toys import Points, diffusion, trainer
 
 CPU = torch.device("cpu")
 

@@ -21,8 +21,7 @@ from multigen.datasets.folder import Folder
 from multigen.errors import TrainingError
 from multigen.modalities.image import Image
 from multigen.training.loader import Batch, Order, batches
-
-from .toys import Points, trainer
+from tests.training.toys import Points, trainer
 
 
 def killed(read: Iterator[Batch], at: set[int], steps: int) -> list[Batch]:

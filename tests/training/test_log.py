@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from multigen.recipe import Train
+from multigen.recipe.schema import Train
 from multigen.training import log as training_log
 from multigen.training.log import Log
 

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from multigen.errors import MultigenError
-from multigen.recipe import PostHoc
+from multigen.recipe.schema import PostHoc
 from multigen.training import checkpoint as checkpoints
 from multigen.training.post_hoc import Averages, reconstructed
 from multigen.training.profiles import Profile, decay, exponent, mix, overlap, spread
-
-from .toys import trainer
+from tests.training.toys import trainer
 
 
 def profile(step: float, sigma: float, points: Tensor) -> Tensor:

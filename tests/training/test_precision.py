@@ -13,8 +13,7 @@ import torch._inductor.config as inductor
 from multigen.errors import TrainingError
 from multigen.training import log as training_log
 from multigen.training.compiled import compiled
-
-from .toys import diffusion, trainer
+from tests.training.toys import diffusion, trainer
 
 
 def losses(folder: Path, precision: torch.dtype | None = None, **settings: Any) -> list[float]:

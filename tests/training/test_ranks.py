@@ -16,17 +16,17 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from multigen import lora
-from multigen import run as runs
 from multigen.errors import RecipeError
-from multigen.recipe import Train, load_recipe
-from multigen.recipe_check import check_world
+from multigen.recipe.schema import Train, load_recipe
+from multigen.recipe.validate import check_world
+from multigen.runs import train as runs
+from multigen.storage import lora
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training import ranks
+from tests.runs.test_resume import small
 
 from . import rank_job
-from .test_resume import small
 
 ROOT = Path(__file__).parents[2]
 # Without it torchrun's ranks may meet what those before a restart left in its store.

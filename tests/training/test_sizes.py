@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from multigen import run as runs
 from multigen.codecs.pixels import Pixels
 from multigen.core import schedules
 from multigen.core.noise import normal
@@ -18,15 +17,15 @@ from multigen.errors import RecipeError
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
-from multigen.recipe import Train, load_recipe
-from multigen.recipe_fit import check_combination
+from multigen.model.compatibility import check_combination
+from multigen.recipe.schema import Train, load_recipe
 from multigen.registry import register
+from multigen.runs import train as runs
 from multigen.training import log as training_log
 from multigen.training.encoded import varies
 from multigen.training.loader import Order, batches
 from multigen.training.sizes import Sizes, sizes
-
-from .toys import Mlp
+from tests.training.toys import Mlp
 
 
 def of(modality: Any, **settings: Any) -> Sizes:

@@ -23,8 +23,7 @@ from multigen.training import log as training_log
 from multigen.training.learner import optimizer_tensors
 from multigen.training.loader import Batch, Order, batches
 from multigen.training.trainer import Interrupted, Trainer
-
-from .toys import Points, diffusion, trainer
+from tests.training.toys import Points, diffusion, trainer
 
 
 def state(t: Trainer) -> dict[str, Tensor]:

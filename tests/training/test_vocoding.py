@@ -10,7 +10,7 @@ from torch import Tensor
 from multigen.codecs.mel import Mel
 from multigen.datasets import Item
 from multigen.modalities.audio import Audio
-from multigen.recipe import Train
+from multigen.recipe.schema import Train
 from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
 from multigen.training.critics import Spectrograms

@@ -16,8 +16,7 @@ from multigen.errors import TrainingError
 from multigen.training import checkpoint as checkpoints
 from multigen.training.checkpoint import Checkpoint
 from multigen.training.writer import Writer
-
-from .toys import trainer
+from tests.training.toys import trainer
 
 
 def of(step: int, value: torch.Tensor) -> Checkpoint:

@@ -15,7 +15,7 @@ from multigen.core.predictions import flow as flow_prediction
 from multigen.core.schedules import flow as flow_schedule
 from multigen.datasets import Item
 from multigen.errors import MediaError
-from multigen.recipe import Train
+from multigen.recipe.schema import Train
 from multigen.training.task import Diffusion
 from multigen.training.trainer import Trainer
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from multigen.errors import MultigenError
 from multigen.evaluation.features import Facts
 from multigen.evaluation.features.common import check_media, frozen, mono, needs, sample_rate
-from multigen.files import sha256
 from multigen.modalities import Modality
-from multigen.modalities.torchaudio_shim import import_torchaudio
 from multigen.registry import Given
+from multigen.storage.files import sha256
+from multigen.storage.torchaudio_shim import import_torchaudio
 
 _SOURCE = "laion/clap-htsat-unfused or laion/larger_clap_music, downloaded to a folder"
 _FILES = ("*.safetensors", "config.json", "preprocessor_config.json")

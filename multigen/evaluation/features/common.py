@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from multigen.errors import MultigenError
-from multigen.files import sha256
 from multigen.modalities import Modality
 from multigen.modalities.raster import to_channels
-from multigen.modalities.torchaudio_shim import import_torchaudio
+from multigen.storage.files import sha256
+from multigen.storage.torchaudio_shim import import_torchaudio
 
 _KINDS = {1: "sound", 2: "images", 3: "video"}
 

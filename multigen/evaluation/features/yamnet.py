@@ -17,9 +17,9 @@ from multigen.errors import MultigenError
 from multigen.evaluation.features import Facts
 from multigen.evaluation.features.common import check_media, mono, needs, sample_rate
 from multigen.evaluation.features.vggish import RATE, log_mel_patches
-from multigen.files import atomic, sha256
 from multigen.modalities import Modality
 from multigen.registry import Given
+from multigen.storage.files import atomic, sha256
 
 _HOP, _WIDTH, _CLASSES = 48, 1024, 521
 _BUNDLE = "data/YamNet_w8a8.onnx.zip"

@@ -1,0 +1,94 @@
+"""`multigen pack`: a folder or a built-in set as shards."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections import Counter
+from pathlib import Path
+
+from multigen.cli.arguments import Parser, log, positive
+from multigen.errors import MultigenError, message
+
+MODALITIES = ("image", "audio", "video")
+
+
+def pack(argv: list[str]) -> int:
+    """Run the command; the exit code."""
+    parser = Parser(
+        prog="multigen pack",
+        description="Write media as shards (WebDataset tars with an index) that data.name=shards reads. Given again, "
+        "a command that was stopped goes on. `multigen verify DIR` checks them.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a folder of media, a recipe, or a dataset's name")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="data.captions=name modality.seconds=4 ..."
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new or empty folder")
+    parser.add_argument("--modality", choices=MODALITIES, help="of a folder that holds several kinds")
+    parser.add_argument(
+        "--shard-size", type=positive, default=256.0, metavar="MB", help="about (default: 256)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    a = parser.parse(argv)
+    log(a.quiet)
+    from multigen.recipe.schema import load_recipe
+    from multigen.runs.pack import pack
+
+    source, overrides = _found(a.source, a.modality)
+    recipe = load_recipe(source, [*overrides, *a.overrides])
+    if Path(a.source).is_dir() and recipe.data.name == "folder" and recipe.data.args.get("path") is None:
+        data = dataclasses.replace(recipe.data, args={**recipe.data.args, "path": a.source})
+        recipe = dataclasses.replace(recipe, data=data)
+    count, bad = pack(recipe, a.out, shard_bytes=round(a.shard_size * 1e6), quiet=a.quiet)
+    for why in bad.values():
+        print(f"multigen: left out: {why}", file=sys.stderr)
+    left = f"; {len(bad)} left out" if bad else ""
+    if not a.quiet:
+        print(f"{count} media{left}. Read them with: data.name=shards data.path={a.out}", file=sys.stderr)
+    print(a.out)
+    return 0
+
+
+def _found(source: str, modality: str | None) -> tuple[str, list[str]]:
+    """The recipe, and overrides, that say what a source holds."""
+    path = Path(source).expanduser()
+    if path.is_dir() and not (path / "recipe.yaml").is_file():
+        return f"{modality or _guess(path)}_folder", []
+    if modality is not None:
+        raise MultigenError("--modality goes with a folder; a recipe says what it holds")
+    from multigen import registry
+    from multigen.recipe.source import read, shipped
+
+    if source in shipped() or path.suffix in (".yaml", ".yml") or path.is_dir():
+        return source, []
+    sets = {read(p).data.get("data", {}).get("name"): name for name, p in sorted(shipped().items())[::-1]}
+    if source in sets and source != "folder":
+        return sets[source], []
+    if source in registry.names("dataset"):
+        raise MultigenError(
+            f"{source}: give a recipe beside it that says its modality, e.g. image_folder data.name={source}"
+        )
+    allowed = [*shipped(), *(str(s) for s in sets if s and s != "folder")]
+    raise MultigenError(message("SOURCE", source, allowed, hint="Or a folder of media."))
+
+
+def _guess(folder: Path) -> str:
+    """The modality that most files below are of; a kind of file that two can read counts for the first."""
+    from multigen import registry
+    from multigen.datasets.scan import walk
+
+    suffixes = {name: registry.find("modality", name).suffixes for name in ("image", "video", "audio")}
+    known = tuple({s for group in suffixes.values() for s in group})
+    found = Counter(
+        next(name for name, group in suffixes.items() if path.suffix.lower() in group)
+        for path in walk(folder, known).media
+    )
+    if not found:
+        raise MultigenError(f"{folder}: there are no pictures, sounds or videos in it")
+    if len(found) > 1:
+        there = ", ".join(f"{count} {name}" for name, count in found.most_common())
+        raise MultigenError(f"{folder}: holds several kinds of media ({there}); say which with --modality")
+    return next(iter(found))

@@ -1,0 +1,146 @@
+"""Whether a recipe's parts work together, found out before any work: no data are read, no weights are made."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from multigen import registry
+from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.denoiser import Denoiser
+from multigen.errors import RecipeError, message, refused
+from multigen.generation.guidance import guided
+from multigen.recipe.schema import Recipe
+from multigen.registry import Part
+from multigen.training import sizes as training_sizes
+
+
+def check_combination(recipe: Recipe) -> None:
+    """RecipeError if the parts cannot work together. Builds what is cheap: no data, no weights."""
+    modality, codec, shape = _media(recipe)
+    sizes = training_sizes.sizes(recipe.train, modality, codec, recipe.seed)
+    _learns(recipe, codec)
+    if recipe.backbone is None:
+        return
+    network, spec = _network(recipe, shape, modality)
+    _adapts(recipe, network)
+    if sizes is not None:
+        training_sizes.check_network(sizes, codec, network, spec)
+    schedule = registry.build("schedule", recipe.schedule, where="schedule")
+    prediction = registry.build("prediction", recipe.prediction, where="prediction")
+    denoiser = Denoiser(network, schedule, prediction)
+    _samples(recipe, denoiser)
+    _trains(recipe, denoiser)
+
+
+def _media(recipe: Recipe) -> tuple[Any, Any, tuple[int, ...]]:
+    """The modality, the codec, and the shape [C, *D] of model space."""
+    modality, sample = registry.build("modality", recipe.modality, where="modality"), recipe.sample
+    with refused("modality", RecipeError):
+        natural = modality.shape()
+    with refused("sample", RecipeError):
+        modality.shape(sample.size, sample.duration)
+    if sample.suffix is not None and sample.suffix not in modality.writes:
+        raise RecipeError(message("sample.suffix", sample.suffix, modality.writes))
+    codec = registry.build("codec", recipe.codec, where="codec", given={"modality": modality})
+    with refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})", RecipeError):
+        return modality, codec, codec.shape(natural)
+
+
+def _samples(recipe: Recipe, denoiser: Denoiser) -> None:
+    """The grid, the guide with its modifiers, and the sampler's first query."""
+    schedule, nothing = denoiser.schedule, Cond()
+    timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
+    with refused(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})", RecipeError):
+        ts = timesteps(schedule, recipe.sample.steps)
+    with refused(
+        f"prediction ({recipe.prediction.name}) and timesteps ({recipe.timesteps.name})", RecipeError
+    ):
+        denoiser.remember(ts)
+    guided(
+        recipe.guide,
+        recipe.modifiers,
+        cond=nothing,
+        null=nothing,
+        denoiser=denoiser,
+        encode=lambda _: nothing,
+        load=lambda _: denoiser,
+    )
+    sampler = registry.build("sampler", recipe.sampler, where="sampler")
+    with refused(f"sampler ({recipe.sampler.name})", RecipeError):
+        next(sampler(schedule, torch.zeros(1, 1, 1), ts, lambda purpose, index: torch.zeros(1, 1, 1)))
+
+
+def _trains(recipe: Recipe, denoiser: Denoiser) -> None:
+    """The noise level and the objective."""
+    level = registry.build("noise_level", recipe.train.noise_level, where="train.noise_level")
+    with refused(
+        f"train.noise_level ({recipe.train.noise_level.name}) and schedule ({recipe.schedule.name})",
+        RecipeError,
+    ):
+        t = level(denoiser.schedule, torch.full((1,), 0.5, dtype=torch.float64))
+    objective = registry.build("objective", recipe.train.objective, where="train.objective")
+    with refused(f"train.objective ({recipe.train.objective.name})", RecipeError):
+        objective(denoiser, t)
+
+
+def cond_spec(recipe: Recipe, spec: CondSpec, channels: int) -> CondSpec:
+    """Widths of all that the network is conditioned on: what the conditioner gives and, if `masked`, a view of what is
+    known (`core.masks`). RecipeError for a backbone that comes without a place for it."""
+    if not recipe.masked:
+        return spec
+    if recipe.backbone is not None and recipe.backbone.name == "diffusers":
+        raise RecipeError(
+            "masked: the backbone diffusers has no channel for a mask. Allowed: false; it fills without one."
+        )
+    return dataclasses.replace(spec, grid=spec.grid + 1 + channels)
+
+
+def _learns(recipe: Recipe, codec: Any) -> None:
+    """A recipe trains a backbone or its codec, one of them."""
+    if recipe.backbone is None and not codec.learns:
+        raise RecipeError(
+            "backbone: missing. Every recipe needs this part, but for one whose codec learns (codec.vocoder=neural)."
+        )
+    if recipe.backbone is not None and codec.learns:
+        raise RecipeError(
+            f"codec ({recipe.codec.name}): it learns in a recipe of its own, without a backbone (as vocoder_music); "
+            "here name its trained weights"
+        )
+    if recipe.backbone is not None and recipe.train.critic is not None:
+        raise RecipeError("train.critic: only a codec that learns plays against one; leave it null")
+    if recipe.backbone is None and recipe.train.adapter is not None:
+        raise RecipeError("train.adapter: only a backbone is adapted; leave it null")
+
+
+def _adapts(recipe: Recipe, network: Any) -> None:
+    """An adapter has layers to stand beside, and weights that something gives."""
+    if recipe.train.adapter is None:
+        return
+    registry.build("adapter", recipe.train.adapter, where="train.adapter").layers(network)
+    if recipe.train.init is None and not getattr(type(network), "pretrained", False):
+        raise RecipeError(
+            "train.init: null is not allowed with train.adapter, which learns beside the weights of a trained model. "
+            "Give that: train.init=NAME (shipped weights, a file or a run folder)."
+        )
+
+
+def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> tuple[Any, CondSpec]:
+    """The backbone on the meta device, and its condition; the prompts are tried where the classes are known."""
+    part = recipe.conditioner
+    takes_classes = "classes" in {a.name for a in registry.arguments("conditioner", part.name, "conditioner")}
+    unknown = takes_classes and part.args.get("classes") is None
+    if unknown:
+        part = Part(part.name, {**part.args, "classes": ["?"]})
+    given: dict[str, Any] = {"modality": modality}
+    conditioner = registry.build("conditioner", part, where="conditioner", given=given)
+    if not unknown:
+        with refused("sample.prompts", RecipeError):
+            conditioner.request(recipe.sample.prompts)
+    spec = cond_spec(recipe, conditioner.spec, shape[0])
+    given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}
+    assert recipe.backbone is not None
+    with torch.device("meta"):
+        return registry.build("backbone", recipe.backbone, where="backbone", given=given), spec

@@ -1,0 +1,142 @@
+"""manifest.json: what every file of a run folder was made from, and the bytes that it had."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from multigen.errors import MultigenError
+from multigen.recipe.schema import Recipe, recipe_hash, to_data
+from multigen.storage.files import sha256, write_json
+
+FILE = "manifest.json"
+FORMAT = 1
+SLUG = 48  # characters of the prompt that a file name keeps
+
+
+def file_name(index: int, prompt: str, seed: int, suffix: str) -> str:
+    """A name that every file system takes: 003_red-apple-moving-left_seed3.mp4
+
+    ASCII letters, digits, - and _ alone, a bounded length, never empty or reserved. `suffix` is like ".mp4".
+    """
+    if not re.fullmatch(r"\.[a-z0-9]{1,8}", suffix):
+        raise ValueError(
+            f"suffix: {suffix!r} is not allowed. Allowed: a dot and letters or digits, like '.wav'."
+        )
+    plain = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain)[:SLUG].strip("-")
+    return "_".join(part for part in (f"{index:03d}", slug, f"seed{seed}") if part) + suffix
+
+
+def versions() -> dict[str, str]:
+    """Versions of what makes the media, as installed."""
+    from importlib import metadata
+
+    from multigen.version import __version__
+
+    return {"multigen": __version__, "torch": metadata.version("torch"), "python": platform.python_version()}
+
+
+def write_manifest(
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    recipe: Recipe,
+    weights_hash: str,
+    settings: Mapping[str, Any],
+) -> Path:
+    """Write `folder`/manifest.json, atomically; an older one is replaced. Returns its path.
+
+    rows: of each file "file" (its path from `folder`, with /), "prompt", "seed", and what else is to be kept
+    settings: what all files share: sampler, timesteps, guide, steps ...; a row's own goes first
+
+    Every entry is whole in itself, so that it can be read or moved alone: to the row and the settings it adds the
+    hashes of the recipe, the weights and the file, its bytes, the versions and the time (UTC).
+    """
+    common = {
+        **settings,
+        "recipe": recipe.name,
+        "recipe_hash": recipe_hash(recipe),
+        "weights_hash": weights_hash,
+    }
+    common |= {"versions": versions(), "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    files = []
+    for row in rows:
+        path = inside(folder, row["file"])
+        if path is None:
+            raise ValueError(f"manifest: {row['file']!r} is not a path inside the folder")
+        files.append({**common, **row, "bytes": path.stat().st_size, "sha256": sha256(path)})
+    write_json(folder / FILE, {"format": FORMAT, "files": files})
+    return folder / FILE
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a run folder, or None if it has none. MultigenError if it cannot be what was written."""
+    path = folder / FILE
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise MultigenError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise MultigenError(f"{path}: not a manifest of format {FORMAT}")
+    files = value.get("files")
+    fields = {"file": str, "prompt": str, "seed": int, "bytes": int, "sha256": str}
+    if not isinstance(files, list) or not all(
+        isinstance(entry, dict) and all(isinstance(entry.get(k), t) for k, t in fields.items())
+        for entry in files
+    ):
+        raise MultigenError(f"{path}: each of its files needs {', '.join(fields)}")
+    return value
+
+
+def verify(folder: Path) -> list[str]:
+    """Hash every file of the manifest again. One line for each that is missing or changed; empty: all is well."""
+    manifest = read(folder)
+    if manifest is None:
+        raise MultigenError(f"{folder / FILE}: no such file")
+    return [fault for entry in manifest["files"] if (fault := _fault(folder, entry))]
+
+
+def recipe_changes(before: Recipe, after: Recipe) -> list[tuple[str, Any, Any]]:
+    """Where two recipes differ: (dotted key, value before, value after), None where there is no such key."""
+    old, new = dict(_leaves(to_data(before))), dict(_leaves(to_data(after)))
+    return [(k, old.get(k), new.get(k)) for k in {**old, **new} if old.get(k) != new.get(k)]
+
+
+def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _fault(folder: Path, entry: Mapping[str, Any]) -> str | None:
+    name = entry["file"]
+    path = inside(folder, name)
+    if path is None:
+        return f"{name!r}: not a path inside the folder"
+    try:
+        size = path.stat().st_size
+        if size != entry["bytes"]:
+            return f"{name}: {size:,} bytes, not {entry['bytes']:,}"
+        return None if sha256(path) == entry["sha256"] else f"{name}: its bytes have changed (sha256 differs)"
+    except OSError as error:
+        return f"{name}: cannot be read ({error.strerror})"
+
+
+def inside(folder: Path, name: str) -> Path | None:
+    """The file of that name, or None if the name (a stranger's, perhaps) leads out of the folder."""
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor:
+        return None
+    path = folder.joinpath(*parts)
+    return path if path.resolve().is_relative_to(folder.resolve()) else None

@@ -1,0 +1,72 @@
+"""Paths in a recipe: made absolute for a run folder, so that it runs again from anywhere; taken out for others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+from multigen.recipe.schema import Recipe
+from multigen.registry import Part
+from multigen.storage.diffusers_folder import is_id
+
+PATHS = ("path", "soundfont")  # arguments of parts that name a place on this machine
+WEIGHTS = "weights.safetensors"  # in a run folder, and in each folder of shipped weights
+
+
+def shipped_weights() -> dict[str, Path]:
+    """The weights that the package carries, by name."""
+    folder = Path(str(resources.files("multigen"))) / "weights"
+    return {p.parent.name: p for p in sorted(folder.glob(f"*/{WEIGHTS}"))}
+
+
+def absolute(recipe: Recipe) -> Recipe:
+    """Every path whole; names of shipped weights, ids on the hub and what is not there stay as they were given."""
+
+    def part(old: Part) -> Part:
+        given = {k: v for k, v in old.args.items() if k in PATHS and isinstance(v, str)}
+        paths = {k: v if is_id(v) else _full(v) for k, v in given.items()}
+        if isinstance(source := old.args.get("vocoder"), str):
+            paths["vocoder"] = str(weights(source))
+        return Part(old.name, {**old.args, **paths})
+
+    def weights(source: str | None) -> str | None:
+        if source is None or source in shipped_weights() or not Path(source).expanduser().exists():
+            return source  # what is not there is named in the message as it was given
+        return _full(source)
+
+    return dataclasses.replace(
+        _changed(recipe, part),
+        train=dataclasses.replace(recipe.train, init=weights(recipe.train.init)),
+        weights=weights(recipe.weights),
+        loras=tuple(dataclasses.replace(one, path=str(weights(one.path))) for one in recipe.loras),
+    )
+
+
+def public(recipe: Recipe) -> Recipe:
+    """The recipe of weights that are passed on: of paths the last part alone, and nothing that they started from."""
+
+    def part(old: Part) -> Part:
+        paths = {k: v for k, v in old.args.items() if k in (*PATHS, "vocoder") and isinstance(v, str)}
+        names = {k: v if is_id(v) else Path(v).name for k, v in paths.items()}
+        return Part(old.name, {**old.args, **names})
+
+    return dataclasses.replace(
+        _changed(recipe, part), train=dataclasses.replace(recipe.train, init=None), weights=None, loras=()
+    )
+
+
+def _changed(recipe: Recipe, part: Callable[[Part], Part]) -> Recipe:
+    """The recipe with those of its parts changed that may name a place."""
+    return dataclasses.replace(
+        recipe,
+        data=part(recipe.data),
+        codec=part(recipe.codec),
+        conditioner=part(recipe.conditioner),
+        backbone=None if recipe.backbone is None else part(recipe.backbone),
+    )
+
+
+def _full(path: str) -> str:
+    return str(Path(path).expanduser().resolve())

@@ -1,0 +1,98 @@
+"""Going on in a run folder: from which checkpoint, and whether it is the same training."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from multigen.errors import RecipeError, TrainingError
+from multigen.model.load import RECIPE, TRAINED, decoding_aside, is_finished
+from multigen.recipe.manifest import recipe_changes, versions
+from multigen.recipe.schema import Recipe, load_recipe
+from multigen.training import checkpoint as checkpoints
+from multigen.training import ranks
+from multigen.training.checkpoint import Checkpoint
+
+log = logging.getLogger(__name__)
+
+# Keys of `train` that may change between two starts of one run.
+FREE = frozenset(
+    {"steps", "minutes", "workers", "cache", "checkpoint_every", "keep", "keep_every",
+     "keep_best", "skip", "log_every", "held_out_every", "patience", "preview_every", "bad_media", "tensorboard",
+     "wandb", "compile"}
+)  # fmt: skip
+# How many changes a message lists.
+ROWS = 12
+
+
+def newest(folder: Path, force: bool) -> Path | None:
+    """The checkpoint of a run folder to go on from; what a killed training left is removed on the way.
+
+    TrainingError where there are checkpoints and none verifies: with `force` the training starts anew.
+    """
+    place = folder / "checkpoints"
+    with ranks.in_turn():
+        if ranks.first():
+            checkpoints.tidy(place)
+        path = checkpoints.newest(place)
+        if path is None and force and ranks.first():
+            checkpoints.set_aside(checkpoints.found(place))
+    if path is None and checkpoints.found(place) and not is_finished(folder):
+        raise TrainingError(
+            f"{place}: no checkpoint there verifies (the log above names each). Put them back from a copy, train in "
+            "another folder with --out, or start anew in this one with --force"
+        )
+    return path
+
+
+def origin(recipe: Recipe) -> Mapping[str, Any]:
+    """What a checkpoint says of where it is from."""
+    return {"recipe": recipe.name, "versions": versions()}
+
+
+def note_versions(state: Checkpoint) -> None:
+    """Say where going on is not exact, since another version of torch rounds as it likes."""
+    before, now = state.state.get("versions"), versions()
+    if isinstance(before, Mapping) and before.get("torch") not in (None, now["torch"]):
+        log.warning(
+            "the checkpoint is of torch %s, this is %s: not the same bits", before["torch"], now["torch"]
+        )
+
+
+def complete(recipe: Recipe, state: Checkpoint) -> bool:
+    """Whether the training that the recipe asks for is over."""
+    t, s = recipe.train, state.state
+    by_steps = t.steps is not None and s["step"] >= t.steps
+    by_time = t.minutes is not None and s["seconds"] >= 60 * t.minutes
+    tired = t.patience > 0 and s.get("worse", 0) >= t.patience
+    return by_steps or by_time or tired
+
+
+def same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:
+    """Refuse to mix two trainings in one folder; what the first one filled in stays."""
+    path = folder / RECIPE
+    if not path.is_file():
+        return recipe
+    before = load_recipe(str(path))
+    if recipe.conditioner.args.get("classes") is None and recipe.conditioner.name == before.conditioner.name:
+        filled = {k: v for k, v in before.conditioner.args.items() if k == "classes"}
+        part = dataclasses.replace(recipe.conditioner, args={**recipe.conditioner.args, **filled})
+        recipe = dataclasses.replace(recipe, conditioner=part)
+    both = decoding_aside(before), decoding_aside(recipe)
+    changes = [c for c in recipe_changes(*both) if _matters(c[0])]
+    if changes and not force:
+        rows = "; ".join(f"{key}: {old!r} -> {new!r}" for key, old, new in changes[:ROWS])
+        rows += f"; and {len(changes) - ROWS} more" if len(changes) > ROWS else ""
+        raise RecipeError(
+            f"{folder} holds another training of {before.name} ({rows}). Give another folder with --out, "
+            "or --force to go on in this one with the new settings."
+        )
+    return recipe
+
+
+def _matters(key: str) -> bool:
+    head, _, rest = key.partition(".")
+    return head in (*TRAINED, "seed") or (head == "train" and rest.partition(".")[0] not in FREE)

@@ -1,0 +1,153 @@
+"""A network with a mask channel: it learns to look at what is known, and every edit gives it that."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from multigen.backbones.unet import UNet
+from multigen.core import Cond, CondSpec, Denoiser, masks
+from multigen.core.noise import normal
+from multigen.core.predictions import x0 as x0_prediction
+from multigen.core.schedules import flow
+from multigen.datasets import Item
+from multigen.errors import RecipeError
+from multigen.model.compatibility import check_combination
+from multigen.model.model import Model
+from multigen.recipe.schema import Train, load_recipe
+from multigen.registry import Part
+from multigen.training.task import Diffusion
+from tests.model.test_model import small
+from tests.training.toys import Identity, Points
+
+
+class Twins(Points):
+    """Items [1, 8]: four independent values, and the same four again."""
+
+    def draw(self, index: int, rng: torch.Generator) -> Item:
+        half = torch.randint(0, 2, (1, 4), generator=rng).float() * 2 - 1
+        return {"media": torch.cat([half, half], 1), "id": str(index), "label": 0, "text": ""}
+
+
+class Free(torch.nn.Module):
+    spec = CondSpec()
+
+    def forward(self, batch: object) -> Cond:
+        return Cond()
+
+    def null(self, batch_size: int) -> Cond:
+        return Cond()
+
+
+class Line(torch.nn.Module):
+    """x [B, 1, 8] and what it sees [B, 2, 8] -> x0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(25, 96), torch.nn.SiLU(), torch.nn.Linear(96, 8))
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+        assert cond.grid is not None
+        return self.layers(torch.cat([x[:, 0], cond.grid.flatten(1), c_noise[:, None] / 10], 1))[:, None]
+
+
+def test_training_teaches_to_copy_from_what_is_known() -> None:
+    torch.manual_seed(0)
+    data = Twins(512)
+    denoiser = Denoiser(Line(), flow(), x0_prediction())
+    task = Diffusion(
+        denoiser=denoiser, conditioner=Free(), codec=Identity(), dataset=data,
+        settings=Train(steps=1, batch=64), seed=0, device=torch.device("cpu"), masked=True,
+    )  # fmt: skip
+    adam = torch.optim.Adam(denoiser.parameters(), 3e-3)
+    from multigen.training.loader import Read, collate
+
+    for step in range(400):
+        items = [data.draw(k, torch.Generator().manual_seed(1000 * step + k)) for k in range(64)]
+        adam.zero_grad()
+        for _, parts in task.losses(collate([Read(item, {}) for item in items]), step, 0.0):
+            for loss in parts:
+                loss.backward()
+        adam.step()
+    x0 = torch.stack([data[k]["media"] for k in data.split()[1]])
+    keep = torch.tensor([True] * 4 + [False] * 4)
+    noise = torch.stack([normal((1, 8), 1, "x", k) for k in range(len(x0))])
+    t = torch.full((len(x0),), 1.0, dtype=torch.float64)  # x holds nothing of the data
+    with torch.no_grad():
+        told = denoiser(noise, t, Cond(grid=masks.view(x0, keep)))
+        blind = denoiser(noise, t, Cond(grid=masks.view(x0, None)))
+    wrong = (told[..., 4:] - x0[..., 4:]).square().mean()
+    assert wrong < 0.15, wrong  # its variance is 1
+    assert (blind[..., 4:] - x0[..., 4:]).square().mean() > 0.7
+
+
+def masked(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Model, list[Tensor]]:
+    """An untrained model with a mask channel, and what its network sees from now on."""
+    plain = small(name)
+    model = Model(dataclasses.replace(plain.recipe, masked=True), device="cpu")
+    model.codec.load_state_dict(plain.codec.state_dict())
+    grids: list[Tensor] = []
+    inner = UNet.forward
+
+    def forward(self: UNet, x: Tensor, c_noise: Tensor, cond: Cond, taps: object = None) -> Tensor:
+        assert cond.grid is not None
+        grids.append(cond.grid)
+        return inner(self, x, c_noise, cond)
+
+    monkeypatch.setattr(UNet, "forward", forward)
+    return model, grids
+
+
+@pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji"])
+def test_an_edit_shows_the_network_what_is_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, grids = masked(name, monkeypatch)
+    shape = model.modality.shape()
+    media = 0.5 * torch.rand(shape, generator=torch.Generator().manual_seed(1)) - 0.25
+    keep = torch.zeros(shape[1:], dtype=torch.bool)
+    keep[: shape[1] // 2] = True
+    model.generate("", steps=1)
+    assert grids and all(g.abs().sum() == 0 for g in grids)
+    grids.clear()
+    model.edit(media, "", keep=keep, steps=1)
+    x0 = model.codec.encode(media[None])
+    seen = masks.view(x0, model.codec.keeps(keep))
+    assert seen[:, :1].sum() > 0
+    assert grids and all(torch.equal(row, seen[0]) for g in grids for row in g)
+
+
+def test_each_window_shows_the_network_its_part_of_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, grids = masked("image_digits", monkeypatch)
+    media = 0.5 * torch.rand(1, 28, 56, generator=torch.Generator().manual_seed(1)) - 0.25
+    keep = torch.zeros(28, 56, dtype=torch.bool)
+    keep[:, 20:45] = True
+    model.edit(media, "3", keep=keep, steps=1, scale=1.0, long=True)
+    seen = masks.view(model.codec.encode(media[None]), model.codec.keeps(keep))
+    wide = seen.shape[-1] // 2
+    parts = [seen[0, ..., k : k + wide] for k in (0, wide // 2, wide)]
+    (grid,) = grids
+    assert torch.equal(grid, torch.stack(parts))
+    grids.clear()
+    model.edit(media, "3", keep=keep, steps=1, scale=1.0, long=True, wrap=True)
+    (grid,) = grids
+    assert torch.equal(grid, torch.stack([*parts, seen.roll(wide // 2, -1)[0, ..., :wide]]))
+    grids.clear()
+    model.generate("3", size=(28, 56), steps=1, scale=1.0, long=True)
+    assert grids[0].shape == (3, *seen.shape[1:3], wide) and grids[0].abs().sum() == 0
+
+
+def test_a_network_starts_as_the_one_without_a_mask_channel() -> None:
+    plain, recipe = small("image_digits"), small("image_digits").recipe
+    model = Model(dataclasses.replace(recipe, masked=True, seed=7), device="cpu")
+    model.start_from({k: v.clone() for k, v in plain.state_dict().items()}, "plain")
+    a, b = (m.generate("3", seed=5, steps=2)[0].tensor for m in (plain, model))
+    assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_a_foreign_network_has_no_mask_channel() -> None:
+    recipe = load_recipe("image_digits", ["masked=true"])
+    foreign = dataclasses.replace(recipe, backbone=Part("diffusers", {"path": "nowhere"}))
+    with pytest.raises(RecipeError, match="masked: the backbone diffusers has no channel"):
+        check_combination(foreign)

@@ -1,0 +1,143 @@
+"""LoRAs of Stable Diffusion: what we train, diffusers reads; what others made, we read as diffusers does."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import multigen
+from multigen.core import Noise
+from multigen.errors import MultigenError
+from multigen.recipe.schema import load_recipe
+from multigen.registry import build
+from multigen.runs import train as runs
+from multigen.storage import lora
+from tests.model.pipelines import tiny_pipeline
+from tests.storage.test_lora import pictures
+
+from diffusers import DDIMScheduler, StableDiffusionPipeline  # isort: skip
+
+PROMPTS = ["a red apple", "blue car, lighthouse on the left"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("sd")
+    tiny_pipeline(home / "tiny")
+    return home
+
+
+def ours(home: Path, loras: dict[str, float]) -> tuple[Tensor, Tensor]:
+    """Latents of the two prompts, and the noise they started from."""
+    model = multigen.load(home / "tiny", loras=loras, device="cpu")
+    found: list[Tensor] = []
+    decode = model.codec.decode
+    model.codec.decode = lambda x, **kw: (found.append(x), decode(x, **kw))[1]  # type: ignore[method-assign]
+    model.generate(PROMPTS, seed=7, steps=10, scale=7.5)
+    schedule = model.denoiser.schedule
+    ts = build("timesteps", model.recipe.timesteps)(schedule, 10)
+    return torch.cat(found), Noise([7, 8], (4, 8, 8))("start") * schedule(ts[:1]).sigma.float()
+
+
+def theirs(home: Path, file: Path, start: Tensor, scale: float) -> Tensor:
+    pipe = StableDiffusionPipeline.from_pretrained(home / "tiny", local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    pipe.load_lora_weights(file.parent, weight_name=file.name, adapter_name="x")
+    pipe.set_adapters(["x"], [scale])
+    return pipe(
+        PROMPTS, latents=start, guidance_scale=7.5, output_type="latent", num_inference_steps=10
+    ).images
+
+
+def test_diffusers_reads_what_we_train(home: Path, tmp_path: Path) -> None:
+    options = [f"backbone.path={home / 'tiny'}", "modality.size=16", "weights=null"]
+    options += [
+        f"data.path={pictures(tmp_path / 'pictures')}",
+        "train.steps=4",
+        "train.batch=2",
+        "train.lr=5e-2",
+    ]
+    options += ["train.warmup=0", "train.ema=0", "train.tensorboard=false", "data.held_out=0"]
+    options += ["train.adapter={name: lora, rank: 2, alpha: 4}", "train.preview_every=0"]
+    recipe = load_recipe("image_stable_diffusion", options)
+    folder = runs.train(recipe, out=tmp_path / "tuned", device="cpu", quiet=True)
+    file = folder / lora.FILE
+    names = {k.rpartition(".lora_")[0] for k in load_file(file)}
+    assert all(n.startswith("unet.") and ".attn" in n for n in names)
+    assert len(names) == 8 * sum(
+        ".attn1.to_q" in n for n in names
+    )  # q, k, v and out, to itself and to tokens
+    plain, start = ours(home, {})
+    made, _ = ours(home, {str(folder): 0.7})
+    assert (made - plain).abs().max() > 0.05
+    torch.testing.assert_close(made, theirs(home, file, start, 0.7), rtol=0, atol=1e-3)
+    whole = multigen.load(folder, device="cpu")
+    assert whole.own is not None and whole.own.base == "tiny"
+    once = multigen.load(home / "tiny", loras={str(folder): 1}, device="cpu")
+    assert whole.weights_hash() == once.weights_hash()
+
+
+@pytest.mark.parametrize("form", ["kohya", "old", "metadata"])
+def test_files_of_others_are_read_as_diffusers_does(form: str, home: Path, tmp_path: Path) -> None:
+    layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+    gen = torch.Generator().manual_seed(0)
+    down, up = torch.randn(2, 32, generator=gen) / 2, torch.randn(32, 2, generator=gen) / 2
+    header: dict[str, str] = {"format": "pt"}
+    tensors: dict[str, Any]
+    if form == "kohya":
+        flat = f"lora_unet_{layer.replace('.', '_')}"
+        tensors = {f"{flat}.lora_down.weight": down, f"{flat}.lora_up.weight": up}
+        tensors[f"{flat}.alpha"] = torch.tensor(1.0)
+    elif form == "old":
+        tensors = {f"unet.{layer}.lora.down.weight": down, f"unet.{layer}.lora.up.weight": up}
+    else:
+        tensors = {f"unet.{layer}.lora_A.weight": down, f"unet.{layer}.lora_B.weight": up}
+        facts = {"unet.r": 2, "unet.lora_alpha": 6, "unet.target_modules": ["to_k"], "unet.peft_type": "LORA"}
+        header["lora_adapter_metadata"] = json.dumps(facts)
+    file = tmp_path / f"{form}.safetensors"
+    save_file(tensors, file, metadata=header)
+    plain, start = ours(home, {})
+    made, _ = ours(home, {str(file): 1.5})
+    assert (made - plain).abs().max() > 0.05
+    torch.testing.assert_close(made, theirs(home, file, start, 1.5), rtol=0, atol=1e-3)
+
+
+TEXT = "text_model.encoder.layers.{}.self_attn.q_proj"
+
+
+@pytest.mark.parametrize(
+    ("unet", "text", "down", "up"),
+    [
+        ("unet.{}", f"text_encoder.{TEXT}", "lora_A.weight", "lora_B.weight"),
+        ("lora_unet_{}", "lora_te_" + TEXT.replace(".", "_"), "lora_down.weight", "lora_up.weight"),
+    ],
+)
+def test_what_a_file_changes_in_the_text_encoder_is_left_out_aloud(
+    unet: str, text: str, down: str, up: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+    names = [
+        unet.format(layer.replace(".", "_") if "lora_" in unet else layer),
+        text.format(0),
+        text.format(1),
+    ]
+    ends = {down: torch.ones(2, 32), up: torch.ones(32, 2)}
+    tensors = {f"{name}.{end}": value.clone() for name in names for end, value in ends.items()}
+    both, only = tmp_path / "both.safetensors", tmp_path / "only.safetensors"
+    save_file(tensors, both)
+    save_file({k: v for k, v in tensors.items() if not k.startswith(names[0])}, only)
+    with caplog.at_level(logging.WARNING):
+        assert list(lora.read(both).pairs) == [f"unet.{layer}"]
+    assert "both.safetensors: 2 layers of a text encoder are left out" in caplog.text
+    with pytest.raises(
+        MultigenError, match=r"no LoRA of a backbone, only one of a text encoder \(2 layers\)"
+    ):
+        lora.read(only)
