@@ -27,7 +27,7 @@ from multigen.generation.edit_request import Change
 from multigen.generation.masking import depth
 from multigen.generation.request import Wish
 from multigen.model.model import Model, build_dataset
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from multigen.runs.train import train
 
 SMALL = [

@@ -14,8 +14,8 @@ from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
 from multigen.model.load import decoding_aside
+from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import read, verify
-from multigen.recipe.schema import load_recipe
 from multigen.recipe.source import shipped
 from multigen.runs import train as runs
 from tests.model.pipelines import tiny_pipeline

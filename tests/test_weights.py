@@ -13,8 +13,9 @@ from multigen.cli.main import main
 from multigen.errors import MultigenError, RecipeError
 from multigen.model import load as loading
 from multigen.model.model import build_dataset
+from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import read
-from multigen.recipe.schema import Recipe, load_recipe
+from multigen.recipe.schema import Recipe
 from multigen.recipe.source import shipped
 from multigen.runs import train as runs
 

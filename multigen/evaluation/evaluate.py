@@ -28,8 +28,8 @@ from multigen.evaluation.reference import media_kind
 from multigen.evaluation.sets import MediaSet, Pool, from_files, generated, noise, pools, real, requests
 from multigen.evaluation.style import measure_style
 from multigen.model.model import Model, build_dataset
+from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.manifest import versions
-from multigen.recipe.schema import recipe_hash, to_data
 from multigen.registry import Part
 from multigen.storage.files import write_json
 from multigen.training.heldout import HeldOut

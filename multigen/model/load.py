@@ -13,13 +13,15 @@ from multigen import registry
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.model import stable_diffusion
 from multigen.model.model import Model
+from multigen.recipe.load import load_recipe, override_recipe, parse_recipe
 from multigen.recipe.manifest import recipe_changes
 from multigen.recipe.paths import WEIGHTS as WEIGHTS
 from multigen.recipe.paths import public
 from multigen.recipe.paths import shipped_weights as shipped_weights
-from multigen.recipe.schema import Recipe, load_recipe, override_recipe, parse_recipe
+from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 from multigen.storage import lora
+from multigen.storage.tensors import load_tensors
 from multigen.training import checkpoint as checkpoints
 from multigen.training.post_hoc import reconstructed
 
@@ -144,7 +146,7 @@ def find_weights(source: str | Path) -> Found:
         recipe = load_recipe(str(path.parent.parent / RECIPE))
         if recipe.train.adapter is not None:
             return Found(recipe, base_weights(recipe), str(path), _in_checkpoint(recipe, path))
-        return Found(recipe, checkpoints.load_tensors(path / "ema.safetensors"), str(path))
+        return Found(recipe, load_tensors(path / "ema.safetensors"), str(path))
     return find(path)
 
 
@@ -219,7 +221,7 @@ def run_weights(folder: Path) -> dict[str, Tensor]:
         if not path.is_file():
             path = _newest(folder) / "ema.safetensors"
         try:
-            return checkpoints.load_tensors(path)
+            return load_tensors(path)
         except MultigenError:
             if last or path.is_file():  # else the training has dropped it for a newer one
                 raise
@@ -282,11 +284,11 @@ def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 def read_weights(source: str | Path) -> dict[str, Tensor]:
     """Weights from a safetensors file, a run folder or by their shipped name, for `train.init`."""
     path = shipped_weights().get(str(source)) or Path(source).expanduser()
-    return run_weights(path) if path.is_dir() else checkpoints.load_tensors(path)
+    return run_weights(path) if path.is_dir() else load_tensors(path)
 
 
 def _in_file(path: Path) -> Found:
-    tensors = checkpoints.load_tensors(path)
+    tensors = load_tensors(path)
     header = lora.header(path)
     if "recipe" not in header and lora.is_lora(path):
         adapter = lora.read(path)

@@ -25,7 +25,7 @@ from multigen.model.compatibility import cond_spec
 from multigen.recipe.schema import Recipe, WeightedLora
 from multigen.registry import Part
 from multigen.storage.lora import Adapter, Mix, check_weight, deltas
-from multigen.training import checkpoint as checkpoints
+from multigen.storage.tensors import mismatches, save_tensors
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class Model(Editor):
     def load_weights(self, tensors: dict[str, Tensor], where: str) -> None:
         """Set the weights; MultigenError lists the first mismatches if they are another model's."""
         expected = self.state_dict()
-        rows = checkpoints.mismatches(expected, tensors)
+        rows = mismatches(expected, tensors)
         if rows:
             raise MultigenError(
                 f"{where}: these weights are of another model than recipe {self.recipe.name}: {'; '.join(rows)}"
@@ -217,7 +217,7 @@ class Model(Editor):
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
-        from multigen.recipe.schema import to_yaml
+        from multigen.recipe.dump import to_yaml
         from multigen.storage.files import atomic
 
         path = Path(path)
@@ -229,7 +229,7 @@ class Model(Editor):
             recipe = dataclasses.replace(
                 self.recipe, loras=(), train=dataclasses.replace(self.recipe.train, adapter=None)
             )
-            checkpoints.save_tensors(temporary, tensors, {"recipe": to_yaml(recipe)})
+            save_tensors(temporary, tensors, {"recipe": to_yaml(recipe)})
         return path
 
 

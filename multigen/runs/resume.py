@@ -11,7 +11,8 @@ from typing import Any
 from multigen.errors import RecipeError, TrainingError
 from multigen.model.load import RECIPE, TRAINED, decoding_aside, is_finished
 from multigen.recipe.manifest import recipe_changes, versions
-from multigen.recipe.schema import Recipe, load_recipe
+from multigen.recipe.schema import Recipe
+from multigen.recipe.load import load_recipe
 from multigen.training import checkpoint as checkpoints
 from multigen.training import ranks
 from multigen.training.checkpoint import Checkpoint

@@ -17,7 +17,8 @@ from multigen.model.load import RECIPE, build, find, is_finished, sampling_recip
 from multigen.storage.lock import locked
 from multigen.modalities.media import Media
 from multigen.model.model import Model
-from multigen.recipe.schema import Recipe, to_yaml
+from multigen.recipe.schema import Recipe
+from multigen.recipe.dump import to_yaml
 from multigen.model.compatibility import check_combination
 from multigen.runs.run_folder import TRACES, make, new_folder, report, settings
 from multigen.generation.trajectory import guide_part

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from multigen.errors import MultigenError
 from multigen.recipe.schema import Train
-from multigen.training.checkpoint import mismatches
+from multigen.storage.tensors import mismatches
 from multigen.training.task import MODEL
 
 Files = Mapping[str, Mapping[str, Tensor]]  # of a checkpoint: name -> tensors

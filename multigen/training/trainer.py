@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from multigen.datasets import Dataset
 from multigen.errors import Interrupted, MultigenError, TrainingError
 from multigen.recipe.schema import Train
+from multigen.storage.tensors import mismatches
 from multigen.training import checkpoint as checkpoints
 from multigen.training import ranks
 from multigen.training.ema import EMA
@@ -310,9 +311,7 @@ class Trainer:
                 f"backbone's folder gives now ({self.task.base}); go on with the former ones"
             )
         buffers = {k: v for k, v in state.tensors["ema"].items() if k not in self.parameters}
-        rows = self.learners[MODEL].mismatches(state.tensors) or checkpoints.mismatches(
-            self._buffers(), buffers
-        )
+        rows = self.learners[MODEL].mismatches(state.tensors) or mismatches(self._buffers(), buffers)
         for learner in self.learners.values():
             rows = rows or learner.mismatches(state.tensors)
         if rows:

@@ -18,7 +18,7 @@ from multigen.evaluation.features import Facts
 from multigen.evaluation.metrics import Wanted
 from multigen.evaluation.sets import MediaSet
 from multigen.evaluation.style import SHEET, unseen
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from multigen.registry import register
 from multigen.runs import train as runs
 from tests.storage.test_lora import NETWORK, SMALL, pictures

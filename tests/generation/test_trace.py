@@ -12,7 +12,7 @@ from PIL import Image
 
 from multigen.cli.main import main
 from multigen.model.model import Model
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from tests.model.test_model import small
 
 

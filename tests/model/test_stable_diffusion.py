@@ -24,7 +24,7 @@ from multigen.model import stable_diffusion
 from multigen.model.compatibility import check_combination
 from multigen.model.load import export
 from multigen.model.model import Model
-from multigen.recipe.schema import load_recipe, override_recipe
+from multigen.recipe.load import load_recipe, override_recipe
 from multigen.registry import Part
 from multigen.runs import train as runs
 from multigen.storage import diffusers_folder

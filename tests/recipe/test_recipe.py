@@ -17,16 +17,9 @@ from multigen.errors import RecipeError
 from multigen.model.compatibility import check_combination
 from multigen.recipe import source as recipe_source
 from multigen.recipe.compose import by_hydra
-from multigen.recipe.schema import (
-    Recipe,
-    Sample,
-    Train,
-    load_recipe,
-    override_recipe,
-    parse_recipe,
-    recipe_hash,
-    to_yaml,
-)
+from multigen.recipe.dump import recipe_hash, to_yaml
+from multigen.recipe.load import load_recipe, override_recipe, parse_recipe
+from multigen.recipe.schema import Recipe, Sample, Train
 from multigen.registry import Part
 
 BASE = """\

@@ -15,7 +15,9 @@ import pytest
 from multigen.runs import train as runs
 from multigen.errors import Interrupted, MultigenError, RecipeError, TrainingError
 from multigen.model.load import export
-from multigen.recipe.schema import Recipe, load_recipe, to_yaml
+from multigen.recipe.schema import Recipe
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import load_recipe
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training import trainer as trainers

@@ -23,7 +23,9 @@ from multigen.errors import MultigenError, RecipeError
 from multigen.model.compatibility import check_combination
 from multigen.model.load import export, read_weights
 from multigen.model.model import Model
-from multigen.recipe.schema import Recipe, load_recipe, parse_recipe, to_yaml
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import load_recipe, parse_recipe
+from multigen.recipe.schema import Recipe
 from multigen.registry import Part, build
 from multigen.runs import train as runs
 from multigen.storage import lora

@@ -15,7 +15,7 @@ from torch import Tensor
 import multigen
 from multigen.core import Noise
 from multigen.errors import MultigenError
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from multigen.registry import build
 from multigen.runs import train as runs
 from multigen.storage import lora

@@ -12,7 +12,8 @@ from torch import Tensor
 from multigen.core import Cond
 from multigen.core.schedules import flow
 from multigen.errors import RecipeError
-from multigen.recipe.schema import Drop, load_recipe
+from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Drop
 from multigen.runs import resume
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from multigen.errors import RecipeError
-from multigen.recipe.schema import Train, load_recipe
+from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Train
 from multigen.recipe.validate import check_world
 from multigen.runs import train as runs
 from multigen.storage import lora
