@@ -12,9 +12,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from multigen.conditioners.states import States
 from multigen.conditioners.table import Gathered, Table
+from multigen.core.upload import aside, upload
 from multigen.errors import MultigenError
 from multigen.storage.packages import package_folder
 from multigen.storage.torchaudio_shim import import_torchaudio
@@ -97,17 +99,41 @@ class Encoder:
         ):
             if self._table is None or self._table.device != device:
                 self._table = Table(self.width, device, _room(device))
-            groups = self._by_length(self._table.missing(captions))
-            count = sum(map(len, groups.values()))
-            if not self._table.fits(count, max(groups, default=0)):
+            new = self._tokenized(self._table.missing(captions))
+            if not self._table.fits(len(new), max((len(ids) for _, ids in new), default=0)):
                 self._table.clear()
-                groups = self._by_length(self._table.missing(captions))
-            for group in groups.values():
-                for start in range(0, len(group), _TOGETHER):
-                    some = group[start : start + _TOGETHER]
-                    self._table.put([caption for caption, _ in some], self._run(some, device))
-            self.encoded += count
+                new = self._tokenized(self._table.missing(captions))
+            for start in range(0, len(new), _TOGETHER):
+                some = new[start : start + _TOGETHER]
+                lengths = [len(ids) for _, ids in some]
+                self._table.put([caption for caption, _ in some], self._padded(some, device), lengths)
+            self.encoded += len(new)
             return self._table(captions)
+
+    def _tokenized(self, captions: Sequence[str]) -> list[tuple[str, list[int]]]:
+        """Captions with their token numbers, the shortest first."""
+        if not captions:
+            return []
+        self._load()
+        found = self._tokenizer(list(captions), truncation=True, max_length=self.max_tokens).input_ids
+        pairs = [(c, ids or self._tokens(c)) for c, ids in zip(captions, found, strict=True)]
+        return sorted(pairs, key=lambda pair: len(pair[1]))
+
+    def _padded(self, some: Sequence[tuple[str, list[int]]], device: torch.device) -> Tensor:
+        """States [N, L, K] of captions of any length; what is beyond a caption's end is nothing.
+
+        On a stream of its own: the network looks at the mask, and would have the host wait for all that is queued.
+        """
+        ids = pad_sequence([torch.tensor(i) for _, i in some], batch_first=True)
+        mask = torch.arange(ids.shape[1]) < torch.tensor([len(i) for _, i in some])[:, None]
+        self._model.to(device)
+        with aside(device):
+            ids, mask = upload(ids, device), upload(mask.long(), device)
+            states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+            states = F.layer_norm(states.float(), states.shape[-1:])
+        if device.type == "cuda":
+            states.record_stream(torch.cuda.current_stream(device))
+        return states
 
     def remember(self, kept: States | None) -> None:
         """From now on look there before encoding; None: no longer."""

@@ -46,18 +46,21 @@ class Table:
         self._rows.clear()
         self._long.clear()
 
-    def put(self, captions: Sequence[str], states: Tensor) -> None:
-        """Keep captions of one length: states [N, L, K] on the device."""
-        count, length = len(captions), states.shape[1]
+    def put(self, captions: Sequence[str], states: Tensor, lengths: Sequence[int]) -> None:
+        """Keep captions: states [N, L, K] on the device, of which `lengths` count, on the CPU."""
+        count, long = len(captions), states.shape[1]
         start = len(self._rows)
-        self._grow(start + count, length)
+        self._grow(start + count, long)
         rows = slice(start, start + count)
-        self._states[rows, :length] = states
-        self._states[rows, length:] = 0
-        self._means[rows] = states.mean(1)
-        self._lengths[rows] = length
+        valid = upload(torch.tensor(lengths), self.device)
+        mask = torch.arange(long, device=self.device) < valid[:, None]
+        states = states * mask[..., None]
+        self._states[rows, :long] = states
+        self._states[rows, long:] = 0
+        self._means[rows] = states.sum(1) / valid[:, None]
+        self._lengths[rows] = valid
         self._rows |= {caption: start + k for k, caption in enumerate(captions)}
-        self._long |= dict.fromkeys(captions, length)
+        self._long |= dict(zip(captions, lengths, strict=True))
 
     def _grow(self, count: int, length: int) -> None:
         have, long, width = self._states.shape

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -16,3 +19,19 @@ def upload(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | None
     if place.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(place, dtype)
     return tensor.to(dtype=dtype).contiguous().pin_memory().to(place, non_blocking=True)
+
+
+@contextmanager
+def aside(device: torch.device) -> Iterator[None]:
+    """What runs inside on CUDA goes past what is queued already; what comes after the block waits for it there.
+
+    The host can then look at what was made inside without waiting for the rest. Tensors made inside and used after the
+    block must be told so (`Tensor.record_stream`).
+    """
+    if device.type != "cuda":
+        yield
+        return
+    main, side = torch.cuda.current_stream(device), torch.cuda.Stream(device, priority=-1)
+    with torch.cuda.stream(side):
+        yield
+    main.wait_stream(side)
