@@ -190,10 +190,10 @@ def base_weights(recipe: Recipe) -> dict[str, Tensor] | None:
 
 def _in_checkpoint(recipe: Recipe, path: Path) -> lora.Adapter:
     """The averaged adapter of a checkpoint."""
-    assert recipe.train.adapter is not None and recipe.backbone is not None
+    assert recipe.train.adapter is not None
     part = registry.build("adapter", recipe.train.adapter, where="train.adapter")
     state = checkpoints.load(path)
-    backbone = registry.find("backbone", recipe.backbone.name)
+    backbone = registry.find("backbone", recipe.network.name)
     return part.adapter(state.tensors["ema"], backbone, recipe, state.state.get("base"))
 
 
@@ -263,7 +263,7 @@ def named(recipe: Recipe, where: str) -> Found:
 
 def decoding_aside(recipe: Recipe) -> Recipe:
     """The recipe without what its codec does only after sampling; a vocoder that it trains itself stays."""
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         return recipe
     args = {k: v for k, v in recipe.codec.args.items() if f"codec.{k}" not in DECODING}
     return dataclasses.replace(recipe, codec=Part(recipe.codec.name, args))

@@ -92,7 +92,7 @@ class Model(Editor):
                 raise RecipeError(f"codec ({recipe.codec.name}): {error}") from error
             given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
             given |= {"cond": cond_spec(recipe, self.conditioner.spec, shape[0])}
-            self._denoiser = None if recipe.backbone is None else _denoiser(recipe, given, precision)
+            self._denoiser = None if recipe.trains == "codec" else _denoiser(recipe, given, precision)
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
@@ -234,12 +234,11 @@ class Model(Editor):
 
 
 def _denoiser(recipe: Recipe, given: dict[str, Any], precision: torch.dtype | None) -> Denoiser:
-    assert recipe.backbone is not None
     try:
-        backbone: nn.Module = registry.build("backbone", recipe.backbone, where="backbone", given=given)
+        backbone: nn.Module = registry.build("backbone", recipe.network, where="backbone", given=given)
     except (RuntimeError, MemoryError) as error:  # torch's way to say that there is not that much memory
         reason = str(error).splitlines()[0]
-        raise RecipeError(f"backbone ({recipe.backbone.name}): cannot be built here ({reason})") from error
+        raise RecipeError(f"backbone ({recipe.network.name}): cannot be built here ({reason})") from error
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
     prediction = registry.build("prediction", recipe.prediction, where="prediction")
     return Denoiser(backbone, schedule, prediction, precision=precision)
