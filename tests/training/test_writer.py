@@ -14,7 +14,7 @@ import torch
 
 from multigen.errors import TrainingError
 from multigen.training import checkpoint as checkpoints
-from multigen.training.checkpoint import Checkpoint
+from multigen.training.checkpoint import Checkpoint, files
 from multigen.training.writer import Writer
 from tests.training.toys import trainer
 
@@ -30,13 +30,13 @@ def read(folder: Path, step: int) -> Checkpoint:
 
 
 def test_what_changes_after_the_save_is_not_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    go, written = threading.Event(), checkpoints.save_tensors
+    go, written = threading.Event(), files.save_tensors
 
     def late(path: Path, tensors: Any, metadata: Any = None) -> None:
         go.wait(10)
         written(path, tensors, metadata)
 
-    monkeypatch.setattr(checkpoints, "save_tensors", late)
+    monkeypatch.setattr(files, "save_tensors", late)
     value = torch.ones(1000)
     writer = Writer(tmp_path, keep=3)
     given = of(1, value)
@@ -52,7 +52,7 @@ def test_what_changes_after_the_save_is_not_in_it(tmp_path: Path, monkeypatch: p
 
 
 def test_each_save_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inside, most, written = [0], [0], checkpoints.save_tensors
+    inside, most, written = [0], [0], files.save_tensors
 
     def slow(path: Path, tensors: Any, metadata: Any = None) -> None:
         inside[0] += 1
@@ -61,7 +61,7 @@ def test_each_save_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.
         written(path, tensors, metadata)
         inside[0] -= 1
 
-    monkeypatch.setattr(checkpoints, "save_tensors", slow)
+    monkeypatch.setattr(files, "save_tensors", slow)
     with Writer(tmp_path, keep=0) as writer:
         for step in range(5):
             writer.save(step, of(step, torch.full((3,), float(step))))
@@ -74,7 +74,7 @@ def test_each_save_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.
 def test_a_full_disk_stops_the_training_at_the_next_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = checkpoints.save_tensors
+    written = files.save_tensors
 
     def full(path: Path, tensors: Any, metadata: Any = None) -> None:
         if "00000010" in str(path):
@@ -82,7 +82,7 @@ def test_a_full_disk_stops_the_training_at_the_next_step(
             raise OSError(28, "No space left on device")
         written(path, tensors, metadata)
 
-    monkeypatch.setattr(checkpoints, "save_tensors", full)
+    monkeypatch.setattr(files, "save_tensors", full)
     t = trainer(tmp_path, steps=100000)
     inner = t.writer.check
 
@@ -105,7 +105,7 @@ def test_a_fault_of_the_last_save_is_told_at_the_end(tmp_path: Path, monkeypatch
     def full(path: Path, tensors: Any, metadata: Any = None) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_tensors", full)
+    monkeypatch.setattr(files, "save_tensors", full)
     with pytest.raises(TrainingError, match="step-00000003.*No space left"):
         trainer(tmp_path, steps=3).run()
 
@@ -113,13 +113,13 @@ def test_a_fault_of_the_last_save_is_told_at_the_end(tmp_path: Path, monkeypatch
 def test_an_error_of_the_training_waits_for_the_writer_and_stays_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = checkpoints.save_tensors
+    written = files.save_tensors
 
     def slow(path: Path, tensors: Any, metadata: Any = None) -> None:
         time.sleep(0.05)
         written(path, tensors, metadata)
 
-    monkeypatch.setattr(checkpoints, "save_tensors", slow)
+    monkeypatch.setattr(files, "save_tensors", slow)
     t = trainer(tmp_path, steps=100)
     inner = t._update
 
