@@ -27,11 +27,11 @@ from multigen.datasets import Dataset
 from multigen.recipe.schema import Train
 from multigen.storage.disk_cache import DiskCache
 from multigen.training import ranks
+from multigen.training.batch import Batch
 from multigen.training.compiled import compiled
 from multigen.training.draws import Places, draws
 from multigen.training.encoded import Encoded, varies
 from multigen.training.heldout import ByLevel, HeldOut
-from multigen.training.loader import Batch
 from multigen.training.sizes import Sizes
 from multigen.training.uncertainty import Uncertainty
 

@@ -16,10 +16,11 @@ from multigen.datasets import Dataset
 from multigen.errors import Interrupted, TrainingError
 from multigen.recipe.schema import Train
 from multigen.training import ranks
+from multigen.training.batch import Batch, Order
 from multigen.training.checkpoint import Checkpoint
 from multigen.training.counters import Counters
 from multigen.training.learner import Learner
-from multigen.training.loader import Batch, Order, batches
+from multigen.training.loader import batches
 from multigen.training.log import Log
 from multigen.training.memory import memory
 from multigen.training.monitor import Monitor

@@ -13,7 +13,7 @@ from torch import nn
 from multigen.errors import TrainingError
 from multigen.recipe.schema import Train
 from multigen.training import ranks
-from multigen.training.loader import Batch
+from multigen.training.batch import Batch
 from multigen.training.state import State
 from multigen.training.task import MODEL
 from multigen.training.verdicts import LAG, Update, Verdicts

@@ -64,7 +64,7 @@ def test_training_teaches_to_copy_from_what_is_known() -> None:
         settings=Train(steps=1, batch=64), seed=0, device=torch.device("cpu"), masked=True,
     )  # fmt: skip
     adam = torch.optim.Adam(denoiser.parameters(), 3e-3)
-    from multigen.training.loader import Read, collate
+    from multigen.training.batch import Read, collate
 
     for step in range(400):
         items = [data.draw(k, torch.Generator().manual_seed(1000 * step + k)) for k in range(64)]

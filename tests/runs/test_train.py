@@ -19,14 +19,14 @@ import torch
 from filelock import FileLock
 
 import multigen
-from multigen.runs import train as runs
 from multigen.errors import MultigenError, RecipeError, TrainingError
-from multigen.storage.lock import locked
-from multigen.recipe.manifest import verify
 from multigen.modalities.image import Image
-from multigen.recipe.load import load_recipe
 from multigen.model.compatibility import check_combination
+from multigen.recipe.load import load_recipe
+from multigen.recipe.manifest import verify
+from multigen.runs import train as runs
 from multigen.runs.run_folder import make
+from multigen.storage.lock import locked
 
 TINY = [
     "weights=null",

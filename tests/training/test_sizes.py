@@ -23,8 +23,9 @@ from multigen.recipe.schema import Train
 from multigen.registry import register
 from multigen.runs import train as runs
 from multigen.training import log as training_log
+from multigen.training.batch import Order
 from multigen.training.encoded import varies
-from multigen.training.loader import Order, batches
+from multigen.training.loader import batches
 from multigen.training.sizes import Sizes, sizes
 from tests.training.toys import Mlp
 

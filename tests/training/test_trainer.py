@@ -20,9 +20,10 @@ from multigen.core.timesteps import uniform
 from multigen.errors import MultigenError, TrainingError
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
+from multigen.training.batch import Batch, Order
 from multigen.training.draws import Places
 from multigen.training.learner import optimizer_tensors
-from multigen.training.loader import Batch, Order, batches
+from multigen.training.loader import batches
 from multigen.training.trainer import Interrupted, Trainer
 from tests.training.toys import Points, diffusion, trainer
 

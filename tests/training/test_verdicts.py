@@ -12,8 +12,8 @@ from torch import Tensor
 
 from multigen.errors import TrainingError
 from multigen.training import checkpoint as checkpoints
+from multigen.training.batch import Batch
 from multigen.training.draws import PerPlace, PerStep, Places, draws
-from multigen.training.loader import Batch
 from multigen.training.trainer import Trainer
 from multigen.training.verdicts import Update, Verdicts
 
