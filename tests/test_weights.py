@@ -12,7 +12,7 @@ import multigen
 from multigen.cli.main import main
 from multigen.errors import MultigenError, RecipeError
 from multigen.model import load as loading
-from multigen.model.model import build_dataset
+from multigen.model.build import build_dataset
 from multigen.recipe.manifest import read
 from multigen.recipe.schema import Recipe, load_recipe
 from multigen.recipe.source import shipped

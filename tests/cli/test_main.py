@@ -21,7 +21,6 @@ from multigen import registry
 from multigen.cli.list_parts import parts
 from multigen.cli.main import COMMANDS, main
 from multigen.errors import Interrupted, MediaError, TrainingError
-from multigen.generation.request import Wish
 from multigen.recipe.schema import load_recipe, to_yaml
 from multigen.registry import KINDS, Part
 from multigen.runs.sweep import job_name

@@ -138,7 +138,7 @@ def test_a_model_makes_them_whatever_the_batch(sampler: str) -> None:
             times.setdefault(progress.request, []).append(progress.query.t.item())
             rows.add(len(progress.query.x))
 
-        media = model.generate("3", n=n, seed=seed, steps=3, batch=batch, watch=watch)
+        media = model.generate("3", n=n, seed=seed, steps=3, batch=batch, on_progress=watch)
         return media, list(times.values()), max(rows)
 
     (four, times, rows), (two, _, _), (alone, own_times, _) = made(4, 40, 4), made(4, 40, 2), made(1, 42, 4)
