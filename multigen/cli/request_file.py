@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from multigen import registry
+from multigen.cli.arguments import size
 from multigen.errors import MultigenError, message
-from multigen.generation.request import EditRequest, Request, options
+from multigen.generation.request import EditRequest, Request, Size, options
 from multigen.options import Option
 
 INPUT = "input"  # what a file of requests and the command line call the medium of an edit
@@ -48,6 +50,13 @@ def edit_request(values: Mapping[str, Any]) -> EditRequest:
     return EditRequest(values[INPUT], **rest)
 
 
+def _size(text: str, where: str) -> Size:
+    try:
+        return size(text)
+    except argparse.ArgumentTypeError as error:
+        raise MultigenError(f"{where}: {error}") from None
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object's keys and values; ValueError for a key that comes twice, of which JSON would keep the last."""
     keys = [key for key, _ in pairs]
@@ -65,6 +74,8 @@ def _typed(data: Mapping[str, Any], declared: Mapping[str, Option], where: str) 
     for key, value in data.items():
         if key in declared:
             option = declared[key]
+            if option.type == Size and isinstance(value, str):
+                value = _size(value, f"{where}: {key}")
             kind = option.type if option.default not in (None, "") else option.type | None
             found[key] = registry.convert(kind, value, f"{where}: {key}")
     return found

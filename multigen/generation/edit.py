@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-import yaml
 from torch import Tensor
 
 from multigen import registry
@@ -19,7 +18,7 @@ from multigen.errors import MultigenError, refused
 from multigen.generation.masks import Source, default_feather, picture_mask, prepared, spliced
 from multigen.generation.operators import Operator
 from multigen.generation.parts import ModelParts, check_prompt, read_medium
-from multigen.generation.request import EditRequest, Request
+from multigen.generation.request import EditRequest, Request, operator_part
 from multigen.generation.sizes import window_of
 from multigen.generation.spans import amounts, spans
 from multigen.registry import Part
@@ -100,26 +99,6 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
     shape = tuple(source.media.shape)
     made = EditPlan(source, feather, parts.codec, parts.device, strength, edit.resample, edit.invert)
     return Start(shape, window_of(parts, shape, sliding=request.sliding_window), made)
-
-
-def operator_part(given: str | Mapping[str, Any] | Part) -> Part:
-    """The operator of `restore`: `downsample`, or `{name: downsample, factor: 4}`, as text or as data.
-
-    Its name and arguments are checked where it is built.
-    """
-    if isinstance(given, Part):
-        return given
-    try:
-        data = yaml.safe_load(given) if isinstance(given, str) else given
-    except yaml.YAMLError as error:
-        raise MultigenError(f"restore {given}: cannot be read ({error})") from None
-    if isinstance(data, str):
-        return Part(data)
-    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
-        raise MultigenError(
-            f"restore {given}: is not allowed; give a name, or {{name: downsample, factor: 4}}"
-        )
-    return Part(data["name"], {str(k): v for k, v in data.items() if k != "name"})
 
 
 def _rate(parts: ModelParts) -> float:

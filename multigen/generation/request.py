@@ -143,6 +143,7 @@ class EditRequest:
     def __post_init__(self) -> None:
         if self.restore is None:
             return
+        operator_part(self.restore)
         if others := [k for k in self.given if k not in ("media", "restore", "noise")]:
             raise MultigenError(f"{others[0]}: it does not go with restore")
 
@@ -162,3 +163,27 @@ def options(kind: type[Request] | type[EditRequest]) -> dict[str, Option]:
         for name, option in declared.items()
         if option is not None
     }
+
+
+def operator_part(given: str | Mapping[str, Any] | Part) -> Part:
+    """The operator of `restore`: `downsample`, or `{name: downsample, factor: 4}`, as text or as data.
+
+    Its name and arguments are checked where it is built.
+    """
+    import yaml
+
+    from multigen.registry import Part
+
+    if isinstance(given, Part):
+        return given
+    try:
+        data = yaml.safe_load(given) if isinstance(given, str) else given
+    except yaml.YAMLError as error:
+        raise MultigenError(f"restore {given}: cannot be read ({error})") from None
+    if isinstance(data, str):
+        return Part(data)
+    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
+        raise MultigenError(
+            f"restore {given}: is not allowed; give a name, or {{name: downsample, factor: 4}}"
+        )
+    return Part(data["name"], {str(k): v for k, v in data.items() if k != "name"})

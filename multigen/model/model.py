@@ -10,11 +10,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MultigenError
 from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.blend import blend
+from multigen.generation.parts import encode_prompts
 from multigen.generation.plan import check_counts, jobs
 from multigen.generation.request import EditRequest, Request, Size
 from multigen.generation.trace import Trace, traced
@@ -155,7 +157,7 @@ class Model:
 
     def stream(
         self,
-        requests: Sequence[Request | str],
+        requests: Request | str | Sequence[Request | str],
         *,
         n: int = 1,
         seed: int | None = None,
@@ -167,7 +169,7 @@ class Model:
 
     def batcher(
         self,
-        requests: Sequence[Request | str],
+        requests: Request | str | Sequence[Request | str],
         *,
         n: int = 1,
         seed: int | None = None,
@@ -184,7 +186,8 @@ class Model:
         batch = self.recipe.sample.batch if batch is None else batch
         seed = self.recipe.seed if seed is None else seed
         check_counts(self, n=n, seed=seed, batch=batch)
-        return Batcher(self, jobs(self, requests, n, seed), batch, on_progress)
+        asked = [requests] if isinstance(requests, Request | str) else requests
+        return Batcher(self, jobs(self, asked, n, seed), batch, on_progress)
 
     def blend(
         self,
@@ -201,6 +204,10 @@ class Model:
     def trace(self, request: Request | str = "") -> Trace:
         """One medium and how it came about. The medium is the one that `generate` gives."""
         return traced(self, request)
+
+    def encode(self, *prompts: str) -> Cond:
+        """The condition of a batch of prompts. MultigenError if the conditioner cannot take one."""
+        return encode_prompts(self, *prompts)
 
     def _all(
         self,

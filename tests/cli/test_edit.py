@@ -162,7 +162,7 @@ WRONG = [
         ["--input", "digit.png", "--prompts", "lines.txt"],
         "is no prompt; requests in JSON are for multigen sample",
     ),
-    (["--input", "digit.png", "--mask", "small.png"], "small.png: 20 x 28 pixels; the medium has 28 x 28"),
+    (["--input", "digit.png", "--mask", "small.png"], "small.png: 28 x 20 pixels; the medium has 28 x 28"),
     (["--input", "digit.png", "--keep", "0:1s"], "a picture has no time"),
     (["--input", "digit.png", "--extend", "3s"], "extend 3s"),
     (["--input", "digit.png", "--strength", "0"], "strength: 0.0"),
@@ -171,7 +171,7 @@ WRONG = [
     (["--input", "digit.png", "--extend", "40"], "--sliding-window"),
     (["--input", "digit.png", "sampler.name=heum"], "Did you mean 'heun'?"),
     (["--input", "digit.png", "--resample", "0"], "--resample"),
-    (["--input", "digit.png", "--mask", "mask.png", "--feather", "inf"], "--feather inf"),
+    (["--input", "digit.png", "--mask", "mask.png", "--feather", "inf"], "feather: inf"),
     (["--input", "digit.png", "--mask", "mask.png", "--feather", "1e300"], "feather: "),
     ([], "--input"),
 ]

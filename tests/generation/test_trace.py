@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from multigen.cli.main import main
+from multigen.generation.parts import decode, words
 from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.recipe.schema import load_recipe
@@ -57,10 +58,10 @@ def test_guidance_is_the_distance_from_the_conditional_answer() -> None:
 def test_attention_to_words_is_kept() -> None:
     model = emoji()
     trace = model.trace(Request("red apple", seed=1, steps=2))
-    words = model.words("red apple")
-    assert words == ["[CLS]", "red", "apple", "[SEP]"]
+    tokens = words(model, "red apple")
+    assert tokens == ["[CLS]", "red", "apple", "[SEP]"]
     assert trace.maps is not None
-    assert trace.maps.shape[0] == len(words)
+    assert trace.maps.shape[0] == len(tokens)
     total = trace.maps.sum(0)
     torch.testing.assert_close(
         total, torch.full_like(total, float(total.mean()))
@@ -100,7 +101,7 @@ def test_a_clip_has_a_frame_for_each_query(name: str, tmp_path: Path) -> None:
     trace.save(model, tmp_path, "000", clip=True)
     frames = trace.frames(model)
     assert len(frames) == len(trace.times)
-    pair = [model.medium(x[-1], "", 4).tensor for x in (trace.x, trace.x0)]
+    pair = [decode(model, x[-1], "", 4).tensor for x in (trace.x, trace.x0)]
     assert frames[-1].tobytes() == model.modality.preview(pair).tobytes()
     with Image.open(tmp_path / "000-clip.webp") as clip:
         assert clip.n_frames == len(frames)
