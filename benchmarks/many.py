@@ -19,7 +19,7 @@ from torch import Tensor
 from benchmarks.__main__ import table
 from multigen.generation.request import Request
 from multigen.model.model import Model
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 
 STEPS = (10, 20, 30)
 PROMPTS = (

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from multigen.generation.request import EditRequest, Request
     from multigen.model.load import load
     from multigen.model.model import Model
-    from multigen.recipe.schema import Recipe, load_recipe
+    from multigen.recipe.load import load_recipe
+    from multigen.recipe.schema import Recipe
     from multigen.registry import register
 
 __all__ = [
@@ -37,7 +38,7 @@ _LAZY = {
     "Recipe": "multigen.recipe.schema",
     "Request": "multigen.generation.request",
     "load": "multigen.model.load",
-    "load_recipe": "multigen.recipe.schema",
+    "load_recipe": "multigen.recipe.load",
     "register": "multigen.registry",
 }
 

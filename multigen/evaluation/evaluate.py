@@ -30,7 +30,6 @@ from multigen.evaluation.style import measure_style
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
 from multigen.recipe.manifest import versions
-from multigen.recipe.schema import recipe_hash, to_data
 from multigen.registry import Part
 from multigen.storage.files import write_json
 from multigen.training.heldout import HeldOut

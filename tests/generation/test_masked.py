@@ -17,7 +17,8 @@ from multigen.datasets import Item
 from multigen.errors import RecipeError
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
-from multigen.recipe.schema import Train, load_recipe
+from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Train
 from multigen.registry import Part
 from multigen.training.task import Diffusion
 from tests.model.test_model import small

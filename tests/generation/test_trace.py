@@ -14,7 +14,7 @@ from multigen.cli.main import main
 from multigen.generation.parts import decode, words
 from multigen.generation.request import Request
 from multigen.model.model import Model
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from tests.model.test_model import small
 
 

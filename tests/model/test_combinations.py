@@ -17,7 +17,7 @@ from multigen.errors import RecipeError
 from multigen.modalities.media import Media
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from multigen.registry import Part
 from tests.model.test_model import small
 

@@ -13,7 +13,7 @@ import multigen
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError
 from multigen.model.model import Model
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 
 SMALL = {
     "image_digits": ["backbone.widths=[16,32]", "backbone.attention=[false,true]", "sampler.name=ddpm"],
@@ -180,7 +180,7 @@ def test_wrong_requests_are_refused_before_any_network_call() -> None:
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     path = small("image_digits").save(tmp_path / "weights.safetensors")
     other = Model(load_recipe("image_digits", ["backbone.widths=[16,48]", "backbone.attention=[false,true]"]))
-    from multigen.training.checkpoint import load_tensors
+    from multigen.storage.tensors import load_tensors
 
     with pytest.raises(MultigenError, match=r"another model than recipe image_digits: .*\[.*expected"):
         other.load_weights(load_tensors(path), str(path))
