@@ -29,6 +29,7 @@ from multigen.evaluation.sets import MediaSet, Pool, from_files, generated, nois
 from multigen.evaluation.style import measure_style
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
+from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.manifest import versions
 from multigen.registry import Part
 from multigen.storage.files import write_json

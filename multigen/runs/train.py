@@ -24,7 +24,9 @@ from multigen.storage.lora import FILE as LORA
 from multigen.storage.lora import write as write_lora
 from multigen.model.build import build_dataset, resolve
 from multigen.model.model import Model
-from multigen.recipe.schema import Recipe, load_recipe, to_yaml
+from multigen.recipe.schema import Recipe
+from multigen.recipe.load import load_recipe
+from multigen.recipe.dump import to_yaml
 from multigen.model.compatibility import check_combination
 from multigen.recipe.paths import absolute
 from multigen.runs.reconstructions import copies
