@@ -53,7 +53,7 @@ def evaluate(
     MultigenError or RecipeError where the recipe's data, extractor or metrics cannot be had or do not fit.
     """
     recipe = model.recipe
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         if media is not None:
             raise MultigenError(
                 "--media: a recipe that trains its codec is measured on copies of its own data"
