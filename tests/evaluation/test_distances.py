@@ -61,7 +61,7 @@ def test_frechet_with_fewer_samples_than_features() -> None:
     y = x + 3 * torch.eye(50).double()[10]
     assert frechet(moments(x), moments(y)) == pytest.approx(9, rel=1e-6)
     assert frechet_problem(20, 50).startswith(
-        "20 samples are fewer than the 50 features: the Fréchet distance"
+        "20 samples are too few for 50 features: the covariance is singular"
     )
     assert "50 samples are too few for 50 features" in frechet_problem(50, 50)
     assert frechet_problem(51, 50) == ""
