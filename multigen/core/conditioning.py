@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multigen.core.upload import upload
+
 
 @dataclass(frozen=True)
 class CondSpec:
@@ -63,7 +65,7 @@ class Cond:
         return Cond(*(None if p is None else function(p) for p in parts))
 
     def to(self, device: torch.device | str) -> Cond:
-        return self.map(lambda p: p.to(device, non_blocking=True))
+        return self.map(lambda p: upload(p, device))
 
     def __getitem__(self, index: slice | Tensor | Sequence[int]) -> Cond:
         """Rows of the batch."""

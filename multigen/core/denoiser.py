@@ -11,6 +11,7 @@ from multigen.core.conditioning import Cond
 from multigen.core.predictions import Prediction
 from multigen.core.schedules import Schedule
 from multigen.core.taps import Taps, checked
+from multigen.core.upload import upload
 
 LOG_SNR_LIMIT = 20.0
 # Times whose coefficients a denoiser remembers.
@@ -73,7 +74,7 @@ class Denoiser(nn.Module):
     def forward(self, x: Tensor, t: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
         """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps where alpha = 0."""
         scales = self._scales(t)
-        c_noise, c_in, c_skip, c_out = torch.tensor(scales, dtype=x.dtype, device=x.device).unbind()
+        c_noise, c_in, c_skip, c_out = upload(torch.tensor(scales, dtype=x.dtype), x.device).unbind()
         grown = any(abs(c - 1) > UNSCALED for c in scales[1])
         answer = self.network(rows(c_in, x) * x if grown else x, c_noise, cond, taps)
         return (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer)
@@ -118,12 +119,23 @@ class Denoiser(nn.Module):
         bound.
         ValueError for prediction eps where alpha = 0.
         """
+        scales = upload(self.loss_scales(t, huber), x0.device, x0.dtype)
+        return self.loss_at(x0, cond, eps, scales, huber)
+
+    def loss_scales(self, t: Tensor, huber: float | None = None) -> Tensor:
+        """What `loss_at` takes at t [B]: c_noise, c_in, alpha, sigma, c_out and d, [6, B] float64 where t is."""
         snr = self.schedule.log_snr(t.double())
         alpha, sigma = self.schedule.levels(snr)
         c_in, _, c_out = self.prediction.coefficients(alpha, sigma)
         width = torch.zeros_like(alpha) if huber is None else huber * (sigma**2 / (alpha**2 + sigma**2)) ** 4
-        c_noise, *scales = self._like(x0, self._c_noise(t.double(), snr), c_in, alpha, sigma, c_out, width)
-        scale, a, s, out, d = (rows(c, x0) for c in scales)
+        return torch.stack([self._c_noise(t.double(), snr), c_in, alpha, sigma, c_out, width])
+
+    def loss_at(
+        self, x0: Tensor, cond: Cond, eps: Tensor, scales: Tensor, huber: float | None = None
+    ) -> Tensor:
+        """`loss` from the numbers of `loss_scales` in the dtype of x0, on its device: all that is worth compiling."""
+        c_noise, *others = scales.unbind()
+        scale, a, s, out, d = (rows(c, x0) for c in others)
         answer = self.network(scale * (a * x0 + s * eps), c_noise, cond)
         error = answer - self.prediction.target(x0, eps, a, s)  # of F: that of x0 is c_out times as large
         loss = error.square()
@@ -135,8 +147,3 @@ class Denoiser(nn.Module):
     def _c_noise(self, t: Tensor, snr: Tensor) -> Tensor:
         """What the backbone is told of the noise level, [B] float64."""
         return self.schedule.index(t) if self.by_index else snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
-
-    @staticmethod
-    def _like(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        """Float64 values [B] in the dtype of x, on its device: one copy for all of them."""
-        return torch.stack(values).to(x.device, x.dtype).unbind()

@@ -14,6 +14,7 @@ from torch import Tensor
 from multigen.core.guides import Answers, Call, Guide, Query
 from multigen.core.samplers import NoiseSource, Trajectory, heun, renoise
 from multigen.core.schedules import Schedule
+from multigen.core.upload import upload
 
 Crop = Callable[[Tensor], Tensor]
 Sampler = Callable[[Schedule, Tensor, Tensor, NoiseSource], Trajectory]
@@ -111,9 +112,13 @@ def windows(
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap: {overlap} is not allowed. Allowed: 0 to under 1.")
     guides: list[Guide] = []
+    known: list[list[Tensor]] = []  # a trajectory has one shape and one device
 
     def guide(q: Query) -> Answers:
-        places = _places(q.x.shape[2:], size, overlap, wrap)
+        if not known:
+            found = _places(q.x.shape[2:], size, overlap, wrap)
+            known.extend([upload(line, q.x.device) for line in place] for place in found)
+        places = known
         while len(guides) < len(places):
             guides.append(make(partial(_window, place=places[len(guides)])))
         inner = [g(Query(_window(q.x, place), q.t)) for g, place in zip(guides, places, strict=False)]
@@ -121,7 +126,7 @@ def windows(
         total, weight = torch.zeros_like(q.x), torch.zeros_like(q.x[:1, :1])
         for part, place in zip(parts, places, strict=True):
             share = _fading(part, [len(line) < n for line, n in zip(place, q.x.shape[2:], strict=True)])
-            index = torch.meshgrid(*(line.to(q.x.device) for line in place), indexing="ij")
+            index = torch.meshgrid(*place, indexing="ij")
             total[(slice(None), slice(None), *index)] += share * part
             weight[(slice(None), slice(None), *index)] += share
         return total / weight

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from multigen.core.upload import upload
+
 _MASK = 0xFFFFFFFF
 
 
@@ -60,4 +62,4 @@ class Noise:
 
     def __call__(self, purpose: str, index: int = 0) -> Tensor:
         rows = [normal(self.shape, seed, purpose, index) for seed in self.seeds]
-        return torch.stack(rows).to(self.device)
+        return upload(torch.stack(rows), self.device)
