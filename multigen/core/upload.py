@@ -1,4 +1,4 @@
-"""Copies to a device that nobody waits for."""
+"""Copy tensors to a device without making the host wait."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def upload(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
-    """The tensor on a device, and of another dtype where one is given.
+    """Copy a tensor to a device, as `dtype` if one is given.
 
-    From the CPU to CUDA it goes by way of pinned memory, in the order of the stream: the host does not wait for what
-    the device still has to do, as it would for a plain `.to`. All other copies are plain ones.
+    From the CPU to CUDA it goes through pinned memory, in the order of the stream: the host does not wait for the
+    device's pending work, as it would with a plain `.to`. All other copies are plain ones.
     """
     place = torch.device(device)
     if place.type != "cuda" or tensor.device.type != "cpu":

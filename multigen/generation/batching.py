@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from multigen.core.drive import Driver, Progress, Request
+from multigen.core.drive import Driver
+from multigen.core.sampling import Progress, Sampling
 from multigen.errors import MultigenError
 from multigen.generation.request import Asked, Wish
 from multigen.generation.trajectory import trajectory
@@ -39,7 +40,7 @@ class Many(Iterator[tuple[int, Media]]):
         self._driver = Driver(max_batch=4 * batch)
         self.asked = list(asked)
         self._waiting = list(range(len(asked)))
-        self._under_way: dict[Request, int] = {}
+        self._under_way: dict[Sampling, int] = {}
         self._made: deque[tuple[int, Tensor]] = deque()
         self._cancelled: set[int] = set()
         self._lock = threading.Lock()  # of the places: others may join and leave from any thread
@@ -84,11 +85,11 @@ class Many(Iterator[tuple[int, Media]]):
             del self._under_way[request]
         for place in self._next():
             job, ask = self.asked[place]
-            request = Request(*trajectory(self._model, [job], ask), self._model.denoiser)
+            request = Sampling(*trajectory(self._model, [job], ask), self._model.denoiser)
             self._under_way[self._driver.add(request)] = place
         for progress in self._driver.round():
             if progress.sample is not None:
-                self._made.append((self._under_way.pop(progress.request), progress.sample[0]))
+                self._made.append((self._under_way.pop(progress.sampling), progress.sample[0]))
             if self._watch is not None:
                 self._watch(progress)
 

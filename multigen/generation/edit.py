@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from multigen.core.drive import Progress
+from multigen.core.sampling import Progress
 from multigen.errors import MultigenError
 from multigen.generation.batching import Many
 from multigen.generation.edit_request import Change, Restoration

@@ -15,7 +15,8 @@ from multigen.codecs import Codec
 from multigen.conditioners import Worded
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.core.drive import Progress, Request, drive
+from multigen.core.drive import drive
+from multigen.core.sampling import Progress, Sampling
 from multigen.errors import MultigenError, refused
 from multigen.generation.batching import Many
 from multigen.generation.masking import check_size
@@ -267,7 +268,7 @@ class Maker(ABC):
     def _batch(
         self, jobs: Sequence[Job], ask: Ask, watch: Callable[[Progress], None] | None
     ) -> Iterator[Media]:
-        requests = [Request(*made, self.denoiser) for made in trajectories(self, jobs, ask)]
+        requests = [Sampling(*made, self.denoiser) for made in trajectories(self, jobs, ask)]
         for progress in drive(requests, max_batch=2**31):
             if watch is not None:
                 watch(progress)

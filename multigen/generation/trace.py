@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multigen.core.backbone import Maps
 from multigen.core.guides import Query
-from multigen.core.taps import Maps
 from multigen.modalities.media import Media
 from multigen.storage.files import write_json
 

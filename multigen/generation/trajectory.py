@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from multigen import registry
-from multigen.core import edits, masks
+from multigen.core import edits, masks, samplers
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Answers, Guide, Query, plain
-from multigen.core.modifiers import fill, noted, posterior
+from multigen.core.modifiers import fill, observe, posterior
 from multigen.core.noise import Noise
-from multigen.core.samplers import NoiseSource, Trajectory, polish_time, polished, takes_one_sample
+from multigen.core.samplers import NoiseSource, Trajectory, polish_time, sampler_traits
+from multigen.core.sliding_window import Crop, sliding_windows
 from multigen.errors import MultigenError, RecipeError, message, refused
 from multigen.generation.guidance import guided
 from multigen.generation.request import Ask, Job
@@ -36,14 +37,14 @@ DETERMINISTIC = {
 
 def trajectories(model: Maker, jobs: Sequence[Job], ask: Ask) -> list[tuple[Trajectory, Guide]]:
     """A batch of a request: one trajectory, or one for each job where the sampler takes one sample."""
-    alone = takes_one_sample(registry.find("sampler", ask.recipe.sampler.name))
+    alone = sampler_traits(registry.find("sampler", ask.recipe.sampler.name)).one_sample
     return [trajectory(model, part, ask) for part in ([[job] for job in jobs] if alone else [jobs])]
 
 
 def trajectory(model: Maker, jobs: Sequence[Job], ask: Ask) -> tuple[Trajectory, Guide]:
     """One batch of a request. RecipeError where the recipe's parts refuse it."""
     ts = grid(model, ask.recipe.timesteps, ask.steps)
-    ts = ts if ask.edit is None else edits.tail(ts, ask.edit.strength)
+    ts = ts if ask.edit is None else edits.last_steps(ts, ask.edit.strength)
     noise = Noise([seed for _, seed in jobs], ask.shape, model.device)
     cond = model.encode(*(prompt for prompt, _ in jobs))
     phase = _Phase(inverting=ask.edit is not None and ask.edit.invert is not None)
@@ -53,7 +54,7 @@ def trajectory(model: Maker, jobs: Sequence[Job], ask: Ask) -> tuple[Trajectory,
     other, share = ask.blend, ask.blend.share
     if any(prompt != other.prompt for prompt, _ in jobs):
         there = model.encode(*[other.prompt] * len(jobs))
-        guide = edits.mixed(guide, _guide(model, there, ask, phase), share)
+        guide = edits.interpolate_guides(guide, _guide(model, there, ask, phase), share)
     beyond = Noise([other.seed] * len(jobs), ask.shape, model.device)
 
     def between(purpose: str, index: int) -> Tensor:
@@ -119,14 +120,14 @@ def _guide(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
     return _seeing(model, ask, guide, lambda x: x)
 
 
-def _seeing(model: Maker, ask: Ask, guide: Guide, crop: edits.Crop) -> Guide:
+def _seeing(model: Maker, ask: Ask, guide: Guide, crop: Crop) -> Guide:
     """Its calls see what `crop` leaves of the source and of what is kept of it, where the network is one that looks."""
     if not model.recipe.masked:
         return guide
     edit = ask.edit
     if edit is None or edit.keep is None:
-        return masks.informed(guide)
-    return masks.informed(guide, crop(edit.x0), crop(edit.keep[None, None]))
+        return masks.with_mask_channels(guide)
+    return masks.with_mask_channels(guide, crop(edit.x0), crop(edit.keep[None, None]))
 
 
 def _unseeing(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
@@ -149,17 +150,17 @@ def _unseeing(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
     def whole(maker: Callable[[], Guide]) -> Guide:
         if ask.window is None:
             return maker()
-        return edits.windows(lambda crop: _seeing(model, ask, maker(), crop), ask.window, wrap=ask.wrap)
+        return sliding_windows(lambda crop: _seeing(model, ask, maker(), crop), ask.window, tile=ask.wrap)
 
     guide, edit = whole(make), ask.edit
     if ask.known is not None:
         known = ask.known
         guide = posterior(
             guide, model.denoiser, known.operator, known.values,
-            gain=known.operator.gain, noise=known.noise * known.operator.deviation, spread=model.codec.spread,
+            gain=known.operator.gain, noise=known.noise * known.operator.deviation, sigma_data=model.codec.spread,
         )  # fmt: skip
     if ask.note is not None:
-        guide = noted(guide, cond, model.denoiser, ask.note)
+        guide = observe(guide, cond, model.denoiser, ask.note)
     if edit is None:
         return guide
     if edit.keep is not None:
@@ -183,7 +184,7 @@ def _trajectory(
         return _walk(model, ask, noise("start", 0) * float(schedule(ts[:1]).sigma), ts, noise)
     x0 = edit.x0.expand(batch, *edit.x0.shape[1:])
     if edit.invert is None:
-        x = edits.start(schedule, x0, ts[0], noise("start", 0))
+        x = edits.add_noise(schedule, x0, ts[0], noise("start", 0))
         return _walk(model, ask, x, ts, noise)
 
     def there_and_back() -> Trajectory:
@@ -209,5 +210,5 @@ def _walk(model: Maker, ask: Ask, x: Tensor, ts: Tensor, noise: NoiseSource) -> 
     if edit is None or edit.resample == 1:
         way = sampler(schedule, x, ts, noise)
     else:
-        way = edits.resampled(sampler, schedule, x, ts, noise, times=edit.resample)
-    return polished(way, schedule, passes=polish.passes, noise=polish.noise)
+        way = edits.resample(sampler, schedule, x, ts, noise, times=edit.resample)
+    return samplers.polish(way, schedule, passes=polish.passes, noise=polish.noise)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from multigen import registry
+from multigen.core.backbone import Backbone
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import RecipeError, message, refused
@@ -115,12 +116,12 @@ def _learns(recipe: Recipe, codec: Any) -> None:
         raise RecipeError("train.adapter: only a backbone is adapted; leave it null")
 
 
-def _adapts(recipe: Recipe, network: Any) -> None:
+def _adapts(recipe: Recipe, network: Backbone) -> None:
     """An adapter has layers to stand beside, and weights that something gives."""
     if recipe.train.adapter is None:
         return
     registry.build("adapter", recipe.train.adapter, where="train.adapter").layers(network)
-    if recipe.train.init is None and not getattr(type(network), "pretrained", False):
+    if recipe.train.init is None and not network.pretrained:
         raise RecipeError(
             "train.init: null is not allowed with train.adapter, which learns beside the weights of a trained model. "
             "Give that: train.init=NAME (shipped weights, a file or a run folder)."

@@ -8,13 +8,14 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from multigen import registry
 from multigen.codecs import Codec
+from multigen.core.backbone import Backbone
 from multigen.core.denoiser import Denoiser
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
@@ -28,15 +29,6 @@ from multigen.storage.lora import Adapter, Mix, check_weight, deltas
 from multigen.training import checkpoint as checkpoints
 
 log = logging.getLogger(__name__)
-
-
-@runtime_checkable
-class Heir(Protocol):
-    """A backbone that can start from a relative's state."""
-
-    def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state of its own that the former state makes."""
-        ...
 
 
 def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
@@ -145,10 +137,10 @@ class Model(Editor):
     def start_from(self, tensors: dict[str, Tensor], where: str) -> None:
         """Set the weights to those of a former model, for training: of an image model also in a video model.
 
-        A backbone that is an `Heir` makes its state of another's. MultigenError as in `load_weights`.
+        The backbone adapts the former state to its own (`Backbone.inherit`). MultigenError as in `load_weights`.
         """
-        backbone = self.learned.get("backbone")
-        if isinstance(backbone, Heir):
+        if self._denoiser is not None:
+            backbone = self._denoiser.backbone
             prefix = "backbone."
             old = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             rest = {k: v for k, v in tensors.items() if not k.startswith(prefix)}
@@ -236,7 +228,7 @@ class Model(Editor):
 def _denoiser(recipe: Recipe, given: dict[str, Any], precision: torch.dtype | None) -> Denoiser:
     assert recipe.backbone is not None
     try:
-        backbone: nn.Module = registry.build("backbone", recipe.backbone, where="backbone", given=given)
+        backbone: Backbone = registry.build("backbone", recipe.backbone, where="backbone", given=given)
     except (RuntimeError, MemoryError) as error:  # torch's way to say that there is not that much memory
         reason = str(error).splitlines()[0]
         raise RecipeError(f"backbone ({recipe.backbone.name}): cannot be built here ({reason})") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multigen.generation.request import Ask, Wish
-from multigen.core.drive import Progress
+from multigen.core.sampling import Progress
 from multigen.runs.edit_options import EditText
 from multigen.errors import MultigenError
 from multigen.storage.files import write_text
