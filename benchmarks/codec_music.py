@@ -19,7 +19,7 @@ from benchmarks.__main__ import table
 from multigen import registry
 from multigen.datasets.rendered import Rendered
 from multigen.evaluation.audio import chroma_distance, detune, loudness, onset_rate, stft_distance
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 
 SECONDS = 8.0
 VARIANTS: tuple[dict[str, Any], ...] = (

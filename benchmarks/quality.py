@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.__main__ import table
 from multigen.evaluation import tables
-from multigen.model.load import shipped_weights
+from multigen.recipe.paths import shipped_weights
 from multigen.runs import train as pipeline
 
 Found = Mapping[str, Any]

@@ -17,7 +17,7 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from benchmarks.__main__ import table
 from multigen.datasets import sprites
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from multigen.runs import train as pipeline
 
 THINGS = (

@@ -13,8 +13,8 @@ import multigen.errors
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
-from multigen.model.load import decoding_aside
 from multigen.recipe.manifest import read, verify
+from multigen.recipe.sampling import without_decoding
 from multigen.recipe.schema import load_recipe
 from multigen.recipe.source import shipped
 from multigen.runs import train as runs
@@ -82,7 +82,13 @@ def test_a_lora_is_tuned_on_the_shipped_weights(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     (tmp_path / "media").mkdir()
     files("image_folder", tmp_path / "media")
-    fast = ["train.steps=1", "train.batch=1", "train.warmup=0", "train.ema=0", "train.tensorboard=false"]
+    fast = [
+        "train.steps=1",
+        "train.batch=1",
+        "train.warmup=0",
+        "train.ema_decay=0",
+        "train.tensorboard=false",
+    ]
     own = ["data.path=media", "sample.prompts=['red apple']", "sample.n=1", "sample.steps=1", *fast]
     folder = runs.run(load_recipe("lora_emoji", own), device="cpu", quiet=True)
     assert verify(folder) == []
@@ -222,6 +228,6 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 def test_a_folder_recipe_can_start_from_its_siblings_weights(kind: str) -> None:
     sibling = {"image": "image_emoji", "audio": "audio_music", "video": "video_moving_emoji"}[kind]
     # Whose vocoder knows their instruments alone.
-    mine, theirs = load_recipe(f"{kind}_folder"), decoding_aside(load_recipe(sibling))
+    mine, theirs = load_recipe(f"{kind}_folder"), without_decoding(load_recipe(sibling))
     for part in ("codec", "conditioner", "backbone", "schedule", "prediction"):
         assert getattr(mine, part) == getattr(theirs, part), part

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from benchmarks.faults import runs
 from multigen.errors import MultigenError
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from multigen.registry import register
 from multigen.training import checkpoint as checkpoints
 

@@ -87,7 +87,7 @@ def codec_state(name: str) -> str:
 
 
 def _cache() -> list[str]:
-    from multigen.datasets import cache_folder
+    from multigen.storage.cache_folder import cache_folder
 
     folder = cache_folder()
     files = [p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()]

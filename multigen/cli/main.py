@@ -123,7 +123,8 @@ def _job(name: Literal["run", "train"], does: str, argv: list[str]) -> int:
         sweep(name, a.recipe, overrides, out=a.out, device=a.device, quiet=a.quiet, force=a.force)
         return 0
     from multigen.model.compatibility import check_combination
-    from multigen.recipe.schema import load_recipe, to_yaml
+    from multigen.recipe.dump import to_yaml
+    from multigen.recipe.load import load_recipe
 
     recipe = load_recipe(a.recipe, overrides)
     check_combination(recipe)

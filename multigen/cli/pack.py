@@ -34,7 +34,7 @@ def pack(argv: list[str]) -> int:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     a = parser.parse(argv)
     log(a.quiet)
-    from multigen.recipe.schema import load_recipe
+    from multigen.recipe.load import load_recipe
     from multigen.runs.pack import pack
 
     source, overrides = _found(a.source, a.modality)

@@ -1,6 +1,9 @@
-"""Copy tensors to a device without making the host wait."""
+"""Copy tensors to a device, and run work on it, without making the host wait."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -16,3 +19,19 @@ def upload(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | None
     if place.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(place, dtype)
     return tensor.to(dtype=dtype).contiguous().pin_memory().to(place, non_blocking=True)
+
+
+@contextmanager
+def side_stream(device: torch.device) -> Iterator[None]:
+    """Run the block's CUDA work on a stream of its own, ahead of what is queued; later work waits for it.
+
+    The host can then read the block's results without waiting for the rest. Tensors made in the block and used after it
+    need `Tensor.record_stream`. On other devices this does nothing.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    main, side = torch.cuda.current_stream(device), torch.cuda.Stream(device, priority=-1)
+    with torch.cuda.stream(side):
+        yield
+    main.wait_stream(side)

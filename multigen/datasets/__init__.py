@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import NotRequired, Protocol, TypedDict
 
 import torch
 from torch import Tensor
-
-from multigen.errors import MultigenError
 
 
 class Item(TypedDict):
@@ -56,23 +52,6 @@ class Catalogue:
 
 
 NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in sets
-
-
-def cache_folder(*parts: str) -> Path:
-    """$MULTIGEN_CACHE, or $XDG_CACHE_HOME/multigen, or ~/.cache/multigen; made if missing.
-
-    MultigenError where it cannot be.
-    """
-    root = os.environ.get("MULTIGEN_CACHE")
-    if root is None:
-        root = str(Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "multigen")
-    folder = Path(root, *parts)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "$MULTIGEN_CACHE names another place for what is made once"
-        raise MultigenError(f"the cache {folder}: {error.strerror}; {hint}") from error
-    return folder
 
 
 def held_out(ids: Sequence[str], share: float = 0.1) -> tuple[list[int], list[int]]:

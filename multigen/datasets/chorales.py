@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from multigen.datasets import cache_folder, scores
+from multigen.datasets import scores
 from multigen.datasets.rendered import (
     Rendered,
     Source,
@@ -25,6 +25,7 @@ from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.registry import Given
 from multigen.storage import files
+from multigen.storage.cache_folder import cache_folder
 from multigen.storage.packages import package_folder
 
 KINDS = ("Bach chorale", "chorale")  # as captions say

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from multigen import sounds
 from multigen.core import noise
-from multigen.datasets import cache_folder, composer, scores
+from multigen.datasets import composer, scores
 from multigen.datasets.general_midi import PROGRAMS
 from multigen.datasets.rendered import (
     Rendered,
@@ -24,6 +24,7 @@ from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.registry import Given
 from multigen.storage import files
+from multigen.storage.cache_folder import cache_folder
 from multigen.storage.packages import package_folder
 
 KINDS = ("four-part piece", "chorale")  # as captions say

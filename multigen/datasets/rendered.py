@@ -19,11 +19,12 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from multigen.datasets import NO_FAULTS, Item, cache_folder, held_out, scores
+from multigen.datasets import NO_FAULTS, Item, held_out, scores
 from multigen.datasets.general_midi import PROGRAMS, key_name, program
 from multigen.errors import MultigenError, RecipeError
 from multigen.modalities import Modality
 from multigen.storage import files
+from multigen.storage.cache_folder import cache_folder
 
 log = logging.getLogger(__name__)
 

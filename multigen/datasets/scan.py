@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from multigen.datasets import cache_folder
 from multigen.errors import MediaError, RecipeError
 from multigen.modalities import Info, Modality
+from multigen.storage.cache_folder import cache_folder
 from multigen.storage.files import write_json
 
 METADATA = "metadata.jsonl"

@@ -18,11 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from multigen.datasets import Item, cache_folder
+from multigen.datasets import Item
 from multigen.errors import MultigenError
 from multigen.evaluation.distances import Moments, moments
 from multigen.evaluation.features import Facts, Feature, extract
 from multigen.modalities import Modality
+from multigen.storage.cache_folder import cache_folder
 from multigen.storage.files import atomic
 
 log = logging.getLogger(__name__)

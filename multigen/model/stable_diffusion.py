@@ -12,7 +12,8 @@ import torch
 
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError, message
-from multigen.recipe.schema import Recipe, load_recipe
+from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 from multigen.storage.diffusers_folder import (
     SCHEDULER,

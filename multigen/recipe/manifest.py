@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from multigen.errors import MultigenError
-from multigen.recipe.schema import Recipe, recipe_hash, to_data
+from multigen.recipe.dump import recipe_hash, to_data
+from multigen.recipe.schema import Recipe
 from multigen.storage.files import sha256, write_json
 
 FILE = "manifest.json"

@@ -1,22 +1,14 @@
-"""Recipe: the frozen dataclasses that one YAML names, and the doors in and out of YAML.
+"""Recipe: the frozen dataclasses that one YAML file fills. Keys, types and defaults; nothing is read or built here.
 
-Reading and finding files: `recipe_source`; what a recipe may not contain: `recipe_safety`; `defaults` and overrides:
-`recipe_compose`; types, ranges and parts: `recipe_check`; whether the parts work together: `recipe_fit`.
+Reading a recipe: `load`; writing one: `dump`; ranges, and which parts there are: `validate`; what a recipe may never
+contain: `safety`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-
-from multigen.errors import RecipeError
 from multigen.registry import Part
 
 
@@ -32,7 +24,7 @@ class PostHoc:
 
 @dataclass(frozen=True)
 class Drop:
-    """Shares of samples whose condition loses one part alone, beside `train.dropout`, which takes all of it."""
+    """Shares of samples whose condition loses one part alone, beside `train.cond_dropout`, which takes all of it."""
 
     vector: float = 0.0
     tokens: float = 0.0
@@ -51,10 +43,10 @@ class Train:
     warmup: int = 100  # steps
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0  # gradient norm
-    ema: float = 0.999
+    grad_clip: float = 1.0  # gradient norm
+    ema_decay: float = 0.999
     post_hoc: PostHoc = field(default_factory=PostHoc)
-    dropout: float = 0.1  # share of samples trained on the null condition
+    cond_dropout: float = 0.1  # share of samples trained on the null condition
     drop: Drop = field(default_factory=Drop)
     huber: float | None = (
         None  # errors count absolutely, beyond this in pure noise, sooner in less; null: squared
@@ -123,7 +115,7 @@ class Sample:
     size: int | tuple[int, int] | None = None  # pixels; null: the modality's
     duration: float | None = None  # s; null: the modality's
     batch: int = 16  # samples a network call at most, before guidance
-    negative: str = ""  # what guidance leads away from; "": what no prompt gives
+    negative_prompt: str = ""  # what guidance leads away from; "": what no prompt gives
     precision: Literal["fp32", "bf16"] = "fp32"  # fp32 keeps a sample the same whatever the batch
     suffix: str | None = None  # file format; null: the modality's
 
@@ -175,84 +167,3 @@ class Recipe:
     launch: Launch = field(default_factory=Launch)
     seed: int = 0
     description: str = ""
-
-
-def load_recipe(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe from a YAML file, a run folder or the name of a shipped recipe, with overrides as Hydra reads them.
-
-    Everything in it is checked (keys, types, ranges, parts and their arguments) and nothing is built. RecipeError
-    names the file and line, the place, what was given, what is allowed and what is nearest.
-    """
-    from multigen.recipe.compose import compose
-    from multigen.recipe.source import chain, find
-    from multigen.recipe.validate import to_recipe
-
-    return to_recipe(compose(chain(find(path_or_name)), overrides))
-
-
-def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe from its YAML text, under the same checks; `where` names the text in messages. It extends no other."""
-    from multigen.recipe.compose import compose
-    from multigen.recipe.source import parse
-    from multigen.recipe.validate import to_recipe
-
-    source = parse(text, where)
-    if source.defaults != ["_self_"]:
-        raise RecipeError(
-            f"{where}:{source.lines['defaults']}: `defaults` needs a recipe file; this is a text."
-        )
-    return to_recipe(compose([source], overrides))
-
-
-def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """The recipe under overrides, checked as if they had been given when it was loaded."""
-    return parse_recipe(to_yaml(recipe), recipe.name, overrides)
-
-
-def to_data(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain data: keys in the order of the dataclasses, a part's arguments sorted after its name."""
-    return {f.name: _plain(getattr(recipe, f.name)) for f in dataclasses.fields(recipe)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Part):
-        return {"name": value.name, **{k: _plain(value.args[k]) for k in sorted(value.args)}}
-    if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes words that any YAML version would read as a number or a truth value; writes no aliases."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    # Line ends and control characters survive in double quotes only: elsewhere YAML folds them.
-    style = None if text.isprintable() else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)
-_Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
-    list("-+.0123456789"),
-)
-
-
-def to_yaml(recipe: Recipe) -> str:
-    """The resolved recipe as YAML that `load_recipe` reads back as the same recipe; the key order is stable."""
-    return yaml.dump(to_data(recipe), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-
-
-def recipe_hash(recipe: Recipe) -> str:
-    """sha256 (hex) of the recipe's data: equal for equal recipes, however they were written."""
-    text = json.dumps(to_data(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()

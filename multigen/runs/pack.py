@@ -31,7 +31,7 @@ from multigen.storage.files import atomic, sha256, write_text
 from multigen.storage.lock import LOCK, locked
 from multigen.modalities import Modality
 from multigen.modalities.member import opened, size_of
-from multigen.model.model import build_dataset
+from multigen.model.build import build_dataset
 from multigen.recipe.schema import Recipe
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,8 @@ from multigen.recipe.manifest import file_name, inside, write_manifest
 from multigen.recipe.manifest import read as read_manifest
 from multigen.modalities.media import Media
 from multigen.model.model import Model
-from multigen.recipe.schema import Recipe, to_data, to_yaml
+from multigen.recipe.schema import Recipe
+from multigen.recipe.dump import to_data, to_yaml
 from multigen.training import log as training_log
 from multigen.training.heldout import LEVELS
 

@@ -22,7 +22,7 @@ from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 
 from multigen import registry
 from multigen.errors import Interrupted, MultigenError, RecipeError, message
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from multigen.recipe.compose import COMMAND_LINE, PLACES, check_override_key, parse_text
 from multigen.model.compatibility import check_combination
 from multigen.recipe.safety import check_text

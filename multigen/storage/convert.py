@@ -12,7 +12,7 @@ from torch import Tensor
 
 from multigen.errors import MultigenError, message
 from multigen.storage.files import atomic
-from multigen.training.checkpoint import save_tensors
+from multigen.storage.tensors import save_tensors
 
 
 def convert(source: Path, target: Path, *, key: str | None = None) -> tuple[int, list[str]]:

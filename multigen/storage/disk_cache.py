@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multigen.datasets import cache_folder
+from multigen.storage.cache_folder import cache_folder
 
 log = logging.getLogger(__name__)
 

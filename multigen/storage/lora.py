@@ -25,7 +25,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from multigen.errors import MultigenError
-from multigen.training import checkpoint as checkpoints
+from multigen.storage.files import atomic
+from multigen.storage.tensors import load_tensors, save_tensors
 
 log = logging.getLogger(__name__)
 
@@ -144,14 +145,12 @@ def check_weight(weight: float, where: str) -> float:
 
 def write(path: Path, adapter: Adapter) -> Path:
     """Write the file, atomically; the same adapter is the same bytes."""
-    from multigen.storage.files import atomic
-
     tensors = {}
     for layer, pair in adapter.pairs.items():
         tensors[f"{layer}.{_DOWN}"], tensors[f"{layer}.{_UP}"] = pair.down, pair.up * pair.scale
     about = {**adapter.about, "format": FORMAT}
     with atomic(path) as temporary:
-        checkpoints.save_tensors(temporary, tensors, {ABOUT: json.dumps(about, sort_keys=True)})
+        save_tensors(temporary, tensors, {ABOUT: json.dumps(about, sort_keys=True)})
     return path
 
 
@@ -166,7 +165,7 @@ def header(path: Path) -> dict[str, str]:
 
 def read(path: Path) -> Adapter:
     """A LoRA from its file. MultigenError if it is none, is pickled, or is of a kind that is not a plain LoRA."""
-    tensors = checkpoints.load_tensors(path)
+    tensors = load_tensors(path)
     found = header(path)
     try:
         about = json.loads(found.get(ABOUT, "{}"))

@@ -19,7 +19,9 @@ from pathlib import Path
 
 from multigen.device import choose_device
 from multigen.errors import Interrupted, TrainingError
-from multigen.recipe.schema import Recipe, load_recipe, to_yaml
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Recipe
 from multigen.storage.files import write_text
 from multigen.training import checkpoint as checkpoints
 from multigen.training.rank_errors import LAUNCHED, heard

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from multigen.errors import MultigenError, TrainingError
 from multigen.recipe.schema import PostHoc
+from multigen.storage.tensors import load_tensors
 from multigen.training import checkpoint as checkpoints
 from multigen.training.profiles import Profile, decay, exponent, mix
 
@@ -122,7 +123,7 @@ def _summed(files: list[Path], weights: list[float]) -> dict[str, Tensor]:
     """The weighted sum, one file in memory at a time; summed in fp64, since weights of both signs cancel."""
     total: dict[str, Tensor] = {}
     for path, weight in zip(files, weights, strict=True):
-        for name, value in checkpoints.load_tensors(path).items():
+        for name, value in load_tensors(path).items():
             term = value.double() * weight
             total[name] = total[name].add_(term) if name in total else term
     return {name: value.float() for name, value in total.items()}

@@ -13,8 +13,8 @@ from multigen.codecs.neural_vocoder import NeuralVocoder
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation.audio import detune
 from multigen.model.model import Model
-from multigen.recipe.schema import load_recipe
-from multigen.training.checkpoint import load_tensors
+from multigen.recipe.load import load_recipe
+from multigen.storage.tensors import load_tensors
 from tests.codecs.test_mel import AUDIO, RATE, TRAINED, chord, fitted
 
 __all__ = ["fitted"]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from multigen.conditioners import Remembering
 from multigen.conditioners.clip import CLIP
 from multigen.conditioners.text import Text
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from multigen.runs import train as runs
 from multigen.storage.disk_cache import DiskCache
 from multigen.training import log as training_log

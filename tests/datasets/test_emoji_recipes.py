@@ -9,7 +9,8 @@ import pytest
 from multigen import registry
 from multigen.core.noise import stream
 from multigen.model.compatibility import check_combination
-from multigen.recipe.schema import Recipe, load_recipe
+from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Recipe
 
 ROOT = Path(__file__).parents[2] / "recipes"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from multigen.backbones.unet import UNet
-from multigen.core import Backbone, Cond, CondSpec, Denoiser, masks
+from multigen.core import Cond, CondSpec, Denoiser, masks
 from multigen.core.noise import normal
 from multigen.core.predictions import x0 as x0_prediction
 from multigen.core.schedules import flow
@@ -17,7 +17,8 @@ from multigen.datasets import Item
 from multigen.errors import RecipeError
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
-from multigen.recipe.schema import Train, load_recipe
+from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Train
 from multigen.registry import Part
 from multigen.training.task import Diffusion
 from tests.model.test_model import small
@@ -42,7 +43,7 @@ class Free(torch.nn.Module):
         return Cond()
 
 
-class Line(Backbone):
+class Line(torch.nn.Module):
     """x [B, 1, 8] and what it sees [B, 2, 8] -> x0."""
 
     def __init__(self) -> None:
@@ -123,18 +124,18 @@ def test_each_window_shows_the_network_its_part_of_what_is_kept(monkeypatch: pyt
     media = 0.5 * torch.rand(1, 28, 56, generator=torch.Generator().manual_seed(1)) - 0.25
     keep = torch.zeros(28, 56, dtype=torch.bool)
     keep[:, 20:45] = True
-    model.edit(media, "3", keep=keep, steps=1, scale=1.0, long=True)
+    model.edit(media, "3", keep=keep, steps=1, guidance_scale=1.0, sliding_window=True)
     seen = masks.mask_channels(model.codec.encode(media[None]), model.codec.keeps(keep))
     wide = seen.shape[-1] // 2
     parts = [seen[0, ..., k : k + wide] for k in (0, wide // 2, wide)]
     (grid,) = grids
     assert torch.equal(grid, torch.stack(parts))
     grids.clear()
-    model.edit(media, "3", keep=keep, steps=1, scale=1.0, long=True, wrap=True)
+    model.edit(media, "3", keep=keep, steps=1, guidance_scale=1.0, sliding_window=True, tile=True)
     (grid,) = grids
     assert torch.equal(grid, torch.stack([*parts, seen.roll(wide // 2, -1)[0, ..., :wide]]))
     grids.clear()
-    model.generate("3", size=(28, 56), steps=1, scale=1.0, long=True)
+    model.generate("3", size=(28, 56), steps=1, guidance_scale=1.0, sliding_window=True)
     assert grids[0].shape == (3, *seen.shape[1:3], wide) and grids[0].abs().sum() == 0
 
 

@@ -17,7 +17,7 @@ from multigen.errors import RecipeError
 from multigen.modalities.media import Media
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from multigen.registry import Part
 from tests.core.networks import InDouble
 from tests.model.test_model import small
@@ -68,7 +68,11 @@ def sampled(model: Model, denoiser: Denoiser, part: Part, *seeds: int) -> Tensor
     ts = timesteps.uniform(denoiser.schedule, STEPS)
     denoiser.remember(ts)
     sampler = registry.build("sampler", part)
-    groups = [[s] for s in seeds] if sampler_traits(registry.find("sampler", part.name)).one_sample else [list(seeds)]
+    groups = (
+        [[s] for s in seeds]
+        if sampler_traits(registry.find("sampler", part.name)).one_sample
+        else [list(seeds)]
+    )
     requests = []
     for group in groups:
         noise, null = Noise(group, shape), model.conditioner.null(len(group))
@@ -143,7 +147,7 @@ def test_a_model_makes_them_whatever_the_batch(sampler: str) -> None:
             times.setdefault(progress.sampling, []).append(progress.query.t.item())
             rows.add(len(progress.query.x))
 
-        media = model.generate("3", n=n, seed=seed, steps=3, batch=batch, watch=watch)
+        media = model.generate("3", n=n, seed=seed, steps=3, batch=batch, on_progress=watch)
         return media, list(times.values()), max(rows)
 
     (four, times, rows), (two, _, _), (alone, own_times, _) = made(4, 40, 4), made(4, 40, 2), made(1, 42, 4)

@@ -24,7 +24,7 @@ from multigen.model import stable_diffusion
 from multigen.model.compatibility import check_combination
 from multigen.model.load import export
 from multigen.model.model import Model
-from multigen.recipe.schema import load_recipe, override_recipe
+from multigen.recipe.load import load_recipe, override_recipe
 from multigen.registry import Part
 from multigen.runs import train as runs
 from multigen.storage import diffusers_folder
@@ -112,7 +112,7 @@ def test_latents_are_those_of_the_pipeline_at_50_steps_and_guidance_7_5(name: st
     model = load(folder, *overrides)
     assert model.denoiser.precision is None
     assert {p.dtype for p in model.denoiser.parameters()} == {torch.float32}
-    ours = latents(model, PROMPTS, seed=7, steps=50, scale=7.5)
+    ours = latents(model, PROMPTS, seed=7, steps=50, guidance_scale=7.5)
     schedule = model.denoiser.schedule
     ts = registry.build("timesteps", model.recipe.timesteps)(schedule, 50)
     start = Noise([7, 8], SHAPE)("start") * schedule(ts[:1]).sigma.float()
@@ -209,7 +209,7 @@ def test_requests_driven_together_are_those_driven_alone(folder: Path) -> None:
         ts = registry.build("timesteps", model.recipe.timesteps)(schedule, steps)
         noise = Noise([k], SHAPE)
         x = noise("start") * schedule(ts[:1]).sigma.float()
-        guide = plain(cond, null) if k == 2 else cfg(cond, null, scale=2.0 + k)
+        guide = plain(cond, null) if k == 2 else cfg(cond, null, guidance_scale=2.0 + k)
         return Sampling(registry.build("sampler", Part(name))(schedule, x, ts, noise), guide, denoiser)
 
     together = [request(k) for k in range(5)]
@@ -302,18 +302,18 @@ def test_edits(folder: Path) -> None:
     media = normal((3, 16, 16), 1, "media").mul(0.4).clamp(-1, 1)
     keep = torch.ones(16, 16, dtype=torch.bool)
     keep[:, 8:] = False
-    filled = model.edit(media, "a red apple", keep=keep, seam=0, steps=3)[0].tensor
+    filled = model.edit(media, "a red apple", keep=keep, feather=0, steps=3)[0].tensor
     assert torch.equal(filled[:, keep], media[:, keep])
     assert (filled[:, ~keep] - media[:, ~keep]).abs().mean() > 0.01
-    grown = model.edit(media[:, :, :8], "a red apple", extend=[0, 8], seam=0, steps=3)[0].tensor
+    grown = model.edit(media[:, :, :8], "a red apple", extend=[0, 8], feather=0, steps=3)[0].tensor
     assert torch.equal(grown[:, :, :8], media[:, :, :8])
-    wide = model.edit(media, "a red apple", extend=[0, 16], seam=0, steps=3, long=True)[0].tensor
+    wide = model.edit(media, "a red apple", extend=[0, 16], feather=0, steps=3, sliding_window=True)[0].tensor
     assert wide.shape == (3, 16, 32)
     assert torch.equal(wide[:, :, :16], media)
     copy = model.codec.decode(model.codec.encode(media[None]))[0]
 
     def apart(**options: Any) -> float:
-        made = model.edit(media, "a red apple", steps=20, scale=1.0, **options)[0].tensor
+        made = model.edit(media, "a red apple", steps=20, guidance_scale=1.0, **options)[0].tensor
         return float((made - copy).abs().mean())
 
     far = apart(strength=1.0)
@@ -385,7 +385,7 @@ def test_the_u_net_is_trained_further_and_only_it_is_saved(
         "train.batch=2",
         "train.lr=1e-3",
         "train.warmup=0",
-        "train.ema=0",
+        "train.ema_decay=0",
         "train.tensorboard=false",
     ]
     recipe = load_recipe("image_stable_diffusion", [f"backbone.path={folder}", *options])

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from multigen.errors import MultigenError
 from multigen.recipe import manifest
+from multigen.recipe.dump import recipe_hash
 from multigen.recipe.manifest import file_name, recipe_changes, verify, write_manifest
-from multigen.recipe.schema import Recipe, Train, recipe_hash
+from multigen.recipe.schema import Recipe, Train
 from multigen.registry import Part
 from multigen.version import __version__
 

@@ -24,7 +24,7 @@ from multigen.errors import MultigenError, RecipeError, TrainingError
 from multigen.storage.lock import locked
 from multigen.recipe.manifest import verify
 from multigen.modalities.image import Image
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from multigen.model.compatibility import check_combination
 from multigen.runs.run_folder import make
 

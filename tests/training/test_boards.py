@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from multigen.errors import MultigenError, RecipeError
-from multigen.recipe.schema import Train, load_recipe
+from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Train
 from multigen.runs import train as runs
 from multigen.training import boards
 from multigen.training import log as training_log

@@ -11,6 +11,7 @@ import torch
 
 from multigen.errors import MultigenError, TrainingError
 from multigen.storage.files import sha256
+from multigen.storage.tensors import load_tensors
 from multigen.training import checkpoint as checkpoints
 from multigen.training.checkpoint import Checkpoint
 from multigen.training.learner import load_optimizer
@@ -92,11 +93,11 @@ def test_pickles_are_never_read(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save({"a": torch.zeros(1)}, path)
     with pytest.raises(MultigenError, match="never from pickles"):
-        checkpoints.load_tensors(path)
+        load_tensors(path)
     disguised = tmp_path / "weights.safetensors"
     disguised.write_bytes(path.read_bytes())
     with pytest.raises(MultigenError, match="not a readable safetensors file"):
-        checkpoints.load_tensors(disguised)
+        load_tensors(disguised)
 
 
 def test_every_nth_and_the_best_stay(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
 from multigen.model.compatibility import check_combination
-from multigen.recipe.schema import Train, load_recipe
+from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Train
 from multigen.registry import register
 from multigen.runs import train as runs
 from multigen.training import log as training_log

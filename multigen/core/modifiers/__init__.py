@@ -17,10 +17,11 @@ the request's condition, `denoiser` its denoiser.
 from multigen.core.modifiers.attention import perturbed_attention, skip_layers
 from multigen.core.modifiers.contrast import rescale, threshold
 from multigen.core.modifiers.fill import fill, interval
-from multigen.core.modifiers.observe import observe
+from multigen.core.modifiers.observe import Observer, observe
 from multigen.core.modifiers.posterior import posterior
 
 __all__ = [
+    "Observer",
     "fill",
     "interval",
     "observe",

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from multigen.datasets import cache_folder
 from multigen.errors import MultigenError
 from multigen.evaluation.features import Facts
 from multigen.evaluation.features.common import check_media, mono, needs, sample_rate
 from multigen.evaluation.features.vggish import RATE, log_mel_patches
 from multigen.modalities import Modality
 from multigen.registry import Given
+from multigen.storage.cache_folder import cache_folder
 from multigen.storage.files import atomic, sha256
 
 _HOP, _WIDTH, _CLASSES = 48, 1024, 521
