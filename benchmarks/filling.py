@@ -27,7 +27,7 @@ from multigen.generation.masks import depth
 from multigen.generation.request import EditRequest, Request
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from multigen.runs.train import train
 
 SMALL = [

@@ -33,7 +33,8 @@ from multigen.modalities.image import Image
 from multigen.modalities.video import Video
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
-from multigen.recipe.schema import Recipe, load_recipe, override_recipe
+from multigen.recipe.load import load_recipe, override_recipe
+from multigen.recipe.schema import Recipe
 from multigen.recipe.source import shipped
 from multigen.runs import train as pipeline
 from multigen.storage.disk_cache import DiskCache

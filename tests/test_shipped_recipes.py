@@ -13,11 +13,12 @@ import multigen.errors
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
+from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import read, verify
 from multigen.recipe.sampling import without_decoding
-from multigen.recipe.schema import load_recipe
 from multigen.recipe.source import shipped
 from multigen.runs import train as runs
+from multigen.runs.sample import sample
 from tests.model.pipelines import tiny_pipeline
 
 SMALL = [
@@ -149,7 +150,7 @@ def test_a_vocoder_is_trained_and_heard_in_music(tmp_path: Path, monkeypatch: py
     prompt = "church organ, G major, 92 bpm"
     neural = multigen.load(heard, device="cpu").generate(prompt)[0].tensor
     # Whoever samples may take another vocoder: the same music, sounded otherwise.
-    again = runs.sample(
+    again = sample(
         str(heard), overrides=["codec.vocoder=griffin_lim"], out=tmp_path / "again", device="cpu", quiet=True
     )
     plain = multigen.load(heard, device="cpu").modality.read(next((again / "media").glob("*.wav")))

@@ -29,6 +29,7 @@ from multigen.evaluation.sets import MediaSet, Pool, from_files, generated, nois
 from multigen.evaluation.style import measure_style
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
+from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.manifest import versions
 from multigen.registry import Part
 from multigen.storage.files import write_json
@@ -52,7 +53,7 @@ def evaluate(
     MultigenError or RecipeError where the recipe's data, extractor or metrics cannot be had or do not fit.
     """
     recipe = model.recipe
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         if media is not None:
             raise MultigenError(
                 "--media: a recipe that trains its codec is measured on copies of its own data"

@@ -98,7 +98,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         shape = parts.codec.shape(start.shape)
     ts = ts if edit is None else edits.last_steps(ts, edit.strength)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
-    negative = recipe.sample.negative if request.negative_prompt is None else request.negative_prompt
+    negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
     return Plan(
         recipe=recipe,
         shape=shape,

@@ -22,7 +22,7 @@ def check_combination(recipe: Recipe) -> None:
     modality, codec, shape = _media(recipe)
     sizes = training_sizes.sizes(recipe.train, modality, codec, recipe.seed)
     _learns(recipe, codec)
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         return
     network, spec = _network(recipe, shape, modality)
     _adapts(recipe, network)
@@ -67,7 +67,7 @@ def cond_spec(recipe: Recipe, spec: CondSpec, channels: int) -> CondSpec:
     known (`core.masks`). RecipeError for a backbone that comes without a place for it."""
     if not recipe.masked:
         return spec
-    if recipe.backbone is not None and recipe.backbone.name == "diffusers":
+    if recipe.trains == "denoiser" and recipe.network.name == "diffusers":
         raise RecipeError(
             "masked: the backbone diffusers has no channel for a mask. Allowed: false; it fills without one."
         )
@@ -76,18 +76,18 @@ def cond_spec(recipe: Recipe, spec: CondSpec, channels: int) -> CondSpec:
 
 def _learns(recipe: Recipe, codec: Any) -> None:
     """A recipe trains a backbone or its codec, one of them."""
-    if recipe.backbone is None and not codec.learns:
+    if recipe.trains == "codec" and not codec.learns:
         raise RecipeError(
             "backbone: missing. Every recipe needs this part, but for one whose codec learns (codec.vocoder=neural)."
         )
-    if recipe.backbone is not None and codec.learns:
+    if recipe.trains == "denoiser" and codec.learns:
         raise RecipeError(
             f"codec ({recipe.codec.name}): it learns in a recipe of its own, without a backbone (as vocoder_music); "
             "here name its trained weights"
         )
-    if recipe.backbone is not None and recipe.train.critic is not None:
+    if recipe.trains == "denoiser" and recipe.train.critic is not None:
         raise RecipeError("train.critic: only a codec that learns plays against one; leave it null")
-    if recipe.backbone is None and recipe.train.adapter is not None:
+    if recipe.trains == "codec" and recipe.train.adapter is not None:
         raise RecipeError("train.adapter: only a backbone is adapted; leave it null")
 
 
@@ -117,6 +117,5 @@ def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> tuple[Any
             conditioner.request(recipe.sample.prompts)
     spec = cond_spec(recipe, conditioner.spec, shape[0])
     given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}
-    assert recipe.backbone is not None
     with torch.device("meta"):
-        return registry.build("backbone", recipe.backbone, where="backbone", given=given), spec
+        return registry.build("backbone", recipe.network, where="backbone", given=given), spec

@@ -11,11 +11,13 @@ from torch import Tensor
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.model import stable_diffusion
+from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.manifest import recipe_changes
 from multigen.recipe.paths import WEIGHTS, shipped_weights
 from multigen.recipe.sampling import TRAINED, without_decoding
-from multigen.recipe.schema import Recipe, load_recipe, parse_recipe
+from multigen.recipe.schema import Recipe
 from multigen.storage import lora
+from multigen.storage.tensors import load_tensors
 from multigen.training import checkpoint as checkpoints
 
 RECIPE = "recipe.yaml"
@@ -64,7 +66,7 @@ def find_weights(source: str | Path) -> Found:
         recipe = load_recipe(str(path.parent.parent / RECIPE))
         if recipe.train.adapter is not None:
             return Found(recipe, base_weights(recipe), str(path), _in_checkpoint(recipe, path))
-        return Found(recipe, checkpoints.load_tensors(path / "ema.safetensors"), str(path))
+        return Found(recipe, load_tensors(path / "ema.safetensors"), str(path))
     return find(path)
 
 
@@ -139,7 +141,7 @@ def run_weights(folder: Path) -> dict[str, Tensor]:
         if not path.is_file():
             path = _newest(folder) / "ema.safetensors"
         try:
-            return checkpoints.load_tensors(path)
+            return load_tensors(path)
         except MultigenError:
             if last or path.is_file():  # else the training has dropped it for a newer one
                 raise
@@ -182,11 +184,11 @@ def named(recipe: Recipe, where: str) -> Found:
 def read_weights(source: str | Path) -> dict[str, Tensor]:
     """Weights from a safetensors file, a run folder or by their shipped name, for `train.init`."""
     path = shipped_weights().get(str(source)) or Path(source).expanduser()
-    return run_weights(path) if path.is_dir() else checkpoints.load_tensors(path)
+    return run_weights(path) if path.is_dir() else load_tensors(path)
 
 
 def _in_file(path: Path) -> Found:
-    tensors = checkpoints.load_tensors(path)
+    tensors = load_tensors(path)
     header = lora.header(path)
     if "recipe" not in header and lora.is_lora(path):
         adapter = lora.read(path)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from multigen.errors import MultigenError
-from multigen.recipe.schema import Recipe, to_yaml
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.schema import Recipe
 from multigen.storage.files import atomic
-from multigen.training import checkpoint as checkpoints
+from multigen.storage.tensors import mismatches, save_tensors
 
 
 @runtime_checkable
@@ -33,7 +34,7 @@ def state_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 
 def load_state(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], where: str) -> None:
     """Set the weights; MultigenError lists the first mismatches if they are another model's."""
-    if rows := checkpoints.mismatches(state_of(modules), dict(tensors)):
+    if rows := mismatches(state_of(modules), dict(tensors)):
         raise MultigenError(f"{where}: {'; '.join(rows)}")
     for name, module in modules.items():
         module.load_state_dict(
@@ -71,7 +72,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], recipe: Recipe, *, h
         # One entry alone: safetensors writes several in random order, and equal weights shall be equal bytes.
         stored = {k: _halved(k, v) for k, v in tensors.items()} if half else dict(tensors)
         plain = dataclasses.replace(recipe, loras=(), train=dataclasses.replace(recipe.train, adapter=None))
-        checkpoints.save_tensors(temporary, stored, {"recipe": to_yaml(plain)})
+        save_tensors(temporary, stored, {"recipe": to_yaml(plain)})
     return path
 
 

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from multigen.errors import RecipeError
-from multigen.recipe.schema import Recipe, override_recipe
+from multigen.recipe.load import override_recipe
+from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 
 # Keys of a recipe that shape what is trained.

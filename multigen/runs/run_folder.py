@@ -99,7 +99,7 @@ def make(
 
 def settings(recipe: Recipe, steps: int | None) -> dict[str, Any]:
     """How the media were sampled; nothing where a codec made them."""
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         return {}
     plain = to_data(recipe)
     how = {key: plain[key] for key in ("sampler", "timesteps", "guide", "modifiers", "loras")}

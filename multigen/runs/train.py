@@ -24,7 +24,9 @@ from multigen.storage.lora import FILE as LORA
 from multigen.storage.lora import write as write_lora
 from multigen.model.build import build_dataset, resolve
 from multigen.model.model import Model
-from multigen.recipe.schema import Recipe, load_recipe, to_yaml
+from multigen.recipe.schema import Recipe
+from multigen.recipe.load import load_recipe
+from multigen.recipe.dump import to_yaml
 from multigen.model.compatibility import check_combination
 from multigen.recipe.paths import absolute
 from multigen.runs.reconstructions import copies
@@ -82,7 +84,7 @@ def run(
 def _media(model: Model) -> tuple[Stream, int]:
     """The media that the recipe describes, as they come, and how many."""
     recipe, n = model.recipe, model.recipe.sample.n
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         dataset = build_dataset(recipe, model.modality)
         return lambda _: copies(model, dataset, n, recipe.seed), 2 * n
     prompts = recipe.sample.prompts
@@ -248,7 +250,7 @@ def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Lora) -> str:
 def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
     precision = choose_precision(model.recipe.train.precision, model.device)
     # A codec computes sounds, not samples of a network: in full precision.
-    where = describe(model.device, None if model.recipe.backbone is None else precision)
+    where = describe(model.device, None if model.recipe.trains == "codec" else precision)
     facts = f"{model.facts['parameters']} parameters, model space {model.facts['model space']}"
     text = "%s: training on %s; %s; %d items; run folder %s"
     log.info(text, model.recipe.name, where, facts, len(dataset), folder)
@@ -259,7 +261,7 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: st
 
     def preview(step: int) -> None:
         settings = recipe.sample
-        if recipe.backbone is None:
+        if recipe.trains == "codec":
             made = list(copies(model, dataset, 4, recipe.seed))
         else:
             n = max(8 // max(len(settings.prompts), 1), 1)
@@ -286,7 +288,7 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: st
 def _task(model: Model, dataset: Dataset, base: str | None, sizes: Sizes | None) -> Task:
     """What the recipe's training teaches."""
     recipe, device = model.recipe, model.device
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         return Vocoding(
             codec=model.codec, dataset=dataset, settings=recipe.train, seed=recipe.seed, device=device
         )

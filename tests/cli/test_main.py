@@ -21,7 +21,9 @@ from multigen import registry
 from multigen.cli.list_parts import parts
 from multigen.cli.main import COMMANDS, main
 from multigen.errors import Interrupted, MediaError, TrainingError
-from multigen.recipe.schema import load_recipe, to_yaml
+from multigen.generation.request import Request
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import load_recipe
 from multigen.registry import KINDS, Part
 from multigen.runs.sweep import job_name
 

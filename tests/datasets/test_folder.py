@@ -25,7 +25,7 @@ from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
 from multigen.model.build import build_dataset, resolve
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.load import load_recipe
 from multigen.registry import Part
 
 

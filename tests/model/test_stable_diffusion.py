@@ -24,9 +24,11 @@ from multigen.model import stable_diffusion
 from multigen.model.compatibility import check_combination
 from multigen.model.load import export
 from multigen.model.model import Model
+from multigen.model.source import find, named
 from multigen.recipe.load import load_recipe, override_recipe
 from multigen.registry import Part
 from multigen.runs import train as runs
+from multigen.runs.sample import sample
 from multigen.storage import diffusers_folder
 from tests.model.pipelines import edit, tiny_pipeline
 
@@ -53,8 +55,8 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path, *overrides: str) -> Model:
-    found = multigen.model.load.find(folder)
-    return multigen.model.load.build(found, override_recipe(found.recipe, overrides), device="cpu")
+    found = find(folder)
+    return Model.of(found, override_recipe(found.recipe, overrides), device="cpu")
 
 
 def latents(model: Model, prompts: list[str], **options: Any) -> Tensor:
@@ -329,7 +331,9 @@ def test_sampling_writes_beside_the_runs_and_no_weights(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(folder.rglob("*"))
-    made = runs.sample(str(folder), prompts=["a red apple"], n=2, steps=3, device="cpu", quiet=True)
+    made = sample(
+        str(folder), Request(steps=3), requests=[Request("a red apple")], n=2, device="cpu", quiet=True
+    )
     assert made.parent == Path("runs") / "tiny"
     assert len(list((made / "media").glob("*.png"))) == 2
     assert sorted(folder.rglob("*")) == before
@@ -362,7 +366,7 @@ def test_weights_and_parts_of_different_pipelines_are_refused(folder: Path, copi
     ):
         recipe = load_recipe("image_stable_diffusion", [f"backbone.path={folder}", override])
         with pytest.raises(RecipeError, match=words):
-            multigen.model.load.named(recipe, recipe.name)
+            named(recipe, recipe.name)
 
 
 def test_an_unfilled_path_is_asked_for() -> None:

@@ -24,7 +24,9 @@ from multigen.model.compatibility import check_combination
 from multigen.model.load import export
 from multigen.model.model import Model
 from multigen.model.source import read_weights
-from multigen.recipe.schema import Recipe, load_recipe, parse_recipe, to_yaml
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import load_recipe, parse_recipe
+from multigen.recipe.schema import Recipe
 from multigen.registry import Part, build
 from multigen.runs import train as runs
 from multigen.storage import lora
