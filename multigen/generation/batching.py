@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
-from multigen.core.drive import Driver, Progress
-from multigen.core.drive import Request as InFlight
+from multigen.core.drive import Driver
+from multigen.core.sampling import Progress, Sampling
 from multigen.errors import MultigenError
 from multigen.generation.parts import ModelParts, decode
 from multigen.generation.plan import Job, check_counts, jobs
@@ -36,7 +36,7 @@ class Batcher(Iterator[tuple[int, Media]]):
         self._driver = Driver(max_batch=4 * batch)
         self.jobs = list(jobs)
         self._waiting = list(range(len(jobs)))
-        self._under_way: dict[InFlight, int] = {}
+        self._under_way: dict[Sampling, int] = {}
         self._made: deque[tuple[int, Tensor]] = deque()
         self._cancelled: set[int] = set()
         self._lock = threading.Lock()  # of the places: others may join and leave from any thread
@@ -86,15 +86,15 @@ class Batcher(Iterator[tuple[int, Media]]):
 
     def _round(self) -> None:
         """Places change hands, then the network is called once for all that wait for it."""
-        for request in [r for r, place in self._under_way.items() if place in self._cancelled]:
-            self._driver.cancel(request)
-            del self._under_way[request]
+        for sampling in [s for s, place in self._under_way.items() if place in self._cancelled]:
+            self._driver.cancel(sampling)
+            del self._under_way[sampling]
         for place in self._next():
-            request = InFlight(*trajectory(self._parts, self.jobs[place]), self._parts.denoiser)
-            self._under_way[self._driver.add(request)] = place
+            sampling = Sampling(*trajectory(self._parts, self.jobs[place]), self._parts.denoiser)
+            self._under_way[self._driver.add(sampling)] = place
         for progress in self._driver.round():
             if progress.sample is not None:
-                self._made.append((self._under_way.pop(progress.request), progress.sample[0]))
+                self._made.append((self._under_way.pop(progress.sampling), progress.sample[0]))
             if self._on_progress is not None:
                 self._on_progress(progress)
 

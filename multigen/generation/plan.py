@@ -12,10 +12,9 @@ from torch import Tensor
 
 from multigen import registry
 from multigen.core import edits
-from multigen.core.guides import Query
-from multigen.core.samplers import NoiseSource, Trajectory, polish_time, takes_one_sample
+from multigen.core.modifiers import Observer
+from multigen.core.samplers import NoiseSource, Trajectory, polish_time, sampler_traits
 from multigen.core.schedules import Schedule
-from multigen.core.taps import Maps
 from multigen.errors import MultigenError, RecipeError, refused
 from multigen.generation.edit import EditPlan, Known, Start, plan_edit
 from multigen.generation.guidance import check_guidance, guide_part
@@ -27,8 +26,6 @@ from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
 
 Sampler = Callable[[Schedule, Tensor, Tensor, NoiseSource], Trajectory]
-# Hears of a query: x0 as the sampler gets it, the conditional prediction, attention to the tokens.
-Observer = Callable[[Query, Tensor, Tensor | None, Maps | None], None]
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     with refused("size or duration" if request.edit is None else "the medium"):
         check_size(start.shape)
         shape = parts.codec.shape(start.shape)
-    ts = ts if edit is None else edits.tail(ts, edit.strength)
+    ts = ts if edit is None else edits.last_steps(ts, edit.strength)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
     return Plan(
@@ -199,16 +196,9 @@ def _check_polish(parts: ModelParts, polish: Polish) -> None:
             polish_time(parts.denoiser.schedule, polish.noise)
 
 
-# Samplers that draw fresh noise on their way, and those that walk the same steps without it.
-DETERMINISTIC = {
-    "ddim": "ddim", "ddpm": "ddim", "euler_ancestral": "euler",
-    "edm": "heun", "restart": "heun", "dpmpp_2m_sde": "dpmpp_2m",
-}  # fmt: skip
-
-
 def deterministic(recipe: Recipe) -> Recipe:
     """How an inversion goes back: fresh noise or polish would not find the source again."""
-    name = DETERMINISTIC.get(recipe.sampler.name)
+    name = sampler_traits(registry.find("sampler", recipe.sampler.name)).deterministic
     sampler = recipe.sampler if name is None else Part(name)
     polish = dataclasses.replace(recipe.sample.polish, passes=0)
     sample = dataclasses.replace(recipe.sample, polish=polish)
@@ -219,12 +209,12 @@ def _calls(
     parts: ModelParts, recipe: Recipe, sampler: Sampler, ts: Tensor, edit: EditPlan | None, axes: int
 ) -> int | None:
     """How many queries a trajectory makes: counted on a sample of one number, answered by itself."""
-    if takes_one_sample(registry.find("sampler", recipe.sampler.name)):
+    if sampler_traits(registry.find("sampler", recipe.sampler.name)).one_sample:
         return None  # its steps follow the errors that it meets
     x, schedule = torch.zeros([1] * (axes + 1)), parts.denoiser.schedule
     walk = sampler(schedule, x, ts, lambda purpose, index: x)
     if edit is not None and edit.resample > 1:
-        walk = edits.resampled(sampler, schedule, x, ts, lambda purpose, index: x, times=edit.resample)
+        walk = edits.resample(sampler, schedule, x, ts, lambda purpose, index: x, times=edit.resample)
     count = recipe.sample.polish.passes
     try:
         query = next(walk)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multigen.core.backbone import Maps
 from multigen.core.guides import Query
-from multigen.core.taps import Maps
 from multigen.generation.batching import Batcher
 from multigen.generation.parts import ModelParts, decode, words
 from multigen.generation.plan import jobs

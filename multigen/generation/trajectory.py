@@ -11,9 +11,10 @@ from torch import Tensor
 from multigen.core import edits, masks
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Answers, Guide, Query, plain
-from multigen.core.modifiers import fill, noted, posterior
+from multigen.core.modifiers import fill, observe, posterior
 from multigen.core.noise import Noise
-from multigen.core.samplers import NoiseSource, Trajectory, polished
+from multigen.core.samplers import NoiseSource, Trajectory, polish
+from multigen.core.sliding_window import Crop, sliding_windows
 from multigen.generation.guidance import guided
 from multigen.generation.parts import ModelParts, encode_prompts
 from multigen.generation.plan import Job, Plan
@@ -30,7 +31,7 @@ def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
     other, share = plan.blend, plan.blend.share
     if job.prompt != other.prompt:
         there = encode_prompts(parts, other.prompt)
-        guide = edits.mixed(guide, _guide(parts, there, plan, phase), share)
+        guide = edits.interpolate_guides(guide, _guide(parts, there, plan, phase), share)
     beyond = Noise([other.seed], plan.shape, parts.device)
 
     def between(purpose: str, index: int) -> Tensor:
@@ -58,14 +59,14 @@ def _guide(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
     return _informed(parts, plan, guide, lambda x: x)
 
 
-def _informed(parts: ModelParts, plan: Plan, guide: Guide, crop: edits.Crop) -> Guide:
+def _informed(parts: ModelParts, plan: Plan, guide: Guide, crop: Crop) -> Guide:
     """Its calls carry what `crop` leaves of the source and of what is kept, where the network has a mask channel."""
     if not parts.recipe.masked:
         return guide
     edit = plan.edit
     if edit is None or edit.keep is None:
-        return masks.informed(guide)
-    return masks.informed(guide, crop(edit.x0), crop(edit.keep[None, None]))
+        return masks.with_mask_channels(guide)
+    return masks.with_mask_channels(guide, crop(edit.x0), crop(edit.keep[None, None]))
 
 
 def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
@@ -75,10 +76,10 @@ def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
         known = plan.known
         guide = posterior(
             guide, parts.denoiser, known.operator, known.values,
-            gain=known.operator.gain, noise=known.noise * known.operator.deviation, spread=parts.codec.spread,
+            gain=known.operator.gain, noise=known.noise * known.operator.deviation, sigma_data=parts.codec.spread,
         )  # fmt: skip
     if plan.observer is not None:
-        guide = noted(guide, cond, parts.denoiser, plan.observer)
+        guide = observe(guide, cond, parts.denoiser, plan.observer)
     if edit is None:
         return guide
     if edit.keep is not None:
@@ -111,7 +112,7 @@ def _windowed(parts: ModelParts, plan: Plan, make: Callable[[], Guide]) -> Guide
     """One guide, or one for each window where the medium is larger than the model's own size."""
     if plan.window is None:
         return make()
-    return edits.windows(lambda crop: _informed(parts, plan, make(), crop), plan.window, wrap=plan.tile)
+    return sliding_windows(lambda crop: _informed(parts, plan, make(), crop), plan.window, tile=plan.tile)
 
 
 def _by_phase(phase: _Phase, up: Guide, down: Guide) -> Guide:
@@ -129,7 +130,7 @@ def _trajectory(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: _Phase
     if edit is None:
         return _walk(parts, plan, noise("start", 0) * float(schedule(ts[:1]).sigma), noise)
     if edit.invert is None:
-        x = edits.start(schedule, edit.x0, ts[0], noise("start", 0))
+        x = edits.add_noise(schedule, edit.x0, ts[0], noise("start", 0))
         return _walk(parts, plan, x, noise)
     return _there_and_back(parts, plan, edit.x0, noise, phase)
 
@@ -154,5 +155,5 @@ def _walk(parts: ModelParts, plan: Plan, x: Tensor, noise: NoiseSource) -> Traje
     if edit is None or edit.resample == 1:
         walk = plan.sampler(schedule, x, plan.ts, noise)
     else:
-        walk = edits.resampled(plan.sampler, schedule, x, plan.ts, noise, times=edit.resample)
-    return polished(walk, schedule, passes=plan.polish.passes, noise=plan.polish.noise)
+        walk = edits.resample(plan.sampler, schedule, x, plan.ts, noise, times=edit.resample)
+    return polish(walk, schedule, passes=plan.polish.passes, noise=plan.polish.noise)

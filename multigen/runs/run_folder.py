@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from multigen.core.drive import Progress
+from multigen.core.sampling import Progress
 from multigen.errors import MediaError, MultigenError, TrainingError
 from multigen.evaluation import tables as evaluation
 from multigen.evaluation.nearness import PAIRS

@@ -7,10 +7,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from multigen.core import Cond
+from multigen.core import Backbone, Cond
 
 
-class Tiny(nn.Module):
+class Tiny(Backbone):
     """F(x, c_noise, cond) of any number of axes: a tanh of neighbours, noise level and conditions. Counts its calls."""
 
     def __init__(self) -> None:
@@ -32,7 +32,14 @@ class Tiny(nn.Module):
         return torch.tanh(0.8 * x + 0.3 * x.roll(1, -1) - 0.2 * x.roll(1, 1) + shift)
 
 
-class InDouble(nn.Module):
+class Same(Backbone):
+    """F = x, for tests that need any network."""
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+        return x
+
+
+class InDouble(Backbone):
     """A network computed in float64 and answering in the dtype of x.
 
     In fp32 a network rounds otherwise in another batch, on another processor and with other threads, and a sampler

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from multigen import registry
-from multigen.core import Denoiser, Noise, Progress, Request, drive, plain, timesteps
-from multigen.core.samplers import takes_one_sample
+from multigen.core import Denoiser, Noise, Progress, Sampling, drive, plain, timesteps
+from multigen.core.samplers import sampler_traits
 from multigen.errors import RecipeError
 from multigen.modalities.media import Media
 from multigen.model.compatibility import check_combination
@@ -68,12 +68,16 @@ def sampled(model: Model, denoiser: Denoiser, part: Part, *seeds: int) -> Tensor
     ts = timesteps.uniform(denoiser.schedule, STEPS)
     denoiser.remember(ts)
     sampler = registry.build("sampler", part)
-    groups = [[s] for s in seeds] if takes_one_sample(registry.find("sampler", part.name)) else [list(seeds)]
+    groups = (
+        [[s] for s in seeds]
+        if sampler_traits(registry.find("sampler", part.name)).one_sample
+        else [list(seeds)]
+    )
     requests = []
     for group in groups:
         noise, null = Noise(group, shape), model.conditioner.null(len(group))
         x = noise("start") * float(denoiser.schedule(ts[:1]).sigma)
-        requests.append(Request(sampler(denoiser.schedule, x, ts, noise), plain(null, null), denoiser))
+        requests.append(Sampling(sampler(denoiser.schedule, x, ts, noise), plain(null, null), denoiser))
     for _ in drive(requests):
         pass
     return torch.cat([request.sample for request in requests if request.sample is not None])
@@ -95,7 +99,7 @@ def test_every_combination(sampler: str, schedule: str, prediction: str, modalit
     try:
         begins_in_noise = float(denoiser.schedule(torch.ones(1, dtype=torch.float64)).alpha) == 0
         if prediction == "eps" and begins_in_noise:
-            with pytest.raises(ValueError, match="prediction eps says nothing of x0 where alpha = 0"):
+            with pytest.raises(ValueError, match="prediction eps does not determine x0 at alpha = 0"):
                 sampled(model, denoiser, Part(sampler, ARGUMENTS.get(sampler, {})), 3)
             assert not calls
             return
@@ -136,11 +140,11 @@ def test_a_model_makes_them_whatever_the_batch(sampler: str) -> None:
     model.denoiser.backbone = InDouble(model.denoiser.backbone)
 
     def made(n: int, seed: int, batch: int) -> tuple[list[Media], list[list[float]], int]:
-        times: dict[Request, list[float]] = {}
+        times: dict[Sampling, list[float]] = {}
         rows: set[int] = set()
 
         def watch(progress: Progress) -> None:
-            times.setdefault(progress.request, []).append(progress.query.t.item())
+            times.setdefault(progress.sampling, []).append(progress.query.t.item())
             rows.add(len(progress.query.x))
 
         media = model.generate("3", n=n, seed=seed, steps=3, batch=batch, on_progress=watch)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 import multigen
 from multigen import registry
-from multigen.core import Cond, Noise, Request, cfg, drive, plain, solve
+from multigen.core import Cond, Noise, Sampling, cfg, drive, plain, solve
+from multigen.core.backbone import Maps, Taps
 from multigen.core.noise import normal
-from multigen.core.taps import Maps, Taps
 from multigen.errors import MultigenError, RecipeError
 from multigen.model import stable_diffusion
 from multigen.model.compatibility import check_combination
@@ -203,7 +203,7 @@ def test_requests_driven_together_are_those_driven_alone(folder: Path) -> None:
     schedule, denoiser = model.denoiser.schedule, model.denoiser
     null = model.conditioner.null(1)
 
-    def request(k: int) -> Request:
+    def request(k: int) -> Sampling:
         name, steps, prompt = [("ddim", 5, "a red apple"), ("heun", 4, "blue car"), ("euler", 7, ""),
                                ("dpmpp_2m", 6, "lighthouse"), ("ddpm", 5, "red car")][k]  # fmt: skip
         with torch.no_grad():
@@ -212,7 +212,7 @@ def test_requests_driven_together_are_those_driven_alone(folder: Path) -> None:
         noise = Noise([k], SHAPE)
         x = noise("start") * schedule(ts[:1]).sigma.float()
         guide = plain(cond, null) if k == 2 else cfg(cond, null, guidance_scale=2.0 + k)
-        return Request(registry.build("sampler", Part(name))(schedule, x, ts, noise), guide, denoiser)
+        return Sampling(registry.build("sampler", Part(name))(schedule, x, ts, noise), guide, denoiser)
 
     together = [request(k) for k in range(5)]
     for _ in drive(together):
