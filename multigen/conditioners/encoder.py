@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from multigen.conditioners.states import States
 from multigen.conditioners.table import Gathered, Table
-from multigen.core.upload import aside, upload
+from multigen.core.upload import side_stream, upload
 from multigen.errors import MultigenError
 from multigen.storage.packages import package_folder
 from multigen.storage.torchaudio_shim import import_torchaudio
@@ -127,7 +127,7 @@ class Encoder:
         ids = pad_sequence([torch.tensor(i) for _, i in some], batch_first=True)
         mask = torch.arange(ids.shape[1]) < torch.tensor([len(i) for _, i in some])[:, None]
         self._model.to(device)
-        with aside(device):
+        with side_stream(device):
             ids, mask = upload(ids, device), upload(mask.long(), device)
             states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
             states = F.layer_norm(states.float(), states.shape[-1:])

@@ -1,4 +1,4 @@
-"""Copies to a device that nobody waits for."""
+"""Copy tensors to a device, and run work on it, without making the host wait."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 def upload(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
-    """The tensor on a device, and of another dtype where one is given.
+    """Copy a tensor to a device, as `dtype` if one is given.
 
-    From the CPU to CUDA it goes by way of pinned memory, in the order of the stream: the host does not wait for what
-    the device still has to do, as it would for a plain `.to`. All other copies are plain ones.
+    From the CPU to CUDA it goes through pinned memory, in the order of the stream: the host does not wait for the
+    device's pending work, as it would with a plain `.to`. All other copies are plain ones.
     """
     place = torch.device(device)
     if place.type != "cuda" or tensor.device.type != "cpu":
@@ -22,11 +22,11 @@ def upload(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | None
 
 
 @contextmanager
-def aside(device: torch.device) -> Iterator[None]:
-    """What runs inside on CUDA goes past what is queued already; what comes after the block waits for it there.
+def side_stream(device: torch.device) -> Iterator[None]:
+    """Run the block's CUDA work on a stream of its own, ahead of what is queued; later work waits for it.
 
-    The host can then look at what was made inside without waiting for the rest. Tensors made inside and used after the
-    block must be told so (`Tensor.record_stream`).
+    The host can then read the block's results without waiting for the rest. Tensors made in the block and used after it
+    need `Tensor.record_stream`. On other devices this does nothing.
     """
     if device.type != "cuda":
         yield

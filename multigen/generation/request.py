@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,9 @@ Size = int | tuple[int, int]
 _OPTION = "option"
 
 
-def _option(type: Any, help: str, *, default: Any = None, metavar: str = "") -> Any:
-    return field(default=default, metadata={_OPTION: Option("", type, default, help, metavar=metavar)})
+def _option(type: Any, help: str, metavar: str = "", low: float = -math.inf) -> dict[str, Option]:
+    """The declaration of a field; its name and default are the field's."""
+    return {_OPTION: Option("", type, None, help, low=low, metavar=metavar)}
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,30 @@ class Request:
     edit             the medium that it is made from; None: noise alone
     """
 
-    prompt: str = _option(str, "what to make", default="", metavar="TEXT")
-    negative_prompt: str | None = _option(str, "what guidance leads away from", metavar="TEXT")
-    seed: int | None = _option(int, "seed of the first medium; medium k has seed + k", metavar="N")
-    steps: int | None = _option(int, "sampler steps", metavar="K")
-    guidance_scale: float | None = _option(float, "guidance scale; 1 is off", metavar="X")
-    size: Size | None = _option(Size, "side, or WIDTHxHEIGHT, in pixels", metavar="PX")
-    duration: float | None = _option(float, "seconds of audio or video", metavar="S")
-    sliding_window: bool = _option(
-        bool, "make what is larger than the model's own size in overlapping windows", default=False
+    prompt: str = field(default="", metadata=_option(str, "what to make", metavar="TEXT"))
+    negative_prompt: str | None = field(
+        default=None, metadata=_option(str, "what guidance leads away from", metavar="TEXT")
     )
-    tile: bool = _option(bool, "with --sliding-window: a seamless panorama or loop", default=False)
+    seed: int | None = field(
+        default=None, metadata=_option(int, "seed of the first medium; medium k has seed + k", metavar="N")
+    )
+    steps: int | None = field(default=None, metadata=_option(int, "sampler steps", metavar="K", low=1))
+    guidance_scale: float | None = field(
+        default=None, metadata=_option(float, "guidance scale; 1 is off", metavar="X")
+    )
+    size: Size | None = field(
+        default=None, metadata=_option(Size, "side, or WIDTHxHEIGHT, in pixels", metavar="PX")
+    )
+    duration: float | None = field(
+        default=None, metadata=_option(float, "seconds of audio or video", metavar="S")
+    )
+    sliding_window: bool = field(
+        default=False,
+        metadata=_option(bool, "make what is larger than the model's own size in overlapping windows"),
+    )
+    tile: bool = field(
+        default=False, metadata=_option(bool, "with --sliding-window: a seamless panorama or loop")
+    )
     overrides: tuple[str, ...] = ()
     edit: EditRequest | None = None
 
@@ -79,35 +94,56 @@ class EditRequest:
     MultigenError for options that do not go together.
     """
 
-    media: Media | Tensor | str | Path = _option(str, "the medium to edit", metavar="FILE", default="")
-    strength: float | None = _option(float, "over 0 (as it was) to 1 (all new)", metavar="X")
-    mask: str | Path | None = _option(str, "a picture: white is made anew, black is kept", metavar="PICTURE")
-    keep: str | Tensor | None = _option(
-        str, "what stays of a sound or video: 0:2.5s,4s: or 0:4f", metavar="SPANS"
+    media: Media | Tensor | str | Path = field(
+        default="", metadata=_option(str, "the medium to edit", metavar="FILE")
     )
-    extend: str | int | Sequence[int] | None = _option(
-        str | int, "pixels all round or left,top,right,bottom; 3s after, or 1s,3s before and after", metavar="N"
+    strength: float | None = field(
+        default=None, metadata=_option(float, "over 0 (as it was) to 1 (all new)", metavar="X")
     )
-    feather: float | None = _option(
-        float, "width of the fade between kept and new: seconds, or pixels", metavar="X"
+    mask: str | Path | None = field(
+        default=None, metadata=_option(str, "a picture: white is made anew, black is kept", metavar="PICTURE")
     )
-    resample: int = _option(int, "take each step K times (RePaint)", default=1, metavar="K")
-    invert: str | None = _option(
-        str, "the source's own prompt: restyle it and keep its composition", metavar="TEXT"
+    keep: str | Tensor | None = field(
+        default=None,
+        metadata=_option(str, "what stays of a sound or video: 0:2.5s,4s: or 0:4f", metavar="SPANS"),
     )
-    restore: str | Mapping[str, Any] | Part | None = _option(
-        str | dict[str, Any],
-        "restore what a degraded input came from: downsample, blur, frames, band_limit, or "
-        "{name: downsample, factor: 4}",
-        metavar="OPERATOR",
+    extend: str | int | Sequence[int] | None = field(
+        default=None,
+        metadata=_option(
+            str | int,
+            "pixels all round or left,top,right,bottom; 3s after, or 1s,3s before and after",
+            metavar="N",
+        ),
     )
-    noise: float = _option(
-        float, "with --restore: noise in the input, of full scale", default=0.02, metavar="X"
+    feather: float | None = field(
+        default=None,
+        metadata=_option(float, "width of the fade between kept and new: seconds, or pixels", metavar="X"),
+    )
+    resample: int = field(
+        default=1, metadata=_option(int, "take each step K times (RePaint)", metavar="K", low=1)
+    )
+    invert: str | None = field(
+        default=None,
+        metadata=_option(str, "the source's own prompt: restyle it and keep its composition", metavar="TEXT"),
+    )
+    restore: str | Mapping[str, Any] | Part | None = field(
+        default=None,
+        metadata=_option(
+            str | dict[str, Any],
+            "restore what a degraded input came from: downsample, blur, frames, band_limit, or "
+            "{name: downsample, factor: 4}",
+            metavar="OPERATOR",
+        ),
+    )
+    noise: float = field(
+        default=0.02,
+        metadata=_option(float, "with --restore: noise in the input, of full scale", metavar="X"),
     )
 
     def __post_init__(self) -> None:
         if self.restore is None:
             return
+        operator_part(self.restore)
         if others := [k for k in self.given if k not in ("media", "restore", "noise")]:
             raise MultigenError(f"{others[0]}: it does not go with restore")
 
@@ -121,4 +157,33 @@ class EditRequest:
 def options(kind: type[Request] | type[EditRequest]) -> dict[str, Option]:
     """The options that a request or an edit declares, by name."""
     declared = {f.name: f.metadata.get(_OPTION) for f in dataclasses.fields(kind)}
-    return {name: dataclasses.replace(o, name=name) for name, o in declared.items() if o is not None}
+    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
+    return {
+        name: dataclasses.replace(option, name=name, default=defaults[name])
+        for name, option in declared.items()
+        if option is not None
+    }
+
+
+def operator_part(given: str | Mapping[str, Any] | Part) -> Part:
+    """The operator of `restore`: `downsample`, or `{name: downsample, factor: 4}`, as text or as data.
+
+    Its name and arguments are checked where it is built.
+    """
+    import yaml
+
+    from multigen.registry import Part
+
+    if isinstance(given, Part):
+        return given
+    try:
+        data = yaml.safe_load(given) if isinstance(given, str) else given
+    except yaml.YAMLError as error:
+        raise MultigenError(f"restore {given}: cannot be read ({error})") from None
+    if isinstance(data, str):
+        return Part(data)
+    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
+        raise MultigenError(
+            f"restore {given}: is not allowed; give a name, or {{name: downsample, factor: 4}}"
+        )
+    return Part(data["name"], {str(k): v for k, v in data.items() if k != "name"})

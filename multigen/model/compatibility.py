@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from multigen import registry
-from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.conditioning import CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import RecipeError, message, refused
-from multigen.generation.guidance import guided
+from multigen.generation.guidance import check_guidance
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 from multigen.training import sizes as training_sizes
@@ -31,7 +31,7 @@ def check_combination(recipe: Recipe) -> None:
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
     prediction = registry.build("prediction", recipe.prediction, where="prediction")
     denoiser = Denoiser(network, schedule, prediction)
-    _samples(recipe, denoiser)
+    check_guidance(recipe, denoiser)
     _trains(recipe, denoiser)
 
 
@@ -47,30 +47,6 @@ def _media(recipe: Recipe) -> tuple[Any, Any, tuple[int, ...]]:
     codec = registry.build("codec", recipe.codec, where="codec", given={"modality": modality})
     with refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})", RecipeError):
         return modality, codec, codec.shape(natural)
-
-
-def _samples(recipe: Recipe, denoiser: Denoiser) -> None:
-    """The grid, the guide with its modifiers, and the sampler's first query."""
-    schedule, nothing = denoiser.schedule, Cond()
-    timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
-    with refused(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})", RecipeError):
-        ts = timesteps(schedule, recipe.sample.steps)
-    with refused(
-        f"prediction ({recipe.prediction.name}) and timesteps ({recipe.timesteps.name})", RecipeError
-    ):
-        denoiser.remember(ts)
-    guided(
-        recipe.guide,
-        recipe.modifiers,
-        cond=nothing,
-        null=nothing,
-        denoiser=denoiser,
-        encode=lambda _: nothing,
-        load=lambda _: denoiser,
-    )
-    sampler = registry.build("sampler", recipe.sampler, where="sampler")
-    with refused(f"sampler ({recipe.sampler.name})", RecipeError):
-        next(sampler(schedule, torch.zeros(1, 1, 1), ts, lambda purpose, index: torch.zeros(1, 1, 1)))
 
 
 def _trains(recipe: Recipe, denoiser: Denoiser) -> None:

@@ -15,30 +15,22 @@ from multigen import registry
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MediaError, MultigenError
+from multigen.model.build import build_dataset, resolve
+from multigen.model.compatibility import check_combination
+from multigen.model.model import Model
+from multigen.model.source import RECIPE, base_weights, is_finished, is_trained, named, of_run
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import load_recipe
+from multigen.recipe.paths import WEIGHTS, absolute
+from multigen.recipe.schema import Recipe
+from multigen.runs import resume
+from multigen.runs.reconstructions import copies
+from multigen.runs.run_folder import Stream, make, report
 from multigen.storage.files import atomic, write_text
-from multigen.model.load import (
-    RECIPE,
-    WEIGHTS,
-    base_weights,
-    build,
-    is_finished,
-    is_trained,
-    named,
-    of_run,
-)
 from multigen.storage.lock import locked
 from multigen.storage.lora import FILE as LORA
 from multigen.storage.lora import write as write_lora
-from multigen.model.model import Model, build_dataset, resolve
-from multigen.recipe.schema import Recipe
-from multigen.recipe.dump import to_yaml
-from multigen.recipe.load import load_recipe
-from multigen.model.compatibility import check_combination
-from multigen.recipe.paths import absolute
-from multigen.runs.reconstructions import copies
-from multigen.runs.run_folder import Stream, make, report
 from multigen.training import boards, launch, ranks
-from multigen.runs import resume
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
@@ -47,9 +39,8 @@ from multigen.training.sizes import Sizes
 from multigen.training.task import Diffusion, Task
 from multigen.training.trainer import Trainer
 from multigen.training.vocoding import Vocoding
-from multigen.runs.sample import edit, evaluate, sample
 
-__all__ = ["edit", "evaluate", "run", "sample", "train"]
+__all__ = ["run", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +86,7 @@ def _media(model: Model) -> tuple[Stream, int]:
         dataset = build_dataset(recipe, model.modality)
         return lambda _: copies(model, dataset, n, recipe.seed), 2 * n
     prompts = recipe.sample.prompts
-    return lambda watch: model.stream(prompts, n=n, seed=recipe.seed, watch=watch), n * len(prompts)
+    return lambda on_progress: model.stream(prompts, n=n, on_progress=on_progress), n * len(prompts)
 
 
 def train(
@@ -132,7 +123,7 @@ def _begin(recipe: Recipe, out: Path | None, device: str | None) -> tuple[Path, 
 
 def _final(recipe: Recipe, folder: Path, device: str | None) -> Model:
     """The trained model; its recipe is the folder's from now on."""
-    model = build(of_run(recipe, folder), recipe, device=device)
+    model = Model.of(of_run(recipe, folder), recipe, device=device)
     write_text(folder / RECIPE, to_yaml(recipe))
     return model
 
@@ -141,7 +132,7 @@ def _with_weights(recipe: Recipe, folder: Path, device: str | None) -> Model:
     """The model with the weights that its recipe names."""
     check_combination(recipe)
     found = named(recipe, recipe.name)
-    model = build(found, found.recipe, device=device)
+    model = Model.of(found, found.recipe, device=device)
     log.info("%s: with the weights %s; weights=null trains anew", recipe.name, recipe.weights)
     write_text(folder / RECIPE, to_yaml(found.recipe))
     return model

@@ -19,7 +19,8 @@ from multigen import registry
 from multigen.codecs import Codec
 from multigen.conditioners import Remembering
 from multigen.core import masks
-from multigen.core.conditioning import Cond, Conditioner
+from multigen.conditioners import Conditioner
+from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import stream, uniform
 from multigen.core.upload import upload
@@ -196,7 +197,7 @@ class Diffusion(Task):
             cond = cond.where(upload(keep[rows], self.device), null)
             cond = self._dropped(cond, null, step, here)
             if self.masked:
-                cond = masks.seen(cond, self._view(x0, step, places[rows]))
+                cond = cond.with_grid(self._view(x0, step, places[rows]))
             t = self._times(u[rows], tuple(batch.media.shape[1:]))
             weight = upload(self.objective(self.denoiser, t), self.device, x0.dtype)
             devices = [self.device.index or 0] if self.device.type == "cuda" else []
@@ -228,7 +229,9 @@ class Diffusion(Task):
         """What the network sees of x0 [B, C, *D], a mask drawn for each place in the global batch."""
         size = tuple(x0.shape[2:])
         u = [uniform((2 + 4 * len(size),), self.seed, "mask", step, k) for k in places]
-        return masks.view(x0, upload(torch.stack([masks.draw(size, one) for one in u]), self.device))
+        return masks.mask_channels(
+            x0, upload(torch.stack([masks.random_mask(size, one) for one in u]), self.device)
+        )
 
     def _noise(self, shape: tuple[int, ...], step: int, places: Places) -> Tensor:
         """[B, C, *D] for places in the global batch; with `train.offset_noise` s, s times a constant for each channel.
