@@ -45,17 +45,16 @@ def build_parts(recipe: Recipe, precision: torch.dtype | None) -> Built:
             raise RecipeError(f"codec ({recipe.codec.name}): {error}") from error
         given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
         given |= {"cond": cond_spec(recipe, conditioner.spec, shape[0])}
-        denoiser = None if recipe.backbone is None else _denoiser(recipe, given, precision)
+        denoiser = None if recipe.trains == "codec" else _denoiser(recipe, given, precision)
     return Built(modality, codec, conditioner, denoiser)
 
 
 def _denoiser(recipe: Recipe, given: dict[str, Any], precision: torch.dtype | None) -> Denoiser:
-    assert recipe.backbone is not None
     try:
-        backbone: Backbone = registry.build("backbone", recipe.backbone, where="backbone", given=given)
+        backbone: Backbone = registry.build("backbone", recipe.network, where="backbone", given=given)
     except (RuntimeError, MemoryError) as error:  # torch's way to say that there is not that much memory
         reason = str(error).splitlines()[0]
-        raise RecipeError(f"backbone ({recipe.backbone.name}): cannot be built here ({reason})") from error
+        raise RecipeError(f"backbone ({recipe.network.name}): cannot be built here ({reason})") from error
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
     prediction = registry.build("prediction", recipe.prediction, where="prediction")
     return Denoiser(backbone, schedule, prediction, precision=precision)

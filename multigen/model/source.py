@@ -110,10 +110,10 @@ def base_weights(recipe: Recipe) -> dict[str, Tensor] | None:
 
 def _in_checkpoint(recipe: Recipe, path: Path) -> lora.Adapter:
     """The averaged adapter of a checkpoint."""
-    assert recipe.train.adapter is not None and recipe.backbone is not None
+    assert recipe.train.adapter is not None
     part = registry.build("adapter", recipe.train.adapter, where="train.adapter")
     state = checkpoints.load(path)
-    backbone = registry.find("backbone", recipe.backbone.name)
+    backbone = registry.find("backbone", recipe.network.name)
     return part.adapter(state.tensors["ema"], backbone, recipe, state.state.get("base"))
 
 

@@ -18,7 +18,7 @@ DECODING = ("codec.vocoder", "codec.iterations")
 
 def without_decoding(recipe: Recipe) -> Recipe:
     """The recipe without what its codec does only after sampling; a vocoder that it trains itself stays."""
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         return recipe
     args = {k: v for k, v in recipe.codec.args.items() if f"codec.{k}" not in DECODING}
     return dataclasses.replace(recipe, codec=Part(recipe.codec.name, args))

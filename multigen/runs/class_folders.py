@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from multigen.errors import MultigenError
 from multigen.generation.request import Request
-from multigen.recipe.manifest import write_manifest
 from multigen.model.model import Model
+from multigen.recipe.manifest import write_manifest
 
 
 def labelled_set(

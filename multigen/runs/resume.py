@@ -10,10 +10,10 @@ from typing import Any
 
 from multigen.errors import RecipeError, TrainingError
 from multigen.model.source import RECIPE, is_finished
-from multigen.recipe.sampling import TRAINED, without_decoding
-from multigen.recipe.manifest import recipe_changes, versions
-from multigen.recipe.schema import Recipe
 from multigen.recipe.load import load_recipe
+from multigen.recipe.manifest import recipe_changes, versions
+from multigen.recipe.sampling import TRAINED, without_decoding
+from multigen.recipe.schema import Recipe
 from multigen.training import checkpoint as checkpoints
 from multigen.training import ranks
 from multigen.training.checkpoint import Checkpoint

@@ -19,17 +19,17 @@ from tqdm import tqdm
 from multigen.core.sampling import Progress
 from multigen.errors import MediaError, MultigenError, TrainingError
 from multigen.evaluation import tables as evaluation
+from multigen.evaluation.html_report import write_report
 from multigen.evaluation.nearness import PAIRS
-from multigen.evaluation.report import write_report
 from multigen.evaluation.style import SHEET
-from multigen.storage.files import write_json
+from multigen.modalities.media import Media
+from multigen.model.model import Model
+from multigen.recipe.dump import to_data, to_yaml
 from multigen.recipe.manifest import FILE as MANIFEST
 from multigen.recipe.manifest import file_name, inside, write_manifest
 from multigen.recipe.manifest import read as read_manifest
-from multigen.modalities.media import Media
-from multigen.model.model import Model
 from multigen.recipe.schema import Recipe
-from multigen.recipe.dump import to_data, to_yaml
+from multigen.storage.files import write_json
 from multigen.training import log as training_log
 from multigen.training.heldout import LEVELS
 

@@ -14,9 +14,9 @@ from multigen.modalities.media import Media
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
 from multigen.model.source import RECIPE, find, is_finished
+from multigen.recipe.dump import to_yaml
 from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Recipe
-from multigen.recipe.dump import to_yaml
 from multigen.runs.run_folder import TRACES, make, new_folder, report
 from multigen.runs.sample_manifest import facts, inversion_errors
 from multigen.storage.files import write_text

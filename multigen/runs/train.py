@@ -15,24 +15,22 @@ from multigen import registry
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MediaError, MultigenError
-from multigen.storage.files import atomic, write_text
+from multigen.model.build import build_dataset, resolve
+from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
 from multigen.model.source import RECIPE, base_weights, is_finished, is_trained, named, of_run
-from multigen.recipe.paths import WEIGHTS
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import load_recipe
+from multigen.recipe.paths import WEIGHTS, absolute
+from multigen.recipe.schema import Recipe
+from multigen.runs import resume
+from multigen.runs.reconstructions import copies
+from multigen.runs.run_folder import Stream, make, report
+from multigen.storage.files import atomic, write_text
 from multigen.storage.lock import locked
 from multigen.storage.lora import FILE as LORA
 from multigen.storage.lora import write as write_lora
-from multigen.model.build import build_dataset, resolve
-from multigen.model.model import Model
-from multigen.recipe.schema import Recipe
-from multigen.recipe.load import load_recipe
-from multigen.recipe.dump import to_yaml
-from multigen.model.compatibility import check_combination
-from multigen.recipe.paths import absolute
-from multigen.runs.reconstructions import copies
-from multigen.runs.run_folder import Stream, make, report
 from multigen.training import boards, launch, ranks
-from multigen.runs import resume
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes

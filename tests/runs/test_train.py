@@ -19,16 +19,16 @@ import torch
 from filelock import FileLock
 
 import multigen
-from multigen.generation.request import Request
-from multigen.runs import train as runs
-from multigen.runs.sample import sample
 from multigen.errors import MultigenError, RecipeError, TrainingError
-from multigen.storage.lock import locked
-from multigen.recipe.manifest import verify
+from multigen.generation.request import Request
 from multigen.modalities.image import Image
-from multigen.recipe.load import load_recipe
 from multigen.model.compatibility import check_combination
+from multigen.recipe.load import load_recipe
+from multigen.recipe.manifest import verify
+from multigen.runs import train as runs
 from multigen.runs.run_folder import make
+from multigen.runs.sample import sample
+from multigen.storage.lock import locked
 
 TINY = [
     "weights=null",
@@ -138,7 +138,11 @@ def test_samples_go_into_folders_of_their_own(trained: Path, tmp_path: Path) -> 
     recipe = (folder / "recipe.yaml").read_text()
     one, two = (
         sample(
-            str(folder), requests=[Request("4")], overrides=["sampler={name: ddim, eta: 0.5}"], device="cpu", quiet=True
+            str(folder),
+            requests=[Request("4")],
+            overrides=["sampler={name: ddim, eta: 0.5}"],
+            device="cpu",
+            quiet=True,
         )
         for _ in range(2)
     )

@@ -6,8 +6,8 @@ from urllib.parse import unquote, urlparse
 import pytest
 import torch
 
-from multigen.evaluation import report
-from multigen.evaluation.report import write_report
+from multigen.evaluation.html_report import media as report_media
+from multigen.evaluation.html_report import write_report
 from multigen.modalities.image import Image
 from multigen.modalities.media import Media
 
@@ -119,6 +119,25 @@ def test_everything_given_is_on_the_page(tmp_path, media):
     assert all(f.is_file() for f in files)
 
 
+def test_a_note_stands_below_its_row_and_not_in_a_column(tmp_path):
+    rows = [
+        {"distance": "kernel", "value": 1},
+        {"distance": "frechet", "value": 2, "note": "few samples " * 9},
+    ]
+    page = written(tmp_path, tables={"Distances": rows})
+    assert page.text.count("few samples") == 9
+    assert len(page.all("th")) == 2
+    assert [a["colspan"] for a in page.all("td") if "colspan" in a] == ["2"]
+    assert [a["data-label"] for a in page.all("td") if "data-label" in a] == ["distance", "value"] * 2
+
+
+def test_skills_are_bars_from_0_to_1(tmp_path):
+    page = written(tmp_path, log=[], bars=[("worse", -0.5), ("half", 0.5), ("better", 1.25)])
+    widths = [a["style"] for a in page.all("span") if "style" in a]
+    assert widths == ["width: 0%", "width: 50.0%", "width: 100%"]
+    assert all(text in page.text for text in ("worse", "-0.50", "0.50", "1.25"))
+
+
 def test_text_is_never_markup(tmp_path, media):
     page = written(
         tmp_path,
@@ -152,7 +171,7 @@ def test_beyond_the_limit_the_files_beside_are_shown(tmp_path, media, monkeypatc
     size = len(media[0]["html"])
     for row in media:
         row["preview"] = None
-    monkeypatch.setattr(report, "EMBED", 2 * size + 10)
+    monkeypatch.setattr(report_media, "EMBED", 2 * size + 10)
     page = written(tmp_path, media=media)
     sources = [a["src"] for a in page.all("img")]
     assert [s.startswith("data:") for s in sources] == [True, True, False, False]
@@ -180,7 +199,7 @@ def test_a_player_by_suffix_where_no_element_is_given(tmp_path, suffix, tag):
 def test_a_file_that_is_gone_is_named_and_not_linked(tmp_path, media):
     gone = {"file": "media/gone.png", "prompt": "p", "seed": 9, "preview": "media/none.png"}
     page = written(tmp_path, media=[media[0], gone])
-    assert "No longer there: media/gone.png" in page.text
+    assert "Missing files: media/gone.png" in page.text
     assert all(f.is_file() for f in local(page, tmp_path))
 
 
@@ -191,7 +210,7 @@ def test_names_that_are_no_text_do_not_cost_the_report(tmp_path):
 
 def test_many_skipped_files_are_counted(tmp_path):
     page = written(tmp_path, bad_media={f"{k}.png": "bad" for k in range(250)})
-    assert "250 could not be used" in page.text
+    assert "250 files" in page.text
     assert "And 50 more" in page.text
     assert "199.png" in page.text
     assert "200.png" not in page.text
@@ -201,6 +220,7 @@ def test_a_run_without_anything_is_still_a_page(tmp_path):
     page = written(tmp_path, log=[], facts={})
     assert "Recipe" in page.text
     assert not page.all("svg")
+    assert "tiles" not in [a.get("class") for a in page.all("dl")]  # no "0 media"
     assert not [h for h in ("Media", "Training", "Skipped media") if re.search(rf">{h}\s*<", page.text)]
 
 
@@ -224,7 +244,7 @@ def test_odd_logs(tmp_path, rows):
 def test_losses_that_are_not_finite_are_counted_not_drawn(tmp_path):
     rows = [*log(), {"step": 3000, "loss": float("nan")}, {"step": 3010, "loss": float("inf")}]
     page = written(tmp_path, log=rows)
-    assert "2 logged losses were not finite" in page.text
+    assert "2 logged losses are not finite" in page.text
     for attributes in page.all("polyline"):
         assert not re.search("nan|inf", attributes["points"])
 

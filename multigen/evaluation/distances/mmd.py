@@ -1,4 +1,4 @@
-"""The unbiased maximum mean discrepancy of windows of media, and its jackknife error."""
+"""The unbiased maximum mean discrepancy (MMD) of media with windows, and its jackknife error."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import torch
 from torch import Tensor
 
 from multigen.errors import MultigenError
-
-_CHUNK = 1024  # rows of a kernel matrix that are held at once
+from multigen.evaluation.distances import rows
+from multigen.evaluation.distances.rows import jackknife
 
 
 def mmd(x: Tensor, y: Tensor, gamma: float | None) -> tuple[float, float]:
-    """The U-statistic of media [m, K, w] and [n, J, w] and its jackknife error, all from sums over kernel matrices.
+    """U-statistic of media [m, K, w] and [n, J, w], and its jackknife error (NaN for fewer than 3 media).
 
-    `gamma` of the Gaussian kernel; None: the cubic one. Windows of one medium are not paired with each other.
+    gamma: that of the Gaussian kernel exp(-gamma |x - y|^2); None for the cubic kernel
+
+    Windows of one medium are not paired with each other. Everything comes from sums over the kernel matrices.
     """
     m, n = len(x), len(y)
-    middle = y.mean((0, 1)) if gamma is not None else 0  # distances keep their digits near 0
+    middle = y.mean((0, 1)) if gamma is not None else 0  # centred, so that distances keep their digits
     x, y = x - middle, y - middle
     xx = _kernel_sums(x, x, gamma)[0] - _values(x, x, gamma).mean((1, 2))
     yy = _kernel_sums(y, y, gamma)[0] - _values(y, y, gamma).mean((1, 2))
@@ -27,45 +29,44 @@ def mmd(x: Tensor, y: Tensor, gamma: float | None) -> tuple[float, float]:
     mean_x, mean_y = within_x / (m * (m - 1)), within_y / (n * (n - 1))
     value = float(mean_x + mean_y - 2 * across / (m * n))
     if min(m, n) < 3:
-        return value, math.nan  # two rows: none can be left out
+        return value, math.nan
     less_x = (within_x - 2 * xx) / ((m - 1) * (m - 2)) - 2 * (across - xy) / ((m - 1) * n)
     less_y = (within_y - 2 * yy) / ((n - 1) * (n - 2)) - 2 * (across - yx) / (m * (n - 1))
     return value, math.hypot(jackknife(less_x), jackknife(less_y))
 
 
-def jackknife(without: Tensor) -> float:
-    """Standard error from the values with each row left out in turn."""
-    n = len(without)
-    return math.sqrt((n - 1) / n * float((without - without.mean()).square().sum()))
+def bandwidth(x: Tensor) -> float:
+    """gamma = 1 / (2 s^2), s the median distance between windows of different media of x [n, K, w].
 
-
-def width_of(x: Tensor) -> float:
-    """1 / (2 s^2), s the median distance between windows of different media of x [n, K, w], of 2048 windows at most."""
+    At most 2048 windows are looked at. MultigenError if the median is 0.
+    """
     media = torch.arange(len(x)).repeat_interleave(x.shape[1])
-    rows = x.flatten(0, 1)
-    some = torch.linspace(0, len(rows) - 1, min(len(rows), 2048)).round().long()
-    distances = torch.cdist(rows[some], rows[some])
+    windows = x.flatten(0, 1)
+    some = torch.linspace(0, len(windows) - 1, min(len(windows), 2048)).round().long()
+    distances = torch.cdist(windows[some], windows[some])
     middle = float(distances[media[some, None] < media[some]].median())
     if middle == 0:
-        raise MultigenError("kernel: most rows of the real set are equal: the Gaussian kernel has no width.")
+        raise MultigenError(
+            "kernel: most rows of the real set are equal, so the Gaussian kernel has no bandwidth."
+        )
     return 1 / (2 * middle**2)
 
 
 def _kernel_sums(x: Tensor, y: Tensor, gamma: float | None) -> tuple[Tensor, Tensor]:
-    """Mean kernel over the windows of two media, summed over the other set: for x's media [m] and y's [n]."""
+    """Kernel between two media (mean over their windows), summed over the other set: for x [m] and for y [n]."""
     (m, k, _), (n, j, _) = x.shape, y.shape
-    rows: list[Tensor] = []
+    sums: list[Tensor] = []
     columns = torch.zeros(n * j, dtype=torch.float64)
     a, b = x.flatten(0, 1), y.flatten(0, 1)
-    for start in range(0, len(a), _CHUNK):
-        values = _values(a[start : start + _CHUNK], b, gamma)
-        rows.append(values.sum(1))
+    for start in range(0, len(a), rows.CHUNK):
+        values = _values(a[start : start + rows.CHUNK], b, gamma)
+        sums.append(values.sum(1))
         columns += values.sum(0)
-    return torch.cat(rows).reshape(m, k).sum(1) / (k * j), columns.reshape(n, j).sum(1) / (k * j)
+    return torch.cat(sums).reshape(m, k).sum(1) / (k * j), columns.reshape(n, j).sum(1) / (k * j)
 
 
 def _values(a: Tensor, b: Tensor, gamma: float | None) -> Tensor:
-    """The kernel of every row of a [..., p, w] with every row of b [..., q, w]."""
+    """The kernel of every row of a [..., p, w] with every row of b [..., q, w]: [..., p, q]."""
     inner = a @ b.transpose(-1, -2)
     if gamma is None:
         return (inner / a.shape[-1] + 1) ** 3
