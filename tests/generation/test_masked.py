@@ -21,7 +21,7 @@ from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Train
 from multigen.registry import Part
-from multigen.training.task import Diffusion
+from multigen.training.diffusion import Diffusion
 from tests.model.test_model import small
 from tests.training.toys import Identity, Points
 

@@ -178,23 +178,23 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
 
 def test_noise_levels_are_stratified(tmp_path: Path) -> None:
     task = diffusion(trainer(tmp_path, batch=16))
-    u = task.levels(16, step=0)
+    u = task.examples.levels(16, step=0)
     assert sorted((u * 16).floor().int().tolist()) == list(range(16))
-    assert not torch.equal(u, task.levels(16, step=1))
+    assert not torch.equal(u, task.examples.levels(16, step=1))
 
 
 def test_offset_noise_is_a_constant_a_channel_beside_the_same_noise(tmp_path: Path) -> None:
     plain_task = diffusion(trainer(tmp_path / "a"))
     task = diffusion(trainer(tmp_path / "b", offset_noise=0.3))
     places = Places(400, range(400))
-    offsets = task._noise((3, 4, 5), 7, places) - plain_task._noise((3, 4, 5), 7, places)
+    offsets = task.examples.noise((3, 4, 5), 7, places) - plain_task.examples.noise((3, 4, 5), 7, places)
     for offset in offsets:
         torch.testing.assert_close(offset, offset[:, :1, :1].expand(3, 4, 5), atol=1e-6, rtol=0.0)
     values = offsets[:, :, 0, 0]
     assert values.std().item() == pytest.approx(0.3, rel=0.08)
     assert abs(torch.corrcoef(values.T)[0, 1].item()) < 0.15  # channels are drawn apart
     assert torch.equal(
-        task._noise((3, 4, 5), 7, Places(400, range(2, 5))), task._noise((3, 4, 5), 7, places)[2:5]
+        task.examples.noise((3, 4, 5), 7, Places(400, range(2, 5))), task.examples.noise((3, 4, 5), 7, places)[2:5]
     )
 
 
