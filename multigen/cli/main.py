@@ -78,9 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tell(error: BaseException, text: str) -> None:
     """Say on stderr why the command ends, unless it is one of many ranks and another of them says it."""
     if "RANK" in os.environ:
-        from multigen.training.rank_errors import told
+        from multigen.training.rank_errors import reported
 
-        if told(error):
+        if reported(error):
             return
     print(f"multigen: {text}", file=sys.stderr)
 
