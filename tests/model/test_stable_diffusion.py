@@ -460,7 +460,7 @@ def test_networks_that_want_more_are_refused(copied: Path) -> None:
     config = copied / "unet" / "config.json"
     before = json.loads(config.read_text())
     edit(config, {"addition_embed_type": "text_time"})
-    refused(copied, "wants more than a prompt's tokens .addition_embed_type")
+    refused(copied, "needs more than a prompt's tokens .addition_embed_type")
     edit(config, before | {"in_channels": 9}, whole=True)
     refused(copied, "takes channels 9; codec and conditioner give 4")  # inpainting
     edit(config, before | {"cross_attention_dim": [32, 64]}, whole=True)
