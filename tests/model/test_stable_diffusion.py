@@ -211,7 +211,7 @@ def test_requests_driven_together_are_those_driven_alone(folder: Path) -> None:
         ts = registry.build("timesteps", model.recipe.timesteps)(schedule, steps)
         noise = Noise([k], SHAPE)
         x = noise("start") * schedule(ts[:1]).sigma.float()
-        guide = plain(cond, null) if k == 2 else cfg(cond, null, guidance_scale=2.0 + k)
+        guide = plain(cond, null) if k == 2 else cfg(cond, null, scale=2.0 + k)
         return Sampling(registry.build("sampler", Part(name))(schedule, x, ts, noise), guide, denoiser)
 
     together = [request(k) for k in range(5)]
