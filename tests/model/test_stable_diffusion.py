@@ -211,7 +211,7 @@ def test_requests_driven_together_are_those_driven_alone(folder: Path) -> None:
         ts = registry.build("timesteps", model.recipe.timesteps)(schedule, steps)
         noise = Noise([k], SHAPE)
         x = noise("start") * schedule(ts[:1]).sigma.float()
-        guide = plain(cond, null) if k == 2 else cfg(cond, null, guidance_scale=2.0 + k)
+        guide = plain(cond, null) if k == 2 else cfg(cond, null, scale=2.0 + k)
         return Sampling(registry.build("sampler", Part(name))(schedule, x, ts, noise), guide, denoiser)
 
     together = [request(k) for k in range(5)]
@@ -460,7 +460,7 @@ def test_networks_that_want_more_are_refused(copied: Path) -> None:
     config = copied / "unet" / "config.json"
     before = json.loads(config.read_text())
     edit(config, {"addition_embed_type": "text_time"})
-    refused(copied, "wants more than a prompt's tokens .addition_embed_type")
+    refused(copied, "needs more than a prompt's tokens .addition_embed_type")
     edit(config, before | {"in_channels": 9}, whole=True)
     refused(copied, "takes channels 9; codec and conditioner give 4")  # inpainting
     edit(config, before | {"cross_attention_dim": [32, 64]}, whole=True)
