@@ -12,7 +12,7 @@ from string import Template
 from multigen import registry
 from multigen.cli.main import COMMANDS
 from multigen.errors import MultigenError
-from multigen.recipe.compose import PLACES
+from multigen.recipe.places import PLACES
 from multigen.recipe.schema import Evaluate, PostHoc, Recipe, Sample, Train
 from multigen.recipe.source import shipped
 from multigen.registry import KINDS

@@ -281,7 +281,8 @@ def _convert(argv: list[str]) -> int:
 
 def _recipes(argv: list[str]) -> int:
     Parser(prog="multigen recipes", description="List the shipped recipes.").parse(argv)
-    from multigen.recipe.source import read, shipped
+    from multigen.recipe.reader import read
+    from multigen.recipe.source import shipped
 
     for name, path in shipped().items():
         print(f"{name:22} {read(path).data.get('description', '')}")
