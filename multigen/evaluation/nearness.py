@@ -16,7 +16,7 @@ from multigen import registry
 from multigen.core.noise import stream
 from multigen.datasets import Dataset
 from multigen.evaluation import distances
-from multigen.evaluation.features import Classifier, Feature, extract
+from multigen.evaluation.features import Feature, extract
 from multigen.evaluation.reference import reference
 from multigen.evaluation.sets import MediaSet, Pool, noise, real
 from multigen.model.model import Model
@@ -56,7 +56,7 @@ def measure_distances(
             rows.append({"distance": name, "set": one.name, "other": other.name} | _apart(name, x, y, g, o))
         if min(len(x), len(g)) > 5:
             rows[-2] |= distances.prdc(x.mean(1), g.mean(1))._asdict()
-        if isinstance(feature, Classifier):
+        if feature.classes:
             p = torch.cat([feature.probabilities(m[None].to(model.device)).cpu() for m in one.media])
             score = distances.inception_score(p)
             rows.append(

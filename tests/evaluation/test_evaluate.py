@@ -17,7 +17,7 @@ from multigen.core.noise import normal, stream
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation import evaluate as evaluation
 from multigen.evaluation import nearness, sets, tables
-from multigen.evaluation.features import Facts
+from multigen.evaluation.features import Facts, Feature
 from multigen.evaluation.metrics import Wanted
 from multigen.modalities import Modality
 from multigen.model.model import Model, build_dataset, resolve
@@ -38,7 +38,7 @@ TINY = [
 
 
 @registry.register("feature", "shrunk")
-class Shrunk:
+class Shrunk(Feature):
     """7 x 7 grey pixels: quick, and enough to tell digits from noise and copies from others."""
 
     def __init__(self, *, modality: Given[Modality]) -> None:

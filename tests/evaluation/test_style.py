@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from multigen.cli.main import main
 from multigen.errors import MultigenError
-from multigen.evaluation.features import Facts
+from multigen.evaluation.features import Facts, Feature
 from multigen.evaluation.metrics import Wanted
 from multigen.evaluation.sets import MediaSet
 from multigen.evaluation.style import SHEET, unseen
@@ -25,7 +25,7 @@ from tests.storage.test_lora import NETWORK, SMALL, pictures
 
 
 @register("feature", "colours_for_tests")
-class Colours(nn.Module):
+class Colours(nn.Module, Feature):
     """The mean of each channel: what tuning to one colour must move."""
 
     facts = Facts("colours_for_tests", 3, "as they are", "none", "none")
