@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multigen.datasets import Item
+from multigen.datasets import Dataset, Item
 from multigen.datasets.augment import PICTURE, SOUND, Augment, uniform
 from multigen.modalities import Modality, Source
 
@@ -29,10 +29,8 @@ class Told(NamedTuple):
     label: int | None
 
 
-class Files(ABC):
+class Files(Dataset, ABC):
     """Items cut from files, each `segment` s one; pictures are kept in `memory` GiB. See `Folder` for the settings."""
-
-    classes: tuple[str, ...]
 
     def __init__(self, modality: Modality, augment: Augment, *, segment: float | None, memory: float) -> None:
         self.modality, self._shape = modality, modality.shape()

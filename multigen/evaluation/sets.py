@@ -52,7 +52,7 @@ def pools(dataset: Dataset) -> list[Pool]:
         raise MultigenError(
             "evaluate: nothing is held out of this dataset, so there is nothing to compare with: data.held_out=0.1"
         )
-    if getattr(dataset, "holds_out", "media") == "captions":
+    if dataset.holds_out == "captions":
         return [Pool("seen", train), Pool("new", held)]
     return [Pool("held out", held)]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from multigen import registry
 from multigen.core.noise import normal, stream
+from multigen.datasets import Dataset
 from multigen.datasets.digits import Digits
 from multigen.datasets.emoji import Emoji
 from multigen.datasets.general_midi import key_classes
@@ -177,10 +178,9 @@ def test_a_drone_and_noise_are_unlike_music() -> None:
         metric("detune", Image(), None)
 
 
-class Waves:
+class Waves(Dataset):
     """Three made-up instruments at many pitches."""
 
-    classes: tuple[str, ...] = ()
     instruments = ("square", "sine", "square lead")
 
     def draw(self, index: int, rng: torch.Generator) -> dict[str, object]:

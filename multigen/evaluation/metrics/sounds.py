@@ -141,7 +141,7 @@ class Instrument:
             raise ValueError(f"items: {items} is not allowed. Allowed: 2 or more.")
         self.dataset, self.items = dataset, items
         self.feature = registry.build("feature", Part("spectral"), given={"modality": modality})
-        self.names = tuple(getattr(dataset, "instruments", ()))
+        self.names = dataset.instruments
         if len(self.names) < 2:
             raise RecipeError("evaluate.metrics: instrument needs a dataset with two instruments or more")
         self._fitted: tuple[Tensor, Tensor, Tensor, Tensor] | None = None

@@ -116,12 +116,12 @@ class Hue:
 
 def catalogue(dataset: Dataset, who: str) -> Catalogue:
     """The dataset's catalogue of things. RecipeError if it has none."""
-    make = getattr(dataset, "catalogue", None)
-    if make is None:
+    found = dataset.catalogue()
+    if found is None:
         raise RecipeError(
             f"evaluate.metrics: {who} needs a dataset that can name its things: emoji or moving_emoji"
         )
-    return make()
+    return found
 
 
 def middle(media: Tensor) -> Tensor:
