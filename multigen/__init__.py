@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from multigen.version import __version__
 
 if TYPE_CHECKING:
-    from multigen.generation.edit_request import Change, Restoration
-    from multigen.generation.request import Wish
+    from multigen.generation.request import EditRequest, Request
     from multigen.model.load import load
     from multigen.model.model import Model
     from multigen.recipe.load import load_recipe
@@ -22,11 +21,10 @@ if TYPE_CHECKING:
     from multigen.registry import register
 
 __all__ = [
-    "Change",
+    "EditRequest",
     "Model",
     "Recipe",
-    "Restoration",
-    "Wish",
+    "Request",
     "__version__",
     "load",
     "load_recipe",
@@ -35,11 +33,10 @@ __all__ = [
 
 # Imported when first asked for, so that `import multigen` (and with it `multigen --help`) stays free of torch.
 _LAZY = {
-    "Change": "multigen.generation.edit_request",
+    "EditRequest": "multigen.generation.request",
     "Model": "multigen.model.model",
     "Recipe": "multigen.recipe.schema",
-    "Restoration": "multigen.generation.edit_request",
-    "Wish": "multigen.generation.request",
+    "Request": "multigen.generation.request",
     "load": "multigen.model.load",
     "load_recipe": "multigen.recipe.load",
     "register": "multigen.registry",

@@ -47,13 +47,7 @@ def add_model_options(parser: Parser) -> None:
     parser.add_argument(
         "--prompt", action="append", metavar="TEXT", help="what to make; may be given many times"
     )
-    parser.add_argument("--negative", metavar="TEXT", help="what guidance leads away from")
     parser.add_argument("-n", type=count, metavar="N", help="media for each prompt")
-    parser.add_argument("--steps", type=count, metavar="K", help="sampler steps")
-    parser.add_argument("--long", action="store_true", help="larger than the model's own, in windows")
-    parser.add_argument(
-        "--wrap", action="store_true", help="with --long: the last axis is a circle (panorama, loop)"
-    )
 
 
 def log(quiet: bool) -> None:
@@ -78,8 +72,23 @@ def positive(text: str) -> float:
     return value
 
 
+def whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a whole number") from None
+
+
+def number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a number") from None
+
+
 def size(text: str) -> int | tuple[int, int]:
-    height, by, width = text.partition("x")
+    """Pixels: a side, or WIDTHxHEIGHT as (height, width)."""
+    width, by, height = text.partition("x")
     return (count(height), count(width)) if by else count(text)
 
 

@@ -1,16 +1,18 @@
-"""`multigen edit`: vary, fill, grow or restyle one medium."""
+"""`multigen edit`: img2img, inpainting, outpainting, restyling and restoring of one medium."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 
-from multigen.cli.arguments import Parser, add_model_options, common, count, lines_of, log
+from multigen.cli.arguments import Parser, add_model_options, common, lines_of, log
+from multigen.cli.request_file import INPUT, edit_request
+from multigen.cli.request_options import add_options, given
 from multigen.errors import MultigenError
+from multigen.generation.request import EditRequest, Request, options
 
 ABOUT = """\
-Vary, fill, grow or restyle one medium. Without --mask, --keep and --extend all of it is varied, by --strength.
+Make a variation of a medium, inpaint or extend it, restyle or restore it. With --input alone: img2img, by --strength.
 
   multigen edit image_emoji --input apple.png --prompt "green apple" --strength 0.5
   multigen edit image_emoji --input apple.png --mask white_is_new.png --prompt "slice of pizza"
@@ -20,34 +22,32 @@ Vary, fill, grow or restyle one medium. Without --mask, --keep and --extend all 
   multigen edit image_emoji --input small.png --restore downsample --prompt "red apple"
 """
 
+NAMES = ("negative_prompt", "steps", "guidance_scale", "sliding_window", "tile")
+
 
 def edit(argv: list[str]) -> int:
     """Run the command; the exit code."""
-    a = _parser().parse(argv)
+    a = parser().parse(argv)
     lines = lines_of(a.prompts) if a.prompts else []
     if line := next((line for line in lines if line.startswith("{")), None):
         raise MultigenError(
             f"--prompts {a.prompts}: {line[:60]!r} is no prompt; requests in JSON are for multigen sample --prompts"
         )
     prompts = [*(a.prompt or []), *lines]
-    from multigen.runs import train as pipeline
-    from multigen.runs.edit_options import EditText
+    names = [INPUT if name == "media" else name for name in options(EditRequest)]
+    change = edit_request(given(a, names))
+    for option in ("sliding_window", "tile"):
+        if change.restore is not None and getattr(a, option):
+            raise MultigenError(f"--{option.replace('_', '-')} does not go with --restore")
+    from multigen.runs import sample as runs
 
-    how = EditText(**{option.name: getattr(a, option.name) for option in dataclasses.fields(EditText)})
-    for option in ("long", "wrap"):
-        if a.restore is not None and getattr(a, option):
-            raise MultigenError(f"--{option} does not go with --restore")
     log(a.quiet)
-    folder = pipeline.edit(
+    folder = runs.sample(
         a.source,
-        how,
-        prompts=prompts or None,
-        negative=a.negative,
-        long=a.long,
-        wrap=a.wrap,
-        n=a.n or 1,
+        Request(**given(a, NAMES), edit=change),
+        requests=[Request(prompt) for prompt in prompts] or None,
+        n=a.n,
         seed=a.seed,
-        steps=a.steps,
         overrides=a.overrides,
         out=a.out,
         device=a.device,
@@ -57,31 +57,13 @@ def edit(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> Parser:
-    parser = common("edit", ABOUT)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add_model_options(parser)
-    parser.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
-    parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
-    parser.add_argument("--strength", type=float, metavar="X", help="over 0 (as it was) to 1 (all new)")
-    parser.add_argument("--mask", metavar="PICTURE", help="white is made anew, black is kept")
-    parser.add_argument("--keep", metavar="SPANS", help="what stays of a sound or video: 0:2.5s,4s: or 0:4f")
-    parser.add_argument(
-        "--extend",
-        metavar="N",
-        help="pixels all round or left,top,right,bottom; 3s after, or 1s,3s before and after",
-    )
-    parser.add_argument(
-        "--seam", type=float, metavar="X", help="fade between kept and new: seconds, or pixels"
-    )
-    parser.add_argument(
-        "--resample", type=count, default=1, metavar="K", help="take each step K times (RePaint)"
-    )
-    parser.add_argument(
-        "--invert", metavar="TEXT", help="restyle: keep the composition of the source, this its prompt"
-    )
-    parser.add_argument(
-        "--restore", metavar="OPERATOR", help="make what gives the input: downsample, blur, frames, band_limit, or"
-        " {name: downsample, factor: 4}",
-    )  # fmt: skip
-    return parser
+def parser() -> Parser:
+    """The parser of the command."""
+    made = common("edit", ABOUT)
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_model_options(made)
+    made.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
+    made.add_argument("--prompts", type=Path, metavar="FILE", help="a text file with a prompt on each line")
+    add_options(made, [options(Request)[name] for name in NAMES])
+    add_options(made, [option for name, option in options(EditRequest).items() if name != "media"])
+    return made

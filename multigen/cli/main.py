@@ -189,10 +189,10 @@ def _evaluate(argv: list[str]) -> int:
     a = parser.parse(argv)
     if a.convert and a.media is None:
         raise MultigenError("--convert goes with --media")
-    from multigen.runs import train as pipeline
+    from multigen.runs.evaluate import evaluate as measure
 
     log(a.quiet)
-    folder, lines = pipeline.evaluate(
+    folder, lines = measure(
         a.source,
         overrides=a.overrides,
         seed=a.seed,

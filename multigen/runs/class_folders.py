@@ -10,8 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from multigen.errors import MultigenError
-from multigen.recipe.manifest import write_manifest
+from multigen.generation.request import Request
 from multigen.model.model import Model
+from multigen.recipe.manifest import write_manifest
 
 
 def labelled_set(
@@ -33,7 +34,7 @@ def labelled_set(
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     rows = []
-    stream = model.stream(classes, n=per_class, seed=seed, steps=steps)
+    stream = model.stream([Request(label, steps=steps) for label in classes], n=per_class, seed=seed)
     total = per_class * len(classes)
     for k, medium in enumerate(tqdm(stream, "sample", total, unit=" media", disable=quiet, mininterval=1)):
         place = partial / names[k // per_class] / f"{k % per_class:05d}{suffix}"

@@ -23,16 +23,16 @@ from tqdm import tqdm
 from multigen import registry
 from multigen.datasets import Dataset
 from multigen.datasets import index as shard_index
-from multigen.datasets.media_files import Files, Told
 from multigen.datasets.folder import Folder
 from multigen.datasets.index import Index, Sample, Shard, Span
+from multigen.datasets.media_files import Files, Told
 from multigen.errors import MultigenError, TrainingError
-from multigen.storage.files import atomic, sha256, write_text
-from multigen.storage.lock import LOCK, locked
 from multigen.modalities import Modality
 from multigen.modalities.member import opened, size_of
-from multigen.model.model import build_dataset
+from multigen.model.build import build_dataset
 from multigen.recipe.schema import Recipe
+from multigen.storage.files import atomic, sha256, write_text
+from multigen.storage.lock import LOCK, locked
 
 log = logging.getLogger(__name__)
 

@@ -16,20 +16,20 @@ from typing import Any
 
 from tqdm import tqdm
 
-from multigen.core.drive import Progress
+from multigen.core.sampling import Progress
 from multigen.errors import MediaError, MultigenError, TrainingError
 from multigen.evaluation import tables as evaluation
-from multigen.evaluation.nearness import PAIRS
 from multigen.evaluation.html_report import write_report
+from multigen.evaluation.nearness import PAIRS
 from multigen.evaluation.style import SHEET
-from multigen.storage.files import write_json
+from multigen.modalities.media import Media
+from multigen.model.model import Model
+from multigen.recipe.dump import to_data, to_yaml
 from multigen.recipe.manifest import FILE as MANIFEST
 from multigen.recipe.manifest import file_name, inside, write_manifest
 from multigen.recipe.manifest import read as read_manifest
-from multigen.modalities.media import Media
-from multigen.model.model import Model
 from multigen.recipe.schema import Recipe
-from multigen.recipe.dump import to_data, to_yaml
+from multigen.storage.files import write_json
 from multigen.training import log as training_log
 from multigen.training.heldout import LEVELS
 
@@ -99,7 +99,7 @@ def make(
 
 def settings(recipe: Recipe, steps: int | None) -> dict[str, Any]:
     """How the media were sampled; nothing where a codec made them."""
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         return {}
     plain = to_data(recipe)
     how = {key: plain[key] for key in ("sampler", "timesteps", "guide", "modifiers", "loras")}

@@ -22,9 +22,9 @@ from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 
 from multigen import registry
 from multigen.errors import Interrupted, MultigenError, RecipeError, message
-from multigen.recipe.load import load_recipe
-from multigen.recipe.compose import COMMAND_LINE, PLACES, check_override_key, parse_text
 from multigen.model.compatibility import check_combination
+from multigen.recipe.compose import COMMAND_LINE, PLACES, check_override_key, parse_text
+from multigen.recipe.load import load_recipe
 from multigen.recipe.safety import check_text
 
 # Combinations that are all checked before the first job starts; of larger sweeps, the first so many.

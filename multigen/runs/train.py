@@ -15,30 +15,22 @@ from multigen import registry
 from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MediaError, MultigenError
+from multigen.model.build import build_dataset, resolve
+from multigen.model.compatibility import check_combination
+from multigen.model.model import Model
+from multigen.model.source import RECIPE, base_weights, is_finished, is_trained, named, of_run
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import load_recipe
+from multigen.recipe.paths import WEIGHTS, absolute
+from multigen.recipe.schema import Recipe
+from multigen.runs import resume
+from multigen.runs.reconstructions import copies
+from multigen.runs.run_folder import Stream, make, report
 from multigen.storage.files import atomic, write_text
-from multigen.model.load import (
-    RECIPE,
-    WEIGHTS,
-    base_weights,
-    build,
-    is_finished,
-    is_trained,
-    named,
-    of_run,
-)
 from multigen.storage.lock import locked
 from multigen.storage.lora import FILE as LORA
 from multigen.storage.lora import write as write_lora
-from multigen.model.model import Model, build_dataset, resolve
-from multigen.recipe.schema import Recipe
-from multigen.recipe.dump import to_yaml
-from multigen.recipe.load import load_recipe
-from multigen.model.compatibility import check_combination
-from multigen.recipe.paths import absolute
-from multigen.runs.reconstructions import copies
-from multigen.runs.run_folder import Stream, make, report
 from multigen.training import boards, launch, ranks
-from multigen.runs import resume
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
@@ -47,9 +39,8 @@ from multigen.training.sizes import Sizes
 from multigen.training.task import Diffusion, Task
 from multigen.training.trainer import Trainer
 from multigen.training.vocoding import Vocoding
-from multigen.runs.sample import edit, evaluate, sample
 
-__all__ = ["edit", "evaluate", "run", "sample", "train"]
+__all__ = ["run", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +82,11 @@ def run(
 def _media(model: Model) -> tuple[Stream, int]:
     """The media that the recipe describes, as they come, and how many."""
     recipe, n = model.recipe, model.recipe.sample.n
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         dataset = build_dataset(recipe, model.modality)
         return lambda _: copies(model, dataset, n, recipe.seed), 2 * n
     prompts = recipe.sample.prompts
-    return lambda watch: model.stream(prompts, n=n, seed=recipe.seed, watch=watch), n * len(prompts)
+    return lambda on_progress: model.stream(prompts, n=n, on_progress=on_progress), n * len(prompts)
 
 
 def train(
@@ -132,7 +123,7 @@ def _begin(recipe: Recipe, out: Path | None, device: str | None) -> tuple[Path, 
 
 def _final(recipe: Recipe, folder: Path, device: str | None) -> Model:
     """The trained model; its recipe is the folder's from now on."""
-    model = build(of_run(recipe, folder), recipe, device=device)
+    model = Model.of(of_run(recipe, folder), recipe, device=device)
     write_text(folder / RECIPE, to_yaml(recipe))
     return model
 
@@ -141,7 +132,7 @@ def _with_weights(recipe: Recipe, folder: Path, device: str | None) -> Model:
     """The model with the weights that its recipe names."""
     check_combination(recipe)
     found = named(recipe, recipe.name)
-    model = build(found, found.recipe, device=device)
+    model = Model.of(found, found.recipe, device=device)
     log.info("%s: with the weights %s; weights=null trains anew", recipe.name, recipe.weights)
     write_text(folder / RECIPE, to_yaml(found.recipe))
     return model
@@ -257,7 +248,7 @@ def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Lora) -> str:
 def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
     precision = choose_precision(model.recipe.train.precision, model.device)
     # A codec computes sounds, not samples of a network: in full precision.
-    where = describe(model.device, None if model.recipe.backbone is None else precision)
+    where = describe(model.device, None if model.recipe.trains == "codec" else precision)
     facts = f"{model.facts['parameters']} parameters, model space {model.facts['model space']}"
     text = "%s: training on %s; %s; %d items; run folder %s"
     log.info(text, model.recipe.name, where, facts, len(dataset), folder)
@@ -268,7 +259,7 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: st
 
     def preview(step: int) -> None:
         settings = recipe.sample
-        if recipe.backbone is None:
+        if recipe.trains == "codec":
             made = list(copies(model, dataset, 4, recipe.seed))
         else:
             n = max(8 // max(len(settings.prompts), 1), 1)
@@ -295,7 +286,7 @@ def _trainer(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: st
 def _task(model: Model, dataset: Dataset, base: str | None, sizes: Sizes | None) -> Task:
     """What the recipe's training teaches."""
     recipe, device = model.recipe, model.device
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         return Vocoding(
             codec=model.codec, dataset=dataset, settings=recipe.train, seed=recipe.seed, device=device
         )

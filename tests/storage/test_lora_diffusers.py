@@ -40,7 +40,7 @@ def ours(home: Path, loras: dict[str, float]) -> tuple[Tensor, Tensor]:
     found: list[Tensor] = []
     decode = model.codec.decode
     model.codec.decode = lambda x, **kw: (found.append(x), decode(x, **kw))[1]  # type: ignore[method-assign]
-    model.generate(PROMPTS, seed=7, steps=10, scale=7.5)
+    model.generate(PROMPTS, seed=7, steps=10, guidance_scale=7.5)
     schedule = model.denoiser.schedule
     ts = build("timesteps", model.recipe.timesteps)(schedule, 10)
     return torch.cat(found), Noise([7, 8], (4, 8, 8))("start") * schedule(ts[:1]).sigma.float()
@@ -65,7 +65,7 @@ def test_diffusers_reads_what_we_train(home: Path, tmp_path: Path) -> None:
         "train.batch=2",
         "train.lr=5e-2",
     ]
-    options += ["train.warmup=0", "train.ema=0", "train.tensorboard=false", "data.held_out=0"]
+    options += ["train.warmup=0", "train.ema_decay=0", "train.tensorboard=false", "data.held_out=0"]
     options += ["train.adapter={name: lora, rank: 2, alpha: 4}", "train.preview_every=0"]
     recipe = load_recipe("image_stable_diffusion", options)
     folder = runs.train(recipe, out=tmp_path / "tuned", device="cpu", quiet=True)

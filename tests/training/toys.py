@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from multigen.codecs import Codec
-from multigen.core import Cond, CondSpec, Denoiser
+from multigen.core import Backbone, Cond, CondSpec, Denoiser
 from multigen.core.predictions import flow as flow_prediction
 from multigen.core.schedules import flow as flow_schedule
 from multigen.datasets import Item
@@ -78,7 +78,7 @@ class Labels(nn.Module):
         return Cond(vector=self.table(torch.full((batch_size,), 2)))
 
 
-class Mlp(nn.Module):
+class Mlp(Backbone):
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(8 + 4 + 1, width), nn.SiLU(), nn.Linear(width, 8))
@@ -97,7 +97,7 @@ def trainer(folder: Path, *, dataset: Points | None = None, seed: int = 0, **set
     """A trainer of the toy parts, its weights from `seed`."""
     torch.manual_seed(seed)
     settings = {"steps": 20, "batch": 8, "lr": 1e-2, "warmup": 2, "checkpoint_every": 5, **settings}
-    settings = {"tensorboard": False, "held_out_every": 0, "preview_every": 0, "ema": 0.9, **settings}
+    settings = {"tensorboard": False, "held_out_every": 0, "preview_every": 0, "ema_decay": 0.9, **settings}
     dataset, device = dataset or Points(), torch.device("cpu")
     task = Diffusion(
         denoiser=Denoiser(Mlp(), flow_schedule(), flow_prediction()),

@@ -1,30 +1,22 @@
-"""Editing: what of a medium is kept, where it grows, and how what was kept comes back as it was.
+"""Masks: what of a medium is kept, where it grows, and how what was kept comes back as it was.
 
 A mask `keep` is True where the medium stays: bool [*D] over its axes without channels, or [D] over its first axis.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from multigen.errors import MultigenError
+from multigen.generation.sizes import check_size
 from multigen.modalities import Modality
-
-LARGEST = 1_000_000_000  # values of one medium, 4 GB
-
-
-def check_size(shape: Sequence[int]) -> None:
-    """MultigenError for a medium [C, *D] that would not fit into memory."""
-    if math.prod(shape) > LARGEST:
-        by = " x ".join(map(str, shape[1:]))
-        raise MultigenError(f"a medium of {by} is not allowed; it may have {LARGEST:,} values at most")
+from multigen.modalities.image import Image
 
 
 @dataclass(frozen=True)
@@ -79,16 +71,28 @@ def _full(keep: Tensor, axes: tuple[int, ...]) -> Tensor:
     return keep.clone()
 
 
-def seam_of(modality: Modality) -> int:
-    """The seam where none is asked for: 50 ms of sound, 2 pixels; of a video none, whose frames are kept or not."""
+def default_feather(modality: Modality) -> int:
+    """The feather where none is asked for: 50 ms of sound in samples, 2 pixels; none of a video, whose frames are
+    kept or not."""
     axes = len(modality.shape()) - 1
     return {1: round(0.05 * modality.shape(duration=1.0)[1]) if axes == 1 else 0, 2: 2}.get(axes, 0)
 
 
-def spliced(made: Tensor, source: Source, seam: int) -> Tensor:
+def picture_mask(path: Path, medium: Tensor) -> Tensor:
+    """What a picture keeps of a medium [C, *D]: bool [*D], True where it is darker than mid-grey."""
+    if medium.ndim == 2:
+        raise MultigenError("mask: a picture is no mask for a sound; give spans of time: keep 0:2.5s")
+    picture = Image(size=int(medium.shape[-1]), channels=1).read(path)[0]
+    if picture.shape != medium.shape[-2:]:
+        given, asked = (f"{width} x {height}" for height, width in (picture.shape, medium.shape[-2:]))
+        raise MultigenError(f"mask {path}: {given} pixels; the medium has {asked}")
+    return (picture < 0).expand(medium.shape[1:])
+
+
+def spliced(made: Tensor, source: Source, feather: int) -> Tensor:
     """What was made [C, *D], with what is kept put back as it was; the rest of the source's length stays as made.
 
-    Within `seam` samples, pixels or frames of its border the kept part fades into what was made; beyond, it is
+    Within `feather` samples, pixels or frames of its border the kept part fades into what was made; beyond, it is
     identical.
     """
     if source.keep is None:
@@ -99,7 +103,7 @@ def spliced(made: Tensor, source: Source, seam: int) -> Tensor:
     length = [min(a, b) for a, b in zip(made.shape[1:], source.media.shape[1:], strict=True)]
     place = tuple(slice(n) for n in length)
     keep, old = source.keep[place], source.media[(slice(None), *place)]
-    weight = depth(keep, seam + 1).sub_(1).div_(seam).clamp_(0, 1) if seam else keep.float()
+    weight = depth(keep, feather + 1).sub_(1).div_(feather).clamp_(0, 1) if feather else keep.float()
     out = made.clone()
     region = (slice(None), *place)
     out[region] = torch.where(weight == 1, old, torch.lerp(made[region], old.to(made), weight))
@@ -124,30 +128,3 @@ def depth(keep: Tensor, limit: int) -> Tensor:
         inside = 1 - pool((1 - inside)[None, None], 3, 1, 1)[0, 0]
         total += inside
     return total
-
-
-_SPAN = re.compile(r"(?P<a>\d*\.?\d*)(?P<au>s|f)?:(?P<b>\d*\.?\d*)(?P<bu>s|f)?")
-
-
-def spans(text: str, length: int, rate: float) -> Tensor:
-    """Kept spans of a time axis, such as "0:2.5s", "1.5s:" or "0:4f,12f:16f": bool [length].
-
-    s: seconds (also where no unit is given), at `rate` per second; f: samples or frames. An open end is the medium's.
-    MultigenError for anything else, and for spans outside the medium.
-    """
-    keep = torch.zeros(length, dtype=torch.bool)
-    for part in text.split(","):
-        found = _SPAN.fullmatch(part.strip())
-        if not found or part.strip() == ":":
-            raise MultigenError(f"--keep {text}: {part!r} is no span; give FROM:TO such as 0:2.5s or 0:4f")
-        unit = found["bu"] or found["au"] or "s"
-        scale = 1.0 if unit == "f" else rate
-        a = round(float(found["a"]) * scale) if found["a"] else 0
-        b = round(float(found["b"]) * scale) if found["b"] else length
-        if not 0 <= a < b <= length:
-            raise MultigenError(
-                f"--keep {text}: {part.strip()} lies outside; the medium has {length / rate:.6g} s ({length} "
-                f"{'frames' if rate < 1000 else 'samples'})"
-            )
-        keep[a:b] = True
-    return keep
