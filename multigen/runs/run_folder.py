@@ -20,7 +20,7 @@ from multigen.core.sampling import Progress
 from multigen.errors import MediaError, MultigenError, TrainingError
 from multigen.evaluation import tables as evaluation
 from multigen.evaluation.html_report import write_report
-from multigen.evaluation.nearness import PAIRS
+from multigen.evaluation.memorisation import PAIRS
 from multigen.evaluation.style import SHEET
 from multigen.modalities.media import Media
 from multigen.model.model import Model
