@@ -1,0 +1,53 @@
+"""Options: what a request can say. The command line, lines of JSON and a server derive from these declarations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from multigen.errors import MultigenError, message
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting of a request.
+
+    name      as in Python and JSON; on the command line with dashes: `--guidance-scale`
+    type      of its value as text or JSON gives it: str, int, float, bool, or a union of them
+    default   the value of a request that does not say; None: the recipe's
+    help      one line for a user
+    low, high the allowed range of a number, both ends included
+    choices   the allowed values; empty: any
+    metavar   what stands for the value in a usage line
+    """
+
+    name: str
+    type: Any = str
+    default: Any = None
+    help: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[Any, ...] = ()
+    metavar: str = ""
+
+    @property
+    def flag(self) -> str:
+        """The option on the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+    def check(self, value: Any) -> Any:
+        """The value; MultigenError where it lies outside the range or is none of the choices."""
+        if value is None:
+            return value
+        if self.choices and value not in self.choices:
+            raise MultigenError(message(self.name, value, self.choices))
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and not (self.low <= value <= self.high and math.isfinite(value)):
+            raise MultigenError(f"{self.name}: {value} is not allowed; {self._range()}")
+        return value
+
+    def _range(self) -> str:
+        if math.isfinite(self.high):
+            return f"give a number from {self.low:g} to {self.high:g}"
+        return f"give {self.low:g} or more" if math.isfinite(self.low) else "give a finite number"
