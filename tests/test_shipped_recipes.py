@@ -82,7 +82,13 @@ def test_a_lora_is_tuned_on_the_shipped_weights(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     (tmp_path / "media").mkdir()
     files("image_folder", tmp_path / "media")
-    fast = ["train.steps=1", "train.batch=1", "train.warmup=0", "train.ema=0", "train.tensorboard=false"]
+    fast = [
+        "train.steps=1",
+        "train.batch=1",
+        "train.warmup=0",
+        "train.ema_decay=0",
+        "train.tensorboard=false",
+    ]
     own = ["data.path=media", "sample.prompts=['red apple']", "sample.n=1", "sample.steps=1", *fast]
     folder = runs.run(load_recipe("lora_emoji", own), device="cpu", quiet=True)
     assert verify(folder) == []

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 import multigen
 from multigen.cli.main import main
 from multigen.errors import MultigenError, RecipeError
 from multigen.model import load as loading
 from multigen.model.model import build_dataset
-from multigen.recipe.load import load_recipe
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.manifest import read
+from multigen.recipe.paths import public
 from multigen.recipe.schema import Recipe
 from multigen.recipe.source import shipped
 from multigen.runs import train as runs
@@ -146,6 +149,13 @@ def test_shipped_weights_are_small_true_to_their_recipe_and_have_a_card(
         quiet=True,
     )
     assert weights_of(out) == loading.build(found, recipe, device="cpu").weights_hash()
+
+
+@pytest.mark.parametrize("name", loading.shipped_weights())
+def test_the_recipe_in_the_header_of_shipped_weights_is_as_export_writes_it(name: str) -> None:
+    with safe_open(loading.shipped_weights()[name], "pt") as file:
+        text = file.metadata()["recipe"]
+    assert to_yaml(public(parse_recipe(text, name))) == text
 
 
 def test_every_recipe_that_names_weights_has_them() -> None:

@@ -131,7 +131,7 @@ def _seeing(model: Maker, ask: Ask, guide: Guide, crop: edits.Crop) -> Guide:
 
 def _unseeing(model: Maker, cond: Cond, ask: Ask, phase: _Phase) -> Guide:
     recipe = ask.recipe
-    negative = recipe.sample.negative if ask.negative is None else ask.negative
+    negative = recipe.sample.negative_prompt if ask.negative is None else ask.negative
     with torch.no_grad():
         null = model.encode(negative) if negative else model.conditioner.null(1).to(model.device)
 

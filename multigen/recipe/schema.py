@@ -24,7 +24,7 @@ class PostHoc:
 
 @dataclass(frozen=True)
 class Drop:
-    """Shares of samples whose condition loses one part alone, beside `train.dropout`, which takes all of it."""
+    """Shares of samples whose condition loses one part alone, beside `train.cond_dropout`, which takes all of it."""
 
     vector: float = 0.0
     tokens: float = 0.0
@@ -43,10 +43,10 @@ class Train:
     warmup: int = 100  # steps
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0  # gradient norm
-    ema: float = 0.999
+    grad_clip: float = 1.0  # gradient norm
+    ema_decay: float = 0.999
     post_hoc: PostHoc = field(default_factory=PostHoc)
-    dropout: float = 0.1  # share of samples trained on the null condition
+    cond_dropout: float = 0.1  # share of samples trained on the null condition
     drop: Drop = field(default_factory=Drop)
     huber: float | None = (
         None  # errors count absolutely, beyond this in pure noise, sooner in less; null: squared
@@ -115,7 +115,7 @@ class Sample:
     size: int | tuple[int, int] | None = None  # pixels; null: the modality's
     duration: float | None = None  # s; null: the modality's
     batch: int = 16  # samples a network call at most, before guidance
-    negative: str = ""  # what guidance leads away from; "": what no prompt gives
+    negative_prompt: str = ""  # what guidance leads away from; "": what no prompt gives
     precision: Literal["fp32", "bf16"] = "fp32"  # fp32 keeps a sample the same whatever the batch
     suffix: str | None = None  # file format; null: the modality's
 

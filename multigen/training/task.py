@@ -189,7 +189,7 @@ class Diffusion(Task):
             given = {name: values[rows] for name, values in batch.given.items()}
             cond = self.conditioner(given).to(self.device)
             null = self.conditioner.null(count).to(self.device)
-            cond = cond.where((keep[rows] >= self.settings.dropout).to(self.device), null)
+            cond = cond.where((keep[rows] >= self.settings.cond_dropout).to(self.device), null)
             cond = self._dropped(cond, null, step, places[rows])
             if self.masked:
                 cond = masks.seen(cond, self._view(x0, step, places[rows]))

@@ -66,7 +66,7 @@ class Trainer:
         self.learners = {name: Learner(name, net, settings, device) for name, net in task.networks.items()}
         self.parameters = self.learners[MODEL].parameters
         self.optimizer = self.learners[MODEL].optimizer
-        self.ema = EMA(self.parameters, settings.ema)
+        self.ema = EMA(self.parameters, settings.ema_decay)
         self.averages = Averages(self.parameters, settings.post_hoc, folder)
         self.step, self.seconds = 0, 0.0
         self.saved = 0  # the step of the newest checkpoint
@@ -174,7 +174,7 @@ class Trainer:
         for name, parts in self.task.losses(batch, self.step, self.progress):
             learner = self.learners[name]
             total = ranks.summed(learner.gradient(parts), list(learner.parameters.values()))
-            norm = nn.utils.clip_grad_norm_(learner.parameters.values(), self.settings.clip).item()
+            norm = nn.utils.clip_grad_norm_(learner.parameters.values(), self.settings.grad_clip).item()
             if not (math.isfinite(total) and math.isfinite(norm)):
                 self._skip(total, norm, batch)
                 return {}

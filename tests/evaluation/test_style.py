@@ -42,7 +42,7 @@ def test_the_distance_falls_and_the_report_shows_it(tmp_path: Path, capsys: Any)
     base = load_recipe("image_folder", [*options, f"data.path={tmp_path / 'white'}", "train.steps=20"])
     runs.train(base, out=tmp_path / "base", device="cpu", quiet=True)
     adapter = ["train.adapter={name: lora, rank: 4, alpha: 8, targets: [linears, convolutions]}"]
-    adapter += [f"train.init={tmp_path / 'base'}", "train.steps=30", "train.ema=0.5", "data.held_out=0"]
+    adapter += [f"train.init={tmp_path / 'base'}", "train.steps=30", "train.ema_decay=0.5", "data.held_out=0"]
     dark = load_recipe("image_folder", [*options, f"data.path={pictures(tmp_path / 'dark')}", *adapter])
     folder = runs.train(dark, out=tmp_path / "tuned", device="cpu", quiet=True)
     assert main(["evaluate", str(folder), "--quiet", "--device", "cpu"]) == 0

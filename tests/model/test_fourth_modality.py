@@ -79,7 +79,7 @@ class Sines:
 
 
 def recipe(**train: object) -> Recipe:
-    settings = {"steps": 300, "batch": 16, "lr": 2e-3, "warmup": 10, "ema": 0.98, "tensorboard": False}
+    settings = {"steps": 300, "batch": 16, "lr": 2e-3, "warmup": 10, "ema_decay": 0.98, "tensorboard": False}
     return Recipe(
         name="series",
         modality=Part("series", {"length": 32}),

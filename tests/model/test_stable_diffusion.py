@@ -385,7 +385,7 @@ def test_the_u_net_is_trained_further_and_only_it_is_saved(
         "train.batch=2",
         "train.lr=1e-3",
         "train.warmup=0",
-        "train.ema=0",
+        "train.ema_decay=0",
         "train.tensorboard=false",
     ]
     recipe = load_recipe("image_stable_diffusion", [f"backbone.path={folder}", *options])

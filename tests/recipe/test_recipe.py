@@ -205,10 +205,10 @@ def test_overrides_as_hydra_users_know_them(write):
     path = write()
     recipe = load_recipe(
         path,
-        ["train.steps=100", "train.ema=0.9", "+train.keep=3", "~train.batch", "schedule.shift=3.0",
+        ["train.steps=100", "train.ema_decay=0.9", "+train.keep=3", "~train.batch", "schedule.shift=3.0",
          'sample.prompts=[a, "b, c"]', "train.minutes=null", "description='a b'"],
     )  # fmt: skip
-    assert recipe.train == Train(steps=100, ema=0.9, keep=3, lr=1e-3)
+    assert recipe.train == Train(steps=100, ema_decay=0.9, keep=3, lr=1e-3)
     assert recipe.schedule == Part("flow", {"shift": 3.0})
     assert recipe.sample.prompts == ("a", "b, c")
     assert recipe.description == "a b"
@@ -259,14 +259,18 @@ WRONG = [
     ("  lr: 1.0e-3", "  lr: -1.0", 13, ["train.lr", "-1.0", "above 0"]),
     ("  lr: 1.0e-3", "  lr: .nan", 13, ["train.lr", "nan", "finite"]),
     ("  lr: 1.0e-3", "  compile: 1", 13, ["train.compile", "1", "bool"]),
-    ("  lr: 1.0e-3", "  dropout: 1.5", 13, ["train.dropout", "1.5", "from 0 to 1"]),
+    ("  lr: 1.0e-3", "  cond_dropout: 1.5", 13, ["train.cond_dropout", "1.5", "from 0 to 1"]),
     ("  lr: 1.0e-3", "  huber: 1.0e+30", 13, ["train.huber", "1e+30", "from 0.001 to 100"]),
-    ("  lr: 1.0e-3", "  ema: 1.0", 13, ["train.ema", "1.0", "below 1"]),
+    ("  lr: 1.0e-3", "  ema_decay: 1.0", 13, ["train.ema_decay", "1.0", "below 1"]),
     ("  lr: 1.0e-3", "  betas: [0.9, 1.0]", 13, ["train.betas", "[0.9, 1.0]", "below 1"]),
     ("  lr: 1.0e-3", "  betas: [0.9]", 13, ["train.betas", "tuple[float, float]"]),
     ("  lr: 1.0e-3", "  accumulate: 3", 13, ["train.accumulate", "3", "divisor", "4"]),
     ("  lr: 1.0e-3", "  precision: fp31", 13, ["train.precision", "'fp31'", "bf16", "Did you mean 'fp32'?"]),
     ("  lr: 1.0e-3", "  objective: {name: flatt}", 13, ["train.objective.name", "Did you mean 'flat'?"]),
+    ("  lr: 1.0e-3", "  dropout: 0.1", 13, ["train.dropout", "drop", "cond_dropout", "Did you mean 'cond_dropout'?"]),
+    ("  lr: 1.0e-3", "  clip: 1.0", 13, ["train.clip", "Did you mean 'grad_clip'?"]),
+    ("  lr: 1.0e-3", "  ema: 0.9", 13, ["train.ema", "Did you mean 'ema_decay'?"]),
+    ("  n: 1", "  negative: leaf", 15, ["sample.negative", "Did you mean 'negative_prompt'?"]),
     ("sampler: {name: ddim, eta: 0.5}", "sampler: {name: ddimm}", 8, ["sampler.name", "heun", "Did you mean 'ddim'?"]),
     ("eta: 0.5", "etaa: 0.5", 8, ["sampler.etaa", "Allowed: name, eta.", "Did you mean 'eta'?"]),
     ("eta: 0.5", "eta: high", 8, ["sampler.eta", "'high'", "float"]),

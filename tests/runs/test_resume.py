@@ -168,18 +168,18 @@ def test_what_may_change_passes_and_the_rest_is_listed(stopped: Path, tmp_path: 
     assert checkpoints.newest(run / "checkpoints") == run / "checkpoints" / "step-00000003"
     changed = [
         "train.lr=1",
-        "train.ema=0.5",
+        "train.ema_decay=0.5",
         "train.batch=8",
         "schedule.name=cosine",
         "seed=5",
-        "train.clip=3",
+        "train.grad_clip=3",
     ]
     with pytest.raises(RecipeError, match="holds another training of image_digits.*--force") as error:
         runs.train(digits("train.steps=4", *changed), out=run, device="cpu", quiet=True)
     for row in (
         "train.lr: ",
         "-> 1.0",
-        "train.ema: ",
+        "train.ema_decay: ",
         "train.batch: 4 -> 8",
         "schedule.name",
         "seed: 0 -> 5",

@@ -74,7 +74,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tuning(home: Path, *overrides: str) -> Recipe:
     adapter = "train.adapter={name: lora, rank: 2, alpha: 3, targets: [attention, convolutions]}"
-    options = [*SMALL, *NETWORK, f"data.path={home / 'pictures'}", "train.steps=6", "train.ema=0.5"]
+    options = [*SMALL, *NETWORK, f"data.path={home / 'pictures'}", "train.steps=6", "train.ema_decay=0.5"]
     options += [f"train.init={home / 'base'}", adapter, "data.held_out=0", "name=tuned", "weights=null"]
     return load_recipe("image_folder", [*options, *overrides])
 

@@ -96,7 +96,7 @@ def test_one_part_of_a_condition_is_left_out() -> None:
 
 
 def test_parts_are_dropped_at_their_own_share(tmp_path: Path) -> None:
-    t = trainer(tmp_path, dropout=0.0, drop=Drop(vector=0.25))
+    t = trainer(tmp_path, cond_dropout=0.0, drop=Drop(vector=0.25))
     task = diffusion(t)
     full, null = Cond(vector=torch.ones(4000, 4)), Cond(vector=torch.zeros(4000, 4))
     dropped = task._dropped(full, null, 3, range(4000)).vector

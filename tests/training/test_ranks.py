@@ -89,7 +89,7 @@ def test_a_killed_rank_changes_nothing(tmp_path: Path, two: Path) -> None:
 
 def test_averages_and_patience_are_those_of_one_process(tmp_path: Path) -> None:
     """Only rank 0 measures: what it finds ends both, at the same step; averages are the same bits in both."""
-    settings = {"ema": 0.8, "post_hoc": {"every": 4}, "patience": 2, "held_out_every": 2}
+    settings = {"ema_decay": 0.8, "post_hoc": {"every": 4}, "patience": 2, "held_out_every": 2}
     found = [3.0, 2.0, 2.5, 1.0, 1.5, 1.0, 0.0]  # 1.0 at step 8; the next two are no better
     folders = [tmp_path / "one", tmp_path / "two"]
     for world, folder in enumerate(folders, 1):
@@ -125,7 +125,7 @@ def test_a_vocoder_and_its_critic_learn_in_two_ranks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["audio_folder", "video_moving_emoji"])
 def test_a_lora_learns_in_two_ranks_what_it_learns_in_one(name: str, tmp_path: Path) -> None:
     """On media of several sizes, which all ranks draw alike."""
-    quick = ["train.held_out_every=0", "train.preview_every=0", "train.log_every=1", "train.ema=0"]
+    quick = ["train.held_out_every=0", "train.preview_every=0", "train.log_every=1", "train.ema_decay=0"]
     base = runs.train(
         small(name, tmp_path, *quick, "train.steps=1"), out=tmp_path / "base", device="cpu", quiet=True
     )

@@ -105,7 +105,7 @@ def test_accumulation_changes_nothing_but_rounding(tmp_path: Path) -> None:
 
 
 def test_trained_model_samples_the_data(tmp_path: Path) -> None:
-    t = trainer(tmp_path, steps=600, batch=32, checkpoint_every=600, ema=0.99)
+    t = trainer(tmp_path, steps=600, batch=32, checkpoint_every=600, ema_decay=0.99)
     t.run()
     with t.ema.applied(), torch.no_grad():
         labels = [k % 2 for k in range(64)]

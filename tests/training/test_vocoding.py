@@ -83,7 +83,7 @@ def test_a_perfect_copy_costs_nothing_and_a_worse_one_more(tmp_path: Path) -> No
 
 
 def test_training_brings_held_out_copies_nearer(tmp_path: Path) -> None:
-    t = trainer(tmp_path, critic=critic(start=0.5), steps=80, ema=0.9)
+    t = trainer(tmp_path, critic=critic(start=0.5), steps=80, ema_decay=0.9)
     before = t.task.measure()
     t.run()
     with t.ema.applied():

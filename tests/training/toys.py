@@ -97,7 +97,7 @@ def trainer(folder: Path, *, dataset: Points | None = None, seed: int = 0, **set
     """A trainer of the toy parts, its weights from `seed`."""
     torch.manual_seed(seed)
     settings = {"steps": 20, "batch": 8, "lr": 1e-2, "warmup": 2, "checkpoint_every": 5, **settings}
-    settings = {"tensorboard": False, "held_out_every": 0, "preview_every": 0, "ema": 0.9, **settings}
+    settings = {"tensorboard": False, "held_out_every": 0, "preview_every": 0, "ema_decay": 0.9, **settings}
     dataset, device = dataset or Points(), torch.device("cpu")
     task = Diffusion(
         denoiser=Denoiser(Mlp(), flow_schedule(), flow_prediction()),
