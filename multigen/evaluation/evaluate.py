@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from multigen import registry
 from multigen.datasets import Dataset
@@ -28,6 +27,7 @@ from multigen.evaluation.reference import media_kind
 from multigen.evaluation.sets import MediaSet, Pool, from_files, generated, noise, pools, real, requests
 from multigen.evaluation.style import measure_style
 from multigen.model.model import Model, build_dataset
+from multigen.progress import Progress
 from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.manifest import versions
 from multigen.registry import Part
@@ -157,11 +157,11 @@ def _made(
     settings, seed = model.recipe.evaluate, model.recipe.seed
     counts = [settings.n if k == 0 else settings.new for k in range(len(groups))]
     start, out = time.perf_counter(), []
-    with tqdm(total=sum(counts), desc="evaluate", unit=" media", disable=quiet, mininterval=1) as bar:
+    with Progress("evaluate", sum(counts), quiet=quiet) as bar:
         for number, (group, n) in enumerate(zip(groups, counts, strict=True)):
             asked = requests(dataset, group, n, seed=seed)
             out.append(
-                generated(model, asked, group.name, seed=seed + number * n, watch=lambda _: bar.update(1))
+                generated(model, asked, group.name, seed=seed + number * n, watch=lambda _: bar.advance())
             )
     return out, (time.perf_counter() - start) / sum(counts)
 

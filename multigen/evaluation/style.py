@@ -7,7 +7,6 @@ from typing import Any
 
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from multigen.datasets import Dataset
 from multigen.errors import MultigenError
@@ -17,6 +16,7 @@ from multigen.evaluation.metrics import Wanted
 from multigen.evaluation.sets import MediaSet, Pool, generated, real
 from multigen.modalities import Modality
 from multigen.model.model import Model
+from multigen.progress import Progress
 
 SHEET = "evaluation-style.png"
 _SHOWN = 16  # media of each side in the picture
@@ -39,10 +39,10 @@ def measure_style(
     prompts = unseen(model, true)
     asked = [Wanted(prompts[k % len(prompts)]) for k in range(settings.n)]
     sets: list[MediaSet] = []
-    with tqdm(total=2 * settings.n, desc="evaluate", unit=" media", disable=quiet, mininterval=1) as bar:
+    with Progress("evaluate", 2 * settings.n, quiet=quiet) as bar:
         with model.bare():
-            sets.append(generated(model, asked, "before", seed=seed, watch=lambda _: bar.update(1)))
-        sets.append(generated(model, asked, "after", seed=seed, watch=lambda _: bar.update(1)))
+            sets.append(generated(model, asked, "before", seed=seed, watch=lambda _: bar.advance()))
+        sets.append(generated(model, asked, "after", seed=seed, watch=lambda _: bar.advance()))
     x, *made = (extract(feature, one.media, device=model.device) for one in (true, *sets))
     before, after = (distances.kernel(x, one)._asdict() for one in made)
     folder.mkdir(parents=True, exist_ok=True)
