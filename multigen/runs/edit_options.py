@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from multigen.generation.request import Start, Wish
+from multigen.errors import MultigenError
 from multigen.generation.edit_request import Change, Restoration
 from multigen.generation.masking import spans
-from multigen.errors import MultigenError
-from multigen.storage.files import sha256
+from multigen.generation.request import Start, Wish
 from multigen.registry import Part
+from multigen.storage.files import sha256
 
 if TYPE_CHECKING:
     from multigen.generation.generate import Maker

@@ -8,20 +8,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from multigen.generation.request import Ask, Wish
 from multigen.core.drive import Progress
-from multigen.runs.edit_options import EditText
 from multigen.errors import MultigenError
-from multigen.storage.files import write_text
-from multigen.model.load import RECIPE, build, find, is_finished, sampling_recipe
-from multigen.storage.lock import locked
-from multigen.modalities.media import Media
-from multigen.model.model import Model
-from multigen.recipe.schema import Recipe
-from multigen.recipe.dump import to_yaml
-from multigen.model.compatibility import check_combination
-from multigen.runs.run_folder import TRACES, make, new_folder, report, settings
+from multigen.generation.request import Ask, Wish
 from multigen.generation.trajectory import guide_part
+from multigen.modalities.media import Media
+from multigen.model.compatibility import check_combination
+from multigen.model.load import RECIPE, build, find, is_finished, sampling_recipe
+from multigen.model.model import Model
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.schema import Recipe
+from multigen.runs.edit_options import EditText
+from multigen.runs.folders import new_folder
+from multigen.runs.media import make_media, sampling_facts
+from multigen.runs.report import TRACES, report
+from multigen.storage.files import write_text
+from multigen.storage.lock import locked
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +86,7 @@ def sample(
             _side_by_side(model, folder, [_filled(w, common) for w in wishes], n, seed, steps, quiet)
         else:
             total = n * len(asked) if blend is None else blend[0]
-            make(model, folder, stream, total=total, steps=steps, quiet=quiet)
+            make_media(model, folder, stream, total=total, steps=steps, quiet=quiet)
         for number, prompt in enumerate(asked if trajectory else []):
             trace = model.trace(prompt, seed=seed + number * n, steps=steps, scale=scale, negative=negative)
             trace.save(model, folder / TRACES, f"{number:03d}", clip=clip)
@@ -133,13 +135,13 @@ def _side_by_side(
         each.extend(_facts(wishes[k // n], ask, errors.get(k // n)) for k, (_, ask) in enumerate(made.asked))
         return _in_order(made)
 
-    make(model, folder, stream, total=n * len(wishes), steps=steps, each=each, quiet=quiet)
+    make_media(model, folder, stream, total=n * len(wishes), steps=steps, each=each, quiet=quiet)
 
 
 def _facts(wish: Wish, ask: Ask, error: float | None) -> dict[str, Any]:
     """What the manifest tells of a wish's media alone."""
     recipe = dataclasses.replace(ask.recipe, guide=guide_part(ask.recipe.guide, wish.scale))
-    facts = settings(recipe, wish.steps)
+    facts = sampling_facts(recipe, wish.steps)
     if wish.negative is not None:
         facts["negative"] = wish.negative
     if isinstance(wish.edit, EditText):
@@ -220,35 +222,6 @@ def result_folder(source: str, recipe: Recipe, kind: str, out: Path | None) -> P
     if (out / "checkpoints").is_dir() or is_finished(out):
         raise MultigenError(f"--out {out}: this is a run folder; give another, or leave --out away")
     return out
-
-
-def evaluate(
-    source: str,
-    *,
-    overrides: Sequence[str] = (),
-    seed: int | None = None,
-    media: Path | None = None,
-    convert: bool = False,
-    out: Path | None = None,
-    device: str | None = None,
-    quiet: bool = False,
-) -> tuple[Path, list[str]]:
-    """Measure a run folder, weights or a trained recipe as its `evaluate` part says.
-
-    Writes evaluation.json and report.html to `out`, or to the run folder (runs/<recipe name> for weights); returns
-    the folder and the result in lines. `overrides` change how the model samples and what is measured. With `media` the
-    files of that folder are measured in place of the model's (see `multigen.evaluation.evaluate.evaluate`).
-    """
-    from multigen.evaluation import tables
-    from multigen.evaluation.evaluate import evaluate as measure
-
-    model = open_model(source, [*overrides, *([] if seed is None else [f"seed={seed}"])], device)
-    path = Path(source).expanduser()
-    folder = out or (path if (path / RECIPE).is_file() else Path("runs") / model.recipe.name)
-    with locked(folder):
-        lines = tables.lines(measure(model, folder, media=media, convert=convert, quiet=quiet))
-        report(model, folder, {})
-    return folder, lines
 
 
 def _home(source: str, recipe: Recipe) -> Path:
