@@ -6,7 +6,16 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from multigen.cli.arguments import Parser, add_model_options, common, count, lines_of, log
+from multigen.cli.arguments import (
+    Command,
+    Parser,
+    add_common,
+    add_model,
+    count,
+    lines_of,
+    new_parser,
+    show_log,
+)
 from multigen.errors import MultigenError
 
 ABOUT = """\
@@ -30,14 +39,14 @@ def edit(argv: list[str]) -> int:
             f"--prompts {a.prompts}: {line[:60]!r} is no prompt; requests in JSON are for multigen sample --prompts"
         )
     prompts = [*(a.prompt or []), *lines]
-    from multigen.runs import train as pipeline
+    from multigen.runs import sample as pipeline
     from multigen.runs.edit_options import EditText
 
     how = EditText(**{option.name: getattr(a, option.name) for option in dataclasses.fields(EditText)})
     for option in ("long", "wrap"):
         if a.restore is not None and getattr(a, option):
             raise MultigenError(f"--{option} does not go with --restore")
-    log(a.quiet)
+    show_log(a.quiet)
     folder = pipeline.edit(
         a.source,
         how,
@@ -58,9 +67,14 @@ def edit(argv: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = common("edit", ABOUT)
+    parser = new_parser("edit", ABOUT)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add_model_options(parser)
+    add_common(parser, "folder")
+    add_model(parser)
+    parser.add_argument("--negative")
+    parser.add_argument("--steps", type=count)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--wrap", action="store_true")
     parser.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
     parser.add_argument("--strength", type=float, metavar="X", help="over 0 (as it was) to 1 (all new)")
@@ -85,3 +99,6 @@ def _parser() -> Parser:
         " {name: downsample, factor: 4}",
     )  # fmt: skip
     return parser
+
+
+COMMAND = Command("edit", "SOURCE", "make media with a trained model", _parser, edit)

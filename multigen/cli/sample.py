@@ -6,7 +6,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multigen.cli.arguments import Parser, add_model_options, common, count, lines_of, log, positive, size
+from multigen.cli.arguments import (
+    Command,
+    Parser,
+    add_common,
+    add_model,
+    count,
+    lines_of,
+    new_parser,
+    positive,
+    show_log,
+    size,
+)
 from multigen.errors import MultigenError
 
 if TYPE_CHECKING:
@@ -24,10 +35,10 @@ def sample(argv: list[str]) -> int:
     for option, with_ in (("wrap", "long"), ("clip", "trajectory")):
         if getattr(a, option) and not getattr(a, with_):
             raise MultigenError(f"--{option} goes with --{with_}")
-    from multigen.runs import train as pipeline
+    from multigen.runs import sample as pipeline
 
     wishes = _wishes(a)
-    log(a.quiet)
+    show_log(a.quiet)
     folder = pipeline.sample(
         a.source,
         prompts=None if wishes else a.prompt or None,
@@ -53,8 +64,13 @@ def sample(argv: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = common("sample", "Make media with a trained model.")
-    add_model_options(parser)
+    parser = new_parser("sample", "Make media with a trained model.")
+    add_common(parser, "folder")
+    add_model(parser)
+    parser.add_argument("--negative")
+    parser.add_argument("--steps", type=count)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--wrap", action="store_true")
     parser.add_argument(
         "--prompts", type=Path, metavar="FILE",
         help='a text file, one prompt a line, or {"prompt": ..., "seed": 3, "steps": 20, "overrides": [...]},'
@@ -96,8 +112,11 @@ def _labelled(a: argparse.Namespace) -> int:
     from multigen.runs.class_folders import labelled_set
     from multigen.runs.sample import open_model
 
-    log(a.quiet)
+    show_log(a.quiet)
     model = open_model(a.source, a.overrides, a.device)
     seed = model.recipe.seed if a.seed is None else a.seed
     print(labelled_set(model, a.out, a.per_class, seed=seed, steps=a.steps, quiet=a.quiet))
     return 0
+
+
+COMMAND = Command("sample", "SOURCE", "make media with a trained model", _parser, sample)
