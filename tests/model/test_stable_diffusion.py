@@ -26,7 +26,7 @@ from multigen.model.load import export
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe, override_recipe
 from multigen.registry import Part
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.storage import diffusers_folder
 from tests.model.pipelines import edit, tiny_pipeline
 

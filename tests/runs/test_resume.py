@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.errors import Interrupted, MultigenError, RecipeError, TrainingError
 from multigen.model.load import export
 from multigen.recipe.schema import Recipe

@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock
 
 import multigen
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.errors import MultigenError, RecipeError, TrainingError
 from multigen.storage.lock import locked
 from multigen.recipe.manifest import verify

@@ -27,7 +27,7 @@ from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part, build
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.storage import lora
 from multigen.training import checkpoint as checkpoints
 from multigen.training.adapter import Lora

@@ -12,7 +12,7 @@ import pytest
 from multigen.errors import MultigenError, RecipeError
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Train
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.training import boards
 from multigen.training import log as training_log
 from tests.training.toys import trainer
