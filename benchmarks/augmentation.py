@@ -19,7 +19,7 @@ import multigen
 from benchmarks.__main__ import table
 from multigen.core.noise import stream
 from multigen.evaluation.metrics.classes import accuracy, trained
-from multigen.model.model import build_dataset
+from multigen.model.build import build_dataset
 
 Labelled = tuple[Tensor, Tensor]
 

@@ -23,10 +23,10 @@ import multigen
 from benchmarks.__main__ import table
 from benchmarks.augmentation import batches
 from multigen.evaluation.metrics.classes import accuracy, trained
-from multigen.generation.edit_request import Change
-from multigen.generation.masking import depth
-from multigen.generation.request import Wish
-from multigen.model.model import Model, build_dataset
+from multigen.generation.masks import depth
+from multigen.generation.request import EditRequest, Request
+from multigen.model.build import build_dataset
+from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
 from multigen.runs.train import train
 
@@ -87,9 +87,10 @@ def _made(model: Model, count: int) -> Tensor:
 def _filled(model: Model, media: Tensor, keep: Tensor, resample: int) -> Tensor:
     """Each medium [N, C, H, W] with its hidden part made, from a seed of its own, all side by side."""
     wishes = [
-        Wish(seed=k, edit=Change(one, keep=keep, seam=0, resample=resample)) for k, one in enumerate(media)
+        Request(seed=k, edit=EditRequest(one, keep=keep, feather=0, resample=resample))
+        for k, one in enumerate(media)
     ]
-    made = dict(model.many(wishes, batch=50))
+    made = dict(model.batcher(wishes, batch=50))
     return torch.stack([made[k].tensor for k in range(len(media))])
 
 

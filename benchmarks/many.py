@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.__main__ import table
-from multigen.generation.request import Wish
+from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
 
@@ -60,16 +60,18 @@ def measure(
     with torch.no_grad():  # an untrained network answers nothing, which would be the same for all
         for k, p in enumerate(model.denoiser.parameters()):
             p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(k)))
-    wishes = [Wish(PROMPTS[k % len(PROMPTS)], seed=k, steps=STEPS[k % len(STEPS)]) for k in range(requests)]
-    list(model.many(wishes[:2]))  # warm: captions, memory
+    wishes = [
+        Request(PROMPTS[k % len(PROMPTS)], seed=k, steps=STEPS[k % len(STEPS)]) for k in range(requests)
+    ]
+    list(model.batcher(wishes[:2]))  # warm: captions, memory
     ratios, rows = [], []
     for _ in range(rounds):
         start = time.perf_counter()
-        alone = [next(model.many([wish]))[1] for wish in wishes]
+        alone = [next(model.batcher([wish]))[1] for wish in wishes]
         one_by_one = time.perf_counter() - start
         timed = _Timed(model)
         start = time.perf_counter()
-        together = dict(model.many(wishes, batch=batch))
+        together = dict(model.batcher(wishes, batch=batch))
         seconds = time.perf_counter() - start
         ratios.append(seconds / one_by_one)
         apart = max((together[k].tensor - m.tensor).abs().max().item() for k, m in enumerate(alone))

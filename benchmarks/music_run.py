@@ -18,7 +18,7 @@ from torch import Tensor
 import multigen
 from benchmarks.__main__ import table
 from multigen.evaluation.audio import chroma, detune, loudness, onset_rate, silence_share
-from multigen.model.model import build_dataset
+from multigen.model.build import build_dataset
 from multigen.recipe.manifest import read
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from benchmarks.__main__ import table
 from multigen.evaluation import tables
-from multigen.model.load import shipped_weights
-from multigen.runs import train as pipeline
+from multigen.recipe.paths import shipped_weights
+from multigen.runs.evaluate import evaluate
 
 Found = Mapping[str, Any]
 
@@ -104,7 +104,7 @@ def main() -> None:
     a = parser.parse_args()
     rows = []
     for name in a.names or shipped_weights():
-        folder, _ = pipeline.evaluate(name, out=a.out / name)
+        folder, _ = evaluate(name, out=a.out / name)
         found = tables.read(folder)
         assert found is not None
         print(f"\n# {name}, weights {found['weights_hash']}")

@@ -31,7 +31,8 @@ from multigen.modalities import Limits, frames
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
-from multigen.model.model import Model, build_dataset
+from multigen.model.build import build_dataset
+from multigen.model.model import Model
 from multigen.recipe.load import load_recipe, override_recipe
 from multigen.recipe.schema import Recipe
 from multigen.recipe.source import shipped

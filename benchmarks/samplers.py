@@ -20,7 +20,18 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import peers
-from multigen.core import Cond, Denoiser, Schedule, plain, predictions, samplers, schedules, solve, timesteps
+from multigen.core import (
+    Backbone,
+    Cond,
+    Denoiser,
+    Schedule,
+    plain,
+    predictions,
+    samplers,
+    schedules,
+    solve,
+    timesteps,
+)
 from multigen.storage.torchaudio_shim import import_torchaudio
 
 SHAPE = (4, 4, 64, 64)
@@ -29,7 +40,7 @@ REPEATS = 41
 Run = Callable[[], object]
 
 
-class Fixed(nn.Module):
+class Fixed(Backbone):
     """Answers with one tensor, whatever it is asked: a network, or a denoiser, that costs nothing."""
 
     def __init__(self, answer: Tensor) -> None:

@@ -19,6 +19,7 @@ from benchmarks.__main__ import table
 from multigen.datasets import sprites
 from multigen.recipe.load import load_recipe
 from multigen.runs import train as pipeline
+from multigen.runs.evaluate import evaluate
 
 THINGS = (
     "grapes",
@@ -65,7 +66,7 @@ def measure(folder: Path, pictures: Path | None, more: list[str]) -> list[dict[s
     if pictures is None:
         draw(pictures := folder / "pictures")
     recipe = load_recipe("lora_emoji", [f"data.path={pictures}", *more])
-    run, _ = pipeline.evaluate(str(pipeline.train(recipe, out=folder / "run")))
+    run, _ = evaluate(str(pipeline.train(recipe, out=folder / "run")))
     style = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["style"]
     row: dict[str, Any] = {"pictures": style["tuning_media"], "media": style["media"]}
     for side in ("before", "after"):

@@ -27,8 +27,6 @@ class Progress:
     title   the first word of the line: "sample"
     total   how many things are made
     unit    what they are: "media"
-    calls   network calls that all of them take, where that is known: progress then counts calls, so that it moves,
-            and knows the time left, before the first thing is done
     start   share of the work that an earlier process has done, 0 to 1
     note    what to show beside it at first; by default how many things are done
     quiet   show nothing
@@ -37,15 +35,15 @@ class Progress:
     def __init__(
         self,
         title: str,
-        total: int = 0,
+        total: int = 1,
         unit: str = "media",
         *,
-        calls: int | None = None,
         start: float = 0.0,
         note: str = "",
         quiet: bool = False,
     ) -> None:
-        self.total, self.unit, self.calls, self.share = total, unit, calls, start
+        self.total, self.unit, self.share = total, unit, start
+        self.calls: float | None = None
         self._done = self._called = 0
         self._lock = threading.Lock()  # things are done in many threads
         self._note = note or self._counted()
@@ -63,11 +61,20 @@ class Progress:
             self._display.close(complete=kind is None)
             self._display = None
 
+    def expect(self, calls: int | None, things: int) -> None:
+        """Report that so many network calls make so many of the things; the rest are expected to take as many each.
+
+        From then on progress counts calls, so that it moves, and knows the time left, before the first thing is done.
+        With None, the number of calls is not known, and things alone count.
+        """
+        self.calls = None if calls is None else self.total * calls / max(things, 1)
+
     def advance(self, n: int = 1) -> None:
         """Report that `n` more things are done."""
         with self._lock:
             self._done += n
-            share = self._done / self.total if self.calls is None or self._done >= self.total else self.share
+            things_alone = self.calls is None or self._done >= self.total
+            share = min(self._done / max(self.total, 1), 1.0) if things_alone else self.share
             self.at(max(share, self.share), self._counted())
 
     def called(self, n: int = 1) -> None:

@@ -30,7 +30,8 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_log_file_gets_a_line_at_the_start_at_each_tenth_and_at_the_end(
     capsys: pytest.CaptureFixture[str], now: list[float]
 ) -> None:
-    with Progress("sample", 4, calls=400) as progress:
+    with Progress("sample", 4) as progress:
+        progress.expect(400, 4)
         for call in range(400):
             now[0] = (call + 1) / 10
             progress.called()
@@ -44,7 +45,8 @@ def test_a_log_file_gets_a_line_at_the_start_at_each_tenth_and_at_the_end(
 
 
 def test_calls_that_are_underestimated_do_not_end_it_early(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress("sample", 2, calls=10) as progress:
+    with Progress("sample", 2) as progress:
+        progress.expect(5, 1)  # of each, so 10
         for _ in range(100):
             progress.called()
         assert progress.share == 0.99
@@ -90,7 +92,8 @@ def test_work_that_fails_says_nothing_of_its_end(capsys: pytest.CaptureFixture[s
 
 
 def test_quiet_shows_nothing_and_counts_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress("sample", 4, calls=8, quiet=True) as progress:
+    with Progress("sample", 4, quiet=True) as progress:
+        progress.expect(8, 4)
         progress.called(4)
         assert progress.share == 0.5
     assert capsys.readouterr().err == ""
@@ -100,7 +103,8 @@ def test_a_terminal_gets_a_bar_that_moves_with_calls(monkeypatch: pytest.MonkeyP
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("COLUMNS", "100")
-    with Progress("sample", 1, calls=4) as progress:
+    with Progress("sample", 1) as progress:
+        progress.expect(4, 1)
         for _ in range(4):
             progress.called()
             assert progress._display is not None

@@ -13,11 +13,12 @@ import multigen.errors
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
-from multigen.model.load import decoding_aside
 from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import read, verify
+from multigen.recipe.sampling import without_decoding
 from multigen.recipe.source import shipped
 from multigen.runs import jobs as runs
+from multigen.runs.sample import sample
 from tests.model.pipelines import tiny_pipeline
 
 SMALL = [
@@ -149,7 +150,7 @@ def test_a_vocoder_is_trained_and_heard_in_music(tmp_path: Path, monkeypatch: py
     prompt = "church organ, G major, 92 bpm"
     neural = multigen.load(heard, device="cpu").generate(prompt)[0].tensor
     # Whoever samples may take another vocoder: the same music, sounded otherwise.
-    again = runs.sample(
+    again = sample(
         str(heard), overrides=["codec.vocoder=griffin_lim"], out=tmp_path / "again", device="cpu", quiet=True
     )
     plain = multigen.load(heard, device="cpu").modality.read(next((again / "media").glob("*.wav")))
@@ -228,6 +229,6 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 def test_a_folder_recipe_can_start_from_its_siblings_weights(kind: str) -> None:
     sibling = {"image": "image_emoji", "audio": "audio_music", "video": "video_moving_emoji"}[kind]
     # Whose vocoder knows their instruments alone.
-    mine, theirs = load_recipe(f"{kind}_folder"), decoding_aside(load_recipe(sibling))
+    mine, theirs = load_recipe(f"{kind}_folder"), without_decoding(load_recipe(sibling))
     for part in ("codec", "conditioner", "backbone", "schedule", "prediction"):
         assert getattr(mine, part) == getattr(theirs, part), part

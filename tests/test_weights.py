@@ -12,8 +12,11 @@ from safetensors import safe_open
 import multigen
 from multigen.cli.main import main
 from multigen.errors import MultigenError, RecipeError
-from multigen.model import load as loading
-from multigen.model.model import build_dataset
+from multigen.generation.request import Request
+from multigen.model import source as loading
+from multigen.model.build import build_dataset
+from multigen.model.model import Model
+from multigen.recipe import paths
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.manifest import read
@@ -21,6 +24,7 @@ from multigen.recipe.paths import public
 from multigen.recipe.schema import Recipe
 from multigen.recipe.source import shipped
 from multigen.runs import jobs as runs
+from multigen.runs.sample import sample
 
 TINY = [
     "train.steps=2",
@@ -62,7 +66,7 @@ def test_run_samples_with_the_weights_that_a_recipe_names(trained: Path, tmp_pat
         assert [f["sha256"] for f in files] == [f["sha256"] for f in former]
         again = runs.run(load_recipe(str(out)), out=out, device="cpu", quiet=True)  # its recipe is complete
         assert (again / "media-1").is_dir()
-        sampled = runs.sample(str(out), prompts=["5"], n=1, device="cpu", quiet=True)
+        sampled = sample(str(out), requests=[Request("5")], n=1, device="cpu", quiet=True)
         assert weights_of(sampled) == weights_of(trained)
 
 
@@ -125,11 +129,11 @@ def test_mistakes(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "train.steps=2: nothing is trained" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", loading.shipped_weights())
+@pytest.mark.parametrize("name", paths.shipped_weights())
 def test_shipped_weights_are_small_true_to_their_recipe_and_have_a_card(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = loading.shipped_weights()[name]
+    path = paths.shipped_weights()[name]
     assert path.stat().st_size <= 20e6
     card = (path.parent / "README.md").read_text(encoding="utf-8")
     for part in ("Data", "Licence", "Training", "Evaluation", "Limits", "Not for"):
@@ -148,12 +152,12 @@ def test_shipped_weights_are_small_true_to_their_recipe_and_have_a_card(
         device="cpu",
         quiet=True,
     )
-    assert weights_of(out) == loading.build(found, recipe, device="cpu").weights_hash()
+    assert weights_of(out) == Model.of(found, recipe, device="cpu").weights_hash()
 
 
-@pytest.mark.parametrize("name", loading.shipped_weights())
+@pytest.mark.parametrize("name", paths.shipped_weights())
 def test_the_recipe_in_the_header_of_shipped_weights_is_as_export_writes_it(name: str) -> None:
-    with safe_open(loading.shipped_weights()[name], "pt") as file:
+    with safe_open(paths.shipped_weights()[name], "pt") as file:
         text = file.metadata()["recipe"]
     assert to_yaml(public(parse_recipe(text, name))) == text
 
@@ -161,4 +165,4 @@ def test_the_recipe_in_the_header_of_shipped_weights_is_as_export_writes_it(name
 def test_every_recipe_that_names_weights_has_them() -> None:
     for name, path in shipped().items():
         weights = load_recipe(str(path), ["data.path=."] if "folder" in name else []).weights
-        assert weights is None or weights in loading.shipped_weights(), name
+        assert weights is None or weights in paths.shipped_weights(), name

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from multigen.core.backbone import Backbone, Taps
 from multigen.core.conditioning import Cond, CondSpec
-from multigen.core.taps import Taps
 from multigen.registry import Given
 from multigen.storage import diffusers_folder
 
@@ -26,7 +26,7 @@ _MORE = (
 )
 
 
-class Diffusers(nn.Module):
+class Diffusers(Backbone):
     """F(x [B, C, H, W], c_noise [B], cond) -> [B, C, H, W], a UNet2DConditionModel with its trained weights.
 
     path: the pipeline's folder (its `unet` is taken), or its id on the hub (owner/name)

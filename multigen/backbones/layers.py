@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multigen.core.taps import Taps
+from multigen.core.backbone import Taps
 
 
 class Context(NamedTuple):

@@ -28,14 +28,14 @@ from multigen.backbones.layers import (
     unfold,
     zeroed,
 )
+from multigen.core.backbone import Backbone, Taps
 from multigen.core.conditioning import Cond, CondSpec
-from multigen.core.taps import Taps
 from multigen.registry import Given
 
 _SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
-class UNet(nn.Module):
+class UNet(Backbone):
     """F(x [B, C, *D], c_noise [B], cond) -> [B, C', *D]; its output is zero before training.
 
     axes           1 for audio, 2 for images, 3 for video (time first, never downsampled)

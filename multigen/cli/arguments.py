@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -29,6 +29,11 @@ class Parser(argparse.ArgumentParser):
             options = [o for a in self._actions for o in a.option_strings if o.startswith("--")]
             raise MultigenError(message("option", rest[0], options))
         return arguments
+
+    @property
+    def flags(self) -> Mapping[str, argparse.Action]:
+        """Every option by each of its names."""
+        return {flag: action for action in self._actions for flag in action.option_strings}
 
     @property
     def actions(self) -> Sequence[argparse.Action]:

@@ -67,8 +67,8 @@ def words(parser: Parser, summary: str = "") -> Words:
 
 
 def _flag(action: argparse.Action) -> Flag:
-    files = action.metavar in _FILES
-    return Flag(tuple(action.option_strings), action.nargs != 0, _words(action), files, (action.help or "").replace("%%", "%"))
+    files, help_text = action.metavar in _FILES, (action.help or "").replace("%%", "%")
+    return Flag(tuple(action.option_strings), action.nargs != 0, _words(action), files, help_text)
 
 
 def _positional(action: argparse.Action) -> Positional:

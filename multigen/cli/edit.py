@@ -1,25 +1,17 @@
-"""`multigen edit`: vary, fill, grow or restyle one medium."""
+"""`multigen edit`: img2img, inpainting, outpainting, restyling and restoration of one medium."""
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from multigen.cli.arguments import (
-    Command,
-    Parser,
-    add_common,
-    add_model,
-    count,
-    lines_of,
-    new_parser,
-    show_log,
-)
+from multigen.cli.arguments import Command, Parser, add_common, add_model, lines_of, new_parser, show_log
+from multigen.cli.request_options import add_options, given, parse
 from multigen.errors import MultigenError
 
-ABOUT = """\
-Vary, fill, grow or restyle one medium. Without --mask, --keep and --extend all of it is varied, by --strength.
+DESCRIPTION = """\
+Make a variation of a medium, inpaint or extend it, restyle or restore it. With --input alone: img2img, by --strength.
 
   multigen edit image_emoji --input apple.png --prompt "green apple" --strength 0.5
   multigen edit image_emoji --input apple.png --mask white_is_new.png --prompt "slice of pizza"
@@ -28,35 +20,50 @@ Vary, fill, grow or restyle one medium. Without --mask, --keep and --extend all 
   multigen edit video_moving_emoji --input clip.mp4 --keep 0:4f,12f:16f
   multigen edit image_emoji --input small.png --restore downsample --prompt "red apple"
 """
+# The fields of a request that have an option of their own here.
+NAMES = ("negative_prompt", "steps", "guidance_scale", "sliding_window", "tile")
 
 
-def edit(argv: list[str]) -> int:
+def parser() -> Parser:
+    """The parser of the command."""
+    from multigen.generation.request import EditRequest, Request, options
+
+    parser = new_parser("edit", DESCRIPTION)
+    add_model(parser)
+    add_common(parser, "folder for the media (default: a new edits-N in the run folder)")
+    parser.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
+    parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file with a prompt on each line")
+    add_options(parser, [options(Request)[name] for name in NAMES])
+    add_options(parser, [option for name, option in options(EditRequest).items() if name != "media"])
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
-    a = _parser().parse(argv)
+    from multigen.cli.request_file import INPUT, edit_request
+    from multigen.generation.request import EditRequest, Request, options
+
+    a, own = parse(parser(), argv, _declared)
     lines = lines_of(a.prompts) if a.prompts else []
     if line := next((line for line in lines if line.startswith("{")), None):
         raise MultigenError(
             f"--prompts {a.prompts}: {line[:60]!r} is no prompt; requests in JSON are for multigen sample --prompts"
         )
     prompts = [*(a.prompt or []), *lines]
-    from multigen.runs import sample as pipeline
-    from multigen.runs.edit_options import EditText
+    edit = edit_request(given(a, [INPUT if name == "media" else name for name in options(EditRequest)]))
+    values: Mapping[str, Any] = vars(a)
+    for option in ("sliding_window", "tile"):
+        if edit.restore is not None and values[option]:
+            raise MultigenError(f"--{option.replace('_', '-')} does not go with --restore")
+    from multigen.runs import sample as runs
 
-    how = EditText(**{option.name: getattr(a, option.name) for option in dataclasses.fields(EditText)})
-    for option in ("long", "wrap"):
-        if a.restore is not None and getattr(a, option):
-            raise MultigenError(f"--{option} does not go with --restore")
     show_log(a.quiet)
-    folder = pipeline.edit(
+    folder = runs.sample(
         a.source,
-        how,
-        prompts=prompts or None,
-        negative=a.negative,
-        long=a.long,
-        wrap=a.wrap,
-        n=a.n or 1,
+        Request(**given(a, NAMES), options=own, edit=edit),
+        requests=[Request(prompt) for prompt in prompts] or None,
+        n=a.n,
         seed=a.seed,
-        steps=a.steps,
         overrides=a.overrides,
         out=a.out,
         device=a.device,
@@ -66,39 +73,12 @@ def edit(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> Parser:
-    parser = new_parser("edit", ABOUT)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add_common(parser, "folder")
-    add_model(parser)
-    parser.add_argument("--negative")
-    parser.add_argument("--steps", type=count)
-    parser.add_argument("--long", action="store_true")
-    parser.add_argument("--wrap", action="store_true")
-    parser.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
-    parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
-    parser.add_argument("--strength", type=float, metavar="X", help="over 0 (as it was) to 1 (all new)")
-    parser.add_argument("--mask", metavar="PICTURE", help="white is made anew, black is kept")
-    parser.add_argument("--keep", metavar="SPANS", help="what stays of a sound or video: 0:2.5s,4s: or 0:4f")
-    parser.add_argument(
-        "--extend",
-        metavar="N",
-        help="pixels all round or left,top,right,bottom; 3s after, or 1s,3s before and after",
-    )
-    parser.add_argument(
-        "--seam", type=float, metavar="X", help="fade between kept and new: seconds, or pixels"
-    )
-    parser.add_argument(
-        "--resample", type=count, default=1, metavar="K", help="take each step K times (RePaint)"
-    )
-    parser.add_argument(
-        "--invert", metavar="TEXT", help="restyle: keep the composition of the source, this its prompt"
-    )
-    parser.add_argument(
-        "--restore", metavar="OPERATOR", help="make what gives the input: downsample, blur, frames, band_limit, or"
-        " {name: downsample, factor: 4}",
-    )  # fmt: skip
-    return parser
+def _declared(source: str) -> Any:
+    from multigen.runs.sample import request_options
+
+    return request_options(source)
 
 
-COMMAND = Command("edit", "SOURCE", "make media with a trained model", _parser, edit)
+COMMAND = Command(
+    "edit", "SOURCE --input FILE", "vary, inpaint, extend, restyle or restore a medium", parser, run
+)

@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import typing
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from multigen import registry
+from multigen.cli.arguments import size
 from multigen.errors import MultigenError, message
-from multigen.generation.request import Wish
-from multigen.runs.edit_options import EditText
+from multigen.generation.request import EditRequest, Request, Size, options
+from multigen.options import Option
+
+INPUT = "input"  # what a file of requests and the command line call the medium of an edit
 
 
-def wish(text: str, where: str) -> Wish:
+def read_request(text: str, where: str, declared: Callable[[], Sequence[Option]] = tuple) -> Request:
     """A line as a request: JSON where it begins with a brace, a prompt otherwise.
 
     `{"prompt": "red apple", "seed": 3, "steps": 20, "overrides": ["sampler.name=ddim"]}`; the keys are the fields of
-    `Wish` and, for one that is made from the medium `"input": "apple.png"`, of `EditText`. MultigenError names the
-    place, an unknown key and the nearest, a value of another type.
+    `Request`, the options of the model's modality and, for an edit of the medium `"input": "apple.png"`, the fields of
+    `EditRequest`. `declared` gives the options of the modality; only a key that is no other asks for them.
+    MultigenError names the place, an unknown key and the nearest, a value of another type.
     """
     if not text.startswith("{"):
-        return Wish(text)
+        return Request(text)
     try:
         data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise MultigenError(f"{where}: not JSON ({error})") from None
-    own, edits = typing.get_type_hints(Wish), typing.get_type_hints(EditText)
-    del own["edit"]
+    own = {**options(Request), "overrides": Option("overrides", tuple[str, ...])}
+    edits = options(EditRequest)
+    edits[INPUT] = edits.pop("media")
+    known = {**own, **edits}
+    more = {} if data.keys() <= known.keys() else {o.name: o for o in declared() if o.name not in known}
     for key in data:
-        if key not in own and key not in edits:
-            raise MultigenError(message(f"{where}: {key}", key, sorted({**own, **edits})))
-    asked, edit = _typed(data, own, where), _typed(data, edits, where)
-    if edit and "input" not in edit:
+        if key not in known and key not in more:
+            raise MultigenError(message(f"{where}: {key}", key, sorted({**known, **more})))
+    fields, edit, chosen = (_typed(data, kind, where) for kind in (own, edits, more))
+    if edit and INPUT not in edit:
         raise MultigenError(f"{where}: {next(iter(edit))}: it goes with input, the file of a medium")
     try:
-        return Wish(**asked, edit=EditText(**edit) if edit else None)
+        return Request(**fields, options=chosen, edit=edit_request(edit) if edit else None)
     except MultigenError as error:
+        raise MultigenError(f"{where}: {error}") from None
+
+
+def edit_request(values: Mapping[str, Any]) -> EditRequest:
+    """An edit from its options by name, the medium as `input`."""
+    rest = {name: value for name, value in values.items() if name != INPUT}
+    return EditRequest(values[INPUT], **rest)
+
+
+def _size(text: str, where: str) -> Size:
+    try:
+        return size(text)
+    except argparse.ArgumentTypeError as error:
         raise MultigenError(f"{where}: {error}") from None
 
 
@@ -51,5 +72,13 @@ def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no number")
 
 
-def _typed(data: dict[str, Any], hints: dict[str, Any], where: str) -> dict[str, Any]:
-    return {k: registry.convert(hints[k], v, f"{where}: {k}") for k, v in data.items() if k in hints}
+def _typed(data: Mapping[str, Any], declared: Mapping[str, Option], where: str) -> dict[str, Any]:
+    found = {}
+    for key, value in data.items():
+        if key in declared:
+            option = declared[key]
+            if option.type == Size and isinstance(value, str):
+                value = _size(value, f"{where}: {key}")
+            kind = option.type if option.default not in (None, "") else option.type | None
+            found[key] = registry.convert(kind, value, f"{where}: {key}")
+    return found

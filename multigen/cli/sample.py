@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from multigen.cli.arguments import (
     Command,
@@ -14,109 +16,131 @@ from multigen.cli.arguments import (
     count,
     lines_of,
     new_parser,
-    positive,
     show_log,
-    size,
+    whole,
 )
+from multigen.cli.request_options import add_options, given, parse
 from multigen.errors import MultigenError
 
 if TYPE_CHECKING:
-    from multigen.generation.request import Wish
+    from multigen.generation.request import Request
+
+DESCRIPTION = """\
+Make media with a trained model.
+
+  multigen sample image_digits --prompt 7 -n 16
+  multigen sample image_emoji --prompt "red apple" --prompt "green apple" --guidance-scale 3
+  multigen sample audio_music --prompt "church organ, G major" --duration 12 --sliding-window
+  multigen sample runs/image_digits --prompts requests.txt
+"""
+# The fields of a request that have an option of their own here; `add_common` adds --seed, `add_model` --prompt.
+NAMES = ("negative_prompt", "steps", "guidance_scale", "size", "duration", "sliding_window", "tile")
+# Options, and those that they go with.
+_GO_WITH = {"tile": "sliding_window", "clip": "trajectory", "to_seed": "blend"}
 
 
-def sample(argv: list[str]) -> int:
-    """Run the command; the exit code."""
-    a = _parser().parse(argv)
-    if a.per_class:
-        return _labelled(a)
-    for option in ("trajectory", "blend", "long"):
-        if getattr(a, option) and a.prompts:
-            raise MultigenError(f"--{option} goes with --prompt, not with --prompts")
-    for option, with_ in (("wrap", "long"), ("clip", "trajectory")):
-        if getattr(a, option) and not getattr(a, with_):
-            raise MultigenError(f"--{option} goes with --{with_}")
-    from multigen.runs import sample as pipeline
+def parser() -> Parser:
+    """The parser of the command."""
+    from multigen.generation.request import Request, options
 
-    wishes = _wishes(a)
-    show_log(a.quiet)
-    folder = pipeline.sample(
-        a.source,
-        prompts=None if wishes else a.prompt or None,
-        wishes=wishes,
-        n=a.n,
-        seed=a.seed,
-        steps=a.steps,
-        negative=a.negative,
-        size=a.size,
-        duration=a.duration,
-        overrides=a.overrides,
-        trajectory=a.trajectory,
-        clip=a.clip,
-        long=a.long,
-        wrap=a.wrap,
-        blend=None if a.blend is None else (a.blend, a.to_seed),
-        out=a.out,
-        device=a.device,
-        quiet=a.quiet,
-    )
-    print(folder)
-    return 0
-
-
-def _parser() -> Parser:
-    parser = new_parser("sample", "Make media with a trained model.")
-    add_common(parser, "folder")
+    parser = new_parser("sample", DESCRIPTION)
     add_model(parser)
-    parser.add_argument("--negative")
-    parser.add_argument("--steps", type=count)
-    parser.add_argument("--long", action="store_true")
-    parser.add_argument("--wrap", action="store_true")
+    add_common(parser, "folder for the media (default: a new samples-N in the run folder)")
     parser.add_argument(
         "--prompts", type=Path, metavar="FILE",
-        help='a text file, one prompt a line, or {"prompt": ..., "seed": 3, "steps": 20, "overrides": [...]},'
-        ' with "input" and the options of `multigen edit` an edit',
+        help='a text file with a prompt on each line, or {"prompt": ..., "seed": 3, "steps": 20, "overrides": [...]};'
+        ' with "input" and the options of `multigen edit` the line is an edit',
     )  # fmt: skip
-    parser.add_argument("--size", type=size, metavar="PX", help="side, or HEIGHTxWIDTH, in pixels")
-    parser.add_argument("--duration", type=positive, metavar="S", help="seconds of audio or video")
+    add_options(parser, [options(Request)[name] for name in NAMES])
     parser.add_argument(
         "--per-class",
         type=count,
         metavar="N",
-        help="N media of each class in sub-folders of --out, for training on",
+        help="make N media of each class in sub-folders of --out, as training data",
     )
     parser.add_argument(
-        "--blend", type=count, metavar="N", help="N media on the way from a prompt to another"
+        "--blend",
+        type=count,
+        metavar="N",
+        help="make N media from one prompt to another, or between two seeds",
     )
-    parser.add_argument("--to-seed", type=int, metavar="N", help="with --blend: on the way to this seed, too")
     parser.add_argument(
-        "--trajectory", action="store_true", help="keep how the first medium of each prompt came about"
+        "--to-seed", type=whole, metavar="N", help="with --blend: the seed of the last medium"
+    )
+    parser.add_argument(
+        "--trajectory", action="store_true", help="keep how the first medium of each prompt was made"
     )
     parser.add_argument("--clip", action="store_true", help="with --trajectory: as a clip, too")
     return parser
 
 
-def _wishes(a: argparse.Namespace) -> list[Wish] | None:
-    """The requests of --prompt and --prompts; None where no file is given."""
-    if not a.prompts:
-        return None
-    from multigen.cli.request_file import wish
+def run(argv: Sequence[str]) -> int:
+    """Run the command; the exit code."""
+    a, own = parse(parser(), argv, _declared)
+    _check(a)
+    from multigen.generation.request import Request
+    from multigen.runs import sample as runs
 
-    lines = enumerate(lines_of(a.prompts), 1)
-    wishes = [wish(p, "--prompt") for p in a.prompt or []]
-    return wishes + [wish(text, f"--prompts {a.prompts}: request {k}") for k, text in lines]
+    common = Request(**given(a, NAMES), options=own)
+    if a.per_class:
+        return _class_folders(a, common)
+    requests = _requests(a)
+    show_log(a.quiet)
+    how: dict[str, Any] = {"requests": requests, "seed": a.seed, "overrides": a.overrides}
+    how |= {"out": a.out, "device": a.device, "quiet": a.quiet}
+    if a.blend is not None:
+        folder = runs.sample_blend(a.source, common, n=a.blend, to_seed=a.to_seed, **how)
+    else:
+        folder = runs.sample(a.source, common, n=a.n, trajectory=a.trajectory, clip=a.clip, **how)
+    print(folder)
+    return 0
 
 
-def _labelled(a: argparse.Namespace) -> int:
-    if a.out is None or a.prompt or a.prompts or a.n:
+def _declared(source: str) -> Any:
+    from multigen.runs.sample import request_options
+
+    return request_options(source)
+
+
+def _check(a: argparse.Namespace) -> None:
+    """MultigenError for options that do not go together."""
+    values: Mapping[str, Any] = vars(a)
+    if a.per_class and (a.out is None or a.prompt or a.prompts or a.n):
         raise MultigenError("--per-class goes with --out DIR, and without --prompt, --prompts and -n")
+    for option in ("trajectory", "blend", "sliding_window"):
+        if values[option] and a.prompts:
+            raise MultigenError(f"{_flag(option)} goes with --prompt, not with --prompts")
+    for option, other in _GO_WITH.items():
+        if values[option] not in (None, False) and not values[other]:
+            raise MultigenError(f"{_flag(option)} goes with {_flag(other)}")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _requests(a: argparse.Namespace) -> list[Request] | None:
+    """The requests of --prompt and --prompts; None where neither is given."""
+    from multigen.cli.request_file import read_request
+    from multigen.generation.request import Request
+
+    if not a.prompts:
+        return [Request(prompt) for prompt in a.prompt] if a.prompt else None
+    declared = functools.cache(lambda: _declared(a.source))
+    requests = [read_request(text, "--prompt", declared) for text in a.prompt or []]
+    lines = enumerate(lines_of(a.prompts), 1)
+    return requests + [read_request(t, f"--prompts {a.prompts}: request {k}", declared) for k, t in lines]
+
+
+def _class_folders(a: argparse.Namespace, common: Request) -> int:
     from multigen.runs.class_folders import labelled_set
     from multigen.runs.sample import open_model
 
     show_log(a.quiet)
     model = open_model(a.source, a.overrides, a.device)
     seed = model.recipe.seed if a.seed is None else a.seed
-    print(labelled_set(model, a.out, a.per_class, seed=seed, steps=a.steps, quiet=a.quiet))
+    print(labelled_set(model, a.out, a.per_class, common, seed=seed, quiet=a.quiet))
     return 0
 
 
-COMMAND = Command("sample", "SOURCE", "make media with a trained model", _parser, sample)
+COMMAND = Command("sample", "SOURCE [key=value ...]", "make media with a trained model", parser, run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from einops import rearrange
@@ -97,16 +97,21 @@ class Mel(Codec):
         """[B, C, N] in [-1, 1] -> [B, C * components, N // hop]."""
         self._needs_fit()
         self.shape(tuple(media.shape[1:]))
-        frames = self.log_mel(rearrange(media, "b c n -> (b c) n").float())
-        x = (frames - self.mean) @ (self.basis / self.scale)
+        whiten = self.basis / self.scale
+        sounds = rearrange(media, "b c n -> (b c) n").float()
+        x = _in_parts(sounds, lambda some, _: (self.log_mel(some) - self.mean) @ whiten)
         return rearrange(x, "(b c) t k -> b (c k) t", b=len(media))
 
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
-        """[B, C * components, T] -> [B, C, T * hop]. Row k's phases are keyed by seed + k."""
-        mel = self.magnitudes(x)
-        channels = len(mel) // len(x)
+        """[B, C * components, T] -> [B, C, T * hop]. Row k's phases are keyed by seed + k.
+
+        On the CPU a channel's sound is that of the channel alone, to the bit, whatever stands beside it.
+        """
+        channels = self._channels(x)
         # Channels of one sample share their phases at the start, so that they stay together.
-        sound = self.vocoder(mel, seeds=[seed + row // channels for row in range(len(mel))])
+        seeds = [seed + row // channels for row in range(len(x) * channels)]
+        rows = rearrange(x, "b (c k) t -> (b c) k t", c=channels)
+        sound = _in_parts(rows, lambda some, at: self.vocoder(self.magnitudes(some), seeds=seeds[at]))
         return rearrange(sound, "(b c) 1 n -> b c n", b=len(x))
 
     def magnitudes(self, x: Tensor) -> Tensor:
@@ -117,10 +122,7 @@ class Mel(Codec):
 
     def levels(self, x: Tensor) -> Tensor:
         """[B, C * components, T] -> log-mel frames [B, C, T, bins]: affine in x."""
-        self._needs_fit()
-        if x.shape[1] % self.components:
-            raise ValueError(f"{x.shape[1]} channels are no multiple of the {self.components} components")
-        frames = rearrange(x.float(), "b (c k) t -> b c t k", k=self.components)
+        frames = rearrange(x.float(), "b (c k) t -> b c t k", c=self._channels(x))
         return (frames * self.scale) @ self.basis.T + self.mean
 
     def keeps(self, keep: Tensor) -> Tensor:
@@ -178,11 +180,30 @@ class Mel(Codec):
         magnitude = spectrum.abs()[..., : sound.shape[-1] // self.hop]
         return (magnitude.transpose(1, 2) @ self.filters + self.floor).log()
 
+    def _channels(self, x: Tensor) -> int:
+        """Of the sound that x [B, C * components, T] stands for."""
+        self._needs_fit()
+        if x.shape[1] % self.components:
+            raise ValueError(f"{x.shape[1]} channels are no multiple of the {self.components} components")
+        return x.shape[1] // self.components
+
     def _needs_fit(self) -> None:
         if not bool(self.scale.any()):
             raise MultigenError(
                 "the mel codec has no statistics yet: call fit with training media, or load a checkpoint."
             )
+
+
+def _in_parts(rows: Tensor, work: Callable[[Tensor, slice], Tensor]) -> Tensor:
+    """`work` on parts of `rows` [B, ...] and their places, joined again.
+
+    On the CPU each row is a part, in memory of its own: matrix products round otherwise in another batch or at another
+    alignment, and Griffin-Lim makes 200 times more of that. Elsewhere all rows are one part: a loop would
+    cost more in launches than it is worth.
+    """
+    if rows.device.type != "cpu" or not len(rows):
+        return work(rows, slice(None))
+    return torch.cat([work(rows[k : k + 1].clone(), slice(k, k + 1)) for k in range(len(rows))])
 
 
 def _filters(fft: int, bins: int, low: float, high: float, rate: int) -> Tensor:

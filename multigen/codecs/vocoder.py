@@ -44,9 +44,10 @@ def vocoder(
 
 def _trained(source: str, filters: Tensor, heard: Mapping[str, Any]) -> NeuralVocoder:
     from multigen import registry  # they import codecs
-    from multigen.model import load as loading
+    from multigen.model import source as loading
+    from multigen.recipe.paths import shipped_weights
 
-    shipped = {name: path for name, path in loading.shipped_weights().items() if name.startswith("vocoder")}
+    shipped = {name: path for name, path in shipped_weights().items() if name.startswith("vocoder")}
     path = shipped.get(source) or Path(source).expanduser()
     if not path.exists():
         hint = "Or weights of a vocoder: a file or a run folder."

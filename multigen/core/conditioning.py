@@ -1,33 +1,59 @@
-"""`Cond`: what a backbone is conditioned on, and the protocol of the conditioners that make it."""
+"""Conditions: what a backbone sees beside the noisy sample.
+
+A `Cond` holds up to three parts, each a batch:
+
+    vector  [B, K]           one vector a sample: a class, a pooled prompt
+    tokens  [B, L, K]        a sequence for cross-attention, with mask [B, L]: True where a token is valid
+    grid    [B, K, *D]       values on the sample's own grid: the mask channels of inpainting
+
+Training replaces the condition of a share of the samples with the null condition, row by row (`Cond.where`), so that
+one network learns both predictions of classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, algorithm 1).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multigen.core.upload import upload
+
 
 @dataclass(frozen=True)
 class CondSpec:
-    """Widths of what a conditioner gives, 0 where it gives nothing: vector K, tokens K, grid K."""
+    """Widths K of the parts that a conditioner gives, 0 for a part that it does not give."""
 
     vector: int = 0
     tokens: int = 0
     grid: int = 0
 
 
+class _Parts(NamedTuple):
+    """The four tensors of a `Cond`, in the order of its fields."""
+
+    vector: Tensor | None
+    tokens: Tensor | None
+    mask: Tensor | None
+    grid: Tensor | None
+
+
 @dataclass(frozen=True, eq=False)
 class Cond:
     """A batch of conditions; each part is optional.
 
-    vector [B, K] · tokens [B, L, K] with mask [B, L] (bool, True = valid, at least one a row) · grid [B, K, *D]
+    vector  [B, K]
+    tokens  [B, L, K], always with a mask
+    mask    [B, L] bool, True for a valid token; every row has at least one
+    grid    [B, K, *D]
 
-    ValueError for tokens without a mask, a mask of another shape or type, and parts of different batch sizes; for a
-    row without a valid token only where the mask is on the CPU, as looking would stall another device.
+    Raises ValueError for tokens without a mask, for a mask of another shape or dtype, and for parts that differ in
+    batch size. A row without a valid token is refused only where the mask is on the CPU: reading it would stall
+    another device.
     """
 
     vector: Tensor | None = None
@@ -39,18 +65,18 @@ class Cond:
         if self.tokens is not None and self.mask is not None:
             _check_mask(self.tokens, self.mask)
         elif self.tokens is not None or self.mask is not None:
-            raise ValueError("Cond: tokens and mask go together")
+            raise ValueError("Cond: tokens and mask must be given together")
         if len({len(part) for part in (self.vector, self.tokens, self.grid) if part is not None}) > 1:
             raise ValueError("Cond: vector, tokens and grid differ in batch size")
 
     @property
     def batch_size(self) -> int | None:
-        """B, or None where there is no part."""
+        """B, or None for a condition without parts."""
         return next((len(p) for p in (self.vector, self.tokens, self.grid) if p is not None), None)
 
     @property
     def structure(self) -> tuple[object, ...]:
-        """What must be equal for two conditions to share a network call: which parts, and their widths."""
+        """Which parts there are and how wide. Conditions of equal structure can share a network call."""
         return (
             None if self.vector is None else self.vector.shape[1],
             None if self.tokens is None else self.tokens.shape[2],
@@ -58,20 +84,20 @@ class Cond:
         )
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Cond:
-        """Apply a function to each part that is there."""
-        parts = (self.vector, self.tokens, self.mask, self.grid)
-        return Cond(*(None if p is None else function(p) for p in parts))
+        """Apply a function to every tensor."""
+        return Cond(*(None if p is None else function(p) for p in self._parts))
 
     def to(self, device: torch.device | str) -> Cond:
-        return self.map(lambda p: p.to(device, non_blocking=True))
+        """Move every tensor to a device."""
+        return self.map(lambda p: upload(p, device))
 
     def __getitem__(self, index: slice | Tensor | Sequence[int]) -> Cond:
-        """Rows of the batch."""
+        """Select rows of the batch."""
         rows = index if isinstance(index, slice | Tensor) else torch.as_tensor(list(index))
         return self.map(lambda p: p[rows])
 
     def expand(self, batch_size: int) -> Cond:
-        """Repeat a batch of one; itself where it is of that size already. ValueError for any other size."""
+        """Repeat a batch of one; return a batch of `batch_size` as it is. ValueError for any other size."""
         size = self.batch_size
         if size is None or size == batch_size:
             return self
@@ -80,81 +106,64 @@ class Cond:
         return self.map(lambda p: p.expand(batch_size, *p.shape[1:]))
 
     def pad(self, length: int) -> Cond:
-        """Tokens padded with zeros, masked, to `length`, which must not be less than theirs."""
+        """Pad the tokens to `length` with masked zeros. ValueError if there are more tokens than that."""
         if self.tokens is None or self.mask is None or self.tokens.shape[1] == length:
             return self
         more = length - self.tokens.shape[1]
         if more < 0:
             raise ValueError(f"Cond: {self.tokens.shape[1]} tokens do not fit in {length}")
-        return Cond(
-            self.vector,
-            F.pad(self.tokens, (0, 0, 0, more)),
-            F.pad(self.mask, (0, more), value=False),
-            self.grid,
-        )
+        tokens, mask = F.pad(self.tokens, (0, 0, 0, more)), F.pad(self.mask, (0, more), value=False)
+        return Cond(self.vector, tokens, mask, self.grid)
+
+    def with_grid(self, grid: Tensor) -> Cond:
+        """Replace the grid; one row is repeated for the whole batch."""
+        size = self.batch_size
+        rows = grid if size in (None, len(grid)) else grid.expand(size, *grid.shape[1:])
+        return dataclasses.replace(self, grid=rows)
 
     @staticmethod
     def cat(conds: Sequence[Cond]) -> Cond:
-        """One batch of several, tokens padded to the longest; differing structures raise."""
+        """Concatenate batches, tokens padded to the longest. ValueError if their structures differ."""
         conds = _aligned(conds)
         if len(conds) == 1:
             return conds[0]
-        first = conds[0]
-
-        def joined(name: str) -> Tensor | None:
-            return None if getattr(first, name) is None else torch.cat([getattr(c, name) for c in conds])
-
-        return Cond(joined("vector"), joined("tokens"), joined("mask"), joined("grid"))
+        columns = zip(*(c._parts for c in conds), strict=True)
+        joined = ([p for p in column if p is not None] for column in columns)
+        return Cond(*(torch.cat(parts) if parts else None for parts in joined))
 
     def where(self, keep: Tensor, other: Cond, part: str | None = None) -> Cond:
-        """Rows of self where keep [B] (bool), rows of other elsewhere: the condition dropout.
+        """Take rows of self where `keep` [B] (bool) is True, and rows of `other` elsewhere: condition dropout.
 
-        `part` ("vector", "tokens" or "grid"): of that part alone, the rest stays.
+        `part` limits the choice to one part; the others stay as they are.
         """
         mine, theirs = _aligned([self, other])
-        names = {None: ("vector", "tokens", "mask", "grid"), "tokens": ("tokens", "mask")}.get(part, (part,))
+        names = {None: _Parts._fields, "tokens": ("tokens", "mask")}.get(part, (part,))
 
-        def chosen(name: str) -> Tensor | None:
-            a, b = getattr(mine, name), getattr(theirs, name)
-            if a is None or name not in names:
+        def chosen(name: str, a: Tensor | None, b: Tensor | None) -> Tensor | None:
+            if a is None or b is None or name not in names:
                 return a
             return torch.where(keep.to(a.device).reshape(-1, *[1] * (a.ndim - 1)), a, b.to(a.dtype))
 
-        return Cond(chosen("vector"), chosen("tokens"), chosen("mask"), chosen("grid"))
+        return Cond(*map(chosen, _Parts._fields, mine._parts, theirs._parts))
+
+    @property
+    def _parts(self) -> _Parts:
+        return _Parts(self.vector, self.tokens, self.mask, self.grid)
 
 
 def _check_mask(tokens: Tensor, mask: Tensor) -> None:
     if mask.dtype != torch.bool or mask.shape != tokens.shape[:2]:
-        raise ValueError(
-            f"Cond: mask must be bool {tuple(tokens.shape[:2])} as the tokens, not {mask.dtype} {tuple(mask.shape)}"
-        )
+        wanted, given = tuple(tokens.shape[:2]), tuple(mask.shape)
+        raise ValueError(f"Cond: mask is {mask.dtype} {given}; the tokens need torch.bool {wanted}")
     if mask.device.type == "cpu" and not bool(mask.any(1).all()):
-        raise ValueError("Cond: each row needs at least one valid token")
+        raise ValueError("Cond: every row needs at least one valid token")
 
 
 def _aligned(conds: Sequence[Cond]) -> list[Cond]:
+    """The conditions with tokens padded to one length."""
     structures = {c.structure for c in conds}
     if len(structures) != 1:
-        raise ValueError(
-            f"conditions of different structure cannot share a batch: {sorted(map(str, structures))}"
-        )
+        found = sorted(map(str, structures))
+        raise ValueError(f"conditions of different structure cannot share a batch: {found}")
     length = max((0 if c.tokens is None else c.tokens.shape[1]) for c in conds)
     return [c.pad(length) for c in conds]
-
-
-class Conditioner(Protocol):
-    """Turns prompts and labels into `Cond`. An `nn.Module`: what it learns is trained, averaged and saved."""
-
-    spec: CondSpec
-
-    def __call__(self, batch: Mapping[str, Any]) -> Cond:
-        """`batch` holds what items or `request` give, each a sequence of length B ("text", "label", ...)."""
-        ...
-
-    def null(self, batch_size: int) -> Cond:
-        """The condition of no prompt."""
-        ...
-
-    def request(self, prompts: Sequence[str]) -> Mapping[str, Any]:
-        """The batch that stands for a user's prompts; ValueError for a prompt that it cannot take."""
-        ...

@@ -1,69 +1,82 @@
-"""Denoiser = backbone + schedule + prediction: `(x_t, t, cond) -> x0`, and the training loss."""
+"""Denoiser: backbone, schedule and prediction together.
+
+    D(x, t, cond) = c_skip x + c_out F(c_in x, c_noise, cond)   (Karras et al. 2022, arXiv:2206.00364, eq. 7)
+    c_noise = log(alpha²/sigma²), clamped to ±20                (or the index in the schedule's table)
+
+Training minimises the error of F against the prediction's target, for each sample:
+
+    loss = mean (F(c_in x_t, c_noise, cond) - target)²,    x_t = alpha x0 + sigma eps
+
+The optional pseudo-Huber loss replaces the squared error e² of x0 = c_out (F - target)
+(Song & Dhariwal 2023, arXiv:2310.14189, section 3.3), with a threshold d that shrinks with the noise level:
+
+    e²  ->  2 h (sqrt(e² + d²) - d),    d = h (sigma²/(alpha² + sigma²))⁴
+
+In strong noise that is e² for errors well below h, and D stays the mean that samplers need. Where sigma is below alpha
+it is nearly 2 h |e|: flat areas come out right at the price of larger errors at edges.
+"""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from multigen.core.backbone import Backbone, Taps, check_taps
 from multigen.core.conditioning import Cond
 from multigen.core.predictions import Prediction
 from multigen.core.schedules import Schedule
-from multigen.core.taps import Taps, checked
+from multigen.core.upload import upload
 
 LOG_SNR_LIMIT = 20.0
-# Times whose coefficients a denoiser remembers.
-REMEMBERED = 4096
-# Where c_in is 1 but for rounding, x goes in as it is.
-UNSCALED = 1e-12
-TINY = 1e-12  # keeps the slope of a square root finite
-_LEAST_OUT = 0.05  # c_out that `huber` reckons with at least
-
-
-class Backbone(Protocol):
-    """The network F. Knows nothing of schedules, samplers or prompts; an `nn.Module`.
-
-    It must not write into x, which may be the sampler's own. Its c_noise is the log-SNR within ±20; or, where its
-    class says `by_index = True`, the index in the schedule's table, as networks trained elsewhere have it.
-    """
-
-    def __call__(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
-        """[B, C, *D], [B], conditions -> [B, C', *D]."""
-        ...
+REMEMBERED = 4096  # times whose coefficients a denoiser keeps
+UNSCALED = 1e-12  # how far c_in may be from 1 for x to go in unscaled
+TINY = 1e-12  # keeps the gradient of a square root finite
+# The pseudo-Huber loss takes c_out as at least this: near c_out = 0 (flow, v) errors of F hardly change x0, and their
+# weight would grow without bound.
+_MIN_C_OUT = 0.05
 
 
 def rows(values: Tensor, like: Tensor) -> Tensor:
-    """[B] -> [B, 1, ...] of as many axes as `like`."""
+    """Reshape [B] to [B, 1, ...], with as many axes as `like`."""
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
 class Denoiser(nn.Module):
-    """Wraps a backbone so that samplers and objectives see x0 and [B] losses.
+    """Estimate x0 from x_t with a backbone.
 
-    `precision` is the autocast dtype of the network; x stays fp32 outside it. None: no autocast of its own.
-    Coefficients are computed in float64; t is best on the CPU, where no device waits for them.
+    backbone    the network F
+    schedule    alpha and sigma at t
+    prediction  what F means
+    precision   autocast dtype of the network; x stays fp32 outside it. None: no autocast
+
+    Coefficients are computed in float64. t is best on the CPU, so that no device has to wait for them.
     """
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         schedule: Schedule,
         prediction: Prediction,
         *,
         precision: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(backbone, Backbone):
+            raise TypeError(
+                f"backbone: {type(backbone).__name__} is not a subclass of multigen.core.Backbone"
+            )
         self.backbone, self.schedule, self.prediction = backbone, schedule, prediction
         self.precision = precision
-        self.by_index = bool(getattr(backbone, "by_index", False))
         self._known: dict[float, list[float]] = {}
 
     def network(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
-        """F(x, c_noise, cond) in the dtype of x; x [B, C, *D] already scaled by c_in, c_noise [B]."""
+        """Call F with x [B, C, *D], already scaled by c_in, and c_noise [B]. The answer has the dtype of x.
+
+        Raises ValueError for taps that the backbone does not take.
+        """
         more = {}
         if taps is not None:
-            checked(self.backbone, taps)
+            check_taps(self.backbone, taps)
             more = {"taps": taps}
         if self.precision is None:
             return self.backbone(x, c_noise, cond, **more)
@@ -71,27 +84,27 @@ class Denoiser(nn.Module):
             return self.backbone(x, c_noise, cond, **more).to(x.dtype)
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
-        """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps where alpha = 0."""
+        """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps at alpha = 0."""
         scales = self._scales(t)
-        c_noise, c_in, c_skip, c_out = torch.tensor(scales, dtype=x.dtype, device=x.device).unbind()
-        grown = any(abs(c - 1) > UNSCALED for c in scales[1])
-        answer = self.network(rows(c_in, x) * x if grown else x, c_noise, cond, taps)
+        c_noise, c_in, c_skip, c_out = upload(torch.tensor(scales, dtype=x.dtype), x.device).unbind()
+        scaled = any(abs(c - 1) > UNSCALED for c in scales[1])
+        answer = self.network(rows(c_in, x) * x if scaled else x, c_noise, cond, taps)
         return (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer)
 
     def output(self, x: Tensor, t: Tensor, x0: Tensor) -> Tensor:
-        """F that says x0 [B, C, *D] of x_t at t (0-d): (x0 - c_skip x)/c_out, the inverse of `forward`."""
+        """Compute the F that means x0 [B, C, *D] at x_t and t (0-d): (x0 - c_skip x)/c_out."""
         _, _, skip, out = (values[0] for values in self._scales(t.reshape(1)))
         return (x0 - skip * x) / out
 
     def from_output(self, x: Tensor, t: Tensor, output: Tensor) -> Tensor:
-        """x0 of x_t at t (0-d) and F [B, C, *D]."""
+        """Compute x0 from F [B, C, *D] at x_t and t (0-d): c_skip x + c_out F."""
         _, _, skip, out = (values[0] for values in self._scales(t.reshape(1)))
         return skip * x + out * output
 
     def remember(self, ts: Tensor) -> None:
-        """Compute the coefficients of a grid [n+1] at once; those of a time not remembered cost more than a step.
+        """Compute and keep the coefficients of a whole grid [n+1]; one by one they cost more than a sampler step.
 
-        ValueError for prediction eps where alpha = 0.
+        Raises ValueError for prediction eps at alpha = 0.
         """
         if len(self._known) > REMEMBERED:
             self._known = {}
@@ -108,35 +121,39 @@ class Denoiser(nn.Module):
         return list(zip(*[self._known[value] for value in times], strict=True))
 
     def loss(self, x0: Tensor, t: Tensor, cond: Cond, eps: Tensor, *, huber: float | None = None) -> Tensor:
-        """Mean square error in F space, per sample: x0 and eps [B, C, *D], t [B] -> [B].
+        """Compute the loss of each sample: x0 and eps [B, C, *D], t [B] -> [B].
 
-        `huber` h: the error e of x0 counts 2 h (sqrt(e² + d²) - d) in place of e² (pseudo-Huber: Song and Dhariwal
-        2023, arXiv:2310.14189, section 3.3), with d = h (sigma² / (alpha² + sigma²))⁴. In strong noise that is e²
-        for what is small beside h, and x0 stays the mean that samplers need; where sigma is below alpha it is nearly
-        2 h |e|, so that a network is rather right on flat areas and wrong on edges than a little wrong everywhere.
-        c_out below 0.05 is taken for 0.05 there, else errors of F that x0 hardly shows (flow, v) would weigh without
-        bound.
-        ValueError for prediction eps where alpha = 0.
+        `huber` is h of the pseudo-Huber loss, in units of x0; None: squared errors of F. Raises ValueError for
+        prediction eps at alpha = 0.
         """
+        scales = upload(self.loss_scales(t, huber), x0.device, x0.dtype)
+        return self.loss_at(x0, cond, eps, scales, huber)
+
+    def loss_scales(self, t: Tensor, huber: float | None = None) -> Tensor:
+        """Compute what `loss_at` needs at t [B]: c_noise, c_in, alpha, sigma, c_out and d, [6, B] float64."""
         snr = self.schedule.log_snr(t.double())
         alpha, sigma = self.schedule.levels(snr)
         c_in, _, c_out = self.prediction.coefficients(alpha, sigma)
-        width = torch.zeros_like(alpha) if huber is None else huber * (sigma**2 / (alpha**2 + sigma**2)) ** 4
-        c_noise, *scales = self._like(x0, self._c_noise(t.double(), snr), c_in, alpha, sigma, c_out, width)
-        scale, a, s, out, d = (rows(c, x0) for c in scales)
-        answer = self.network(scale * (a * x0 + s * eps), c_noise, cond)
-        error = answer - self.prediction.target(x0, eps, a, s)  # of F: that of x0 is c_out times as large
+        d = torch.zeros_like(alpha) if huber is None else huber * (sigma**2 / (alpha**2 + sigma**2)) ** 4
+        return torch.stack([self._c_noise(t.double(), snr), c_in, alpha, sigma, c_out, d])
+
+    def loss_at(
+        self, x0: Tensor, cond: Cond, eps: Tensor, scales: Tensor, huber: float | None = None
+    ) -> Tensor:
+        """Compute `loss` from `loss_scales` in the dtype and on the device of x0: the part worth compiling."""
+        c_noise, *others = scales.unbind()
+        c_in, alpha, sigma, c_out, d = (rows(c, x0) for c in others)
+        answer = self.network(c_in * (alpha * x0 + sigma * eps), c_noise, cond)
+        error = answer - self.prediction.target(
+            x0, eps, alpha, sigma
+        )  # of F; that of x0 is c_out times as large
         loss = error.square()
         if huber is not None:
-            out = out.abs().clamp_min(_LEAST_OUT)
-            loss = loss * (2 * huber / (((out * error).square() + d.square() + TINY).sqrt() + d))
+            c_out = c_out.abs().clamp_min(_MIN_C_OUT)
+            loss = loss * (2 * huber / (((c_out * error).square() + d.square() + TINY).sqrt() + d))
         return loss.flatten(1).mean(1)
 
     def _c_noise(self, t: Tensor, snr: Tensor) -> Tensor:
-        """What the backbone is told of the noise level, [B] float64."""
-        return self.schedule.index(t) if self.by_index else snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
-
-    @staticmethod
-    def _like(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        """Float64 values [B] in the dtype of x, on its device: one copy for all of them."""
-        return torch.stack(values).to(x.device, x.dtype).unbind()
+        """The noise level as the backbone takes it, [B] float64."""
+        by_index = self.backbone.by_index
+        return self.schedule.index(t) if by_index else snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)

@@ -1,220 +1,102 @@
 """The driver: the one place that calls a network to sample.
 
-It gathers the calls that all requests wait for, merges those that may share a batch into one network call at
-per-sample t [B], and hands each answer back. Different prompts, samplers, step counts and guides merge.
+Each round collects the calls that all samplings wait for, merges those that can share a batch into one network call
+with a time for each sample, t [B], and hands the answers back. Calls merge if they agree in denoiser, shape, dtype,
+device, structure of the condition, `grad` and `taps`; prompts, samplers, step counts and guides may differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.core.guides import Answers, Call, Guide, Query
+from multigen.core.guides import Guide
+from multigen.core.merge import Piece, batches, joined
 from multigen.core.samplers import Trajectory
-
-
-class Progress(NamedTuple):
-    """One answered query of a request.
-
-    How many are answered so far, x0 as the sampler saw it, and the sample once finished.
-    """
-
-    request: Request
-    queries: int
-    query: Query
-    x0: Tensor
-    sample: Tensor | None
-
-
-class Request:
-    """A trajectory, its guide and its denoiser, and where they stand."""
-
-    def __init__(self, sampler: Trajectory, guide: Guide, denoiser: Denoiser) -> None:
-        self.sampler, self.guide, self.denoiser = sampler, guide, denoiser
-        self.queries = 0
-        self.sample: Tensor | None = None
-        self.calls: list[Call] = []
-        self._asked: Query | None = None
-        self._answers: Answers | None = None
-        self._x0: Tensor | None = None  # of a guide that needed no calls
-
-    @property
-    def finished(self) -> bool:
-        return self.sample is not None
-
-    def start(self) -> None:
-        """Run up to the first calls."""
-        self._ask(None)
-
-    def answer(self, answers: list[Tensor]) -> Progress | None:
-        """Hand the answers to the guide; Progress once it has turned them into one x0."""
-        x0, query = self._x0, self._asked
-        assert query is not None, "answered before it was started"
-        if x0 is None:
-            assert self._answers is not None, "answered before it was started"
-            try:
-                self.calls = self._answers.send(answers)
-                return None
-            except StopIteration as stop:
-                x0 = stop.value
-        self.queries += 1
-        self._ask(x0)
-        return Progress(self, self.queries, query, x0, self.sample)
-
-    def _ask(self, x0: Tensor | None) -> None:
-        """Resume the sampler up to its next query, and the guide up to its first calls."""
-        self.calls, self._x0 = [], None
-        try:
-            self._asked = next(self.sampler) if x0 is None else self.sampler.send(x0)
-        except StopIteration as stop:
-            self.sample = stop.value
-            return
-        self._answers = self.guide(self._asked)
-        try:
-            self.calls = next(self._answers)
-        except StopIteration as stop:
-            self._x0 = stop.value
-
-    def close(self) -> None:
-        """End both coroutines where they stand."""
-        if self._answers is not None:
-            self._answers.close()
-        self.sampler.close()
-
-
-class _Piece(NamedTuple):
-    """Rows [start, stop) of one call, and the list that its answer belongs in."""
-
-    call: Call
-    start: int
-    stop: int
-    answers: list[Tensor]
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
-
-    @property
-    def whole(self) -> bool:
-        return self.size == len(self.call.x)
-
-    def x(self) -> Tensor:
-        return self.call.x if self.whole else self.call.x[self.start : self.stop]
-
-    def t(self) -> Tensor:
-        t = self.call.t.double()
-        return t.expand(self.size) if t.ndim == 0 or len(t) == 1 else t[self.start : self.stop]
-
-    def cond(self) -> Cond:
-        cond = self.call.cond.expand(len(self.call.x))
-        return cond if self.whole else cond[self.start : self.stop]
+from multigen.core.sampling import Progress, Sampling
 
 
 class Driver:
-    """Requests join with `add` and leave with `cancel` at any round; `round` answers each once.
+    """Answers the calls of many samplings. They join with `add` and leave with `cancel` between rounds.
 
-    `max_batch` bounds the samples of one network call; a larger call is cut. `calls` and `samples` count what the
-    networks were asked.
+    max_batch  most samples of one network call; larger calls are cut
+    samplings  those that are not finished
+    calls      how many network calls were made
+    samples    how many samples went through the network
     """
 
     def __init__(self, *, max_batch: int = 64) -> None:
         if max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, not {max_batch}")
         self.max_batch = max_batch
-        self.requests: list[Request] = []
+        self.samplings: list[Sampling] = []
         self.calls = 0
         self.samples = 0
 
-    def add(self, request: Request) -> Request:
-        """Let a request join. Its first calls are answered in the next round."""
+    def add(self, sampling: Sampling) -> Sampling:
+        """Let a sampling join. The next round answers its first calls."""
         with torch.no_grad():
-            request.start()
-        if not request.finished:
-            self.requests.append(request)
-        return request
+            sampling.start()
+        if not sampling.finished:
+            self.samplings.append(sampling)
+        return sampling
 
-    def cancel(self, request: Request) -> None:
-        """Frees the request's place at the next call; nothing happens if it is not here."""
-        if request in self.requests:
-            self.requests.remove(request)
-            request.close()
+    def cancel(self, sampling: Sampling) -> None:
+        """Remove a sampling and close it; do nothing if it is not here."""
+        if sampling in self.samplings:
+            self.samplings.remove(sampling)
+            sampling.close()
 
     def round(self) -> list[Progress]:
-        """Answer the waiting calls of every request once."""
-        requests = list(self.requests)
-        slots: list[list[list[Tensor]]] = [[[] for _ in r.calls] for r in requests]  # answers, in pieces
-        groups: dict[tuple[object, ...], tuple[Denoiser, list[_Piece]]] = {}
-        for request, answers in zip(requests, slots, strict=True):
-            for call, pieces in zip(request.calls, answers, strict=True):
-                denoiser, x = call.denoiser or request.denoiser, call.x
-                key = (
-                    id(denoiser),
-                    x.shape[1:],
-                    x.dtype,
-                    x.device,
-                    call.cond.structure,
-                    call.grad,
-                    call.taps,
-                )
-                group = groups.setdefault(key, (denoiser, []))[1]
+        """Answer the waiting calls of every sampling once."""
+        samplings = list(self.samplings)
+        slots: list[list[list[Tensor]]] = [[[] for _ in s.calls] for s in samplings]  # answers, in pieces
+        groups: dict[tuple[object, ...], tuple[Denoiser, list[Piece]]] = {}
+        for sampling, answers in zip(samplings, slots, strict=True):
+            for call, pieces in zip(sampling.calls, answers, strict=True):
+                denoiser, x = call.denoiser or sampling.denoiser, call.x
+                form = (x.shape[1:], x.dtype, x.device, call.cond.structure)
+                group = groups.setdefault((id(denoiser), *form, call.grad, call.taps), (denoiser, []))[1]
                 for start in range(0, len(x), self.max_batch):
-                    group.append(_Piece(call, start, min(start + self.max_batch, len(x)), pieces))
+                    group.append(Piece(call, start, min(start + self.max_batch, len(x)), pieces))
         for denoiser, group in groups.values():
-            for batch in _batches(group, self.max_batch):
+            for batch in batches(group, self.max_batch):
                 self._call(denoiser, batch)
         with torch.no_grad():
             done = [
-                r.answer([_joined(p) for p in answers]) for r, answers in zip(requests, slots, strict=True)
+                s.answer([joined(p) for p in answers]) for s, answers in zip(samplings, slots, strict=True)
             ]
-        self.requests = [r for r in self.requests if not r.finished]
+        self.samplings = [s for s in self.samplings if not s.finished]
         return [progress for progress in done if progress is not None]
 
-    def _call(self, denoiser: Denoiser, batch: list[_Piece]) -> None:
-        """One network call; each piece's answer goes where it belongs."""
+    def _call(self, denoiser: Denoiser, batch: list[Piece]) -> None:
+        """Make one network call and give each piece its answer."""
         self.calls += 1
-        asked = {} if batch[0].call.taps is None else {"taps": batch[0].call.taps}
+        taps = {} if batch[0].call.taps is None else {"taps": batch[0].call.taps}
         with torch.set_grad_enabled(batch[0].call.grad):
             if len(batch) == 1:
                 (piece,) = batch
-                piece.answers.append(denoiser(piece.x(), piece.t(), piece.cond(), **asked))
+                piece.answers.append(denoiser(piece.x(), piece.t(), piece.cond(), **taps))
                 self.samples += piece.size
                 return
             sizes = [piece.size for piece in batch]
             x, t = torch.cat([piece.x() for piece in batch]), torch.cat([piece.t() for piece in batch])
-            x0 = denoiser(x, t, Cond.cat([piece.cond() for piece in batch]), **asked)
+            x0 = denoiser(x, t, Cond.cat([piece.cond() for piece in batch]), **taps)
             for piece, rows in zip(batch, x0.split(sizes), strict=True):
                 piece.answers.append(rows)
             self.samples += len(x)
 
 
-def _joined(pieces: list[Tensor]) -> Tensor:
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
-
-def _batches(group: list[_Piece], max_batch: int) -> Iterator[list[_Piece]]:
-    """Pack pieces, in order, so that no batch holds more samples than max_batch."""
-    batch: list[_Piece] = []
-    size = 0
-    for piece in group:
-        if batch and size + piece.size > max_batch:
-            yield batch
-            batch, size = [], 0
-        batch.append(piece)
-        size += piece.size
-    yield batch
-
-
-def drive(requests: Iterable[Request], *, max_batch: int = 64) -> Iterator[Progress]:
-    """Drive many requests to their ends, yielding progress as it comes."""
+def drive(samplings: Iterable[Sampling], *, max_batch: int = 64) -> Iterator[Progress]:
+    """Drive many samplings to their ends and yield progress as it comes."""
     driver = Driver(max_batch=max_batch)
-    for request in requests:
-        driver.add(request)
-    while driver.requests:
+    for sampling in samplings:
+        driver.add(sampling)
+    while driver.samplings:
         yield from driver.round()
 
 
@@ -223,14 +105,14 @@ def solve(
     guide: Guide,
     denoiser: Denoiser,
     *,
-    watch: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Tensor:
-    """Drive one request to its end and return the sample [B, C, *D]; `watch` sees every answered query."""
+    """Drive one sampling to its end and return the sample [B, C, *D]; `on_progress` gets every answered query."""
     driver = Driver(max_batch=2**31)
-    request = driver.add(Request(sampler, guide, denoiser))
-    while driver.requests:
+    sampling = driver.add(Sampling(sampler, guide, denoiser))
+    while driver.samplings:
         for progress in driver.round():
-            if watch is not None:
-                watch(progress)
-    assert request.sample is not None
-    return request.sample
+            if on_progress is not None:
+                on_progress(progress)
+    assert sampling.sample is not None
+    return sampling.sample

@@ -1,29 +1,29 @@
-"""Masks: what a network that is trained to fill sees of the known part of a sample, and how training draws it.
+"""Masks: how a network that is trained to inpaint sees the known part of a sample, and the masks of its training.
 
-A *view* is one more condition, `Cond.grid` [B, 1 + C, *D]: 1 where the sample is known and 0 elsewhere, then the known
-part itself, 0 elsewhere (the mask channel of inpainting networks; Rombach et al. 2022, arXiv:2112.10752, section 4.5).
+The known part is one more condition, `Cond.grid` [B, 1 + C, *D]:
+
+    grid = cat(m, m x0),    m = 1 where the sample is known, 0 elsewhere
+
+These are the mask channels of inpainting networks (Rombach et al. 2022, arXiv:2112.10752, section 4.5).
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from multigen.core.conditioning import Cond
 from multigen.core.guides import Answers, Call, Guide, Query
 
-# Shares of training samples: nothing known, as when a whole medium is made; a block unknown, or known.
-_NOTHING, _UNKNOWN = 0.25, 0.75
-_WHOLE = (
-    0.6  # of the axes beside the first that is cut are not, so that spans of time and stripes are met, too
-)
-_END = 0.4  # of the cuts go to one end: to be continued, or preceded
+# Training masks: a quarter know nothing, as when a whole medium is made; half know all but a block; a quarter know a
+# block alone.
+_NOTHING, _BLOCK_ALONE = 0.25, 0.75
+_WHOLE = 0.6  # share of the further axes that a block spans whole, which gives spans of time and stripes
+_END = 0.4  # share of the cuts at an end of the axis, which gives continuations
 
 
-def view(x0: Tensor, keep: Tensor | None) -> Tensor:
+def mask_channels(x0: Tensor, keep: Tensor | None) -> Tensor:
     """x0 [B, C, *D] and keep (bool, broadcasting to [B, 1, *D]; None: nothing is known) -> [B, 1 + C, *D]."""
     mask = x0.new_zeros(len(x0), 1, *x0.shape[2:])
     if keep is not None:
@@ -31,31 +31,24 @@ def view(x0: Tensor, keep: Tensor | None) -> Tensor:
     return torch.cat([mask, mask * x0], dim=1)
 
 
-def seen(cond: Cond, grid: Tensor) -> Cond:
-    """The condition with a view; grid of as many rows, or one."""
-    rows = cond.batch_size
-    return dataclasses.replace(
-        cond, grid=grid if rows in (None, len(grid)) else grid.expand(rows, *grid.shape[1:])
-    )
+def with_mask_channels(guide: Guide, known: Tensor | None = None, keep: Tensor | None = None) -> Guide:
+    """Add mask channels to every call of a guide.
 
-
-def informed(guide: Guide, known: Tensor | None = None, keep: Tensor | None = None) -> Guide:
-    """A guide whose calls see what is known: x0 = `known` [1, C, *D] where `keep`; None: nothing is.
-
-    `keep`: bool, broadcasting to [1, 1, *D].
+    known  x0 [1, C, *D]; None: nothing is known
+    keep   where it is known, bool, broadcasting to [1, 1, *D]
     """
-    whole = None if known is None else view(known, keep)
+    channels = None if known is None else mask_channels(known, keep)
 
-    def of(call: Call) -> Call:
-        grid = view(torch.zeros_like(call.x[:1]), None) if whole is None else whole
-        return call._replace(cond=seen(call.cond, grid))
+    def add(call: Call) -> Call:
+        grid = mask_channels(torch.zeros_like(call.x[:1]), None) if channels is None else channels
+        return call._replace(cond=call.cond.with_grid(grid))
 
     def guided(q: Query) -> Answers:
         inner = guide(q)
         try:
             calls = next(inner)
             while True:
-                calls = inner.send((yield [of(call) for call in calls]))
+                calls = inner.send((yield [add(call) for call in calls]))
         except StopIteration as stop:
             return stop.value
         finally:
@@ -64,20 +57,20 @@ def informed(guide: Guide, known: Tensor | None = None, keep: Tensor | None = No
     return guided
 
 
-def draw(size: Sequence[int], u: Tensor) -> Tensor:
-    """What is known of a training sample with axes `size`: bool [1, *D], of numbers u [2 + 4 * axes] in [0, 1).
+def random_mask(size: Sequence[int], u: Tensor) -> Tensor:
+    """Draw what is known of a training sample with axes `size`: bool [1, *D], True where it is known.
 
-    A quarter of them know nothing, half all but a block, a quarter a block alone. A block takes 0.2 to 0.8 of each axis
-    that it cuts, anywhere or at an end: gaps, beginnings, ends, and frames between others.
+    u [2 + 4 * axes] are uniform random numbers in [0, 1). A block takes 0.2 to 0.8 of each axis that it cuts, anywhere
+    or at an end: gaps, beginnings, ends, and frames between others.
     """
     first, axis_of, *rest = u.tolist()
     if first < _NOTHING:
         return torch.zeros(1, *size, dtype=torch.bool)
     block = torch.ones(1, *size, dtype=torch.bool)
     cuts = [rest[4 * k : 4 * k + 4] for k in range(len(size))]
-    surely = int(axis_of * len(size))  # an axis that is cut
+    always = int(axis_of * len(size))  # one axis is always cut
     for axis, (n, (whole, long, end, place)) in enumerate(zip(size, cuts, strict=True)):
-        if n < 2 or (whole < _WHOLE and axis != surely):
+        if n < 2 or (whole < _WHOLE and axis != always):
             continue
         length = min(max(round((0.2 + 0.6 * long) * n), 1), n - 1)
         spare = n - length
@@ -85,4 +78,4 @@ def draw(size: Sequence[int], u: Tensor) -> Tensor:
         line = torch.zeros(n, dtype=torch.bool)
         line[start : start + length] = True
         block &= line.view(1, *[1] * axis, n, *[1] * (len(size) - axis - 1))
-    return block if first >= _UNKNOWN else ~block
+    return block if first >= _BLOCK_ALONE else ~block

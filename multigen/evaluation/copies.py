@@ -16,7 +16,8 @@ from multigen.errors import RecipeError
 from multigen.evaluation import audio
 from multigen.evaluation.metrics import Score, skill
 from multigen.evaluation.sets import drawn, pools
-from multigen.model.model import Model, build_dataset
+from multigen.model.build import build_dataset
+from multigen.model.model import Model
 
 ITERATIONS = 32  # of the Griffin-Lim that a vocoder is held against
 FLOOR = f"Griffin-Lim, {ITERATIONS} iterations"

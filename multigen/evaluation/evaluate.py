@@ -26,7 +26,8 @@ from multigen.evaluation.nearness import measure_distances, measure_memorisation
 from multigen.evaluation.reference import media_kind
 from multigen.evaluation.sets import MediaSet, Pool, from_files, generated, noise, pools, real, requests
 from multigen.evaluation.style import measure_style
-from multigen.model.model import Model, build_dataset
+from multigen.model.build import build_dataset
+from multigen.model.model import Model
 from multigen.progress import Progress
 from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.manifest import versions
@@ -52,7 +53,7 @@ def evaluate(
     MultigenError or RecipeError where the recipe's data, extractor or metrics cannot be had or do not fit.
     """
     recipe = model.recipe
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         if media is not None:
             raise MultigenError(
                 "--media: a recipe that trains its codec is measured on copies of its own data"
@@ -60,7 +61,7 @@ def evaluate(
         return _write(_heading(model) | measure_copies(model), folder)
     dataset = build_dataset(recipe, model.modality)
     feature, metrics = parts(model, dataset)
-    if model.own is not None and media is None:
+    if model.loras.own is not None and media is None:
         made, style = measure_style(model, dataset, feature, folder, quiet=quiet)
         result = _heading(model) | {"feature": {**dataclasses.asdict(feature.facts), "id": feature.facts.id}}
         result |= {"metrics": [], "sets": {made.name: len(made)}, "style": style}
@@ -160,9 +161,7 @@ def _made(
     with Progress("evaluate", sum(counts), quiet=quiet) as bar:
         for number, (group, n) in enumerate(zip(groups, counts, strict=True)):
             asked = requests(dataset, group, n, seed=seed)
-            out.append(
-                generated(model, asked, group.name, seed=seed + number * n, watch=lambda _: bar.advance())
-            )
+            out.append(generated(model, asked, group.name, seed=seed + number * n, progress=bar))
     return out, (time.perf_counter() - start) / sum(counts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from multigen.errors import MediaError, MultigenError
 from multigen.evaluation.folder import MediaFolder
 from multigen.evaluation.metrics import Wanted
 from multigen.model.model import Model
+from multigen.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -114,15 +115,17 @@ def generated(
     name: str,
     *,
     seed: int,
-    watch: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> MediaSet:
-    """One medium for each request, of the modality's natural size; `watch` sees how many are done."""
+    """One medium for each request, of the modality's natural size, reported to `progress`."""
     prompts = [_prompt(model, w) for w in wanted]
+    shown = Progress("evaluate", len(prompts), quiet=True) if progress is None else progress
     media = []
-    for medium in model.stream(prompts, n=1, seed=seed):
+    batcher = model.batcher(prompts, seed=seed, on_progress=lambda _: shown.called())
+    shown.expect(batcher.calls, len(prompts))
+    for medium in batcher.in_order():
         media.append(medium.tensor.clamp(-1, 1))
-        if watch is not None:
-            watch(len(media))
+        shown.advance()
     return MediaSet(name, media, list(wanted))
 
 

@@ -41,8 +41,8 @@ def measure_style(
     sets: list[MediaSet] = []
     with Progress("evaluate", 2 * settings.n, quiet=quiet) as bar:
         with model.bare():
-            sets.append(generated(model, asked, "before", seed=seed, watch=lambda _: bar.advance()))
-        sets.append(generated(model, asked, "after", seed=seed, watch=lambda _: bar.advance()))
+            sets.append(generated(model, asked, "before", seed=seed, progress=bar))
+        sets.append(generated(model, asked, "after", seed=seed, progress=bar))
     x, *made = (extract(feature, one.media, device=model.device) for one in (true, *sets))
     before, after = (distances.kernel(x, one)._asdict() for one in made)
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from multigen.evaluation.evaluate import FILE, FORMAT
-from multigen.evaluation.svg import Bar
 
 Row = dict[str, str]
 
@@ -40,11 +39,11 @@ def tables(found: Mapping[str, Any]) -> dict[str, list[Row]]:
     return {title: rows for title, rows in out.items() if rows}
 
 
-def bars(found: Mapping[str, Any]) -> list[Bar]:
-    """A bar of skill for each metric that has one, from 0 (floor) to 1 (real media)."""
+def bars(found: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Name and skill of each metric that has one: 0 is the floor, 1 real media."""
     rows = [r for r in found["metrics"] if r.get("skill") is not None]
     sets = {r["set"] for r in rows}
-    return [Bar(r["metric"] if len(sets) == 1 else f"{r['metric']}, {r['set']}", r["skill"]) for r in rows]
+    return [(r["metric"] if len(sets) == 1 else f"{r['metric']}, {r['set']}", r["skill"]) for r in rows]
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:
@@ -86,9 +85,9 @@ def _metric(r: Mapping[str, Any]) -> Row:
         "set": r["set"],
         "value": f"{_number(r['value'])} ± {_number(r['error'])}",
         "real media": f"{_number(r['ceiling'])} ± {_number(r['ceiling_error'])}",
-        r"floor": f"{_number(r['floor'])} ({r['floor_is']})",
+        "floor": f"{_number(r['floor'])} ({r['floor_is']})",
         "skill": skill,
-        "what it is": r["about"],
+        "note": r["about"],
     }
 
 

@@ -1,69 +1,73 @@
-"""Many: media of different requests side by side, on one driver."""
+"""Batching: media of different requests side by side, on one driver."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from multigen.core.drive import Driver, Progress, Request
+from multigen.core.drive import Driver
+from multigen.core.sampling import Progress, Sampling
 from multigen.errors import MultigenError
-from multigen.generation.request import Asked, Wish
+from multigen.generation.parts import ModelParts, decode
+from multigen.generation.plan import Job, check_counts, jobs
+from multigen.generation.request import Request
 from multigen.generation.trajectory import trajectory
 from multigen.modalities.media import Media
 
-if TYPE_CHECKING:
-    from multigen.generation.generate import Maker
+OnProgress = Callable[[Progress], None]
 
 
-class Many(Iterator[tuple[int, Media]]):
-    """(place, medium) of all that is asked, as they end. More may join with `add` and leave with `cancel` at any time.
+class Batcher(Iterator[tuple[int, Media]]):
+    """(place, medium) of all that is requested, as they end. More may join with `add` and leave with `cancel`.
 
-    `asked`: the prompt, seed and `Ask` of each place. `batch` of them are under way at a time; each joins as another
-    leaves, the longest first, so that few are left alone in the end.
+    `jobs`: the media in the order of their places. `batch` of them are under way at a time; each joins as another
+    leaves, the longest first, so that few are left alone in the end. All that wait for the network at once share a
+    call where their shapes agree. `on_progress` sees every answered query.
     """
 
     def __init__(
-        self,
-        model: Maker,
-        asked: Sequence[Asked],
-        batch: int,
-        watch: Callable[[Progress], None] | None = None,
+        self, parts: ModelParts, jobs: Sequence[Job], batch: int, on_progress: OnProgress | None = None
     ) -> None:
-        if batch < 1:
-            raise MultigenError(f"batch: {batch} is not allowed; give 1 or more")
-        self._model, self._batch, self._watch = model, batch, watch
+        check_counts(parts, n=1, seed=0, batch=batch)
+        self._parts, self._batch, self._on_progress = parts, batch, on_progress
         self._driver = Driver(max_batch=4 * batch)
-        self.asked = list(asked)
-        self._waiting = list(range(len(asked)))
-        self._under_way: dict[Request, int] = {}
+        self.jobs = list(jobs)
+        self._waiting = list(range(len(jobs)))
+        self._under_way: dict[Sampling, int] = {}
         self._made: deque[tuple[int, Tensor]] = deque()
         self._cancelled: set[int] = set()
         self._lock = threading.Lock()  # of the places: others may join and leave from any thread
 
-    def add(self, wish: Wish | str) -> int:
+    @property
+    def calls(self) -> int | None:
+        """How many queries all media take together; None where a sampler chooses its own steps."""
+        each = [job.plan.calls for job in self.jobs]
+        known = [calls for calls in each if calls is not None]
+        return sum(known) if len(known) == len(each) else None
+
+    def add(self, request: Request | str) -> int:
         """Let another request join at the next network call with a free place; returns its place among all.
 
-        From wherever you are, as with `cancel`. Its seed is the recipe's + that place where it has none. MultigenError
-        for what does not fit.
+        From any thread, as `cancel`. A request without a seed gets the recipe's plus its place. MultigenError for what
+        does not fit the model.
         """
         with self._lock:
-            place = len(self.asked)
-            self.asked += self._model.asked(wish, self._model.recipe.seed + place)[1]
+            place = len(self.jobs)
+            self.jobs += jobs(self._parts, [request], 1, self._parts.recipe.seed, first=place)
             self._waiting.append(place)
         return place
 
     def cancel(self, place: int) -> None:
-        """The medium at `place` is not made; whoever waits takes its place at the next network call.
+        """Drop the medium at `place`; one that waits takes over at the next network call.
 
-        From wherever you are: between two media, in `watch`, in another thread. Nothing happens if it is made already.
+        From anywhere: between two media, in `on_progress`, in another thread. Nothing happens if it is made already.
         MultigenError if there is no such place.
         """
-        if not 0 <= place < len(self.asked):
-            there = f"there are places 0 to {len(self.asked) - 1}" if self.asked else "there is no place yet"
+        if not 0 <= place < len(self.jobs):
+            there = f"there are places 0 to {len(self.jobs) - 1}" if self.jobs else "there is no place yet"
             raise MultigenError(f"cancel: {place} is not allowed; {there}")
         self._cancelled.add(place)
 
@@ -72,31 +76,53 @@ class Many(Iterator[tuple[int, Media]]):
             while self._made:
                 place, sample = self._made.popleft()
                 if place not in self._cancelled:
-                    return place, self._model.finished(sample, *self.asked[place])
+                    return place, finish(self._parts, sample, self.jobs[place])
             if not self._waiting and not self._under_way:
                 raise StopIteration
             self._round()
 
+    def in_order(self) -> Iterator[Media]:
+        """The media by their place, each as soon as those before it are there; none may be cancelled."""
+        early: dict[int, Media] = {}
+        place = 0
+        for number, medium in self:
+            early[number] = medium
+            while place in early:
+                yield early.pop(place)
+                place += 1
+
     def _round(self) -> None:
         """Places change hands, then the network is called once for all that wait for it."""
-        for request in [r for r, place in self._under_way.items() if place in self._cancelled]:
-            self._driver.cancel(request)
-            del self._under_way[request]
+        for sampling in [s for s, place in self._under_way.items() if place in self._cancelled]:
+            self._driver.cancel(sampling)
+            del self._under_way[sampling]
         for place in self._next():
-            job, ask = self.asked[place]
-            request = Request(*trajectory(self._model, [job], ask), self._model.denoiser)
-            self._under_way[self._driver.add(request)] = place
+            sampling = Sampling(*trajectory(self._parts, self.jobs[place]), self._parts.denoiser)
+            self._under_way[self._driver.add(sampling)] = place
         for progress in self._driver.round():
             if progress.sample is not None:
-                self._made.append((self._under_way.pop(progress.request), progress.sample[0]))
-            if self._watch is not None:
-                self._watch(progress)
+                self._made.append((self._under_way.pop(progress.sampling), progress.sample[0]))
+            if self._on_progress is not None:
+                self._on_progress(progress)
 
     def _next(self) -> list[int]:
         """The places that begin now, the longest first."""
         with self._lock:
             self._waiting = [place for place in self._waiting if place not in self._cancelled]
-            self._waiting.sort(key=lambda k: self.asked[k][1].length, reverse=True)
+            self._waiting.sort(key=self._length, reverse=True)
             free = max(0, self._batch - len(self._under_way))
             begin, self._waiting = self._waiting[:free], self._waiting[free:]
             return begin
+
+    def _length(self, place: int) -> int:
+        plan = self.jobs[place].plan
+        return len(plan.ts) - 1 if plan.calls is None else plan.calls
+
+
+def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
+    """A sample [C, *D] of model space as the medium that was asked for, with what an edit keeps of its source."""
+    medium = decode(parts, x, job.prompt, job.seed)
+    if job.plan.options:
+        medium = medium.with_tensor(parts.modality.finish(medium.tensor, job.plan.options))
+    edit = job.plan.edit
+    return medium if edit is None else medium.with_tensor(edit.spliced(medium.tensor))

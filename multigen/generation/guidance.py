@@ -1,16 +1,20 @@
-"""Guidance: a recipe's guide with its modifiers around it, built for one batch of conditions."""
+"""Guidance: a recipe's guide with its modifiers around it, built for one condition."""
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import torch
 
 from multigen import registry
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.guides import Guide
-from multigen.errors import RecipeError, refused
+from multigen.errors import MultigenError, RecipeError, message, refused
+from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 
 
@@ -45,3 +49,40 @@ def _made(kind: str, part: Part, where: str, known: Mapping[str, Any]) -> Guide:
         raise TypeError(f"{kind} {part.name} takes {missing[0]!r}; there are {', '.join(known)}")
     with refused(f"{where} ({part.name})", RecipeError):
         return function(*(known[name] for name in names))
+
+
+def guide_part(guide: Part, scale: float | None) -> Part:
+    """The guide at another guidance scale; MultigenError if it has none. A plain one becomes cfg."""
+    if scale is None:
+        return guide
+    if not math.isfinite(scale):
+        raise MultigenError(f"guidance_scale: {scale} is not allowed; give a finite number")
+    name = "cfg" if guide.name == "plain" else guide.name
+    allowed = [a.name for a in registry.arguments("guide", name, "guide")]
+    if "scale" not in allowed:
+        raise MultigenError(message("guidance_scale", scale, allowed, hint=f"The guide {name} has no scale."))
+    return Part(name, {**guide.args, "scale": float(scale)})
+
+
+def check_guidance(recipe: Recipe, denoiser: Denoiser) -> None:
+    """RecipeError where the recipe's grid, guide, modifiers or sampler do not go with the denoiser."""
+    schedule, nothing = denoiser.schedule, Cond()
+    timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
+    with refused(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})", RecipeError):
+        ts = timesteps(schedule, recipe.sample.steps)
+    with refused(
+        f"prediction ({recipe.prediction.name}) and timesteps ({recipe.timesteps.name})", RecipeError
+    ):
+        denoiser.remember(ts)
+    guided(
+        recipe.guide,
+        recipe.modifiers,
+        cond=nothing,
+        null=nothing,
+        denoiser=denoiser,
+        encode=lambda _: nothing,
+        load=lambda _: denoiser,
+    )
+    sampler = registry.build("sampler", recipe.sampler, where="sampler")
+    with refused(f"sampler ({recipe.sampler.name})", RecipeError):
+        next(sampler(schedule, torch.zeros(1, 1, 1), ts, lambda purpose, index: torch.zeros(1, 1, 1)))

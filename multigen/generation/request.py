@@ -1,142 +1,191 @@
-"""What is asked: a `Wish` as a user has it, and the `Ask` that it becomes for a model, checked and in model space."""
+"""Requests: what a user asks a model for, as data. The command line, lines of JSON, Python and a server build them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from multigen.codecs import Codec
-from multigen.generation.masking import Source, spliced
-from multigen.generation.operators import Operator
-from multigen.generation.trace import Note
-from multigen.recipe.schema import Recipe
+from multigen.errors import MultigenError
+from multigen.options import Option
 
 if TYPE_CHECKING:
-    from multigen.generation.generate import Maker
+    from torch import Tensor
 
-Job = tuple[str, int]  # prompt and seed of one medium
+    from multigen.modalities.media import Media
+    from multigen.registry import Part
+
+Size = int | tuple[int, int]
+_OPTION = "option"
+
+
+def _option(type: Any, help: str, metavar: str = "", low: float = -math.inf) -> dict[str, Option]:
+    """The declaration of a field; its name and default are the field's."""
+    return {_OPTION: Option("", type, None, help, low=low, metavar=metavar)}
 
 
 @dataclass(frozen=True)
-class Wish:
-    """One medium of many that are made side by side; None: as the recipe has it.
+class Request:
+    """One medium, or `n` of them. What is None comes from the recipe.
 
-    `seed`: None is the recipe's plus the place among the wishes. `overrides` change how it is sampled, as
-    "sampler.name=ddim" does on the command line. `long`: what is larger than the model's own is made in windows;
-    `wrap`: its last axis is a circle. `edit`: what it is made from, such as a `Change`; None: noise alone.
+    prompt           what to make
+    negative_prompt  what guidance leads away from
+    seed             of the first medium; medium k has seed + k. None: the recipe's, plus the place among the requests
+    steps            of the sampler
+    guidance_scale   1 turns guidance off
+    size             pixels: the side, or (height, width)
+    duration         seconds of audio or video
+    sliding_window   what is larger than the model's own size is made in overlapping windows
+    tile             the last axis closes into a circle: a panorama, a loop; goes with sliding_window
+    overrides        how it is sampled, as on the command line: ("sampler.name=ddim",)
+    options          values of what the modality declares beside these (`Modality.options`), by name
+    edit             the medium that it is made from; None: noise alone
     """
 
-    prompt: str = ""
-    seed: int | None = None
-    steps: int | None = None
-    scale: float | None = None
-    negative: str | None = None
-    size: int | tuple[int, int] | None = None
-    duration: float | None = None
+    prompt: str = field(default="", metadata=_option(str, "what to make", metavar="TEXT"))
+    negative_prompt: str | None = field(
+        default=None, metadata=_option(str, "what guidance leads away from", metavar="TEXT")
+    )
+    seed: int | None = field(
+        default=None, metadata=_option(int, "seed of the first medium; medium k has seed + k", metavar="N")
+    )
+    steps: int | None = field(default=None, metadata=_option(int, "sampler steps", metavar="K", low=1))
+    guidance_scale: float | None = field(
+        default=None, metadata=_option(float, "guidance scale; 1 is off", metavar="X")
+    )
+    size: Size | None = field(
+        default=None, metadata=_option(Size, "side, or WIDTHxHEIGHT, in pixels", metavar="PX")
+    )
+    duration: float | None = field(
+        default=None, metadata=_option(float, "seconds of audio or video", metavar="S")
+    )
+    sliding_window: bool = field(
+        default=False,
+        metadata=_option(bool, "make what is larger than the model's own size in overlapping windows"),
+    )
+    tile: bool = field(
+        default=False, metadata=_option(bool, "with --sliding-window: a seamless panorama or loop")
+    )
     overrides: tuple[str, ...] = ()
-    long: bool = False
-    wrap: bool = False
-    edit: Begins | None = None
-
-
-class Begins(Protocol):
-    """Something else than noise that media are made from: `Change`, `Restoration`, or what a user wrote of them."""
-
-    def start(self, model: Maker, wish: Wish) -> Start:
-        """MultigenError for what does not fit the model, before any network call."""
-        ...
-
-
-class Start(NamedTuple):
-    """What a medium begins with: its shape [C, *D], the sizes of its windows in model space, and what is known."""
-
-    shape: tuple[int, ...]
-    window: tuple[int, ...] | None = None
-    edit: Edit | None = None
-    known: Known | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    edit: EditRequest | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Edit:
-    """An edit begins with its source; within `seam` what is kept of it fades into what is made (`editing.spliced`).
+class EditRequest:
+    """A medium to make another one from: a variation, inpainting, outpainting, a restyling or a restoration.
 
-    `strength`: share of the way back to noise. `resample`: how often each step is taken. `invert`: the noise is found
-    that leads to the source under this prompt, in place of a random one.
+    media     a file, a `Media` or a tensor [C, *D] in [-1, 1]
+    strength  how far back to noise, over 0 to 1: 0.6, or 1 where a part is kept
+    mask      a picture of the medium's size: white is made anew, black stays
+    keep      what stays: spans of time such as "0:2.5s,4s:", or a bool tensor, True where the medium stays, [*D] or
+              over the first axis alone (samples, frames)
+    extend    what is added: "8" or "8,0,8,0" pixels (left, top, right, bottom), "3s" after or "1s,3s" before and
+              after; or numbers in samples, pixels or frames, before and after each axis from the last one on (as
+              `torch.nn.functional.pad` takes them)
+    feather   width of the cross-fade between kept and new: seconds of sound, pixels of pictures and videos
+    resample  how often each step is taken, so that new and kept agree better (RePaint)
+    invert    the source's prompt: start from the noise that leads to the source, which keeps its composition
+    restore   the operator that gives the medium, to find what it was made from: "downsample", "blur", "frames",
+              "band_limit", a `Part`, or {"name": "downsample", "factor": 4}
+    noise     with `restore`: standard deviation of the noise in the medium, of full scale
+
+    MultigenError for options that do not go together.
     """
 
-    source: Source
-    seam: int
-    codec: Codec
-    device: torch.device
-    strength: float = 1.0
-    resample: int = 1
-    invert: str | None = None
+    media: Media | Tensor | str | Path = field(
+        default="", metadata=_option(str, "the medium to edit", metavar="FILE")
+    )
+    strength: float | None = field(
+        default=None, metadata=_option(float, "over 0 (as it was) to 1 (all new)", metavar="X")
+    )
+    mask: str | Path | None = field(
+        default=None, metadata=_option(str, "a picture: white is made anew, black is kept", metavar="PICTURE")
+    )
+    keep: str | Tensor | None = field(
+        default=None,
+        metadata=_option(str, "what stays of a sound or video: 0:2.5s,4s: or 0:4f", metavar="SPANS"),
+    )
+    extend: str | int | Sequence[int] | None = field(
+        default=None,
+        metadata=_option(
+            str | int,
+            "pixels all round or left,top,right,bottom; 3s after, or 1s,3s before and after",
+            metavar="N",
+        ),
+    )
+    feather: float | None = field(
+        default=None,
+        metadata=_option(float, "width of the fade between kept and new: seconds, or pixels", metavar="X"),
+    )
+    resample: int = field(
+        default=1, metadata=_option(int, "take each step K times (RePaint)", metavar="K", low=1)
+    )
+    invert: str | None = field(
+        default=None,
+        metadata=_option(str, "the source's own prompt: restyle it and keep its composition", metavar="TEXT"),
+    )
+    restore: str | Mapping[str, Any] | Part | None = field(
+        default=None,
+        metadata=_option(
+            str | dict[str, Any],
+            "restore what a degraded input came from: downsample, blur, frames, band_limit, or "
+            "{name: downsample, factor: 4}",
+            metavar="OPERATOR",
+        ),
+    )
+    noise: float = field(
+        default=0.02,
+        metadata=_option(float, "with --restore: noise in the input, of full scale", metavar="X"),
+    )
 
-    @cached_property
-    def x0(self) -> Tensor:
-        """The source in model space, [1, C, *D]. Encoded when it is first asked for: a codec may be a network."""
-        with torch.no_grad():
-            return self.codec.encode(self.source.media[None].to(self.device))
-
-    @cached_property
-    def keep(self) -> Tensor | None:
-        """What of x0 stays, bool [*D]."""
-        return None if self.source.keep is None else self.codec.keeps(self.source.keep).to(self.device)
-
-    def finished(self, made: Tensor) -> Tensor:
-        """The decoded medium [C, *D], with what is kept as it was."""
-        return spliced(made, self.source, self.seam)
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """What is known of a medium that is restored: what `operator` gives of it, [1, ...], and how exactly."""
-
-    operator: Operator
-    values: Tensor
-    noise: float
-
-
-@dataclass(frozen=True)
-class Blend:
-    """How far a medium lies on the way from its own prompt and seed (0) to others (1)."""
-
-    prompt: str
-    seed: int
-    share: float
-
-
-@dataclass(frozen=True, eq=False)
-class Ask:
-    """What the media of a request have in common. `shape` [C, *D] in model space.
-
-    `recipe`: its sampler, timesteps, guide and modifiers. `window`: sizes of the windows in which larger media are
-    made; `wrap`: the last axis is a circle.
-    """
-
-    recipe: Recipe
-    shape: tuple[int, ...]
-    steps: int
-    scale: float | None = None
-    negative: str | None = None
-    edit: Edit | None = None
-    known: Known | None = None
-    blend: Blend | None = None
-    window: tuple[int, ...] | None = None
-    wrap: bool = False
-    note: Note | None = None  # hears of every answered query (`modifiers.noted`)
+    def __post_init__(self) -> None:
+        if self.restore is None:
+            return
+        operator_part(self.restore)
+        if others := [k for k in self.given if k not in ("media", "restore", "noise")]:
+            raise MultigenError(f"{others[0]}: it does not go with restore")
 
     @property
-    def length(self) -> float:
-        """About how many steps are taken, those on the way to an inversion's noise, of two queries each, with them."""
-        edit, passes = self.edit, self.recipe.sample.polish.passes
-        if edit is None:
-            return self.steps + passes
-        return self.steps * edit.strength * (edit.resample + 2 * (edit.invert is not None)) + passes
+    def given(self) -> dict[str, Any]:
+        """The options that say something, by name."""
+        pairs = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}
+        return {name: value for name, (value, default) in pairs.items() if value is not default}
 
 
-Asked = tuple[Job, Ask]  # one medium of a request
+def options(kind: type[Request] | type[EditRequest]) -> dict[str, Option]:
+    """The options that a request or an edit declares, by name."""
+    declared = {f.name: f.metadata.get(_OPTION) for f in dataclasses.fields(kind)}
+    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
+    return {
+        name: dataclasses.replace(option, name=name, default=defaults[name])
+        for name, option in declared.items()
+        if option is not None
+    }
+
+
+def operator_part(given: str | Mapping[str, Any] | Part) -> Part:
+    """The operator of `restore`: `downsample`, or `{name: downsample, factor: 4}`, as text or as data.
+
+    Its name and arguments are checked where it is built.
+    """
+    import yaml
+
+    from multigen.registry import Part
+
+    if isinstance(given, Part):
+        return given
+    try:
+        data = yaml.safe_load(given) if isinstance(given, str) else given
+    except yaml.YAMLError as error:
+        raise MultigenError(f"restore {given}: cannot be read ({error})") from None
+    if isinstance(data, str):
+        return Part(data)
+    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
+        raise MultigenError(
+            f"restore {given}: is not allowed; give a name, or {{name: downsample, factor: 4}}"
+        )
+    return Part(data["name"], {str(k): v for k, v in data.items() if k != "name"})

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multigen.core.backbone import Maps
 from multigen.core.guides import Query
-from multigen.core.taps import Maps
+from multigen.generation.batching import Batcher
+from multigen.generation.parts import ModelParts, decode, words
+from multigen.generation.plan import jobs
+from multigen.generation.request import Request
 from multigen.modalities.media import Media
 from multigen.storage.files import write_json
-
-if TYPE_CHECKING:
-    from multigen.generation.generate import Maker
 
 SHOWN = 8  # steps in a picture
 FRAME, HELD = 150, 1500  # ms that a clip shows a query, and the last one
@@ -40,14 +41,14 @@ class Trace:
     guidance: list[float] = field(default_factory=list)
     maps: Tensor | None = None
 
-    def note(self, q: Query, x0: Tensor, with_: Tensor | None, maps: Maps | None) -> None:
-        """Hear of one query, of the first row of its batch."""
+    def observe(self, q: Query, x0: Tensor, cond: Tensor | None, maps: Maps | None) -> None:
+        """Keep one answered query: x0 as the sampler gets it, and the conditional prediction."""
         self.times.append(float(q.t))
         self.x.append(q.x[0].detach().cpu())
         self.x0.append(x0[0].detach().cpu())
-        if with_ is not None:
-            size = with_[0].square().mean().sqrt().clamp_min(1e-12)
-            self.guidance.append(float((x0[0] - with_[0]).square().mean().sqrt() / size))
+        if cond is not None:
+            size = cond[0].square().mean().sqrt().clamp_min(1e-12)
+            self.guidance.append(float((x0[0] - cond[0]).square().mean().sqrt() / size))
         if maps is not None and maps.found:
             self._add(list(maps.found.values()))
 
@@ -61,46 +62,43 @@ class Trace:
             grown = F.interpolate(one[:1].float().cpu(), size=size, mode="nearest")[0]
             self.maps = grown if self.maps is None else self.maps + grown
 
-    def pictures(self, model: Maker) -> dict[str, Any]:
+    def pictures(self, parts: ModelParts) -> dict[str, Any]:
         """Name -> picture: the way (above x_t, below the x0 seen from there), and attention to each word."""
         count = min(SHOWN, len(self.times))
         chosen = torch.linspace(0, len(self.times) - 1, count).round().long().tolist()
         out = {
-            name: model.modality.preview([self._decoded(model, values[k]) for k in chosen])
+            name: parts.modality.preview([self._decoded(parts, values[k]) for k in chosen])
             for name, values in (("noisy", self.x), ("clean", self.x0))
         }
-        words = [] if self.medium is None else model.words(self.medium.prompt)
-        if self.maps is not None and words:
-            out["attention"] = attention_picture(self.maps[: len(words)], words)
+        names = [] if self.medium is None else words(parts, self.medium.prompt)
+        if self.maps is not None and names:
+            out["attention"] = attention_picture(self.maps[: len(names)], names)
         return out
 
-    def frames(self, model: Maker) -> list[Any]:
+    def frames(self, parts: ModelParts) -> list[Any]:
         """A picture a query, all of one size: x_t and the x0 seen from there, beside or above each other."""
         pairs = zip(self.x, self.x0, strict=True)
-        return [model.modality.preview([self._decoded(model, one) for one in pair]) for pair in pairs]
+        return [parts.modality.preview([self._decoded(parts, one) for one in pair]) for pair in pairs]
 
-    def _decoded(self, model: Maker, x: Tensor) -> Tensor:
+    def _decoded(self, parts: ModelParts, x: Tensor) -> Tensor:
         seed = 0 if self.medium is None else self.medium.seed
-        return model.medium(x.to(model.device), "", seed).tensor
+        return decode(parts, x.to(parts.device), "", seed).tensor
 
-    def save(self, model: Maker, folder: Path, stem: str, *, clip: bool = False) -> None:
+    def save(self, parts: ModelParts, folder: Path, stem: str, *, clip: bool = False) -> None:
         """Pictures and numbers into `folder`: stem-noisy.png, stem-clean.png, stem-attention.png, stem.json.
 
         `clip`: also stem-clip.webp, every query of the way as a frame, which takes as many decodings.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        for name, picture in self.pictures(model).items():
+        for name, picture in self.pictures(parts).items():
             picture.save(folder / f"{stem}-{name}.png")
         if clip:
-            first, *rest = self.frames(model)
+            first, *rest = self.frames(parts)
             first.save(
                 folder / f"{stem}-clip.webp", save_all=True, append_images=rest, loop=0, lossless=True,
                 duration=[FRAME] * len(rest) + [HELD],
             )  # fmt: skip
         write_json(folder / f"{stem}.json", {"times": self.times, "guidance": self.guidance})
-
-
-Note = Callable[[Query, Tensor, "Tensor | None", "Maps | None"], None]
 
 
 def attention_picture(maps: Tensor, words: list[str], cell: int = 128) -> Any:
@@ -117,3 +115,13 @@ def attention_picture(maps: Tensor, words: list[str], cell: int = 128) -> Any:
         out.paste(picture, (4 + k * (cell + 4), 4))
         draw.text((6 + k * (cell + 4), cell + 8), word[:20], fill=(255, 255, 255))
     return out
+
+
+def traced(parts: ModelParts, request: Request | str) -> Trace:
+    """Make one medium and keep how it came about. MultigenError for what does not fit, before any network call."""
+    trace = Trace()
+    seed = parts.recipe.seed
+    (job,) = jobs(parts, [request], 1, seed)
+    observed = job._replace(plan=dataclasses.replace(job.plan, observer=trace.observe))
+    ((_, trace.medium),) = Batcher(parts, [observed], 1)
+    return trace

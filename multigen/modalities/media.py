@@ -1,7 +1,8 @@
-"""Media objects: what `generate` returns. They save themselves and show themselves in a notebook."""
+"""Media objects: what `generate` returns. They save themselves, and display inline in notebooks."""
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import io
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ class Media:
             path = path.with_name(path.name + self.modality.suffix)
         self.modality.write(self.tensor, path)
         return path
+
+    def with_tensor(self, tensor: Tensor) -> Media:
+        """The same medium with other values, [C, *D]."""
+        return dataclasses.replace(self, tensor=tensor)
 
     def numpy(self) -> np.ndarray:
         """The values as float32 [C, *D], a copy."""

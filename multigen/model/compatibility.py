@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from multigen import registry
-from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.conditioning import CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import RecipeError, message, refused
-from multigen.generation.guidance import guided
+from multigen.generation.guidance import check_guidance
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 from multigen.training import sizes as training_sizes
@@ -22,7 +22,7 @@ def check_combination(recipe: Recipe) -> None:
     modality, codec, shape = _media(recipe)
     sizes = training_sizes.sizes(recipe.train, modality, codec, recipe.seed)
     _learns(recipe, codec)
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         return
     network, spec = _network(recipe, shape, modality)
     _adapts(recipe, network)
@@ -31,7 +31,7 @@ def check_combination(recipe: Recipe) -> None:
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
     prediction = registry.build("prediction", recipe.prediction, where="prediction")
     denoiser = Denoiser(network, schedule, prediction)
-    _samples(recipe, denoiser)
+    check_guidance(recipe, denoiser)
     _trains(recipe, denoiser)
 
 
@@ -47,30 +47,6 @@ def _media(recipe: Recipe) -> tuple[Any, Any, tuple[int, ...]]:
     codec = registry.build("codec", recipe.codec, where="codec", given={"modality": modality})
     with refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})", RecipeError):
         return modality, codec, codec.shape(natural)
-
-
-def _samples(recipe: Recipe, denoiser: Denoiser) -> None:
-    """The grid, the guide with its modifiers, and the sampler's first query."""
-    schedule, nothing = denoiser.schedule, Cond()
-    timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
-    with refused(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})", RecipeError):
-        ts = timesteps(schedule, recipe.sample.steps)
-    with refused(
-        f"prediction ({recipe.prediction.name}) and timesteps ({recipe.timesteps.name})", RecipeError
-    ):
-        denoiser.remember(ts)
-    guided(
-        recipe.guide,
-        recipe.modifiers,
-        cond=nothing,
-        null=nothing,
-        denoiser=denoiser,
-        encode=lambda _: nothing,
-        load=lambda _: denoiser,
-    )
-    sampler = registry.build("sampler", recipe.sampler, where="sampler")
-    with refused(f"sampler ({recipe.sampler.name})", RecipeError):
-        next(sampler(schedule, torch.zeros(1, 1, 1), ts, lambda purpose, index: torch.zeros(1, 1, 1)))
 
 
 def _trains(recipe: Recipe, denoiser: Denoiser) -> None:
@@ -91,7 +67,7 @@ def cond_spec(recipe: Recipe, spec: CondSpec, channels: int) -> CondSpec:
     known (`core.masks`). RecipeError for a backbone that comes without a place for it."""
     if not recipe.masked:
         return spec
-    if recipe.backbone is not None and recipe.backbone.name == "diffusers":
+    if recipe.trains == "denoiser" and recipe.network.name == "diffusers":
         raise RecipeError(
             "masked: the backbone diffusers has no channel for a mask. Allowed: false; it fills without one."
         )
@@ -100,18 +76,18 @@ def cond_spec(recipe: Recipe, spec: CondSpec, channels: int) -> CondSpec:
 
 def _learns(recipe: Recipe, codec: Any) -> None:
     """A recipe trains a backbone or its codec, one of them."""
-    if recipe.backbone is None and not codec.learns:
+    if recipe.trains == "codec" and not codec.learns:
         raise RecipeError(
             "backbone: missing. Every recipe needs this part, but for one whose codec learns (codec.vocoder=neural)."
         )
-    if recipe.backbone is not None and codec.learns:
+    if recipe.trains == "denoiser" and codec.learns:
         raise RecipeError(
             f"codec ({recipe.codec.name}): it learns in a recipe of its own, without a backbone (as vocoder_music); "
             "here name its trained weights"
         )
-    if recipe.backbone is not None and recipe.train.critic is not None:
+    if recipe.trains == "denoiser" and recipe.train.critic is not None:
         raise RecipeError("train.critic: only a codec that learns plays against one; leave it null")
-    if recipe.backbone is None and recipe.train.adapter is not None:
+    if recipe.trains == "codec" and recipe.train.adapter is not None:
         raise RecipeError("train.adapter: only a backbone is adapted; leave it null")
 
 
@@ -141,6 +117,5 @@ def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> tuple[Any
             conditioner.request(recipe.sample.prompts)
     spec = cond_spec(recipe, conditioner.spec, shape[0])
     given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}
-    assert recipe.backbone is not None
     with torch.device("meta"):
-        return registry.build("backbone", recipe.backbone, where="backbone", given=given), spec
+        return registry.build("backbone", recipe.network, where="backbone", given=given), spec

@@ -1,74 +1,35 @@
-"""Model: the parts of a recipe put together, and the Python API: generate, save, load."""
+"""Model: the parts of a recipe with their weights, and what Python does with them: generate, edit, save."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from multigen import registry
-from multigen.codecs import Codec
+from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.datasets import Dataset
 from multigen.device import choose_device, choose_precision, describe
-from multigen.errors import MultigenError, RecipeError
-from multigen.generation.edit import Editor
-from multigen.modalities import Modality
-from multigen.model.compatibility import cond_spec
+from multigen.errors import MultigenError
+from multigen.generation.batching import Batcher, OnProgress
+from multigen.generation.blend import blend
+from multigen.generation.parts import encode_prompts
+from multigen.generation.plan import check_counts, jobs
+from multigen.generation.request import EditRequest, Request, Size
+from multigen.generation.trace import Trace, traced
+from multigen.modalities.media import Media
+from multigen.model import weights as model_weights
+from multigen.model.build import build_parts
+from multigen.model.loras import LoraStack, warn_of_base
+from multigen.model.source import Found, find_weights
 from multigen.recipe.schema import Recipe, WeightedLora
 from multigen.registry import Part
-from multigen.storage.lora import Adapter, Mix, check_weight, deltas
-from multigen.storage.tensors import mismatches, save_tensors
-
-log = logging.getLogger(__name__)
 
 
-@runtime_checkable
-class Heir(Protocol):
-    """A backbone that can start from a relative's state."""
-
-    def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state of its own that the former state makes."""
-        ...
-
-
-def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """The recipe with what only the dataset knows filled in: the names of the classes.
-
-    RecipeError if there are none, or if the recipe names others or in another order.
-    """
-    part = recipe.conditioner
-    if "classes" not in {a.name for a in registry.arguments("conditioner", part.name, "conditioner")}:
-        return recipe
-    if not dataset.classes:
-        raise RecipeError(
-            f"conditioner: the dataset {recipe.data.name} has no labels; put the files into one sub-folder a class, or "
-            "condition on text (conditioner.name=text)"
-        )
-    given = part.args.get("classes")
-    if given is not None and list(given) != list(dataset.classes):
-        raise RecipeError(
-            f"conditioner.classes: {list(given)} is not allowed. Allowed: the classes of the data in their order, "
-            f"{list(dataset.classes)}, or null. A run that was trained on others goes on with those alone."
-        )
-    args = {**part.args, "classes": list(dataset.classes)}
-    return dataclasses.replace(recipe, conditioner=Part(part.name, args))
-
-
-def build_dataset(recipe: Recipe, modality: Modality | None = None) -> Dataset:
-    """The recipe's dataset, for its modality."""
-    modality = modality or registry.build("modality", recipe.modality, where="modality")
-    return registry.build("dataset", recipe.data, where="data", given={"modality": modality})
-
-
-class Model(Editor):
+class Model:
     """Everything that a recipe names, built: modality, codec, conditioner and denoiser, on one device.
 
     `weights` are random until `load_weights`, `multigen.load` or training sets them.
@@ -77,30 +38,26 @@ class Model(Editor):
     def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
         self.recipe = recipe
         self.device = choose_device(device)
-        precision = choose_precision(recipe.sample.precision, self.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            self.modality: Modality = registry.build("modality", recipe.modality, where="modality")
-            given: dict[str, Any] = {"modality": self.modality}
-            self.codec: Codec = registry.build("codec", recipe.codec, where="codec", given=given)
-            self.conditioner: Any = registry.build(
-                "conditioner", recipe.conditioner, where="conditioner", given=given
-            )
-            try:
-                shape = self.codec.shape(self.modality.shape())
-            except ValueError as error:
-                raise RecipeError(f"codec ({recipe.codec.name}): {error}") from error
-            given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
-            given |= {"cond": cond_spec(recipe, self.conditioner.spec, shape[0])}
-            self._denoiser = None if recipe.backbone is None else _denoiser(recipe, given, precision)
-        self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
+        parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device))
+        self.modality, self.codec, self.conditioner, self._denoiser = parts
+        self.learned: dict[str, nn.Module] = {"conditioner": _module(self.conditioner), "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
             self._denoiser.to(self.device)
         for module in self.learned.values():
             module.to(self.device).eval()
-        self.own: Adapter | None = None  # what the model's own training added to its base
-        self._mix: Mix | None = None
+        self.loras = LoraStack()
+        self._others: dict[str, Denoiser] = {}
+
+    @classmethod
+    def of(cls, found: Found, recipe: Recipe | None = None, *, device: str | None = None) -> Model:
+        """The model of what was found; `recipe` may differ from the found one in how it samples."""
+        model = cls(found.recipe if recipe is None else recipe, device=device)
+        if found.tensors is not None:
+            model.load_weights(found.tensors, found.where)
+        model.loras.own = found.adapter
+        model.set_loras(model.recipe.loras)
+        return model
 
     @property
     def denoiser(self) -> Denoiser:
@@ -113,7 +70,7 @@ class Model(Editor):
 
     @property
     def facts(self) -> dict[str, str]:
-        """What a reader of a log wants to know of the model."""
+        """Device, number of parameters and shape of model space, for logs and reports."""
         generates = self._denoiser is not None
         count = sum(p.numel() for p in (self.denoiser if generates else self.codec).parameters())
         return {
@@ -122,41 +79,174 @@ class Model(Editor):
             "model space": " x ".join(map(str, self.codec.shape(self.modality.shape()))),
         }
 
+    # --- generating -------------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompt: str | Sequence[str] = "",
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        size: Size | None = None,
+        duration: float | None = None,
+        sliding_window: bool = False,
+        tile: bool = False,
+        options: Mapping[str, Any] | None = None,
+        batch: int | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> list[Media]:
+        """`n` media for each prompt, prompt after prompt; what is left out comes from the recipe.
+
+        Medium k of all has the seed `seed + k`, and is the same whatever the batch. `batch` bounds the samples of one
+        network call before guidance; `on_progress` sees every answered query; the rest as in `Request`. MultigenError
+        for what does not fit the model, before any network call.
+        """
+        common = Request(
+            steps=steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            size=size,
+            duration=duration,
+            sliding_window=sliding_window,
+            tile=tile,
+            options=options or {},
+        )
+        return self._all(common, prompt, n, seed, batch, on_progress)
+
+    def edit(
+        self,
+        media: Media | Tensor | str | Path,
+        prompt: str | Sequence[str] = "",
+        *,
+        strength: float | None = None,
+        mask: str | Path | None = None,
+        keep: str | Tensor | None = None,
+        extend: str | int | Sequence[int] | None = None,
+        feather: float | None = None,
+        resample: int = 1,
+        invert: str | None = None,
+        restore: str | Mapping[str, Any] | Part | None = None,
+        noise: float = 0.02,
+        n: int = 1,
+        seed: int | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        sliding_window: bool = False,
+        tile: bool = False,
+        options: Mapping[str, Any] | None = None,
+        batch: int | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> list[Media]:
+        """`n` versions of a medium for each prompt: img2img, inpainting, outpainting, restyling or restoration.
+
+        `media` to `noise` as in `EditRequest`, the rest as in `generate`.
+        """
+        edit = EditRequest(
+            media, strength, mask, keep, extend, feather, resample, invert, restore, noise
+        )  # fmt: skip
+        common = Request(
+            steps=steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            sliding_window=sliding_window,
+            tile=tile,
+            options=options or {},
+            edit=edit,
+        )
+        return self._all(common, prompt, n, seed, batch, on_progress)
+
+    def stream(
+        self,
+        requests: Request | str | Sequence[Request | str],
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        batch: int | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Iterator[Media]:
+        """As `batcher`, in the order of the requests: each medium as soon as it and those before it are made."""
+        return self.batcher(requests, n=n, seed=seed, batch=batch, on_progress=on_progress).in_order()
+
+    def batcher(
+        self,
+        requests: Request | str | Sequence[Request | str],
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        batch: int | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Batcher:
+        """Media of different steps, samplers, guides, sizes and edits side by side: (place, medium) as they end.
+
+        A text is a `Request` for that prompt. Each request is made `n` times: its medium k has the place `n * i + k`
+        and the seed `its own + k`, or `seed` (the recipe's) + place where it has none. `batch` of them are under way at
+        a time. Each is what it is alone (to 1e-4 of full scale in fp32). With what is returned more may `add`
+        themselves and any `cancel`. What is wrong with a request is said before the first begins.
+        """
+        batch = self.recipe.sample.batch if batch is None else batch
+        seed = self.recipe.seed if seed is None else seed
+        check_counts(self, n=n, seed=seed, batch=batch)
+        asked = [requests] if isinstance(requests, Request | str) else requests
+        return Batcher(self, jobs(self, asked, n, seed), batch, on_progress)
+
+    def blend(
+        self,
+        ends: tuple[Request | str, Request | str],
+        *,
+        n: int = 8,
+        batch: int | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> list[Media]:
+        """`n` media on the way from one request to another, both ends among them; see `multigen.generation.blend`."""
+        batch = self.recipe.sample.batch if batch is None else batch
+        return blend(self, ends, n=n, batch=batch, on_progress=on_progress)
+
+    def trace(self, request: Request | str = "") -> Trace:
+        """One medium and how it came about. The medium is the one that `generate` gives."""
+        return traced(self, request)
+
+    def encode(self, *prompts: str) -> Cond:
+        """The condition of a batch of prompts. MultigenError if the conditioner cannot take one."""
+        return encode_prompts(self, *prompts)
+
+    def _all(
+        self,
+        common: Request,
+        prompt: str | Sequence[str],
+        n: int,
+        seed: int | None,
+        batch: int | None,
+        on_progress: OnProgress | None,
+    ) -> list[Media]:
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        requests = [dataclasses.replace(common, prompt=one) for one in prompts]
+        return list(self.stream(requests, n=n, seed=seed, batch=batch, on_progress=on_progress))
+
     # --- weights ----------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that was learned or measured: backbone.*, conditioner.*, codec.*"""
-        return {f"{k}.{n}": t for k, module in self.learned.items() for n, t in module.state_dict().items()}
+        return model_weights.state_of(self.learned)
 
     def load_weights(self, tensors: dict[str, Tensor], where: str) -> None:
         """Set the weights; MultigenError lists the first mismatches if they are another model's."""
-        expected = self.state_dict()
-        rows = mismatches(expected, tensors)
-        if rows:
-            raise MultigenError(
-                f"{where}: these weights are of another model than recipe {self.recipe.name}: {'; '.join(rows)}"
-            )
-        self._mix = None
-        for name, module in self.learned.items():
-            module.load_state_dict(
-                {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
-            )
+        what = f"{where}: these weights are of another model than recipe {self.recipe.name}"
+        model_weights.load_state(self.learned, tensors, what)
+        self.loras.reset()
 
     def start_from(self, tensors: dict[str, Tensor], where: str) -> None:
         """Set the weights to those of a former model, for training: of an image model also in a video model.
 
-        A backbone that is an `Heir` makes its state of another's. MultigenError as in `load_weights`.
+        A backbone that is a `WarmStart` makes its state of another's. MultigenError as in `load_weights`.
         """
-        backbone = self.learned.get("backbone")
-        if isinstance(backbone, Heir):
-            prefix = "backbone."
-            old = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            rest = {k: v for k, v in tensors.items() if not k.startswith(prefix)}
-            tensors = {**{prefix + k: v for k, v in backbone.inherit(old).items()}, **rest}
-        self.load_weights(tensors, where)
+        self.load_weights(model_weights.inherited(self.learned.get("backbone"), tensors), where)
 
     def adapt(self, loras: Mapping[str, float]) -> None:
-        """From now on sample with these LoRAs, each so many times, and no others; {}: without.
+        """From now on sample with these LoRAs, each with its weight, and no others; {}: without.
 
         A LoRA is a file or a run folder; what the model's own training added stays. MultigenError names what is no
         LoRA, and the first layers of one that is for another network.
@@ -164,52 +254,29 @@ class Model(Editor):
         self.set_loras([WeightedLora(str(path), weight) for path, weight in loras.items()])
 
     def set_loras(self, loras: Sequence[WeightedLora]) -> None:
-        """As `adapt`, as a recipe lists them."""
-        from multigen.model.load import read_lora
-
-        rows = []
-        for row in loras:
-            try:
-                adapter = read_lora(row.path)
-            except MultigenError as error:
-                raise MultigenError(f"loras: {error}") from error
-            rows.append((row.path, adapter, check_weight(row.weight, f"loras: {row.path}")))
+        """As `adapt`, with LoRAs as a recipe lists them."""
+        rows = self.loras.read(loras)
+        if rows:
+            backbone = self.denoiser.backbone
+            self.loras.set((), backbone, self.recipe.name)
+            warn_of_base([adapter for adapter, _ in rows], self.weights_hash())
+        if self._denoiser is not None:
+            self.loras.set(rows, self._denoiser.backbone, self.recipe.name)
         self.recipe = dataclasses.replace(self.recipe, loras=tuple(loras))
-        if self.own is not None:
-            rows = [("", self.own, 1.0), *rows]
-        if not rows and self._mix is None:
-            return
-        backbone = self.denoiser.backbone
-        changes = [(deltas(adapter, backbone, self.recipe.name), weight) for _, adapter, weight in rows]
-        self._mix = self._mix or Mix(backbone)
-        self._mix.set(())
-        for _, adapter, _ in rows:
-            self._check_base(adapter)
-        self._mix.set(changes)
 
-    def _check_base(self, adapter: Adapter) -> None:
-        """A warning where a LoRA was trained on other weights of the same network."""
-        wanted, have = adapter.about.get("base_hash"), self.weights_hash()
-        if wanted is not None and wanted != have:
-            log.warning("%s was trained on other weights (%s, %s) than these (%s)", adapter.where, adapter.base,
-                        wanted, have)  # fmt: skip
-
-    @contextmanager
-    def bare(self) -> Iterator[None]:
+    def bare(self) -> AbstractContextManager[None]:
         """Inside the block the model is its base, without any LoRA."""
-        if self._mix is None:
-            yield
-            return
-        with self._mix.bare():
-            yield
+        return self.loras.bare()
 
     def weights_hash(self) -> str:
         """sha256 over the sorted tensors' names and bytes, first 16 hex digits."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return model_weights.hash_of(self.state_dict())
+
+    def load_denoiser(self, source: str) -> Denoiser:
+        """The denoiser of other weights, for autoguidance: a run folder, a file, a shipped name or a checkpoint."""
+        if source not in self._others:
+            self._others[source] = Model.of(find_weights(source), device=str(self.device)).denoiser
+        return self._others[source]
 
     def save(self, path: str | Path, *, half: bool = False) -> Path:
         """Write one safetensors file that `multigen.load` reads: weights, and the recipe in its header.
@@ -217,41 +284,9 @@ class Model(Editor):
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
-        from multigen.recipe.dump import to_yaml
-        from multigen.storage.files import atomic
-
-        path = Path(path)
-        if path.suffix != ".safetensors":
-            raise MultigenError(f"{path}: weights are saved as .safetensors")
-        with atomic(path) as temporary:
-            # One entry alone: safetensors writes several in random order, and equal weights shall be equal bytes.
-            tensors = {k: _halved(k, v) for k, v in self.state_dict().items()} if half else self.state_dict()
-            recipe = dataclasses.replace(
-                self.recipe, loras=(), train=dataclasses.replace(self.recipe.train, adapter=None)
-            )
-            save_tensors(temporary, tensors, {"recipe": to_yaml(recipe)})
-        return path
+        return model_weights.save_weights(Path(path), self.state_dict(), self.recipe, half=half)
 
 
-def _denoiser(recipe: Recipe, given: dict[str, Any], precision: torch.dtype | None) -> Denoiser:
-    assert recipe.backbone is not None
-    try:
-        backbone: nn.Module = registry.build("backbone", recipe.backbone, where="backbone", given=given)
-    except (RuntimeError, MemoryError) as error:  # torch's way to say that there is not that much memory
-        reason = str(error).splitlines()[0]
-        raise RecipeError(f"backbone ({recipe.backbone.name}): cannot be built here ({reason})") from error
-    schedule = registry.build("schedule", recipe.schedule, where="schedule")
-    prediction = registry.build("prediction", recipe.prediction, where="prediction")
-    return Denoiser(backbone, schedule, prediction, precision=precision)
-
-
-def _halved(name: str, tensor: Tensor) -> Tensor:
-    # A codec's statistics are few and exact; what it learned are weights like others.
-    if (
-        name.startswith("codec.") and not name.startswith("codec.vocoder.")
-    ) or not tensor.is_floating_point():
-        return tensor
-    half = tensor.half()
-    if not half.isfinite().all():
-        raise MultigenError(f"{name}: holds numbers beyond float16's range; save without half")
-    return half
+def _module(conditioner: Any) -> nn.Module:
+    assert isinstance(conditioner, nn.Module), "a conditioner is an nn.Module"
+    return conditioner

@@ -59,13 +59,8 @@ def public(recipe: Recipe) -> Recipe:
 
 def _changed(recipe: Recipe, part: Callable[[Part], Part]) -> Recipe:
     """The recipe with those of its parts changed that may name a place."""
-    return dataclasses.replace(
-        recipe,
-        data=part(recipe.data),
-        codec=part(recipe.codec),
-        conditioner=part(recipe.conditioner),
-        backbone=None if recipe.backbone is None else part(recipe.backbone),
-    )
+    places = ["data", "codec", "conditioner"] + (["backbone"] if recipe.trains == "denoiser" else [])
+    return dataclasses.replace(recipe, **{place: part(getattr(recipe, place)) for place in places})
 
 
 def _full(path: str) -> str:

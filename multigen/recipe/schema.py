@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from multigen.errors import RecipeError
 from multigen.registry import Part
 
 
@@ -167,3 +168,15 @@ class Recipe:
     launch: Launch = field(default_factory=Launch)
     seed: int = 0
     description: str = ""
+
+    @property
+    def trains(self) -> Literal["denoiser", "codec"]:
+        """What a training of this recipe teaches: a denoiser, or, without a backbone, the codec."""
+        return "codec" if self.backbone is None else "denoiser"
+
+    @property
+    def network(self) -> Part:
+        """The backbone. RecipeError where there is none, because the recipe trains its codec."""
+        if self.backbone is None:
+            raise RecipeError(f"{self.name}: this recipe trains its codec; it has no backbone")
+        return self.backbone

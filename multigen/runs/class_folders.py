@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import shutil
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multigen.errors import MultigenError
+from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.progress import Progress
 from multigen.recipe.manifest import write_manifest
@@ -17,11 +19,12 @@ log = logging.getLogger(__name__)
 
 
 def labelled_set(
-    model: Model, folder: Path, per_class: int, *, seed: int, steps: int | None = None, quiet: bool = False
+    model: Model, folder: Path, per_class: int, common: Request, *, seed: int, quiet: bool = False
 ) -> Path:
     """Write `per_class` media of each class to `folder`/<class>/, and a manifest; medium k of all has seed + k.
 
-    The folder appears when all of them are made. MultigenError if the model has no classes, or the folder is not empty.
+    `common` says how they are made. The folder appears when all of them are made. MultigenError if the model has no
+    classes, or the folder is not empty.
     """
     classes = model.recipe.conditioner.args.get("classes")
     if not classes:
@@ -35,17 +38,21 @@ def labelled_set(
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     rows = []
-    stream = model.stream(classes, n=per_class, seed=seed, steps=steps)
-    total = per_class * len(classes)
+    requests, total = (
+        [dataclasses.replace(common, prompt=label) for label in classes],
+        per_class * len(classes),
+    )
     with Progress("sample", total, quiet=quiet) as progress:
-        for k, medium in enumerate(stream):
+        batcher = model.batcher(requests, n=per_class, seed=seed, on_progress=lambda _: progress.called())
+        progress.expect(batcher.calls, total)
+        for k, medium in enumerate(batcher.in_order()):
             place = partial / names[k // per_class] / f"{k % per_class:05d}{suffix}"
             place.parent.mkdir(parents=True, exist_ok=True)
             medium.save(place)
             progress.advance()
             file = place.relative_to(partial).as_posix()
             rows.append({"file": file, "prompt": medium.prompt, "seed": medium.seed})
-    how = {"sampler": model.recipe.sampler.name, "steps": steps or model.recipe.sample.steps}
+    how = {"sampler": model.recipe.sampler.name, "steps": common.steps or model.recipe.sample.steps}
     write_manifest(partial, rows, recipe=model.recipe, weights_hash=model.weights_hash(), settings=how)
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(partial.iterdir()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from multigen.model.load import RECIPE
+from multigen.model.source import RECIPE
 from multigen.recipe.schema import Recipe
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from multigen.device import choose_device
 from multigen.errors import MultigenError
+from multigen.modalities.media import Media
+from multigen.model.build import build_dataset
 from multigen.model.compatibility import check_combination
-from multigen.model.load import RECIPE, build, is_finished, is_trained, named, of_run
-from multigen.model.model import Model, build_dataset
+from multigen.model.model import Model
+from multigen.model.source import RECIPE, is_finished, is_trained, named, of_run
+from multigen.progress import Progress
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe
 from multigen.recipe.paths import absolute
@@ -115,16 +118,22 @@ def _joined(recipe: Recipe, folder: Path, device: str | None) -> Iterator[str | 
 def _described(model: Model) -> tuple[Start, int]:
     """How to make the media that the recipe describes, and how many they are."""
     recipe, n = model.recipe, model.recipe.sample.n
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         dataset = build_dataset(recipe, model.modality)
         return lambda _: copies(model, dataset, n, recipe.seed), 2 * n
     prompts = recipe.sample.prompts
-    return lambda watch: model.stream(prompts, n=n, seed=recipe.seed, watch=watch), n * len(prompts)
+
+    def start(progress: Progress) -> Iterable[Media]:
+        batcher = model.batcher(prompts, n=n, on_progress=lambda _: progress.called())
+        progress.expect(batcher.calls, len(batcher.jobs))
+        return batcher.in_order()
+
+    return start, n * len(prompts)
 
 
 def _final(recipe: Recipe, folder: Path, device: str | None) -> Model:
     """The trained model; from now on its recipe is the folder's."""
-    model = build(of_run(recipe, folder), recipe, device=device)
+    model = Model.of(of_run(recipe, folder), recipe, device=device)
     write_text(folder / RECIPE, to_yaml(recipe))
     return model
 
@@ -133,7 +142,7 @@ def _with_weights(recipe: Recipe, folder: Path, device: str | None) -> Model:
     """The model with the weights that its recipe names."""
     check_combination(recipe)
     found = named(recipe, recipe.name)
-    model = build(found, found.recipe, device=device)
+    model = Model.of(found, found.recipe, device=device)
     log.info("%s: uses the weights %s (weights=null trains)", recipe.name, recipe.weights)
     write_text(folder / RECIPE, to_yaml(found.recipe))
     return model

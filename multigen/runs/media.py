@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from multigen.core.drive import Progress as Answered
 from multigen.errors import TrainingError
 from multigen.modalities.media import Media
 from multigen.model.model import Model
@@ -23,9 +22,9 @@ from multigen.storage.files import write_json
 
 log = logging.getLogger(__name__)
 
-# Starts to make media, which come one by one; what it is given sees every answered query.
+# Begins to make media, and reports the network calls.
 # MultigenError for a request that cannot be met, before anything is made.
-Start = Callable[[Callable[[Answered], None]], Iterable[Media]]
+Start = Callable[[Progress], Iterable[Media]]
 
 
 def make_media(
@@ -34,14 +33,12 @@ def make_media(
     start: Start,
     *,
     total: int,
-    calls: int | None = None,
     steps: int | None = None,
     each: Sequence[Mapping[str, Any]] = (),
     quiet: bool = False,
 ) -> list[Path]:
     """Write `total` media into `folder`/media, with a picture of each, and a manifest; the files.
 
-    calls  network calls that all of them take, one for each medium and query; None where that is not known
     steps  for the manifest, where they are not the recipe's
     each   how each medium was made, where that is not the recipe's way; read when all of them are there
 
@@ -51,8 +48,8 @@ def make_media(
     final, partial = folder / "media", folder / ".media.partial"
     made: list[Media] = []
     rows: list[dict[str, Any]] = []
-    with Progress("sample", total, calls=calls, quiet=quiet) as progress:
-        media = start(lambda answered: progress.called(len(answered.query.x)))
+    with Progress("sample", total, quiet=quiet) as progress:
+        media = start(progress)
         log.info("%s: %d media on %s", model.recipe.name, total, model.facts["device"])
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -96,7 +93,7 @@ def _save_pictures(model: Model, medium: Media, folder: Path, stem: str) -> None
 
 def sampling_facts(recipe: Recipe, steps: int | None) -> dict[str, Any]:
     """How media were sampled, for a manifest; nothing where a codec made them."""
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         return {}
     plain = to_data(recipe)
     how = {key: plain[key] for key in ("sampler", "timesteps", "guide", "modifiers", "loras")}

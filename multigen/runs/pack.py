@@ -19,7 +19,7 @@ from multigen.datasets.media_files import Files, Told
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.modalities.member import size_of
-from multigen.model.model import build_dataset
+from multigen.model.build import build_dataset
 from multigen.progress import Progress
 from multigen.recipe.schema import Recipe
 from multigen.runs.shards import Entry, write_shard

@@ -14,8 +14,8 @@ from typing import Any
 
 from multigen.errors import MediaError
 from multigen.evaluation import tables as evaluation
+from multigen.evaluation.html_report import write_report
 from multigen.evaluation.nearness import PAIRS
-from multigen.evaluation.report import write_report
 from multigen.evaluation.style import SHEET
 from multigen.model.model import Model
 from multigen.recipe.dump import to_yaml

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from multigen.errors import RecipeError, TrainingError
-from multigen.model.load import RECIPE, TRAINED, decoding_aside, is_finished
+from multigen.model.source import RECIPE, is_finished
 from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import recipe_changes, versions
+from multigen.recipe.sampling import TRAINED, without_decoding
 from multigen.recipe.schema import Recipe
 from multigen.training import checkpoint as checkpoints
 from multigen.training import ranks
@@ -84,7 +85,7 @@ def same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:
         filled = {k: v for k, v in before.conditioner.args.items() if k == "classes"}
         part = dataclasses.replace(recipe.conditioner, args={**recipe.conditioner.args, **filled})
         recipe = dataclasses.replace(recipe, conditioner=part)
-    both = decoding_aside(before), decoding_aside(recipe)
+    both = without_decoding(before), without_decoding(recipe)
     changes = [c for c in recipe_changes(*both) if _matters(c[0])]
     if changes and not force:
         rows = "; ".join(f"{key}: {old!r} -> {new!r}" for key, old, new in changes[:ROWS])

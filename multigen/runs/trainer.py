@@ -12,10 +12,12 @@ from multigen import registry
 from multigen.datasets import Dataset
 from multigen.device import choose_precision, describe
 from multigen.errors import MediaError
+from multigen.model.build import build_dataset, resolve
 from multigen.model.compatibility import check_combination
-from multigen.model.load import RECIPE, WEIGHTS, base_weights
-from multigen.model.model import Model, build_dataset, resolve
+from multigen.model.model import Model
+from multigen.model.source import RECIPE, base_weights
 from multigen.recipe.dump import to_yaml
+from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import resume
 from multigen.runs.reconstructions import copies
@@ -95,7 +97,7 @@ def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
 def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
     precision = choose_precision(model.recipe.train.precision, model.device)
     # A codec computes sounds, not samples of a network: in full precision.
-    where = describe(model.device, None if model.recipe.backbone is None else precision)
+    where = describe(model.device, None if model.recipe.trains == "codec" else precision)
     facts = f"{model.facts['parameters']} parameters, model space {model.facts['model space']}"
     text = "%s: training on %s; %s; %d items; run folder %s"
     log.info(text, model.recipe.name, where, facts, len(dataset), folder)
@@ -166,7 +168,7 @@ def _build(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: str 
 def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> None:
     """Write a picture of what the model makes at this step."""
     recipe, prompts = model.recipe, model.recipe.sample.prompts
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         made = list(copies(model, dataset, 4, recipe.seed))
     else:
         made = model.generate(prompts[:4], n=max(8 // max(len(prompts), 1), 1), seed=recipe.seed)
@@ -178,7 +180,7 @@ def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> None:
 def _task(model: Model, dataset: Dataset, base: str | None, sizes: Sizes | None) -> Task:
     """What the recipe trains: a denoiser, or its codec."""
     recipe, device = model.recipe, model.device
-    if recipe.backbone is None:
+    if recipe.trains == "codec":
         return Vocoding(
             codec=model.codec, dataset=dataset, settings=recipe.train, seed=recipe.seed, device=device
         )

@@ -124,8 +124,8 @@ class Lora:
 def base_name(recipe: Recipe) -> str:
     """How files call the base of a recipe's adapter: the last part of what it starts from, no path of this machine."""
     source = recipe.train.init
-    if source is None and recipe.backbone is not None:
-        source = recipe.backbone.args.get("path")
+    if source is None and recipe.trains == "denoiser":
+        source = recipe.network.args.get("path")
     return Path(str(source)).name
 
 

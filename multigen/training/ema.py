@@ -20,9 +20,16 @@ class EMA:
         self.shadow = {name: p.detach().clone() for name, p in self.parameters.items()}
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """After optimizer step number `step` (from 1)."""
+    def update(self, step: int, bad: Tensor | None = None) -> None:
+        """After optimizer step number `step` (from 1); nothing happens where `bad`, 0-d on the device, is 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
+        if bad is not None:
+            shadows = list(self.shadow.values())
+            # What the parameters are ahead by, times a share that only the device knows.
+            ahead = torch._foreach_sub(list(self.parameters.values()), shadows)  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_mul_(ahead, (1 - decay) * (1 - bad))  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_add_(shadows, ahead)  # pyright: ignore[reportPrivateImportUsage]
+            return
         torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
             list(self.shadow.values()), list(self.parameters.values()), 1 - decay
         )

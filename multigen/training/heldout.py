@@ -56,7 +56,7 @@ class HeldOut:
             x0 = self.codec.encode(batch.media.to(self.device))
             cond = self.conditioner(batch.given).to(self.device)
             if self.masked:  # as when a whole medium is made: nothing is known
-                cond = masks.seen(cond, masks.view(torch.zeros_like(x0), None))
+                cond = cond.with_grid(masks.mask_channels(torch.zeros_like(x0), None))
             for level in LEVELS:
                 noise = [
                     normal(x0.shape[1:], self.seed, "held_out", str(level), start + k)

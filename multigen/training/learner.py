@@ -29,19 +29,22 @@ class Learner:
             fused=device.type in ("cuda", "cpu"),
         )
 
-    def gradient(self, parts: Iterator[Tensor]) -> float:
-        """The sum of the loss's parts, its gradient left in the parameters."""
+    def gradient(self, parts: Iterator[Tensor]) -> Tensor:
+        """The sum of the loss's parts, float64 on their device; its gradient is left in the parameters."""
         # Also what an earlier network's loss left here on its way.
         self.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
+        losses = []
         for loss in parts:
             loss.backward()
-            total += loss.item()
-        return total
+            losses.append(loss.detach())
+        return torch.stack(losses).double().sum()
 
-    def update(self, lr: float) -> None:
+    def update(self, lr: float, bad: Tensor | None = None) -> None:
+        """A step of the optimizer, which is fused; nothing changes where `bad`, 0-d on the device, is 1."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        # How torch.amp.GradScaler, too, tells a fused optimizer what only the device knows.
+        vars(self.optimizer).update({} if bad is None else {"found_inf": bad, "grad_scale": None})
         self.optimizer.step()
 
     def state(self) -> dict[str, dict[str, Tensor]]:

@@ -21,12 +21,14 @@ from multigen.conditioners import Remembering
 from multigen.core import masks
 from multigen.core.conditioning import Cond, Conditioner
 from multigen.core.denoiser import Denoiser
-from multigen.core.noise import normal, stream, uniform
+from multigen.core.noise import stream, uniform
+from multigen.core.upload import upload
 from multigen.datasets import Dataset
 from multigen.recipe.schema import Train
 from multigen.storage.disk_cache import DiskCache
 from multigen.training import ranks
 from multigen.training.compiled import compiled
+from multigen.training.draws import Places, draws
 from multigen.training.encoded import Encoded, varies
 from multigen.training.heldout import ByLevel, HeldOut
 from multigen.training.loader import Batch
@@ -112,11 +114,13 @@ class Diffusion(Task):
         held_out = dataset.split()[1]
         self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device, masked=masked)
         self._cached: Encoded | None = None
-        self.forward = compiled(denoiser.loss) if settings.compile else denoiser.loss
+        self.draws = draws(seed, device)
+        # Without the coefficients: those are float64 and on the CPU.
+        self.loss_at = compiled(denoiser.loss_at) if settings.compile else denoiser.loss_at
 
     def encode(self, media: Tensor) -> Tensor:
         """Media [B, C, *D] -> x0 on the device, from the cache where `train.cache` has one."""
-        return self.codec.encode(media.to(self.device)) if self._cached is None else self._cached(media)
+        return self.codec.encode(upload(media, self.device)) if self._cached is None else self._cached(media)
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -179,29 +183,27 @@ class Diffusion(Task):
         places = ranks.rows(whole)  # of our rows in the global batch
         part = -(-size // self.settings.accumulate)
         u = self.levels(whole, step)[places.start : places.stop]
-        keep = torch.cat([uniform((1,), self.seed, "dropout", step, k) for k in places])
+        keep = self.draws.uniform("dropout", step, Places(whole, places)) >= self.settings.cond_dropout
         for start in range(0, size, part):
             rows = slice(start, min(start + part, size))
             count = rows.stop - rows.start
             with torch.no_grad():
                 x0 = self.encode(batch.media[rows])
-            noise = [self._noise(x0.shape[1:], step, k) for k in places[rows]]
+            here = Places(whole, places[rows])
             given = {name: values[rows] for name, values in batch.given.items()}
             cond = self.conditioner(given).to(self.device)
             null = self.conditioner.null(count).to(self.device)
-            cond = cond.where((keep[rows] >= self.settings.cond_dropout).to(self.device), null)
-            cond = self._dropped(cond, null, step, places[rows])
+            cond = cond.where(upload(keep[rows], self.device), null)
+            cond = self._dropped(cond, null, step, here)
             if self.masked:
-                cond = masks.seen(cond, self._view(x0, step, places[rows]))
+                cond = cond.with_grid(self._view(x0, step, places[rows]))
             t = self._times(u[rows], tuple(batch.media.shape[1:]))
-            weight = self.objective(self.denoiser, t).to(x0)
+            weight = upload(self.objective(self.denoiser, t), self.device, x0.dtype)
             devices = [self.device.index or 0] if self.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):  # what the network itself draws: dropout
                 torch.manual_seed(stream(self.seed, "network", step, places[start]).initial_seed())
-                losses = self.forward(
-                    x0, t, cond, torch.stack(noise).to(self.device), huber=self.settings.huber
-                )
-            log_snr = self.denoiser.schedule.log_snr(t.double()).to(self.device)
+                losses = self._losses(x0, t, cond, self._noise(tuple(x0.shape[1:]), step, here))
+            log_snr = upload(self.denoiser.schedule.log_snr(t.double()), self.device)
             self.by_level.add(log_snr, losses.detach())
             losses = losses * weight
             met.append((log_snr, losses.detach()))
@@ -209,33 +211,40 @@ class Diffusion(Task):
                 losses = losses / self.uncertainty(log_snr).detach().exp()
             yield losses.sum() / whole
 
-    def _dropped(self, cond: Cond, null: Cond, step: int, places: Sequence[int]) -> Cond:
+    def _losses(self, x0: Tensor, t: Tensor, cond: Cond, noise: Tensor) -> Tensor:
+        """[B], in F space."""
+        scales = upload(self.denoiser.loss_scales(t, self.settings.huber), self.device, x0.dtype)
+        return self.loss_at(x0, cond, noise, scales, self.settings.huber)
+
+    def _dropped(self, cond: Cond, null: Cond, step: int, places: Places) -> Cond:
         """Single parts of the condition left out, by `train.drop`."""
         for name, share in dataclasses.asdict(self.settings.drop).items():
             if share > 0 and getattr(cond, name) is not None:
-                kept = torch.cat([uniform((1,), self.seed, f"drop-{name}", step, k) for k in places]) >= share
-                cond = cond.where(kept.to(self.device), null, name)
+                kept = self.draws.uniform(f"drop-{name}", step, places) >= share
+                cond = cond.where(upload(kept, self.device), null, name)
         return cond
 
     def _view(self, x0: Tensor, step: int, places: Sequence[int]) -> Tensor:
         """What the network sees of x0 [B, C, *D], a mask drawn for each place in the global batch."""
         size = tuple(x0.shape[2:])
         u = [uniform((2 + 4 * len(size),), self.seed, "mask", step, k) for k in places]
-        return masks.view(x0, torch.stack([masks.draw(size, one) for one in u]))
+        return masks.mask_channels(
+            x0, upload(torch.stack([masks.random_mask(size, one) for one in u]), self.device)
+        )
 
-    def _noise(self, shape: tuple[int, ...], step: int, place: int) -> Tensor:
-        """[C, *D] for a place in the global batch; with `train.offset_noise` s, s times a constant for each channel.
+    def _noise(self, shape: tuple[int, ...], step: int, places: Places) -> Tensor:
+        """[B, C, *D] for places in the global batch; with `train.offset_noise` s, s times a constant for each channel.
 
         So that a network learns to move the mean of a picture, which a schedule that never quite reaches pure noise
         gives away (Guttenberg 2023, "Diffusion with offset noise"). At alpha = 0 (flow, zero terminal SNR) nothing is
         given away, and sampling starts from noise without offsets: leave it 0 there.
         """
-        noise = normal(shape, self.seed, "noise", step, place)
+        noise = self.draws.normal(shape, "noise", step, places)
         strength = self.settings.offset_noise
         if not strength:
             return noise
         flat = (shape[0], *[1] * (len(shape) - 1))
-        return noise + strength * normal(flat, self.seed, "offset", step, place)
+        return noise + strength * self.draws.normal(flat, "offset", step, places)
 
     def _times(self, u: Tensor, shape: tuple[int, ...]) -> Tensor:
         """u [B] -> t [B], for media of `shape`."""

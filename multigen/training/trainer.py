@@ -31,6 +31,7 @@ from multigen.training.signals import Caught, Stop, signals
 from multigen.training.sizes import Sizes
 from multigen.training.task import MODEL, Task
 from multigen.training.unreadable import Unreadable
+from multigen.training.verdicts import LAG, Update, Verdicts
 from multigen.training.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,9 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         self.saved = 0  # the step of the newest checkpoint
         self.skipped = 0  # updates in a row
+        # Several ranks tell one another their losses at each step: the host knows them.
+        ahead = device.type == "cuda" and ranks.world() == 1
+        self.verdicts = Verdicts(device, LAG if ahead else 0)
         self.measured = 0  # the step of the last held-out loss
         self.lowest, self.worse = math.inf, 0  # the lowest of them, and how many have come since
         self.parent = os.getppid()  # a rank whose launcher died has another
@@ -169,14 +173,17 @@ class Trainer:
 
     def _update(self, batch: Batch) -> dict[str, float]:
         """One step of each network on a batch: its log row, empty where the update was bad and left out."""
+        if self.verdicts.lag:
+            return self._update_ahead(batch)
         lr = self._lr()
         row: dict[str, float] = {}
         for name, parts in self.task.losses(batch, self.step, self.progress):
             learner = self.learners[name]
-            total = ranks.summed(learner.gradient(parts), list(learner.parameters.values()))
+            total = ranks.summed(learner.gradient(parts).item(), list(learner.parameters.values()))
             norm = nn.utils.clip_grad_norm_(learner.parameters.values(), self.settings.grad_clip).item()
             if not (math.isfinite(total) and math.isfinite(norm)):
-                self._skip(total, norm, batch)
+                self._skip(self.step, total, norm, batch.ids)
+                self.step += 1
                 return {}
             learner.update(lr)
             row |= {"loss": total, "lr": lr, "grad_norm": norm} if name == MODEL else {f"{name}_loss": total}
@@ -185,24 +192,55 @@ class Trainer:
         self.ema.update(self.step)
         return row
 
-    def _skip(self, loss: float, norm: float, batch: Batch) -> None:
-        """Leave this update out, and go on with the next batch; TrainingError after too many in a row."""
+    def _update_ahead(self, batch: Batch) -> dict[str, float]:
+        """As `_update`, the device told what to do and not waited for: the log row of an update some steps ago.
+
+        The device leaves out what is bad: of this step the networks from the first bad one on, and the average.
+        """
+        lr, names, values = self._lr(), [], []
+        bad = torch.zeros((), dtype=torch.bool, device=self.verdicts.device)
+        for name, parts in self.task.losses(batch, self.step, self.progress):
+            learner = self.learners[name]
+            total = learner.gradient(parts)
+            norm = nn.utils.clip_grad_norm_(learner.parameters.values(), self.settings.grad_clip)
+            bad = bad | ~(total.isfinite() & norm.isfinite())
+            learner.update(lr, bad.float())
+            prefix = "" if name == MODEL else f"{name}_"
+            names += [f"{prefix}loss", f"{prefix}grad_norm"]
+            values += [total, norm.double()]
+        self.verdicts.add(Update(self.step, lr, batch.ids, tuple(names)), torch.stack(values))
+        self.step += 1
+        self.ema.update(self.step, bad.float())
+        return self._heard()
+
+    def _heard(self, *, everything: bool = False) -> dict[str, float]:
+        """Count the bad ones among the updates that the device has made since; the log row of the last good one."""
+        row: dict[str, float] = {}
+        for update, values in self.verdicts.read(everything=everything):
+            if all(math.isfinite(value) for value in values.values()):
+                self.skipped = 0
+                row = {"lr": update.lr, **{n: v for n, v in values.items() if not n.endswith("_grad_norm")}}
+                continue
+            self._skip(update.step, values["loss"], values["grad_norm"], update.ids)
+        return row
+
+    def _skip(self, step: int, loss: float, norm: float, ids: list[str]) -> None:
+        """An update is left out, and the next batch comes; TrainingError after too many in a row."""
         if self.skipped >= self.settings.skip:
-            raise TrainingError(self._diverged(loss, norm, batch))
+            raise TrainingError(self._diverged(step, loss, norm, ids))
         self.skipped += 1
         log.warning(
             "step %d: the loss is %s, the gradient norm %s; this update is left out (%d of at most %d in a row). "
-            "Items of the batch: %s", self.step, loss, norm, self.skipped, self.settings.skip, ", ".join(batch.ids),
+            "Items of the batch: %s", step, loss, norm, self.skipped, self.settings.skip, ", ".join(ids),
         )  # fmt: skip
-        self.step += 1
 
-    def _diverged(self, loss: float, norm: float, batch: Batch) -> str:
+    def _diverged(self, step: int, loss: float, norm: float, ids: list[str]) -> str:
         last = self.writer.newest()
         kept = f"The last good checkpoint is {last}." if last else "No checkpoint was made yet."
         return (
-            f"step {self.step}: the loss is {loss}, the gradient norm {norm}; nothing was updated. {kept} "
+            f"step {step}: the loss is {loss}, the gradient norm {norm}; nothing was updated. {kept} "
             f"Try a smaller train.lr (now {self.settings.lr:g}), a longer train.warmup, or train.precision=fp32. "
-            f"Items of the batch: {', '.join(batch.ids[:8])}{' ...' if len(batch.ids) > 8 else ''}"
+            f"Items of the batch: {', '.join(ids[:8])}{' ...' if len(ids) > 8 else ''}"
         )
 
     def check_readable(self) -> None:
@@ -271,6 +309,7 @@ class Trainer:
 
     def save(self) -> None:
         """Take a checkpoint of the present state, which the writer writes; rank 0 does it for all."""
+        self._heard(everything=True)
         self.saved = self.step
         if not ranks.first():
             return

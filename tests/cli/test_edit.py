@@ -10,10 +10,10 @@ import torch
 
 from multigen.cli.main import main
 from multigen.errors import MultigenError
+from multigen.generation.spans import amounts
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.model.model import Model
-from multigen.runs.edit_options import amounts
 from tests.model.test_model import SMALL, small
 
 FAST = ["--steps", "2", "--quiet", "--device", "cpu"]
@@ -52,7 +52,7 @@ def test_a_mask_repaints_its_white(here: Path, capsys: pytest.CaptureFixture[str
         "3",
         "--mask",
         "mask.png",
-        "--seam",
+        "--feather",
         "0",
     ]
     assert main([*argv, *FAST, "--out", "out"]) == 0
@@ -67,19 +67,30 @@ def test_a_mask_repaints_its_white(here: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_spans_of_a_sound_are_kept_to_the_sample(here: Path) -> None:
-    argv = ["edit", "music.safetensors", "--input", "sound.wav", "--keep", "0:0.5s,1s:1.2s", "--seam", "0.01"]
+    argv = [
+        "edit",
+        "music.safetensors",
+        "--input",
+        "sound.wav",
+        "--keep",
+        "0:0.5s,1s:1.2s",
+        "--feather",
+        "0.01",
+    ]
     assert main([*argv, *FAST, "--out", "out"]) == 0
     audio = Audio(rate=22050)
     before, after = audio.read(Path("sound.wav")), audio.read(only("out", ".wav"))
-    n, seam = 22050 // 2, 221
-    assert torch.equal(before[:, : n - seam], after[:, : n - seam])
-    assert torch.equal(before[:, 22050 + seam : 26460 - seam], after[:, 22050 + seam : 26460 - seam])
+    n, feather = 22050 // 2, 221
+    assert torch.equal(before[:, : n - feather], after[:, : n - feather])
+    assert torch.equal(
+        before[:, 22050 + feather : 26460 - feather], after[:, 22050 + feather : 26460 - feather]
+    )
     assert (before[:, n:22050] - after[:, n:22050]).abs().mean() > 1e-3
 
 
 def test_a_sound_is_continued(here: Path) -> None:
     Audio(rate=22050).write(Audio(rate=22050).read(Path("sound.wav"))[:, :16384], Path("start.wav"))
-    argv = ["edit", "music.safetensors", "--input", "start.wav", "--extend", "0.7s", "--seam", "0"]
+    argv = ["edit", "music.safetensors", "--input", "start.wav", "--extend", "0.7s", "--feather", "0"]
     assert main([*argv, *FAST, "--out", "out"]) == 0
     audio = Audio(rate=22050)
     before, after = audio.read(Path("start.wav")), audio.read(only("out", ".wav"))
@@ -94,7 +105,7 @@ def test_amounts() -> None:
     assert amounts("1s,0.5", 1, 100.0) == [100, 50]
     assert amounts("4f", 3, 8.0) == [0, 0, 0, 0, 0, 4]
     for text, axes in (("3s", 2), ("1,2", 2), ("x", 1), ("1,2,3", 1), ("-1", 1)):
-        with pytest.raises(MultigenError, match="--extend"):
+        with pytest.raises(MultigenError, match="extend"):
             amounts(text, axes, 100.0)
 
 
@@ -116,7 +127,7 @@ def test_inversion_reports_its_error(here: Path, capsys: pytest.CaptureFixture[s
     (entry,) = json.loads(Path("out/manifest.json").read_text())["files"]
     assert entry["polish"]["passes"] == 0
     assert 0 < entry["edit"]["inversion_error"] < 2
-    assert f"inverted and back: {entry['edit']['inversion_error']:.3f}" in capsys.readouterr().err
+    assert f"inversion and back: {entry['edit']['inversion_error']:.3f}" in capsys.readouterr().err
 
 
 def test_a_small_picture_is_restored(here: Path) -> None:
@@ -132,16 +143,16 @@ def test_a_small_picture_is_restored(here: Path) -> None:
 
 WRONG = [
     (["--input", "digit.png", "--restore", "downsampel"], "Did you mean 'downsample'?"),
-    (["--input", "digit.png", "--restore", "[1]"], "--restore [1]"),
+    (["--input", "digit.png", "--restore", "[1]"], "restore [1]"),
     (
         ["--input", "digit.png", "--restore", "blur", "--strength", "0.5"],
-        "--strength does not go with --restore",
+        "strength: it does not go with restore",
     ),
     (
         ["--input", "digit.png", "--restore", "blur", "--strength", "1"],
-        "--strength does not go with --restore",
+        "strength: it does not go with restore",
     ),
-    (["--input", "digit.png", "--restore", "blur", "--seam", "0"], "--seam does not go with --restore"),
+    (["--input", "digit.png", "--restore", "blur", "--feather", "0"], "feather: it does not go with restore"),
     (
         ["--input", "digit.png", "--restore", "downsample"],
         "is larger than the model's own; cut it into parts",
@@ -151,17 +162,17 @@ WRONG = [
         ["--input", "digit.png", "--prompts", "lines.txt"],
         "is no prompt; requests in JSON are for multigen sample",
     ),
-    (["--input", "digit.png", "--mask", "small.png"], "small.png: 20 x 28 pixels; the medium has 28 x 28"),
+    (["--input", "digit.png", "--mask", "small.png"], "small.png: 28 x 20 pixels; the medium has 28 x 28"),
     (["--input", "digit.png", "--keep", "0:1s"], "a picture has no time"),
-    (["--input", "digit.png", "--extend", "3s"], "--extend 3s"),
+    (["--input", "digit.png", "--extend", "3s"], "extend 3s"),
     (["--input", "digit.png", "--strength", "0"], "strength: 0.0"),
     (["--input", "digit.png", "--strength", "2"], "strength: 2.0"),
     (["--input", "digit.png", "--prompt", "eleven"], "eleven"),
-    (["--input", "digit.png", "--extend", "40"], "--long"),
+    (["--input", "digit.png", "--extend", "40"], "--sliding-window"),
     (["--input", "digit.png", "sampler.name=heum"], "Did you mean 'heun'?"),
     (["--input", "digit.png", "--resample", "0"], "--resample"),
-    (["--input", "digit.png", "--mask", "mask.png", "--seam", "inf"], "--seam inf"),
-    (["--input", "digit.png", "--mask", "mask.png", "--seam", "1e300"], "seam: "),
+    (["--input", "digit.png", "--mask", "mask.png", "--feather", "inf"], "feather: inf"),
+    (["--input", "digit.png", "--mask", "mask.png", "--feather", "1e300"], "feather: "),
     ([], "--input"),
 ]
 

@@ -21,7 +21,7 @@ from multigen import registry
 from multigen.cli.list_parts import parts
 from multigen.cli.main import COMMANDS, main
 from multigen.errors import Interrupted, MediaError, TrainingError
-from multigen.generation.request import Wish
+from multigen.generation.request import Request
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe
 from multigen.registry import KINDS, Part
@@ -44,15 +44,16 @@ def calls(monkeypatch, tmp_path):
     noted: list[tuple[str, Any, dict[str, Any]]] = []
 
     def job(name: str):
-        def work(source: Any, **options: Any) -> Path:
-            noted.append((name, source, options))
+        def work(source: Any, *rest: Any, **options: Any) -> Path:
+            noted.append((name, (source, *rest) if rest else source, options))
             folder = options["out"] or Path("runs") / getattr(source, "name", "sampled")
             Path(folder).mkdir(parents=True, exist_ok=True)
             return folder
 
         return work
 
-    fake = SimpleNamespace(run=job("run"), train=job("train"), sample=job("sample"))
+    fake = SimpleNamespace(run=job("run"), train=job("train"))
+    monkeypatch.setattr("multigen.runs.sample.sample", job("sample"))
     monkeypatch.setitem(sys.modules, "multigen.runs.train", fake)
     monkeypatch.setattr(multigen, "run", fake, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -176,19 +177,19 @@ def test_sample_passes_prompts_and_settings(calls, capsys):
         "o",
     ]
     assert main(argv) == 0
-    name, source, options = calls[0]
+    name, (source, shared), options = calls[0]
     assert (name, source) == ("sample", "runs/tiny")
+    assert shared == Request(steps=4, size=(16, 8), duration=2.5)
     assert options == {
-        "prompts": None, "n": 2, "seed": 9, "steps": 4, "size": (8, 16), "duration": 2.5, "negative": None,
-        "wishes": [Wish("a"), Wish("b c"), Wish("red"), Wish("blue")],
-        "overrides": ["guide.name=plain"], "trajectory": False, "clip": False, "long": False, "wrap": False,
-        "blend": None, "out": Path("o"), "device": None, "quiet": False,
+        "requests": [Request("a"), Request("b c"), Request("red"), Request("blue")], "n": 2, "seed": 9,
+        "overrides": ["guide.name=plain"], "trajectory": False, "clip": False, "out": Path("o"), "device": None,
+        "quiet": False,
     }  # fmt: skip
     assert main(["sample", "runs/tiny", "--prompt", "a"]) == 0
-    assert (calls[1][2]["prompts"], calls[1][2]["wishes"]) == (["a"], None)
+    assert calls[1][2]["requests"] == [Request("a")]
     assert calls[1][2]["overrides"] == []
     assert main(["sample", "runs/tiny"]) == 0
-    assert (calls[2][2]["prompts"], calls[2][2]["wishes"]) == (None, None)
+    assert calls[2][2]["requests"] is None
 
 
 # --- mistakes and faults ----------------------------------------------------------------------------------------

@@ -131,10 +131,14 @@ def test_statistics_are_summed_where_there_is_float64(components: int | None) ->
 
 
 def test_phases_are_keyed_by_seed_and_row(fitted: Mel) -> None:
+    """To the bit: Griffin-Lim makes 200 times more of a difference, so each row is computed alone.
+
+    Phases of another seed make a difference of 0.2.
+    """
     x = fitted.encode(torch.stack([chord(3), chord(4)]))
     both = fitted.decode(x, seed=10)
     assert torch.equal(both, fitted.decode(x, seed=10))
-    torch.testing.assert_close(both[1:], fitted.decode(x[1:], seed=11), atol=1e-5, rtol=0)
+    assert torch.equal(both[1:], fitted.decode(x[1:], seed=11))
     assert (both[1:] - fitted.decode(x[1:], seed=12)).abs().max() > 0.01
 
 
@@ -154,6 +158,7 @@ def test_silence_stays_silent(fitted: Mel) -> None:
 
 
 def test_channels_are_coded_side_by_side(fitted: Mel) -> None:
+    """To the bit, as a row is computed alone; phases of another seed make a difference of 0.2."""
     stereo = Mel(modality=Audio(rate=RATE, channels=2))
     stereo.load_state_dict(fitted.state_dict())
     media = torch.cat([chord(1), chord(2)])[None]
@@ -161,7 +166,7 @@ def test_channels_are_coded_side_by_side(fitted: Mel) -> None:
     x = stereo.encode(media)
     assert torch.equal(x, torch.cat([fitted.encode(chord(1)[None]), fitted.encode(chord(2)[None])], 1))
     left = fitted.decode(x[:, :64], seed=3)
-    torch.testing.assert_close(stereo.decode(x, seed=3)[:, :1], left, atol=1e-5, rtol=0)
+    assert torch.equal(stereo.decode(x, seed=3)[:, :1], left)
 
 
 def test_magnitudes_fit_the_mel_and_are_not_negative(fitted: Mel) -> None:

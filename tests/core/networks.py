@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
-from multigen.core import Cond
+from multigen.core import Backbone, Cond
 
 
-class Tiny(nn.Module):
+class Tiny(Backbone):
     """F(x, c_noise, cond) of any number of axes: a tanh of neighbours, noise level and conditions. Counts its calls."""
 
     def __init__(self) -> None:
@@ -28,3 +30,27 @@ class Tiny(nn.Module):
         if cond.grid is not None:
             shift = shift + cond.grid.sum(1, keepdim=True)
         return torch.tanh(0.8 * x + 0.3 * x.roll(1, -1) - 0.2 * x.roll(1, 1) + shift)
+
+
+class Same(Backbone):
+    """F = x, for tests that need any network."""
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+        return x
+
+
+class InDouble(Backbone):
+    """A network computed in float64 and answering in the dtype of x.
+
+    In fp32 a network rounds otherwise in another batch, on another processor and with other threads, and a sampler
+    enlarges that, by hundreds where an untrained network does not contract. In float64 the answer rounds to
+    the same fp32 whatever the batch, so that what differs still is a fault of what stands around the network.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.inner = copy.deepcopy(network).double()
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+        cond = cond.map(lambda part: part.double() if part.is_floating_point() else part)
+        return self.inner(x.double(), c_noise.double(), cond).to(x.dtype)

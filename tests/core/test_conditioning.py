@@ -93,10 +93,10 @@ TOKENS = torch.zeros(2, 3, 4)
 @pytest.mark.parametrize(
     ("parts", "says"),
     [
-        ({"tokens": TOKENS}, "go together"),
-        ({"mask": torch.ones(2, 3, dtype=torch.bool)}, "go together"),
-        ({"tokens": TOKENS, "mask": torch.ones(2, 3)}, "mask must be bool"),
-        ({"tokens": TOKENS, "mask": torch.ones(2, 4, dtype=torch.bool)}, "mask must be bool"),
+        ({"tokens": TOKENS}, "must be given together"),
+        ({"mask": torch.ones(2, 3, dtype=torch.bool)}, "must be given together"),
+        ({"tokens": TOKENS, "mask": torch.ones(2, 3)}, "the tokens need torch.bool"),
+        ({"tokens": TOKENS, "mask": torch.ones(2, 4, dtype=torch.bool)}, "the tokens need torch.bool"),
         ({"tokens": TOKENS, "mask": torch.tensor([[True, False, False], [False] * 3])}, "one valid token"),
         ({"vector": torch.zeros(3, 1), "grid": torch.zeros(2, 1, 4)}, "differ in batch size"),
         (

@@ -17,7 +17,7 @@ from multigen.core import (
     Noise,
     Progress,
     Query,
-    Request,
+    Sampling,
     cfg,
     drive,
     fill,
@@ -93,8 +93,8 @@ ASKED = [
 ]
 
 
-def request(den: Denoiser, n: int, seed: int, sampler: str, steps: int, guide: str) -> Request:
-    return Request(trajectory(n, seed, sampler, steps), guides(n, seed)[guide], den)
+def request(den: Denoiser, n: int, seed: int, sampler: str, steps: int, guide: str) -> Sampling:
+    return Sampling(trajectory(n, seed, sampler, steps), guides(n, seed)[guide], den)
 
 
 def alone(n: int, seed: int, sampler: str, steps: int, guide: str) -> tuple[Tensor, int]:
@@ -108,7 +108,7 @@ def test_merged_requests_equal_the_same_requests_alone_with_far_fewer_calls() ->
     requests = [request(den, *asked) for asked in ASKED]
     last: dict[int, Progress] = {}
     for progress in drive(requests, max_batch=1000):
-        last[id(progress.request)] = progress
+        last[id(progress.sampling)] = progress
     separate = 0
     for asked, merged in zip(ASKED, requests, strict=True):
         expected, count = alone(*asked)
@@ -141,7 +141,7 @@ def test_max_batch_bounds_every_network_call(max_batch: int) -> None:
     den = denoiser()
     driver = Driver(max_batch=max_batch)
     requests = [driver.add(request(den, *asked)) for asked in ASKED[:6]]
-    while driver.requests:
+    while driver.samplings:
         driver.round()
     assert max(calls(den)) <= max_batch
     assert driver.calls == len(calls(den))
@@ -164,10 +164,10 @@ def test_cfg_is_its_formula() -> None:
     x, t = normal((3, *SHAPE), 0, "x"), torch.tensor(0.4, dtype=torch.float64)
     den = denoiser()
     one = {scale: ask(cfg(cond, null, scale=scale), x, t, den) for scale in (0.0, 1.0, 4.0)}
-    with_, without = den(x, t.expand(3), cond), den(x, t.expand(3), null)
-    torch.testing.assert_close(one[0.0], without, **CLOSE)
-    torch.testing.assert_close(one[1.0], with_, **CLOSE)
-    torch.testing.assert_close(one[4.0], without + 4 * (with_ - without), **CLOSE)
+    conditional, unconditional = den(x, t.expand(3), cond), den(x, t.expand(3), null)
+    torch.testing.assert_close(one[0.0], unconditional, **CLOSE)
+    torch.testing.assert_close(one[1.0], conditional, **CLOSE)
+    torch.testing.assert_close(one[4.0], unconditional + 4 * (conditional - unconditional), **CLOSE)
 
 
 def ask(guide: Guide, x: Tensor, t: Tensor, den: nn.Module) -> Tensor:
@@ -192,7 +192,7 @@ def test_fill_keeps_the_known_region_exactly() -> None:
 def test_padding_tokens_changes_nothing() -> None:
     short, long = condition(2, 4, 2), condition(2, 6, 7)
     den = denoiser()
-    both = [Request(trajectory(2, 0, "ddim", 4), plain(c, c), den) for c in (short, long)]
+    both = [Sampling(trajectory(2, 0, "ddim", 4), plain(c, c), den) for c in (short, long)]
     list(drive(both))
     assert len(calls(den)) == 4
     for one, cond in zip(both, (short, long), strict=True):
@@ -206,12 +206,12 @@ def test_what_cannot_share_a_call_is_grouped_and_not_an_error() -> None:
     nothing, vector = Cond(), Cond(normal((1, 4), 0, "v"))
     grid = Cond(grid=normal((1, 2, 6, 5), 0, "g"))
     requests = [
-        Request(trajectory(1, 0, "ddim", 3), plain(nothing, nothing), den),
-        Request(
+        Sampling(trajectory(1, 0, "ddim", 3), plain(nothing, nothing), den),
+        Sampling(
             trajectory(1, 0, "ddim", 3), cfg(vector, nothing, scale=2.0), den
         ),  # its two calls differ in structure
-        Request(trajectory(1, 0, "ddim", 3), plain(grid, grid), den),
-        Request(trajectory(1, 0, "ddim", 3), plain(nothing, nothing), other),
+        Sampling(trajectory(1, 0, "ddim", 3), plain(grid, grid), den),
+        Sampling(trajectory(1, 0, "ddim", 3), plain(nothing, nothing), other),
     ]
     list(drive(requests))
     assert sorted(calls(den)) == [1] * 6 + [2] * 3
@@ -233,8 +233,8 @@ def test_joining_and_leaving_at_any_round(when: int) -> None:
     driver.cancel(leaves)  # a second time: nothing happens
     joins = driver.add(request(den, *ASKED[4]))
     before = len(calls(den))
-    while driver.requests:
-        assert all(progress.request is not leaves for progress in driver.round())
+    while driver.samplings:
+        assert all(progress.sampling is not leaves for progress in driver.round())
     assert not leaves.finished
     assert leaves.queries == when
     for one, asked in ((stays, ASKED[1]), (joins, ASKED[4])):
@@ -260,7 +260,7 @@ def test_cancel_runs_the_clean_up_of_both_coroutines() -> None:
             ended.append("sampler")
 
     driver = Driver()
-    driver.cancel(driver.add(Request(sampler(), guide, denoiser())))
+    driver.cancel(driver.add(Sampling(sampler(), guide, denoiser())))
     assert ended == ["guide", "sampler"]
 
 
@@ -282,7 +282,7 @@ def test_guides_may_call_several_times_or_not_at_all() -> None:
 
     den = denoiser()
     seen: list[Progress] = []
-    solve(trajectory(2, 0, "ddim", 6), cached(), den, watch=seen.append)
+    solve(trajectory(2, 0, "ddim", 6), cached(), den, on_progress=seen.append)
     assert calls(den) == [2] * 6  # twice for three queries, none for the other three
     assert [p.queries for p in seen] == [1, 2, 3, 4, 5, 6]
     torch.testing.assert_close(seen[0].x0, seen[1].x0, atol=0, rtol=0)
@@ -324,14 +324,14 @@ def test_merged_grad_calls_are_differentiable_and_others_build_no_graph() -> Non
         (slope,) = torch.autograd.grad(loss, x, retain_graph=True)
         return (x0 - 0.1 * slope).detach()
 
-    def watched(q: Query) -> Answers:
+    def observed(q: Query) -> Answers:
         (x0,) = yield [Call(q.x, q.t, Cond())]
         graphs.append(x0.requires_grad)
         return x0
 
     with torch.no_grad():  # whatever the caller has set
         requests = [
-            Request(trajectory(n, n, "ddim", 3), g, den) for n, g in ((1, guide), (2, guide), (1, watched))
+            Sampling(trajectory(n, n, "ddim", 3), g, den) for n, g in ((1, guide), (2, guide), (1, observed))
         ]
         list(drive(requests))
     assert sorted(calls(den)) == [1] * 3 + [3] * 3
@@ -360,8 +360,8 @@ def test_per_sample_times_reach_the_network(max_batch: int, sizes: list[int]) ->
 
     spy = Spy()
     requests = [
-        Request(trajectory(2, 0, "ddim", 1), plain(Cond(), Cond()), spy),  # type: ignore[arg-type]
-        Request(trajectory(3, 0, "ddim", 1), once(torch.tensor([0.1, 0.2, 0.3])), spy),  # type: ignore[arg-type]
+        Sampling(trajectory(2, 0, "ddim", 1), plain(Cond(), Cond()), spy),  # type: ignore[arg-type]
+        Sampling(trajectory(3, 0, "ddim", 1), once(torch.tensor([0.1, 0.2, 0.3])), spy),  # type: ignore[arg-type]
     ]
     list(drive(requests, max_batch=max_batch))
     assert [len(t) for t in seen] == sizes
@@ -370,9 +370,9 @@ def test_per_sample_times_reach_the_network(max_batch: int, sizes: list[int]) ->
     torch.testing.assert_close(t, torch.tensor([1, 1, 0.1, 0.2, 0.3], dtype=torch.float64), atol=1e-7, rtol=0)
 
 
-def test_watch_sees_every_query_and_the_sample() -> None:
+def test_on_progress_gets_every_query_and_the_sample() -> None:
     seen: list[Progress] = []
-    sample = solve(trajectory(1, 0, "heun", 4), plain(Cond(), Cond()), denoiser(), watch=seen.append)
+    sample = solve(trajectory(1, 0, "heun", 4), plain(Cond(), Cond()), denoiser(), on_progress=seen.append)
     assert [p.queries for p in seen] == list(range(1, 9 - 1))
     assert all(p.sample is None for p in seen[:-1])
     assert seen[-1].sample is sample

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from multigen.core import Cond, Driver, Guide, Query, Request, plain, solve
+from multigen.core import Cond, Driver, Guide, Query, Sampling, plain, solve
 from multigen.core import schedules as S
-from multigen.core.edits import Crop, invert, resampled, slerp, start, tail, windows
+from multigen.core.edits import add_noise, invert, last_steps, resample, slerp
 from multigen.core.guides import Call, cfg
 from multigen.core.noise import Noise
 from multigen.core.samplers import ddim, ddpm, heun
+from multigen.core.sliding_window import Crop, sliding_windows
 from multigen.core.timesteps import uniform
 from tests.core.gaussians import Mixture
 
@@ -30,8 +31,8 @@ def answered(guide: Guide, x: Tensor) -> tuple[Tensor, int]:
         return (yield Query(x, torch.tensor(0.5, dtype=torch.float64)))
 
     driver = Driver(max_batch=10_000)
-    request = driver.add(Request(sampler(), guide, Pointwise()))  # type: ignore[arg-type]
-    while driver.requests:
+    request = driver.add(Sampling(sampler(), guide, Pointwise()))  # type: ignore[arg-type]
+    while driver.samplings:
         driver.round()
     assert request.sample is not None
     return request.sample, driver.calls
@@ -47,7 +48,7 @@ def test_windows_of_a_pointwise_denoiser_change_nothing(
 ) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     for overlap in (0.0, 0.25, 0.5):
-        made, calls = answered(windows(lambda _: plain(NONE, NONE), size, overlap, wrap), x)
+        made, calls = answered(sliding_windows(lambda _: plain(NONE, NONE), size, overlap, wrap), x)
         torch.testing.assert_close(made, answered(plain(NONE, NONE), x)[0])
         assert calls == 1  # all windows in one network call
 
@@ -67,7 +68,7 @@ def test_windows_see_no_more_than_their_size_and_wrap_around() -> None:
         def sampler():
             return (yield Query(x, torch.tensor(0.5, dtype=torch.float64)))
 
-        return solve(sampler(), windows(lambda _: plain(NONE, NONE), (8,), 0.5, wrap), Spy())  # type: ignore[arg-type]
+        return solve(sampler(), sliding_windows(lambda _: plain(NONE, NONE), (8,), 0.5, wrap), Spy())  # type: ignore[arg-type]
 
     assert one(False)[0, 0, 0] == 0
     assert one(True)[0, 0, 0] > 0  # the window across the end saw the last place
@@ -81,7 +82,7 @@ def test_each_window_has_a_guide_of_its_own() -> None:
         made.append(crop(torch.arange(32)[None, None])[0, 0].tolist())
         return cfg(NONE, NONE, scale=2.0)
 
-    guide = windows(make, (8,))
+    guide = sliding_windows(make, (8,))
     answered(guide, torch.zeros(1, 1, 32))
     answered(guide, torch.zeros(1, 1, 32))
     # And the same ones at the next query.
@@ -110,7 +111,7 @@ def test_resampling_keeps_the_law_of_the_data(sampler, times: int) -> None:
     noise = Noise(range(3000), (1,))
     ts = uniform(schedule, 40)
     x = noise("start", 0).double() * float(schedule(ts[:1]).sigma)
-    walk = resampled(sampler, schedule, x, ts, lambda p, i: noise(p, i).double(), times=times)
+    walk = resample(sampler, schedule, x, ts, lambda p, i: noise(p, i).double(), times=times)
     made = solve(walk, plain(NONE, NONE), model)  # type: ignore[arg-type]
     torch.testing.assert_close(model.share(made).double(), model.weights, atol=0.05, rtol=0)
 
@@ -123,7 +124,7 @@ def test_resampling_draws_new_noise_each_time() -> None:
         return torch.randn(2, 1, dtype=torch.float64)
 
     schedule = S.cosine()
-    walk = resampled(ddpm, schedule, torch.randn(2, 1).double(), uniform(schedule, 4), noise, times=3)
+    walk = resample(ddpm, schedule, torch.randn(2, 1).double(), uniform(schedule, 4), noise, times=3)
     solve(walk, plain(NONE, NONE), Mixture(schedule))  # type: ignore[arg-type]
     assert len(set(asked)) == len(asked)
     assert sum(p == "resample" for p, _ in asked) == 3 * 2  # none after the last step, which ends in data
@@ -133,15 +134,15 @@ def test_start_and_tail() -> None:
     schedule = S.flow()
     t = torch.tensor(0.25, dtype=torch.float64)
     torch.testing.assert_close(
-        start(schedule, torch.ones(1, 2), t, 2 * torch.ones(1, 2)), torch.full((1, 2), 1.25)
+        add_noise(schedule, torch.ones(1, 2), t, 2 * torch.ones(1, 2)), torch.full((1, 2), 1.25)
     )
     ts = uniform(schedule, 10)
-    assert len(tail(ts, 1.0)) == 11
-    assert torch.equal(tail(ts, 0.3), ts[-4:])
-    assert len(tail(ts, 0.001)) == 2
+    assert len(last_steps(ts, 1.0)) == 11
+    assert torch.equal(last_steps(ts, 0.3), ts[-4:])
+    assert len(last_steps(ts, 0.001)) == 2
     for wrong in (0.0, -1.0, 1.01):
         with pytest.raises(ValueError, match="strength"):
-            tail(ts, wrong)
+            last_steps(ts, wrong)
 
 
 def test_slerp_keeps_the_length_between() -> None:
@@ -155,7 +156,7 @@ def test_slerp_keeps_the_length_between() -> None:
 
 def test_calls_of_windows_keep_their_condition() -> None:
     cond = Cond(vector=torch.tensor([[1.0], [2.0]]))
-    guide = windows(lambda _: plain(cond, cond), (4,))
+    guide = sliding_windows(lambda _: plain(cond, cond), (4,))
     answers = guide(Query(torch.zeros(2, 1, 8), torch.tensor(0.5, dtype=torch.float64)))
     calls: list[Call] = next(answers)
     assert all(call.cond is cond and call.x.shape == (2, 1, 4) for call in calls)

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from multigen.core import Cond, Denoiser, Guide, Query, cfg, plain, solve
+from multigen.core import Backbone, Cond, Denoiser, Driver, Guide, Query, Sampling, cfg, plain, solve
 from multigen.core import schedules as S
-from multigen.core.drive import Driver, Request
 from multigen.core.guides import Call, apg, autoguidance, cfg_zero, compose
 from multigen.core.modifiers import interval, perturbed_attention, posterior, rescale, skip_layers, threshold
 from multigen.core.noise import Noise
@@ -25,7 +24,7 @@ COND = Cond(vector=torch.tensor([[1.0, 0.5], [0.0, 2.0], [-1.0, 1.0]]))
 NULL = Cond(vector=torch.zeros(1, 2))
 
 
-class Linear(nn.Module):
+class Linear(Backbone):
     """F(x, c_noise, cond): depends on all of them, rows apart."""
 
     def __init__(self) -> None:
@@ -127,20 +126,22 @@ def test_apg_without_its_three_changes_is_cfg() -> None:
 
 def test_apg_adds_what_is_orthogonal_to_the_answer_cut_to_a_length() -> None:
     d = denoiser()
-    with_ = at(d, COND)
+    conditional = at(d, COND)
     answer, _ = ask(apg(COND, NULL, scale=4.0, momentum=0.0), d)
-    torch.testing.assert_close(((answer - with_) * with_).sum(1), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        ((answer - conditional) * conditional).sum(1), torch.zeros(3), atol=1e-4, rtol=0
+    )
     short, _ = ask(apg(COND, NULL, scale=4.0, momentum=0.0, parallel=1.0, norm=0.01), d)
-    torch.testing.assert_close((short - with_).norm(dim=1), torch.full((3,), 0.03), atol=1e-6, rtol=0)
+    torch.testing.assert_close((short - conditional).norm(dim=1), torch.full((3,), 0.03), atol=1e-6, rtol=0)
 
 
 def test_apg_remembers_within_its_trajectory_alone() -> None:
     d = denoiser()
     guide = apg(COND, NULL, scale=2.0, parallel=1.0, momentum=-0.5)
     first, second = ask(guide, d)[0], ask(guide, d)[0]
-    with_, without = at(d, COND), at(d, NULL)
-    torch.testing.assert_close(first, with_ + (with_ - without))
-    torch.testing.assert_close(second, with_ + 0.5 * (with_ - without))
+    conditional, unconditional = at(d, COND), at(d, NULL)
+    torch.testing.assert_close(first, conditional + (conditional - unconditional))
+    torch.testing.assert_close(second, conditional + 0.5 * (conditional - unconditional))
     torch.testing.assert_close(ask(apg(COND, NULL, scale=2.0, parallel=1.0, momentum=-0.5), d)[0], first)
 
 
@@ -243,8 +244,8 @@ def driven(guide: Guide, d: Denoiser) -> tuple[Tensor, int]:
         return (yield Query(PICTURE, T))
 
     driver = Driver()
-    request = driver.add(Request(sampler(), guide, d))
-    while driver.requests:
+    request = driver.add(Sampling(sampler(), guide, d))
+    while driver.samplings:
         driver.round()
     assert request.sample is not None
     return request.sample, driver.calls
@@ -269,7 +270,7 @@ def test_attention_guidance_around_cfg_needs_one_call_more() -> None:
     null = Cond(tokens=torch.zeros(2, 5, 8), mask=TOKENS.mask)
     inner = cfg(TOKENS, null, scale=2.0)
     answer, calls = driven(perturbed_attention(inner, TOKENS, d, scale=1.5), d)
-    assert calls == 2  # with and without share one; the perturbed one has its own
+    assert calls == 2  # the conditional and the unconditional call share one; the perturbed one has its own
     push = driven(perturbed_attention(plain(TOKENS, TOKENS), TOKENS, d, scale=1.5), d)[0]
     push = push - driven(plain(TOKENS, TOKENS), d)[0]
     torch.testing.assert_close(answer, driven(inner, d)[0] + push, atol=1e-5, rtol=1e-4)
@@ -305,7 +306,7 @@ def test_maps_are_shares_of_the_tokens() -> None:
 
 
 def test_taps_of_a_backbone_without_attention_are_refused() -> None:
-    with pytest.raises(ValueError, match="shows no attention"):
+    with pytest.raises(ValueError, match="no access to its attention"):
         perturbed_attention(plain(COND, NULL), COND, denoiser())
     with pytest.raises(ValueError, match=r"layers: \[9\].*0 to"):
         skip_layers(plain(TOKENS, TOKENS), TOKENS, unet(), layers=(9,))
@@ -344,7 +345,7 @@ def test_posterior_samples_of_a_gaussian_have_the_closed_forms_mean(schedule: S.
     known = torch.tensor([[1.1]])
     noise = Noise(range(2000), (2,))
     ts = uniform(schedule, 60)
-    guide = posterior(plain(Cond(), Cond()), model, lambda x0: x0[:, :1], known, spread=0.5, noise=0.01)  # type: ignore[arg-type]
+    guide = posterior(plain(Cond(), Cond()), model, lambda x0: x0[:, :1], known, sigma_data=0.5, noise=0.01)  # type: ignore[arg-type]
     start = noise("start", 0) * float(schedule(ts[:1]).sigma)
     x = solve(heun(schedule, start, ts, noise), guide, model)  # type: ignore[arg-type]
     expected = model.mean[1] + 0.15 / 0.25 * (1.1 - model.mean[0])
@@ -360,7 +361,7 @@ def test_posterior_weighs_each_measured_value_by_its_own_noise() -> None:
     ts = uniform(model.schedule, 60)
     guide = posterior(
         plain(Cond(), Cond()), model, lambda x0: x0, torch.tensor([[1.1, 9.0]]),
-        spread=0.5, noise=torch.tensor([0.01, 1e3]),
+        sigma_data=0.5, noise=torch.tensor([0.01, 1e3]),
     )  # type: ignore[arg-type]  # fmt: skip
     start = noise("start", 0) * float(model.schedule(ts[:1]).sigma)
     x = solve(heun(model.schedule, start, ts, noise), guide, model)  # type: ignore[arg-type]
@@ -377,9 +378,9 @@ def test_posterior_asks_for_differentiable_calls_and_leaves_no_graph() -> None:
         return (yield Query(X, T))
 
     driver = Driver()
-    request = driver.add(Request(sampler(), guide, d))
+    request = driver.add(Sampling(sampler(), guide, d))
     assert [call.grad for call in request.calls] == [True, True]
-    while driver.requests:
+    while driver.samplings:
         driver.round()
     assert request.sample is not None
     assert not request.sample.requires_grad

@@ -8,20 +8,20 @@ from torch import Tensor
 
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Call, Query, cfg
-from multigen.core.masks import draw, informed, view
+from multigen.core.masks import mask_channels, random_mask, with_mask_channels
 from multigen.core.noise import uniform
 
 
 def test_a_view_holds_the_mask_and_the_known_part() -> None:
     x0 = torch.arange(12.0).view(2, 2, 3) + 1
     keep = torch.tensor([True, False, True])
-    assert view(x0, keep).tolist()[1] == [[1, 0, 1], [7, 0, 9], [10, 0, 12]]
-    assert view(x0, None).abs().sum() == 0
-    assert view(x0, None).shape == (2, 3, 3)
+    assert mask_channels(x0, keep).tolist()[1] == [[1, 0, 1], [7, 0, 9], [10, 0, 12]]
+    assert mask_channels(x0, None).abs().sum() == 0
+    assert mask_channels(x0, None).shape == (2, 3, 3)
 
 
 def test_drawn_masks_have_the_stated_shares_and_are_blocks() -> None:
-    masks = torch.stack([draw((16, 8, 8), uniform((14,), 0, "mask", k)) for k in range(2000)])[:, 0]
+    masks = torch.stack([random_mask((16, 8, 8), uniform((14,), 0, "mask", k)) for k in range(2000)])[:, 0]
     nothing = ~masks.flatten(1).any(1)
     assert not masks.flatten(1).all(1).any()  # there is always something to make
     assert abs(nothing.float().mean() - 0.25) < 0.03
@@ -44,7 +44,7 @@ def test_drawn_masks_have_the_stated_shares_and_are_blocks() -> None:
 def test_calls_see_what_is_known() -> None:
     known, keep = torch.randn(1, 2, 6), torch.tensor([True] * 3 + [False] * 3)
     cond, null = Cond(vector=torch.ones(4, 5)), Cond(vector=torch.zeros(1, 5))
-    guide = informed(cfg(cond, null, scale=2.0), known, keep)
+    guide = with_mask_channels(cfg(cond, null, scale=2.0), known, keep)
 
     def asked(x: Tensor) -> list[Call]:
         run = guide(Query(x, torch.tensor(0.5)))
@@ -54,12 +54,12 @@ def test_calls_see_what_is_known() -> None:
         assert torch.equal(stop.value.value, torch.full_like(x, -1.0))  # 1 + 2 (0 - 1)
         return calls
 
-    with_, without = asked(torch.zeros(4, 2, 6))
-    assert with_.cond.grid is not None and without.cond.grid is not None
-    assert torch.equal(with_.cond.grid, view(known, keep).expand(4, 3, 6))
-    assert torch.equal(without.cond.grid, view(known, keep))
-    assert with_.cond.vector is cond.vector
-    guide = informed(cfg(cond, null, scale=2.0))
+    conditional, unconditional = asked(torch.zeros(4, 2, 6))
+    assert conditional.cond.grid is not None and unconditional.cond.grid is not None
+    assert torch.equal(conditional.cond.grid, mask_channels(known, keep).expand(4, 3, 6))
+    assert torch.equal(unconditional.cond.grid, mask_channels(known, keep))
+    assert conditional.cond.vector is cond.vector
+    guide = with_mask_channels(cfg(cond, null, scale=2.0))
     for call in asked(torch.zeros(4, 2, 4)):
         assert call.cond.grid is not None and call.cond.grid.shape[1:] == (3, 4)
         assert call.cond.grid.abs().sum() == 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from multigen.core import Cond, Denoiser, predictions, schedules
+from multigen.core import Backbone, Cond, Denoiser, predictions, schedules
 from multigen.core.predictions import Prediction
+from tests.core.networks import Same
 
 PREDICTIONS: dict[str, Prediction] = {
     "eps": predictions.eps(),
@@ -24,7 +25,7 @@ SCHEDULES = {
 }
 
 
-class Says(nn.Module):
+class Says(Backbone):
     """A network that answers F for what x0 it believes in, in any prediction."""
 
     def __init__(self, prediction: Prediction, believe: Tensor) -> None:
@@ -71,7 +72,7 @@ def test_targets_are_undone_at_pure_noise_and_at_the_data(name: str) -> None:
 
 
 def test_eps_at_pure_noise_is_refused_with_a_way_out() -> None:
-    denoiser = Denoiser(nn.Identity(), schedules.flow(), predictions.eps())
+    denoiser = Denoiser(Same(), schedules.flow(), predictions.eps())
     with pytest.raises(ValueError, match=r"eps .* alpha = 0 .* use prediction v, flow or x0"):
         denoiser(torch.zeros(2, 1), torch.tensor([0.5, 1.0]), Cond())
 
@@ -132,7 +133,7 @@ def test_huber_is_the_same_of_x0_in_every_prediction(name: str) -> None:
 
 def test_huber_is_squared_in_pure_noise_and_absolute_in_none() -> None:
     x0, eps = torch.randn(2, 2, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
-    denoiser = Denoiser(nn.Identity(), schedules.flow(), predictions.x0())
+    denoiser = Denoiser(Same(), schedules.flow(), predictions.x0())
     denoiser.network = lambda x, c_noise, cond, taps=None: torch.zeros_like(x)  # type: ignore[method-assign]
     ends = torch.tensor([1.0, 1e-6], dtype=torch.float64)
     noisy, clean = denoiser.loss(x0, ends, Cond(), eps, huber=1e3)
@@ -143,7 +144,7 @@ def test_huber_is_squared_in_pure_noise_and_absolute_in_none() -> None:
 @pytest.mark.parametrize("name", ["flow", "v"])
 def test_huber_is_bounded_where_x0_hardly_shows_the_network(name: str) -> None:
     """With c_out = 1e-4 it would weigh errors of F ten thousandfold."""
-    denoiser = Denoiser(nn.Identity(), schedules.flow(), PREDICTIONS[name])
+    denoiser = Denoiser(Same(), schedules.flow(), PREDICTIONS[name])
     denoiser.network = lambda x, c_noise, cond, taps=None: torch.zeros_like(x)  # type: ignore[method-assign]
     x0, eps = torch.randn(2, 1, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
     t = torch.tensor([1e-4], dtype=torch.float64)
@@ -155,7 +156,7 @@ def test_remembered_coefficients_are_those_of_their_own_time(monkeypatch: pytest
     """Batches of old, new and mixed times answer as a denoiser that never saw any, also past the memory's limit."""
     monkeypatch.setattr("multigen.core.denoiser.REMEMBERED", 5)
     schedule, prediction = schedules.edm(), predictions.edm()
-    old = Denoiser(nn.Tanh(), schedule, prediction)
+    old = Denoiser(Same(), schedule, prediction)
     monkeypatch.setattr(old, "network", lambda x, c_noise, cond, taps=None: torch.tanh(x + c_noise[:, None]))
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(4))
     for times in (
@@ -165,19 +166,24 @@ def test_remembered_coefficients_are_those_of_their_own_time(monkeypatch: pytest
         (0.2, 0.7, 0.1, 0.8),
         (0.9,) * 4,
     ):
-        new = Denoiser(nn.Tanh(), schedule, prediction)
+        new = Denoiser(Same(), schedule, prediction)
         monkeypatch.setattr(
             new, "network", lambda x, c_noise, cond, taps=None: torch.tanh(x + c_noise[:, None])
         )
         t = torch.tensor(times, dtype=torch.float64)
         assert torch.equal(old(x, t, Cond()), new(x, t, Cond()))
-    refuses = Denoiser(nn.Tanh(), schedules.flow(), predictions.eps())
+    refuses = Denoiser(Same(), schedules.flow(), predictions.eps())
     for _ in range(2):  # what was refused is not remembered
         with pytest.raises(ValueError, match="alpha = 0"):
             refuses(x, torch.ones(4), Cond())
 
 
-class Watch(nn.Module):
+def test_only_a_backbone_is_wrapped() -> None:
+    with pytest.raises(TypeError, match=r"backbone: Tanh is not a subclass of multigen\.core\.Backbone"):
+        Denoiser(torch.nn.Tanh(), schedules.flow(), predictions.flow())  # type: ignore[arg-type]
+
+
+class Watch(Backbone):
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         self.c_noise, self.dtype = c_noise, (x @ x.T).dtype
         return x

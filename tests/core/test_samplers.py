@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from multigen.core import (
     Cond,
     Denoiser,
     Noise,
-    Request,
+    Sampling,
     Schedule,
     drive,
     plain,
@@ -56,14 +57,39 @@ def run(
     **options: float,
 ) -> Tensor:
     """The sample of x [B, ...]; where a trajectory takes one sample, of a trajectory for each row, driven together."""
-    parts = x.split(1) if samplers.takes_one_sample(SAMPLERS[name]) else [x]
+    parts = x.split(1) if samplers.sampler_traits(SAMPLERS[name]).one_sample else [x]
     requests = [
-        Request(SAMPLERS[name](schedule, part, ts, noise, **options), plain(Cond(), Cond()), network)  # type: ignore[arg-type]
+        Sampling(SAMPLERS[name](schedule, part, ts, noise, **options), plain(Cond(), Cond()), network)  # type: ignore[arg-type]
         for part in parts
     ]
     for _ in drive(requests, max_batch=2**31):
         pass
     return torch.cat([request.sample for request in requests if request.sample is not None])
+
+
+def test_samplers_declare_who_walks_their_steps_without_noise() -> None:
+    """Each name is a sampler that draws no noise; samplers that declare none draw none either, and keep theirs."""
+    x = torch.randn(1, 2, generator=torch.Generator().manual_seed(0))
+    schedule = schedules.flow()
+    ts, network = timesteps.uniform(schedule, 6), Mixture(schedule, means=((-1.0, 0.0), (0.8, 0.1)))
+    declared = {name: samplers.sampler_traits(s).deterministic for name, s in SAMPLERS.items()}
+    assert declared["edm"] == "heun" and declared["heun"] is None
+    for name, other in declared.items():
+        assert other is None or samplers.sampler_traits(SAMPLERS[other]).deterministic in (None, other)
+        assert torch.isfinite(run(other or name, schedule, x, ts, network)).all()
+
+
+def test_traits_are_found_behind_bound_arguments_and_of_samplers_that_declare_none() -> None:
+    bound = functools.partial(functools.partial(samplers.adaptive, tolerance=0.1), budget=9)
+    assert samplers.sampler_traits(bound).one_sample
+
+    @samplers.one_sample
+    @samplers.stochastic(deterministic="euler")
+    def both(*_: Any) -> samplers.Trajectory:
+        raise NotImplementedError
+
+    assert samplers.sampler_traits(both) == samplers.SamplerTraits(one_sample=True, deterministic="euler")
+    assert samplers.sampler_traits(lambda *_: None) == samplers.SamplerTraits()
 
 
 def quantiles(mixture: Mixture, t: float) -> Tensor:
@@ -228,7 +254,9 @@ def test_every_grid_ends_finite(sampler: str, kind: str) -> None:
             ts = getattr(timesteps, grid)(schedule, steps)
             x = schedule(ts[:1]).sigma.float() * normal((2, 1, 6), 0, "x")
             noise = (
-                Noise([1], (1, 6)) if samplers.takes_one_sample(SAMPLERS[sampler]) else Noise([1, 2], (1, 6))
+                Noise([1], (1, 6))
+                if samplers.sampler_traits(SAMPLERS[sampler]).one_sample
+                else Noise([1, 2], (1, 6))
             )
             sample = run(sampler, schedule, x, ts, denoiser, noise)
             assert sample.shape == x.shape
@@ -286,7 +314,7 @@ def test_polish_takes_away_what_the_denoiser_holds_for_noise(kind: str) -> None:
         return x
 
     for passes in (0, 1, 3):
-        polished = samplers.polished(done(), schedule, passes=passes, noise=r)
+        polished = samplers.polish(done(), schedule, passes=passes, noise=r)
         made = solve(polished, plain(Cond(), Cond()), mixture)  # type: ignore[arg-type]
         torch.testing.assert_close(made, m + (x - m) * (s**2 / (s**2 + r**2)) ** passes)
 

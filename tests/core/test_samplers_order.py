@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from multigen.core import Cond, Noise, Request, Schedule, drive, plain, samplers, schedules, solve, timesteps
+from multigen.core import Cond, Noise, Sampling, Schedule, drive, plain, samplers, schedules, solve, timesteps
 from tests.core.gaussians import Mixture
 from tests.core.test_samplers import ENDS, SAMPLERS, SCHEDULES, fitted_order, no_noise, quantiles, run
 
@@ -104,7 +104,7 @@ def adapted(
         trajectory,
         plain(Cond(), Cond()),
         mixture,  # type: ignore[arg-type]
-        watch=lambda progress: times.append(progress.query.t),
+        on_progress=lambda progress: times.append(progress.query.t),
     )
     return sample, times
 
@@ -184,7 +184,7 @@ def test_adaptive_begins_and_ends_where_the_grid_does() -> None:
 
 def test_a_sampler_of_one_sample_refuses_two() -> None:
     schedule = schedules.flow()
-    assert [name for name, s in SAMPLERS.items() if samplers.takes_one_sample(s)] == ["adaptive"]
+    assert [name for name, s in SAMPLERS.items() if samplers.sampler_traits(s).one_sample] == ["adaptive"]
     with pytest.raises(ValueError, match="one sample a trajectory, not 2"):
         next(samplers.adaptive(schedule, torch.zeros(2, 1), timesteps.uniform(schedule, 2), no_noise))
 
@@ -232,7 +232,7 @@ def test_requests_of_one_sample_merge_their_calls() -> None:
     schedule = schedules.flow()
     mixture, ts = Mixture(schedule), timesteps.uniform(schedule, 4)
     requests = [
-        Request(
+        Sampling(
             samplers.adaptive(schedule, torch.full((1, 1), z), ts, no_noise), plain(Cond(), Cond()), mixture
         )  # type: ignore[arg-type]
         for z in (-1.5, -0.2, 0.4, 2.0)
@@ -284,7 +284,7 @@ def test_restart_leaves_alone_what_begins_below_it(start: float) -> None:
         trajectory,
         plain(Cond(), Cond()),
         mixture,  # type: ignore[arg-type]
-        watch=lambda p: seen.append(schedule(p.query.t).sigma.item()),
+        on_progress=lambda p: seen.append(schedule(p.query.t).sigma.item()),
     )
     assert max(seen) == pytest.approx(start)
 
@@ -307,7 +307,7 @@ def test_churn_stays_within_the_schedule_and_its_bounds() -> None:
         trajectory,
         plain(Cond(), Cond()),
         mixture,  # type: ignore[arg-type]
-        watch=lambda p: seen.append(schedule(p.query.t).sigma.item()),
+        on_progress=lambda p: seen.append(schedule(p.query.t).sigma.item()),
     )
     for i, (raised, plain_) in enumerate(zip(seen[::2], sigma[:-1], strict=True)):
         wanted = min(plain_ * 1.1, 80.0) if plain_ >= 0.5 else plain_

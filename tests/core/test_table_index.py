@@ -1,29 +1,29 @@
-"""Networks that were trained on a table are told its index, whatever the grid; grids that end at its first entry."""
+"""Networks that were trained on a table get its index, whatever the grid; grids that end at its first entry."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
-from multigen.core import Cond, Denoiser, plain, predictions, samplers, schedules, solve, timesteps
+from multigen.core import Backbone, Cond, Denoiser, plain, predictions, samplers, schedules, solve, timesteps
 from multigen.core.noise import normal
 
 TABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
-class Told(nn.Module):
-    """Remembers what it is told of the noise level."""
+class ByIndex(Backbone):
+    """Records the noise levels that it is called with."""
 
     by_index = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: list[float] = []
+        self.indices: list[float] = []
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
-        self.heard += c_noise.tolist()
+        self.indices += c_noise.tolist()
         return torch.tanh(x * (1 + c_noise.view(-1, 1, 1, 1) / 1000))
 
 
@@ -32,8 +32,8 @@ def none(purpose: str, index: int) -> Tensor:
 
 
 @pytest.mark.parametrize("steps", [10, 30, 50])
-def test_ddim_ends_where_diffusers_does_and_the_network_hears_the_same_indices(steps: int) -> None:
-    schedule, network = schedules.scaled_linear(), Told()
+def test_ddim_ends_where_diffusers_does_and_the_network_gets_the_same_indices(steps: int) -> None:
+    schedule, network = schedules.scaled_linear(), ByIndex()
     ts = timesteps.leading(schedule, steps, offset=1, to_zero=False)
     x = normal((2, 4, 8, 8), 5, "start")
     start = x * schedule(ts[:1]).sigma.float()
@@ -41,11 +41,11 @@ def test_ddim_ends_where_diffusers_does_and_the_network_hears_the_same_indices(s
     ours = solve(samplers.ddim(schedule, start, ts, none), plain(Cond(), Cond()), denoiser)
     scheduler = DDIMScheduler(**TABLE, clip_sample=False, steps_offset=1, set_alpha_to_one=False)
     scheduler.set_timesteps(steps)
-    assert [int(i) for i in network.heard[::2]] == scheduler.timesteps.tolist()
-    assert all(i == int(i) for i in network.heard)
+    assert [int(i) for i in network.indices[::2]] == scheduler.timesteps.tolist()
+    assert all(i == int(i) for i in network.indices)
     y = start
     for t in scheduler.timesteps:
-        y = scheduler.step(Told()(y, t.float().expand(2), Cond()), t, y).prev_sample
+        y = scheduler.step(ByIndex()(y, t.float().expand(2), Cond()), t, y).prev_sample
     assert y.std() > 0.1
     torch.testing.assert_close(ours, y, rtol=0, atol=1e-4)
 
@@ -62,15 +62,15 @@ def test_the_index_is_that_of_the_noise_level() -> None:
 
 
 def test_a_training_loss_tells_the_index_too() -> None:
-    network = Told()
+    network = ByIndex()
     denoiser = Denoiser(network, schedules.linear(), predictions.eps())
     x = normal((2, 4, 8, 8), 5, "start")
     denoiser.loss(x, torch.tensor([0.5, 0.001], dtype=torch.float64), Cond(), x)
-    assert network.heard == [499.0, 0.0]
+    assert network.indices == [499.0, 0.0]
 
 
 def test_a_schedule_without_a_table_and_an_end_that_is_no_step_are_refused() -> None:
-    denoiser = Denoiser(Told(), schedules.flow(), predictions.flow())
+    denoiser = Denoiser(ByIndex(), schedules.flow(), predictions.flow())
     with pytest.raises(ValueError, match="index of a table.*scaled_linear"):
         denoiser.remember(torch.tensor([0.5], dtype=torch.float64))
     with pytest.raises(ValueError, match="offset of 1 or more"):

@@ -218,7 +218,7 @@ def test_a_list_is_taken_as_it_is(of: Any) -> None:
     for given in (values.tolist(), [*values.tolist(), 0.0]) if of in ("t", "sigma") else (values.tolist(),):
         found = timesteps.listed(schedule, 4, values=tuple(given), of=of)
         torch.testing.assert_close(found, torch.cat([ts, ts.new_zeros(1)]), atol=1e-9, rtol=0)
-    with pytest.raises(ValueError, match="list holds 4 steps, not 24: ask for 4, or take timesteps table"):
+    with pytest.raises(ValueError, match="list holds 4 steps, not 24. Ask for 4, or use timesteps table"):
         timesteps.listed(schedule, 24, values=tuple(values.tolist()), of=of)
 
 

@@ -24,7 +24,7 @@ from multigen.errors import MediaError, RecipeError
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
-from multigen.model.model import build_dataset, resolve
+from multigen.model.build import build_dataset, resolve
 from multigen.recipe.load import load_recipe
 from multigen.registry import Part
 

@@ -61,9 +61,9 @@ def test_frechet_with_fewer_samples_than_features() -> None:
     y = x + 3 * torch.eye(50).double()[10]
     assert frechet(moments(x), moments(y)) == pytest.approx(9, rel=1e-6)
     assert frechet_problem(20, 50).startswith(
-        "20 samples are fewer than the 50 features: the Fréchet distance"
+        "20 samples are too few for 50 features: the covariance is singular"
     )
-    assert "no more than" in frechet_problem(50, 50)
+    assert "50 samples are too few for 50 features" in frechet_problem(50, 50)
     assert frechet_problem(51, 50) == ""
 
 
@@ -213,8 +213,7 @@ def test_mode_collapse_has_low_recall_and_coverage() -> None:
 def test_prdc_across_chunks(monkeypatch) -> None:
     x, y = draw(90, 4), draw(70, 4, 1) + 0.5
     whole = prdc(x, y), kernel(x, y), neighbours(y, x, 3)
-    monkeypatch.setattr("multigen.evaluation.distances._CHUNK", 16)
-    monkeypatch.setattr("multigen.evaluation.mmd._CHUNK", 16)
+    monkeypatch.setattr("multigen.evaluation.distances.rows.CHUNK", 16)
     assert prdc(x, y) == whole[0]
     assert kernel(x, y) == pytest.approx(whole[1], rel=1e-9)
     assert torch.equal(neighbours(y, x, 3)[1], whole[2][1])
@@ -272,7 +271,7 @@ def test_neighbours_in_order() -> None:
     assert distances.tolist() == [[0, 1, 5]] and indices.tolist() == [[0, 2, 1]]
     distances, indices = neighbours(bank, bank, exclude_self=True)
     assert indices[:, 0].tolist() == [2, 2, 0, 1] and distances[3, 0] == 5
-    with pytest.raises(MultigenError, match="k 4 of a bank of 4"):
+    with pytest.raises(MultigenError, match="k 4 is not allowed. Allowed: 1 to 3"):
         neighbours(bank, bank, k=4, exclude_self=True)
 
 
@@ -281,15 +280,15 @@ def test_neighbours_in_order() -> None:
 
 def test_bad_features_are_refused() -> None:
     x = draw(10, 4)
-    with pytest.raises(MultigenError, match="width 4 cannot be compared with width 5"):
+    with pytest.raises(MultigenError, match="width 4 cannot be compared with features of width 5"):
         kernel(x, draw(10, 5))
-    with pytest.raises(MultigenError, match="width 4 cannot be compared with width 5"):
+    with pytest.raises(MultigenError, match="width 4 cannot be compared with features of width 5"):
         frechet(moments(x), moments(draw(10, 5)))
     with pytest.raises(MultigenError, match="not finite"):
         moments(torch.full((3, 2), math.nan))
-    with pytest.raises(MultigenError, match="1 rows; at least 2"):
+    with pytest.raises(MultigenError, match="1 rows are too few. Allowed: 2"):
         moments(x[:1])
-    with pytest.raises(MultigenError, match="5 rows; at least 6"):
+    with pytest.raises(MultigenError, match="5 rows are too few. Allowed: 6"):
         prdc(x, x[:5])
-    with pytest.raises(MultigenError, match="allowed: \\[rows, width\\]"):
+    with pytest.raises(MultigenError, match="Allowed: \\[rows, width\\]"):
         moments(x[None])

@@ -20,7 +20,8 @@ from multigen.evaluation import nearness, sets, tables
 from multigen.evaluation.features import Facts
 from multigen.evaluation.metrics import Wanted
 from multigen.modalities import Modality
-from multigen.model.model import Model, build_dataset, resolve
+from multigen.model.build import build_dataset, resolve
+from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe
 from multigen.registry import Given, Part

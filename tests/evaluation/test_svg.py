@@ -2,7 +2,9 @@ import re
 
 import pytest
 
-from multigen.evaluation.svg import Series, chart, finite, number, smooth, thin
+from multigen.evaluation.html_report.axes import number
+from multigen.evaluation.html_report.points import finite, smooth, thin
+from multigen.evaluation.html_report.svg import Series, chart
 
 
 def spots(svg: str) -> list[tuple[float, float]]:
@@ -49,7 +51,7 @@ def test_a_log_axis_always_has_a_few_different_ticks(low, high):
 
 
 def test_nothing_to_draw():
-    with pytest.raises(ValueError, match="nothing to draw"):
+    with pytest.raises(ValueError, match="no points to draw"):
         chart([Series("loss", "raw", [])], title="t", x_label="x")
 
 

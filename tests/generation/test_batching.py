@@ -10,23 +10,21 @@ import pytest
 import torch
 
 from multigen.cli.main import main
-from multigen.cli.request_file import wish
+from multigen.cli.request_file import read_request
 from multigen.errors import MultigenError
-from multigen.generation.edit_request import Change, Restoration
-from multigen.generation.request import Wish
+from multigen.generation.request import EditRequest, Request
 from multigen.model.model import Model
 from multigen.registry import Part
-from multigen.runs.edit_options import EditText
 from tests.generation.test_edit import source
 from tests.model.test_model import TOLERANCE, small
 
-WISHES = [
-    Wish("3", seed=1, steps=4),
-    Wish("8", seed=2, steps=2, overrides=("sampler.name=ddim",)),
-    Wish("1", seed=3, steps=3, scale=1.0),
-    Wish("3", seed=4, steps=2, negative="5", overrides=("modifiers=[{name: rescale}]",)),
-    Wish("7", seed=5, steps=5, size=20),
-    Wish("0"),
+REQUESTS = [
+    Request("3", seed=1, steps=4),
+    Request("8", seed=2, steps=2, overrides=("sampler.name=ddim",)),
+    Request("1", seed=3, steps=3, guidance_scale=1.0),
+    Request("3", seed=4, steps=2, negative_prompt="5", overrides=("modifiers=[{name: rescale}]",)),
+    Request("7", seed=5, steps=5, size=20),
+    Request("0"),
 ]
 
 
@@ -46,11 +44,13 @@ def counted(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_each_equals_the_same_alone_and_they_share_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("image_digits")
     sizes = counted(model, monkeypatch)
-    made = dict(model.many(WISHES, batch=4))
+    made = dict(model.batcher(REQUESTS, batch=4))
     assert sorted(made) == list(range(6))
     shared = len(sizes)
-    for place, one in enumerate(WISHES):
-        ((_, alone),) = model.many([Wish(**{**vars(one), "seed": one.seed or model.recipe.seed + place})])
+    for place, one in enumerate(REQUESTS):
+        ((_, alone),) = model.batcher(
+            [Request(**{**vars(one), "seed": one.seed or model.recipe.seed + place})]
+        )
         torch.testing.assert_close(made[place].tensor, alone.tensor, rtol=0, atol=1e-4)
         assert made[place].prompt == one.prompt
     assert made[4].tensor.shape == (1, 20, 20)
@@ -66,25 +66,30 @@ def test_edits_equal_the_same_alone_and_share_calls(monkeypatch: pytest.MonkeyPa
     wide = torch.cat([media, media.flip(2)], 2)
     blur = Part("blur", {"sigma": 1.5})
     edits = [
-        ({"strength": 0.5}, Change(media, strength=0.5)),
-        ({"keep": keep, "seam": 1}, Change(media, keep=keep, seam=1)),
-        ({"extend": [4, 4, 2, 6]}, Change(media[:, :20, :20], extend=[4, 4, 2, 6])),
-        ({"keep": keep, "resample": 2}, Change(media, keep=keep, resample=2)),
-        ({"invert": "8", "strength": 0.4}, Change(media, invert="8", strength=0.4)),
-        ({"strength": 0.6, "long": True, "wrap": True}, Change(wide, strength=0.6)),
+        ({"strength": 0.5}, EditRequest(media, strength=0.5)),
+        ({"keep": keep, "feather": 1}, EditRequest(media, keep=keep, feather=1)),
+        ({"extend": [4, 4, 2, 6]}, EditRequest(media[:, :20, :20], extend=[4, 4, 2, 6])),
+        ({"keep": keep, "resample": 2}, EditRequest(media, keep=keep, resample=2)),
+        ({"invert": "8", "strength": 0.4}, EditRequest(media, invert="8", strength=0.4)),
+        ({"strength": 0.6, "sliding_window": True, "tile": True}, EditRequest(wide, strength=0.6)),
     ]
-    wishes = [
-        Wish("3", seed=k, steps=3 + k, long="long" in how, wrap="wrap" in how, edit=change)
+    requests = [
+        Request(
+            "3", seed=k, steps=3 + k, sliding_window="sliding_window" in how, tile="tile" in how, edit=change
+        )
         for k, (how, change) in enumerate(edits)
     ]
-    wishes += [Wish("7", seed=6, steps=4, edit=Restoration(media, blur)), Wish("9", seed=7, steps=4)]
+    requests += [
+        Request("7", seed=6, steps=4, edit=EditRequest(media, restore=blur)),
+        Request("9", seed=7, steps=4),
+    ]
     sizes = counted(model, monkeypatch)
-    made = dict(model.many(wishes, batch=8))
+    made = dict(model.batcher(requests, batch=8))
     shared = len(sizes)
     alone = [
         model.edit(change.media, "3", seed=k, steps=3 + k, **how)[0] for k, (how, change) in enumerate(edits)
     ]
-    alone += model.restore(media, "7", operator=blur, seed=6, steps=4)
+    alone += model.edit(media, "7", restore=blur, seed=6, steps=4)
     alone += model.generate("9", seed=7, steps=4)
     assert shared < 0.5 * (len(sizes) - shared)
     for k, one in enumerate(alone):
@@ -98,13 +103,13 @@ def test_edits_equal_the_same_alone_and_share_calls(monkeypatch: pytest.MonkeyPa
 def test_edits_of_sounds_and_videos(name: str) -> None:
     model = small(name)
     media, keep = source(name)
-    wishes = [
-        Wish(seed=1, steps=2, edit=Change(media, keep=keep, seam=0)),
-        Wish(seed=2, steps=3, edit=Change(media, strength=0.6)),
-        Wish(seed=3, steps=2),
+    requests = [
+        Request(seed=1, steps=2, edit=EditRequest(media, keep=keep, feather=0)),
+        Request(seed=2, steps=3, edit=EditRequest(media, strength=0.6)),
+        Request(seed=3, steps=2),
     ]
-    made = dict(model.many(wishes))
-    alone = model.edit(media, keep=keep, seam=0, steps=2, seed=1)[0]
+    made = dict(model.batcher(requests))
+    alone = model.edit(media, keep=keep, feather=0, steps=2, seed=1)[0]
     n = alone.tensor.shape[1]
     torch.testing.assert_close(made[0].tensor, alone.tensor, rtol=0, atol=TOLERANCE[name])
     kept = keep[:n].expand_as(alone.tensor)
@@ -117,19 +122,19 @@ def test_edits_of_sounds_and_videos(name: str) -> None:
 def test_a_cancelled_request_frees_its_place_at_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("image_digits", ["guide.name=plain", "sampler.name=ddim"])
     sizes = counted(model, monkeypatch)
-    wishes = [Wish("3", seed=1, steps=9), Wish("4", seed=2, steps=7), Wish("5", seed=3, steps=5)]
+    requests = [Request("3", seed=1, steps=9), Request("4", seed=2, steps=7), Request("5", seed=3, steps=5)]
 
     def watch(progress) -> None:
         if len(sizes) == 4:
             many.cancel(0)
 
-    many = model.many(wishes, batch=2, watch=watch)
+    many = model.batcher(requests, batch=2, on_progress=watch)
     made = dict(many)
     # Two side by side; from the fifth call on the one that waited has the place of the first, which never ends.
     assert sizes == [2] * 4 + [2] * 3 + [1] * 2
     assert sorted(made) == [1, 2]
     for place, medium in made.items():
-        alone = model.generate(wishes[place].prompt, seed=place + 1, steps=wishes[place].steps)[0]
+        alone = model.generate(requests[place].prompt, seed=place + 1, steps=requests[place].steps)[0]
         torch.testing.assert_close(medium.tensor, alone.tensor, rtol=0, atol=1e-4)
 
 
@@ -137,31 +142,31 @@ def test_a_request_joins_while_others_are_under_way(monkeypatch: pytest.MonkeyPa
     model = small("image_digits", ["guide.name=plain", "sampler.name=ddim"])
     sizes = counted(model, monkeypatch)
     media, _ = source("image_digits")
-    late = Wish("5", steps=5, edit=Change(media, strength=0.6))
+    late = Request("5", steps=5, edit=EditRequest(media, strength=0.6))
 
     def watch(progress) -> None:
         if len(sizes) == 2 and progress.queries == 2:
             assert many.add(late) == 1
 
-    many = model.many([Wish("3", seed=1, steps=6)], watch=watch)
+    many = model.batcher([Request("3", seed=1, steps=6)], on_progress=watch)
     made = dict(many)
     assert sizes == [1, 1, 2, 2, 2, 1]
     seed = model.recipe.seed + 1
     assert made[1].seed == seed
     alone = model.edit(media, "5", strength=0.6, steps=5, seed=seed)[0]
     torch.testing.assert_close(made[1].tensor, alone.tensor, rtol=0, atol=1e-4)
-    assert many.add(Wish("8", steps=1)) == 2  # all are made; it goes on
+    assert many.add(Request("8", steps=1)) == 2  # all are made; it goes on
     assert [place for place, _ in many] == [2]
     with pytest.raises(MultigenError, match="^prompt: .*eleven"):
-        many.add(Wish("eleven"))
+        many.add(Request("eleven"))
 
 
 def test_requests_join_from_several_threads() -> None:
     model = small("image_digits")
-    many, places = model.many([Wish("3", steps=2)]), list[int]()
+    many, places = model.batcher([Request("3", steps=2)]), list[int]()
 
     def join() -> None:
-        places.extend(many.add(Wish(str(k), steps=1)) for k in range(10))
+        places.extend(many.add(Request(str(k), steps=1)) for k in range(10))
 
     threads = [threading.Thread(target=join) for _ in range(4)]
     for thread in threads:
@@ -174,9 +179,9 @@ def test_requests_join_from_several_threads() -> None:
     assert sorted(made) == list(range(41))
 
 
-def test_a_text_is_a_wish_for_that_prompt() -> None:
+def test_a_text_is_a_request_for_that_prompt() -> None:
     model = small("image_digits")
-    made = dict(model.many(["3", Wish("8")]))
+    made = dict(model.batcher(["3", Request("8")]))
     for place, prompt in enumerate(("3", "8")):
         (alone,) = model.generate(prompt, seed=model.recipe.seed + place)
         assert made[place].prompt == prompt
@@ -186,12 +191,12 @@ def test_a_text_is_a_wish_for_that_prompt() -> None:
 def test_the_prompts_of_one_edit_share_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, read = small("image_digits"), []
     monkeypatch.setattr(model.modality, "read", lambda path: read.append(path) or source("image_digits")[0])
-    edit, other = EditText("a.png", strength=0.5), EditText("a.png", strength=0.7)
-    made = model.many(
-        [Wish(prompt, edit=edit, steps=2) for prompt in "38"] + [Wish("3", edit=other, steps=2)]
+    edit, other = EditRequest("a.png", strength=0.5), EditRequest("a.png", strength=0.7)
+    made = model.batcher(
+        [Request(prompt, edit=edit, steps=2) for prompt in "38"] + [Request("3", edit=other, steps=2)]
     )
     assert len(read) == 2
-    first, second, third = (ask for _, ask in made.asked)
+    first, second, third = (job.plan for job in made.jobs)
     assert first is second and third.edit is not first.edit
     assert {place: medium.prompt for place, medium in made} == {0: "3", 1: "8", 2: "3"}
 
@@ -199,7 +204,7 @@ def test_the_prompts_of_one_edit_share_its_source(tmp_path: Path, monkeypatch: p
 def test_what_waits_is_cancelled_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("image_digits", ["guide.name=plain", "sampler.name=ddim"])
     sizes = counted(model, monkeypatch)
-    many = model.many([Wish("3", steps=3), Wish("4", steps=2), Wish("5", steps=2)], batch=1)
+    many = model.batcher([Request("3", steps=3), Request("4", steps=2), Request("5", steps=2)], batch=1)
     assert next(many)[0] == 0
     many.cancel(1)
     many.cancel(0)  # made already
@@ -221,81 +226,97 @@ def test_no_more_than_a_batch_are_under_way() -> None:
         if progress.sample is not None:
             under_way.discard(id(progress.request))
 
-    assert len(list(model.many([Wish("3", steps=2 + k % 3) for k in range(7)], batch=3, watch=watch))) == 7
+    assert (
+        len(
+            list(model.batcher([Request("3", steps=2 + k % 3) for k in range(7)], batch=3, on_progress=watch))
+        )
+        == 7
+    )
     assert most[0] == 3
 
 
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (Wish("3", steps=0), "request 2: steps: 0"),
-        (Wish("3", scale=float("nan")), "request 2: scale: nan is not allowed"),
-        (Wish("3", steps=10**12), "request 2: timesteps .* 1 to 100,000"),
+        (Request("3", steps=0), "request 2: steps: 0"),
+        (Request("3", guidance_scale=float("nan")), "request 2: guidance_scale: nan is not allowed"),
+        (Request("3", steps=10**12), "request 2: timesteps .* 1 to 100,000"),
         (
-            Wish("3", size=10**6),
+            Request("3", size=10**6),
             "request 2: a medium of 1000000 x 1000000",
         ),
-        (Wish("twelve"), "request 2: .*twelve"),
-        (Wish("3", overrides=("train.lr=1",)), "request 2: train: this belongs to the training"),
-        (Wish("3", overrides=("sampler.name=heum",)), "request 2: .*Did you mean 'heun'"),
-        (Wish("3", seed=-1), "request 2: seed"),
-        (Wish("3", duration=2.0), "request 2: size or duration"),
-        (Wish("3", overrides=("seed=4",)), "request 2: seed"),
-        (Wish("3", overrides=("timesteps={name: trailing}",)), "request 2: timesteps"),
-        (Wish("3", overrides=("modifiers=[{name: rescale, share: 2}]",)), "request 2: .*share"),
-        (Wish("3", wrap=True), "request 2: wrap: it goes with long"),
-        (Wish("3", edit=Change(torch.zeros(1, 28, 28), strength=2.0)), "request 2: strength: 2.0"),
-        (Wish("3", edit=Change(torch.zeros(1, 28, 28), invert="eleven")), "request 2: .*eleven"),
-        (Wish("3", edit=Change(torch.zeros(1, 28, 40))), "request 2: .* larger than the model's .*--long"),
-        (Wish("3", edit=Change("none.png")), "request 2: .*none.png"),
+        (Request("twelve"), "request 2: .*twelve"),
+        (Request("3", overrides=("train.lr=1",)), "request 2: train: this belongs to the training"),
+        (Request("3", overrides=("sampler.name=heum",)), "request 2: .*Did you mean 'heun'"),
+        (Request("3", seed=-1), "request 2: seed"),
+        (Request("3", duration=2.0), "request 2: size or duration"),
+        (Request("3", overrides=("seed=4",)), "request 2: seed"),
+        (Request("3", overrides=("timesteps={name: trailing}",)), "request 2: timesteps"),
+        (Request("3", overrides=("modifiers=[{name: rescale, share: 2}]",)), "request 2: .*share"),
+        (Request("3", tile=True), "request 2: tile: it goes with sliding_window"),
+        (Request("3", edit=EditRequest(torch.zeros(1, 28, 28), strength=2.0)), "request 2: strength: 2.0"),
+        (Request("3", edit=EditRequest(torch.zeros(1, 28, 28), invert="eleven")), "request 2: .*eleven"),
         (
-            Wish("3", long=True, edit=Change(torch.zeros(1, 28, 28), extend=[10**6, 0, 0, 10**6])),
+            Request("3", edit=EditRequest(torch.zeros(1, 28, 40))),
+            "request 2: .* larger than the model's .*--sliding-window",
+        ),
+        (Request("3", edit=EditRequest("none.png")), "request 2: .*none.png"),
+        (
+            Request(
+                "3",
+                sliding_window=True,
+                edit=EditRequest(torch.zeros(1, 28, 28), extend=[10**6, 0, 0, 10**6]),
+            ),
             "request 2: a medium of 1000028 x 1000028 is not allowed",
         ),
         (
-            Wish("3", edit=Change(torch.zeros(1, 28, 28), seam=29)),
-            "request 2: seam: 29 is not allowed; .* 0 to 28",
+            Request("3", edit=EditRequest(torch.zeros(1, 28, 28), feather=29)),
+            "request 2: feather: 29 is not allowed; .* 0 to 28",
         ),
-        (Wish("3", size=20, edit=Change(torch.zeros(1, 28, 28))), "request 2: size, duration"),
+        (Request("3", size=20, edit=EditRequest(torch.zeros(1, 28, 28))), "request 2: size, duration"),
         (
-            Wish("3", long=True, edit=Restoration(torch.zeros(1, 28, 28), Part("blur"))),
-            "request 2: long, wrap: a medium is restored as a whole",
+            Request("3", sliding_window=True, edit=EditRequest(torch.zeros(1, 28, 28), restore=Part("blur"))),
+            "request 2: sliding_window, tile: they do not go with restore",
         ),
     ],
 )
 def test_a_wrong_request_is_named_before_any_begins(
-    bad: Wish, said: str, monkeypatch: pytest.MonkeyPatch
+    bad: Request, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = small("image_digits")
     monkeypatch.setattr(model.denoiser, "forward", None)
     monkeypatch.setattr(model.codec, "encode", None)
     with pytest.raises(MultigenError, match=said):
-        model.many([Wish("3"), bad], n=2)
+        model.batcher([Request("3"), bad], n=2)
 
 
 def test_a_line_is_a_prompt_or_json() -> None:
-    assert wish("red apple", "here") == Wish("red apple")
+    assert read_request("red apple", "here") == Request("red apple")
     line = '{"prompt": "red apple", "seed": 3, "size": [20, 24], "overrides": ["sampler.name=ddim"]}'
-    assert wish(line, "here") == Wish("red apple", seed=3, size=(20, 24), overrides=("sampler.name=ddim",))
-    line = '{"input": "a.png", "keep": "0:2s", "extend": 8, "seam": 1, "long": true}'
-    edit = EditText("a.png", keep="0:2s", extend=8, seam=1.0)
-    assert wish(line, "here") == Wish(long=True, edit=edit)
+    assert read_request(line, "here") == Request(
+        "red apple", seed=3, size=(20, 24), overrides=("sampler.name=ddim",)
+    )
+    line = '{"input": "a.png", "keep": "0:2s", "extend": 8, "feather": 1, "sliding_window": true}'
+    edit = EditRequest("a.png", keep="0:2s", extend=8, feather=1.0)
+    found = read_request(line, "here")
+    assert found.edit is not None and vars(found.edit) == vars(edit)
+    assert found == Request(sliding_window=True, edit=found.edit)
     for text, said in (
         ('{"strength": 0.5}', "here: strength: it goes with input"),
         ('{"input": "a.png", "strenght": 0.5}', "here: strenght.*Did you mean 'strength'"),
         ('{"input": "a.png", "strength": "half"}', "here: strength: 'half' is not allowed"),
         ('{"input": "a.png", "edit": {}}', "here: edit"),
-        ('{"input": "a.png", "restore": "blur", "seam": 1}', "here: --seam does not go with --restore"),
-        ('{"input": "a.png", "restore": {"factor": 2}}', "here: --restore .*give a name"),
+        ('{"input": "a.png", "restore": "blur", "feather": 1}', "here: feather: it does not go with restore"),
+        ('{"input": "a.png", "restore": {"factor": 2}}', "here: restore .*give a name"),
         ('{"promt": "x"}', "here: promt.*Did you mean 'prompt'"),
         ('{"seed": "3"}', "here: seed"),
         ('{"seed": 3', "here: not JSON"),
         ('{"seed": 3, "seed": 4}', "here: not JSON .*'seed' comes twice"),
-        ('{"scale": NaN}', "here: not JSON .*NaN is no number"),
+        ('{"guidance_scale": NaN}', "here: not JSON .*NaN is no number"),
         ('{"prompt": ' + "[" * 100_000, "here: not JSON"),
     ):
         with pytest.raises(MultigenError, match=said):
-            wish(text, "here")
+            read_request(text, "here")
 
 
 def test_a_file_of_requests(
@@ -325,7 +346,14 @@ def test_edits_in_a_file_are_those_of_the_edit_command(
     model.modality.write(torch.cat([-torch.ones(1, 28, 14), torch.ones(1, 28, 14)], 2), Path("mask.png"))
     model.modality.write(media[:, :14, :14], Path("low.png"))
     requests = [
-        {"prompt": "3", "input": "a.png", "mask": "mask.png", "seam": 1, "steps": 3, "negative": "5"},
+        {
+            "prompt": "3",
+            "input": "a.png",
+            "mask": "mask.png",
+            "feather": 1,
+            "steps": 3,
+            "negative_prompt": "5",
+        },
         {"prompt": "8", "input": "a.png", "invert": "3", "strength": 0.5, "overrides": ["sampler.name=ddim"]},
         {"prompt": "1", "input": "low.png", "restore": {"name": "downsample", "factor": 2}},
         {"prompt": "4", "input": "low.png", "extend": "7"},
@@ -349,15 +377,18 @@ def test_edits_in_a_file_are_those_of_the_edit_command(
         ]
         argv += request.pop("overrides", [])
         for option, value in request.items():
-            argv += [f"--{option}", json.dumps(value) if isinstance(value, dict) else str(value)]
+            argv += [
+                f"--{option.replace('_', '-')}",
+                json.dumps(value) if isinstance(value, dict) else str(value),
+            ]
         assert main(argv) == 0
         (one,) = Path(f"out{k}/media").glob("*.png")
         a, b = (model.modality.read(path) for path in (files[k], one))
         assert (a - b).abs().max() <= 1.01 * 2 / 255  # a level: 1e-4 may round the other way
         (entry,) = json.loads(Path(f"out{k}/manifest.json").read_text())["files"]
-        for key in ("edit", "sampler", "steps", "prompt", "seed", "negative"):
+        for key in ("edit", "sampler", "steps", "prompt", "seed", "negative_prompt"):
             assert entries[k].get(key) == entry.get(key), key
-    assert (entries[1]["steps"], entries[1]["negative"]) == (3, "5")
+    assert (entries[1]["steps"], entries[1]["negative_prompt"]) == (3, "5")
     assert entries[1]["edit"]["mask"] == "mask.png"
     assert entries[2]["sampler"] == {"name": "ddim"}
     assert entries[2]["edit"]["inversion_error"] > 0
@@ -368,5 +399,5 @@ def test_edits_in_a_file_are_those_of_the_edit_command(
     Path("requests.txt").write_text('3\n{"prompt": "8", "input": "low.png", "mask": "mask.png"}\n')
     capsys.readouterr()
     assert main(["sample", *common, "--prompts", "requests.txt", "--out", "none"]) == 2
-    assert "request 2: --mask mask.png: 28 x 28 pixels; the medium has 14 x 14" in capsys.readouterr().err
+    assert "request 2: mask mask.png: 28 x 28 pixels; the medium has 14 x 14" in capsys.readouterr().err
     assert not Path("none").exists()

@@ -13,7 +13,9 @@ from torch import Tensor
 
 import multigen
 from multigen.errors import MultigenError
-from multigen.generation.masking import depth, prepared, spans, spliced
+from multigen.generation.masks import depth, prepared, spliced
+from multigen.generation.request import Request
+from multigen.generation.spans import spans
 from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.registry import Part
@@ -47,7 +49,10 @@ def test_what_is_kept_is_identical_and_the_rest_is_new(name: str) -> None:
     model = small(name)
     media, keep = source(name)
     seam = {"image_digits": 2, "audio_music": 200, "video_moving_emoji": 0}[name]
-    out = model.edit(media, prompt(name), keep=keep, seam=seam, steps=2, seed=3)[0].tensor
+    feather = (
+        seam / model.modality.shape(duration=1.0)[1] if name == "audio_music" else seam
+    )  # seconds of sound
+    out = model.edit(media, prompt(name), keep=keep, feather=feather, steps=2, seed=3)[0].tensor
     inside = depth(keep, seam + 1) > seam
     n = min(out.shape[1], media.shape[1])  # a mel codec rounds the length down to whole frames
     kept = inside[:n].expand(media.shape[0], *inside[:n].shape)
@@ -65,7 +70,8 @@ def test_kept_parts_are_identical_in_the_file(name: str, tmp_path: Path) -> None
     model = small(name)
     media, keep = source(name)
     before = Media(media, model.modality).save(tmp_path / f"a{model.modality.suffix}")
-    after = model.edit(before, prompt(name), keep=keep, seam=2, steps=2)[0].save(
+    feather = 2 / model.modality.shape(duration=1.0)[1] if name == "audio_music" else 2
+    after = model.edit(before, prompt(name), keep=keep, feather=feather, steps=2)[0].save(
         tmp_path / f"b{model.modality.suffix}"
     )
     a, b = model.modality.read(before), model.modality.read(after)
@@ -103,7 +109,7 @@ def test_media_grow(name: str) -> None:
         part, extend = media[:, :20, :20], [4, 4, 2, 6]
     else:
         part, extend = media[:, :2], [0, 0, 0, 0, 0, 2]
-    out = model.edit(part, prompt(name), extend=extend, seam=0, steps=2)[0].tensor
+    out = model.edit(part, prompt(name), extend=extend, feather=0, steps=2)[0].tensor
     n = part.shape[1]
     if name == "image_digits":
         assert out.shape == (1, 28, 28)
@@ -119,7 +125,7 @@ def test_resampling_keeps_what_is_kept(name: str) -> None:
     model = small(name)
     media, keep = source(name)
     once, thrice = (
-        model.edit(media, prompt(name), keep=keep, seam=0, steps=2, resample=k)[0].tensor for k in (1, 3)
+        model.edit(media, prompt(name), keep=keep, feather=0, steps=2, resample=k)[0].tensor for k in (1, 3)
     )
     n = once.shape[1]
     kept = keep[:n].expand(media.shape[0], *keep[:n].shape)
@@ -132,22 +138,24 @@ def test_inversion_and_back_is_the_source(digits: Model) -> None:
     seven = digits.generate("7", seed=1, steps=8)[0]
 
     def error(prompt: str) -> float:
-        back = digits.edit(seven, prompt, strength=0.6, scale=1.0, steps=40, invert="7")[0].tensor
+        back = digits.edit(seven, prompt, strength=0.6, guidance_scale=1.0, steps=40, invert="7")[0].tensor
         return (back - seven.tensor).square().mean().sqrt().item()
 
     again = error("7")
     assert again < 0.2
     assert error("4") > 2 * again
-    random = digits.edit(seven, "7", strength=0.6, scale=1.0, steps=40)[0].tensor
+    random = digits.edit(seven, "7", strength=0.6, guidance_scale=1.0, steps=40)[0].tensor
     assert (random - seven.tensor).square().mean().sqrt() > 1.5 * again
 
 
 def test_long_media_are_made_in_windows() -> None:
     model = small("image_digits")
     wide = 0.2 * torch.rand(1, 28, 70, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(MultigenError, match=r"\[28, 70\] is larger than the model's \[28, 28\].*long"):
+    with pytest.raises(
+        MultigenError, match=r"\[28, 70\] is larger than the model's \[28, 28\].*sliding_window"
+    ):
         model.edit(wide, "3", steps=2)
-    out = model.edit(wide, "3", steps=2, long=True)[0].tensor
+    out = model.edit(wide, "3", steps=2, sliding_window=True)[0].tensor
     assert out.shape == wide.shape
 
 
@@ -227,7 +235,7 @@ def test_growing_keeps_the_medium_where_it_lies() -> None:
 
 
 def test_a_blend_begins_and_ends_in_what_its_ends_are(digits: Model) -> None:
-    made = digits.blend(("3", "8"), seeds=(1, 5), n=4, steps=6)
+    made = digits.blend((Request("3", seed=1, steps=6), Request("8", seed=5, steps=6)), n=4)
     for end, prompt, seed in ((made[0], "3", 1), (made[-1], "8", 5)):
         alone = digits.generate(prompt, seed=seed, steps=6)[0]
         torch.testing.assert_close(end.tensor, alone.tensor, rtol=0, atol=1e-4)
@@ -245,18 +253,24 @@ def test_the_media_of_a_blend_share_their_calls(monkeypatch: pytest.MonkeyPatch)
     sizes: list[int] = []
     forward = model.denoiser.forward
     monkeypatch.setattr(model.denoiser, "forward", lambda x, *a: (sizes.append(len(x)), forward(x, *a))[1])
-    made = model.blend(("3", "8"), seeds=(1, 5), n=5, steps=3, scale=2.0)
+    made = model.blend(
+        (
+            Request("3", seed=1, steps=3, guidance_scale=2.0),
+            Request("8", seed=5, steps=3, guidance_scale=2.0),
+        ),
+        n=5,
+    )
     assert sizes == [5 * 2 * 2] * 3  # two prompts, with and without
     assert len(made) == 5
 
 
 def test_long_media_are_generated_in_windows(digits: Model) -> None:
-    wide = digits.generate("8", size=(28, 84), long=True, steps=4, seed=2)[0].tensor
+    wide = digits.generate("8", size=(28, 84), sliding_window=True, steps=4, seed=2)[0].tensor
     assert wide.shape == (1, 28, 84)
     lit = (wide > 0).float().mean((0, 1))
     # Something is drawn in each third, since each window is a digit.
     assert all(lit[k * 28 : (k + 1) * 28].max() > 0.1 for k in range(3))
-    loop = digits.generate("8", size=(28, 84), long=True, wrap=True, steps=4, seed=2)[0].tensor
+    loop = digits.generate("8", size=(28, 84), sliding_window=True, tile=True, steps=4, seed=2)[0].tensor
     assert (wide - loop).abs().max() > 0.1
 
 
@@ -283,4 +297,4 @@ def test_what_is_wrong_is_said_before_anything_is_encoded(
         model.edit(medium, **asked)
     if "invert" not in asked:
         with pytest.raises(MultigenError, match=said):
-            model.restore(medium[:, :14, :14], operator=Part("downsample"), **asked)
+            model.edit(medium[:, :14, :14], restore=Part("downsample"), **asked)

@@ -78,8 +78,8 @@ def test_training_teaches_to_copy_from_what_is_known() -> None:
     noise = torch.stack([normal((1, 8), 1, "x", k) for k in range(len(x0))])
     t = torch.full((len(x0),), 1.0, dtype=torch.float64)  # x holds nothing of the data
     with torch.no_grad():
-        told = denoiser(noise, t, Cond(grid=masks.view(x0, keep)))
-        blind = denoiser(noise, t, Cond(grid=masks.view(x0, None)))
+        told = denoiser(noise, t, Cond(grid=masks.mask_channels(x0, keep)))
+        blind = denoiser(noise, t, Cond(grid=masks.mask_channels(x0, None)))
     wrong = (told[..., 4:] - x0[..., 4:]).square().mean()
     assert wrong < 0.15, wrong  # its variance is 1
     assert (blind[..., 4:] - x0[..., 4:]).square().mean() > 0.7
@@ -114,7 +114,7 @@ def test_an_edit_shows_the_network_what_is_kept(name: str, monkeypatch: pytest.M
     grids.clear()
     model.edit(media, "", keep=keep, steps=1)
     x0 = model.codec.encode(media[None])
-    seen = masks.view(x0, model.codec.keeps(keep))
+    seen = masks.mask_channels(x0, model.codec.keeps(keep))
     assert seen[:, :1].sum() > 0
     assert grids and all(torch.equal(row, seen[0]) for g in grids for row in g)
 
@@ -124,18 +124,18 @@ def test_each_window_shows_the_network_its_part_of_what_is_kept(monkeypatch: pyt
     media = 0.5 * torch.rand(1, 28, 56, generator=torch.Generator().manual_seed(1)) - 0.25
     keep = torch.zeros(28, 56, dtype=torch.bool)
     keep[:, 20:45] = True
-    model.edit(media, "3", keep=keep, steps=1, scale=1.0, long=True)
-    seen = masks.view(model.codec.encode(media[None]), model.codec.keeps(keep))
+    model.edit(media, "3", keep=keep, steps=1, guidance_scale=1.0, sliding_window=True)
+    seen = masks.mask_channels(model.codec.encode(media[None]), model.codec.keeps(keep))
     wide = seen.shape[-1] // 2
     parts = [seen[0, ..., k : k + wide] for k in (0, wide // 2, wide)]
     (grid,) = grids
     assert torch.equal(grid, torch.stack(parts))
     grids.clear()
-    model.edit(media, "3", keep=keep, steps=1, scale=1.0, long=True, wrap=True)
+    model.edit(media, "3", keep=keep, steps=1, guidance_scale=1.0, sliding_window=True, tile=True)
     (grid,) = grids
     assert torch.equal(grid, torch.stack([*parts, seen.roll(wide // 2, -1)[0, ..., :wide]]))
     grids.clear()
-    model.generate("3", size=(28, 56), steps=1, scale=1.0, long=True)
+    model.generate("3", size=(28, 56), steps=1, guidance_scale=1.0, sliding_window=True)
     assert grids[0].shape == (3, *seen.shape[1:3], wide) and grids[0].abs().sum() == 0
 
 

@@ -29,7 +29,7 @@ def test_a_digit_is_restored_from_what_is_left_of_it(digits: Model, operator: Pa
     )
     true = digits.generate("7", seed=1, steps=16)[0].tensor
     known = made(digits.codec.encode(true[None]))[0]
-    out = digits.restore(known, "7", operator=operator, steps=24, n=2, seed=3)
+    out = digits.edit(known, "7", restore=operator, steps=24, n=2, seed=3)
     for one in out:
         met = made(digits.codec.encode(one.tensor[None]))[0]
         assert (met - known).square().mean().sqrt() < 0.08
@@ -49,7 +49,7 @@ def test_what_a_sound_lost_above_a_band_is_found_again() -> None:
     spectrum = torch.fft.rfft(true)
     spectrum[:, round(4000 / 22050 * true.shape[1]) :] = 0
     dull = torch.fft.irfft(spectrum, n=true.shape[1])
-    out = model.restore(dull, prompt, operator=band, steps=8)[0].tensor
+    out = model.edit(dull, prompt, restore=band, steps=8)[0].tensor
     assert out.abs().max() < 1.2
     known = BandLimit(modality=model.modality, codec=model.codec).known
     was, lost, found = (model.codec.log_mel(sound)[0] for sound in (true, dull, out))
@@ -62,7 +62,7 @@ def test_frames_between_are_found() -> None:
     model = small("video_moving_emoji")
     every = Part("frames", {"every": 2})
     clip = 0.5 * torch.rand(3, 2, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.25
-    out = model.restore(clip, operator=every, steps=3)[0]
+    out = model.edit(clip, restore=every, steps=3)[0]
     assert out.tensor.shape == (3, 4, 16, 16)
 
 
@@ -120,4 +120,4 @@ def test_what_does_not_fit_is_refused() -> None:
         (digits, torch.zeros(1, 28, 28), Part("downsample"), r"^the medium: \[.* larger than the model's"),
     ):
         with pytest.raises((MultigenError, RecipeError), match=said):
-            model.restore(media, "3" if model is digits else "", operator=operator)
+            model.edit(media, "3" if model is digits else "", restore=operator)

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from multigen.cli.main import main
+from multigen.generation.parts import decode, words
+from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
 from tests.model.test_model import small
@@ -32,7 +34,7 @@ def emoji() -> Model:
 def test_a_trace_changes_nothing(name: str) -> None:
     model = small(name)
     prompt = "3" if name == "image_digits" else ""
-    trace = model.trace(prompt, seed=4, steps=3)
+    trace = model.trace(Request(prompt, seed=4, steps=3))
     assert trace.medium is not None
     plain = model.generate(prompt, seed=4, steps=3)[0]
     torch.testing.assert_close(trace.medium.tensor, plain.tensor, rtol=0, atol=1e-5)
@@ -44,20 +46,22 @@ def test_a_trace_changes_nothing(name: str) -> None:
 
 def test_guidance_is_the_distance_from_the_conditional_answer() -> None:
     model = small("image_digits")
-    off = model.trace("3", seed=4, steps=3, scale=1.0)
+    off = model.trace(Request("3", seed=4, steps=3, guidance_scale=1.0))
     assert max(off.guidance) == 0
-    two, three = (model.trace("3", seed=4, steps=3, scale=s).guidance[0] for s in (2.0, 3.0))
+    two, three = (
+        model.trace(Request("3", seed=4, steps=3, guidance_scale=s)).guidance[0] for s in (2.0, 3.0)
+    )
     assert two > 0
     assert abs(three / two - 2) < 1e-3  # (scale - 1) times the difference
 
 
 def test_attention_to_words_is_kept() -> None:
     model = emoji()
-    trace = model.trace("red apple", seed=1, steps=2)
-    words = model.words("red apple")
-    assert words == ["[CLS]", "red", "apple", "[SEP]"]
+    trace = model.trace(Request("red apple", seed=1, steps=2))
+    tokens = words(model, "red apple")
+    assert tokens == ["[CLS]", "red", "apple", "[SEP]"]
     assert trace.maps is not None
-    assert trace.maps.shape[0] == len(words)
+    assert trace.maps.shape[0] == len(tokens)
     total = trace.maps.sum(0)
     torch.testing.assert_close(
         total, torch.full_like(total, float(total.mean()))
@@ -93,11 +97,11 @@ def test_the_report_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji"])
 def test_a_clip_has_a_frame_for_each_query(name: str, tmp_path: Path) -> None:
     model = small(name)
-    trace = model.trace("3" if name == "image_digits" else "", seed=4, steps=3)
+    trace = model.trace(Request("3" if name == "image_digits" else "", seed=4, steps=3))
     trace.save(model, tmp_path, "000", clip=True)
     frames = trace.frames(model)
     assert len(frames) == len(trace.times)
-    pair = [model.medium(x[-1], "", 4).tensor for x in (trace.x, trace.x0)]
+    pair = [decode(model, x[-1], "", 4).tensor for x in (trace.x, trace.x0)]
     assert frames[-1].tobytes() == model.modality.preview(pair).tobytes()
     with Image.open(tmp_path / "000-clip.webp") as clip:
         assert clip.n_frames == len(frames)

@@ -79,7 +79,7 @@ def test_polish_is_the_network_once_more_over_the_sample(monkeypatch: pytest.Mon
         )
         decode = model.codec.decode
         monkeypatch.setattr(model.codec, "decode", lambda x, **kw: (made.append(x), decode(x, **kw))[1])
-        model.generate("3", n=2, seed=40, steps=3, scale=1.0)
+        model.generate("3", n=2, seed=40, steps=3, guidance_scale=1.0)
         return model
 
     model = made_with(0)
@@ -133,12 +133,12 @@ def test_prompts_of_other_lengths_in_the_batch_change_nothing() -> None:
     ]
     model = small("image_emoji", own)
     prompts = ["pizza", "a slice of lemon pie with cream on the left", "", "red apple"]
-    together = model.generate(prompts, seed=7, steps=3, scale=3.0)
+    together = model.generate(prompts, seed=7, steps=3, guidance_scale=3.0)
     for k, prompt in enumerate(prompts):
-        alone = model.generate(prompt, seed=7 + k, steps=3, scale=3.0)[0]
+        alone = model.generate(prompt, seed=7 + k, steps=3, guidance_scale=3.0)[0]
         assert together[k].seed == alone.seed
         torch.testing.assert_close(together[k].tensor, alone.tensor, rtol=0, atol=1e-4)
-    other = model.generate("grapes", seed=7, steps=3, scale=3.0)[0]
+    other = model.generate("grapes", seed=7, steps=3, guidance_scale=3.0)[0]
     assert (other.tensor - together[0].tensor).abs().max() > 1e-2  # the words matter
 
 

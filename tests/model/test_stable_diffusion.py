@@ -16,17 +16,19 @@ from torch import Tensor
 
 import multigen
 from multigen import registry
-from multigen.core import Cond, Noise, Request, cfg, drive, plain, solve
+from multigen.core import Cond, Noise, Sampling, cfg, drive, plain, solve
+from multigen.core.backbone import Maps, Taps
 from multigen.core.noise import normal
-from multigen.core.taps import Maps, Taps
 from multigen.errors import MultigenError, RecipeError
 from multigen.model import stable_diffusion
 from multigen.model.compatibility import check_combination
 from multigen.model.load import export
 from multigen.model.model import Model
+from multigen.model.source import find, named
 from multigen.recipe.load import load_recipe, override_recipe
 from multigen.registry import Part
 from multigen.runs import jobs as runs
+from multigen.runs.sample import sample
 from multigen.storage import diffusers_folder
 from tests.model.pipelines import edit, tiny_pipeline
 
@@ -53,8 +55,8 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path, *overrides: str) -> Model:
-    found = multigen.model.load.find(folder)
-    return multigen.model.load.build(found, override_recipe(found.recipe, overrides), device="cpu")
+    found = find(folder)
+    return Model.of(found, override_recipe(found.recipe, overrides), device="cpu")
 
 
 def latents(model: Model, prompts: list[str], **options: Any) -> Tensor:
@@ -112,7 +114,7 @@ def test_latents_are_those_of_the_pipeline_at_50_steps_and_guidance_7_5(name: st
     model = load(folder, *overrides)
     assert model.denoiser.precision is None
     assert {p.dtype for p in model.denoiser.parameters()} == {torch.float32}
-    ours = latents(model, PROMPTS, seed=7, steps=50, scale=7.5)
+    ours = latents(model, PROMPTS, seed=7, steps=50, guidance_scale=7.5)
     schedule = model.denoiser.schedule
     ts = registry.build("timesteps", model.recipe.timesteps)(schedule, 50)
     start = Noise([7, 8], SHAPE)("start") * schedule(ts[:1]).sigma.float()
@@ -201,7 +203,7 @@ def test_requests_driven_together_are_those_driven_alone(folder: Path) -> None:
     schedule, denoiser = model.denoiser.schedule, model.denoiser
     null = model.conditioner.null(1)
 
-    def request(k: int) -> Request:
+    def request(k: int) -> Sampling:
         name, steps, prompt = [("ddim", 5, "a red apple"), ("heun", 4, "blue car"), ("euler", 7, ""),
                                ("dpmpp_2m", 6, "lighthouse"), ("ddpm", 5, "red car")][k]  # fmt: skip
         with torch.no_grad():
@@ -209,8 +211,8 @@ def test_requests_driven_together_are_those_driven_alone(folder: Path) -> None:
         ts = registry.build("timesteps", model.recipe.timesteps)(schedule, steps)
         noise = Noise([k], SHAPE)
         x = noise("start") * schedule(ts[:1]).sigma.float()
-        guide = plain(cond, null) if k == 2 else cfg(cond, null, scale=2.0 + k)
-        return Request(registry.build("sampler", Part(name))(schedule, x, ts, noise), guide, denoiser)
+        guide = plain(cond, null) if k == 2 else cfg(cond, null, guidance_scale=2.0 + k)
+        return Sampling(registry.build("sampler", Part(name))(schedule, x, ts, noise), guide, denoiser)
 
     together = [request(k) for k in range(5)]
     for _ in drive(together):
@@ -302,18 +304,18 @@ def test_edits(folder: Path) -> None:
     media = normal((3, 16, 16), 1, "media").mul(0.4).clamp(-1, 1)
     keep = torch.ones(16, 16, dtype=torch.bool)
     keep[:, 8:] = False
-    filled = model.edit(media, "a red apple", keep=keep, seam=0, steps=3)[0].tensor
+    filled = model.edit(media, "a red apple", keep=keep, feather=0, steps=3)[0].tensor
     assert torch.equal(filled[:, keep], media[:, keep])
     assert (filled[:, ~keep] - media[:, ~keep]).abs().mean() > 0.01
-    grown = model.edit(media[:, :, :8], "a red apple", extend=[0, 8], seam=0, steps=3)[0].tensor
+    grown = model.edit(media[:, :, :8], "a red apple", extend=[0, 8], feather=0, steps=3)[0].tensor
     assert torch.equal(grown[:, :, :8], media[:, :, :8])
-    wide = model.edit(media, "a red apple", extend=[0, 16], seam=0, steps=3, long=True)[0].tensor
+    wide = model.edit(media, "a red apple", extend=[0, 16], feather=0, steps=3, sliding_window=True)[0].tensor
     assert wide.shape == (3, 16, 32)
     assert torch.equal(wide[:, :, :16], media)
     copy = model.codec.decode(model.codec.encode(media[None]))[0]
 
     def apart(**options: Any) -> float:
-        made = model.edit(media, "a red apple", steps=20, scale=1.0, **options)[0].tensor
+        made = model.edit(media, "a red apple", steps=20, guidance_scale=1.0, **options)[0].tensor
         return float((made - copy).abs().mean())
 
     far = apart(strength=1.0)
@@ -329,7 +331,9 @@ def test_sampling_writes_beside_the_runs_and_no_weights(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(folder.rglob("*"))
-    made = runs.sample(str(folder), prompts=["a red apple"], n=2, steps=3, device="cpu", quiet=True)
+    made = sample(
+        str(folder), Request(steps=3), requests=[Request("a red apple")], n=2, device="cpu", quiet=True
+    )
     assert made.parent == Path("runs") / "tiny"
     assert len(list((made / "media").glob("*.png"))) == 2
     assert sorted(folder.rglob("*")) == before
@@ -362,7 +366,7 @@ def test_weights_and_parts_of_different_pipelines_are_refused(folder: Path, copi
     ):
         recipe = load_recipe("image_stable_diffusion", [f"backbone.path={folder}", override])
         with pytest.raises(RecipeError, match=words):
-            multigen.model.load.named(recipe, recipe.name)
+            named(recipe, recipe.name)
 
 
 def test_an_unfilled_path_is_asked_for() -> None:

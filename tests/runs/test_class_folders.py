@@ -9,9 +9,9 @@ import torch
 
 from multigen.cli.main import main
 from multigen.datasets.folder import Folder
-from multigen.runs.class_folders import _folders
-from multigen.recipe.manifest import verify
 from multigen.modalities.image import Image
+from multigen.recipe.manifest import verify
+from multigen.runs.class_folders import _folders
 
 
 def test_a_set_is_read_back_with_its_labels(

@@ -12,17 +12,16 @@ from typing import Any
 
 import pytest
 
-from multigen.runs import jobs as runs
 from multigen.errors import Interrupted, MultigenError, RecipeError, TrainingError
 from multigen.model.load import export
-from multigen.recipe.schema import Recipe
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Recipe
+from multigen.runs import jobs as runs
+from multigen.runs.resume import same_run
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training import trainer as trainers
-from multigen.runs.resume import same_run
-
 from tests.training.toys import trainer
 
 COMMON = [

@@ -19,14 +19,16 @@ import torch
 from filelock import FileLock
 
 import multigen
-from multigen.runs import jobs as runs
 from multigen.errors import MultigenError, RecipeError, TrainingError
-from multigen.storage.lock import locked
-from multigen.recipe.manifest import verify
+from multigen.generation.request import Request
 from multigen.modalities.image import Image
-from multigen.recipe.load import load_recipe
 from multigen.model.compatibility import check_combination
+from multigen.recipe.load import load_recipe
+from multigen.recipe.manifest import verify
+from multigen.runs import jobs as runs
 from multigen.runs.run_folder import make
+from multigen.runs.sample import sample
+from multigen.storage.lock import locked
 
 TINY = [
     "weights=null",
@@ -135,8 +137,12 @@ def test_samples_go_into_folders_of_their_own(trained: Path, tmp_path: Path) -> 
     folder = copy(trained, tmp_path / "run")
     recipe = (folder / "recipe.yaml").read_text()
     one, two = (
-        runs.sample(
-            str(folder), prompts=["4"], overrides=["sampler={name: ddim, eta: 0.5}"], device="cpu", quiet=True
+        sample(
+            str(folder),
+            requests=[Request("4")],
+            overrides=["sampler={name: ddim, eta: 0.5}"],
+            device="cpu",
+            quiet=True,
         )
         for _ in range(2)
     )
@@ -147,17 +153,17 @@ def test_samples_go_into_folders_of_their_own(trained: Path, tmp_path: Path) -> 
     assert "name: ddim" in (one / "sampled.yaml").read_text()
     assert (folder / "recipe.yaml").read_text() == recipe
     with pytest.raises(MultigenError, match="this is a run folder"):
-        runs.sample(str(folder), out=folder, device="cpu", quiet=True)
+        sample(str(folder), out=folder, device="cpu", quiet=True)
     with pytest.raises(MultigenError, match="not a run folder"):
         multigen.load(one)
     with pytest.raises(RecipeError, match="backbone: this belongs to the training"):
-        runs.sample(str(folder), overrides=["backbone.widths=[8,8]"], device="cpu", quiet=True)
+        sample(str(folder), overrides=["backbone.widths=[8,8]"], device="cpu", quiet=True)
 
 
 def test_a_refused_prompt_leaves_nothing_behind(trained: Path, tmp_path: Path) -> None:
     folder = copy(trained, tmp_path / "run")
     with pytest.raises(MultigenError, match="^prompt: 'elephant' is not allowed"):
-        runs.sample(str(folder), prompts=["elephant"], device="cpu", quiet=True)
+        sample(str(folder), requests=[Request("elephant")], device="cpu", quiet=True)
     assert not list(folder.glob("samples-*"))
 
 

@@ -21,8 +21,9 @@ from multigen.cli.main import main
 from multigen.core import Cond, CondSpec, Noise
 from multigen.errors import MultigenError, RecipeError
 from multigen.model.compatibility import check_combination
-from multigen.model.load import export, read_weights
+from multigen.model.load import export
 from multigen.model.model import Model
+from multigen.model.source import read_weights
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.schema import Recipe
@@ -234,7 +235,7 @@ def test_export_gives_the_lora_or_all_in_one(home: Path, tmp_path: Path) -> None
     whole = export(home / "tuned", tmp_path / "whole.safetensors", merge=True)
     assert str(home).encode() not in whole.read_bytes()
     model = multigen.load(whole, device="cpu")
-    assert model.own is None
+    assert model.loras.own is None
     assert torch.equal(made(model), made(multigen.load(home / "tuned", device="cpu")))
     assert read_weights(whole).keys() == model.state_dict().keys()  # what another training can start from
 

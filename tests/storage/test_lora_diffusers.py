@@ -40,7 +40,7 @@ def ours(home: Path, loras: dict[str, float]) -> tuple[Tensor, Tensor]:
     found: list[Tensor] = []
     decode = model.codec.decode
     model.codec.decode = lambda x, **kw: (found.append(x), decode(x, **kw))[1]  # type: ignore[method-assign]
-    model.generate(PROMPTS, seed=7, steps=10, scale=7.5)
+    model.generate(PROMPTS, seed=7, steps=10, guidance_scale=7.5)
     schedule = model.denoiser.schedule
     ts = build("timesteps", model.recipe.timesteps)(schedule, 10)
     return torch.cat(found), Noise([7, 8], (4, 8, 8))("start") * schedule(ts[:1]).sigma.float()

@@ -11,6 +11,7 @@ from torch import nn
 from multigen.core import Denoiser, predictions, schedules
 from multigen.training import objectives
 from multigen.training.ema import EMA
+from tests.core.networks import Same
 
 U = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
 
@@ -63,7 +64,7 @@ def test_mode_refuses_what_is_no_quantile_function() -> None:
 
 
 def denoiser(schedule: schedules.Schedule, prediction: predictions.Prediction) -> Denoiser:
-    return Denoiser(nn.Identity(), schedule, prediction)
+    return Denoiser(Same(), schedule, prediction)
 
 
 def test_edm_weight_is_flat_for_edm_on_ve() -> None:

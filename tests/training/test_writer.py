@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from multigen.errors import TrainingError
+from multigen.storage.tensors import save_tensors
 from multigen.training import checkpoint as checkpoints
 from multigen.training.checkpoint import Checkpoint
 from multigen.training.writer import Writer
@@ -30,7 +31,7 @@ def read(folder: Path, step: int) -> Checkpoint:
 
 
 def test_what_changes_after_the_save_is_not_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    go, written = threading.Event(), checkpoints.save_tensors
+    go, written = threading.Event(), save_tensors
 
     def late(path: Path, tensors: Any, metadata: Any = None) -> None:
         go.wait(10)
@@ -52,7 +53,7 @@ def test_what_changes_after_the_save_is_not_in_it(tmp_path: Path, monkeypatch: p
 
 
 def test_each_save_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inside, most, written = [0], [0], checkpoints.save_tensors
+    inside, most, written = [0], [0], save_tensors
 
     def slow(path: Path, tensors: Any, metadata: Any = None) -> None:
         inside[0] += 1
@@ -74,7 +75,7 @@ def test_each_save_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.
 def test_a_full_disk_stops_the_training_at_the_next_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = checkpoints.save_tensors
+    written = save_tensors
 
     def full(path: Path, tensors: Any, metadata: Any = None) -> None:
         if "00000010" in str(path):
@@ -113,7 +114,7 @@ def test_a_fault_of_the_last_save_is_told_at_the_end(tmp_path: Path, monkeypatch
 def test_an_error_of_the_training_waits_for_the_writer_and_stays_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = checkpoints.save_tensors
+    written = save_tensors
 
     def slow(path: Path, tensors: Any, metadata: Any = None) -> None:
         time.sleep(0.05)

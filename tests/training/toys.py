@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from multigen.codecs import Codec
-from multigen.core import Cond, CondSpec, Denoiser
+from multigen.core import Backbone, Cond, CondSpec, Denoiser
 from multigen.core.predictions import flow as flow_prediction
 from multigen.core.schedules import flow as flow_schedule
 from multigen.datasets import Item
@@ -78,7 +78,7 @@ class Labels(nn.Module):
         return Cond(vector=self.table(torch.full((batch_size,), 2)))
 
 
-class Mlp(nn.Module):
+class Mlp(Backbone):
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(8 + 4 + 1, width), nn.SiLU(), nn.Linear(width, 8))

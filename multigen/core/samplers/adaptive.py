@@ -1,4 +1,18 @@
-"""Adaptive: steps as long as the error that is allowed lets them be."""
+"""Adaptive step sizes: DPM-Solver++ of order 3 with an embedded order 2.
+
+Over a step of h in lambda = log(alpha/sigma), with x0 known at lambda, lambda + h/3 and lambda + 2 h/3, and E u the
+mean of `steps.moments`:
+
+    order 2:  x_s = a x_t + b (x0 + E u (x0(h/3) - x0)/(1/3))
+    order 3:  x_s = a x_t + b (x0 + E u (x0(2h/3) - x0)/(2/3))
+
+Lu et al. 2022 (arXiv:2206.00927), algorithm 2 and appendix C, for data prediction as in arXiv:2211.01095. The error of
+a step is the root mean square of their difference in units of sqrt(alpha² + sigma²), which makes it independent of the
+schedule. The next step follows Hairer, Nørsett & Wanner 1993 ("Solving Ordinary Differential Equations I"),
+section II.4, eq. 4.13:
+
+    h <- h clamp(0.9 (tolerance/error)^(1/3), 0.2, 2)
+"""
 
 from __future__ import annotations
 
@@ -14,22 +28,22 @@ from multigen.core.samplers.steps import (
     Trajectory,
     levels,
     moments,
-    one_sample,
     step_coefficients,
     transfer,
 )
+from multigen.core.samplers.traits import one_sample
 from multigen.core.schedules import Schedule
-from multigen.core.timesteps import reach
+from multigen.core.timesteps import noise_range
 
-FIRST, SECOND = 1 / 3, 2 / 3  # where within a step x0 is asked for besides at its start
-# A step is so much shorter than the error would allow, and changes by these factors at most: both orders may agree by
-# chance, above all in samples of few numbers, and a step must not grow much on that.
+FIRST, SECOND = 1 / 3, 2 / 3  # where within a step x0 is queried again
+# A step is a little shorter than the error allows. It grows by GROW at most: the two orders may agree by chance, above
+# all in samples of few numbers.
 SAFETY, SHRINK, GROW = 0.9, 0.2, 2.0
-# To this many notches in a doubling, down: what rounding does to the error in another batch shall not move the times.
+# Step sizes are rounded down to 4 values in each doubling, so that rounding errors, which differ between batches, do
+# not move the times.
 NOTCHES = 4
-# Queries of a step, and of trying a shorter one from the same point.
-QUERIES, AGAIN = 3, 2
-ENDS = 2  # queries at most at alpha = 0 and before sigma = 0
+QUERIES, RETRY = 3, 2  # queries of a step, and of a shorter second try from the same point
+ENDS = 2  # most queries at alpha = 0 and before sigma = 0
 
 
 @one_sample
@@ -42,13 +56,17 @@ def adaptive(
     tolerance: float = 0.01,
     budget: int = 100,
 ) -> Trajectory:
-    """DPM-Solver++ of order 3, in steps as long as its distance from order 2 allows, within a budget of queries.
+    """DPM-Solver++ of order 3 whose steps are as long as the tolerance allows, within a budget of queries.
 
-    Lu et al. 2022 (arXiv:2206.00927, algorithm 2 and appendix C), for x0 as in arXiv:2211.01095. Of the grid only its
-    ends count. A step is taken if the root mean square of the difference between both orders is at most
-    tolerance sqrt(alpha² + sigma²), which is the same on every schedule, and otherwise tried again shorter. When the
-    budget runs short, what is left of the way is cut evenly and walked whatever the error: with a tolerance that is
-    never met, the steps are even in log-SNR. x [1, C, *D]: one sample a trajectory. ValueError for several.
+    Only the ends of the grid matter. A step whose error exceeds the tolerance is tried again, shorter. When the budget
+    runs short, the rest of the way is cut evenly and walked whatever the error, so that a tolerance that is never met
+    gives steps even in log-SNR.
+
+    x          [1, C, *D]: a trajectory holds one sample
+    tolerance  largest error of a step, above 0
+    budget     most queries, 5 or more
+
+    Raises ValueError for other arguments.
     """
     if not 0 < tolerance < math.inf:
         raise ValueError(f"sampler adaptive: tolerance is a number above 0, not {tolerance}")
@@ -56,7 +74,7 @@ def adaptive(
         raise ValueError(f"sampler adaptive: budget is {QUERIES + ENDS} queries or more, not {budget}")
     if len(x) != 1:
         raise ValueError(
-            f"sampler adaptive takes one sample a trajectory, not {len(x)}: `drive` a request for each"
+            f"sampler adaptive takes one sample a trajectory, not {len(x)}: `drive` one trajectory for each"
         )
     ends = _inside(schedule, ts)
     start, end = ends.tolist()
@@ -73,35 +91,34 @@ def adaptive(
 
 
 def _inside(schedule: Schedule, ts: Tensor) -> Tensor:
-    """The grid's ends [2], those at alpha = 0 and sigma = 0 drawn in to where lambda is finite."""
+    """The grid's ends [2], moved inwards from alpha = 0 and sigma = 0 to where lambda is finite."""
     ends = ts[[0, -1]].double()
-    low, high, _ = reach(schedule)
+    low, high, _ = noise_range(schedule)
     inner = schedule.inverse(-2 * torch.log(torch.tensor([high, low], dtype=torch.float64)))
     alpha, sigma = levels(schedule, ends)
-    step_coefficients(alpha[0], sigma[0], alpha[1], sigma[1])  # refuses to begin at the data
+    step_coefficients(alpha[0], sigma[0], alpha[1], sigma[1])  # raises at sigma = 0
     ends = torch.where(torch.tensor(alpha) == 0, inner[0], ends)
-    # Nearer to the data already than where the last step begins: it begins here.
+    # A start nearer to the data than the last step's usual start is that start.
     return torch.where(torch.tensor(sigma) == 0, torch.minimum(inner[1], ends[0]), ends)
 
 
 def _walk(
     schedule: Schedule, x: Tensor, ends: Tensor, tolerance: float, budget: int
 ) -> Generator[Query, Tensor, Tensor]:
-    """x at ends[1] from x at ends[0], both inside, in `budget` queries at most."""
+    """x at ends[1] from x at ends[0], where lambda is finite at both, in `budget` queries at most."""
     lam, goal = (schedule.log_snr(ends) / 2).tolist()
     length = abs(goal - lam) / 10
     while lam != goal:
         x0 = yield Query(x, _time(schedule, lam))
         budget -= 1
         while True:
-            # As many tries as are left after this one, were each a step of its own.
+            # The budget affords this try and so many further steps: none may be shorter than their even share.
             left = abs(goal - lam)
-            shortest = left / (1 + (budget - AGAIN) // QUERIES)
+            shortest = left / (1 + (budget - RETRY) // QUERIES)
             h = min(max(length, shortest), left)
             to = goal if h == left else lam + math.copysign(h, goal - lam)
             x_new, error = yield from _step(schedule, x, x0, lam, to)
-            budget -= AGAIN
-            # Hairer, Nørsett & Wanner 1993, section II.4, eq. 4.13.
+            budget -= RETRY
             factor = SAFETY * (tolerance / error) ** (1 / 3) if error > 0 else GROW
             notches = math.floor(NOTCHES * math.log2(min(GROW, max(SHRINK, factor))))
             length = h * 2 ** (notches / NOTCHES)
@@ -114,7 +131,7 @@ def _walk(
 def _step(
     schedule: Schedule, x: Tensor, x0: Tensor, lam: float, to: float
 ) -> Generator[Query, Tensor, tuple[Tensor, float]]:
-    """x at `to` by order 3, and its distance from order 2; x0 is what was answered at lam."""
+    """x at `to` by order 3, and the step's error; x0 is the answer at lam."""
     h = to - lam
     places = torch.tensor([0.0, FIRST, SECOND, 1.0], dtype=torch.float64) * h + lam
     alpha, sigma = (c.tolist() for c in schedule.levels(2 * places))
@@ -123,7 +140,7 @@ def _step(
         step_coefficients(alpha[0], sigma[0], alpha[k], sigma[k]) for k in (1, 2, 3)
     )
     near = yield Query((x * a1).add_(x0, alpha=b1), times[1])
-    # x0 on a line through both answers: its mean over the step lies at E u of the way.
+    # x0 is taken as linear through both answers, so that its mean over the step lies at E u.
     lean = moments(SECOND * h, 1)[0] * SECOND / FIRST
     far = yield Query((x * a2).add_(x0, alpha=b2 * (1 - lean)).add_(near, alpha=b2 * lean), times[2])
     mean = b * moments(h, 1)[0]

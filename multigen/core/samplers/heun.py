@@ -1,4 +1,16 @@
-"""Heun's method, and EDM's stochastic sampler around it."""
+"""Heun's method, and EDM's stochastic sampler around it.
+
+An Euler step, then the same step with the mean of the slopes at both ends (the trapezoidal rule), as a correction by
+the difference of the two answers:
+
+    x_s = euler(x_t, x0_t) + k (x0_s - x0_t)
+    k = alpha_s (sigma_t alpha_s/(alpha_t sigma_s) - 1)/2    (vp, ve: slope eps = (x - alpha x0)/sigma in sigma/alpha)
+    k = (sigma_t/sigma_s - 1)/2                              (flow: slope eps - x0 in t)
+
+Karras et al. 2022 (arXiv:2206.00364), algorithm 1. Churn raises the noise level before a step, from sigma/alpha to
+
+    (1 + gamma) sigma/alpha,    gamma = min(churn/n, sqrt 2 - 1)        (algorithm 2 there)
+"""
 
 from __future__ import annotations
 
@@ -9,18 +21,19 @@ from torch import Tensor
 
 from multigen.core.guides import Query
 from multigen.core.samplers.steps import NoiseSource, Trajectory, levels, renoise, step_coefficients
+from multigen.core.samplers.traits import stochastic
 from multigen.core.schedules import Schedule
 
 
 def heun(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource) -> Trajectory:
-    """Heun's second-order method (Karras et al. 2022, arXiv:2206.00364, algorithm 1).
+    """Heun's method (Karras et al. 2022, arXiv:2206.00364, algorithm 1): order 2, two queries a step.
 
-    Trapezoidal in sigma/alpha for VP and VE, in t for flow. A step to sigma = 0 is first order, and so is a step from
-    alpha = 0 unless the schedule is flow, whose slope is finite there.
+    A step to sigma = 0 is first order, and so is a step from alpha = 0, except for flow, whose slope is finite there.
     """
     return edm(schedule, x, ts, noise, churn=0.0)
 
 
+@stochastic(deterministic="heun")
 def edm(
     schedule: Schedule,
     x: Tensor,
@@ -34,9 +47,12 @@ def edm(
 ) -> Trajectory:
     """EDM's stochastic sampler (Karras et al. 2022, arXiv:2206.00364, algorithm 2): `heun` with churn.
 
-    Before each step sigma/alpha is raised by the share churn/n (at most sqrt 2 - 1, and never beyond the schedule's
-    own), where it lies from churn_low to churn_high, with noise of deviation churn_noise. The paper's S_churn, S_tmin,
-    S_tmax and S_noise; a network that takes away too much noise wants churn_noise a little over 1.
+    churn        S_churn: sigma/alpha grows by churn/n before each step, at most by sqrt 2 - 1 and to the schedule's top
+    churn_low    S_tmin: lowest sigma/alpha with churn
+    churn_high   S_tmax: highest sigma/alpha with churn
+    churn_noise  S_noise: standard deviation of the fresh noise; a little over 1 for a network that removes too much
+
+    Raises ValueError for values out of range.
     """
     if not (0 <= churn < math.inf and 0 <= churn_low <= churn_high and 0 < churn_noise < math.inf):
         raise ValueError(
@@ -60,7 +76,7 @@ def edm(
 
 
 def _raised(schedule: Schedule, ts: Tensor, churn: float, low: float, high: float) -> Tensor:
-    """The times [n+1] that churn raises those of the grid to; those that it leaves alone as they are."""
+    """The times [n+1] after churn; those without churn stay as they are."""
     ratio = torch.exp(schedule.log_snr(ts.double()) / -2)
     top = math.exp(schedule.log_snr(torch.ones((), dtype=torch.float64)).item() / -2)
     wanted = (ratio * (1 + min(churn / (len(ts) - 1), math.sqrt(2) - 1))).clamp(max=top)
@@ -70,10 +86,9 @@ def _raised(schedule: Schedule, ts: Tensor, churn: float, low: float, high: floa
 
 
 def _trapezoid(schedule: Schedule, alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float) -> float:
-    """k of Heun's `x_s = euler + k (x0_s - x0_t)`, 0 where the step stays first order.
+    """k of the correction; 0 where the step stays first order.
 
-    The mean of the slopes at both ends, less the first slope, times the step. The slope is eps = (x - alpha x0)/sigma
-    in d(x/alpha) = eps d(sigma/alpha), and eps - x0 in flow's dx/dt; x and Euler's x_s drop out of the difference.
+    It is half the difference of the slopes at both ends times the step, from which x and Euler's x_s drop out.
     """
     if sigma_s == 0:
         return 0.0

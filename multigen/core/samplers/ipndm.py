@@ -1,4 +1,11 @@
-"""iPNDM: Adams-Bashforth on the slope of the flow, with the coefficients of equal steps."""
+"""iPNDM: Adams-Bashforth on the slope of the probability flow, with the coefficients of equal steps.
+
+    x_s = x_t + h sum_k w_k d_k
+
+with d_k the latest slopes (eps in sigma/alpha for vp and ve, eps - x0 in t for flow), h the step in that variable, and
+w_k the weights below (Hairer, Nørsett & Wanner 1993, "Solving Ordinary Differential Equations I", section III.1,
+eq. 1.5). Zhang & Chen 2023 (arXiv:2204.13902), after Liu et al. 2022 (arXiv:2202.09778).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +15,7 @@ from multigen.core.guides import Query
 from multigen.core.samplers.steps import NoiseSource, Trajectory, levels, step_coefficients
 from multigen.core.schedules import Schedule
 
-# Weights of the slopes, latest first, for orders 1 to 4 (Hairer, Nørsett & Wanner 1993, section III.1, eq. 1.5).
+# Weights of the slopes, latest first, for orders 1 to 4.
 WEIGHTS = (
     (1.0,),
     (3 / 2, -1 / 2),
@@ -18,22 +25,22 @@ WEIGHTS = (
 
 
 def ipndm(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource, *, order: int = 4) -> Trajectory:
-    """iPNDM (Zhang & Chen 2023, arXiv:2204.13902, after Liu et al. 2022, arXiv:2202.09778), one query a step.
+    """iPNDM (Zhang & Chen 2023, arXiv:2204.13902) of order 1 to 4: one query a step.
 
-    Orders 1 to 4; its first steps are of order 1, 2 ... instead of PNDM's Runge-Kutta steps. Pseudo: the weights are
-    those of equal steps in the variable that the slope is taken in (sigma/alpha for VP and VE, t for flow), whatever
-    the grid, so that the full order is reached on such grids alone, and order 2 on other smooth ones.
+    The first steps have order 1, 2, ... in place of PNDM's Runge-Kutta steps. The weights are those of equal steps
+    whatever the grid, so the full order is reached on such grids only, and order 2 on other smooth ones. Raises
+    ValueError for other orders.
     """
     if order not in (1, 2, 3, 4):
         raise ValueError(f"sampler ipndm: order is 1, 2, 3 or 4, not {order}")
     alpha, sigma = levels(schedule, ts)
     flow = schedule.family == "flow"
-    slopes: list[Tensor] = []  # latest first: eps, of flow eps - x0
+    slopes: list[Tensor] = []  # latest first
     for i in range(len(alpha) - 1):
         a, b, _ = step_coefficients(alpha[i], sigma[i], alpha[i + 1], sigma[i + 1])
         x0 = yield Query(x, ts[i])
         step = (x * a).add_(x0, alpha=b)
-        if flow or alpha[i] > 0:  # eps at alpha = 0 lies infinitely far from the others in sigma/alpha
+        if flow or alpha[i] > 0:  # at alpha = 0 sigma/alpha is infinite: that slope is of no use later
             slopes = [(x - x0 * (1 if flow else alpha[i])).div_(sigma[i]), *slopes[: order - 1]]
         x = step
         if len(slopes) > 1 and sigma[i + 1] > 0:

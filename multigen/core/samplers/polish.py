@@ -1,4 +1,11 @@
-"""Polish: the network looks once more at a finished sample."""
+"""Polish: more denoising passes over a finished sample.
+
+    x <- D(alpha(t) x, t),    t where sigma/alpha = noise
+
+No noise is added, although the network assumes some. What it takes for noise, such as the faint texture that a small
+network leaves on flat areas, disappears, together with detail that it cannot explain. This is the last, denoising step
+of Song et al. 2021 (arXiv:2011.13456, appendix G), repeated at a noise level above the sample's own.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +20,7 @@ from multigen.core.schedules import Schedule
 
 
 def polish_time(schedule: Schedule, noise: float) -> Tensor:
-    """t [] of sigma/alpha = `noise`. ValueError for a level that the schedule does not have."""
+    """Find t (0-d) where sigma/alpha = noise. ValueError for a level that the schedule does not reach."""
     t = schedule.inverse(torch.tensor(-2 * math.log(noise), dtype=torch.float64))
     found = math.exp(-float(schedule.log_snr(t)) / 2)
     if not math.isclose(found, noise, rel_tol=1e-3):
@@ -25,13 +32,8 @@ def polish_time(schedule: Schedule, noise: float) -> Tensor:
     return t
 
 
-def polished(trajectory: Trajectory, schedule: Schedule, *, passes: int, noise: float) -> Trajectory:
-    """A trajectory, then `passes` times x <- x0(alpha x, t), at the t where sigma/alpha = `noise`.
-
-    No noise is added, though the network is told of some: what of x it holds for noise, such as the faint texture
-    that a small network leaves on flat areas, goes, and detail that it cannot explain goes with it. It is the last,
-    denoising step of Song et al. 2021 (arXiv:2011.13456, appendix G), repeated, at a level above the sample's own.
-    """
+def polish(trajectory: Trajectory, schedule: Schedule, *, passes: int, noise: float) -> Trajectory:
+    """Walk a trajectory, then denoise its sample `passes` times at sigma/alpha = noise."""
     x = yield from trajectory
     if passes:
         t = polish_time(schedule, noise)

@@ -1,4 +1,10 @@
-"""Restart: down, up again by fresh noise, and down once more."""
+"""Restart: walk down in noise, go up again with fresh noise, and walk down once more.
+
+    x_high = (alpha_high/alpha_low) x_low + sqrt(sigma_high² - (alpha_high/alpha_low)² sigma_low²) z
+
+between the noise levels sigma/alpha = low and high, `repeats` times (Xu et al. 2023, arXiv:2306.14878,
+algorithm 1).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +15,14 @@ from torch import Tensor
 
 from multigen.core.samplers.heun import heun
 from multigen.core.samplers.steps import NoiseSource, Trajectory, renoise
+from multigen.core.samplers.traits import stochastic
 from multigen.core.schedules import Schedule
-from multigen.core.timesteps import reach
+from multigen.core.timesteps import noise_range
 
-RHO = 7.0  # spacing of the way down, as of `timesteps.karras`
+RHO = 7.0  # spacing of the repeated steps, as in `timesteps.karras`
 
 
+@stochastic(deterministic="heun")
 def restart(
     schedule: Schedule,
     x: Tensor,
@@ -28,9 +36,13 @@ def restart(
 ) -> Trajectory:
     """Restart sampling (Xu et al. 2023, arXiv:2306.14878, algorithm 1) with `heun`.
 
-    Where the grid comes down to sigma/alpha = low (a point is added there), noise lifts x to sigma/alpha = high, and
-    `steps` further steps bring it down again; so `repeats` times. Both are drawn in to what the schedule and the grid
-    reach; a grid that has no way from high to low is walked as by `heun`.
+    low      sigma/alpha at which x goes up again; the grid gets a point there
+    high     sigma/alpha that it goes up to
+    steps    steps from high back to low
+    repeats  how often
+
+    low and high are moved into the range of the schedule and the grid; a grid that does not pass from high to low is
+    walked as by `heun`. Raises ValueError for other values out of range.
     """
     if not (0 < low < high < math.inf and steps >= 1 and repeats >= 0):
         raise ValueError(
@@ -51,7 +63,7 @@ def _parts(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The grid down to low, that from high to low, and the rest of the grid."""
     ratios = torch.exp(schedule.log_snr(ts) / -2)
-    low, high = max(low, reach(schedule)[0]), min(high, ratios[0].item())
+    low, high = max(low, noise_range(schedule).low), min(high, ratios[0].item())
     if not ratios[-1].item() < low < high:
         return ts, ts[:0], ts[-1:]
     roots = torch.linspace(high ** (1 / RHO), low ** (1 / RHO), steps + 1, dtype=torch.float64)

@@ -1,4 +1,15 @@
-"""UniPC: a predictor of any order, and a corrector that costs no query of its own."""
+"""UniPC: a multistep predictor, and a corrector that costs no query of its own.
+
+    x_s = a x_t + b (x0 + sum_k w_k (x0_k - x0))
+
+with a, b as in `steps`, x0_k the answers at other times, u_k their places in lambda (the step from t to s being u from
+0 to 1), and weights that make the step exact for x0 polynomial in lambda:
+
+    sum_k w_k u_k^i = E u^i,    i = 1, 2, ...
+
+Zhao et al. 2023 (arXiv:2302.04867), theorem 3.1 and corollary 3.2, for data prediction with B(h) = e^h - 1. The
+predictor (UniP) uses past answers; the corrector (UniC) repeats the step with the answer at s.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +33,10 @@ from multigen.core.schedules import Schedule
 
 
 class _Step(NamedTuple):
-    """`x_s = a x + b (x0 + sum_k w_k (x0_k - x0))`: a, b; w of the predictor; w of the corrector, () for none.
+    """Coefficients of one step.
 
-    x0_k are the answers before x0, latest first; the corrector has the answer at s in front of them.
+    predict  w_k for the answers before x0, latest first
+    correct  w_k for the answer at s, then those before x0; () without a corrector
     """
 
     a: float
@@ -34,10 +46,10 @@ class _Step(NamedTuple):
 
 
 def unipc(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource, *, order: int = 2) -> Trajectory:
-    """UniPC (Zhao et al. 2023, arXiv:2302.04867) of order 1, 2 or 3, one query a step.
+    """UniPC (Zhao et al. 2023, arXiv:2302.04867) of order p = 1, 2 or 3: one query a step.
 
-    UniP-p predicts x (corollary 3.2), UniC-p corrects it once x0 is known there (theorem 3.1), so the order is p + 1
-    between ends: predicting data, with B(h) = e^h - 1. The order rises from 1 and falls to 1 at the end of the grid.
+    With its corrector it converges with order p + 1. The order rises from 1 and falls to 1 at the end of the grid.
+    Raises ValueError for other orders.
     """
     if order not in (1, 2, 3):
         raise ValueError(f"sampler unipc: order is 1, 2 or 3, not {order}")
@@ -47,17 +59,17 @@ def unipc(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource, *, orde
     for i, step in enumerate(steps):
         x0 = yield Query(x, ts[i])
         if i and steps[i - 1].correct:
-            x = _leaning(base, steps[i - 1].b, steps[i - 1].correct, [x0, *answers[1:]], answers[0])
+            x = _combine(base, steps[i - 1].b, steps[i - 1].correct, [x0, *answers[1:]], answers[0])
         answers = [x0, *answers[: order - 1]]
         base = (x * step.a).add_(x0, alpha=step.b)
-        x = _leaning(base, step.b, step.predict, answers[1:], x0)
+        x = _combine(base, step.b, step.predict, answers[1:], x0)
     return x
 
 
-def _leaning(
+def _combine(
     base: Tensor, b: float, weights: Sequence[float], others: Sequence[Tensor], x0: Tensor
 ) -> Tensor:
-    """base + b sum_k w_k (x0_k - x0), of as many x0_k as there are weights."""
+    """base + b sum_k w_k (x0_k - x0), over as many x0_k as there are weights."""
     if not weights:
         return base
     out = torch.add(base, x0, alpha=-b * sum(weights))
@@ -88,10 +100,9 @@ def _steps(schedule: Schedule, ts: Tensor, order: int) -> list[_Step]:
 
 
 def _weights(places: list[float], h: float) -> tuple[float, ...]:
-    """w_k of x0 + sum_k w_k (x0_k - x0), x0_k known at u = places[k], a step of h in lambda being u from 0 to 1.
+    """w_k for answers at the places u_k of a step of h in lambda.
 
-    Exact where x0 is a polynomial in lambda of as high a degree as there are places: sum_k w_k u_k^i = E u^i, which
-    are the conditions of theorem 3.1. Of one place, E u is taken as 1/2, as in the paper: the order is the same.
+    For one place E u is taken as 1/2, as in the paper; the order is the same.
     """
     if len(places) < 2:
         return tuple(0.5 / u for u in places)

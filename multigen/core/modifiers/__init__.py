@@ -1,0 +1,33 @@
+"""Modifiers: guides around a guide. Each takes the inner guide and changes its x0, or when it is asked.
+
+With D the inner guide's x0 and D_c the conditional prediction:
+
+    fill                 where(mask, known, D)
+    interval             D inside a range of log-SNR, D_c outside
+    rescale              D with the standard deviation of D_c, by a share      Lin et al. 2023 (arXiv:2305.08891)
+    threshold            D clipped to a quantile of |D| and scaled back        Saharia et al. 2022 (arXiv:2205.11487)
+    perturbed_attention  D + w (D_c - D_perturbed)                             Ahn et al. 2024 (arXiv:2403.17377)
+    skip_layers          D + w (D_c - D_skipped)                               Hyung et al. 2024 (arXiv:2411.18664)
+    posterior            D - (sigma²/alpha) gradient of the data's misfit      Chung et al. 2023 (arXiv:2209.14687)
+
+Every modifier reuses the calls that the inner guide makes anyway. Common arguments: `guide` is the inner guide, `cond`
+the request's condition, `denoiser` its denoiser.
+"""
+
+from multigen.core.modifiers.attention import perturbed_attention, skip_layers
+from multigen.core.modifiers.contrast import rescale, threshold
+from multigen.core.modifiers.fill import fill, interval
+from multigen.core.modifiers.observe import Observer, observe
+from multigen.core.modifiers.posterior import posterior
+
+__all__ = [
+    "Observer",
+    "fill",
+    "interval",
+    "observe",
+    "perturbed_attention",
+    "posterior",
+    "rescale",
+    "skip_layers",
+    "threshold",
+]

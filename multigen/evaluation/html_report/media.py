@@ -1,0 +1,122 @@
+"""Media on the page: embedded while there is room, linked to the files beside the report after that."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+EMBED = 24 * 1024**2  # characters of embedded media in one report
+KINDS = {
+    "image": (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif", ".bmp"),
+    "audio": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"),
+    "video": (".mp4", ".webm", ".mov", ".mkv"),
+}
+MIME = {".jpg": "jpeg", ".jpeg": "jpeg", ".gif": "gif", ".webp": "webp", ".avif": "avif", ".bmp": "bmp"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One medium as the page shows it; `link` and `picture` are URLs, "" where there is none."""
+
+    prompt: str
+    seed: object
+    name: str
+    link: str
+    element: Markup
+    picture: str
+
+
+@dataclass
+class Embedder:
+    """Gives out data URLs while the budget of `left` characters lasts, then links to files in `folder`.
+
+    `missing` collects the names of files that are gone.
+    """
+
+    folder: Path
+    left: int
+    missing: list[str] = field(default_factory=list)
+
+    def element(self, row: Mapping[str, Any]) -> Markup:
+        """The row's own element if it fits, else a player of the file; a note if neither is there."""
+        given, path = row.get("html"), self.folder / row["file"]
+        if given and (len(given) <= self.left or not path.is_file()):
+            self.left -= len(given)
+            return Markup(given)  # made by the modality, of data it encoded itself
+        if path.is_file():
+            return _player(self.link(row["file"]), path.suffix.lower())
+        self.missing.append(str(row["file"]))
+        return Markup('<p class="missing">The file is missing.</p>')
+
+    def picture(self, path: str | Path | None) -> str:
+        """URL of a picture file, given relative to the folder or to the working directory; "" if it is missing."""
+        places = [] if path is None else [self.folder / path, Path(path)]
+        path = next((p for p in places if p.is_file()), None)
+        if path is None:
+            return ""
+        inside = path.resolve().is_relative_to(self.folder.resolve())
+        size = path.stat().st_size * 4 // 3
+        if size > self.left and inside:
+            return _url(path.resolve().relative_to(self.folder.resolve()))
+        self.left -= size
+        data = base64.b64encode(path.read_bytes()).decode("ascii")
+        return f"data:image/{MIME.get(path.suffix.lower(), 'png')};base64,{data}"
+
+    def link(self, name: str) -> str:
+        """Relative URL of a file of the folder; "" if it is missing."""
+        return _url(Path(name)) if (self.folder / name).is_file() else ""
+
+
+def media_section(
+    folder: Path, media: Sequence[Mapping[str, Any]], pictures: Mapping[str, Path]
+) -> dict[str, Any]:
+    """The template's media and pictures. Media come first where there is no room to embed everything."""
+    embedder = Embedder(folder, EMBED)
+    cards = [_card(embedder, row) for row in media]
+    shown = {caption: embedder.picture(path) for caption, path in pictures.items()}
+    return {
+        "groups": [(prompt, list(group)) for prompt, group in groupby(cards, key=lambda c: c.prompt)],
+        "card_width": _card_width(cards),
+        "missing": embedder.missing,
+        "pictures": {caption: url for caption, url in shown.items() if url},
+    }
+
+
+def _card(embedder: Embedder, row: Mapping[str, Any]) -> Card:
+    return Card(
+        prompt=str(row.get("prompt", "")),
+        seed=row.get("seed", ""),
+        name=Path(row["file"]).name,
+        link=embedder.link(row["file"]),
+        element=embedder.element(row),
+        picture=embedder.picture(row.get("preview")),
+    )
+
+
+def _card_width(cards: Sequence[Card]) -> int:
+    """Pixels: wide for players and their pictures, otherwise as narrow as a row of small pictures."""
+    if any(c.picture or "<audio" in c.element[:200] for c in cards):
+        return 400
+    most = max((len(list(group)) for _, group in groupby(cards, key=lambda c: c.prompt)), default=1)
+    return 130 + 105 * min(most - 1, 3)
+
+
+def _player(url: str, suffix: str) -> Markup:
+    if suffix in KINDS["audio"]:
+        return Markup('<audio controls preload="metadata" src="{}"></audio>').format(url)
+    if suffix in KINDS["video"]:
+        return Markup('<video controls loop muted playsinline src="{}"></video>').format(url)
+    if suffix in KINDS["image"]:
+        return Markup('<img src="{}" alt="">').format(url)
+    return Markup('<a href="{}">open</a>').format(url)
+
+
+def _url(path: Path) -> str:
+    return quote(path.as_posix())

@@ -1,0 +1,45 @@
+"""Blends: media on the way from one request to another."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from multigen.errors import MultigenError
+from multigen.generation.batching import Batcher, OnProgress
+from multigen.generation.parts import ModelParts, check_prompt
+from multigen.generation.plan import Blend, Job, check_counts, plan
+from multigen.generation.request import Request
+from multigen.modalities.media import Media
+
+
+def blend(
+    parts: ModelParts,
+    ends: tuple[Request | str, Request | str],
+    *,
+    n: int,
+    batch: int,
+    on_progress: OnProgress | None = None,
+) -> list[Media]:
+    """`n` media from the first end to the second, both among them; each end is what it is alone.
+
+    The noise goes along an arc, which keeps its variance; the predictions for the two prompts are mixed. The ends
+    differ by prompt and seed alone. MultigenError where they differ by more, and for fewer than 2 media.
+    """
+    first, last = (Request(end) if isinstance(end, str) else end for end in ends)
+    common = dataclasses.replace(first, prompt="", seed=None)
+    if dataclasses.replace(last, prompt="", seed=None) != common:
+        raise MultigenError("blend: its ends may differ by prompt and seed alone")
+    if n < 2:
+        raise MultigenError(f"n: {n} is not allowed; a blend has 2 ends and more between them")
+    seeds = [parts.recipe.seed if end.seed is None else end.seed for end in (first, last)]
+    for end, seed in zip((first, last), seeds, strict=True):
+        check_counts(parts, n=n, seed=seed)
+        check_prompt(parts, end.prompt)
+    whole = plan(parts, common)
+    blends = [Blend(last.prompt, seeds[1], k / (n - 1)) for k in range(n)]
+    planned = [Job(first.prompt, seeds[0], dataclasses.replace(whole, blend=one)) for one in blends]
+    made = list(Batcher(parts, planned, batch, on_progress).in_order())
+    between = f"{first.prompt} to {last.prompt}"
+    names = [first.prompt, *[between] * (n - 2), last.prompt]
+    shown = [seeds[0]] * (n - 1) + [seeds[1]]
+    return [dataclasses.replace(m, prompt=p, seed=s) for m, p, s in zip(made, names, shown, strict=True)]

@@ -1,0 +1,243 @@
+"""Plans: what a request becomes for one model, resolved and checked once, before any network call."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from multigen import registry
+from multigen.core import edits
+from multigen.core.modifiers import Observer
+from multigen.core.samplers import NoiseSource, Trajectory, polish_time, sampler_traits
+from multigen.core.schedules import Schedule
+from multigen.errors import MultigenError, RecipeError, message, refused
+from multigen.generation.edit import EditPlan, Known, Start, plan_edit
+from multigen.generation.guidance import check_guidance, guide_part
+from multigen.generation.parts import ModelParts, check_prompt
+from multigen.generation.request import Request
+from multigen.generation.sizes import check_size, window_of
+from multigen.recipe.sampling import sampling_recipe
+from multigen.recipe.schema import Polish, Recipe
+from multigen.registry import Part
+
+Sampler = Callable[[Schedule, Tensor, Tensor, NoiseSource], Trajectory]
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How far a medium lies on the way from its own prompt and seed (0) to others (1)."""
+
+    prompt: str
+    seed: int
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What the media of a request have in common.
+
+    shape      of a medium in model space, [C, *D]
+    ts         the grid of times that the sampler walks, float64 [n+1], falling
+    sampler, guide, modifiers, polish
+               the recipe's, under the request's overrides and guidance scale
+    negative_prompt
+               what guidance leads away from; "" is the null condition
+    calls      how many queries the sampler makes; None where it chooses its steps itself
+    window     sizes of the windows in which larger media are made; `tile`: the last axis is a circle
+    options    values of what the modality declares
+    edit       what the medium is made from; known: what is known of one that is restored; blend: a second end
+    observer   hears of every answered query
+    """
+
+    recipe: Recipe
+    shape: tuple[int, ...]
+    ts: Tensor
+    sampler: Sampler
+    guide: Part
+    modifiers: tuple[Part, ...]
+    polish: Polish
+    negative_prompt: str
+    calls: int | None
+    window: tuple[int, ...] | None = None
+    tile: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    edit: EditPlan | None = None
+    known: Known | None = None
+    blend: Blend | None = None
+    observer: Observer | None = None
+
+
+class Job(NamedTuple):
+    """One medium: its prompt and seed, and the plan that it shares with others of its request."""
+
+    prompt: str
+    seed: int
+    plan: Plan
+
+
+def plan(parts: ModelParts, request: Request) -> Plan:
+    """Resolve a request. MultigenError for what does not fit the model, before any network call."""
+    recipe = _sampling(parts, request.overrides)
+    steps = recipe.sample.steps if request.steps is None else request.steps
+    if steps < 1:
+        raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
+    if request.tile and not request.sliding_window:
+        raise MultigenError("tile: it goes with sliding_window")
+    guide = guide_part(recipe.guide, request.guidance_scale)
+    ts = grid(parts, recipe.timesteps, steps)
+    _check_polish(parts, recipe.sample.polish)
+    start = _start(parts, recipe, request)
+    edit = start.edit
+    if edit is not None and edit.invert is not None:
+        recipe = deterministic(recipe)
+    with refused("size or duration" if request.edit is None else "the medium"):
+        check_size(start.shape)
+        shape = parts.codec.shape(start.shape)
+    ts = ts if edit is None else edits.last_steps(ts, edit.strength)
+    sampler = registry.build("sampler", recipe.sampler, where="sampler")
+    negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
+    return Plan(
+        recipe=recipe,
+        shape=shape,
+        ts=ts,
+        sampler=sampler,
+        guide=guide,
+        modifiers=recipe.modifiers,
+        polish=recipe.sample.polish,
+        negative_prompt=negative,
+        calls=_calls(parts, recipe, sampler, ts, edit, len(shape)),
+        window=start.window,
+        tile=request.tile,
+        options=_options(parts, request.options),
+        edit=edit,
+        known=start.known,
+    )
+
+
+def jobs(
+    parts: ModelParts, requests: Sequence[Request | str], n: int, seed: int, first: int = 0
+) -> list[Job]:
+    """Each request `n` times: the seeds count on from its own, or from `seed` + its place among all media.
+
+    Requests that differ by prompt and seed alone share a plan, so that the source of an edit is read and encoded once.
+    `first`: how many media came before. MultigenError says which request is wrong.
+    """
+    found: list[Job] = []
+    last: tuple[Request, Plan] | None = None
+    for number, given in enumerate(requests):
+        request = Request(given) if isinstance(given, str) else given
+        own = seed + first + number * n if request.seed is None else request.seed
+        try:
+            check_counts(parts, n=n, seed=own)
+            check_prompt(parts, request.prompt)
+            common = dataclasses.replace(request, prompt="", seed=None)
+            if last is None or last[0] != common:
+                last = common, plan(parts, request)
+        except MultigenError as error:
+            where = f"request {number + 1}: " if len(requests) > 1 else ""
+            raise type(error)(f"{where}{error}") from error
+        found += [Job(request.prompt, own + k, last[1]) for k in range(n)]
+    return found
+
+
+def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> None:
+    """MultigenError for numbers that no request may have, and for a model that generates nothing."""
+    _ = parts.denoiser
+    for name, value in (("n", n), ("batch", batch)):
+        if value < 1:
+            raise MultigenError(f"{name}: {value} is not allowed; give 1 or more")
+    if not 0 <= seed < 2**62:
+        raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
+
+
+def grid(parts: ModelParts, part: Part, steps: int) -> Tensor:
+    """The grid of times, float64 [steps + 1]. RecipeError where the timesteps do not go with the schedule."""
+    timesteps = registry.build("timesteps", part, where="timesteps")
+    try:
+        ts: Tensor = timesteps(parts.denoiser.schedule, steps)
+        parts.denoiser.remember(ts)
+    except ValueError as error:
+        raise RecipeError(f"timesteps ({part.name}): {error}") from error
+    return ts
+
+
+def _sampling(parts: ModelParts, overrides: Sequence[str]) -> Recipe:
+    """The model's recipe under a request's overrides of how it samples."""
+    if not overrides:
+        return parts.recipe
+    recipe = sampling_recipe(parts.recipe, overrides)
+    if recipe.loras != parts.recipe.loras:
+        raise MultigenError("loras: the requests of one model share its weights; load another for others")
+    if recipe.seed != parts.recipe.seed:
+        raise MultigenError("seed: it is no override of one request; give it as the request's own")
+    check_guidance(recipe, parts.denoiser)
+    return recipe
+
+
+def _options(parts: ModelParts, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A value for each option that the modality declares. MultigenError for others, and for values out of range."""
+    declared = {option.name: option for option in parts.modality.options}
+    for name in values:
+        if name not in declared:
+            hint = (
+                f"The modality {parts.modality.name} {'has these options' if declared else 'has no options'}."
+            )
+            raise MultigenError(message("options", name, declared, hint))
+    given = {n: registry.convert(declared[n].type, v, n) for n, v in values.items() if v is not None}
+    return {name: option.check(given.get(name, option.default)) for name, option in declared.items()}
+
+
+def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
+    """What the medium begins with."""
+    if request.edit is not None:
+        if request.size is not None or request.duration is not None:
+            raise MultigenError("size, duration: an edit is as large as its medium; extend adds to it")
+        return plan_edit(parts, request)
+    size = recipe.sample.size if request.size is None else request.size
+    duration = recipe.sample.duration if request.duration is None else request.duration
+    with refused("size or duration"):
+        shape = parts.modality.shape(size, duration)
+    return Start(shape, window_of(parts, shape, sliding=True) if request.sliding_window else None)
+
+
+def _check_polish(parts: ModelParts, polish: Polish) -> None:
+    """RecipeError where the schedule does not have the level of noise that is polished at."""
+    if polish.passes:
+        with refused("sample.polish.noise", RecipeError):
+            polish_time(parts.denoiser.schedule, polish.noise)
+
+
+def deterministic(recipe: Recipe) -> Recipe:
+    """How an inversion goes back: fresh noise or polish would not find the source again."""
+    name = sampler_traits(registry.find("sampler", recipe.sampler.name)).deterministic
+    sampler = recipe.sampler if name is None else Part(name)
+    polish = dataclasses.replace(recipe.sample.polish, passes=0)
+    sample = dataclasses.replace(recipe.sample, polish=polish)
+    return dataclasses.replace(recipe, sampler=sampler, sample=sample)
+
+
+def _calls(
+    parts: ModelParts, recipe: Recipe, sampler: Sampler, ts: Tensor, edit: EditPlan | None, axes: int
+) -> int | None:
+    """How many queries a trajectory makes: counted on a sample of one number, answered by itself."""
+    if sampler_traits(registry.find("sampler", recipe.sampler.name)).one_sample:
+        return None  # its steps follow the errors that it meets
+    x, schedule = torch.zeros([1] * (axes + 1)), parts.denoiser.schedule
+    walk = sampler(schedule, x, ts, lambda purpose, index: x)
+    if edit is not None and edit.resample > 1:
+        walk = edits.resample(sampler, schedule, x, ts, lambda purpose, index: x, times=edit.resample)
+    count = recipe.sample.polish.passes
+    try:
+        query = next(walk)
+        while True:
+            count += 1
+            query = walk.send(query.x)
+    except StopIteration:
+        pass
+    inverting = edit is not None and edit.invert is not None
+    return count + (2 * (len(ts) - 1) if inverting else 0)

@@ -1,0 +1,89 @@
+"""Building the parts that a recipe names: its dataset, and the modules of its model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from multigen import registry
+from multigen.codecs import Codec
+from multigen.core.conditioning import Conditioner
+from multigen.core.denoiser import Denoiser
+from multigen.datasets import Dataset
+from multigen.errors import RecipeError
+from multigen.modalities import Modality
+from multigen.model.compatibility import cond_spec
+from multigen.recipe.schema import Recipe
+from multigen.registry import Part
+
+
+class Built(NamedTuple):
+    """The parts of a model, their weights random; no denoiser where the recipe trains a codec."""
+
+    modality: Modality
+    codec: Codec
+    conditioner: Conditioner
+    denoiser: Denoiser | None
+
+
+def build_parts(recipe: Recipe, precision: torch.dtype | None) -> Built:
+    """The parts of a recipe, drawn from its seed. RecipeError where they do not go together."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        modality: Modality = registry.build("modality", recipe.modality, where="modality")
+        given: dict[str, Any] = {"modality": modality}
+        codec: Codec = registry.build("codec", recipe.codec, where="codec", given=given)
+        conditioner: Conditioner = registry.build(
+            "conditioner", recipe.conditioner, where="conditioner", given=given
+        )
+        try:
+            shape = codec.shape(modality.shape())
+        except ValueError as error:
+            raise RecipeError(f"codec ({recipe.codec.name}): {error}") from error
+        given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
+        given |= {"cond": cond_spec(recipe, conditioner.spec, shape[0])}
+        denoiser = None if recipe.trains == "codec" else _denoiser(recipe, given, precision)
+    return Built(modality, codec, conditioner, denoiser)
+
+
+def _denoiser(recipe: Recipe, given: dict[str, Any], precision: torch.dtype | None) -> Denoiser:
+    try:
+        backbone: nn.Module = registry.build("backbone", recipe.network, where="backbone", given=given)
+    except (RuntimeError, MemoryError) as error:  # torch's way to say that there is not that much memory
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"backbone ({recipe.network.name}): cannot be built here ({reason})") from error
+    schedule = registry.build("schedule", recipe.schedule, where="schedule")
+    prediction = registry.build("prediction", recipe.prediction, where="prediction")
+    return Denoiser(backbone, schedule, prediction, precision=precision)
+
+
+def build_dataset(recipe: Recipe, modality: Modality | None = None) -> Dataset:
+    """The recipe's dataset, for its modality."""
+    modality = modality or registry.build("modality", recipe.modality, where="modality")
+    return registry.build("dataset", recipe.data, where="data", given={"modality": modality})
+
+
+def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """The recipe with what only the dataset knows filled in: the names of the classes.
+
+    RecipeError if there are none, or if the recipe names others or in another order.
+    """
+    part = recipe.conditioner
+    if "classes" not in {a.name for a in registry.arguments("conditioner", part.name, "conditioner")}:
+        return recipe
+    if not dataset.classes:
+        raise RecipeError(
+            f"conditioner: the dataset {recipe.data.name} has no labels; put the files into one sub-folder a class, or "
+            "condition on text (conditioner.name=text)"
+        )
+    given = part.args.get("classes")
+    if given is not None and list(given) != list(dataset.classes):
+        raise RecipeError(
+            f"conditioner.classes: {list(given)} is not allowed. Allowed: the classes of the data in their order, "
+            f"{list(dataset.classes)}, or null. A run that was trained on others goes on with those alone."
+        )
+    args = {**part.args, "classes": list(dataset.classes)}
+    return dataclasses.replace(recipe, conditioner=Part(part.name, args))

@@ -1,0 +1,66 @@
+"""LoRAs on a model: the run's own adapter and others, added to the backbone's weights with a weight each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import nn
+
+from multigen.errors import MultigenError
+from multigen.model.source import read_lora
+from multigen.recipe.schema import WeightedLora
+from multigen.storage.lora import Adapter, Mix, check_weight, deltas
+
+log = logging.getLogger(__name__)
+
+
+class LoraStack:
+    """The LoRAs that a backbone's weights hold. `own`: what the model's own training added to its base, if anything."""
+
+    def __init__(self) -> None:
+        self.own: Adapter | None = None
+        self._mix: Mix | None = None
+
+    def reset(self) -> None:
+        """Forget what was added: the weights have been replaced."""
+        self._mix = None
+
+    def read(self, loras: Sequence[WeightedLora]) -> list[tuple[Adapter, float]]:
+        """The adapters and their weights, the model's own first. MultigenError names what is no LoRA."""
+        rows: list[tuple[Adapter, float]] = []
+        for row in loras:
+            try:
+                adapter = read_lora(row.path)
+            except MultigenError as error:
+                raise MultigenError(f"loras: {error}") from error
+            rows.append((adapter, check_weight(row.weight, f"loras: {row.path}")))
+        return rows if self.own is None else [(self.own, 1.0), *rows]
+
+    def set(self, rows: Sequence[tuple[Adapter, float]], backbone: nn.Module, recipe: str) -> None:
+        """Sample with these and no others. MultigenError names the first layers of one that is for another network."""
+        if not rows and self._mix is None:
+            return
+        changes = [(deltas(adapter, backbone, recipe), weight) for adapter, weight in rows]
+        self._mix = self._mix or Mix(backbone)
+        self._mix.set(())
+        self._mix.set(changes)
+
+    @contextmanager
+    def bare(self) -> Iterator[None]:
+        """Inside the block the backbone holds its base's weights."""
+        if self._mix is None:
+            yield
+            return
+        with self._mix.bare():
+            yield
+
+
+def warn_of_base(adapters: Sequence[Adapter], weights_hash: str) -> None:
+    """Warn where a LoRA was trained on other weights of the same network."""
+    for adapter in adapters:
+        wanted = adapter.about.get("base_hash")
+        if wanted is not None and wanted != weights_hash:
+            log.warning("%s was trained on other weights (%s, %s) than these (%s)", adapter.where, adapter.base,
+                        wanted, weights_hash)  # fmt: skip

@@ -1,0 +1,201 @@
+"""What stands at a source: the recipe and the weights of a run folder, a file, a shipped name or a foreign folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from multigen import registry
+from multigen.errors import MultigenError, RecipeError, message
+from multigen.model import stable_diffusion
+from multigen.recipe.load import load_recipe, parse_recipe
+from multigen.recipe.manifest import recipe_changes
+from multigen.recipe.paths import WEIGHTS, shipped_weights
+from multigen.recipe.sampling import TRAINED, without_decoding
+from multigen.recipe.schema import Recipe
+from multigen.storage import lora
+from multigen.storage.tensors import load_tensors
+from multigen.training import checkpoint as checkpoints
+
+RECIPE = "recipe.yaml"
+
+
+class Found(NamedTuple):
+    """What stands at a source: the recipe, the weights, and how messages call it.
+
+    `tensors` is None where the recipe's parts bring their weights with them, as those of a foreign pipeline do.
+    `adapter` is what a training added to them, where they are its frozen base.
+    """
+
+    recipe: Recipe
+    tensors: dict[str, Tensor] | None
+    where: str
+    adapter: lora.Adapter | None = None
+
+
+def find(source: str | Path) -> Found:
+    """Recipe and weights at a source, as `load` takes it."""
+    path = Path(source).expanduser()
+    if stable_diffusion.is_source(str(source)) and not (path / RECIPE).is_file():
+        return Found(stable_diffusion.recipe_of(str(source)), None, str(source))
+    if path.suffix == ".safetensors" or (path.is_file() and path.suffix not in (".yaml", ".yml")):
+        return _in_file(path)
+    if path.is_dir():
+        if not (path / RECIPE).is_file():
+            raise MultigenError(f"{path}: not a run folder: it has no {RECIPE}")
+        return in_run(path)
+    recipe = load_recipe(str(source))
+    folder = Path("runs") / recipe.name
+    if not (folder / RECIPE).is_file():
+        if recipe.weights is not None:
+            return named(recipe, str(source))
+        raise MultigenError(
+            f"{source}: nothing is trained for this recipe yet: there is no run folder {folder}. "
+            f"Train it with: multigen train {source}"
+        )
+    return in_run(folder)
+
+
+def find_weights(source: str | Path) -> Found:
+    """As `find`, and by shipped name, or in one checkpoint of a run (its averaged weights)."""
+    path = shipped_weights().get(str(source)) or Path(source).expanduser()
+    if (path / "ema.safetensors").is_file():
+        recipe = load_recipe(str(path.parent.parent / RECIPE))
+        if recipe.train.adapter is not None:
+            return Found(recipe, base_weights(recipe), str(path), _in_checkpoint(recipe, path))
+        return Found(recipe, load_tensors(path / "ema.safetensors"), str(path))
+    return find(path)
+
+
+def read_lora(source: str) -> lora.Adapter:
+    """A LoRA from its file, or from the run folder that trained it. MultigenError if there is none."""
+    path = Path(source).expanduser()
+    if not path.is_dir():
+        return lora.read(path)
+    if (path / lora.FILE).is_file():
+        return lora.read(path / lora.FILE)
+    if (path / RECIPE).is_file() and (adapter := in_run(path).adapter) is not None:
+        return adapter
+    raise MultigenError(
+        f"{source}: there is no LoRA in this folder: no {lora.FILE}, and no run that trained one"
+    )
+
+
+def in_run(folder: Path) -> Found:
+    """Recipe and averaged weights of a run folder."""
+    recipe = load_recipe(str(folder / RECIPE))
+    if recipe.weights is not None and not is_trained(folder):
+        return named(recipe, str(folder))
+    return of_run(recipe, folder)
+
+
+def of_run(recipe: Recipe, folder: Path) -> Found:
+    """What a recipe's training left in its run folder: averaged weights, or its base's and what it added to them."""
+    if recipe.train.adapter is None:
+        return Found(recipe, run_weights(folder), str(folder))
+    if (folder / lora.FILE).is_file():
+        adapter = lora.read(folder / lora.FILE)
+    else:
+        adapter = _in_checkpoint(recipe, _newest(folder))
+    return Found(recipe, base_weights(recipe), str(folder), adapter)
+
+
+def base_weights(recipe: Recipe) -> dict[str, Tensor] | None:
+    """What an adapter stands beside; None where the backbone brings it."""
+    return None if recipe.train.init is None else read_weights(recipe.train.init)
+
+
+def _in_checkpoint(recipe: Recipe, path: Path) -> lora.Adapter:
+    """The averaged adapter of a checkpoint."""
+    assert recipe.train.adapter is not None
+    part = registry.build("adapter", recipe.train.adapter, where="train.adapter")
+    state = checkpoints.load(path)
+    backbone = registry.find("backbone", recipe.network.name)
+    return part.adapter(state.tensors["ema"], backbone, recipe, state.state.get("base"))
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a training has left its final weights in a run folder."""
+    return any((folder / name).is_file() for name in (WEIGHTS, lora.FILE))
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a training has left weights in a run folder."""
+    return is_finished(folder) or checkpoints.newest(folder / "checkpoints") is not None
+
+
+def run_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of a run folder: the final ones, or the average in the newest checkpoint that verifies.
+
+    A training may go on there meanwhile, in another process.
+    """
+    if (folder / lora.FILE).is_file() and not (folder / WEIGHTS).is_file():
+        raise MultigenError(
+            f"{folder}: it holds a LoRA, no whole model. Write both as one: multigen export {folder} FILE --merge"
+        )
+    for last in (False, False, True):
+        path = folder / WEIGHTS
+        if not path.is_file():
+            path = _newest(folder) / "ema.safetensors"
+        try:
+            return load_tensors(path)
+        except MultigenError:
+            if last or path.is_file():  # else the training has dropped it for a newer one
+                raise
+    raise AssertionError
+
+
+def _newest(folder: Path) -> Path:
+    """The newest checkpoint of a run folder that verifies."""
+    newest = checkpoints.newest(folder / "checkpoints")
+    if newest is None:
+        raise MultigenError(f"{folder}: no weights yet; train with: multigen train {folder}")
+    return newest
+
+
+def named(recipe: Recipe, where: str) -> Found:
+    """A recipe with the weights it names. RecipeError where they were trained as another model or on other data."""
+    source, shipped = str(recipe.weights), shipped_weights()
+    path = shipped.get(source) or Path(source).expanduser()
+    if stable_diffusion.is_source(source):
+        return Found(stable_diffusion.checked(recipe, source), None, source)
+    if not path.exists():
+        raise RecipeError(
+            message("weights", source, shipped, hint="Or a weights file, a run folder, or null.")
+        )
+    trained = in_run(path) if path.is_dir() else _in_file(path)
+    rows = [
+        f"{key}: {old!r} there, {new!r} here"
+        for key, old, new in recipe_changes(without_decoding(trained.recipe), without_decoding(recipe))
+        if key.partition(".")[0] in TRAINED and key != "conditioner.classes"
+    ]
+    if rows:
+        raise RecipeError(
+            f"{where}: weights {source} were trained with other settings ({'; '.join(rows[:6])}). "
+            "Leave these as they are, or train: weights=null"
+        )
+    recipe = dataclasses.replace(recipe, conditioner=trained.recipe.conditioner)
+    return trained._replace(recipe=recipe, where=source)
+
+
+def read_weights(source: str | Path) -> dict[str, Tensor]:
+    """Weights from a safetensors file, a run folder or by their shipped name, for `train.init`."""
+    path = shipped_weights().get(str(source)) or Path(source).expanduser()
+    return run_weights(path) if path.is_dir() else load_tensors(path)
+
+
+def _in_file(path: Path) -> Found:
+    tensors = load_tensors(path)
+    header = lora.header(path)
+    if "recipe" not in header and lora.is_lora(path):
+        adapter = lora.read(path)
+        raise MultigenError(
+            f"{path}: a LoRA is no model by itself; it was made for {adapter.base}. "
+            f"Add it to that: multigen sample SOURCE 'loras=[{{path: {path}, weight: 1}}]'"
+        )
+    if "recipe" not in header:
+        raise MultigenError(f"{path}: no recipe in its header; use the run folder, or train.init={path}")
+    return Found(parse_recipe(header["recipe"], f"{path} (header)"), tensors, str(path))

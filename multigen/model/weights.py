@@ -1,0 +1,87 @@
+"""The weights of a model's modules together: their names, their hash, their file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from multigen.errors import MultigenError
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.schema import Recipe
+from multigen.storage.files import atomic
+from multigen.storage.tensors import mismatches, save_tensors
+
+
+@runtime_checkable
+class WarmStart(Protocol):
+    """A backbone that can start from the weights of a related one."""
+
+    def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state of its own that the former state makes."""
+        ...
+
+
+def state_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """All that was learned or measured: backbone.*, conditioner.*, codec.*"""
+    return {f"{k}.{n}": t for k, module in modules.items() for n, t in module.state_dict().items()}
+
+
+def load_state(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], where: str) -> None:
+    """Set the weights; MultigenError lists the first mismatches if they are another model's."""
+    if rows := mismatches(state_of(modules), dict(tensors)):
+        raise MultigenError(f"{where}: {'; '.join(rows)}")
+    for name, module in modules.items():
+        module.load_state_dict(
+            {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
+        )
+
+
+def inherited(backbone: nn.Module | None, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a former model as those of one with this backbone, which may be a `WarmStart`."""
+    if not isinstance(backbone, WarmStart):
+        return tensors
+    prefix = "backbone."
+    old = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    rest = {k: v for k, v in tensors.items() if not k.startswith(prefix)}
+    return {**{prefix + k: v for k, v in backbone.inherit(old).items()}, **rest}
+
+
+def hash_of(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over the sorted tensors' names and bytes, first 16 hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor], recipe: Recipe, *, half: bool) -> Path:
+    """Write one safetensors file with the recipe in its header; `half`: numbers as float16.
+
+    MultigenError for another suffix, and if a weight is beyond float16's range.
+    """
+    if path.suffix != ".safetensors":
+        raise MultigenError(f"{path}: weights are saved as .safetensors")
+    with atomic(path) as temporary:
+        # One entry alone: safetensors writes several in random order, and equal weights shall be equal bytes.
+        stored = {k: _halved(k, v) for k, v in tensors.items()} if half else dict(tensors)
+        plain = dataclasses.replace(recipe, loras=(), train=dataclasses.replace(recipe.train, adapter=None))
+        save_tensors(temporary, stored, {"recipe": to_yaml(plain)})
+    return path
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    # A codec's statistics are few and exact; what it learned are weights like others.
+    statistic = name.startswith("codec.") and not name.startswith("codec.vocoder.")
+    if statistic or not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    if not half.isfinite().all():
+        raise MultigenError(f"{name}: holds numbers beyond float16's range; save without half")
+    return half
