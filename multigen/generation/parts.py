@@ -11,7 +11,8 @@ from torch import Tensor
 
 from multigen.codecs import Codec
 from multigen.conditioners import Worded
-from multigen.core.conditioning import Cond, Conditioner
+from multigen.conditioners import Conditioner
+from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.errors import MultigenError, refused
 from multigen.modalities import Modality

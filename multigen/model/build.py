@@ -10,7 +10,8 @@ from torch import nn
 
 from multigen import registry
 from multigen.codecs import Codec
-from multigen.core.conditioning import Conditioner
+from multigen.conditioners import Conditioner
+from multigen.core.backbone import Backbone
 from multigen.core.denoiser import Denoiser
 from multigen.datasets import Dataset
 from multigen.errors import RecipeError
@@ -51,7 +52,7 @@ def build_parts(recipe: Recipe, precision: torch.dtype | None) -> Built:
 
 def _denoiser(recipe: Recipe, given: dict[str, Any], precision: torch.dtype | None) -> Denoiser:
     try:
-        backbone: nn.Module = registry.build("backbone", recipe.network, where="backbone", given=given)
+        backbone: Backbone = registry.build("backbone", recipe.network, where="backbone", given=given)
     except (RuntimeError, MemoryError) as error:  # torch's way to say that there is not that much memory
         reason = str(error).splitlines()[0]
         raise RecipeError(f"backbone ({recipe.network.name}): cannot be built here ({reason})") from error

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from multigen.codecs import Codec
 from multigen.core import masks
-from multigen.core.conditioning import Conditioner
+from multigen.conditioners import Conditioner
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal
 from multigen.datasets import Dataset, Item

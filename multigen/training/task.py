@@ -19,7 +19,8 @@ from multigen import registry
 from multigen.codecs import Codec
 from multigen.conditioners import Remembering
 from multigen.core import masks
-from multigen.core.conditioning import Cond, Conditioner
+from multigen.conditioners import Conditioner
+from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import stream, uniform
 from multigen.core.upload import upload

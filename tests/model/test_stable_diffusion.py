@@ -332,7 +332,7 @@ def test_sampling_writes_beside_the_runs_and_no_weights(
     monkeypatch.chdir(tmp_path)
     before = sorted(folder.rglob("*"))
     made = sample(
-        str(folder), Request(steps=3), requests=[Request("a red apple")], n=2, device="cpu", quiet=True
+        str(folder), multigen.Request(steps=3), requests=[multigen.Request("a red apple")], n=2, device="cpu", quiet=True
     )
     assert made.parent == Path("runs") / "tiny"
     assert len(list((made / "media").glob("*.png"))) == 2
@@ -611,7 +611,7 @@ def test_grids_of_schedulers(config: dict[str, Any], part: Part) -> None:
 
 def test_listing_and_loading_other_models_imports_no_diffusers() -> None:
     code = (
-        "import sys; from multigen.cli.list_parts import parts; list(parts()); import multigen.model.load; "
+        "import sys; from multigen.cli.parts import parts; list(parts()); import multigen.model.load; "
         "assert 'diffusers' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
