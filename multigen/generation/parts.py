@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from multigen.codecs import Codec
-from multigen.conditioners import Worded
-from multigen.conditioners import Conditioner
+from multigen.conditioners import Conditioner, Worded
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.errors import MultigenError, refused

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from multigen.codecs import Codec
-from multigen.core import masks
 from multigen.conditioners import Conditioner
+from multigen.core import masks
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal
 from multigen.datasets import Dataset, Item

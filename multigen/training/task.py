@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from multigen import registry
 from multigen.codecs import Codec
-from multigen.conditioners import Remembering
+from multigen.conditioners import Conditioner, Remembering
 from multigen.core import masks
-from multigen.conditioners import Conditioner
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import stream, uniform

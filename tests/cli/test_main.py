@@ -109,7 +109,14 @@ def test_the_module_runs_as_the_command(tmp_path):
 
 def test_the_package_is_lazy_and_offers_its_api():
     assert multigen.register is registry.register
-    assert {"load", "register", "Model"} <= set(dir(multigen))
+    assert dir(multigen) == sorted(
+        "EditRequest Media Model MultigenError Part Recipe Request __version__ core evaluate load load_recipe"
+        " register train".split()
+    )
+    for name in dir(multigen):
+        assert getattr(multigen, name) is not None
+    assert multigen.core.__name__ == "multigen.core"
+    assert (Path(multigen.__file__).parent / "py.typed").is_file()
     with pytest.raises(AttributeError, match="nothing_here"):
         multigen.nothing_here  # noqa: B018
 
@@ -405,28 +412,28 @@ def test_doctor_says_what_is_here(capsys, monkeypatch, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "x").write_bytes(bytes(2_000_000))
     from multigen.cli import doctor
+    from multigen.storage import packages
 
-    monkeypatch.setattr(
-        doctor, "OPTIONAL", {"no-such-thing": ("no_such_thing", "demo"), "pytest": ("pytest", "test")}
-    )
+    known = {"demo": ("no-such-thing",), "lora": ("pytest",), "dev": ("not-for-users",)}
+    monkeypatch.setattr(packages, "extras", lambda: known)
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     import torch
 
     for fragment in (
         f"torch {torch.__version__}", "torchaudio", "python 3.", "default: ", "h264", "flac", "2.0 MB in 1 files",
-        'missing: pip install "multigen[demo]"', f"pytest               {pytest.__version__}",
+        f"no-such-thing                    missing: {packages.install('demo')}", f"pytest                           {pytest.__version__}",
     ):  # fmt: skip
         assert fragment in out
+    assert "not-for-users" not in out
     assert doctor.codec_state("flac") == "reads and writes"
     assert doctor.codec_state("no_such_codec") == "missing"
 
 
-def test_doctor_knows_every_package_of_the_demo_extra():
-    from multigen.cli.doctor import OPTIONAL
-
+def test_doctor_knows_every_package_of_the_extras(capsys):
+    assert main(["doctor"]) == 0
+    listed = capsys.readouterr().out.partition("optional packages\n")[2].split()
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    for extra in ("demo", "tensorboard", "wandb"):
+    for extra in ("demo", "tensorboard", "wandb", "lora", "yamnet"):
         for line in project["optional-dependencies"][extra]:
-            name = re.split(r"[^\w-]", line)[0]
-            assert OPTIONAL[name][1] == extra
+            assert re.split(r"[^\w-]", line)[0] in listed

@@ -315,7 +315,7 @@ def test_without_peft_training_says_so_and_sampling_goes_on(
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "peft" else find(n, *a))
-    with pytest.raises(RecipeError, match=r'needs the package peft: pip install "multigen\[lora\]"'):
+    with pytest.raises(RecipeError, match=r'needs the package peft: pip install -e ".*\[lora\]"'):
         runs.train(tuning(home), out=tmp_path / "new", device="cpu", quiet=True)
     assert not (tmp_path / "new").exists()
     assert multigen.load(home / "tuned", device="cpu").generate("", steps=1)
