@@ -40,7 +40,7 @@ class Model:
         self.device = choose_device(device)
         parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device))
         self.modality, self.codec, self.conditioner, self._denoiser = parts
-        self.learned: dict[str, nn.Module] = {"conditioner": _module(self.conditioner), "codec": self.codec}
+        self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
             self._denoiser.to(self.device)
@@ -285,8 +285,3 @@ class Model:
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
         return model_weights.save_weights(Path(path), self.state_dict(), self.recipe, half=half)
-
-
-def _module(conditioner: Any) -> nn.Module:
-    assert isinstance(conditioner, nn.Module), "a conditioner is an nn.Module"
-    return conditioner

@@ -10,14 +10,13 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from multigen import registry
 from multigen.codecs import Codec
-from multigen.conditioners import Conditioner, Remembering
+from multigen.conditioners import Conditioner
 from multigen.core import masks
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
@@ -101,7 +100,7 @@ class Diffusion(Task):
         self.denoiser, self.conditioner, self.codec, self.base = denoiser, conditioner, codec, base
         self.masked, self.sizes = masked, sizes
         self.settings, self.seed, self.device, self.precision = settings, seed, device, precision
-        learned = {"backbone": denoiser.backbone, "conditioner": cast(nn.Module, conditioner), "codec": codec}
+        learned = {"backbone": denoiser.backbone, "conditioner": conditioner, "codec": codec}
         networks: dict[str, nn.Module] = {MODEL: nn.ModuleDict(learned)}
         self.uncertainty: Uncertainty | None = None
         if settings.uncertainty:
@@ -142,7 +141,7 @@ class Diffusion(Task):
             log.warning("train.cache: crops or augmentation make each medium anew; no media are cached")
         else:
             self._cached = Encoded(self.codec, cache, self.device)
-        texts = conditioner.remember(cache) if isinstance(conditioner, Remembering) else None
+        texts = conditioner.use_cache(cache)
         try:
             yield
         finally:
@@ -150,8 +149,7 @@ class Diffusion(Task):
                 if kept is not None:
                     log.info("%s: %d from the cache, %d made", what, kept.hits, kept.misses)
             self._cached = None
-            if isinstance(conditioner, Remembering):
-                conditioner.remember(None)
+            conditioner.use_cache(None)
 
     def mode(self, training: bool) -> None:
         self.denoiser.train(training)

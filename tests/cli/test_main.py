@@ -395,7 +395,7 @@ def test_a_warning_is_one_line_and_says_no_place_in_the_code(tmp_path):
         [sys.executable, "-c", code, *sample, *more], capture_output=True, text=True, check=True
     )
     (line,) = done.stderr.splitlines()
-    assert line.startswith("multigen: warning: prompt of over 48 tokens, its end is ignored: 'red apple red")
+    assert line.startswith("multigen: warning: the prompt has over 48 tokens; its end is ignored: 'red apple red")
     assert len(line) < 160
 
 

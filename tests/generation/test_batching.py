@@ -221,10 +221,10 @@ def test_no_more_than_a_batch_are_under_way() -> None:
     most = [0]
 
     def watch(progress) -> None:
-        under_way.add(id(progress.request))
+        under_way.add(id(progress.sampling))
         most[0] = max(most[0], len(under_way))
         if progress.sample is not None:
-            under_way.discard(id(progress.request))
+            under_way.discard(id(progress.sampling))
 
     assert (
         len(

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from multigen.backbones.unet import UNet
-from multigen.core import Cond, CondSpec, Denoiser, masks
+from multigen.conditioners import Conditioner
+from multigen.core import Backbone, Cond, CondSpec, Denoiser, masks
 from multigen.core.noise import normal
 from multigen.core.predictions import x0 as x0_prediction
 from multigen.core.schedules import flow
@@ -33,7 +34,7 @@ class Twins(Points):
         return {"media": torch.cat([half, half], 1), "id": str(index), "label": 0, "text": ""}
 
 
-class Free(torch.nn.Module):
+class Free(Conditioner):
     spec = CondSpec()
 
     def forward(self, batch: object) -> Cond:
@@ -42,8 +43,11 @@ class Free(torch.nn.Module):
     def null(self, batch_size: int) -> Cond:
         return Cond()
 
+    def from_prompts(self, prompts: object) -> dict[str, object]:
+        return {}
 
-class Line(torch.nn.Module):
+
+class Line(Backbone):
     """x [B, 1, 8] and what it sees [B, 2, 8] -> x0."""
 
     def __init__(self) -> None:

@@ -188,7 +188,7 @@ def test_an_argument_that_a_sampler_lacks_is_refused(sampler: str, argument: str
         (["sampler.name=unipc", "sampler.order=2.5"], r"sampler\.order: 2\.5 is not allowed.*int"),
         (["sampler.name=adaptive", "sampler.budget=2"], r"sampler \(adaptive\).*budget is 5 queries or more"),
         (["sampler.name=restart", "sampler.low=2"], r"sampler \(restart\).*0 < low < high"),
-        (["timesteps={name: list, values: [1, 0.5]}", "sample.steps=3"], r"timesteps \(list\).*ask for 2"),
+        (["timesteps={name: list, values: [1, 0.5]}", "sample.steps=3"], r"timesteps \(list\).*Ask for 2"),
         (["timesteps={name: table, values: [0.5, 1]}"], r"timesteps \(table\).*fall towards the data"),
         (["timesteps={name: beta, of: index}"], r"timesteps\.of: 'index' is not allowed. Allowed: t, sigma"),
     ],

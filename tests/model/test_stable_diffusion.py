@@ -161,7 +161,7 @@ def test_prompts_are_heard_as_in_the_pipeline(folder: Path) -> None:
     long = "lighthouse " * 100
     prompts = [*PROMPTS, "  Two   blanks\tand CAPITALS ", long]
     with pytest.warns(UserWarning, match="over 77 tokens"):
-        cond = model.conditioner(model.conditioner.request(prompts))
+        cond = model.conditioner(model.conditioner.from_prompts(prompts))
     given, null = pipe.encode_prompt(prompts, "cpu", 1, True)
     assert cond.tokens.shape == (4, 77, 32)
     assert cond.mask.all()
@@ -207,7 +207,7 @@ def test_requests_driven_together_are_those_driven_alone(folder: Path) -> None:
         name, steps, prompt = [("ddim", 5, "a red apple"), ("heun", 4, "blue car"), ("euler", 7, ""),
                                ("dpmpp_2m", 6, "lighthouse"), ("ddpm", 5, "red car")][k]  # fmt: skip
         with torch.no_grad():
-            cond = model.conditioner(model.conditioner.request([prompt]))
+            cond = model.conditioner(model.conditioner.from_prompts([prompt]))
         ts = registry.build("timesteps", model.recipe.timesteps)(schedule, steps)
         noise = Noise([k], SHAPE)
         x = noise("start") * schedule(ts[:1]).sigma.float()

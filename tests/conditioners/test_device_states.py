@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from multigen.conditioners import encoder as encoders
-from multigen.conditioners.encoder import Encoder, packaged_folder
-from multigen.conditioners.table import STEP, Table
+from multigen.conditioners import text_encoder
+from multigen.conditioners.device_states import STEP, DeviceStates
+from multigen.conditioners.text_encoder import TextEncoder, packaged_folder
 
 from .test_text import CAPTIONS
 
 CPU = torch.device("cpu")
 
 
-def check(made: Encoder, captions: list[str], states: list[torch.Tensor]) -> None:
-    found = made.gathered(captions, CPU)
+def check(made: TextEncoder, captions: list[str], states: list[torch.Tensor]) -> None:
+    found = made.device_states(captions, CPU)
     assert found.tokens.shape[1] % STEP == 0
     for row, mask, mean, state in zip(found.tokens, found.mask, found.means, states, strict=True):
         assert mask.sum() == len(state) and bool(mask[: len(state)].all())
@@ -26,7 +26,7 @@ def check(made: Encoder, captions: list[str], states: list[torch.Tensor]) -> Non
 
 def test_gathered_are_the_states_and_each_is_encoded_once() -> None:
     folder = packaged_folder()
-    made, other = Encoder(folder, 48), Encoder(folder, 48)
+    made, other = TextEncoder(folder, 48), TextEncoder(folder, 48)
     captions = [*CAPTIONS, CAPTIONS[0], "", " ".join(["cat"] * 30)]
     states = other.states(captions, CPU)
     check(made, captions, states)
@@ -39,9 +39,9 @@ def test_gathered_are_the_states_and_each_is_encoded_once() -> None:
 
 def test_a_full_table_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = packaged_folder()
-    made, other = Encoder(folder, 48), Encoder(folder, 48)
+    made, other = TextEncoder(folder, 48), TextEncoder(folder, 48)
     captions = [f"{a} cat" for a in ("red", "blue", "a", "dog", "cat")]
-    monkeypatch.setattr(encoders, "TABLE", 4 * STEP * made.width)
+    monkeypatch.setattr(text_encoder, "DEVICE_NUMBERS", 4 * STEP * made.model.width)
     for caption in captions:
         check(made, [caption], other.states([caption], CPU))
     check(made, captions[:3], other.states(captions[:3], CPU))
@@ -49,7 +49,7 @@ def test_a_full_table_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_table_grows_and_keeps_what_it_has() -> None:
-    table = Table(2, CPU, 10**9)
+    table = DeviceStates(2, CPU, 10**9)
     sent = {}
     for k in range(40):
         long = 3 + k % 3 + (STEP if k > 30 else 0)
@@ -59,6 +59,6 @@ def test_a_table_grows_and_keeps_what_it_has() -> None:
         sent |= {name: s[:n] for name, s, n in zip(names, states, lengths, strict=True)}
     assert table.missing([*sent, "new", "new"]) == ["new"]
     asked = list(sent)[::7]
-    found = table(asked)
+    found = table.gather(asked)
     for name, row, mask in zip(asked, found.tokens, found.mask, strict=True):
         assert torch.equal(row[mask], sent[name])

@@ -1,4 +1,4 @@
-"""States of texts kept on disk between runs, so that a frozen encoder sees each caption once."""
+"""Token states of texts on disk, so that a frozen encoder encodes each caption once across runs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from multigen.storage.disk_cache import DiskCache, Shelf
 _READ = (".json", ".txt", ".model", ".safetensors")  # what encoders and tokenizers are loaded from
 
 
-class States(Shelf):
-    """Token states [L, K] of texts, fp32 on the CPU, by the text and by all that the encoder makes of it.
+class DiskStates(Shelf):
+    """Token states [L, K] of texts, fp32 on the CPU, keyed by the text and by all that determines its states.
 
-    folders   the encoder's and its tokenizer's: the content of their files is in the key, as are the device and torch
-    length    tokens at most
-    width     K
+    folders  of the encoder and its tokenizer; the content of their files is part of the key, as are device and torch
+    length   most tokens of a text
+    width    K
 
-    What an entry holds was encoded alone: a run that finds it and one that does not are the same, bit for bit.
+    Every entry was encoded alone, so a run that finds it equals one that does not, bit for bit.
     """
 
     def __init__(
@@ -40,6 +40,6 @@ class States(Shelf):
         self._folder = f"text-{digest.hexdigest()}"
 
     def __call__(self, texts: Iterable[str], make: Callable[[str], Tensor]) -> dict[str, Tensor]:
-        """The states of each text; `make` encodes one that is not there, or damaged."""
+        """Return the states of each text; `make` encodes those that are missing or damaged."""
         shape = (-1, self.width)
         return {text: self.take(self._folder, text.encode(), shape, partial(make, text)) for text in texts}

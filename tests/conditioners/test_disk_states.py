@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from multigen.conditioners import Remembering
+from multigen.conditioners import Conditioner
 from multigen.conditioners.clip import CLIP
 from multigen.conditioners.text import Text
 from multigen.recipe.load import load_recipe
@@ -35,10 +35,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def heard(conditioner: Text | CLIP, batch: dict[str, list[str]]) -> tuple[torch.Tensor, int, int]:
+def encoded(conditioner: Conditioner, batch: dict[str, list[str]]) -> tuple[torch.Tensor, int, int]:
     """Tokens, and how many texts were found and made."""
-    assert isinstance(conditioner, Remembering)
-    states = conditioner.remember(DiskCache(0.01))
+    states = conditioner.use_cache(DiskCache(0.01))
     assert states is not None
     tokens = conditioner(batch).tokens
     assert tokens is not None
@@ -47,14 +46,14 @@ def heard(conditioner: Text | CLIP, batch: dict[str, list[str]]) -> tuple[torch.
 
 def test_texts_are_encoded_once(home: Path) -> None:
     plain = Text(path=str(home / "bert"))(BATCH)
-    made, hits, misses = heard(Text(path=str(home / "bert")), BATCH)
+    made, hits, misses = encoded(Text(path=str(home / "bert")), BATCH)
     assert (hits, misses) == (0, 3)  # each once
     torch.testing.assert_close(made, plain.tokens)
     again = Text(path=str(home / "bert"))
-    found, hits, misses = heard(again, BATCH)
+    found, hits, misses = encoded(again, BATCH)
     assert (hits, misses) == (3, 0) and torch.equal(found, made)
-    assert again.encoder.encoded == 0 and again.encoder._model is None  # not even loaded
-    again.remember(None)
+    assert again.encoder.encoded == 0 and not again.encoder.model.is_loaded  # not even loaded
+    again.use_cache(None)
     torch.testing.assert_close(again(BATCH).vector, plain.vector)
     assert again.encoder.encoded == 3
 
@@ -62,20 +61,20 @@ def test_texts_are_encoded_once(home: Path) -> None:
 def test_prompts_of_stable_diffusion_are_encoded_once(home: Path) -> None:
     batch = {"text": ["red apple", *WORDS, "red apple"]}
     plain = CLIP(path=str(home / "pipeline"))(batch)
-    made, hits, misses = heard(CLIP(path=str(home / "pipeline")), batch)
+    made, hits, misses = encoded(CLIP(path=str(home / "pipeline")), batch)
     assert (hits, misses) == (0, 6)
     assert plain.tokens is not None
     torch.testing.assert_close(made, plain.tokens)
     again = CLIP(path=str(home / "pipeline"))
     again.encoder.load = None  # type: ignore[assignment]  # only the cache can answer now
-    found, hits, misses = heard(again, batch)
+    found, hits, misses = encoded(again, batch)
     assert (hits, misses) == (6, 0) and torch.equal(found, made)
 
 
 @pytest.mark.parametrize("what", ["weights", "vocabulary", "length"])
 def test_another_encoder_finds_nothing(tmp_path: Path, what: str) -> None:
     folder = small_folder(tmp_path / "bert", "bert")
-    heard(Text(path=str(folder)), BATCH)
+    encoded(Text(path=str(folder)), BATCH)
     if what == "weights":
         tensors = load_file(folder / "model.safetensors")
         tensors["embeddings.word_embeddings.weight"][7, 3] += 1e-3
@@ -84,17 +83,17 @@ def test_another_encoder_finds_nothing(tmp_path: Path, what: str) -> None:
         path = folder / "tokenizer.json"
         path.write_text(path.read_text().replace('"dog"', '"fox"'))
     tokens = 12 if what == "length" else 48
-    _, hits, misses = heard(Text(path=str(folder), max_tokens=tokens), BATCH)
+    _, hits, misses = encoded(Text(path=str(folder), max_tokens=tokens), BATCH)
     assert (hits, misses) == (0, 3)
 
 
 def test_damaged_states_are_made_again(tmp_path: Path, home: Path) -> None:
-    made, *_ = heard(Text(path=str(home / "bert")), BATCH)
+    made, *_ = encoded(Text(path=str(home / "bert")), BATCH)
     for path, how in zip(sorted((tmp_path / "cache").rglob("*.f32")), ("flip", "cut", "row"), strict=True):
         content = bytearray(path.read_bytes())
         content[9] ^= how == "flip"
         path.write_bytes(content[: {"flip": None, "cut": -2, "row": 4 + 4 * 24}[how]])
-    again, hits, misses = heard(Text(path=str(home / "bert")), BATCH)
+    again, hits, misses = encoded(Text(path=str(home / "bert")), BATCH)
     assert (hits, misses) == (0, 3) and torch.equal(again, made)
 
 
