@@ -14,7 +14,7 @@ from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError
-from multigen.training.loader import Read, collate
+from multigen.training.batch import Read, collate
 
 # log(sigma/alpha) at which the loss is measured; drawn in to what the schedule reaches.
 LEVELS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)

@@ -72,7 +72,7 @@ def torchrun(
                 raise (heard(Path(scratch)) or _silent(error.failures)) from None
             except SignalException as stop:
                 signum = int(stop.sigval)
-                how = f"Go on with: multigen run {folder}"
+                how = f"Resume with: multigen run {folder}"
                 raise (heard(Path(scratch)) or Interrupted(signum, _saved(folder), how)) from None
     newest = checkpoints.newest(folder / "checkpoints")
     bad = {} if newest is None else dict(checkpoints.load(newest).state.get("bad", {}))

@@ -17,8 +17,8 @@ from multigen.datasets import Dataset
 from multigen.errors import MediaError, RecipeError
 from multigen.recipe.schema import Train
 from multigen.training import ranks
+from multigen.training.batch import Batch
 from multigen.training.critics import Spectrograms
-from multigen.training.loader import Batch
 from multigen.training.task import MODEL, Task
 
 FFTS = (512, 1024, 2048, 4096)

@@ -244,7 +244,7 @@ def test_ctrl_c_in_a_terminal_saves_and_says_how_to_go_on(tmp_path: Path, worker
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert f"all is saved. Go on with: multigen run {folder}" in stderr
+    assert f"all is saved. Resume with: multigen run {folder}" in stderr
     assert "Traceback" not in stderr
     again = [sys.executable, "-m", "multigen", "run", str(folder), "train.steps=1", "--quiet"]
     done = subprocess.run(again, check=True, capture_output=True, text=True)
