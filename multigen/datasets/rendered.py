@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from multigen.datasets import NO_FAULTS, Item, held_out, scores
+from multigen.datasets import Dataset, Item, held_out, scores
 from multigen.datasets.general_midi import PROGRAMS, key_name, program
 from multigen.errors import MultigenError, RecipeError
 from multigen.modalities import Modality
@@ -59,7 +59,7 @@ class Source:
     plays: tuple[tuple[int, int], ...]
 
 
-class Rendered:
+class Rendered(Dataset):
     """Renders of scores: sound [C, N] of the modality's length, with text such as "church organ, G major, 92 bpm".
 
     Each render has a tempo of its own between `slowest` and `fastest` (quarters a minute), which depends on the
@@ -67,10 +67,6 @@ class Rendered:
     `settings` (what they depend on); `sources` is asked only if one is missing. `kinds` are two names for such music,
     as captions use them.
     """
-
-    classes: tuple[str, ...] = ()
-    bad = NO_FAULTS
-    holds_out = "media"
 
     def __init__(
         self,

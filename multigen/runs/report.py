@@ -15,7 +15,7 @@ from typing import Any
 from multigen.errors import MediaError
 from multigen.evaluation import tables as evaluation
 from multigen.evaluation.html_report import write_report
-from multigen.evaluation.nearness import PAIRS
+from multigen.evaluation.memorisation import PAIRS
 from multigen.evaluation.style import SHEET
 from multigen.model.model import Model
 from multigen.recipe.dump import to_yaml

@@ -29,8 +29,8 @@ from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
 from multigen.training.adapter import Lora
 from multigen.training.checkpoint import Checkpoint
-from multigen.training.sizes import Sizes
 from multigen.training.diffusion import Diffusion
+from multigen.training.sizes import Sizes
 from multigen.training.task import Task
 from multigen.training.trainer import Trainer
 from multigen.training.vocoding import Vocoding
