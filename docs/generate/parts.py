@@ -1,0 +1,41 @@
+"""The reference of parts: every name of every kind, its arguments and what it does, from the registry."""
+
+from __future__ import annotations
+
+from docs.generate.markdown import cell, code, docstring, table
+from multigen import registry
+from multigen.cli.list_parts import shown
+from multigen.registry import KINDS
+
+_HEAD = """\
+# Parts
+
+Every part that a recipe can name, with its arguments. This page is made from the registry; `multigen parts` prints the
+same, with the parts of installed packages among them. [Extend](../extend/index.md) shows how to add one.
+
+"""
+
+
+def page() -> str:
+    """The whole reference."""
+    jump = " · ".join(f"[{kind}](#{kind})" for kind in KINDS)
+    return _HEAD + jump + "\n\n" + "\n".join(_kind(kind) for kind in KINDS)
+
+
+def _kind(kind: str) -> str:
+    return f"## {kind}\n\n" + "\n".join(_part(kind, name) for name in registry.names(kind))
+
+
+def _part(kind: str, name: str) -> str:
+    arguments = registry.arguments(kind, name)
+    rows = [
+        [
+            code(a.name),
+            cell(code(registry.describe(a.annotation))),
+            "required" if a.required else cell(code(shown(a.default))),
+        ]
+        for a in arguments
+    ]
+    about = docstring(registry.find(kind, name))
+    listed = table(["argument", "type", "default"], rows) if rows else ""
+    return f"### {name} {{#{kind}-{name}}}\n\n{about}\n\n{listed}"
