@@ -15,7 +15,7 @@ from pathlib import Path
 from docs.generate import stage
 from docs.outside import outside_references
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 BUILD = ROOT / "build"
 
 

@@ -6,8 +6,8 @@ backticks hold a formula within a line: $`x_t`$.
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
 from typing import Any
+from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
 from markdown import Markdown

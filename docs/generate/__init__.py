@@ -7,7 +7,7 @@ from pathlib import Path
 
 from docs.generate import api, benchmarks, commands, examples, models, parts, recipes
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).absolute().parent.parent.parent
 DOCS = ROOT / "docs"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 
 from docs.generate.markdown import cell, code, plain, table
 from docs.generate.parsers import parsers
@@ -32,7 +33,8 @@ def page() -> str:
 
 def _command(name: str, parser: argparse.ArgumentParser) -> str:
     about, _, example = (parser.description or "").partition("\n\n")
-    usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
+    line = " ".join(parser.format_usage().removeprefix("usage: ").split())
+    usage = "\n".join(textwrap.wrap(line, 84, subsequent_indent="    ", break_on_hyphens=False))
     text = f"## {name}\n\n{plain(about)}\n\n```text\n{usage}\n```\n\n"
     if example or parser.epilog:
         text += f"```sh\n{_dedented(example or parser.epilog or '')}\n```\n\n"

@@ -1,29 +1,35 @@
-"""Plain text as Markdown: cells of tables, and docstrings with their aligned lists."""
+"""Plain text as Markdown: cells of tables, and docstrings with their lists of arguments."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-# A row of a list in a docstring: a name, two spaces or more, what it means.
-_ROW = re.compile(r"^(\S(?:[^\n]*?\S)?) {2,}(\S.*)$")
+# A row of a list in a docstring: a name, two spaces or more, what it means; or a name, a colon, what it means.
+_ALIGNED = re.compile(r"^(\S(?:[^\n]*?\S)?) {2,}(\S.*)$")
+_NAMED = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): (\S.*)$")
 
 
 def cell(text: str) -> str:
-    """Text for a table's cell."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """Text for a table's cell; a | in code stays as it is."""
+    pieces = re.split(r"(`[^`]+`)", " ".join(text.split()))
+    return "".join(p if p.startswith("`") else p.replace("|", "\\|") for p in pieces)
 
 
 def code(text: str) -> str:
-    """Text as code within a line or a cell."""
-    return f"`{text}`".replace("|", "\\|") if text else ""
+    """Text as code within a line or a cell, where a | needs no escape."""
+    return f"`{text}`" if text else ""
 
 
 def plain(text: str) -> str:
     """Prose of a docstring, in which Markdown's signs mean themselves; `code` stays code."""
     pieces = re.split(r"(`[^`]+`)", text)
-    return "".join(p if p.startswith("`") else re.sub(r"([\\*_<\[\]{}#])", r"\\\1", p) for p in pieces)
+    return "".join(p if p.startswith("`") else _escaped(p) for p in pieces)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\*_\[\]{}#])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -43,31 +49,48 @@ def deeper(text: str, levels: int = 1) -> str:
 
 
 def docstring(thing: object) -> str:
-    """The docstring of a class or function as Markdown, "" where it has none of its own."""
+    """The docstring of a class or function as Markdown, "" where it has none."""
     return from_text(inspect.getdoc(thing) or "")
 
 
 def from_text(text: str) -> str:
     """A docstring's text as Markdown: paragraphs, and aligned lists as tables."""
-    blocks = [_block(block) for block in re.split(r"\n\s*\n", text.strip("\n")) if block.strip()]
-    return "\n\n".join(blocks)
+    return "\n\n".join(_shown(block) for block in _blocks(text))
 
 
-def _block(block: str) -> str:
-    rows = _rows(block.splitlines())
+def arguments(thing: object, names: Collection[str]) -> tuple[str, dict[str, str]]:
+    """The docstring of a part without its list of arguments, and what that list says of each of the names."""
+    said: dict[str, str] = {}
+    rest = []
+    for block in _blocks(inspect.getdoc(thing) or ""):
+        found = _rows(block, _ALIGNED) or _rows(block, _NAMED)
+        known = [name for name, _ in found if set(name.split(", ")) & set(names)]
+        if not known:
+            rest.append(_shown(block))
+        for name, meaning in found if known else []:
+            said |= {each: cell(plain(meaning)) for each in name.split(", ") if each in names}
+    return "\n\n".join(rest), said
+
+
+def _blocks(text: str) -> list[str]:
+    return [block for block in re.split(r"\n\s*\n", text.strip("\n")) if block.strip()]
+
+
+def _shown(block: str) -> str:
+    rows = _rows(block, _ALIGNED) or _rows(block, _NAMED)
     if rows:
-        return table(["", ""], [(code(name.strip("`")), cell(plain(what))) for name, what in rows])
+        return table(["name", "meaning"], [(code(name.strip("`")), cell(plain(what))) for name, what in rows])
     lines = block.splitlines()
-    if all(line.startswith(("- ", "  ")) for line in lines) or all(line.startswith("    ") for line in lines):
+    if all(line.startswith(("- ", "  ")) for line in lines):
         return block
     return plain(block)
 
 
-def _rows(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """(name, meaning) of an aligned list; [] for anything else. Lines indented below a row go on with it."""
+def _rows(block: str, form: re.Pattern[str]) -> list[tuple[str, str]]:
+    """(name, meaning) of a list of one form; [] for anything else. Indented lines go on with the row above."""
     rows: list[tuple[str, str]] = []
-    for line in lines:
-        match = _ROW.match(line)
+    for line in block.splitlines():
+        match = form.match(line)
         if match:
             rows.append((match[1], match[2]))
         elif rows and line.startswith("  "):

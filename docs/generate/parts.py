@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from docs.generate.markdown import cell, code, docstring, table
+from docs.generate import markdown
+from docs.generate.markdown import code, table
 from multigen import registry
 from multigen.cli.list_parts import shown
 from multigen.registry import KINDS
@@ -28,14 +29,17 @@ def _kind(kind: str) -> str:
 
 def _part(kind: str, name: str) -> str:
     arguments = registry.arguments(kind, name)
+    about, said = markdown.arguments(registry.find(kind, name), [a.name for a in arguments])
     rows = [
         [
             code(a.name),
-            cell(code(registry.describe(a.annotation))),
-            "required" if a.required else cell(code(shown(a.default))),
+            code(registry.describe(a.annotation)),
+            "required" if a.required else code(shown(a.default)),
+            said.get(a.name, ""),
         ]
         for a in arguments
     ]
-    about = docstring(registry.find(kind, name))
-    listed = table(["argument", "type", "default"], rows) if rows else ""
-    return f"### {name} {{#{kind}-{name}}}\n\n{about}\n\n{listed}"
+    head = ["argument", "type", "default", "meaning"]
+    if not said:
+        head, rows = head[:3], [row[:3] for row in rows]
+    return f"### {name} {{#{kind}-{name}}}\n\n{about}\n\n{table(head, rows) if rows else ''}"
