@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 from docs.generate import api, benchmarks, commands, examples, models, parts, recipes
+
+# How a test runs the block below: nothing for readers.
+_COMMENT = re.compile(r"^<!-- (?:run|not run|output)\b.*? -->\n", re.MULTILINE)
 
 ROOT = Path(__file__).absolute().parent.parent.parent
 DOCS = ROOT / "docs"
@@ -41,13 +45,14 @@ def stage(build: Path) -> Path:
     """Copy the written pages, add the generated ones, and return the configuration to build with."""
     target = build / "docs"
     shutil.rmtree(target, ignore_errors=True)
-    for path in sorted(DOCS.rglob("*")):
-        if path.suffix in (".md", ".png", ".css", ".svg"):
-            (target / path.relative_to(DOCS)).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target / path.relative_to(DOCS))
-    for name, text in pages().items():
+    for path in sorted(p for p in DOCS.rglob("*") if p.suffix in (".md", ".png", ".css")):
+        place = target / path.relative_to(DOCS)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+    written = {str(p.relative_to(target)): p.read_text(encoding="utf-8") for p in target.rglob("*.md")}
+    for name, text in {**written, **pages()}.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (target / name).write_text(text, encoding="utf-8")
+        (target / name).write_text(_COMMENT.sub("", text), encoding="utf-8")
     config = build / "zensical.toml"
     config.write_text((DOCS / "zensical.toml").read_text(encoding="utf-8"), encoding="utf-8")
     return config

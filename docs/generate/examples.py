@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
+
+from docs.generate.markdown import plain
 
 _HEAD = """\
 # Examples
@@ -21,13 +22,12 @@ def page(folder: Path) -> str:
     for package in sorted(p.parent for p in folder.glob("*/pyproject.toml")):
         about = (package / "README.md").read_text(encoding="utf-8").partition("\n\n")[2]
         text += f"## {package.name}\n\n{about}\n"
-        for path in sorted(p for p in package.rglob("*") if p.suffix in (".toml", ".py", ".yaml")):
+        for path in sorted(p for p in package.rglob("[!_.]*.*") if p.suffix in (".toml", ".py", ".yaml")):
             text += _file(path, str(path.relative_to(package)), 3)
     return text
 
 
 def _file(path: Path, title: str, level: int) -> str:
-    source = path.read_text(encoding="utf-8")
-    about = (ast.get_docstring(ast.parse(source)) or "") if path.suffix == ".py" else ""
     language = {".py": "python", ".toml": "toml", ".yaml": "yaml"}[path.suffix]
-    return f"{'#' * level} {title}\n\n{about}\n\n```{language}\n{source.rstrip()}\n```\n\n"
+    source = path.read_text(encoding="utf-8").rstrip()
+    return f"{'#' * level} {plain(title)}\n\n```{language}\n{source}\n```\n\n"
