@@ -28,15 +28,7 @@ def discs(step: int, batch: int) -> Tensor:
 def train(steps: int, batch: int = 32) -> Denoiser:
     """A small U-Net after `steps` steps of AdamW."""
     torch.manual_seed(0)
-    backbone = UNet(
-        axes=2,
-        channels=1,
-        out_channels=1,
-        cond=CondSpec(),
-        widths=(16, 32),
-        blocks=1,
-        attention=(False, True),
-    )
+    backbone = UNet(axes=2, channels=1, out_channels=1, cond=CondSpec(), widths=(16, 32), blocks=1)
     denoiser = Denoiser(backbone, flow(), v())
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=2e-3)
     for step in range(steps):

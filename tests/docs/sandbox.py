@@ -44,7 +44,7 @@ def fill(folder: Path) -> None:
     audio.write(tone(9), folder / "long.wav")
     audio.write(tone(5.9, 300), folder / "dull.wav")
     Video(size=32, fps=8.0).write(clip(16), folder / "clip.mp4")
-    Video(size=32, fps=4.0).write(clip(8), folder / "choppy.mp4")
+    Video(size=32, fps=8.0).write(clip(8), folder / "short.mp4")
     for name in ("ten_pictures", "my_songs"):
         (folder / name).mkdir()
     for k in range(10):

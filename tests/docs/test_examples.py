@@ -47,7 +47,7 @@ def test_the_toy_uses_the_core_alone() -> None:
 
 
 def test_the_toy_finds_the_ring() -> None:
-    before, after = example("toy").main(steps=1, n=200), example("toy").main(steps=400, n=200)
+    before, after = example("toy").main(steps=1, n=200), example("toy").main(steps=800, n=200)
     assert (after - 1).abs().mean() < 0.5 * (before - 1).abs().mean() and abs(after.mean() - 1) < 0.15
 
 
