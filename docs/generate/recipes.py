@@ -74,17 +74,20 @@ def _of_kind(name: str) -> str:
 
 
 def comments(kind: type) -> dict[str, str]:
-    """The comment that stands beside each field in the source of a dataclass."""
+    """The comment beside each field in the source of a dataclass, or on the lines above it."""
     source = textwrap.dedent(inspect.getsource(kind))
+    lines = source.splitlines()
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     found = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
     body = next(n for n in ast.parse(source).body if isinstance(n, ast.ClassDef)).body
-    fields = [n for n in body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
-    return {
-        n.target.id: " ".join(found[k] for k in range(n.lineno, (n.end_lineno or n.lineno) + 1) if k in found)
-        for n in fields
-        if isinstance(n.target, ast.Name)
-    }
+    said = {}
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            first, last = node.lineno, node.end_lineno or node.lineno
+            while lines[first - 2].lstrip().startswith("#"):
+                first -= 1
+            said[node.target.id] = " ".join(found[k] for k in range(first, last + 1) if k in found)
+    return said
 
 
 def _dataclass(hint: Any) -> type | None:
