@@ -1,7 +1,8 @@
 """Build the documentation: `python -m docs` writes it to build/site; `python -m docs serve` shows it while you write.
 
 The build is strict and offline: a broken link, anchor or reference ends it with code 1, and no page asks another host
-for a font, a style or a script. It needs the extra `docs`.
+for a font, a style or a script. It needs the extra `docs`. Pages open from the disk; their search needs a server:
+`python -m http.server -d build/site`.
 """
 
 from __future__ import annotations
