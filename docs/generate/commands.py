@@ -6,7 +6,8 @@ import argparse
 import textwrap
 
 from docs.generate.markdown import cell, code, plain, table
-from docs.generate.parsers import parsers
+from multigen.cli.arguments import Parser
+from multigen.cli.main import COMMANDS
 
 _HEAD = """\
 # Commands
@@ -28,17 +29,19 @@ Results (paths, lists) go to stdout, everything else to stderr.
 
 def page() -> str:
     """The whole reference."""
-    return _HEAD + "\n".join(_command(name, parser) for name, parser in parsers().items())
+    return _HEAD + "\n".join(_command(name, command.parser()) for name, command in COMMANDS.items())
 
 
-def _command(name: str, parser: argparse.ArgumentParser) -> str:
+def _command(name: str, parser: Parser) -> str:
     about, _, example = (parser.description or "").partition("\n\n")
     line = " ".join(parser.format_usage().removeprefix("usage: ").split())
     usage = "\n".join(textwrap.wrap(line, 84, subsequent_indent="    ", break_on_hyphens=False))
     text = f"## {name}\n\n{plain(about)}\n\n```text\n{usage}\n```\n\n"
     if example or parser.epilog:
         text += f"```sh\n{_dedented(example or parser.epilog or '')}\n```\n\n"
-    rows = [_row(a) for a in parser._actions if not isinstance(a, argparse._HelpAction)]
+    # What must be given first.
+    actions = sorted(parser.actions, key=lambda a: bool(a.option_strings))
+    rows = [_row(a) for a in actions if not isinstance(a, argparse._HelpAction)]
     return text + (table(["argument", "meaning"], rows) if rows else "")
 
 

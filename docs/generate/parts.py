@@ -5,7 +5,7 @@ from __future__ import annotations
 from docs.generate import markdown
 from docs.generate.markdown import code, table
 from multigen import registry
-from multigen.cli.list_parts import shown
+from multigen.cli.parts import recipe_text
 from multigen.registry import KINDS
 
 _HEAD = """\
@@ -34,7 +34,7 @@ def _part(kind: str, name: str) -> str:
         [
             code(a.name),
             code(registry.describe(a.annotation)),
-            "required" if a.required else code(shown(a.default)),
+            "required" if a.required else code(recipe_text(a.default)),
             said.get(a.name, ""),
         ]
         for a in arguments

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate.parsers import parsers
 from multigen import registry
-from multigen.recipe.schema import Recipe, load_recipe
+from multigen.cli.main import COMMANDS
+from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Recipe
 from multigen.recipe.source import shipped
 from multigen.registry import KINDS, Part
 from tests.docs.blocks import PAGES, ROOT, read
@@ -23,7 +24,7 @@ RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 FOREIGN = {"--max-restarts", "--nproc-per-node", "--no-deps", "--only"}
 FILES = (".safetensors", ".yaml", ".md")
 EXAMPLES = {"series", "sines", "waves"}  # parts that a page shows how to add
-PARSERS = parsers()
+PARSERS = {name: command.parser() for name, command in COMMANDS.items()}
 KEYED = typing.get_type_hints(Recipe)
 
 
@@ -44,12 +45,21 @@ def test_every_command_parses(path: Path) -> None:
     for where, words in commands(path):
         name, *arguments = words
         assert name in PARSERS, f"{where}: there is no command {name}"
-        parsed = PARSERS[name].parse_intermixed_args(arguments)
+        parsed = PARSERS[name].parse(arguments)
         source = getattr(parsed, "recipe", getattr(parsed, "source", ""))
         overrides = getattr(parsed, "overrides", [])
         if overrides and Path(str(source)).stem in shipped():
             swept = getattr(parsed, "multirun", False)
             load_recipe(Path(source).stem, [first(o) if swept else o for o in overrides])
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_the_examples_of_a_command_parse(name: str) -> None:
+    """Those that --help shows, and the reference."""
+    for line in (PARSERS[name].description or "").splitlines():
+        if line.startswith("  multigen "):
+            _, command, *arguments = shlex.split(line.partition(" | ")[0], comments=True)
+            PARSERS[command].parse(arguments)
 
 
 def first(override: str) -> str:
@@ -66,7 +76,7 @@ def spans(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_option_exists(page: Path) -> None:
-    known = {o for parser in PARSERS.values() for a in parser._actions for o in a.option_strings} | FOREIGN
+    known = {o for parser in PARSERS.values() for a in parser.actions for o in a.option_strings} | FOREIGN
     for span in spans(page):
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", span):
             assert option in known, f"{page.name}: `{span}`: there is no option {option}"

@@ -8,7 +8,6 @@ import tomllib
 import yaml
 
 from multigen import __version__
-from multigen.cli import doctor
 from tests.docs.blocks import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -33,8 +32,6 @@ def test_every_extra_is_explained() -> None:
     text = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
     for extra in PROJECT["optional-dependencies"]:
         assert f"`{extra}`" in text, extra
-    for _, extra in doctor.OPTIONAL.values():
-        assert extra in PROJECT["optional-dependencies"]
 
 
 def test_types_ship() -> None:
