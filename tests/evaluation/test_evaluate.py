@@ -60,7 +60,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch, folder: Path, media: Any, *overri
     model = Model(resolve(recipe, dataset), device="cpu")
 
     def instead(
-        model: Model, wanted: Sequence[Target], name: str, *, seed: int, on_media: Any = None
+        model: Model, wanted: Sequence[Target], name: str, *, seed: int, progress: Any = None
     ) -> sets.MediaSet:
         return sets.MediaSet(name, media(wanted, dataset), list(wanted))
 

@@ -27,7 +27,7 @@ from multigen.model.model import Model
 from multigen.model.source import find, named
 from multigen.recipe.load import load_recipe, override_recipe
 from multigen.registry import Part
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.runs.sample import sample
 from multigen.storage import diffusers_folder
 from tests.model.pipelines import edit, tiny_pipeline
@@ -611,7 +611,7 @@ def test_grids_of_schedulers(config: dict[str, Any], part: Part) -> None:
 
 def test_listing_and_loading_other_models_imports_no_diffusers() -> None:
     code = (
-        "import sys; from multigen.cli.list_parts import parts; list(parts()); import multigen.model.load; "
+        "import sys; from multigen.cli.parts import parts; list(parts()); import multigen.model.load; "
         "assert 'diffusers' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

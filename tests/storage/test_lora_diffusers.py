@@ -17,7 +17,7 @@ from multigen.core import Noise
 from multigen.errors import MultigenError
 from multigen.recipe.load import load_recipe
 from multigen.registry import build
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.storage import lora
 from tests.model.pipelines import tiny_pipeline
 from tests.storage.test_lora import pictures
