@@ -19,7 +19,7 @@ from multigen.registry import Part
 from multigen.wishes import wish
 
 from .test_edit import source
-from .test_model import TOLERANCE, small
+from .test_model import TOLERANCE, small, steady
 
 WISHES = [
     Wish("3", seed=1, steps=4),
@@ -45,7 +45,7 @@ def counted(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_each_equals_the_same_alone_and_they_share_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small("image_digits")
+    model = steady(small("image_digits"))
     sizes = counted(model, monkeypatch)
     made = dict(model.many(WISHES, batch=4))
     assert sorted(made) == list(range(6))
@@ -176,7 +176,7 @@ def test_requests_join_from_several_threads() -> None:
 
 
 def test_a_text_is_a_wish_for_that_prompt() -> None:
-    model = small("image_digits")
+    model = steady(small("image_digits"))
     made = dict(model.many(["3", Wish("8")]))
     for place, prompt in enumerate(("3", "8")):
         (alone,) = model.generate(prompt, seed=model.recipe.seed + place)
