@@ -91,26 +91,26 @@ def test_sample_three_of_eight_equals_the_same_seed_alone(name: str, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("name", "prompt", "steps"),
+    ("name", "prompt"),
     [
-        ("image_digits", "3", 4),
-        ("image_emoji", "red apple", 2),
-        ("audio_music", "flute", 4),
-        ("video_moving_emoji", "red apple moving left", 2),
+        ("image_digits", "3"),
+        ("image_emoji", "red apple"),
+        ("audio_music", "flute"),
+        ("video_moving_emoji", "red apple moving left"),
     ],
 )
 def test_shipped_weights_give_a_sample_whatever_the_batch(
-    name: str, prompt: str, steps: int, monkeypatch: pytest.MonkeyPatch
+    name: str, prompt: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The README's promise: to 1e-4 of full scale in fp32 before the codec, with networks as they are used.
 
-    A trained network draws in: what rounds otherwise stays under 4e-6 of full scale. A network that lets a thousandth
-    of the other sample in is 3e-3 off.
+    A trained network draws in: what rounds otherwise stays under 5e-6 of full scale, from 4 steps on. A network that
+    lets a thousandth of the other sample in is 3e-3 off or more.
     """
     model = multigen.load(name, device="cpu")
     made = caught(model, monkeypatch)
-    model.generate(prompt, n=2, seed=40, steps=steps)
-    model.generate(prompt, n=1, seed=41, steps=steps)
+    model.generate(prompt, n=2, seed=40, steps=4)
+    model.generate(prompt, n=1, seed=41, steps=4)
     one, two, alone = made
     full = (alone.max() - alone.min()).item()
     torch.testing.assert_close(two, alone, rtol=0, atol=1e-4 * full)
