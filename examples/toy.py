@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from multigen.core import Cond, Denoiser, Noise, plain, solve
+from multigen.core import Backbone, Cond, Denoiser, Noise, plain, solve
 from multigen.core.noise import normal, uniform
 from multigen.core.predictions import v
 from multigen.core.samplers import dpmpp_2m
@@ -18,7 +18,7 @@ from multigen.core.schedules import cosine
 from multigen.core.timesteps import uniform as uniform_grid
 
 
-class MLP(nn.Module):
+class MLP(Backbone):
     """F(x [B, 2], c_noise [B], cond) -> [B, 2]."""
 
     def __init__(self, width: int = 128) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -110,8 +109,22 @@ def test_the_module_runs_as_the_command(tmp_path):
 def test_the_package_is_lazy_and_offers_its_api():
     assert multigen.register is registry.register
     assert dir(multigen) == sorted(
-        "EditRequest Media Model MultigenError Part Recipe Request __version__ core evaluate load load_recipe"
-        " register train".split()
+        [
+            "EditRequest",
+            "Media",
+            "Model",
+            "MultigenError",
+            "Part",
+            "Recipe",
+            "Request",
+            "__version__",
+            "core",
+            "evaluate",
+            "load",
+            "load_recipe",
+            "register",
+            "train",
+        ]
     )
     for name in dir(multigen):
         assert getattr(multigen, name) is not None
@@ -395,7 +408,9 @@ def test_a_warning_is_one_line_and_says_no_place_in_the_code(tmp_path):
         [sys.executable, "-c", code, *sample, *more], capture_output=True, text=True, check=True
     )
     (line,) = done.stderr.splitlines()
-    assert line.startswith("multigen: warning: the prompt has over 48 tokens; its end is ignored: 'red apple red")
+    assert line.startswith(
+        "multigen: warning: the prompt has over 48 tokens; its end is ignored: 'red apple red"
+    )
     assert len(line) < 160
 
 

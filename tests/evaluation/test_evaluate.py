@@ -200,7 +200,9 @@ def test_captions_that_were_held_out_are_a_set_of_their_own() -> None:
     asked = {w.id for w in sets.draw_targets(dataset, unseen, 20, seed=0)}
     assert not asked & {w.id for w in sets.draw_targets(dataset, seen, 200, seed=0)}
     find = dataset.catalogue().find
-    a, b = ({find(w.id) for w in sets.real_set(dataset, seen, 40, _Same(), seed=0, part=p).targets} for p in "ab")
+    a, b = (
+        {find(w.id) for w in sets.real_set(dataset, seen, 40, _Same(), seed=0, part=p).targets} for p in "ab"
+    )
     assert len(a) == len(b) == 15
     assert not a & b
 

@@ -16,7 +16,7 @@ from multigen.generation.request import EditRequest, Request
 from multigen.model.model import Model
 from multigen.registry import Part
 from tests.generation.test_edit import source
-from tests.model.test_model import TOLERANCE, small
+from tests.model.test_model import TOLERANCE, small, steady
 
 REQUESTS = [
     Request("3", seed=1, steps=4),

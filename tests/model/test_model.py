@@ -11,10 +11,10 @@ import torch
 
 import multigen
 from multigen import registry
-from multigen.asking import Wish
 from multigen.errors import MultigenError, RecipeError
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
+from tests.core.networks import InDouble
 
 SMALL = {
     "image_digits": ["backbone.widths=[16,32]", "backbone.attention=[false,true]", "sampler.name=ddpm"],
