@@ -73,9 +73,7 @@ def parse(text: str, shown: str) -> Source:
     except yaml.YAMLError as error:
         raise RecipeError(f"{shown}:1: not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(node, yaml.MappingNode):
-        raise RecipeError(
-            f"{shown}:1: a recipe is a mapping of keys to values; see `multigen recipes`."
-        )
+        raise RecipeError(f"{shown}:1: a recipe is a mapping of keys to values; see `multigen recipes`.")
     builder = _Builder(shown)
     data = builder.build(node, "", 0)
     at = f"{shown}:{builder.lines.get('defaults', 1)}: defaults"

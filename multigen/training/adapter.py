@@ -17,6 +17,7 @@ from multigen.core.noise import stream
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.recipe.schema import Recipe
 from multigen.storage.lora import Adapter, Pair, begins
+from multigen.storage.packages import install
 
 _NAME = "default"  # what peft calls an adapter
 _GROUPS = ("attention", "linears", "convolutions")
@@ -75,9 +76,7 @@ class Lora:
     def check_installed() -> None:
         """Raise RecipeError if peft is not installed."""
         if importlib.util.find_spec("peft") is None:
-            raise RecipeError(
-                'train.adapter: training a LoRA needs the package peft: pip install "multigen[lora]"'
-            )
+            raise RecipeError(f"train.adapter: training a LoRA needs the package peft: {install('lora')}")
 
     def inject(self, backbone: nn.Module, seed: int) -> None:
         """Insert A (random, keyed by the seed) and B (zero) beside the layers. Only A and B are trained.

@@ -15,6 +15,7 @@ import yaml
 
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.recipe.schema import Train
+from multigen.storage.packages import install
 
 # Values of WANDB_MODE; the last two are old names of the first two.
 _MODES = ("offline", "online", "disabled", "shared", "dryrun", "run")
@@ -113,9 +114,7 @@ def check(settings: Train) -> None:
     if not settings.wandb:
         return
     if importlib.util.find_spec("wandb") is None:
-        raise RecipeError(
-            'train.wandb: Weights & Biases needs the package wandb: pip install "multigen[wandb]"'
-        )
+        raise RecipeError(f"train.wandb: Weights & Biases needs the package wandb: {install('wandb')}")
     if (mode := os.environ.get("WANDB_MODE", "offline")) not in _MODES:
         raise MultigenError(message("WANDB_MODE", mode, _MODES))
 

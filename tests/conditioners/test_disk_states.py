@@ -13,7 +13,7 @@ from multigen.conditioners import Conditioner
 from multigen.conditioners.clip import CLIP
 from multigen.conditioners.text import Text
 from multigen.recipe.load import load_recipe
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.storage.disk_cache import DiskCache
 from multigen.training import log as training_log
 from tests.conditioners.test_text import small_folder

@@ -175,7 +175,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     # Killed, for real, inside the third shard.
     script = (
         "import os, signal, sys\n"
-        "from multigen import pack\n"
+        "from multigen.runs import pack\n"
         "from multigen.cli.main import main\n"
         "inner, count = pack._add, [0]\n"
         "def add(*a):\n"

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
+from multigen.runs.run_folder import make
 
 import multigen
 from multigen.errors import MultigenError, RecipeError, TrainingError
@@ -25,8 +26,7 @@ from multigen.modalities.image import Image
 from multigen.model.compatibility import check_combination
 from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import verify
-from multigen.runs import train as runs
-from multigen.runs.run_folder import make
+from multigen.runs import jobs as runs
 from multigen.runs.sample import sample
 from multigen.storage.lock import locked
 

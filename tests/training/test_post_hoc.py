@@ -196,7 +196,10 @@ def test_a_broken_snapshot_is_left_out_and_named(tmp_path: Path, caplog: pytest.
     data[-5] ^= 1
     file.write_bytes(bytes(data))
     made, _ = reconstructed(tmp_path, 0.08)
-    assert "step-00000020 is broken and skipped: sigma-0.05.safetensors does not match its checksum" in caplog.text
+    assert (
+        "step-00000020 is broken and skipped: sigma-0.05.safetensors does not match its checksum"
+        in caplog.text
+    )
     far = max((made[n] - beside[0.08][n]).abs().max().item() for n in made)
     assert far < 0.01
 

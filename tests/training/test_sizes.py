@@ -21,7 +21,7 @@ from multigen.model.compatibility import check_combination
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Train
 from multigen.registry import register
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.training import log as training_log
 from multigen.training.batch import Order
 from multigen.training.encoded import varies

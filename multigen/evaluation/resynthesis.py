@@ -1,4 +1,4 @@
-"""How good a vocoder is: copies of held-out sounds, beside those of Griffin-Lim from the same mel spectrograms."""
+"""How good a vocoder is: held-out sounds resynthesised from their mel spectrograms, beside Griffin-Lim."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ from multigen.codecs.vocoder import Vocoder
 from multigen.errors import RecipeError
 from multigen.evaluation import audio
 from multigen.evaluation.metrics import Score, skill
-from multigen.evaluation.sets import drawn, pools
+from multigen.evaluation.sets import draw_items, pools_of
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
 
-ITERATIONS = 32  # of the Griffin-Lim that a vocoder is held against
+ITERATIONS = 32  # of the Griffin-Lim that a vocoder is compared with
 FLOOR = f"Griffin-Lim, {ITERATIONS} iterations"
 
 
-def measure_copies(model: Model) -> dict[str, Any]:
-    """Rows of metrics, and the speeds, of copies of up to `evaluate.n` held-out sounds.
+def measure_resynthesis(model: Model) -> dict[str, Any]:
+    """Rows of metrics, and the speeds, for up to `evaluate.n` held-out sounds.
 
-    Each row has the copy's `value`, the originals' as its `ceiling`, Griffin-Lim's as its `floor` and the `ratio` of
-    value and floor. RecipeError if the codec makes no sound of mel spectrograms.
+    Each row has the `value` of the vocoder's copies, the `ceiling` (the originals), the `floor` (Griffin-Lim's copies)
+    and the `ratio` of value to floor. RecipeError if the codec does not make sound from mel spectrograms.
     """
     codec, recipe = model.codec, model.recipe
     if not isinstance(codec, Mel):
-        raise RecipeError(f"evaluate: copies of a codec {recipe.codec.name} cannot be measured")
+        raise RecipeError(
+            f"evaluate: a codec can be measured only if it is mel; this one is {recipe.codec.name}"
+        )
     dataset = build_dataset(recipe, model.modality)
-    pool = pools(dataset)[-1]
+    pool = pools_of(dataset)[-1]
     n = min(recipe.evaluate.n, len(pool.indices))
     rate = model.modality.shape(duration=1.0)[1]
     classic = GriffinLim(codec.filters, fft=codec.fft, hop=codec.hop, iterations=ITERATIONS).to(model.device)
     found: dict[str, list[list[float]]] = {name: [[], [], []] for name in MEASURES}
-    seconds, heard = [0.0, 0.0], 0.0
-    for k, item in enumerate(drawn(dataset, pool, n, recipe.seed, "ceiling")):
+    seconds, duration = [0.0, 0.0], 0.0
+    for k, item in enumerate(draw_items(dataset, pool, n, recipe.seed, "ceiling")):
         sound = item["media"].mean(0, keepdim=True)
         sound = sound[:, : sound.shape[1] // codec.hop * codec.hop].to(model.device)
-        heard += sound.shape[1] / rate
+        duration += sound.shape[1] / rate
         with torch.no_grad():
             mel = codec.magnitudes(codec.encode(sound[None]))
         copies: list[Tensor] = []
@@ -55,14 +57,14 @@ def measure_copies(model: Model) -> dict[str, Any]:
                 values.append(float(measure(one, sound, codec, rate)))
     rows = [_row(name, about, *map(Score.of, found[name])) for name, (about, _) in MEASURES.items()]
     return {"metrics": rows, "sets": {"held out": n}, "speed": {
-        "device": model.facts["device"], "times_real_time": heard / seconds[0],
-        "floor_times_real_time": heard / seconds[1],
+        "device": model.facts["device"], "times_real_time": duration / seconds[0],
+        "floor_times_real_time": duration / seconds[1],
     }}  # fmt: skip
 
 
 @torch.no_grad()
 def _timed(vocoder: Vocoder, mel: Tensor, seed: int) -> tuple[Tensor, float]:
-    """[1, N] and the seconds it took."""
+    """The sound [1, N] and the seconds that it took to make."""
     start = time.perf_counter()
     copy = vocoder(mel, seeds=[seed])[0]
     if mel.device.type == "cuda":
@@ -89,9 +91,9 @@ def _detune(copy: Tensor, sound: Tensor, codec: Mel, rate: int) -> Tensor:
     return audio.detune(copy, rate).mean()
 
 
-# Name -> what it is, and the measure of a copy [1, N] beside the sound.
+# Name -> description, and the measure of a copy [1, N] against the original sound.
 MEASURES: dict[str, tuple[str, Callable[[Tensor, Tensor, Mel, int], Tensor]]] = {
     "log_mel": ("mean absolute error of the log-mel spectrogram", _log_mel),
-    "stft": ("relative error of STFT magnitudes of 512 to 4096 samples", _stft),
+    "stft": ("relative error of STFT magnitudes, windows of 512 to 4096 samples", _stft),
     "detune": ("distance from the nearest note, semitones", _detune),
 }

@@ -1,4 +1,4 @@
-"""A folder of media as a set to be measured, e.g. what another tool made."""
+"""A folder of media as a set to be measured, for example what another tool made."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 from torch import Tensor
 
 from multigen.datasets import Item
+from multigen.datasets.media_files import per_second
 from multigen.datasets.scan import walk
 from multigen.errors import MediaError, MultigenError
-from multigen.evaluation.reference import per_second
 from multigen.modalities import Modality
 
-_SLACK = 0.01  # share that a length or a frame rate may be off: headers round
+_SLACK = 0.01  # relative error that is allowed in a length or frame rate, since headers round
 
 
 class MediaFolder:
     """Every file of the modality in a folder and below, sorted by name, as media of one shape.
 
-    Sizes and rates must be the modality's, as resampled media have other statistics: a file of another number of
-    pixels, rate or frame rate, or too short, is an error that names the file. With `convert` such files are resized,
-    cropped, resampled or padded (`Modality.read` and `fit`) instead, and `conversions` counts which; say so beside the
-    result. Longer sounds and videos count from their start on, without conversion.
+    Sizes and rates must be the modality's, since resampled media have other statistics: a file with another number of
+    pixels, sampling rate or frame rate, or too short a file, is an error that names the file. With `convert` such files
+    are resized, cropped, resampled or padded (`Modality.read` and `fit`), and `conversions` counts them; a result
+    should say so. Longer sounds and videos are always cut to their beginning.
 
     MultigenError if the folder is missing or holds no such file; MediaError from an item whose file is damaged.
     """
@@ -51,8 +51,8 @@ class MediaFolder:
         faults = self._faults(path, media)
         if faults and not self._convert:
             raise MediaError(
-                f"{path}: {'; '.join(faults)}. Give media of one size and rate, or have them converted "
-                "and the result say so."
+                f"{path}: {'; '.join(faults)}. Give media of one size and rate, or convert them with --convert; "
+                "the result then says so."
             )
         if faults:
             self._converted[path] = faults
@@ -60,7 +60,7 @@ class MediaFolder:
 
     @property
     def conversions(self) -> tuple[str, ...]:
-        """What was converted so far, e.g. "44100 Hz, not 22050 Hz: 12 of 40 files"."""
+        """What has been converted so far: "44100 Hz, not 22050 Hz: 12 of 40 files"."""
         counts = Counter(fault for faults in self._converted.values() for fault in faults)
         return tuple(f"{fault}: {n} of {len(self)} files" for fault, n in sorted(counts.items()))
 
