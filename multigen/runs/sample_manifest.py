@@ -35,7 +35,9 @@ def facts(request: Request, plan: Plan, inversion_error: float | None = None) ->
 
 def edit_facts(edit: EditRequest) -> dict[str, Any]:
     """The options that an edit gives, and name and sha256 of its source where that is a file."""
-    told = {k: v for k, v in edit.given.items() if k not in ("media", "restore") and not isinstance(v, Tensor)}
+    told = {
+        k: v for k, v in edit.given.items() if k not in ("media", "restore") and not isinstance(v, Tensor)
+    }
     told = {k: str(v) if isinstance(v, Path) else v for k, v in told.items()}
     if edit.restore is not None:
         part = operator_part(edit.restore)

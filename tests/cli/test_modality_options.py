@@ -80,7 +80,7 @@ def test_all_three_ways_say_the_same(weights: Path, capsys: pytest.CaptureFixtur
     (entry,) = json.loads(Path("flags/manifest.json").read_text())["files"]
     assert entry["options"] == {"voice": "alto", "gain": 0.5, "turned_round": True}
     line = {"prompt": "", "voice": "alto", "gain": 0.5, "turned_round": True}
-    Path("requests.txt").write_text(f"{json.dumps(line)}\n{{\"prompt\": \"\", \"seed\": 5}}\n")
+    Path("requests.txt").write_text(f'{json.dumps(line)}\n{{"prompt": "", "seed": 5}}\n')
     assert main(["sample", str(weights), *FAST, "--prompts", "requests.txt", "--out", "lines"]) == 0
     by_line, other = read("lines")
     assert close(by_line, by_flags) and close(other, plain)
@@ -127,7 +127,11 @@ def test_an_edit_takes_them_too_and_keeps_its_source(weights: Path) -> None:
 def test_mistakes_name_the_nearest(
     weights: Path, capsys: pytest.CaptureFixture[str], argv: list[str], said: str
 ) -> None:
-    for name, line in (("wrong", {"voise": "alto"}), ("type", {"gain": "loud"}), ("value", {"voice": "tenor"})):
+    for name, line in (
+        ("wrong", {"voise": "alto"}),
+        ("type", {"gain": "loud"}),
+        ("value", {"voice": "tenor"}),
+    ):
         Path(f"{name}.txt").write_text(json.dumps(line))
     assert main(["sample", str(weights), *argv, *FAST, "--out", "out"]) == 2
     error = capsys.readouterr().err

@@ -332,7 +332,12 @@ def test_sampling_writes_beside_the_runs_and_no_weights(
     monkeypatch.chdir(tmp_path)
     before = sorted(folder.rglob("*"))
     made = sample(
-        str(folder), multigen.Request(steps=3), requests=[multigen.Request("a red apple")], n=2, device="cpu", quiet=True
+        str(folder),
+        multigen.Request(steps=3),
+        requests=[multigen.Request("a red apple")],
+        n=2,
+        device="cpu",
+        quiet=True,
     )
     assert made.parent == Path("runs") / "tiny"
     assert len(list((made / "media").glob("*.png"))) == 2

@@ -26,7 +26,7 @@ from multigen.model.compatibility import check_combination
 from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import verify
 from multigen.runs import jobs as runs
-from multigen.runs.run_folder import make
+from multigen.runs.media import make_media
 from multigen.runs.sample import sample
 from multigen.storage.lock import locked
 
@@ -335,8 +335,8 @@ def test_media_that_are_not_finite_are_not_written_and_older_ones_stay(trained: 
     model = multigen.load(trained, device="cpu")
     (good,) = model.generate("3", steps=1)
     bad = dataclasses.replace(good, tensor=torch.full_like(good.tensor, float("nan")))
-    (path,) = make(model, tmp_path, lambda _: [good], total=1, quiet=True)
+    (path,) = make_media(model, tmp_path, lambda _: [good], total=1, quiet=True)
     with pytest.raises(TrainingError, match=r"media/001_.*not finite"):
-        make(model, tmp_path, lambda _: [good, bad], total=2, quiet=True)
+        make_media(model, tmp_path, lambda _: [good, bad], total=2, quiet=True)
     assert [p.name for p in (tmp_path / "media").iterdir()] == [path.name]
     assert verify(tmp_path) == []

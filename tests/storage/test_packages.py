@@ -29,7 +29,9 @@ def test_what_is_missing_is_said_with_its_cure(name: str) -> None:
         package_folder(name, "the encoder")
 
 
-def test_a_clone_installs_itself_wherever_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clone_installs_itself_wherever_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clone = Path(packages.__file__).resolve().parents[2]
     monkeypatch.chdir(clone)
     assert install("lora") == 'pip install -e ".[lora]"'
@@ -37,7 +39,9 @@ def test_a_clone_installs_itself_wherever_the_command_runs(tmp_path: Path, monke
     assert install("lora") == f'pip install -e "{clone}[lora]"'
 
 
-def test_what_is_installed_names_its_own_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_installed_names_its_own_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The distribution that brings the command, whatever it is called; another of that name does not count."""
     for name, value in (("a-stranger", "stranger.main:main"), ("our-name", "multigen.cli.main:main")):
         folder = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
@@ -57,5 +61,10 @@ def test_what_is_installed_names_its_own_distribution(tmp_path: Path, monkeypatc
 def test_extras_are_read_alike_from_a_project_and_from_a_distribution() -> None:
     project = {"name": "mine", "optional-dependencies": {"a": ["x-y>=1", "z"], "all": ["mine[a]", "w<2"]}}
     assert from_project(project) == {"a": ("x-y", "z"), "all": ("w",)}
-    rows = ["torch>=2", "x-y>=1; extra == 'a'", 'z; python_version > "3" and extra == "a"', "w<2; extra == 'all'"]
+    rows = [
+        "torch>=2",
+        "x-y>=1; extra == 'a'",
+        'z; python_version > "3" and extra == "a"',
+        "w<2; extra == 'all'",
+    ]
     assert from_requirements(rows) == {"a": ("x-y", "z"), "all": ("w",)}

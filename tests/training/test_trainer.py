@@ -194,7 +194,8 @@ def test_offset_noise_is_a_constant_a_channel_beside_the_same_noise(tmp_path: Pa
     assert values.std().item() == pytest.approx(0.3, rel=0.08)
     assert abs(torch.corrcoef(values.T)[0, 1].item()) < 0.15  # channels are drawn apart
     assert torch.equal(
-        task.examples.noise((3, 4, 5), 7, Places(400, range(2, 5))), task.examples.noise((3, 4, 5), 7, places)[2:5]
+        task.examples.noise((3, 4, 5), 7, Places(400, range(2, 5))),
+        task.examples.noise((3, 4, 5), 7, places)[2:5],
     )
 
 
