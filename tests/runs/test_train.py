@@ -71,7 +71,7 @@ def test_weights_without_checkpoints_are_sampled_and_kept(trained: Path, tmp_pat
     assert (folder / "weights.safetensors").read_bytes() == before
     runs.run(load_recipe(str(folder), ["train.steps=7"]), out=folder, device="cpu", quiet=True)
     assert load_recipe(str(folder)).train.steps == 2  # the record is of what was trained
-    with pytest.raises(MultigenError, match="no checkpoint to go on from.*train.init="):
+    with pytest.raises(MultigenError, match="no checkpoint to continue from.*train.init="):
         runs.train(load_recipe(str(folder)), out=folder, device="cpu", quiet=True)
     with pytest.raises(RecipeError, match="another training"):
         runs.run(tiny("backbone.widths=[16,32]"), out=folder, device="cpu", quiet=True)
