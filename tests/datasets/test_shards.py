@@ -327,8 +327,8 @@ def test_a_piece_of_a_file_reads_as_a_file(tmp_path: Path, monkeypatch: pytest.M
 FAULTS = {
     "into a foreign folder": (["pack", "pics", "--out", "foreign"], "foreign: holds other files"),
     "into a file": (["pack", "pics", "--out", "foreign/mine.txt"], "is a file; give a folder"),
-    "nothing to pack": (["pack", "empty", "--out", "x"], "no pictures, sounds or videos in it"),
-    "several kinds": (["pack", "mixed", "--out", "x"], "say which with --modality"),
+    "nothing to pack": (["pack", "empty", "--out", "x"], "it holds no pictures, sounds or videos"),
+    "several kinds": (["pack", "mixed", "--out", "x"], "choose one with --modality"),
     "no such source": (["pack", "emojy", "--out", "x"], "Did you mean 'emoji'"),
     "shard size 0": (["pack", "pics", "--out", "x", "--shard-size", "0"], "give a number above 0"),
     "no --out": (["pack", "pics"], "--out"),

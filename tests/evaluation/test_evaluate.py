@@ -143,9 +143,10 @@ def test_the_command_writes_json_and_report(tmp_path: Path, capsys: pytest.Captu
     model = Model(resolve(recipe, build_dataset(recipe)), device="cpu")
     path = model.save(tmp_path / "w.safetensors")
     out = tmp_path / "out"
-    assert (
-        main(["evaluate", str(path), "--out", str(out), "evaluate.n=12", "--quiet", "--device", "cpu"]) == 0
-    )
+    argv = ["evaluate", str(path), "--out", str(out), "evaluate.n=12", "--device", "cpu"]
+    assert main([*argv, "--quiet"]) == 0
+    assert capsys.readouterr() == (f"{out}\n", "")
+    assert main(argv) == 0
     printed = capsys.readouterr().out
     assert printed.strip().endswith(str(out))
     assert "12 samples are too few for 49 features" in printed

@@ -228,7 +228,7 @@ def test_one_override_trains_in_two_ranks(tmp_path: Path) -> None:
     bad = run("train.steps=9", "train.lr=1e30")  # another training: every rank refuses it, one says so
     assert bad.returncode == 2 and bad.stderr.count("error") == 1, bad.stderr
     on = run("launch.nproc=1", "train.steps=8")  # how many ranks there are may change
-    assert on.returncode == 0 and "going on from step 6" in on.stderr, on.stderr
+    assert on.returncode == 0 and "continuing at step 6" in on.stderr, on.stderr
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (None, 1)])
