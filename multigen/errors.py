@@ -1,4 +1,4 @@
-"""Errors for users: where, what was given, what is allowed, what is nearest."""
+"""Errors for users: where, what was given, what is allowed, and the nearest match."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from contextlib import contextmanager
 
 
 class MultigenError(ValueError):
-    """A mistake that the user can mend. The command line prints it without a traceback and exits with `code`."""
+    """A mistake that the user can fix. The command line prints it without a traceback and exits with `code`."""
 
     code = 2
 
 
 class RecipeError(MultigenError):
-    """Something in a recipe or an override is wrong; raised before any work is done."""
+    """A mistake in a recipe or an override, found before any work is done."""
 
 
 class MediaError(MultigenError):
-    """A media file is missing, unreadable, truncated or over a limit."""
+    """A media file that is missing, unreadable, truncated or beyond a limit."""
 
 
 class TrainingError(MultigenError):
-    """Training had to stop; what was saved is intact."""
+    """A failed training. Its checkpoints are intact."""
 
     code = 1
 
 
 class Lost(TrainingError):
-    """Another rank of the same training ended; it has said why."""
+    """Another rank of the same training ended. That rank reports the reason."""
 
 
 class Interrupted(Exception):
-    """Work was asked to stop by a signal; everything is saved. Not a mistake: the exit code is 128 + signum."""
+    """Work stopped by a signal, with everything saved. The exit code is 128 + signum."""
 
     def __init__(self, signum: int, step: int, how: str = "") -> None:
         super().__init__(
@@ -44,7 +44,7 @@ class Interrupted(Exception):
 
 
 def message(where: str, given: object, allowed: Iterable[object] = (), hint: str = "") -> str:
-    """One sentence each for the place, what was given, what is allowed and what is nearest.
+    """Compose an error message: where, what was given, what is allowed, and the nearest match.
 
     >>> message("sampler.name", "ddimm", ["ddim", "heun"])
     "sampler.name: 'ddimm' is not allowed. Allowed: ddim, heun. Did you mean 'ddim'?"
@@ -61,7 +61,7 @@ def message(where: str, given: object, allowed: Iterable[object] = (), hint: str
 
 @contextmanager
 def refused(where: str, kind: type[MultigenError] = MultigenError) -> Iterator[None]:
-    """A part's own refusal, a ValueError, as an error of that kind with the place in front."""
+    """Turn a ValueError of a part inside the block into an error of `kind` that begins with the place."""
     try:
         yield
     except kind:

@@ -1,4 +1,4 @@
-"""Every built-in part: kind -> name -> where its code is. Nothing is imported until it is asked for."""
+"""All built-in parts: kind -> name -> "module:attribute". Nothing is imported until it is needed."""
 
 BUILTIN: dict[str, dict[str, str]] = {
     "adapter": {

@@ -1,11 +1,11 @@
-"""The only door from a recipe to code: `build(kind, part)`.
+"""The registry of parts, and the only way from a recipe to code: `build(kind, part)`.
 
-Built-ins are listed in `multigen.parts` and imported when they are first asked for; installed plug-ins come through
-entry points of the group `multigen.<kind>`; scripts and notebooks use `@register(kind, name)`.
+Built-in parts are listed in `multigen.parts` and imported when first needed. Installed plug-ins use entry points of the
+group `multigen.<kind>`; scripts and notebooks use `@register(kind, name)`.
 
 A part is a class or function whose keyword-only parameters are its arguments in a recipe. A keyword-only parameter
-annotated `Given[T]` is supplied by the code that builds it, never by a recipe. Kinds in `APPLIED` are functions that
-are called later with positional arguments: `build` returns them with their recipe arguments bound.
+annotated `Given[T]` is supplied by the code that builds the part, never by a recipe. Kinds in `APPLIED` are functions
+that are called later with positional arguments: `build` returns them with their recipe arguments bound.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KINDS = (
     "backbone", "schedule", "prediction", "timesteps", "sampler", "guide", "modifier", "conditioner", "codec",
     "modality", "dataset", "noise_level", "objective", "critic", "adapter", "feature", "metric", "operator",
 )  # fmt: skip
-# Functions that take further positional arguments where they are used.
+# Kinds that are functions with positional arguments, called later.
 APPLIED = frozenset({"timesteps", "sampler", "guide", "modifier", "noise_level", "objective"})
 
 
@@ -49,7 +49,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Argument:
-    """A recipe argument of a part; `default` is `inspect.Parameter.empty` where one must be given."""
+    """A recipe argument of a part. `default` is `inspect.Parameter.empty` if the argument is required."""
 
     name: str
     annotation: Any
@@ -57,6 +57,7 @@ class Argument:
 
     @property
     def required(self) -> bool:
+        """Whether a recipe must give it."""
         return self.default is inspect.Parameter.empty
 
 
@@ -64,7 +65,7 @@ _registered: dict[tuple[str, str], Any] = {}
 
 
 def register(kind: str, name: str) -> Callable[[T], T]:
-    """Decorator: `@register("backbone", "mine")`. A later registration of the same name replaces the earlier."""
+    """Register a part: `@register("backbone", "mine")`. A later registration replaces an earlier one."""
     _check_kind(kind)
 
     def keep(factory: T) -> T:
@@ -75,14 +76,14 @@ def register(kind: str, name: str) -> Callable[[T], T]:
 
 
 def names(kind: str) -> list[str]:
-    """Every known name of a kind, sorted."""
+    """List the names of a kind, sorted."""
     _check_kind(kind)
     mine = {n for k, n in _registered if k == kind}
     return sorted(mine | set(BUILTIN.get(kind, {})) | {e.name for e in _entry_points(kind)})
 
 
 def find(kind: str, name: str, where: str = "") -> Any:
-    """The class or function behind a name; RecipeError with the nearest match if there is none."""
+    """Return the class or function of a name. RecipeError with the nearest match if there is none."""
     _check_kind(kind)
     if (kind, name) in _registered:
         return _registered[kind, name]
@@ -99,7 +100,7 @@ def find(kind: str, name: str, where: str = "") -> Any:
 
 @contextmanager
 def _packages(kind: str, name: str, where: str) -> Iterator[None]:
-    """A part whose package is not installed is the user's to mend; a module of our own that is missing is not."""
+    """Turn a missing package inside the block into a RecipeError; a missing module of our own stays an error."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -113,12 +114,12 @@ def _packages(kind: str, name: str, where: str) -> Iterator[None]:
 
 
 def arguments(kind: str, name: str, where: str = "") -> list[Argument]:
-    """The recipe arguments of a part, in order."""
+    """List the recipe arguments of a part, in order."""
     return [a for a, given in _parameters(find(kind, name, where)) if not given]
 
 
 def check(kind: str, part: Part, where: str = "") -> dict[str, Any]:
-    """The part's arguments, validated and converted to their annotated types. Builds nothing."""
+    """Validate a part's arguments and convert them to their annotated types. Builds nothing."""
     where = where or kind
     known = {a.name: a for a in arguments(kind, part.name, where)}
     for key in part.args:
@@ -132,7 +133,7 @@ def check(kind: str, part: Part, where: str = "") -> dict[str, Any]:
 
 
 def build(kind: str, part: Part, *, where: str = "", given: Mapping[str, Any] | None = None) -> Any:
-    """Build a part. `given` holds values for `Given` parameters; those that the part does not ask for are left out."""
+    """Build a part. `given` holds values of `Given` parameters; those that it does not take are ignored."""
     where = where or kind
     args = check(kind, part, where)
     factory = find(kind, part.name, where)
@@ -141,7 +142,7 @@ def build(kind: str, part: Part, *, where: str = "", given: Mapping[str, Any] | 
         if given is not None and name in given:
             args[name] = given[name]
         elif argument.required:
-            raise TypeError(f"{kind} {part.name} needs {name!r}, which nobody gave")
+            raise TypeError(f"{kind} {part.name} needs {name!r}, which is not given")
     if kind in APPLIED:
         return functools.partial(factory, **args) if args else factory
     with refused(f"{where} ({part.name})", RecipeError):
@@ -149,7 +150,7 @@ def build(kind: str, part: Part, *, where: str = "", given: Mapping[str, Any] | 
 
 
 def convert(annotation: Any, value: Any, where: str) -> Any:
-    """A plain value (as YAML gives it) as the annotated type, strictly: no '3' for 3, no 1 for true."""
+    """Convert a plain value, as in YAML, to the annotated type, strictly: no '3' for 3, no 1 for true."""
     try:
         return _adapter(annotation).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
@@ -166,7 +167,7 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
 
 
 def describe(annotation: Any) -> str:
-    """A type as a user reads it."""
+    """Describe a type for a user."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in (None, type(None)):
         return "null"
@@ -188,7 +189,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 
 def _parameters(factory: Any) -> list[tuple[Argument, bool]]:
-    """Keyword-only parameters, each with whether it is `Given`."""
+    """List the keyword-only parameters, each with whether it is `Given`."""
     target = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(target, include_extras=True)
     out = []
