@@ -175,14 +175,14 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     # Killed, for real, inside the third shard.
     script = (
         "import os, signal, sys\n"
-        "from multigen.runs import pack\n"
+        "from multigen.runs import shards\n"
         "from multigen.cli.main import main\n"
-        "inner, count = pack._add, [0]\n"
+        "inner, count = shards._add, [0]\n"
         "def add(*a):\n"
         "    count[0] += 1\n"
         "    if count[0] == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return inner(*a)\n"
-        "pack._add = add\n"
+        "shards._add = add\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     command = ["pack", str(source), "--out", str(out), "--quiet", "--shard-size", "0.004"]
@@ -334,7 +334,7 @@ FAULTS = {
     "no --out": (["pack", "pics"], "--out"),
     "shards again": (
         ["pack", "image_folder", "data.name=shards", "data.path=packed", "--out", "x"],
-        "is packed already; copy its folder",
+        "is already packed; copy its folder",
     ),
     "unknown key": (["pack", "pics", "--out", "x", "data.caption=name"], "Did you mean 'captions'"),
 }
