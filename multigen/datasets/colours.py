@@ -16,27 +16,9 @@ _AGREEMENT = 0.9  # length of the mean hue vector from which on a sprite has one
 _COLOURED = 0.4  # share of a sprite's area, weighted by saturation, from which on it counts as coloured
 
 
-class Palette:
-    """Remembers each sprite's main hue (degrees; None without one) by a key."""
-
-    def __init__(self) -> None:
-        self._main: dict[str, float | None] = {}
-
-    def colours(self, key: str, sprite: PillowImage.Image, name: str) -> tuple[str, ...]:
-        """The colours that the sprite can be turned to; none if it has no main hue or its name is but a colour."""
-        if key not in self._main:
-            self._main[key] = main_hue(sprite) if _bare(name) else None
-        return () if self._main[key] is None else tuple(HUES)
-
-    def turn(
-        self, key: str, sprite: PillowImage.Image, name: str, colour: str
-    ) -> tuple[PillowImage.Image, str]:
-        """The sprite in one of its `colours`, and "<colour> <name>"."""
-        if colour not in self.colours(key, sprite, name):
-            raise ValueError(f"{name}: cannot be made {colour}")
-        hue = self._main[key]
-        assert hue is not None
-        return rotate(sprite, HUES[colour] - hue), said(colour, name)
+def is_coloured(name: str) -> bool:
+    """Whether a name says more than a colour, so that it can have another one."""
+    return bool(_bare(name))
 
 
 def said(colour: str, name: str) -> str:

