@@ -11,6 +11,8 @@ from torch import Tensor
 
 # Degrees on the HSV circle.
 HUES = {"red": 0, "orange": 30, "yellow": 52, "green": 120, "blue": 215, "purple": 275, "pink": 325}
+# HSV values between which a thing of that hue is called so; darker orange is brown, brighter green is neon.
+_VALUES = {"red": (0.7, 0.95), "orange": (0.92, 1.0), "yellow": (0.97, 1.0), "green": (0.5, 0.78), "pink": (0.9, 1.0)}
 _OTHER_COLOURS = ("black", "white", "brown", "grey")
 _AGREEMENT = 0.9  # length of the mean hue vector from which on a sprite has one main hue
 _COLOURED = 0.4  # share of a sprite's area, weighted by saturation, from which on it counts as coloured
@@ -63,12 +65,34 @@ def main_hue(sprite: PillowImage.Image) -> float | None:
     return math.degrees(np.angle(mean)) % 360 if abs(mean) >= _AGREEMENT else None
 
 
-def rotate(sprite: PillowImage.Image, degrees: float) -> PillowImage.Image:
-    """An RGBa sprite with all hues turned by `degrees`."""
+def main_value(sprite: PillowImage.Image) -> float:
+    """Mean HSV value in [0, 1] of an RGBa sprite, weighted by saturation and alpha."""
     straight = sprite.convert("RGBA")
+    hsv = np.asarray(straight.convert("RGB").convert("HSV"), dtype=np.float64) / 255
+    weight = hsv[..., 1] * np.asarray(straight.getchannel("A"), dtype=np.float64)
+    return float((hsv[..., 2] * weight).sum() / max(float(weight.sum()), 1e-12))
+
+
+def brightness(colour: str, value: float) -> float:
+    """By what factor to brighten a thing of that mean value so that the colour keeps its name: no olive yellow."""
+    low, high = _VALUES.get(colour, (0.0, 1.0))
+    return min(max(value, low), high) / value if value > 0 else 1.0
+
+
+def rotate(sprite: PillowImage.Image, degrees: float, gain: float = 1.0) -> PillowImage.Image:
+    """An RGBa sprite with all hues turned by `degrees`, and what is coloured brightened by `gain`."""
+    box = sprite.getbbox()
+    if box is None:
+        return sprite
+    straight = sprite.crop(box).convert("RGBA")
     hue, saturation, value = straight.convert("RGB").convert("HSV").split()
     shift = round(degrees * 256 / 360)
     turned = hue.point([(i + shift) % 256 for i in range(256)])
-    out = PillowImage.merge("HSV", (turned, saturation, value)).convert("RGB").convert("RGBA")
-    out.putalpha(straight.getchannel("A"))
-    return out.convert("RGBa")
+    if gain != 1:
+        coloured = saturation.point([max(0, min(255, 2 * i - 64)) for i in range(256)])
+        value = PillowImage.composite(value.point([min(255, round(i * gain)) for i in range(256)]), value, coloured)
+    part = PillowImage.merge("HSV", (turned, saturation, value)).convert("RGB").convert("RGBA")
+    part.putalpha(straight.getchannel("A"))
+    out = PillowImage.new("RGBa", sprite.size)
+    out.paste(part.convert("RGBa"), box)
+    return out

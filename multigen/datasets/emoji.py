@@ -228,8 +228,10 @@ class Emoji:
         _, height, width = self.shape
         side, x, y, fill = min(height, width), width / 2, height / 2, _FILL
         if self.augment:
-            fill = 0.82 + 0.16 * u[3]
-            x, y = x + 0.06 * (u[4] - 0.5) * side, y + 0.06 * (u[5] - 0.5) * side
+            # Some hands draw up to the very edge: with styles nothing is cut.
+            least, way = (0.78, 0.05) if self.styled else (0.82, 0.06)
+            fill = least + 0.16 * u[3]
+            x, y = x + way * (u[4] - 0.5) * side, y + way * (u[5] - 0.5) * side
         sprite = self._pictures.sprite(thing, style, colour, mirrored=self.augment and u[6] < 0.5)
         name = emoji.names[int(u[0] * len(emoji.names))]
         name = name if colour is None else said(colour, name)

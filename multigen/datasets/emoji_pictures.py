@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image as PillowImage
 
 from multigen.datasets import sprites
-from multigen.datasets.colours import HUES, is_coloured, main_hue, rotate
+from multigen.datasets.colours import HUES, brightness, is_coloured, main_hue, main_value, rotate
 
 # Groups whose mirror images are as good: no writing, no hands of a clock, no named direction.
 _MIRRORED = (
@@ -21,6 +21,7 @@ _MIRRORED = (
     "transport-air",
     "transport-water",
 )
+_PEOPLE = ("person", "family")  # green skin is asked for by nobody
 OWN = ""  # the style of emoji that have only one
 
 
@@ -32,9 +33,10 @@ class Pictures:
         self._files: list[dict[str, Path]] = [dict(e.files) or {OWN: e.file} for e in emoji]
         self._hues: dict[tuple[int, str], float | None] = {}
         for k, one in enumerate(emoji):
-            turns = is_coloured(one.name) and one.category != "Flags"
+            turns = is_coloured(one.name) and one.category != "Flags" and not one.group.startswith(_PEOPLE)
             for style, _ in one.files:
                 self._hues[k, style] = dict(one.hues).get(style) if turns else None
+        self._values: dict[tuple[int, str], float] = {}
         self._sprites: dict[tuple[int, str], PillowImage.Image] = {}
 
     def styles(self, thing: int) -> tuple[str, ...]:
@@ -58,7 +60,7 @@ class Pictures:
             hue = self._hue(thing, style)
             if hue is None:
                 raise ValueError(f"{self.emoji[thing].name}: cannot be made {colour}")
-            out = rotate(out, HUES[colour] - hue)
+            out = rotate(out, HUES[colour] - hue, self._gain(thing, style, colour))
         if mirrored and mirrors(self.emoji[thing]):
             out = out.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT)
         return out
@@ -67,6 +69,13 @@ class Pictures:
         if (thing, style) not in self._sprites:
             self._sprites[thing, style] = sprites.load(self._files[thing][style])
         return self._sprites[thing, style]
+
+    def _gain(self, thing: int, style: str, colour: str) -> float:
+        if style == OWN:
+            return 1.0
+        if (thing, style) not in self._values:
+            self._values[thing, style] = main_value(self._sprite(thing, style))
+        return brightness(colour, self._values[thing, style])
 
     def _hue(self, thing: int, style: str) -> float | None:
         if (thing, style) not in self._hues:

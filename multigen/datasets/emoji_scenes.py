@@ -63,8 +63,7 @@ class Composer:
         count = 1 + int(u[0] * 3)
         side, middles = _LAYOUTS[count][int(u[1] * len(_LAYOUTS[count]))]
         sprite = self.pictures.sprite(thing, style, colour, mirrored=self.augment and u[2] < 0.5)
-        named = [n for n in emoji.names if emoji_words.plural(n)]
-        name = emoji.name if u[3] < 0.7 else named[int((u[3] - 0.7) / 0.3 * len(named))]
+        name = _called([n for n in emoji_words.shorter(emoji) if emoji_words.plural(n)], u[3])
         number = str(count) if u[4] < 0.15 else emoji_words.COUNTS[count - 1]
         picture = self._compose([sprite] * count, middles, side, u[5:])
         return Scene(picture, _counted(number, count, colour, name), counted(count, colour, emoji.name))
@@ -77,7 +76,7 @@ class Composer:
         places = list(emoji_words.PLACES.values())
         x, y, where = places[int(u[0] * len(places))]
         sprite = self.pictures.sprite(thing, style, colour, mirrored=self.augment and u[2] < 0.5)
-        name = emoji.name if u[3] < 0.7 else emoji.names[int((u[3] - 0.7) / 0.3 * len(emoji.names))]
+        name = _called(emoji_words.shorter(emoji), u[3])
         text, shown = (n if colour is None else said(colour, n) for n in (name, emoji.name))
         picture = self._compose([sprite], [(x, y)], _SIDE, u[5:])
         return Scene(picture, f"{text} {where}", f"{shown} {where}")
@@ -126,6 +125,11 @@ class Composer:
             )
             out = _over(one, out) if k else one
         return out
+
+
+def _called(names: Sequence[str], u: float) -> str:
+    """The first of some names seven times of ten, else any."""
+    return names[0] if u < 0.7 else names[int((u - 0.7) / 0.3 * len(names))]
 
 
 def counted(count: int, colour: str | None, name: str) -> str:

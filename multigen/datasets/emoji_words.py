@@ -14,7 +14,6 @@ STYLES: dict[str, tuple[str, ...]] = {
     "flat": ("flat", "flat design"),
     "3d": ("3D", "3D render"),
 }
-_STYLED = ("{text}, {style}", "{text}, {style}", "{text}, {style}", "{style} {text}", "{text} in {style} style")
 # Place -> its middle in shares of the width and height, and how captions say it.
 PLACES: dict[str, tuple[float, float, str]] = {
     "left": (0.27, 0.5, "on the left"),
@@ -34,12 +33,13 @@ PAIRS: dict[str, tuple[str, ...]] = {
 }
 
 _THINGS = ("Animals & Nature", "Food & Drink", "Travel & Places", "Activities", "Objects")
-_NOT_THINGS = ("time", "sky-weather", "place-map", "place-geographic", "hotel", "sound", "transport-sign")
+_NOT_THINGS = ("time", "sky-weather", "place-map", "place-geographic", "hotel", "sound", "transport-sign", "lock")
 _PERSONS = ("person", "person-role", "person-fantasy")
 _MASS = {
     *("rice", "bread", "bacon", "butter", "garlic", "sushi", "spaghetti", "broccoli", "ice", "sake", "food", "salt"),
     *("ginger", "wood", "money", "music", "luggage", "paper", "bamboo", "coral", "hockey", "lacrosse", "hurdle"),
     *("luge", "karate", "clothing", "fuji", "liberty", "hut", "corn", "cricket", "ping", "pong", "golf", "game"),
+    *("construction", "dna", "badminton"),
 }  # fmt: skip
 _IRREGULAR = {
     "man": "men", "woman": "women", "person": "people", "child": "children", "mouse": "mice", "goose": "geese",
@@ -66,6 +66,12 @@ def placed(emoji: Emoji) -> bool:
     return emoji.category not in ("Flags", "Symbols") and _sayable(emoji.name)
 
 
+def shorter(emoji: Emoji) -> list[str]:
+    """The name, and the synonyms that only leave words out: "apple" for "red apple"."""
+    words = set(emoji.name.split())
+    return [emoji.name, *(o for o in emoji.others if set(o.split()) <= words and _sayable(o))]
+
+
 def _thing(emoji: Emoji) -> bool:
     return emoji.category in _THINGS and not emoji.group.startswith(_NOT_THINGS)
 
@@ -76,7 +82,7 @@ def _sayable(name: str) -> bool:
     return (
         len(words) <= 3
         and re.fullmatch(r"[a-zé' -]+", name) is not None
-        and not {"and", "left", "right", "above", "below", "under", "facing"} & set(words)
+        and not {"and", "left", "right", "above", "below", "under", "facing", "with", "in", "no"} & set(words)
     )
 
 
@@ -85,7 +91,7 @@ def plural(name: str) -> str | None:
     head, of, rest = name.partition(" of ")
     words = head.split()
     last = words[-1] if words else ""
-    if not _sayable(name) or last in _MASS or last.endswith("ing") or set(words) & {"with", "in", "no", "without"}:
+    if not _sayable(name) or last in _MASS or last.endswith("ing"):
         return None
     if last in _IRREGULAR:
         said = _IRREGULAR[last]
@@ -108,9 +114,9 @@ def with_article(name: str) -> str:
 def in_style(text: str, style: str, u: float) -> str:
     """A caption with the word of a style in one of the ways that `u` in [0, 1) picks."""
     words = STYLES.get(style, (style,))
-    way = u * len(_STYLED)
-    word = words[int(way % 1 > 0.7) % len(words)]
-    return _STYLED[int(way)].format(text=text, style=word)
+    if u < 0.7:
+        return f"{text}, {words[int(u > 0.5) % len(words)]}"
+    return f"{words[0]} {text}" if u < 0.85 else f"{text} in {words[0]} style"
 
 
 def with_style(name: str, style: str) -> str:
