@@ -12,7 +12,7 @@ from torch import Tensor
 from multigen.datasets import NO_FAULTS, Catalogue, Item, emoji_words, held_out, sprites
 from multigen.datasets.colours import said
 from multigen.datasets.emoji_folder import read_folder
-from multigen.datasets.emoji_items import Kind, Shown, colour_turns, held_pairs, held_styles
+from multigen.datasets.emoji_items import Shown, colour_turns, held_pairs, held_styles
 from multigen.datasets.emoji_pictures import Pictures
 from multigen.datasets.emoji_scenes import Composer, Scene
 from multigen.errors import MultigenError
@@ -34,6 +34,7 @@ _CATEGORIES: tuple[Category, ...] = Category.__args__  # pyright: ignore[reportA
 # The plain name comes as often as all others together.
 _CAPTIONS = ("{name}", "{name}", "{name}", "{name} emoji", "emoji of {name}", "{name}, {category}")
 _FILL = 0.92  # of the shorter side that the sprite fills
+_UNMIXED = [0.5, 0.0, 0.0, 1.0, 1.0, *[0.5] * 15]  # what `draw` draws where captions are of one kind only
 
 
 class Emoji:
@@ -52,8 +53,7 @@ class Emoji:
 
     `held_out`: share of the emoji that `split` keeps from training, with all their captions; with `recolour` or
     `styles`, share of the combinations instead: emoji and colour, emoji and style, pairs of emoji. These are items of
-    their own, after the others: every emoji, style and colour is trained on, these combinations never. `listed`: the
-    kinds of them that `split` lists; the others are left out of both sides.
+    their own, after the others: every emoji, style and colour is trained on, these combinations never.
     MultigenError if a package or the folder is missing, a name is unknown, nothing is left or the modality is no
     picture.
     """
@@ -79,7 +79,6 @@ class Emoji:
         placed: float = 0.0,
         pairs: float = 0.0,
         held_out: float = 0.1,
-        listed: tuple[Kind, ...] = ("style", "colour", "pair"),
     ) -> None:
         self.shape = modality.shape()
         if len(self.shape) != 3:
@@ -97,10 +96,10 @@ class Emoji:
         )
         self._pictures = Pictures(self.emoji)
         self._turns: dict[int, list[str]] = {}  # the colours that each emoji is turned to in training
-        self._items, self._trained = self._list(listed, pairs > 0)
+        self._items, self._trained = self._list(pairs > 0)
         self._composer = Composer(self.emoji, self._pictures, self._styles, self.shape[1:], held_out, augment)
 
-    def _list(self, listed: tuple[Kind, ...], pairs: bool) -> tuple[list[Shown], int]:
+    def _list(self, pairs: bool) -> tuple[list[Shown], int]:
         """All items, and how many of them are trained on where combinations are held out."""
         untrained = held_styles(self.emoji, self.share) if self.styled else {}
         self._styles = [
@@ -114,7 +113,7 @@ class Emoji:
             held += [c for c in coloured if self._shared_styles(c)]
         if pairs:
             held += [p for p in held_pairs(self.emoji, self.share) if self._shared_styles(p)]
-        return [*items, *(h for h in held if h.held in listed)], len(items)
+        return [*items, *held], len(items)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -137,7 +136,7 @@ class Emoji:
         shown = self._shown(index)
         u = torch.rand(8, generator=rng).tolist()
         mixed = self.styled or self._scenes[2] > 0 or self.keywords > 0
-        v = torch.rand(20, generator=rng).tolist() if mixed else [1.0] * 20
+        v = torch.rand(20, generator=rng).tolist() if mixed else _UNMIXED
         style = shown.style
         if style is None:
             some = self._shared_styles(shown)
@@ -162,6 +161,13 @@ class Emoji:
         if self.recolour or self.styled:
             return range(self._trained), range(self._trained, len(self))
         return held_out([e.name for e in self.emoji], self.share)
+
+    def new(self) -> dict[str, Sequence[int]]:
+        """The held-out combinations by their kind: "style", "colour", "pair". None where whole emoji are held out."""
+        kinds: dict[str, list[int]] = {}
+        for k, shown in enumerate(self._items[self._trained :], self._trained):
+            kinds.setdefault(str(shown.held), []).append(k)
+        return dict(kinds)
 
     def catalogue(self) -> Catalogue:
         """Each emoji in its own colours in every style and, with `recolour`, in all others; pairs that are held out."""

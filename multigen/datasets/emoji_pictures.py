@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image as PillowImage
 
 from multigen.datasets import sprites
-from multigen.datasets.colours import HUES, brightness, is_coloured, main_hue, main_value, rotate
+from multigen.datasets.colours import HUES, body_value, is_coloured, main_hue, recolour, rotate
 
 # Groups whose mirror images are as good: no writing, no hands of a clock, no named direction.
 _MIRRORED = (
@@ -60,7 +60,7 @@ class Pictures:
             hue = self._hue(thing, style)
             if hue is None:
                 raise ValueError(f"{self.emoji[thing].name}: cannot be made {colour}")
-            out = rotate(out, HUES[colour] - hue, self._gain(thing, style, colour))
+            out = self._turned(thing, style, colour, hue)
         if mirrored and mirrors(self.emoji[thing]):
             out = out.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT)
         return out
@@ -70,12 +70,14 @@ class Pictures:
             self._sprites[thing, style] = sprites.load(self._files[thing][style])
         return self._sprites[thing, style]
 
-    def _gain(self, thing: int, style: str, colour: str) -> float:
+    def _turned(self, thing: int, style: str, colour: str, hue: float) -> PillowImage.Image:
+        """Without styles all hues are turned, as the shipped weights learnt it; with styles only the main one."""
+        sprite = self._sprite(thing, style)
         if style == OWN:
-            return 1.0
+            return rotate(sprite, HUES[colour] - hue)
         if (thing, style) not in self._values:
-            self._values[thing, style] = main_value(self._sprite(thing, style))
-        return brightness(colour, self._values[thing, style])
+            self._values[thing, style] = body_value(sprite, hue)
+        return recolour(sprite, hue, colour, self._values[thing, style])
 
     def _hue(self, thing: int, style: str) -> float | None:
         if (thing, style) not in self._hues:

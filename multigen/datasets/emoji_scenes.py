@@ -53,6 +53,8 @@ class Composer:
         self.emoji, self.pictures, self.styles = emoji, pictures, styles
         self.height, self.width = shape
         self.held_out, self.augment = held_out, augment
+        words = {word for e in emoji for word in e.name.split()}
+        self.spoken = [emoji_words.spoken(e, words) for e in emoji]
         self.pairable = [k for k, e in enumerate(emoji) if emoji_words.pairs(e)]
 
     def several(self, thing: int, style: str, colour: str | None, u: Sequence[float]) -> Scene | None:
@@ -63,7 +65,7 @@ class Composer:
         count = 1 + int(u[0] * 3)
         side, middles = _LAYOUTS[count][int(u[1] * len(_LAYOUTS[count]))]
         sprite = self.pictures.sprite(thing, style, colour, mirrored=self.augment and u[2] < 0.5)
-        name = _called([n for n in emoji_words.shorter(emoji) if emoji_words.plural(n)], u[3])
+        name = _called([n for n in self.spoken[thing] if emoji_words.plural(n)], u[3])
         number = str(count) if u[4] < 0.15 else emoji_words.COUNTS[count - 1]
         picture = self._compose([sprite] * count, middles, side, u[5:])
         return Scene(picture, _counted(number, count, colour, name), counted(count, colour, emoji.name))
@@ -76,7 +78,7 @@ class Composer:
         places = list(emoji_words.PLACES.values())
         x, y, where = places[int(u[0] * len(places))]
         sprite = self.pictures.sprite(thing, style, colour, mirrored=self.augment and u[2] < 0.5)
-        name = _called(emoji_words.shorter(emoji), u[3])
+        name = _called(self.spoken[thing], u[3])
         text, shown = (n if colour is None else said(colour, n) for n in (name, emoji.name))
         picture = self._compose([sprite], [(x, y)], _SIDE, u[5:])
         return Scene(picture, f"{text} {where}", f"{shown} {where}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from multigen.datasets.sprites import Emoji
 
@@ -33,20 +33,32 @@ PAIRS: dict[str, tuple[str, ...]] = {
 }
 
 _THINGS = ("Animals & Nature", "Food & Drink", "Travel & Places", "Activities", "Objects")
-_NOT_THINGS = ("time", "sky-weather", "place-map", "place-geographic", "hotel", "sound", "transport-sign", "lock")
+_NOT_THINGS = (
+    "time",
+    "sky-weather",
+    "place-map",
+    "place-geographic",
+    "hotel",
+    "sound",
+    "transport-sign",
+    "lock",
+)
 _PERSONS = ("person", "person-role", "person-fantasy")
 _MASS = {
     *("rice", "bread", "bacon", "butter", "garlic", "sushi", "spaghetti", "broccoli", "ice", "sake", "food", "salt"),
     *("ginger", "wood", "money", "music", "luggage", "paper", "bamboo", "coral", "hockey", "lacrosse", "hurdle"),
     *("luge", "karate", "clothing", "fuji", "liberty", "hut", "corn", "cricket", "ping", "pong", "golf", "game"),
-    *("construction", "dna", "badminton"),
+    *("construction", "dna", "badminton", "foggy", "oden", "popcorn", "thread", "yarn", "metro", "rail", "die", "soap"),
+    *("sunrise", "sunset", "cityscape", "custard", "reminder"),
 }  # fmt: skip
 _IRREGULAR = {
     "man": "men", "woman": "women", "person": "people", "child": "children", "mouse": "mice", "goose": "geese",
     "fish": "fish", "sheep": "sheep", "deer": "deer", "knife": "knives", "leaf": "leaves", "wolf": "wolves",
     "foot": "feet", "tooth": "teeth", "ox": "oxen", "shrimp": "shrimps", "tomato": "tomatoes", "potato": "potatoes",
-    "mango": "mangoes", "squid": "squids", "bison": "bison", "moose": "moose", "aircraft": "aircraft", "loaf": "loaves",
-    "volcano": "volcanoes", "pufferfish": "pufferfish", "blowfish": "blowfish", "jellyfish": "jellyfish",
+    "mango": "mangoes", "squid": "squids", "bison": "bison", "moose": "moose", "aircraft": "aircraft", "loaf": "loaves", "scarf": "scarves",
+    "sheaf": "sheaves",
+    "volcano": "volcanoes",
+    "pufferfish": "pufferfish", "blowfish": "blowfish", "jellyfish": "jellyfish",
 }  # fmt: skip
 
 
@@ -66,10 +78,9 @@ def placed(emoji: Emoji) -> bool:
     return emoji.category not in ("Flags", "Symbols") and _sayable(emoji.name)
 
 
-def shorter(emoji: Emoji) -> list[str]:
-    """The name, and the synonyms that only leave words out: "apple" for "red apple"."""
-    words = set(emoji.name.split())
-    return [emoji.name, *(o for o in emoji.others if set(o.split()) <= words and _sayable(o))]
+def spoken(emoji: Emoji, vocabulary: Container[str]) -> list[str]:
+    """The name, and the synonyms that are plain words: "apple" of a red apple, not "tada" of a party popper."""
+    return [emoji.name, *(o for o in emoji.others if _sayable(o) and all(w in vocabulary for w in o.split()))]
 
 
 def _thing(emoji: Emoji) -> bool:
@@ -82,7 +93,22 @@ def _sayable(name: str) -> bool:
     return (
         len(words) <= 3
         and re.fullmatch(r"[a-zé' -]+", name) is not None
-        and not {"and", "left", "right", "above", "below", "under", "facing", "with", "in", "no"} & set(words)
+        and not {
+            "and",
+            "left",
+            "right",
+            "above",
+            "below",
+            "under",
+            "facing",
+            "with",
+            "without",
+            "in",
+            "at",
+            "on",
+            "no",
+        }
+        & set(words)
     )
 
 

@@ -138,8 +138,11 @@ def place(sprite: PillowImage.Image, x: float, y: float, side: float, height: in
 
 def to_media(placed: np.ndarray, channels: int) -> Tensor:
     """Premultiplied uint8 [..., H, W, 4] from `place` -> [channels, ..., H, W] in [-1, 1], on white unless RGBA."""
-    colours, alpha = placed[..., :3].astype(np.int32), placed[..., 3:].astype(np.int32)
+    colours, alpha = placed[..., :3], placed[..., 3:]
     if channels == 4:
-        straight = np.minimum(255, colours * 255 // np.maximum(alpha, 1))
-        return from_levels(np.concatenate([straight, alpha], -1).astype(np.uint8))
-    return to_channels(from_levels(np.minimum(255, colours + 255 - alpha).astype(np.uint8)), channels)
+        straight = np.minimum(255, colours.astype(np.int32) * 255 // np.maximum(alpha, 1).astype(np.int32))
+        return from_levels(np.concatenate([straight.astype(np.uint8), alpha], -1))
+    white = colours + np.minimum(
+        255 - alpha, 255 - colours
+    )  # of what is clear; sharpened edges may exceed their alpha
+    return to_channels(from_levels(white), channels)

@@ -73,7 +73,9 @@ def _draw(body: str, size: tuple[float, float, float, float]) -> PillowImage.Ima
 def _open(file: io.BytesIO, kind: str) -> PillowImage.Image:
     with PillowImage.open(file, formats=(kind,)) as picture:
         if max(picture.size) > 1024:
-            raise MultigenError(f"a picture of {picture.width} x {picture.height} pixels is larger than expected")
+            raise MultigenError(
+                f"a picture of {picture.width} x {picture.height} pixels is larger than expected"
+            )
         return picture.convert("RGBA")
 
 

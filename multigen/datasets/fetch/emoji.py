@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multigen.datasets import sprites
-from multigen.datasets.colours import main_hue
+from multigen.datasets.colours import body_hue
 from multigen.datasets.fetch.download import Package
 from multigen.datasets.fetch.drawings import Drawing, fit, iconify, twemoji, webp
 from multigen.datasets.fetch.names import Named, named
@@ -106,7 +106,7 @@ def _save(hand: Hand, drawings: Iterable[Drawing], drawn: dict[str, dict[str, Dr
             continue
         file = f"{hand.style}/{codepoints}.webp"
         fit(draw(), hand.inset, hand.bits).save(folder / file, "WEBP", lossless=True, quality=90, method=4)
-        drawn[codepoints][hand.style] = Drawn(file, main_hue(sprites.load(folder / file)))
+        drawn[codepoints][hand.style] = Drawn(file, body_hue(sprites.load(folder / file)))
         count += 1
     if not count:
         raise MultigenError(f"datasets fetch emoji: no drawings were found for the style {hand.style}")

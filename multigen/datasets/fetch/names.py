@@ -89,7 +89,11 @@ def plain(label: str) -> str:
 
 def _is_name(other: str) -> bool:
     """Whether a synonym is one that a user would type: no country code, no lone number, no "kiss: man, man"."""
-    return len(other) > 2 and ":" not in other and not re.fullmatch(r"flag \w\w|clock\d+|u[0-9a-f]{4}|one|two|three", other)
+    return (
+        len(other) > 2
+        and ":" not in other
+        and not re.fullmatch(r"flag \w\w|clock\d+|u[0-9a-f]{4}|one|two|three", other)
+    )
 
 
 def _is_word(tag: str, name: str) -> bool:
