@@ -7,14 +7,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from multigen.datasets import NO_FAULTS, Catalogue, Item, emoji_words, held_out, sprites
 from multigen.datasets.colours import said
+from multigen.datasets.emoji_catalogue import make_catalogue
 from multigen.datasets.emoji_folder import read_folder
 from multigen.datasets.emoji_items import Shown, colour_turns, held_pairs, held_styles
 from multigen.datasets.emoji_pictures import Pictures
-from multigen.datasets.emoji_scenes import Composer, Scene
+from multigen.datasets.emoji_scenes import FILL, Composer, Scene
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.registry import Given
@@ -33,7 +33,6 @@ Category = Literal[
 _CATEGORIES: tuple[Category, ...] = Category.__args__  # pyright: ignore[reportAttributeAccessIssue]
 # The plain name comes as often as all others together.
 _CAPTIONS = ("{name}", "{name}", "{name}", "{name} emoji", "emoji of {name}", "{name}, {category}")
-_FILL = 0.92  # of the shorter side that the sprite fills
 _UNMIXED = [0.5, 0.0, 0.0, 1.0, 1.0, *[0.5] * 15]  # what `draw` draws where captions are of one kind only
 
 
@@ -88,7 +87,7 @@ class Emoji:
         self.recoloured, self.unstyled, self.keywords = recoloured, unstyled, keywords
         self._scenes = (several, several + placed, several + placed + pairs)
         self.augment, self.recolour, self.share = augment, recolour, held_out
-        self.styled = styles is not None
+        self._styled = styles or ()
         known = sprites.all_emoji() if styles is None else read_folder(path, styles)
         self.emoji = _select(known, categories, names, count)
         self.classes: tuple[str, ...] = tuple(
@@ -101,7 +100,7 @@ class Emoji:
 
     def _list(self, pairs: bool) -> tuple[list[Shown], int]:
         """All items, and how many of them are trained on where combinations are held out."""
-        untrained = held_styles(self.emoji, self.share) if self.styled else {}
+        untrained = held_styles(self.emoji, self.share) if self._styled else {}
         self._styles = [
             tuple(s for s in self._pictures.styles(k) if untrained.get(k) != s)
             for k in range(len(self.emoji))
@@ -123,19 +122,18 @@ class Emoji:
         shown = self._shown(index)
         style = shown.style or self._shared_styles(shown)[0]
         if shown.other is not None:
-            composer = Composer(self.emoji, self._pictures, self._styles, self.shape[1:], self.share, False)
-            scene = composer.beside(shown.thing, shown.other, style, [0.0] * 16)
+            scene = self._composer.beside(shown.thing, shown.other, style)
         else:
             name = self._name(shown.thing, shown.colour)
-            scene = Scene(self._drawn(shown.thing, style, shown.colour), name, name)
-        text = emoji_words.with_style(scene.id, style) if self.styled else scene.id
+            scene = Scene(self._composer.alone(shown.thing, style, shown.colour), name, name)
+        text = emoji_words.with_style(scene.id, style) if self._styled else scene.id
         return self._item(scene.picture, text, text, shown)
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
         """The emoji at a size, place and hue drawn from `rng`, with one of its captions."""
         shown = self._shown(index)
         u = torch.rand(8, generator=rng).tolist()
-        mixed = self.styled or self._scenes[2] > 0 or self.keywords > 0
+        mixed = self._styled or self._scenes[2] > 0 or self.keywords > 0
         v = torch.rand(20, generator=rng).tolist() if mixed else _UNMIXED
         style = shown.style
         if style is None:
@@ -152,17 +150,17 @@ class Emoji:
             colour = turns[int(u[2] * len(turns))]
         scene = self._scene(shown, style, colour, v) or self._single(shown.thing, style, colour, u, v)
         text, name = scene.text, scene.id
-        if self.styled and (shown.held == "style" or v[1] >= self.unstyled):
+        if self._styled and (shown.held == "style" or v[1] >= self.unstyled):
             text, name = emoji_words.in_style(text, style, v[2]), emoji_words.with_style(name, style)
         return self._item(scene.picture, text, name, shown)
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
         """Held out by a hash of the name, whole emoji or combinations: none of their captions is trained on."""
-        if self.recolour or self.styled:
+        if self.recolour or self._styled:
             return range(self._trained), range(self._trained, len(self))
         return held_out([e.name for e in self.emoji], self.share)
 
-    def new(self) -> dict[str, Sequence[int]]:
+    def held_kinds(self) -> dict[str, Sequence[int]]:
         """The held-out combinations by their kind: "style", "colour", "pair". None where whole emoji are held out."""
         kinds: dict[str, list[int]] = {}
         for k, shown in enumerate(self._items[self._trained :], self._trained):
@@ -171,33 +169,8 @@ class Emoji:
 
     def catalogue(self) -> Catalogue:
         """Each emoji in its own colours in every style and, with `recolour`, in all others; pairs that are held out."""
-        pairs = [k for k in range(self._trained, len(self)) if self._items[k].other is not None]
-        known = self._spoken() | {
-            emoji_words.without_style(self[k]["id"]): len(self.emoji) + n for n, k in enumerate(pairs)
-        }
-        names = (*(e.name for e in self.emoji), *(emoji_words.without_style(self[k]["id"]) for k in pairs))
-
-        def pictures(thing: int) -> list[Tensor]:
-            if thing >= len(self.emoji):
-                return [self[pairs[thing - len(self.emoji)]]["media"]]
-            styles = self._pictures.styles(thing)
-            turned = next((s for s in styles if self._pictures.turns(thing, s)), None)
-            own = [self._drawn(thing, s, None) for s in styles]
-            own += [self._drawn(thing, turned, c) for c in self._turns.get(thing, ()) if turned is not None]
-            return [sprites.to_media(p, self.shape[0]) for p in own]
-
-        return Catalogue(names, pictures, lambda name: emoji_words.look_up(known, name))
-
-    def _spoken(self) -> dict[str, int]:
-        """What ids call the emoji: in their own colours and others, one and several."""
-        known: dict[str, int] = {}
-        for i, emoji in reversed(list(enumerate(self.emoji))):
-            for name in (emoji.name, emoji_words.plural(emoji.name)):
-                if name is not None:
-                    known |= {said(colour, name): i for colour in self._pictures.colours(i)}
-        for i, emoji in enumerate(self.emoji):
-            known.setdefault(emoji_words.plural(emoji.name) or emoji.name, i)
-        return known | {e.name: i for i, e in enumerate(self.emoji)}
+        pairs = [s for s in self._items[self._trained :] if s.other is not None]
+        return make_catalogue(self._pictures, self._composer, self._turns, pairs, self._styled, self.shape[0])
 
     def _shown(self, index: int) -> Shown:
         if not 0 <= index < len(self):
@@ -232,10 +205,10 @@ class Emoji:
         """One in the middle, with one of its captions."""
         emoji = self.emoji[thing]
         _, height, width = self.shape
-        side, x, y, fill = min(height, width), width / 2, height / 2, _FILL
+        side, x, y, fill = min(height, width), width / 2, height / 2, FILL
         if self.augment:
             # Some hands draw up to the very edge: with styles nothing is cut.
-            least, way = (0.78, 0.05) if self.styled else (0.82, 0.06)
+            least, way = (0.78, 0.05) if self._styled else (0.82, 0.06)
             fill = least + 0.16 * u[3]
             x, y = x + way * (u[4] - 0.5) * side, y + way * (u[5] - 0.5) * side
         sprite = self._pictures.sprite(thing, style, colour, mirrored=self.augment and u[6] < 0.5)
@@ -248,12 +221,6 @@ class Emoji:
             text = _CAPTIONS[int(u[7] * len(_CAPTIONS))].format(name=name, category=category)
         placed = sprites.place(sprite, x, y, fill * side, height, width)
         return Scene(placed, text, self._name(thing, colour))
-
-    def _drawn(self, thing: int, style: str, colour: str | None) -> np.ndarray:
-        """A sprite in the middle."""
-        _, height, width = self.shape
-        sprite = self._pictures.sprite(thing, style, colour)
-        return sprites.place(sprite, width / 2, height / 2, _FILL * min(height, width), height, width)
 
     def _item(self, picture: np.ndarray, text: str, name: str, shown: Shown) -> Item:
         label = self.classes.index(self.emoji[shown.thing].category)

@@ -10,9 +10,11 @@ from PIL import Image as PillowImage
 
 from multigen.datasets import emoji_words, sprites
 from multigen.datasets.colours import said
-from multigen.datasets.emoji_items import held_pair
+from multigen.datasets.emoji_items import Shown, held_pair
 from multigen.datasets.emoji_pictures import Pictures
+from multigen.datasets.nouns import plural
 
+FILL = 0.92  # of the shorter side: one in the middle
 _TRIES = 4  # partners that are looked at
 # Middles of one, two and three alike, in shares of the width and height, and the side of each.
 _LAYOUTS: dict[int, tuple[tuple[float, tuple[tuple[float, float], ...]], ...]] = {
@@ -65,7 +67,7 @@ class Composer:
         count = 1 + int(u[0] * 3)
         side, middles = _LAYOUTS[count][int(u[1] * len(_LAYOUTS[count]))]
         sprite = self.pictures.sprite(thing, style, colour, mirrored=self.augment and u[2] < 0.5)
-        name = _called([n for n in self.spoken[thing] if emoji_words.plural(n)], u[3])
+        name = _called([n for n in self.spoken[thing] if plural(n)], u[3])
         number = str(count) if u[4] < 0.15 else emoji_words.COUNTS[count - 1]
         picture = self._compose([sprite] * count, middles, side, u[5:])
         return Scene(picture, _counted(number, count, colour, name), counted(count, colour, emoji.name))
@@ -75,7 +77,7 @@ class Composer:
         emoji = self.emoji[thing]
         if not emoji_words.placed(emoji):
             return None
-        places = list(emoji_words.PLACES.values())
+        places = emoji_words.PLACES
         x, y, where = places[int(u[0] * len(places))]
         sprite = self.pictures.sprite(thing, style, colour, mirrored=self.augment and u[2] < 0.5)
         name = _called(self.spoken[thing], u[3])
@@ -96,32 +98,55 @@ class Composer:
                 return self.beside(thing, other, style, u)
         return None
 
-    def beside(self, thing: int, other: int, style: str, u: Sequence[float]) -> Scene:
-        """Two emoji, the first to the left of the other or above it."""
+    def alone(self, thing: int, style: str, colour: str | None) -> np.ndarray:
+        """One in the middle, as large as it gets."""
+        sprite = self.pictures.sprite(thing, style, colour)
+        side = FILL * min(self.height, self.width)
+        return sprites.place(sprite, self.width / 2, self.height / 2, side, self.height, self.width)
+
+    def beside(self, thing: int, other: int, style: str, u: Sequence[float] | None = None) -> Scene:
+        """Two emoji, the first to the left of the other or above it; without `u` to the left, and as they are."""
+        augment = self.augment and u is not None
+        u = [0.0] * 16 if u is None else u
         names = self.emoji[thing].name, self.emoji[other].name
         how = "beside" if u[2] < 0.7 else "below"
         says = emoji_words.PAIRS[how]
         parts = [
-            self.pictures.sprite(k, style, mirrored=self.augment and v < 0.5)
+            self.pictures.sprite(k, style, mirrored=augment and v < 0.5)
             for k, v in ((thing, u[3]), (other, u[4]))
         ]
-        picture = self._compose(parts, _PAIRS[how], _SIDE, u[5:])
+        picture = self._compose(parts, _PAIRS[how], _SIDE, u[5:] if augment else None)
         text = says[int(u[1] * len(says))].format(a=names[0], b=names[1])
         return Scene(picture, text, says[0].format(a=names[0], b=names[1]))
+
+    def names(self, pair: Shown) -> tuple[str, ...]:
+        """What ids call a pair: side by side, then above each other."""
+        assert pair.other is not None
+        one, other = self.emoji[pair.thing].name, self.emoji[pair.other].name
+        return tuple(says[0].format(a=one, b=other) for says in emoji_words.PAIRS.values())
+
+    def both(self, pair: Shown) -> list[np.ndarray]:
+        """A pair side by side and above each other, in the first style that both are trained in."""
+        assert pair.other is not None
+        style = next(s for s in self.styles[pair.thing] if s in self.styles[pair.other])
+        return [
+            self.beside(pair.thing, pair.other, style, [0.0, 0.0, u, *[0.5] * 13]).picture for u in (0.0, 0.9)
+        ]
 
     def _compose(
         self,
         parts: Sequence[PillowImage.Image],
         middles: Sequence[tuple[float, float]],
         side: float,
-        u: Sequence[float],
+        u: Sequence[float] | None,
     ) -> np.ndarray:
-        """Each part in its middle; `u` varies the size of all by 6% and the place of each by 2%."""
+        """Each part in its middle; `u` varies the size of all by 12% and the place of each by 2%."""
         unit = min(self.height, self.width)
-        side *= unit * (1 - 0.12 * u[0] if self.augment else 1)
+        u = u if u is not None and self.augment else [0.0, *[0.5] * 2 * len(parts)]
+        side *= unit * (1 - 0.12 * u[0])
         out = np.zeros((self.height, self.width, 4), np.uint8)
         for k, (part, (x, y)) in enumerate(zip(parts, middles, strict=True)):
-            dx, dy = (0.04 * unit * (v - 0.5) if self.augment else 0.0 for v in u[1 + 2 * k : 3 + 2 * k])
+            dx, dy = (0.04 * unit * (v - 0.5) for v in u[1 + 2 * k : 3 + 2 * k])
             one = sprites.place(
                 part, x * self.width + dx, y * self.height + dy, side, self.height, self.width
             )
@@ -140,7 +165,7 @@ def counted(count: int, colour: str | None, name: str) -> str:
 
 
 def _counted(number: str, count: int, colour: str | None, name: str) -> str:
-    shown = name if count == 1 else emoji_words.plural(name) or name
+    shown = name if count == 1 else plural(name) or name
     return f"{number} {shown if colour is None else said(colour, shown)}"
 
 

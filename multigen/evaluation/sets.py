@@ -37,8 +37,8 @@ class Pool:
     """Items that real media and prompts are drawn from.
 
     A dataset that holds out media has its prompts and its real media from what is held out. One that holds out
-    captions has pools of "seen" and "new" ones, for its media alone say nothing new: real media of either are drawn with
-    augmentation that training did not see. Where it holds out several kinds of captions, each has a pool: "new style".
+    captions has two pools, "seen" and "new", for its media alone say nothing new: real media of either are drawn with
+    augmentation that training did not see. Several kinds of new captions have a pool each, such as "new style".
     """
 
     name: str
@@ -53,7 +53,7 @@ def pools(dataset: Dataset) -> list[Pool]:
             "evaluate: nothing is held out of this dataset, so there is nothing to compare with: data.held_out=0.1"
         )
     if getattr(dataset, "holds_out", "media") == "captions":
-        kinds = getattr(dataset, "new", dict)()
+        kinds = getattr(dataset, "held_kinds", dict)()
         new = [Pool(f"new {kind}", some) for kind, some in kinds.items()]
         return [Pool("seen", train), *(new if len(new) > 1 else [Pool("new", held)])]
     return [Pool("held out", held)]

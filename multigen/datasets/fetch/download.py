@@ -51,15 +51,16 @@ def registry() -> str:
 
     MultigenError if it is no http(s) address.
     """
-    found = os.environ.get("NPM_CONFIG_REGISTRY") or os.environ.get("npm_config_registry")
+    said = {name.lower(): value for name, value in os.environ.items()}  # npm reads either case
+    found = said.get("npm_config_registry")
     if not found:
-        file = Path(os.environ.get("NPM_CONFIG_USERCONFIG") or Path.home() / ".npmrc")
+        file = Path(said.get("npm_config_userconfig") or Path.home() / ".npmrc")
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError):
             lines = []
-        said = [m[1] for m in (re.match(r"\s*registry\s*=\s*(\S+)", line) for line in lines) if m]
-        found = said[-1] if said else _REGISTRY
+        named = [m[1] for m in (re.match(r"\s*registry\s*=\s*(\S+)", line) for line in lines) if m]
+        found = named[-1] if named else _REGISTRY
     if urllib.parse.urlsplit(found).scheme not in ("http", "https"):
         raise MultigenError(f"npm's registry {found!r} is no http(s) address; see $NPM_CONFIG_REGISTRY")
     return found.rstrip("/")

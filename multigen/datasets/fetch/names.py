@@ -27,6 +27,9 @@ _CATEGORIES = (
     "Flags",
 )  # by Emojibase's number of the group
 
+_QUOTES = {0x201C: None, 0x201D: None, 0x2019: "'"}
+_NO_NAME = re.compile(r"flag \w\w|clock\d+|u[0-9a-f]{4}|one|two|three")
+
 
 @dataclass(frozen=True)
 class Named:
@@ -73,7 +76,7 @@ def named(package: Package, path: Path) -> list[Named]:
 
 def plain(label: str) -> str:
     """A CLDR short name as a caption: "flag: France" is "flag of france"."""
-    head, colon, rest = label.lower().replace("“", "").replace("”", "").replace("’", "'").partition(": ")
+    head, colon, rest = label.lower().translate(_QUOTES).partition(": ")
     if not colon:
         return head
     if head == "flag":
@@ -89,11 +92,7 @@ def plain(label: str) -> str:
 
 def _is_name(other: str) -> bool:
     """Whether a synonym is one that a user would type: no country code, no lone number, no "kiss: man, man"."""
-    return (
-        len(other) > 2
-        and ":" not in other
-        and not re.fullmatch(r"flag \w\w|clock\d+|u[0-9a-f]{4}|one|two|three", other)
-    )
+    return len(other) > 2 and ":" not in other and not _NO_NAME.fullmatch(other)
 
 
 def _is_word(tag: str, name: str) -> bool:
