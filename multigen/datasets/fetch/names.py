@@ -28,7 +28,7 @@ _CATEGORIES = (
 )  # by Emojibase's number of the group
 
 _QUOTES = {0x201C: None, 0x201D: None, 0x2019: "'"}
-_NO_NAME = re.compile(r"flag \w\w|clock\d+|u[0-9a-f]{4}|one|two|three")
+_NO_NAME = re.compile(r"flag \w\w|clock\d+|u[0-9a-f]{4}|one|two|three|.*(ideograph|katakana|latin).*")
 
 
 @dataclass(frozen=True)
