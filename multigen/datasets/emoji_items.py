@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -65,17 +66,18 @@ def colour_turns(
 
 
 def held_pairs(emoji: Sequence[Emoji], share: float) -> list[Shown]:
-    """Some of the pairs that are held out, one for each tenth thing that stands in pairs."""
-    able = [k for k, e in enumerate(emoji) if emoji_words.pairs(e)]
-    out: list[Shown] = []
-    if share <= 0:
-        return out
+    """Some of the pairs that are held out, about one for ten things that stand in pairs."""
+    able = sorted(
+        (k for k, e in enumerate(emoji) if emoji_words.pairs(e)),
+        key=lambda k: score(f"{emoji[k].name} and another"),
+    )
+    out: dict[frozenset[int], Shown] = {}
     for k in able:
+        if len(out) >= math.ceil(len(able) / 10):
+            break
         name = emoji[k].name
-        if score(f"{name} and another") >= 0.1:
-            continue
         order = (able[int(score(f"{name} and {n}") * len(able))] for n in range(_TRIES))
         other = next((o for o in order if o != k and held_pair(name, emoji[o].name, share)), None)
         if other is not None:
-            out.append(Shown(k, other=other, held="pair"))
-    return out
+            out.setdefault(frozenset((k, other)), Shown(k, other=other, held="pair"))
+    return list(out.values())

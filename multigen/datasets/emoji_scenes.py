@@ -15,18 +15,19 @@ from multigen.datasets.emoji_pictures import Pictures
 from multigen.datasets.nouns import plural
 
 FILL = 0.92  # of the shorter side: one in the middle
+_PLACED = 0.48  # ... one at a side or in a corner
 _TRIES = 4  # partners that are looked at
-# Middles of one, two and three alike, in shares of the width and height, and the side of each.
+# Middles of one, two and three alike, in shares of the width and height, and the side of each: none touches another.
+_SIDE = 0.45
 _LAYOUTS: dict[int, tuple[tuple[float, tuple[tuple[float, float], ...]], ...]] = {
     1: ((0.64, ((0.5, 0.5),)),),
-    2: ((0.48, ((0.26, 0.5), (0.74, 0.5))), (0.5, ((0.28, 0.32), (0.72, 0.68)))),
+    2: ((_SIDE, ((0.25, 0.5), (0.75, 0.5))), (_SIDE, ((0.25, 0.3), (0.75, 0.7)))),
     3: (
-        (0.47, ((0.5, 0.26), (0.26, 0.74), (0.74, 0.74))),
-        (0.47, ((0.26, 0.26), (0.74, 0.26), (0.5, 0.74))),
+        (_SIDE, ((0.5, 0.25), (0.25, 0.75), (0.75, 0.75))),
+        (_SIDE, ((0.25, 0.25), (0.75, 0.25), (0.5, 0.75))),
     ),
 }
-_PAIRS = {"beside": ((0.26, 0.5), (0.74, 0.5)), "below": ((0.5, 0.26), (0.5, 0.74))}
-_SIDE = 0.48  # of the shorter side: each of a pair, and what stands at a place
+_PAIRS = {"beside": ((0.25, 0.5), (0.75, 0.5)), "below": ((0.5, 0.25), (0.5, 0.75))}
 
 
 class Scene(NamedTuple):
@@ -82,7 +83,7 @@ class Composer:
         sprite = self.pictures.sprite(thing, style, colour, mirrored=self.augment and u[2] < 0.5)
         name = _called(self.spoken[thing], u[3])
         text, shown = (n if colour is None else said(colour, n) for n in (name, emoji.name))
-        picture = self._compose([sprite], [(x, y)], _SIDE, u[5:])
+        picture = self._compose([sprite], [(x, y)], _PLACED, u[5:])
         return Scene(picture, f"{text} {where}", f"{shown} {where}")
 
     def pair(self, thing: int, style: str, u: Sequence[float]) -> Scene | None:
@@ -140,13 +141,13 @@ class Composer:
         side: float,
         u: Sequence[float] | None,
     ) -> np.ndarray:
-        """Each part in its middle; `u` varies the size of all by 12% and the place of each by 2%."""
+        """Each part in its middle; `u` varies the size of all by 12% and the place of each by 1%."""
         unit = min(self.height, self.width)
         u = u if u is not None and self.augment else [0.0, *[0.5] * 2 * len(parts)]
         side *= unit * (1 - 0.12 * u[0])
         out = np.zeros((self.height, self.width, 4), np.uint8)
         for k, (part, (x, y)) in enumerate(zip(parts, middles, strict=True)):
-            dx, dy = (0.04 * unit * (v - 0.5) for v in u[1 + 2 * k : 3 + 2 * k])
+            dx, dy = (0.02 * unit * (v - 0.5) for v in u[1 + 2 * k : 3 + 2 * k])
             one = sprites.place(
                 part, x * self.width + dx, y * self.height + dy, side, self.height, self.width
             )

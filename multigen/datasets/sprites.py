@@ -17,12 +17,13 @@ import numpy as np
 from PIL import Image as PillowImage
 from torch import Tensor
 
-from multigen.errors import MultigenError, message
+from multigen.errors import MediaError, MultigenError, message
 from multigen.modalities.raster import from_levels, to_channels
 from multigen.packages import package_folder
 
 SIDE = 72  # px
 _MARGIN = 12  # px of clear border around each sprite, so that filters see past its edge
+_LARGEST = 512  # px: sides of a sprite's file
 _COLOUR_WORDS = ("black", "white")
 
 
@@ -100,10 +101,22 @@ def _names(entry: dict[str, Any]) -> list[str]:
 
 
 def load(path: Path) -> PillowImage.Image:
-    """The sprite, 72 x 72 with a clear margin of 12 pixels on every side, premultiplied (Pillow's mode RGBa)."""
+    """The sprite, 72 x 72 with a clear margin of 12 pixels on every side, premultiplied (Pillow's mode RGBa).
+
+    MediaError for a file that cannot be read or is larger than 512 x 512.
+    """
     out = PillowImage.new("RGBA", (SIDE + 2 * _MARGIN, SIDE + 2 * _MARGIN), (0, 0, 0, 0))
-    with PillowImage.open(path, formats=("PNG", "WEBP")) as file:
-        out.paste(file.convert("RGBA").resize((SIDE, SIDE)), (_MARGIN, _MARGIN))
+    try:
+        with PillowImage.open(path, formats=("PNG", "WEBP")) as file:
+            if max(file.size) > _LARGEST:
+                raise MediaError(
+                    f"{path}: {file.width} x {file.height} pixels; allowed: {_LARGEST} x {_LARGEST}"
+                )
+            out.paste(file.convert("RGBA").resize((SIDE, SIDE)), (_MARGIN, _MARGIN))
+    except MediaError:
+        raise
+    except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
+        raise MediaError(f"{path}: cannot be read as a picture ({error})") from error
     return out.convert("RGBa")
 
 

@@ -65,13 +65,21 @@ class Hand:
     licence: str
     inset: float = 0.0  # of the side: the clear border that the hand leaves
     bits: int = 8  # of each colour that are kept
+    without: tuple[str, ...] = ()  # groups that its package takes from another hand
 
 
 HANDS = (
     Hand("classic", "Twemoji, copyright Twitter, Inc. and other contributors", "CC-BY-4.0"),
     Hand("detailed", "Noto Emoji, copyright Google Inc", "Apache-2.0", inset=4 / 256, bits=7),
     Hand("flat", "Fluent Emoji (flat), copyright Microsoft Corporation", "MIT", inset=16 / 256),
-    Hand("3d", "Fluent Emoji (3D), copyright Microsoft Corporation", "MIT", inset=16 / 256, bits=6),
+    Hand(
+        "3d",
+        "Fluent Emoji (3D), copyright Microsoft Corporation",
+        "MIT",
+        inset=16 / 256,
+        bits=6,
+        without=("country-flag", "subdivision-flag"),
+    ),
 )
 
 
@@ -97,6 +105,7 @@ def build(archives: Mapping[Package, Path], folder: Path) -> None:
     """Fill `folder` with `index.json`, `LICENCES.txt` and a WebP file for each emoji and hand."""
     things = named(NAMES, archives[NAMES])
     drawn: dict[str, dict[str, Drawn]] = {t.codepoints: {} for t in things}
+    groups = {t.codepoints: t.group for t in things}
     drawings: dict[str, Iterable[Drawing]] = {
         "classic": twemoji(),
         "detailed": iconify(NOTO, archives[NOTO]),
@@ -104,7 +113,8 @@ def build(archives: Mapping[Package, Path], folder: Path) -> None:
         "3d": webp(SOLID, archives[SOLID]),
     }
     for hand in HANDS:
-        count = _save(hand, drawings[hand.style], drawn, folder)
+        of = ((code, draw) for code, draw in drawings[hand.style] if groups.get(code) not in hand.without)
+        count = _save(hand, of, drawn, folder)
         log.info("%s: %d drawings, %s", hand.style, count, hand.licence)
     _write_index(folder, things, drawn)
 
