@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import Image as PillowImage
 
 from multigen.datasets import sprites
-from multigen.datasets.colours import HUES, body_value, is_coloured, main_hue, recolour, rotate
+from multigen.datasets.bodies import Body, measure, recolour
+from multigen.datasets.colours import HUES, is_coloured, main_hue, rotate
 
 # Groups whose mirror images are as good: no writing, no hands of a clock, no named direction.
 _MIRRORED = (
@@ -36,7 +37,7 @@ class Pictures:
             turns = is_coloured(one.name) and one.category != "Flags" and not one.group.startswith(_PEOPLE)
             for style, _ in one.files:
                 self._hues[k, style] = dict(one.hues).get(style) if turns else None
-        self._values: dict[tuple[int, str], float] = {}
+        self._bodies: dict[tuple[int, str], Body] = {}
         self._sprites: dict[tuple[int, str], PillowImage.Image] = {}
 
     def styles(self, thing: int) -> tuple[str, ...]:
@@ -75,9 +76,9 @@ class Pictures:
         sprite = self._sprite(thing, style)
         if style == OWN:
             return rotate(sprite, HUES[colour] - hue)
-        if (thing, style) not in self._values:
-            self._values[thing, style] = body_value(sprite, hue)
-        return recolour(sprite, hue, colour, self._values[thing, style])
+        if (thing, style) not in self._bodies:
+            self._bodies[thing, style] = measure(sprite, hue)
+        return recolour(sprite, self._bodies[thing, style], colour)
 
     def _hue(self, thing: int, style: str) -> float | None:
         if (thing, style) not in self._hues:

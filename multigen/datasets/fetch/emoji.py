@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multigen.datasets import sprites
-from multigen.datasets.colours import body_hue
+from multigen.datasets.bodies import body_hue
 from multigen.datasets.fetch.download import Package
 from multigen.datasets.fetch.drawings import Drawing, fit, iconify, twemoji, webp
 from multigen.datasets.fetch.names import Named, named
