@@ -109,7 +109,7 @@ def rate_job(
     overrides = ["conditioner.name=none"]
     if tiny:
         overrides += ["backbone.widths=[32,64]", "backbone.attention=[false,true]"]
-    recipe = load_recipe(located(name), [*overrides, "data={name: emoji, categories: [Food & Drink]}"])
+    recipe = load_recipe(located(name), [*overrides, "data={name: emoji}"])
     model = Model(recipe, device=str(device))
     batch = min(batch, 4) if tiny else batch
     denoiser = model.denoiser
