@@ -20,7 +20,7 @@ def trimmed(folder: Path, captions: Iterable[str], out: Path) -> int:
     """Write a BERT of `folder` for these captions to `out`; how many tokens it still knows.
 
     WordPiece takes the longest piece that it knows, so that captions whose pieces are all kept are cut as before. All
-    single characters stay too: no other word becomes unknown, it is only cut finer. Weights are rounded to fp16; what
+    single characters of ASCII stay too: no other English word becomes unknown, it is only cut finer. Weights are rounded to fp16; what
     pools states is left out. MultigenError for an encoder of another kind.
     """
     vocabulary = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
@@ -51,7 +51,8 @@ def _kept(folder: Path, vocabulary: dict[str, Any], captions: Iterable[str]) -> 
     tokenizer.no_padding()
     tokenizer.no_truncation()
     kept = {token["content"] for token in vocabulary["added_tokens"]}
-    kept |= {piece for piece in vocabulary["model"]["vocab"] if len(piece.removeprefix("##")) == 1}
+    single = (piece for piece in vocabulary["model"]["vocab"] if len(piece.removeprefix("##")) == 1)
+    kept |= {piece for piece in single if piece.isascii()}
     for encoding in tokenizer.encode_batch(sorted(set(captions))):
         kept.update(encoding.tokens)
     return kept

@@ -1,7 +1,7 @@
 """A pack: a recipe, its media and a trimmed text encoder, small enough to travel, from which training goes as usual.
 
     recipe.yaml   as it is published: without paths
-    media.tar     the folder of `data.path`; absent where the recipe's media come from packages
+    media.tar     (xz) the folder of `data.path`; absent where the recipe's media come from packages
     encoder/      the conditioner's text encoder (`benchmarks.gpu.encoder`); absent where it is no text conditioner
     prompts.json  what is sampled in the end: {"sheet": [...], "evaluation": [...]}
 """
@@ -42,7 +42,7 @@ def pack(name: str, out: Path, *, overrides: Sequence[str] = (), draws: int = DR
     prompts = {"sheet": sheet(recipe, dataset), "evaluation": evaluation(dataset)}
     (out / "prompts.json").write_text(json.dumps(prompts, ensure_ascii=False), encoding="utf-8")
     if (path := recipe.data.args.get("path")) is not None:
-        with tarfile.open(out / "media.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        with tarfile.open(out / "media.tar", "w:xz", format=tarfile.GNU_FORMAT) as archive:
             for file in sorted(p for p in Path(path).rglob("*") if p.is_file()):
                 archive.add(file, file.relative_to(path))
     if recipe.conditioner.name == "text":
