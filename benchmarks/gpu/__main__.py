@@ -18,11 +18,15 @@ MINUTES = 4.0  # for truth and speed together
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     found.add_argument("--truth", action="store_true", help="a GPU's results beside the CPU's")
-    found.add_argument("--speed", action="store_true", help="beside diffusers, and our driver beside a bare loop")
+    found.add_argument(
+        "--speed", action="store_true", help="beside diffusers, and our driver beside a bare loop"
+    )
     found.add_argument("--train", type=Path, metavar="PACK", help="train from a pack")
     found.add_argument("--minutes", type=float, default=1.0, help="of the training, all told (default 1)")
     found.add_argument("--pack", metavar="RECIPE", help="make a pack of a recipe in --out")
-    found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override of the recipe")
+    found.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override of the recipe"
+    )
     found.add_argument("--recipe", default="emoji_large", help="whose training steps are timed")
     found.add_argument("--only", action="append", default=[], help="jobs of --speed")
     found.add_argument("--budget", type=float, default=MINUTES, help="minutes of truth and speed together")
@@ -64,7 +68,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _measure(report: reports.Report, given: argparse.Namespace, device: torch.device, deadline: float) -> None:
+def _measure(
+    report: reports.Report, given: argparse.Namespace, device: torch.device, deadline: float
+) -> None:
     """Truth while the jobs of speed get ready."""
     from contextlib import nullcontext
 

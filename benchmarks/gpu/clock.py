@@ -17,7 +17,9 @@ class Timing(NamedTuple):
     spread: float
 
 
-def timed(call: Callable[[], object], device: torch.device, *, seconds: float = 1.0, most: int = 100) -> Timing:
+def timed(
+    call: Callable[[], object], device: torch.device, *, seconds: float = 1.0, most: int = 100
+) -> Timing:
     """Call again and again for about so many seconds, at least 5 times, after one call to warm up."""
     call()
     found: list[float] = []

@@ -17,13 +17,14 @@ from benchmarks.gpu.clock import forget_peak, peak, timed
 from benchmarks.gpu.mixed import driver_rows, mixed_rows
 from benchmarks.gpu.pack import located
 from benchmarks.gpu.report import Row
-from multigen.core.conditioning import Cond
+from multigen import registry
+from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
-from multigen.model.model import Model
-from multigen.recipe.schema import load_recipe
+from multigen.recipe.schema import Recipe, load_recipe
 from multigen.training.ema import EMA
 from multigen.training.learner import Learner
 
+WIDTH, LENGTH = 384, 48  # of made-up states of texts
 Job = Callable[[torch.device, bool], Iterator[Row | None]]  # device, tiny; the first it yields is None: ready
 
 
@@ -52,6 +53,7 @@ def pair_job(
     which: str, mode: str, training: bool, batch: int, device: torch.device, tiny: bool
 ) -> Iterator[Row | None]:
     """Forward or training step of ours or diffusers' network of the same FLOPs, bf16 autocast, eager or compiled."""
+    torch.backends.cudnn.benchmark = True
     side, batch = _side(tiny), min(batch, 2) if tiny else batch
     makers = networks.pair(_widths(tiny), side, device)
     network = makers[("ours", "diffusers").index(which)]()
@@ -61,7 +63,11 @@ def pair_job(
     noise = torch.linspace(0, 10, batch, device=device)
     function = networks.called(network)
     fast = torch.compile(function, dynamic=False) if mode == "compiled" else function
-    step = _step(network, partial(fast, x, noise), x, device) if training else _evaluation(fast, x, noise, device)
+    step = (
+        _step(network, partial(fast, x, noise), x, device)
+        if training
+        else _evaluation(fast, x, noise, device)
+    )
     step()
     step()
     yield None
@@ -102,22 +108,21 @@ def _step(
     return run
 
 
-def rate_job(
-    name: str, compiled: bool, batch: int, device: torch.device, tiny: bool
-) -> Iterator[Row | None]:
+def rate_job(name: str, compiled: bool, batch: int, device: torch.device, tiny: bool) -> Iterator[Row | None]:
     """Pictures a second of a recipe's training step on made-up media that lie on the device already."""
-    overrides = ["conditioner.name=none"]
-    if tiny:
-        overrides += ["backbone.widths=[32,64]", "backbone.attention=[false,true]"]
+    torch.backends.cudnn.benchmark = True
+    overrides = ["backbone.widths=[32,64]", "backbone.attention=[false,true]"] if tiny else []
     recipe = load_recipe(located(name), [*overrides, "data={name: emoji}"])
-    model = Model(recipe, device=str(device))
     batch = min(batch, 4) if tiny else batch
-    denoiser = model.denoiser
-    denoiser.precision = torch.bfloat16
+    denoiser, shape = _denoiser(recipe, device)
     learner = Learner("model", denoiser.backbone, recipe.train, device)
     ema = EMA(learner.parameters, recipe.train.ema)
-    shape = model.codec.shape(model.modality.shape())
     x0 = torch.randn(batch, *shape, device=device).clamp(-1, 1)
+    cond = Cond(
+        vector=torch.randn(batch, WIDTH, device=device),
+        tokens=torch.randn(batch, LENGTH, WIDTH, device=device),
+        mask=torch.arange(LENGTH, device=device).expand(batch, -1) < 10,
+    )
     t = torch.linspace(0.01, 0.99, batch, dtype=torch.float64)
     scales = denoiser.loss_scales(t).to(device, torch.float32)
     good = torch.zeros((), device=device)
@@ -125,7 +130,7 @@ def rate_job(
 
     def step() -> Tensor:
         eps = torch.randn_like(x0)
-        total = learner.gradient(iter([loss_at(x0, Cond(), eps, scales).mean()]))
+        total = learner.gradient(iter([loss_at(x0, cond, eps, scales).mean()]))
         nn.utils.clip_grad_norm_(learner.parameters.values(), 1.0)
         learner.update(1e-5, good)
         ema.update(1000, good)
@@ -145,6 +150,20 @@ def rate_job(
     }
 
 
+def _denoiser(recipe: Recipe, device: torch.device) -> tuple[Denoiser, tuple[int, ...]]:
+    """What the recipe trains, for text as wide as the packaged encoder's states; and a sample's shape."""
+    modality = registry.build("modality", recipe.modality, where="modality")
+    codec = registry.build("codec", recipe.codec, where="codec", given={"modality": modality})
+    shape = codec.shape(modality.shape())
+    given = {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
+    given |= {"cond": CondSpec(vector=WIDTH, tokens=WIDTH)}
+    assert recipe.backbone is not None
+    network = registry.build("backbone", recipe.backbone, where="backbone", given=given)
+    schedule = registry.build("schedule", recipe.schedule, where="schedule")
+    prediction = registry.build("prediction", recipe.prediction, where="prediction")
+    return Denoiser(network, schedule, prediction, precision=torch.bfloat16).to(device), shape
+
+
 def own_job(axes: int, device: torch.device, tiny: bool) -> Iterator[Row | None]:
     """Our U-Net of one or three axes, eager, bf16: forward at batch 1, 8, 32 and a training step at 8."""
     network, shape = networks.own(axes, device, tiny=tiny)
@@ -155,13 +174,17 @@ def own_job(axes: int, device: torch.device, tiny: bool) -> Iterator[Row | None]
         run = _evaluation(call, x, torch.linspace(0, 10, batch, device=device), device)
         forget_peak(device)
         timing = timed(run, device, seconds=0.5)
-        yield _own_row(f"{axes} axes, eager, forward, batch {batch}", batch, timing.median, timing.spread, device)
+        yield _own_row(
+            f"{axes} axes, eager, forward, batch {batch}", batch, timing.median, timing.spread, device
+        )
     batch = 2 if tiny else 8
     x = torch.randn(batch, *shape, device=device)
     noise = torch.linspace(0, 10, batch, device=device)
     forget_peak(device)
     timing = timed(_step(network, partial(call, x, noise), x, device), device, seconds=0.5)
-    yield _own_row(f"{axes} axes, eager, training step, batch {batch}", batch, timing.median, timing.spread, device)
+    yield _own_row(
+        f"{axes} axes, eager, training step, batch {batch}", batch, timing.median, timing.spread, device
+    )
 
 
 def _own_row(what: str, batch: int, median: float, spread: float, device: torch.device) -> Row:
@@ -196,7 +219,9 @@ def tasks(recipe: str) -> list[Task]:
     ]  # fmt: skip
     bars, rest = found[:4], found[4:]
     rates = [
-        Task(f"{recipe} {'compiled' if fast else 'eager'} {batch}", partial(rate_job, recipe, fast, batch), 5.0)
+        Task(
+            f"{recipe} {'compiled' if fast else 'eager'} {batch}", partial(rate_job, recipe, fast, batch), 5.0
+        )
         for fast, batch in ((True, 512), (True, 1024), (True, 256), (True, 2048), (False, 512))
     ]
     return [

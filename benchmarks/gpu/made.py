@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu.report import Row
-from multigen.model.model import Model
 from multigen.modalities.media import Media
+from multigen.model.model import Model
 from multigen.recipe.schema import Recipe
 
 PART = 15 * 2**20  # bytes of a file at most

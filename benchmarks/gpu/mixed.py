@@ -26,7 +26,9 @@ REQUESTS = 32
 DRIVER_BAR, MIXED_BAR = 1.02, 0.6
 
 
-def request(denoiser: Denoiser, shape: Shape, seed: int, steps: int, device: torch.device, batch: int = 1) -> Request:
+def request(
+    denoiser: Denoiser, shape: Shape, seed: int, steps: int, device: torch.device, batch: int = 1
+) -> Request:
     """DPM-Solver++ 2M with guidance from made-up prompts; `batch` samples."""
     ts = timesteps.karras(denoiser.schedule, steps)
     denoiser.remember(ts)
@@ -44,7 +46,9 @@ def bare(denoiser: Denoiser, shape: Shape, steps: int, device: torch.device, bat
     alpha, sigma = levels(schedule, ts)
     index = schedule.index(ts).tolist()
     x = torch.cat([Noise([k], (4, shape.side, shape.side))("start", 0) for k in range(batch)]).to(device)
-    both = Cond.cat([*(tokens(shape, k, device) for k in range(batch)), *[tokens(shape, 10**6, device)] * batch])
+    both = Cond.cat(
+        [*(tokens(shape, k, device) for k in range(batch)), *[tokens(shape, 10**6, device)] * batch]
+    )
     for k in range(steps):
         told = torch.full((2 * batch,), index[k], device=device)
         with_, without = network(torch.cat([x, x]), told, both).chunk(2)

@@ -1,9 +1,9 @@
 """A pack: a recipe, its media and a trimmed text encoder, small enough to travel, from which training goes as usual.
 
-    recipe.yaml   as it is published: without paths
-    media.tar     (xz) the folder of `data.path`; absent where the recipe's media come from packages
-    encoder/      the conditioner's text encoder (`benchmarks.gpu.encoder`); absent where it is no text conditioner
-    prompts.json  what is sampled in the end: {"sheet": [...], "evaluation": [...]}
+recipe.yaml   as it is published: without paths
+media.tar     (xz) the folder of `data.path`; absent where the recipe's media come from packages
+encoder/      the conditioner's text encoder (`benchmarks.gpu.encoder`); absent where it is no text conditioner
+prompts.json  what is sampled in the end: {"sheet": [...], "evaluation": [...]}
 """
 
 from __future__ import annotations

@@ -57,7 +57,11 @@ class Report:
     def add(self, section: str, row: Row) -> None:
         self.sections.setdefault(section, []).append(row)
         said = ", ".join(f"{k} {_text(v)}" for k, v in row.items() if k not in ("what", "trace"))
-        print(f"[{time.monotonic() - self.start:5.0f} s] {section}: {row['what']}: {said}", file=sys.stderr, flush=True)
+        print(
+            f"[{time.monotonic() - self.start:5.0f} s] {section}: {row['what']}: {said}",
+            file=sys.stderr,
+            flush=True,
+        )
         self.write()
 
     def extend(self, section: str, rows: Iterable[Row]) -> None:
@@ -72,7 +76,9 @@ class Report:
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
             trace = traceback.format_exc()[-_TRACE:]
-            self.add(section, {"what": what, "error": f"{type(error).__name__}: {lines[0][:300]}", "trace": trace})
+            self.add(
+                section, {"what": what, "error": f"{type(error).__name__}: {lines[0][:300]}", "trace": trace}
+            )
 
     def write(self) -> None:
         write_json(self.file.with_suffix(".json"), {"machine": self.facts, "sections": self.sections})

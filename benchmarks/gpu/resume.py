@@ -85,9 +85,7 @@ def rows(device: torch.device) -> Iterator[Row]:
             second.restore(state)
             second.run()
             one, other = (
-                checkpoints.digest(
-                    checkpoints.load(checkpoints.path_of(Path(root, k, "checkpoints"), STEPS))
-                )
+                checkpoints.digest(checkpoints.load(checkpoints.path_of(Path(root, k, "checkpoints"), STEPS)))
                 for k in ("whole", "second")
             )
             pairs = zip(whole.parameters.values(), second.parameters.values(), strict=True)

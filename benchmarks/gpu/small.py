@@ -56,7 +56,12 @@ def condition(seed: int, device: torch.device) -> Cond:
 
 
 def request(
-    denoiser: Denoiser, kind: str, sampler: str, seeds: Sequence[int], device: torch.device, steps: int = STEPS
+    denoiser: Denoiser,
+    kind: str,
+    sampler: str,
+    seeds: Sequence[int],
+    device: torch.device,
+    steps: int = STEPS,
 ) -> Request:
     """One trajectory of the samples of some seeds, with guidance."""
     ts = timesteps.uniform(denoiser.schedule, steps)
@@ -72,7 +77,12 @@ def request(
 
 
 def requests(
-    denoiser: Denoiser, kind: str, sampler: str, seeds: Sequence[int], device: torch.device, steps: int = STEPS
+    denoiser: Denoiser,
+    kind: str,
+    sampler: str,
+    seeds: Sequence[int],
+    device: torch.device,
+    steps: int = STEPS,
 ) -> list[Request]:
     """Of one batch: one request, or one a sample where the sampler takes one."""
     alone = takes_one_sample(registry.find("sampler", sampler))
@@ -81,7 +91,12 @@ def requests(
 
 
 def samples(
-    denoiser: Denoiser, kind: str, sampler: str, seeds: Sequence[int], device: torch.device, steps: int = STEPS
+    denoiser: Denoiser,
+    kind: str,
+    sampler: str,
+    seeds: Sequence[int],
+    device: torch.device,
+    steps: int = STEPS,
 ) -> Tensor:
     """[B, C, *D] on the CPU."""
     made = requests(denoiser, kind, sampler, seeds, device, steps)

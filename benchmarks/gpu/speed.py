@@ -31,7 +31,9 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def started(recipe: str, device: torch.device, *, tiny: bool, only: Sequence[str] = ()) -> Iterator[list[Running]]:
+def started(
+    recipe: str, device: torch.device, *, tiny: bool, only: Sequence[str] = ()
+) -> Iterator[list[Running]]:
     """All jobs, on their way to be ready; those that still run when the block ends are killed."""
     running: list[Running] = []
     environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": str(_CORES), "OMP_NUM_THREADS": str(_CORES)}
@@ -42,7 +44,15 @@ def started(recipe: str, device: torch.device, *, tiny: bool, only: Sequence[str
                     continue
                 folder = Path(root, str(number))
                 folder.mkdir()
-                command = [sys.executable, "-m", "benchmarks.gpu.worker", recipe, task.name, str(device), str(folder)]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.gpu.worker",
+                    recipe,
+                    task.name,
+                    str(device),
+                    str(folder),
+                ]
                 with (folder / "log").open("wb") as log:
                     process = subprocess.Popen(
                         [*command, *(["tiny"] if tiny else [])], stdout=log, stderr=log, env=environment
@@ -104,5 +114,5 @@ def bars(rows: Sequence[Row]) -> Iterator[Row]:
             continue
         row = {"what": f"{what.removeprefix('ours, ')}: ours over diffusers", "ratio": mine / theirs}
         # The bar is of large batches: at one picture both wait for the host.
-        barred = "compiled" in what and "batch 1" != what[-7:]
+        barred = "compiled" in what and what[-7:] != "batch 1"
         yield row | ({"bar": UNET_BAR, "ok": mine / theirs <= UNET_BAR} if barred else {})

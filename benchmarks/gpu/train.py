@@ -60,6 +60,10 @@ def train(
     public = dataclasses.replace(public, train=recipe.train, sample=public.sample)
     dataset = build_dataset(recipe)
     model = Model(recipe, device=str(device))
+    torch.backends.cudnn.benchmark = True
+    if recipe.conditioner.name == "text":
+        # The longest text first: the length that texts are padded to, and so the compiled network, stays.
+        model.conditioner({"text": [" ".join(["a"] * 600)]})
     trainer = _trainer(model, public, dataset, work, out, deadline)
     with report.guarded("training", "training"), _stopped_at(deadline - _reserve(deadline)):
         with contextlib.suppress(Interrupted):
@@ -71,7 +75,9 @@ def train(
             report.add("training", made.weights(model, public, out))
         with report.guarded("training", "samples"):
             prompts = json.loads((pack / "prompts.json").read_text(encoding="utf-8"))
-            report.extend("training", made.samples(model, prompts, out, deadline, log=work / training_log.FILE))
+            report.extend(
+                "training", made.samples(model, prompts, out, deadline, log=work / training_log.FILE)
+            )
     with report.guarded("training", "what was compiled"):
         report.extend("training", _compiled(out))
 

@@ -47,7 +47,13 @@ def main(recipe: str, name: str, device: str, folder: Path, tiny: bool) -> int:
                 write(row | {"ready_s": seconds})
         except Exception as error:
             line = (str(error).strip().splitlines() or [""])[0][:300]
-            write({"what": name, "error": f"{type(error).__name__}: {line}", "trace": traceback.format_exc()[-6000:]})
+            write(
+                {
+                    "what": name,
+                    "error": f"{type(error).__name__}: {line}",
+                    "trace": traceback.format_exc()[-6000:],
+                }
+            )
             return 1
     return 0
 
