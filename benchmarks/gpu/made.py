@@ -42,7 +42,7 @@ def weights(model: Model, recipe: Recipe, out: Path) -> Row:
 def samples(
     model: Model, prompts: Mapping[str, Sequence[str]], out: Path, deadline: float, *, log: Path
 ) -> Iterator[Row]:
-    """samples.tar: sheet.png, its prompts, evaluation/*.png with metadata.jsonl as a folder of media has it, and the log.
+    """samples.tar: sheet.png, its prompts, evaluation/*.png with metadata.jsonl as in a folder of media, and the log.
 
     As many pictures as can be made until the deadline (time.monotonic), the sheet first.
     """

@@ -1,4 +1,4 @@
-"""Networks that are measured: pairs of equal FLOPs, and the shapes of Stable Diffusion 1.5 and XL with made-up weights."""
+"""Networks that are measured: pairs of equal FLOPs, and the shapes of Stable Diffusion 1.5 and XL, made-up weights."""
 
 from __future__ import annotations
 

@@ -32,6 +32,8 @@ from multigen.training.trainer import Trainer
 EVERY = 60.0  # s between two exports of the averaged weights
 LOOK = 50  # steps between two looks at the clock
 ENDING = 12.0  # s that the last checkpoint, the held-out loss and the first pictures take at most
+GRACE = 4.0  # s after its time that a training is stopped where it stands
+EXPORT = 1.0  # s that an export takes
 SHARE = 0.08  # of the time that goes to pictures in the end
 CACHE = "compiled.bin"
 
@@ -56,18 +58,22 @@ def train(
         torch.compiler.load_cache_artifacts(cache.read_bytes())
     work = Path(tempfile.mkdtemp(prefix="multigen-gpu-"))
     recipe, public = unpacked(pack, work / "media")
-    recipe = with_overrides(recipe, [*_settings(device, deadline), *overrides])
-    public = dataclasses.replace(public, train=recipe.train, sample=public.sample)
+    recipe = with_overrides(recipe, [*_settings(device), *overrides])
     dataset = build_dataset(recipe)
     model = Model(recipe, device=str(device))
     torch.backends.cudnn.benchmark = True
     if recipe.conditioner.name == "text":
         # The longest text first: the length that texts are padded to, and so the compiled network, stays.
         model.conditioner({"text": [" ".join(["a"] * 600)]})
-    trainer = _trainer(model, public, dataset, work, out, deadline)
-    with report.guarded("training", "training"), _stopped_at(deadline - _reserve(deadline)):
-        with contextlib.suppress(Interrupted):
-            trainer.run()
+    # From here on all is training, but for the exports.
+    seconds = (deadline - _reserve(deadline) - time.monotonic()) * (1 - EXPORT / EVERY)
+    settings = dataclasses.replace(recipe.train, minutes=max(seconds, 1.0) / 60)
+    recipe = model.recipe = dataclasses.replace(recipe, train=settings)
+    public = dataclasses.replace(public, train=settings, backbone=recipe.backbone)
+    trainer = _trainer(model, public, dataset, work, out)
+    end = deadline - _reserve(deadline) + GRACE
+    with report.guarded("training", "training"), _stopped_at(end), contextlib.suppress(Interrupted):
+        trainer.run()
     with report.guarded("training", "what was trained"):
         report.extend("training", _rows(trainer, work, recipe))
     with trainer.ema.applied():
@@ -88,12 +94,11 @@ def _reserve(deadline: float) -> float:
     return min(ENDING + SHARE * left, left / 2)
 
 
-def _settings(device: torch.device, deadline: float) -> list[str]:
+def _settings(device: torch.device) -> list[str]:
     """How the recipe's training is run here; the command line's own settings come after them."""
     fast = device.type == "cuda"
-    minutes = max((deadline - _reserve(deadline) - time.monotonic()) / 60, 0.01)
     return [
-        f"train.minutes={minutes}",
+        "train.minutes=1",
         "train.steps=null",
         f"train.compile={str(fast).lower()}",
         f"train.workers={max(min((os.cpu_count() or 2) - 1, 15), 1) if fast else 0}",
@@ -106,9 +111,7 @@ def _settings(device: torch.device, deadline: float) -> list[str]:
     ]
 
 
-def _trainer(
-    model: Model, public: Recipe, dataset: Dataset, folder: Path, out: Path, deadline: float
-) -> Trainer:
+def _trainer(model: Model, public: Recipe, dataset: Dataset, folder: Path, out: Path) -> Trainer:
     """The one trainer, whose previews are exports of the averaged weights."""
     recipe = model.recipe
     train, _ = dataset.split()
