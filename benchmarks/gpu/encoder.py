@@ -20,8 +20,8 @@ def trimmed(folder: Path, captions: Iterable[str], out: Path) -> int:
     """Write a BERT of `folder` for these captions to `out`; how many tokens it still knows.
 
     WordPiece takes the longest piece that it knows, so that captions whose pieces are all kept are cut as before. All
-    single characters of ASCII stay too: no other English word becomes unknown, it is only cut finer. Weights are rounded
-    to fp16. MultigenError for an encoder of another kind.
+    single characters of ASCII stay too: no other English word becomes unknown, it is only cut finer. Weights are
+    rounded to fp16. MultigenError for an encoder of another kind.
     """
     vocabulary = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     model = vocabulary["model"]
