@@ -23,8 +23,8 @@ from multigen.conditioners.text import Text
 from multigen.core.denoiser import Denoiser
 from multigen.core.predictions import eps
 from multigen.core.schedules import scaled_linear
-from multigen.model.model import build_dataset
-from multigen.recipe.schema import load_recipe
+from multigen.model.build import build_dataset
+from multigen.recipe.load import load_recipe
 from multigen.training.loader import Order, batches
 
 CPU = torch.device("cpu")

@@ -20,7 +20,8 @@ from benchmarks.gpu.report import Row
 from multigen import registry
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
-from multigen.recipe.schema import Recipe, load_recipe
+from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Recipe
 from multigen.training.ema import EMA
 from multigen.training.learner import Learner
 
@@ -116,7 +117,7 @@ def rate_job(name: str, compiled: bool, batch: int, device: torch.device, tiny: 
     batch = min(batch, 4) if tiny else batch
     denoiser, shape = _denoiser(recipe, device)
     learner = Learner("model", denoiser.backbone, recipe.train, device)
-    ema = EMA(learner.parameters, recipe.train.ema)
+    ema = EMA(learner.parameters, recipe.train.ema_decay)
     x0 = torch.randn(batch, *shape, device=device).clamp(-1, 1)
     cond = Cond(
         vector=torch.randn(batch, WIDTH, device=device),
@@ -157,8 +158,7 @@ def _denoiser(recipe: Recipe, device: torch.device) -> tuple[Denoiser, tuple[int
     shape = codec.shape(modality.shape())
     given = {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
     given |= {"cond": CondSpec(vector=WIDTH, tokens=WIDTH)}
-    assert recipe.backbone is not None
-    network = registry.build("backbone", recipe.backbone, where="backbone", given=given)
+    network = registry.build("backbone", recipe.network, where="backbone", given=given)
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
     prediction = registry.build("prediction", recipe.prediction, where="prediction")
     return Denoiser(network, schedule, prediction, precision=torch.bfloat16).to(device), shape

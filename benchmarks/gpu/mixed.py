@@ -15,11 +15,12 @@ from benchmarks.gpu.report import Row
 from multigen.core import timesteps
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.core.drive import Driver, Request, solve
+from multigen.core.drive import Driver, solve
 from multigen.core.guides import cfg
 from multigen.core.noise import Noise
 from multigen.core.samplers import dpmpp_2m, step_coefficients
 from multigen.core.samplers.steps import levels
+from multigen.core.sampling import Sampling
 
 STEPS = (10, 20, 30)
 REQUESTS = 32
@@ -28,7 +29,7 @@ DRIVER_BAR, MIXED_BAR = 1.02, 0.6
 
 def request(
     denoiser: Denoiser, shape: Shape, seed: int, steps: int, device: torch.device, batch: int = 1
-) -> Request:
+) -> Sampling:
     """DPM-Solver++ 2M with guidance from made-up prompts; `batch` samples."""
     ts = timesteps.karras(denoiser.schedule, steps)
     denoiser.remember(ts)
@@ -36,7 +37,7 @@ def request(
     start = noise("start", 0) * float(denoiser.schedule(ts[:1]).sigma)
     cond = Cond.cat([tokens(shape, seed + k, device) for k in range(batch)])
     guide = cfg(cond, tokens(shape, 10**6, device), scale=5.0)
-    return Request(dpmpp_2m(denoiser.schedule, start, ts, noise), guide, denoiser)
+    return Sampling(dpmpp_2m(denoiser.schedule, start, ts, noise), guide, denoiser)
 
 
 def bare(denoiser: Denoiser, shape: Shape, steps: int, device: torch.device, batch: int) -> Tensor:
@@ -124,7 +125,7 @@ def _together(denoiser: Denoiser, shape: Shape, asked: list[int], device: torch.
     driver = Driver(max_batch=2 * len(asked))
     for seed, steps in enumerate(asked):
         driver.add(request(denoiser, shape, seed, steps, device))
-    while driver.requests:
+    while driver.samplings:
         driver.round()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.peers import Size, size
 from multigen.backbones.unet import UNet
+from multigen.core.backbone import Backbone
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.storage.torchaudio_shim import import_torchaudio
 
@@ -79,7 +80,7 @@ def own(axes: int, device: torch.device, *, tiny: bool) -> tuple[UNet, tuple[int
     return network, shape
 
 
-class Stable(nn.Module):
+class Stable(Backbone):
     """A UNet2DConditionModel behind our backbone's interface; x is fp32 outside it, and cast to its weights' dtype."""
 
     by_index = True

@@ -18,8 +18,10 @@ from multigen.conditioners.encoder import packaged_folder
 from multigen.core.noise import stream
 from multigen.datasets import Dataset
 from multigen.errors import MultigenError
-from multigen.model.model import build_dataset
-from multigen.recipe.schema import Recipe, load_recipe, to_yaml
+from multigen.model.build import build_dataset
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import load_recipe, override_recipe
+from multigen.recipe.schema import Recipe
 
 DRAWS = 24  # captions that are drawn of each item, for the vocabulary
 SHEET, EVALUATION = 100, 1500  # prompts
@@ -92,13 +94,7 @@ def published(recipe: Recipe) -> Recipe:
     overrides = ["weights=null"]
     overrides += ["data.path=null"] if "path" in recipe.data.args else []
     overrides += ["conditioner.path=null"] if "path" in recipe.conditioner.args else []
-    return with_overrides(recipe, overrides)
-
-
-def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    from multigen.recipe.schema import override_recipe
-
-    return override_recipe(recipe, list(overrides))
+    return override_recipe(recipe, overrides)
 
 
 def unpacked(folder: Path, to: Path) -> tuple[Recipe, Recipe]:
@@ -114,4 +110,4 @@ def unpacked(folder: Path, to: Path) -> tuple[Recipe, Recipe]:
     if (folder / "encoder").is_dir():
         overrides.append(f"conditioner.path={folder / 'encoder'}")
     public = load_recipe(str(folder / "recipe.yaml"))
-    return with_overrides(public, overrides), public
+    return override_recipe(public, overrides), public

@@ -54,7 +54,7 @@ def trainer(folder: Path, device: torch.device, precision: torch.dtype | None, s
             axes=2, channels=3, out_channels=3, cond=CondSpec(), widths=(32, 64), blocks=1, dropout=0.1
         )
     settings = Train(
-        steps=steps, batch=8, accumulate=2, lr=1e-3, warmup=2, ema=0.9, checkpoint_every=HALF, keep=0,
+        steps=steps, batch=8, accumulate=2, lr=1e-3, warmup=2, ema_decay=0.9, checkpoint_every=HALF, keep=0,
         held_out_every=0, preview_every=0, tensorboard=False,
     )  # fmt: skip
     blobs = Blobs()

@@ -12,11 +12,12 @@ from multigen.backbones.unet import UNet
 from multigen.core import timesteps
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
-from multigen.core.drive import Driver, Request, drive
+from multigen.core.drive import Driver, drive
 from multigen.core.guides import cfg
 from multigen.core.noise import Noise, normal
 from multigen.core.predictions import flow as flow_prediction
-from multigen.core.samplers import takes_one_sample
+from multigen.core.samplers import sampler_traits
+from multigen.core.sampling import Sampling
 from multigen.core.schedules import flow as flow_schedule
 from multigen.registry import Part
 
@@ -62,7 +63,7 @@ def request(
     seeds: Sequence[int],
     device: torch.device,
     steps: int = STEPS,
-) -> Request:
+) -> Sampling:
     """One trajectory of the samples of some seeds, with guidance."""
     ts = timesteps.uniform(denoiser.schedule, steps)
     denoiser.remember(ts)
@@ -73,7 +74,7 @@ def request(
     args = {"budget": 20} if sampler == "adaptive" else {}
     walk = registry.build("sampler", Part(sampler, args), where="sampler")
     start = noise("start", 0) * float(denoiser.schedule(ts[:1]).sigma)
-    return Request(walk(denoiser.schedule, start, ts, noise), cfg(cond, null, scale=SCALE), denoiser)
+    return Sampling(walk(denoiser.schedule, start, ts, noise), cfg(cond, null, scale=SCALE), denoiser)
 
 
 def requests(
@@ -83,9 +84,9 @@ def requests(
     seeds: Sequence[int],
     device: torch.device,
     steps: int = STEPS,
-) -> list[Request]:
+) -> list[Sampling]:
     """Of one batch: one request, or one a sample where the sampler takes one."""
-    alone = takes_one_sample(registry.find("sampler", sampler))
+    alone = sampler_traits(registry.find("sampler", sampler)).one_sample
     parts = [[seed] for seed in seeds] if alone else [list(seeds)]
     return [request(denoiser, kind, sampler, part, device, steps) for part in parts]
 
@@ -105,11 +106,11 @@ def samples(
     return torch.cat([r.sample for r in made if r.sample is not None]).cpu()
 
 
-def side_by_side(made: Sequence[Request]) -> list[Tensor]:
+def side_by_side(made: Sequence[Sampling]) -> list[Tensor]:
     """The samples of requests of any kind on one driver."""
     driver = Driver(max_batch=2**31)
     for one in made:
         driver.add(one)
-    while driver.requests:
+    while driver.samplings:
         driver.round()
     return [r.sample.cpu() for r in made if r.sample is not None]

@@ -17,13 +17,15 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu import made
-from benchmarks.gpu.pack import unpacked, with_overrides
+from benchmarks.gpu.pack import unpacked
 from benchmarks.gpu.report import Report, Row
 from multigen.core.noise import uniform
 from multigen.datasets import Dataset
 from multigen.device import choose_precision
 from multigen.errors import Interrupted
-from multigen.model.model import Model, build_dataset
+from multigen.model.build import build_dataset
+from multigen.model.model import Model
+from multigen.recipe.load import override_recipe
 from multigen.recipe.schema import Recipe
 from multigen.training import log as training_log
 from multigen.training.task import Diffusion
@@ -58,7 +60,7 @@ def train(
         torch.compiler.load_cache_artifacts(cache.read_bytes())
     work = Path(tempfile.mkdtemp(prefix="multigen-gpu-"))
     recipe, public = unpacked(pack, work / "media")
-    recipe = with_overrides(recipe, [*_settings(device), *overrides])
+    recipe = override_recipe(recipe, [*_settings(device), *overrides])
     dataset = build_dataset(recipe)
     model = Model(recipe, device=str(device))
     torch.backends.cudnn.benchmark = True

@@ -17,7 +17,7 @@ from benchmarks.gpu.report import Report, Row
 from benchmarks.gpu.small import SHAPES, request, requests, samples, side_by_side, small
 from multigen import registry
 from multigen.core.drive import Driver
-from multigen.training import checkpoint as checkpoints
+from multigen.storage import tensors
 from multigen.training import ranks
 
 CPU = torch.device("cpu")
@@ -93,7 +93,7 @@ def syncs(device: torch.device, names: list[str]) -> Iterator[Row]:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
-                while driver.requests:
+                while driver.samplings:
                     driver.round()
             finally:
                 torch.cuda.set_sync_debug_mode("default")
@@ -134,10 +134,10 @@ def across(device: torch.device) -> Iterator[Row]:
             p.mul_(1.5)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "w.safetensors")
-        checkpoints.save_tensors(path, there.backbone.state_dict())
-        here.backbone.load_state_dict(checkpoints.load_tensors(path))
+        tensors.save_tensors(path, there.backbone.state_dict())
+        here.backbone.load_state_dict(tensors.load_tensors(path))
         back = small("image", device)
-        back.backbone.load_state_dict(checkpoints.load_tensors(path))
+        back.backbone.load_state_dict(tensors.load_tensors(path))
     pairs = zip(here.parameters(), there.parameters(), back.parameters(), strict=True)
     same = all(torch.equal(a, b.cpu()) and torch.equal(b, c) for a, b, c in pairs)
     yield {"what": "weights written there, read here and there", "ok": same}
