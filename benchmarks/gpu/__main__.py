@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     given = parser().parse_args(argv)
     if given.pack:
         return _pack(given)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
     device = choose_device(given.device)
     if device.type == "cuda":
         torch.cuda.set_device(device.index or 0)

@@ -17,6 +17,8 @@ from benchmarks.gpu.clock import forget_peak, peak, timed
 from benchmarks.gpu.mixed import driver_rows, mixed_rows
 from benchmarks.gpu.pack import located
 from benchmarks.gpu.report import Row
+from benchmarks.gpu.small import SHAPES
+from benchmarks.gpu.truth import compiled, exact, memory
 from multigen import registry
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
@@ -35,6 +37,7 @@ class Task(NamedTuple):
     name: str
     job: Job
     seconds: float
+    section: str = "speed"
 
 
 def _widths(tiny: bool) -> tuple[int, ...]:
@@ -122,7 +125,7 @@ def rate_job(name: str, compiled: bool, batch: int, device: torch.device, tiny: 
     cond = Cond(
         vector=torch.randn(batch, WIDTH, device=device),
         tokens=torch.randn(batch, LENGTH, WIDTH, device=device),
-        mask=torch.arange(LENGTH, device=device).expand(batch, -1) < 10,
+        mask=(torch.arange(LENGTH, device=device) < 10).expand(batch, -1).contiguous(),
     )
     t = torch.linspace(0.01, 0.99, batch, dtype=torch.float64)
     scales = denoiser.loss_scales(t).to(device, torch.float32)
@@ -207,6 +210,20 @@ def stable_job(name: str, device: torch.device, tiny: bool) -> Iterator[Row | No
             yield from mixed_rows(name, denoiser, shape, device, tiny)
 
 
+def compiled_job(device: torch.device, tiny: bool) -> Iterator[Row | None]:
+    """`torch.compile` gives the same sample: no time is measured."""
+    exact(True)
+    rows = list(compiled(device))
+    yield None
+    yield from rows
+
+
+def memory_job(device: torch.device, tiny: bool) -> Iterator[Row | None]:
+    """What a model took is free when it is gone."""
+    yield None
+    yield from memory(device, ("image",) if tiny else tuple(SHAPES))
+
+
 def tasks(recipe: str) -> list[Task]:
     """All jobs, those with a bar first."""
     pairs = [(True, 32), (False, 32), (False, 1), (False, 8)]
@@ -222,7 +239,7 @@ def tasks(recipe: str) -> list[Task]:
         Task(
             f"{recipe} {'compiled' if fast else 'eager'} {batch}", partial(rate_job, recipe, fast, batch), 5.0
         )
-        for fast, batch in ((True, 512), (True, 1024), (True, 256), (True, 2048), (False, 512))
+        for fast, batch in ((True, 512), (True, 1024), (False, 512), (True, 256), (True, 2048))
     ]
     return [
         *bars,
@@ -231,4 +248,6 @@ def tasks(recipe: str) -> list[Task]:
         Task("SDXL", partial(stable_job, "SDXL"), 12.0),
         *rest,
         *(Task(f"{axes} axes", partial(own_job, axes), 5.0) for axes in (1, 2, 3)),
+        Task("compile", compiled_job, 1.0, "truth"),
+        Task("memory", memory_job, 3.0, "truth"),
     ]

@@ -55,8 +55,9 @@ class Report:
         self.start = time.monotonic()
 
     def add(self, section: str, row: Row) -> None:
+        row = {**row, "at_s": round(time.monotonic() - self.start)}
         self.sections.setdefault(section, []).append(row)
-        said = ", ".join(f"{k} {_text(v)}" for k, v in row.items() if k not in ("what", "trace"))
+        said = ", ".join(f"{k} {_text(v)}" for k, v in row.items() if k not in ("what", "trace", "at_s"))
         print(
             f"[{time.monotonic() - self.start:5.0f} s] {section}: {row['what']}: {said}",
             file=sys.stderr,
@@ -87,7 +88,7 @@ class Report:
     def markdown(self) -> str:
         lines = [f"# {self.facts['card']}", "", *(f"- {k}: {v}" for k, v in self.facts.items())]
         for name, rows in self.sections.items():
-            keys = list(dict.fromkeys(k for row in rows for k in row if k != "trace"))
+            keys = list(dict.fromkeys(k for row in rows for k in row if k not in ("trace", "at_s")))
             table = [keys, ["---"] * len(keys), *([_text(row.get(k)) for k in keys] for row in rows)]
             lines += ["", f"## {name}", "", *("| " + " | ".join(line) + " |" for line in table)]
         return "\n".join(lines) + "\n"

@@ -78,7 +78,7 @@ def measure(report: Report, running: Sequence[Running], deadline: float) -> None
             time.sleep(0.1)
         if not _settled(one) or left < one.task.seconds / 2:
             said = "not ready in time" if not _settled(one) else "no time left"
-            report.add("speed", {"what": one.task.name, "error": said, "trace": _tail(one)})
+            report.add(one.task.section, {"what": one.task.name, "error": said, "trace": _tail(one)})
             one.process.kill()
             continue
         (one.folder / "go").touch()
@@ -87,7 +87,9 @@ def measure(report: Report, running: Sequence[Running], deadline: float) -> None
         except subprocess.TimeoutExpired:
             one.process.kill()
         rows = _rows(one)
-        report.extend("speed", rows or [{"what": one.task.name, "error": "no rows", "trace": _tail(one)}])
+        report.extend(
+            one.task.section, rows or [{"what": one.task.name, "error": "no rows", "trace": _tail(one)}]
+        )
     report.extend("bars", bars(report.sections.get("speed", [])))
 
 

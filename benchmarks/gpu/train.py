@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
+import shutil
 import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -19,6 +22,7 @@ import torch
 from benchmarks.gpu import made
 from benchmarks.gpu.pack import unpacked
 from benchmarks.gpu.report import Report, Row
+from multigen import registry
 from multigen.core.noise import uniform
 from multigen.datasets import Dataset
 from multigen.device import choose_precision
@@ -61,6 +65,8 @@ def train(
     work = Path(tempfile.mkdtemp(prefix="multigen-gpu-"))
     recipe, public = unpacked(pack, work / "media")
     recipe = override_recipe(recipe, [*_settings(device), *overrides])
+    if device.type == "cuda":
+        recipe = _with_workers(recipe)
     dataset = build_dataset(recipe)
     model = Model(recipe, device=str(device))
     torch.backends.cudnn.benchmark = True
@@ -103,7 +109,7 @@ def _settings(device: torch.device) -> list[str]:
         "train.minutes=1",
         "train.steps=null",
         f"train.compile={str(fast).lower()}",
-        f"train.workers={max(min((os.cpu_count() or 2) - 1, 15), 1) if fast else 0}",
+        f"train.workers={max((os.cpu_count() or 2) - 1, 1) if fast else 0}",
         "train.precision=auto",
         f"train.checkpoint_every={10**9}",
         f"train.held_out_every={10**9}",
@@ -111,6 +117,17 @@ def _settings(device: torch.device) -> list[str]:
         "train.tensorboard=false",
         "train.keep_best=false",
     ]
+
+
+def _with_workers(recipe: Recipe) -> Recipe:
+    """No more readers than shared memory has room for: each is up to three batches ahead."""
+    modality = registry.build("modality", recipe.modality, where="modality")
+    size = 4 * math.prod(modality.shape()) * recipe.train.batch
+    place = Path("/dev/shm")
+    free = shutil.disk_usage(place).free if place.is_dir() else 2**62
+    workers = max(min(recipe.train.workers, int(0.8 * free / (3 * size))), 1)
+    print(f"{workers} readers; {free / 2**30:.1f} GiB of shared memory", file=sys.stderr, flush=True)
+    return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, workers=workers))
 
 
 def _trainer(model: Model, public: Recipe, dataset: Dataset, folder: Path, out: Path) -> Trainer:

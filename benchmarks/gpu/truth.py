@@ -39,8 +39,6 @@ def measure(report: Report, device: torch.device, *, tiny: bool = False) -> None
         ("exact resume", lambda: resume.rows(device)),
         ("load and save across devices", lambda: across(device)),
         ("one NCCL rank", lambda: one_rank(device)),
-        ("compile", lambda: compiled(device)),
-        ("memory", lambda: memory(device, kinds)),
     ]
     for what, check in checks:
         with report.guarded("truth", what):

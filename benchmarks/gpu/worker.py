@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -22,6 +23,7 @@ def main(recipe: str, name: str, device: str, folder: Path, tiny: bool) -> int:
     place = torch.device(device)
     exact(False)
     torch.set_num_threads(2)
+    threading.Thread(target=_until_orphaned, args=(os.getppid(),), daemon=True).start()
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
 
         def write(row: object) -> None:
@@ -37,10 +39,7 @@ def main(recipe: str, name: str, device: str, folder: Path, tiny: bool) -> int:
                 torch.cuda.empty_cache()
             seconds = round(time.monotonic() - begin, 1)
             (folder / "ready").write_text(str(seconds))
-            parent = os.getppid()
             while not (folder / "go").exists():
-                if os.getppid() != parent:
-                    return 1
                 time.sleep(0.05)
             for row in job:
                 assert row is not None
@@ -56,6 +55,13 @@ def main(recipe: str, name: str, device: str, folder: Path, tiny: bool) -> int:
             )
             return 1
     return 0
+
+
+def _until_orphaned(parent: int) -> None:
+    """End this process, wherever it is, when the one that started it is gone."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 if __name__ == "__main__":
