@@ -78,10 +78,15 @@ def train(
     settings = dataclasses.replace(recipe.train, minutes=max(seconds, 1.0) / 60)
     recipe = model.recipe = dataclasses.replace(recipe, train=settings)
     public = dataclasses.replace(public, train=settings, backbone=recipe.backbone)
-    trainer = _trainer(model, public, dataset, work, out)
+    trainer = _trainer(model, public, dataset, work, out, report)
     end = deadline - _reserve(deadline) + GRACE
     with report.guarded("training", "training"), _stopped_at(end), contextlib.suppress(Interrupted):
         trainer.run()
+    if trainer.step == 0 and settings.compile and time.monotonic() < end:
+        model.recipe = dataclasses.replace(recipe, train=dataclasses.replace(settings, compile=False))
+        trainer = _trainer(model, public, dataset, work, out, report)
+        with report.guarded("training", "not compiled"), _stopped_at(end), contextlib.suppress(Interrupted):
+            trainer.run()
     with report.guarded("training", "what was trained"):
         report.extend("training", _rows(trainer, work, recipe))
     with trainer.ema.applied():
@@ -130,7 +135,9 @@ def _with_workers(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, workers=workers))
 
 
-def _trainer(model: Model, public: Recipe, dataset: Dataset, folder: Path, out: Path) -> Trainer:
+def _trainer(
+    model: Model, public: Recipe, dataset: Dataset, folder: Path, out: Path, report: Report
+) -> Trainer:
     """The one trainer, whose previews are exports of the averaged weights."""
     recipe = model.recipe
     train, _ = dataset.split()
@@ -151,7 +158,8 @@ def _trainer(model: Model, public: Recipe, dataset: Dataset, folder: Path, out: 
 
     def look(step: int) -> None:
         if time.monotonic() - last[0] >= EVERY:
-            made.weights(model, public, out)
+            with report.guarded("training", f"export at step {step}"):
+                made.weights(model, public, out)
             last[0] = time.monotonic()
 
     return Trainer(
