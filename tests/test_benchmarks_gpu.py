@@ -18,8 +18,8 @@ from benchmarks.gpu.jobs import tasks
 from benchmarks.gpu.pack import evaluation, pack, unpacked
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.small import small
-from multigen.conditioners.encoder import Encoder, packaged_folder
 from multigen.conditioners.text import Text
+from multigen.conditioners.text_encoder import TextEncoder, packaged_folder
 from multigen.core.denoiser import Denoiser
 from multigen.core.predictions import eps
 from multigen.core.schedules import scaled_linear
@@ -62,7 +62,7 @@ def packed(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_trimmed_encoder_gives_the_states_to_fp16(tmp_path: Path) -> None:
     count = trimmed(packaged_folder(), CAPTIONS[1:], tmp_path)
     assert 100 < count < 400
-    whole, part = (Encoder(folder, 48) for folder in (packaged_folder(), tmp_path))
+    whole, part = (TextEncoder(folder, 48) for folder in (packaged_folder(), tmp_path))
     for caption, a, b in zip(CAPTIONS, whole.states(CAPTIONS, CPU), part.states(CAPTIONS, CPU), strict=True):
         if caption not in CAPTIONS[1:]:
             continue

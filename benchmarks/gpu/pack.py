@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.gpu.encoder import trimmed
-from multigen.conditioners.encoder import packaged_folder
+from multigen.conditioners.text_encoder import packaged_folder
 from multigen.core.noise import stream
 from multigen.datasets import Dataset
 from multigen.errors import MultigenError

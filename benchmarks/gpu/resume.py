@@ -20,7 +20,7 @@ from multigen.core.schedules import flow as flow_schedule
 from multigen.datasets import NO_FAULTS, Item
 from multigen.recipe.schema import Train
 from multigen.training import checkpoint as checkpoints
-from multigen.training.task import Diffusion
+from multigen.training.diffusion import Diffusion
 from multigen.training.trainer import Trainer
 
 STEPS, HALF = 12, 6
@@ -92,5 +92,9 @@ def rows(device: torch.device) -> Iterator[Row]:
             apart = max((a - b).abs().max().item() for a, b in pairs)
             yield {"what": f"resume at step {HALF} of {STEPS}, {name}", "apart": apart, "ok": one == other}
             finite = all(bool(p.isfinite().all()) for p in whole.parameters.values())
-            row = {"what": f"lag of the host, {name}: steps", "count": whole.verdicts.lag, "ok": finite}
+            row = {
+                "what": f"lag of the host, {name}: steps",
+                "count": whole.updates.verdicts.lag,
+                "ok": finite,
+            }
             yield row

@@ -32,7 +32,7 @@ from multigen.model.model import Model
 from multigen.recipe.load import override_recipe
 from multigen.recipe.schema import Recipe
 from multigen.training import log as training_log
-from multigen.training.task import Diffusion
+from multigen.training.diffusion import Diffusion
 from multigen.training.trainer import Trainer
 
 EVERY = 60.0  # s between two exports of the averaged weights
@@ -196,10 +196,10 @@ def _rows(trainer: Trainer, folder: Path, recipe: Recipe) -> Iterator[Row]:
     yield {
         "what": "training",
         "steps": trainer.step,
-        "seconds": round(trainer.seconds, 1),
+        "seconds": round(trainer.counters.seconds, 1),
         "batch": recipe.train.batch,
         "pictures": trainer.step * recipe.train.batch,
-        "per_s": round(trainer.step * recipe.train.batch / max(trainer.seconds, 1e-9)),
+        "per_s": round(trainer.step * recipe.train.batch / max(trainer.counters.seconds, 1e-9)),
         "per_s_second_half": round(statistics.median(r["items_per_s"] for r in late)) if late else None,
         "waiting": round(statistics.mean(r["waited"] for r in late), 3) if late else None,
         "loss": late[-1]["loss"] if late else None,

@@ -18,7 +18,7 @@ from benchmarks.gpu.small import SHAPES, request, requests, samples, side_by_sid
 from multigen import registry
 from multigen.core.drive import Driver
 from multigen.storage import tensors
-from multigen.training import ranks
+from multigen.training.ranks import collectives
 
 CPU = torch.device("cpu")
 # Of a sample in fp32, standard deviation about 1: what the tests on the CPU state for samples alone and in batches.
@@ -153,8 +153,8 @@ def one_rank(device: torch.device) -> Iterator[Row]:
         store = dist.FileStore(str(Path(folder, "store")), 1)
         dist.init_process_group(backend, store=store, rank=0, world_size=1)
         try:
-            with mock.patch.object(ranks, "world", return_value=2):  # one talks to nobody
-                total = ranks.summed(1.25, list(layer.parameters()))
+            with mock.patch.object(collectives, "world", return_value=2):  # one talks to nobody
+                total = collectives.summed(1.25, list(layer.parameters()))
         finally:
             dist.destroy_process_group()
     after = [p.grad for p in layer.parameters() if p.grad is not None]
