@@ -143,9 +143,7 @@ class Diffusion(Task):
             self.by_level.add(log_snr, losses.detach())
             losses = losses * weight
             seen.append((log_snr, losses.detach()))
-            if self.uncertainty is not None:
-                losses = losses / self.uncertainty(log_snr).detach().exp()
-            yield losses.sum() / whole
+            yield self._balanced(losses, log_snr).sum() / whole
 
     def _condition(
         self, given: dict[str, list[object]], keep: Tensor, x0: Tensor, step: int, places: Places
@@ -158,6 +156,12 @@ class Diffusion(Task):
         if self.examples.masked:
             cond = cond.with_grid(self.examples.mask_channels(x0, step, places.rows))
         return cond
+
+    def _balanced(self, losses: Tensor, log_snr: Tensor) -> Tensor:
+        """Losses [B] divided by what is typical of their noise levels, if the training learns that."""
+        if self.uncertainty is None:
+            return losses
+        return losses / self.uncertainty(log_snr).detach().exp()
 
     def _losses(self, x0: Tensor, t: Tensor, cond: Cond, step: int, places: Places) -> Tensor:
         """Loss [B] in F space of each row of x0 [B, C, *D] at t [B]."""

@@ -253,5 +253,5 @@ def test_another_optimizers_state_is_refused() -> None:
     parameter = torch.nn.Parameter(torch.zeros(3))
     optimizer = torch.optim.AdamW([parameter])
     for name, shape in (("0.exp_avg", (4,)), ("1.exp_avg", (3,)), ("x.exp_avg", (3,))):
-        with pytest.raises(MultigenError, match=f"of other parameters: {name}"):
+        with pytest.raises(MultigenError, match=f"to other parameters: {name}"):
             load_optimizer(optimizer, {name: torch.zeros(shape)})

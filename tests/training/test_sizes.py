@@ -128,7 +128,7 @@ def test_masks_cache_accumulation_and_shift_go_with_it(
 @pytest.mark.parametrize(
     ("name", "override", "text"),
     [
-        ("image_digits", "train.sizes=[14,64]", r"train\.sizes: 64: .*\[64, 64\] is larger than .*own \[28, 28\]"),
+        ("image_digits", "train.sizes=[14,64]", r"train\.sizes: 64: .*\[64, 64\] is larger than .*own size \[28, 28\]"),
         ("image_digits", "train.sizes=[0]", r"train\.sizes: \[0\] is not allowed\. Allowed: a list of sides"),
         ("image_digits", "train.sizes=[[14,x]]", r"train\.sizes"),
         ("image_digits", "train.durations=[2]", r"train\.durations: 2 s: .*An image has no duration"),
