@@ -40,10 +40,10 @@ def parser() -> Parser:
 
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
+    a, own = parse(parser(), argv, _declared)
     from multigen.cli.request_file import INPUT, edit_request
     from multigen.generation.request import EditRequest, Request, options
 
-    a, own = parse(parser(), argv, _declared)
     lines = lines_of(a.prompts) if a.prompts else []
     if line := next((line for line in lines if line.startswith("{")), None):
         raise MultigenError(

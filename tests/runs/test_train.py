@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
-from multigen.runs.run_folder import make
 
 import multigen
 from multigen.errors import MultigenError, RecipeError, TrainingError
