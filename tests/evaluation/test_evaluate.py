@@ -224,7 +224,7 @@ class _Same:
 def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"evaluate.metrics.0.name: 'hu'.*Did you mean 'hue'"):
         tiny("evaluate.metrics=[hu]")
-    with pytest.raises(RecipeError, match=r"evaluate.metrics.1: hue stands there twice"):
+    with pytest.raises(RecipeError, match=r"evaluate.metrics.1: hue is listed twice"):
         tiny("evaluate.metrics=[hue,hue]")
     with pytest.raises(RecipeError, match=r"evaluate.metrics: 'hue' is not allowed. Allowed: a list"):
         tiny("evaluate.metrics=hue")

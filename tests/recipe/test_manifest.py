@@ -85,7 +85,7 @@ def test_one_flipped_bit_is_found(folder):
     data = bytearray(path.read_bytes())
     data[500] ^= 1
     path.write_bytes(data)
-    assert verify(folder) == [f"media/{path.name}: its bytes have changed (sha256 differs)"]
+    assert verify(folder) == [f"media/{path.name}: its content has changed (sha256 differs)"]
 
 
 def test_missing_and_truncated_files_are_found(folder):

@@ -156,7 +156,7 @@ def test_samples_go_into_folders_of_their_own(trained: Path, tmp_path: Path) -> 
         sample(str(folder), out=folder, device="cpu", quiet=True)
     with pytest.raises(MultigenError, match="not a run folder"):
         multigen.load(one)
-    with pytest.raises(RecipeError, match="backbone: this belongs to the training"):
+    with pytest.raises(RecipeError, match="backbone: the weights of"):
         sample(str(folder), overrides=["backbone.widths=[8,8]"], device="cpu", quiet=True)
 
 

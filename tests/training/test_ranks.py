@@ -18,8 +18,8 @@ from torch import nn
 
 from multigen.errors import RecipeError
 from multigen.recipe.load import load_recipe
+from multigen.recipe.rules import check_world
 from multigen.recipe.schema import Train
-from multigen.recipe.validate import check_world
 from multigen.runs import jobs as runs
 from multigen.storage import lora
 from multigen.training import checkpoint as checkpoints
