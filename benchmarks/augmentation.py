@@ -18,7 +18,7 @@ from torch import Tensor
 import multigen
 from benchmarks.__main__ import table
 from multigen.core.noise import stream
-from multigen.evaluation.metrics.classes import accuracy, trained
+from multigen.evaluation.metrics.picture_classifier import accuracy, train_classifier
 from multigen.model.build import build_dataset
 
 Labelled = tuple[Tensor, Tensor]
@@ -54,7 +54,7 @@ def measure(
         if k == 0:
             sets["all real ones"] = [(pictures, classes)]
         for what, parts in sets.items():
-            net = trained(batches(parts, k), len(data.classes), steps)
+            net = train_classifier(batches(parts, k), len(data.classes), steps)
             score = accuracy(net, [i["media"] for i in test], labels)
             found.setdefault(what, []).append(score.value)
     return [

@@ -22,7 +22,7 @@ from torch import Tensor
 import multigen
 from benchmarks.__main__ import table
 from benchmarks.augmentation import batches
-from multigen.evaluation.metrics.classes import accuracy, trained
+from multigen.evaluation.metrics.picture_classifier import accuracy, train_classifier
 from multigen.generation.masks import depth
 from multigen.generation.request import EditRequest, Request
 from multigen.model.build import build_dataset
@@ -54,7 +54,7 @@ def measure(steps: int = 800, digits: int = 100) -> list[dict[str, Any]]:
     masks = _masks(tuple(media.shape[2:]))
     known = [data[i] for i in data.split()[0]]
     real = torch.stack([i["media"] for i in known]), torch.tensor([i["label"] for i in known])
-    judge = trained(batches([real], 0), len(data.classes), 600)
+    judge = train_classifier(batches([real], 0), len(data.classes), 600)
 
     def row(network: str, filled: Sequence[Tensor], resample: int | None = None) -> dict[str, Any]:
         apart = [_errors(one, media, keep) for one, keep in zip(filled, masks, strict=True)]

@@ -1,4 +1,4 @@
-"""A dataset is where training media come from. Random access, no hidden state: item i is item i."""
+"""A dataset is where training media come from. Access is random and without hidden state: item i is always item i."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NotRequired, Protocol, TypedDict
+from typing import Literal, NotRequired, Protocol, TypedDict
 
 import torch
 from torch import Tensor
 
+NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in sets
+
 
 class Item(TypedDict):
-    """One training example. `id` names it in logs; "text" and "label" where the dataset has them."""
+    """One training example. `id` names it in logs; "text" and "label" are there if the dataset has them."""
 
     media: Tensor  # [C, *D] of the modality's natural shape, in [-1, 1]
     id: str
@@ -21,43 +23,67 @@ class Item(TypedDict):
     label: NotRequired[int]
 
 
-class Dataset(Protocol):
-    """Indexed media with what they are conditioned on."""
+@dataclass(frozen=True)
+class Catalogue:
+    """The things that a dataset's pictures or videos show, for metrics that look for them.
 
-    classes: tuple[str, ...]  # names of the labels; empty without labels
-    bad: Mapping[str, str]  # media left out because they cannot be read: name -> why; empty for built-in sets
+    names     name of each thing
+    pictures  thing -> one or more pictures [C, H, W] in [-1, 1] of it
+    find      an item's id -> the thing that the item shows, None for an unknown id
+    """
+
+    names: tuple[str, ...]
+    pictures: Callable[[int], list[Tensor]]
+    find: Callable[[str], int | None]
+
+
+class Dataset(Protocol):
+    """Indexed media with the captions and labels that a model is conditioned on.
+
+    classes    names of the labels; empty without labels
+    bad        media that are left out because they cannot be read: name -> reason
+    holds_out  what `split` keeps from training. "media": items. "captions": combinations of words; every thing and
+               every word is trained on, in other combinations
+
+    Subclass the protocol to inherit the defaults.
+    """
+
+    classes: tuple[str, ...] = ()
+    bad: Mapping[str, str] = NO_FAULTS
+    holds_out: Literal["media", "captions"] = "media"
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Item:
-        """Item without augmentation: centre crop, first caption. Deterministic."""
+        """The item without augmentation: centre crop, first caption. Deterministic."""
         ...
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
-        """Item with crop, augmentation and caption drawn from `rng` alone. MediaError if its file went bad."""
+        """The item with crop, augmentation and caption drawn from `rng` alone.
+
+        MediaError if its file has become unreadable.
+        """
         ...
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Indices for training and held out. Items of one origin (a piece of music) stay on one side."""
+        """Training and held-out indices. Items of one origin, such as a piece of music, stay on one side."""
         ...
 
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """Names of the instruments that captions name, sorted; empty for data without instruments."""
+        return ()
 
-@dataclass(frozen=True)
-class Catalogue:
-    """What a dataset's pictures or videos show, for measures that look for it."""
-
-    names: tuple[str, ...]
-    pictures: Callable[[int], list[Tensor]]  # of a thing: one or more [C, H, W] in [-1, 1]
-    find: Callable[[str], int | None]  # from an item's id to the thing that it shows
-
-
-NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in sets
+    def catalogue(self) -> Catalogue | None:
+        """The things that items show; None if the dataset cannot name them."""
+        return None
 
 
 def held_out(ids: Sequence[str], share: float = 0.1) -> tuple[list[int], list[int]]:
-    """Split by a hash of each id, so that an id's side never changes as the set grows and equal ids stay together.
+    """Training and held-out indices, decided by a hash of each id.
 
-    At least one id stands on each side, unless there is one only or `share` is 0: then nothing is held out.
+    An id never changes sides as the set grows, and equal ids stay together. Each side has at least one id, unless there
+    is only one or `share` is 0: then nothing is held out.
     """
     scores = {i: int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest(), "big") for i in set(ids)}
     order = sorted(scores, key=lambda i: (scores[i], i))

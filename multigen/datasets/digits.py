@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multigen.datasets import NO_FAULTS, Item, held_out
+from multigen.datasets import Dataset, Item, held_out
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.modalities.raster import to_channels
@@ -23,7 +23,7 @@ _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 _CAPTIONS = ("digit {n}", "the digit {word}", "a handwritten {n}", "a handwritten {word}", "{word}", "{n}")
 
 
-class Digits:
+class Digits(Dataset):
     """5,000 handwritten digits, white on black; labels are the digits, texts are like "digit 7".
 
     `augment`: `draw` shifts by up to 2 of 28 pixels, turns by up to 8 degrees and scales by up to 5%.
@@ -32,7 +32,6 @@ class Digits:
     """
 
     classes = tuple(str(n) for n in range(10))
-    bad = NO_FAULTS
 
     def __init__(self, *, modality: Given[Modality], augment: bool = True, held_out: float = 0.1) -> None:
         self.modality, self.augment, self.share = modality, augment, held_out

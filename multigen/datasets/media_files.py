@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multigen.datasets import Item
+from multigen.datasets import Dataset, Item
 from multigen.datasets.augment import PICTURE, SOUND, Augment, uniform
 from multigen.modalities import Modality, Source
 
@@ -29,14 +29,12 @@ class Told(NamedTuple):
     label: int | None
 
 
-class Files(ABC):
+class Files(Dataset, ABC):
     """Items cut from files, each `segment` s one; pictures are kept in `memory` GiB. See `Folder` for the settings."""
-
-    classes: tuple[str, ...]
 
     def __init__(self, modality: Modality, augment: Augment, *, segment: float | None, memory: float) -> None:
         self.modality, self._shape = modality, modality.shape()
-        self._rate = _per_second(modality)  # samples or frames a second; 0 for media without time
+        self._rate = per_second(modality)  # samples or frames a second; 0 for media without time
         self._augment = augment
         channels, axes = self._shape[0], len(self._shape) - 1
         augment.check(PICTURE if axes > 1 else SOUND if self._rate else (), channels, modality.name)
@@ -194,7 +192,7 @@ def _levels(media: Tensor) -> Tensor:
     return ((media + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def _per_second(modality: Modality) -> float:
+def per_second(modality: Modality) -> float:
     """Samples or frames a second along the time axis; 0 where the modality takes no duration."""
     for seconds in _PROBES:
         try:

@@ -9,20 +9,18 @@ import hashlib
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock
-from tqdm import tqdm
 
-from multigen.datasets import NO_FAULTS, Item, held_out, scores
+from multigen.datasets import Dataset, Item, held_out, scores
 from multigen.datasets.general_midi import PROGRAMS, key_name, program
 from multigen.errors import MultigenError, RecipeError
 from multigen.modalities import Modality
+from multigen.progress import Progress
 from multigen.storage import files
 from multigen.storage.cache_folder import cache_folder
 
@@ -61,7 +59,7 @@ class Source:
     plays: tuple[tuple[int, int], ...]
 
 
-class Rendered:
+class Rendered(Dataset):
     """Renders of scores: sound [C, N] of the modality's length, with text such as "church organ, G major, 92 bpm".
 
     Each render has a tempo of its own between `slowest` and `fastest` (quarters a minute), which depends on the
@@ -69,10 +67,6 @@ class Rendered:
     `settings` (what they depend on); `sources` is asked only if one is missing. `kinds` are two names for such music,
     as captions use them.
     """
-
-    classes: tuple[str, ...] = ()
-    bad = NO_FAULTS
-    holds_out = "media"
 
     def __init__(
         self,
@@ -137,8 +131,9 @@ class Rendered:
                 renders.append(scores.Render(path, number, semitones, _bpm(name, *tempi)))
             score, notes = str(source.score), str(source.notes)
             jobs.append(scores.Job(score, notes, str(font), self._rate, self._shape[0], tuple(renders)))
-        with _bar(self._name, len(jobs)) as bar:
-            lengths = scores.render_all(jobs, workers, bar.update)
+        quiet = not log.isEnabledFor(logging.INFO)
+        with Progress(f"render {self._name}", len(jobs), "pieces", quiet=quiet) as bar:
+            lengths = scores.render_all(jobs, workers, bar.advance)
         pieces = []
         for source, job, seconds in zip(sources, jobs, lengths, strict=True):
             score = scores.load(source.score, source.notes)
@@ -206,18 +201,6 @@ def soundfont_file(given: str | None, packaged: Path) -> Path:
     if not path.is_file():
         raise MultigenError(f"data.soundfont: {path}: no such file")
     return path
-
-
-def _bar(name: str, total: int) -> tqdm[Any]:
-    """Progress on stderr, shown where multigen's log shows what it does; in a file a line now and then."""
-    return tqdm(
-        total=total,
-        desc=f"rendering {name}",
-        unit="piece",
-        disable=not log.isEnabledFor(logging.INFO),
-        file=sys.stderr,
-        mininterval=0.1 if sys.stderr.isatty() else 20,
-    )
 
 
 def _bpm(name: str, slowest: int, fastest: int) -> int:

@@ -57,11 +57,11 @@ class Shards(Files):
                 message("data.path", str(path), hint=f"It holds {index.modality}, not {modality.name}.")
             )
         self.classes, self._shards = index.classes, index.shards
-        self.bad: dict[str, str] = {}
-        self._list()
+        self.bad = self._list()
 
-    def _list(self) -> None:
-        """Where the index line of each medium is, and how long the medium; those that a cut took away are bad."""
+    def _list(self) -> dict[str, str]:
+        """Find the index line and the duration of every medium. Returns those beyond the end of a truncated shard."""
+        bad: dict[str, str] = {}
         places: list[tuple[int, int, int]] = []  # shard, offset and length of the line
         durations: list[float] = []
         for number, shard in enumerate(self._shards):
@@ -74,7 +74,7 @@ class Shards(Files):
                 self._check(sample, f"{self._root / shard.index}, line {k + 1}")
                 if sample.medium.offset + sample.medium.size > size:
                     name = str(_member(tar, sample))
-                    self.bad[name] = f"{name}: the shard is cut off before its end"
+                    bad[name] = f"{name}: the shard is truncated before its end"
                 else:
                     places.append((number, at, len(line)))
                     durations.append(sample.seconds)
@@ -83,6 +83,7 @@ class Shards(Files):
             raise RecipeError(f"data.path: there is no medium left in the shards of {self._root}")
         self._lines_at = np.asarray(places, np.int64)
         self._cut(durations)
+        return bad
 
     def _lines(self, path: Path) -> list[bytes]:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from multigen.datasets import Item
+from multigen.datasets import Dataset, Item
 from multigen.datasets import held_out as held_out_by_id
 from multigen.datasets.augment import Augment
 from multigen.datasets.scan import find_folder
@@ -30,7 +30,7 @@ _DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 _EXAMPLE = "data.path=./downloads"
 
 
-class Pictures:
+class Pictures(Dataset):
     """Labelled pictures in memory: `levels` uint8 [N, C, H, W], the first `train` of them the training set."""
 
     def __init__(
@@ -45,7 +45,6 @@ class Pictures:
         flip: bool,
     ) -> None:
         self.classes = classes
-        self.bad: dict[str, str] = {}
         self._modality, self._shape, self._name = modality, _picture_shape(modality, name), name
         self._levels, self._labels = levels, labels
         self._augment = Augment(flip=flip)
@@ -136,7 +135,7 @@ class CIFAR10(Pictures):
         super().__init__(modality, "cifar10", levels, labels, classes, train=sum(lengths), flip=flip)
 
 
-class CelebA:
+class CelebA(Dataset):
     """CelebA (Liu et al. 2015), aligned: img_align_celeba/, list_attr_celeba.txt, list_eval_partition.txt if there.
 
     path: the folder with them (or celeba/ in it)

@@ -1,6 +1,6 @@
-"""Measures of sounds: is it in tune, which notes sound, how far are two sounds apart, when do notes begin.
+"""Measures of sound: tuning, pitch classes, distance between two sounds, onsets, loudness.
 
-Sounds are tensors [..., N] (any leading axes, channels among them) in [-1, 1] at `rate` Hz; results have the leading
+Sounds are tensors [..., N] (any leading axes, channels among them) in [-1, 1] at `rate` Hz. Results have the leading
 axes. Pitches are equal-tempered with A4 = 440 Hz.
 """
 
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 _FFT = 8192
-_LOW, _HIGH = 100.0, 1500.0  # Hz: where the notes of chords can be told apart at 8192 points
+_LOW, _HIGH = 100.0, 1500.0  # Hz: the range in which 8192 points resolve the notes of chords
 _SIZES = (512, 1024, 2048, 4096)
 
 
 def stft(sound: Tensor, size: int, hop: int) -> Tensor:
     """Magnitudes [..., size // 2 + 1, frames] of Hann windows of `size` samples, centred every `hop` samples."""
     flat = sound.reshape(-1, sound.shape[-1]).float()
-    # Zeros beyond the ends: a reflection needs sounds longer than half a window.
+    # Padded with zeros, since reflection would need sounds longer than half a window.
     flat = torch.nn.functional.pad(flat, (size // 2, size // 2))
     window = torch.hann_window(size, device=flat.device)
     spectrum = torch.stft(flat, size, hop, window=window, center=False, return_complex=True)
@@ -33,17 +33,17 @@ def _tonal_power(sound: Tensor, rate: int) -> tuple[Tensor, Tensor]:
 
 
 def detune(sound: Tensor, rate: int) -> Tensor:
-    """Energy-weighted mean distance from the nearest equal-tempered note, in semitones: 0 in tune, 0.5 at worst.
+    """Energy-weighted mean distance from the nearest equal-tempered note, in semitones: 0 is in tune, 0.5 the worst.
 
     sum_k P_k |p_k - round(p_k)| / sum_k P_k over the bins k of an 8192-point power spectrum from 100 to 1500 Hz,
-    p_k = 69 + 12 log2(f_k / 440 Hz). Noise gives 0.25; the window's width alone gives about 0.05.
+    p_k = 69 + 12 log2(f_k / 440 Hz). Noise gives 0.25; the width of the window alone gives about 0.05.
     """
     power, pitch = _tonal_power(sound, rate)
     return (power * (pitch - pitch.round()).abs()).sum(-1) / power.sum(-1).clamp_min(1e-20)
 
 
 def chroma(sound: Tensor, rate: int) -> Tensor:
-    """Share of the energy on each pitch class, [..., 12] from C to B, summing to 1 (silence: all 0).
+    """Share of the energy on each pitch class: [..., 12] from C to B, summing to 1; all 0 for silence.
 
     Each bin between 100 and 1500 Hz counts for its nearest equal-tempered note (Fujishima 1999, pitch class profile).
     """
@@ -53,15 +53,15 @@ def chroma(sound: Tensor, rate: int) -> Tensor:
 
 
 def chroma_distance(a: Tensor, b: Tensor, rate: int) -> Tensor:
-    """Total variation of the chroma of two sounds, sum_c |a_c - b_c| / 2: 0 the same notes, 1 no note in common."""
+    """Total variation between the chroma of two sounds, sum_c |a_c - b_c| / 2: 0 if equal, 1 if disjoint."""
     return (chroma(a, rate) - chroma(b, rate)).abs().sum(-1) / 2
 
 
 def stft_distance(copy: Tensor, original: Tensor) -> Tensor:
-    """Mean relative error of STFT magnitudes over windows of 512 to 4096 samples, hop a quarter.
+    """Mean relative error of STFT magnitudes over windows of 512 to 4096 samples with a hop of a quarter.
 
     mean_s ||S_s(copy) - S_s(original)||_F / ||S_s(original)||_F: the spectral convergence of Arik et al. 2018
-    (arXiv:1808.06719, eq. 2), at several resolutions as Yamamoto et al. 2020 (arXiv:1910.11480). 0 is the same.
+    (arXiv:1808.06719, eq. 2), at several resolutions as in Yamamoto et al. 2020 (arXiv:1910.11480). 0 for equal sounds.
     """
     total = torch.zeros(original.shape[:-1], device=original.device)
     for size in _SIZES:
@@ -71,11 +71,11 @@ def stft_distance(copy: Tensor, original: Tensor) -> Tensor:
 
 
 def onset_rate(sound: Tensor, rate: int) -> Tensor:
-    """Note beginnings a second.
+    """Note onsets per second.
 
-    Peaks of the spectral flux (the rise of log(1 + 100 S) summed over bins; Dixon 2006, sec. 2.1) of 46 ms windows
-    every 12 ms that stand out: a local maximum over +-70 ms, above the mean of +-0.5 s by half of its deviation over
-    the whole sound.
+    Peaks of the spectral flux (the rise of log(1 + 100 S), summed over bins; Dixon 2006, sec. 2.1) of 46 ms windows
+    every 12 ms. A peak is the maximum within +-70 ms and exceeds the mean within +-0.5 s by at least half the
+    deviation over the whole sound.
     """
     size = 2 ** round(torch.log2(torch.tensor(rate * 0.046)).item())
     hop = size // 4
@@ -86,13 +86,13 @@ def onset_rate(sound: Tensor, rate: int) -> Tensor:
     near, around = max(1, round(0.07 * rate / hop)), max(1, round(0.5 * rate / hop))
     peak = torch.nn.functional.max_pool1d(frames, 2 * near + 1, 1, near)
     mean = torch.nn.functional.avg_pool1d(frames, 2 * around + 1, 1, around, count_include_pad=False)
-    floor = 1e-3 * magnitude.shape[-2]  # nothing begins in silence
+    floor = 1e-3 * magnitude.shape[-2]  # silence has no onsets
     found = (frames == peak) & (frames > mean + 0.5 * frames.std(-1, keepdim=True, correction=0) + floor)
     return found.sum(-1).reshape(flux.shape[:-1]) / (sound.shape[-1] / rate)
 
 
 def silence_share(sound: Tensor, rate: int, threshold: float = -60.0) -> Tensor:
-    """Share of 50 ms frames whose root mean square is under `threshold` dB of full scale."""
+    """Share of 50 ms frames whose root mean square is is below `threshold` dB of full scale."""
     return (_frame_power(sound, rate, 0.05) < 10 ** (threshold / 10)).float().mean(-1)
 
 
@@ -104,8 +104,8 @@ def clipping_share(sound: Tensor) -> Tensor:
 def loudness(sound: Tensor, rate: int) -> Tensor:
     """Gated loudness in dB of full scale, without frequency weighting.
 
-    The two gates of ITU-R BS.1770-5 (annex 1, eq. 5 to 7) on frames of 400 ms: those under -70 dB are left out, then
-    those more than 10 dB under the mean of the rest. Silence gives -inf.
+    The two gates of ITU-R BS.1770-5 (annex 1, eq. 5 to 7) on frames of 400 ms: frames below -70 dB are left out, then
+    those more than 10 dB below the mean of the rest. Silence gives -inf.
     """
     power = _frame_power(sound, rate, 0.4)
     loud = power >= 10 ** (-70 / 10)
@@ -115,7 +115,7 @@ def loudness(sound: Tensor, rate: int) -> Tensor:
 
 
 def _frame_power(sound: Tensor, rate: int, seconds: float) -> Tensor:
-    """Mean squares [..., frames] of frames of `seconds`; the last, if shorter, counts as it is."""
+    """Mean squares [..., frames] of frames of `seconds`; a shorter last frame counts too."""
     size = max(1, round(seconds * rate))
     whole = sound.shape[-1] // size * size
     parts = [sound[..., :whole].reshape(*sound.shape[:-1], -1, size).float().square().mean(-1)]

@@ -1,6 +1,6 @@
-"""Reference features: what generated sets are compared with, computed once for each dataset and kept in the cache.
+"""Reference features: features of real media, computed once per dataset and kept in the cache.
 
-A reference says which extractor made it, of which media; it is compared with nothing that was made otherwise.
+A reference records which extractor made it and of which media, and is compared only with features made the same way.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from multigen.datasets import Item
+from multigen.datasets.media_files import per_second
 from multigen.errors import MultigenError
 from multigen.evaluation.distances import Moments, moments
 from multigen.evaluation.features import Facts, Feature, extract
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 _FORMAT = "multigen reference 1"
 
 
-class MediaSet(Protocol):
-    """What features are taken of: a dataset, or a folder of media (`multigen.evaluation.folder.MediaFolder`)."""
+class IndexedMedia(Protocol):
+    """What features are computed of: a dataset, a `MediaSet`, a `MediaFolder`."""
 
     def __len__(self) -> int: ...
 
@@ -41,22 +42,29 @@ class MediaSet(Protocol):
 
 @dataclass(frozen=True)
 class Reference:
-    """Features of a set of media, and what one must know to compare with them."""
+    """Features of a set of media, and what must agree for a comparison.
 
-    features: Tensor  # [n, K, width] float32: K embeddings a medium
+    features  [n, K, width] float32: K embeddings per medium
+    facts     of the extractor
+    media     what `media_kind` says about the media
+    dataset   description for the reader of a result
+    content   `content_hash` of the media
+    """
+
+    features: Tensor
     facts: Facts
-    media: str  # what `media_kind` says of them
-    dataset: str  # for the reader of a result
-    content: str  # content_hash of the media
+    media: str
+    dataset: str
+    content: str
 
     @property
     def count(self) -> int:
-        """Media, not embeddings."""
+        """Number of media (not of embeddings)."""
         return len(self.features)
 
     @property
     def rows(self) -> Tensor:
-        """[n * K, width]: every embedding, as the distances take them."""
+        """[n * K, width]: every embedding as a row, as the distances take them."""
         return self.features.flatten(0, 1)
 
     def moments(self) -> Moments:
@@ -64,44 +72,36 @@ class Reference:
         return moments(self.rows)
 
     def check(self, facts: Facts, media: str) -> None:
-        """MultigenError unless features with these facts, of such media, may be compared with this reference."""
+        """MultigenError unless features with these facts, of such media, can be compared with this reference."""
         check_same(self.facts, facts)
         if self.media != media:
             raise MultigenError(
                 f"the reference ({self.dataset}) was made of {self.media}, not of {media}: "
-                "make both sets of one size and rate."
+                "use media of one size and rate for both sets."
             )
 
 
 def check_same(a: Facts, b: Facts) -> None:
-    """MultigenError that names both extractors and what sets them apart, unless all facts are equal."""
+    """MultigenError that names both extractors and their differences, unless all facts are equal."""
     if a == b:
         return
     x, y = asdict(a), asdict(b)
     apart = [f"{f.name} {x[f.name]!r} and {y[f.name]!r}" for f in fields(Facts) if x[f.name] != y[f.name]]
     raise MultigenError(
         f"features of {a.name} ({a.id}) and of {b.name} ({b.id}) cannot be compared; they differ in "
-        f"{', '.join(apart)}. Take both sets through one extractor."
+        f"{', '.join(apart)}. Use one extractor for both sets."
     )
 
 
 def media_kind(modality: Modality, shape: tuple[int, ...]) -> str:
-    """The modality, the shape and, where there is time, the rate in Hz or fps: "audio 1x44100 at 22050 a second"."""
+    """Modality, shape and, for media with time, the rate in Hz or frames/s: "audio 1x44100 at 22050 a second"."""
     rate = per_second(modality)
     size = "x".join(map(str, shape))
     return f"{modality.name} {size} at {rate:g} a second" if rate else f"{modality.name} {size}"
 
 
-def per_second(modality: Modality) -> float:
-    """Samples or frames a second; 0 for media without time."""
-    try:
-        return modality.shape(duration=100.0)[1] / 100
-    except ValueError:
-        return 0.0
-
-
-def content_hash(dataset: MediaSet, indices: Sequence[int]) -> str:
-    """Hex sha256 of the media themselves, in this order: type, shape and values; names and labels do not count."""
+def content_hash(dataset: IndexedMedia, indices: Sequence[int]) -> str:
+    """Hex sha256 of the media in this order: type, shape and values; names and labels do not count."""
     digest = hashlib.sha256()
     for index in indices:
         media = dataset[index]["media"].detach().cpu().contiguous()
@@ -112,7 +112,7 @@ def content_hash(dataset: MediaSet, indices: Sequence[int]) -> str:
 
 def reference(
     feature: Feature,
-    dataset: MediaSet,
+    dataset: IndexedMedia,
     indices: Sequence[int],
     *,
     modality: Modality,
@@ -121,11 +121,14 @@ def reference(
     device: torch.device | str = "cpu",
     cache: bool = True,
 ) -> Reference:
-    """Features of the media at `indices`; `name` describes the set for the reader.
+    """Features of the media at `indices`.
 
-    Kept under `references` in the cache folder by the media's content, the extractor's facts, the media's kind and
-    their number; a file that is damaged or does not say what it should is made again. `cache` false: neither read nor
-    written. MultigenError if there are no media, or they differ in shape.
+    name   description of the set for the reader of a result
+    batch  media per call of the extractor
+    cache  read and write the folder `references` of the cache; its key is the content of the media, the extractor's
+           facts, the kind and the number of media. A damaged file is made again
+
+    MultigenError if there are no media, or if they differ in shape.
     """
     if not indices:
         raise MultigenError(f"{name}: there are no media to make a reference of.")
@@ -140,7 +143,7 @@ def reference(
             found = load(path)
             if (found.content, found.facts, found.media) == (content, feature.facts, media):
                 return found
-            log.warning("%s is of another set; it is made again", path)
+            log.warning("%s belongs to another set; it is made again", path)
         except MultigenError as error:
             log.warning("%s; it is made again", error)
     features = extract(feature, (dataset[i]["media"] for i in indices), batch=batch, device=device)
@@ -151,9 +154,9 @@ def reference(
 
 
 def save(made: Reference, path: Path) -> None:
-    """Write a reference as safetensors, atomically; facts and checksum stand in its header."""
+    """Write a reference as safetensors, atomically; the header holds facts and checksum."""
     features = made.features.float().cpu().contiguous()
-    about = {
+    header = {
         "format": _FORMAT,
         "facts": json.dumps(asdict(made.facts)),
         "media": made.media,
@@ -162,25 +165,25 @@ def save(made: Reference, path: Path) -> None:
         "sha256": _digest(features),
     }
     with atomic(path) as temporary:
-        save_file({"features": features}, temporary, metadata=about)
+        save_file({"features": features}, temporary, metadata=header)
 
 
 def load(path: Path) -> Reference:
-    """Read a reference. MultigenError if the file is missing, damaged, or no reference of this format."""
+    """Read a reference. MultigenError if the file is missing, damaged, or not a reference of this format."""
     if not path.is_file():
         raise MultigenError(f"{path}: there is no such reference file")
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            if about.get("format") != _FORMAT:
+            header = file.metadata() or {}
+            if header.get("format") != _FORMAT:
                 raise MultigenError(f"{path}: not a reference of the format {_FORMAT!r}")
             features = file.get_tensor("features")
-        facts = Facts(**json.loads(about["facts"]))
-        made = Reference(features, facts, about["media"], about["dataset"], about["content"])
+        facts = Facts(**json.loads(header["facts"]))
+        made = Reference(features, facts, header["media"], header["dataset"], header["content"])
     except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise MultigenError(f"{path}: the reference cannot be read ({error})") from error
-    if features.ndim != 3 or features.shape[2] != facts.width or _digest(features) != about["sha256"]:
-        raise MultigenError(f"{path}: the reference is damaged (its checksum or its shape does not fit)")
+    if features.ndim != 3 or features.shape[2] != facts.width or _digest(features) != header["sha256"]:
+        raise MultigenError(f"{path}: the reference is damaged (its checksum or its shape does not match)")
     return made
 
 

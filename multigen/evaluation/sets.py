@@ -1,8 +1,8 @@
-"""The sets that an evaluation measures: what was generated, real media through the codec, and noise through it."""
+"""The sets of media that an evaluation compares: generated media, real media through the codec, decoded noise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,130 +12,145 @@ from multigen.codecs import Codec
 from multigen.core.noise import normal, stream
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError, MultigenError
-from multigen.evaluation.folder import MediaFolder
-from multigen.evaluation.metrics import Wanted
+from multigen.evaluation.media_folder import MediaFolder
+from multigen.evaluation.metrics import Target
 from multigen.model.model import Model
+from multigen.progress import Progress
+
+_LEAST = 8  # media of a folder that can be measured
+_UNREADABLE = 100  # media of a dataset that may be unreadable
 
 
 @dataclass(frozen=True)
 class MediaSet:
-    """Media [C, *D] in [-1, 1] and what each shows or was made for."""
+    """Media [C, *D] in [-1, 1], each with its target."""
 
     name: str
     media: list[Tensor]
-    wanted: list[Wanted]
+    targets: list[Target]
 
     def __len__(self) -> int:
         return len(self.media)
 
     def __getitem__(self, index: int) -> Item:
-        return {"media": self.media[index], "id": self.wanted[index].id}
+        return {"media": self.media[index], "id": self.targets[index].id}
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Items that real media and prompts are drawn from.
+    """Items of a dataset from which real media and prompts are drawn.
 
-    A dataset that holds out media has its prompts and its real media from what is held out. One that holds out
-    captions has two pools, "seen" and "new", for its media alone say nothing new: real media of either are drawn with
-    augmentation that training did not see.
+    A dataset that holds out media has one pool, the held-out items. A dataset that holds out captions has two, "seen"
+    and "new": its media show the same things in both, so the real media are drawn with augmentation that training did
+    not see.
     """
 
     name: str
     indices: Sequence[int]
 
 
-def pools(dataset: Dataset) -> list[Pool]:
-    """The pools of a dataset; MultigenError if nothing is held out."""
+def pools_of(dataset: Dataset) -> list[Pool]:
+    """The pools of a dataset. MultigenError if nothing is held out."""
     train, held = dataset.split()
     if not len(held):
         raise MultigenError(
-            "evaluate: nothing is held out of this dataset, so there is nothing to compare with: data.held_out=0.1"
+            "evaluate: this dataset holds nothing out, so there are no real media to compare with. "
+            "Set, for example, data.held_out=0.1."
         )
-    if getattr(dataset, "holds_out", "media") == "captions":
+    if dataset.holds_out == "captions":
         return [Pool("seen", train), Pool("new", held)]
     return [Pool("held out", held)]
 
 
-def real(dataset: Dataset, pool: Pool, n: int, codec: Codec, *, seed: int, part: str) -> MediaSet:
-    """n real media of a pool through the codec; `part` keys the draw, and parts "a" and "b" share no item."""
-    media, wanted = [], []
-    for k, item in enumerate(drawn(dataset, pool, n, seed, part)):
-        media.append(through(codec, item["media"], seed + k))
-        wanted.append(Wanted(item.get("text", ""), item["id"], item.get("label")))
-    return MediaSet(f"real, {pool.name}", media, wanted)
+def real_set(dataset: Dataset, pool: Pool, n: int, codec: Codec, *, seed: int, part: str) -> MediaSet:
+    """n real media of a pool, encoded and decoded. `part` as in `draw_items`."""
+    media, targets = [], []
+    for k, item in enumerate(draw_items(dataset, pool, n, seed, part)):
+        media.append(reconstruct(codec, item["media"], seed + k))
+        targets.append(_target(item))
+    return MediaSet(f"real, {pool.name}", media, targets)
 
 
-def drawn(dataset: Dataset, pool: Pool, n: int, seed: int, part: str) -> list[Item]:
-    """n items of a pool, in an order keyed by the seed; `part` keys their augmentation, "a" and "b" share none."""
+def draw_items(dataset: Dataset, pool: Pool, n: int, seed: int, part: str) -> list[Item]:
+    """n items of a pool in an order that depends on the seed; `part` keys their augmentation.
+
+    The parts "a" and "b", which are compared with each other, share no item, except in a pool of one.
+    """
     order = torch.randperm(len(pool.indices), generator=stream(seed, "evaluate", pool.name)).tolist()
     half = len(order) // 2
-    # Two halves of the pool for what is compared with one another; a pool of one serves as both.
     mine = order[half:] if part == "b" and half else order[: half or 1] if part == "a" else order
     items: list[Item] = []
-    for k in range(n + 100):
+    for k in range(n + _UNREADABLE):
         if len(items) == n:
             return items
         try:
             items.append(dataset.draw(pool.indices[mine[k % len(mine)]], stream(seed, "evaluate", part, k)))
-        except MediaError:  # named by the dataset already
+        except MediaError:  # the dataset has already reported the file
             continue
-    raise MultigenError("evaluate: more than 100 of the dataset's media cannot be read")
+    raise MultigenError(f"evaluate: more than {_UNREADABLE} of the dataset's media cannot be read")
 
 
-def requests(dataset: Dataset, pool: Pool, n: int, *, seed: int) -> list[Wanted]:
-    """What n items of a pool ask for."""
-    items = drawn(dataset, pool, n, seed, "asked")
-    return [Wanted(i.get("text", ""), i["id"], i.get("label")) for i in items]
+def draw_targets(dataset: Dataset, pool: Pool, n: int, *, seed: int) -> list[Target]:
+    """The targets of n items of a pool: what media are generated for."""
+    return [_target(item) for item in draw_items(dataset, pool, n, seed, "asked")]
+
+
+def _target(item: Item) -> Target:
+    return Target(item.get("text", ""), item["id"], item.get("label"))
 
 
 @torch.no_grad()
-def through(codec: Codec, media: Tensor, seed: int) -> Tensor:
-    """Encoded and decoded, as far as the codec keeps the length."""
+def reconstruct(codec: Codec, media: Tensor, seed: int) -> Tensor:
+    """Media [C, *D] encoded and decoded; the codec may change their length."""
     device = next((b.device for b in codec.buffers()), torch.device("cpu"))
     return codec.decode(codec.encode(media[None].to(device)), seed=seed)[0].float().cpu().clamp(-1, 1)
 
 
 @torch.no_grad()
-def noise(model: Model, n: int, *, seed: int) -> MediaSet:
-    """White noise of the codec's model space, decoded: what a model that learnt nothing would make."""
+def noise_set(model: Model, n: int, *, seed: int) -> MediaSet:
+    """White noise in model space, decoded: what a model would make that has learned nothing."""
     shape = model.codec.shape(model.modality.shape())
     device = next((b.device for b in model.codec.buffers()), torch.device("cpu"))
     media = [
         model.codec.decode(normal(shape, seed + k, "floor")[None].to(device), seed=seed + k)[0].float().cpu()
         for k in range(n)
     ]
-    return MediaSet("noise", [m.clamp(-1, 1) for m in media], [Wanted("")] * n)
+    return MediaSet("noise", [m.clamp(-1, 1) for m in media], [Target("")] * n)
 
 
-def generated(
+def generated_set(
     model: Model,
-    wanted: Sequence[Wanted],
+    targets: Sequence[Target],
     name: str,
     *,
     seed: int,
-    watch: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> MediaSet:
-    """One medium for each request, of the modality's natural size; `watch` sees how many are done."""
-    prompts = [_prompt(model, w) for w in wanted]
+    """One medium of the modality's natural size for each target, reported to `progress`."""
+    shown = Progress("evaluate", len(targets), quiet=True) if progress is None else progress
+    prompts = [_prompt(model, target) for target in targets]
+    batcher = model.batcher(prompts, seed=seed, on_progress=lambda _: shown.called())
+    shown.expect(batcher.calls, len(prompts))
     media = []
-    for medium in model.stream(prompts, n=1, seed=seed):
+    for medium in batcher.in_order():
         media.append(medium.tensor.clamp(-1, 1))
-        if watch is not None:
-            watch(len(media))
-    return MediaSet(name, media, list(wanted))
+        shown.advance()
+    return MediaSet(name, media, list(targets))
 
 
-def from_files(files: MediaFolder, name: str) -> MediaSet:
-    """The media of a folder; MediaError for a file of another size or rate, or one that cannot be read."""
+def folder_set(files: MediaFolder, name: str) -> MediaSet:
+    """The media of a folder.
+
+    MultigenError if they are too few; MediaError for a file of another size or rate, or one that cannot be read.
+    """
     items = [files[k] for k in range(len(files))]
-    if len(items) < 8:
-        raise MultigenError(f"{name}: {len(items)} media are too few to measure; give 8 or more")
-    return MediaSet(name, [i["media"] for i in items], [Wanted("", i["id"]) for i in items])
+    if len(items) < _LEAST:
+        raise MultigenError(f"{name}: {len(items)} media are too few to measure. Allowed: {_LEAST} or more.")
+    return MediaSet(name, [i["media"] for i in items], [Target("", i["id"]) for i in items])
 
 
-def _prompt(model: Model, wanted: Wanted) -> str:
+def _prompt(model: Model, target: Target) -> str:
     kind = model.recipe.conditioner
-    if kind.name == "label" and wanted.label is not None:
-        return list(kind.args["classes"])[wanted.label]
-    return "" if kind.name == "none" else wanted.prompt
+    if kind.name == "label" and target.label is not None:
+        return list(kind.args["classes"])[target.label]
+    return "" if kind.name == "none" else target.prompt

@@ -1,4 +1,4 @@
-"""evaluation.json as the report shows it: tables, a chart of skills and a few words for the terminal."""
+"""evaluation.json as people read it: tables and bars for the report page, aligned lines for the terminal."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def tables(found: Mapping[str, Any]) -> dict[str, list[Row]]:
-    """Title -> rows of text."""
-    out = {"Evaluation: what was asked for": [_metric(r) for r in found["metrics"]]}
+    """Title -> rows of text, for the report page."""
+    out = {"Evaluation: metrics": [_metric(r) for r in found["metrics"]]}
     if "distances" in found:
         name = f"Evaluation: distances from real media ({found['feature']['name']})"
         out[name] = [_distance(r) for r in found["distances"]]
     if "style" in found:
-        name = f"Evaluation: the style, on prompts that the tuning set does not show ({found['feature']['name']})"
+        name = f"Evaluation: style, on prompts outside the tuning set ({found['feature']['name']})"
         out[name] = [_style(found["style"])]
     if "memorisation" in found:
-        out["Evaluation: are they copies?"] = [_memorisation(found["memorisation"])]
+        out["Evaluation: memorisation"] = [_memorisation(found["memorisation"])]
     if "speed" in found:
         out["Evaluation: speed"] = [_speed(found["speed"])]
     if found.get("converted"):
-        out["Evaluation: media were converted first"] = [{"what": what} for what in found["converted"]]
+        out["Evaluation: converted media"] = [{"conversion": what} for what in found["converted"]]
     return {title: rows for title, rows in out.items() if rows}
 
 
@@ -47,46 +47,44 @@ def bars(found: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:
-    """The result in short, a line each, aligned."""
+    """The result for the terminal: one aligned line for each metric and distance."""
+    if "style" in found:
+        return [f"style, {name}: {value}" for name, value in _style(found["style"]).items()]
     rows: list[Sequence[str]] = [("measure", "set", "value", "real", "floor", "skill")]
     for r in found["metrics"]:
-        last = (
-            _number(r["skill"]) if "skill" in r else ("inside" if r["inside"] else "outside real's 10 to 90%")
-        )
+        outside = "outside the 10 to 90% of real media"
+        last = _number(r["skill"]) if "skill" in r else "inside" if r["inside"] else outside
         value = f"{_number(r['value'])} ± {_number(r['error'])}"
         rows.append((r["metric"], r["set"], value, _number(r["ceiling"]), _number(r["floor"]), last))
     for r in found.get("distances", ()):
         if "excess" in r:
-            value = _number(r["value"])
-            rows.append((f"{r['distance']} distance", r["set"], value, _number(r["real"]), _number(r["far"]),
-                         f"excess {_number(r['excess'])}"))  # fmt: skip
+            value, real, far = (_number(r[key]) for key in ("value", "real", "far"))
+            excess = f"excess {_number(r['excess'])}"
+            rows.append((f"{r['distance']} distance", r["set"], value, real, far, excess))
     widths = [max(len(row[k]) for row in rows) for k in range(6)]
     out = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    if "style" in found:
-        told = _style(found["style"])
-        return [f"style, {name}: {value}" for name, value in told.items()]
     return [*out, *(r["problem"] for r in found.get("distances", ()) if "problem" in r)]
 
 
 def _style(r: Mapping[str, Any]) -> Row:
     before, after = (f"{_number(r[k]['value'])} ± {_number(r[k]['error'])}" for k in ("before", "after"))
     return {
-        "kernel distance from the tuning set, before": before,
-        "after": after,
-        "media": f"{r['media']} on each side, from {r['tuning_media']} they are compared with",
+        "kernel distance from the tuning set, base model": before,
+        "with the adapter": after,
+        "media": f"{r['media']} of each model, compared with {r['tuning_media']} tuning media",
         "prompts": ", ".join(p or "(none)" for p in r["prompts"]),
     }
 
 
 def _metric(r: Mapping[str, Any]) -> Row:
-    skill = f"{_number(r['skill'])}" if "skill" in r else f"{r['share_inside']:.0%} inside real's 10 to 90%"
+    share = "" if "skill" in r else f"{r['share_inside']:.0%} within the 10 to 90% of real media"
     return {
-        "measure": r["metric"],
+        "metric": r["metric"],
         "set": r["set"],
         "value": f"{_number(r['value'])} ± {_number(r['error'])}",
         "real media": f"{_number(r['ceiling'])} ± {_number(r['ceiling_error'])}",
         "floor": f"{_number(r['floor'])} ({r['floor_is']})",
-        "skill": skill,
+        "skill": _number(r["skill"]) if "skill" in r else share,
         "note": r["about"],
     }
 
@@ -96,8 +94,8 @@ def _distance(r: Mapping[str, Any]) -> Row:
     if "excess" not in r:
         return row | {"value": f"{_number(r['value'])} ± {_number(r['error'])}"}
     error = f" ± {_number(r['error'])}" if "error" in r else ""
-    row |= {"value": _number(r["value"]) + error, "real from real": _number(r["real"])}
-    row |= {f"{r['other']} from real": _number(r["far"]), "excess": _number(r["excess"])}
+    row |= {"value": _number(r["value"]) + error, "real to real": _number(r["real"])}
+    row |= {f"{r['other']} to real": _number(r["far"]), "excess": _number(r["excess"])}
     if "precision" in r:
         row |= {key: _number(r[key]) for key in ("precision", "recall", "density", "coverage")}
     if "problem" in r:
@@ -107,22 +105,25 @@ def _distance(r: Mapping[str, Any]) -> Row:
 
 def _memorisation(r: Mapping[str, Any]) -> Row:
     return {
-        "nearest training item, median distance": _number(r["median"]),
-        "the same between training items": _number(r["train_median"]),
+        "median distance to the nearest training item": _number(r["median"]),
+        "same among training items": _number(r["train_median"]),
         "ratio": _number(r["ratio"]),
-        "nearer than the nearest 5% of training pairs": f"{r['closer_than_5_percent_of_training']:.0%}",
-        "searched": f"{r['bank']:,} training items",
+        "closer than the closest 5% of training pairs": f"{r['closer_than_5_percent_of_training']:.0%}",
+        "training items searched": f"{r['bank']:,}",
     }
 
 
 def _speed(r: Mapping[str, Any]) -> Row:
     if "times_real_time" in r:
-        speeds = (_number(r[key]) for key in ("times_real_time", "floor_times_real_time"))
-        return {"device": r["device"]} | dict(zip(("times real time", "Griffin-Lim's"), speeds, strict=True))
+        return {
+            "device": r["device"],
+            "times real time": _number(r["times_real_time"]),
+            "Griffin-Lim, times real time": _number(r["floor_times_real_time"]),
+        }
     return {
         "device": r["device"],
-        "seconds a medium": f"{_number(r['seconds_a_medium'])} in batches of {r['batch']}",
-        "seconds for one alone": _number(r["seconds_alone"]),
+        "seconds per medium": f"{_number(r['seconds_a_medium'])} (batches of {r['batch']})",
+        "seconds for a single medium": _number(r["seconds_alone"]),
         "peak memory": f"{r['peak_memory_bytes'] / 2**30:.1f} GiB",
     }
 

@@ -94,6 +94,7 @@ class Model:
         duration: float | None = None,
         sliding_window: bool = False,
         tile: bool = False,
+        options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
     ) -> list[Media]:
@@ -111,6 +112,7 @@ class Model:
             duration=duration,
             sliding_window=sliding_window,
             tile=tile,
+            options=options or {},
         )
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -135,6 +137,7 @@ class Model:
         negative_prompt: str | None = None,
         sliding_window: bool = False,
         tile: bool = False,
+        options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
     ) -> list[Media]:
@@ -151,6 +154,7 @@ class Model:
             negative_prompt=negative_prompt,
             sliding_window=sliding_window,
             tile=tile,
+            options=options or {},
             edit=edit,
         )
         return self._all(common, prompt, n, seed, batch, on_progress)

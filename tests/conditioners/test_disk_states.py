@@ -13,7 +13,7 @@ from multigen.conditioners import Conditioner
 from multigen.conditioners.clip import CLIP
 from multigen.conditioners.text import Text
 from multigen.recipe.load import load_recipe
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.storage.disk_cache import DiskCache
 from multigen.training import log as training_log
 from tests.conditioners.test_text import small_folder
@@ -121,6 +121,6 @@ def test_a_training_on_texts_is_the_same_with_them(
             runs.train(recipe, out=tmp_path / name, device="cpu", quiet=True)
     said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("texts: ")]
     assert len(said) == 2 and said[0].startswith("texts: 0 from") and said[1].endswith(" 0 made")
-    assert "no media are cached" in caplog.text  # digits are moved a little each time
+    assert "so they are not cached" in caplog.text  # digits are moved a little each time
     a, b, c = ([r["loss"] for r in training_log.read(tmp_path / name)] for name in "abc")
     assert b == c and b == pytest.approx(a, rel=1e-5)

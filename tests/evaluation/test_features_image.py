@@ -11,7 +11,7 @@ from torch import nn
 from multigen import registry
 from multigen.errors import MultigenError
 from multigen.evaluation.distances import kernel, moments
-from multigen.evaluation.features import efficientnet, extract, inception
+from multigen.evaluation.features import efficientnet, extract, inception, inception_network
 from multigen.modalities.image import Image
 from multigen.registry import Part
 
@@ -118,13 +118,13 @@ KNOWN = {
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("inception") / "pt_inception.pth"
-    state = randomised(inception.Network())
+    state = randomised(inception_network.Network())
     torch.save({k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}, path)
     return path
 
 
 def test_inception_has_the_layers_of_the_file() -> None:
-    net = inception.Network()
+    net = inception_network.Network()
     shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
     assert {name: shapes.get(name) for name in KNOWN} == KNOWN
     # 94 convolutions, each with its normalisation, and the last layer; as many numbers as the published network.

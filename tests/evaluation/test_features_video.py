@@ -10,7 +10,7 @@ from torch import Tensor
 
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError
-from multigen.evaluation.features import Facts, i3d
+from multigen.evaluation.features import Facts, i3d_network
 from multigen.modalities import Modality
 from multigen.modalities.video import Video
 from multigen.registry import Given, Part
@@ -76,7 +76,7 @@ KNOWN = {
 
 
 def test_i3d(tmp_path: Path) -> None:
-    net = i3d.Network()
+    net = i3d_network.Network()
     shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
     assert {name: shapes.get(name) for name in KNOWN} == KNOWN
     assert sum(name.endswith("conv3d.weight") for name in shapes) == 3 + 9 * 6 + 1
@@ -93,7 +93,7 @@ def test_i3d(tmp_path: Path) -> None:
     )
     assert feature.facts.id != pool.facts.id and feature.facts.width == 400
     assert torch.equal(feature(clip), logits)
-    with pytest.raises(MultigenError, match="8 frames are too short; it needs 9"):
+    with pytest.raises(MultigenError, match="8 frames are too short. Allowed: 9"):
         feature(clip[:, :, :8])
 
 
@@ -103,7 +103,7 @@ def test_i3d(tmp_path: Path) -> None:
 def test_i3d_pads_as_tensorflow(size: int, kernel: int, stride: int) -> None:
     """SAME: ceil(size / stride) places, zeros on both sides, the odd one at the end."""
     line = torch.ones(1, 1, size, 1, 1)
-    found = i3d._padded(line, (kernel, 1, 1), (stride, 1, 1)).flatten()
+    found = i3d_network._padded(line, (kernel, 1, 1), (stride, 1, 1)).flatten()
     zeros = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     assert (len(found) - kernel) // stride + 1 == -(-size // stride)
     assert found.tolist() == [0] * (zeros // 2) + [1] * size + [0] * (zeros - zeros // 2)

@@ -10,14 +10,15 @@ from torch import Tensor
 
 from multigen import registry
 from multigen.core.noise import normal, stream
+from multigen.datasets import Dataset
 from multigen.datasets.digits import Digits
 from multigen.datasets.emoji import Emoji
 from multigen.datasets.general_midi import key_classes
 from multigen.datasets.moving_emoji import DIRECTIONS, MovingEmoji
 from multigen.errors import RecipeError
-from multigen.evaluation.metrics import Metric, Score, Wanted, others, skill
+from multigen.evaluation.metrics import Metric, Score, Target, shuffled, skill
+from multigen.evaluation.metrics.cut_out import cut_out, ink
 from multigen.evaluation.metrics.motion import direction, track
-from multigen.evaluation.metrics.things import cut_out, ink
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
@@ -63,12 +64,12 @@ def test_score_is_the_mean_of_what_is_known() -> None:
 
 
 def test_others_keep_nothing_and_lose_nothing() -> None:
-    wanted = [Wanted(str(k)) for k in range(9)]
+    wanted = [Target(str(k)) for k in range(9)]
     for seed in range(20):
-        shuffled = others(wanted, seed)
-        assert sorted(w.prompt for w in shuffled) == [str(k) for k in range(9)]
-        assert all(a != b for a, b in zip(wanted, shuffled, strict=True))
-    assert others(wanted[:1]) == wanted[:1]
+        given = shuffled(wanted, seed)
+        assert sorted(w.prompt for w in given) == [str(k) for k in range(9)]
+        assert all(a != b for a, b in zip(wanted, given, strict=True))
+    assert shuffled(wanted[:1]) == wanted[:1]
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------
@@ -78,13 +79,13 @@ def test_retrieval_finds_what_was_drawn_and_not_what_was_not() -> None:
     data = Emoji(modality=Image(size=64), names=NAMES, recolour=True)
     measure = metric("retrieval", Image(size=64), data, top=1)
     drawn = [data.draw(i, stream(i, k)) for i in range(len(NAMES)) for k in range(2)]
-    wanted = [Wanted(d.get("text", ""), d["id"]) for d in drawn]
+    wanted = [Target(d.get("text", ""), d["id"]) for d in drawn]
     media = [d["media"] for d in drawn]
     assert measure(media, wanted).value >= 0.9
-    assert measure(media, others(wanted)).value <= 0.2
+    assert measure(media, shuffled(wanted)).value <= 0.2
     noise = [normal((3, 64, 64), k, "n").clamp(-1, 1) for k in range(len(wanted))]
     assert measure(noise, wanted).value <= 0.3
-    assert math.isnan(measure(media[:2], [Wanted("x"), Wanted("y")]).value)
+    assert math.isnan(measure(media[:2], [Target("x"), Target("y")]).value)
     with pytest.raises(RecipeError, match=r"retrieval needs a dataset that can name"):
         metric("retrieval", Image(size=28, channels=1), Digits(modality=Image(size=28, channels=1)))
 
@@ -93,14 +94,14 @@ def test_hue_sees_the_colour_that_was_asked_for() -> None:
     data = Emoji(modality=Image(size=64), names=("red apple", "automobile", "banana"), recolour=True)
     measure = metric("hue", Image(size=64), data)
     drawn = [data.draw(k % 3, stream(k)) for k in range(90)]
-    wanted = [Wanted(d.get("text", ""), d["id"]) for d in drawn]
+    wanted = [Target(d.get("text", ""), d["id"]) for d in drawn]
     media = [d["media"] for d in drawn]
     right = measure(media, wanted)
     assert sum(not math.isnan(v) for v in right.values) >= 40
     assert right.value >= 0.95
-    assert measure(media, others(wanted)).value < 0.5
-    assert measure([torch.ones(3, 64, 64)], [Wanted("red apple")]).value == 0
-    assert math.isnan(measure(media[:1], [Wanted("an apple")]).value)
+    assert measure(media, shuffled(wanted)).value < 0.5
+    assert measure([torch.ones(3, 64, 64)], [Target("red apple")]).value == 0
+    assert math.isnan(measure(media[:1], [Target("an apple")]).value)
 
 
 def test_cutting_out_undoes_size_and_place() -> None:
@@ -121,7 +122,7 @@ def test_direction_is_seen_and_its_reverse_is_another() -> None:
     data = MovingEmoji(modality=video, objects=("red heart", "panda", "banana", "ghost"))
     measure = metric("direction", video, data)
     drawn = [data.draw(i, stream(i)) for i in range(len(data))]
-    wanted = [Wanted(d.get("text", ""), d["id"], d.get("label")) for d in drawn]
+    wanted = [Target(d.get("text", ""), d["id"], d.get("label")) for d in drawn]
     media = [d["media"] for d in drawn]
     assert measure(media, wanted).value >= 0.97
     backwards = [m.flip(1) for m in media]
@@ -138,10 +139,10 @@ def test_a_thing_that_changes_is_not_kept_and_flickers() -> None:
     heart, panda = data[1]["media"], data[9 + 1]["media"]
     swapped = heart.clone()
     swapped[:, ::2] = panda[:, ::2]
-    assert kept([heart], [Wanted("")]).value > 0.95
-    assert kept([swapped], [Wanted("")]).value < 0.8
-    assert flicker([swapped], [Wanted("")]).value > 3 * flicker([heart], [Wanted("")]).value
-    with pytest.raises(RecipeError, match="takes videos"):
+    assert kept([heart], [Target("")]).value > 0.95
+    assert kept([swapped], [Target("")]).value < 0.8
+    assert flicker([swapped], [Target("")]).value > 3 * flicker([heart], [Target("")]).value
+    with pytest.raises(RecipeError, match="kept takes video; the modality is image"):
         metric("kept", Image(), data)
 
 
@@ -157,10 +158,10 @@ def test_keys_have_their_notes() -> None:
 def test_key_tells_asked_from_other_keys() -> None:
     measure = metric("key", SOUND, None)
     c_major, f_sharp = chord(60, 64, 67, 72), chord(66, 70, 73, 78)
-    both, asked = [c_major, f_sharp], [Wanted("organ, C major, 90 bpm"), Wanted("a chorale in F-sharp major")]
+    both, asked = [c_major, f_sharp], [Target("organ, C major, 90 bpm"), Target("a chorale in F-sharp major")]
     assert measure(both, asked).value > 0.98
     assert measure(both, asked[::-1]).value < 0.2
-    assert math.isnan(measure([c_major], [Wanted("organ, 90 bpm")]).value)
+    assert math.isnan(measure([c_major], [Target("organ, 90 bpm")]).value)
     assert math.isnan(measure([torch.zeros(1, RATE)], asked[:1]).value)
 
 
@@ -168,19 +169,18 @@ def test_a_drone_and_noise_are_unlike_music() -> None:
     entropy, detune, onsets = (metric(n, SOUND, None) for n in ("chroma_entropy", "detune", "onset_rate"))
     drone, noise = chord(60, 72), normal((1, 3 * RATE), 0, "n") * 0.1
     tune = torch.cat([chord(60 + k, 67 + k, seconds=0.5) for k in (0, 2, 4, 5, 7, 9)], 1)
-    w = [Wanted("")]
+    w = [Target("")]
     assert entropy([drone], w).value < 0.3 < 2.0 < entropy([tune], w).value < entropy([noise], w).value
     assert detune([tune], w).value < 0.1 < 0.2 < detune([noise], w).value
     assert onsets([drone], w).value < 1 < onsets([tune], w).value
     assert math.isnan(detune([torch.zeros(1, RATE)], w).value)
-    with pytest.raises(RecipeError, match="sounds are needed"):
+    with pytest.raises(RecipeError, match="detune takes sound; the modality is image"):
         metric("detune", Image(), None)
 
 
-class Waves:
+class Waves(Dataset):
     """Three made-up instruments at many pitches."""
 
-    classes: tuple[str, ...] = ()
     instruments = ("square", "sine", "square lead")
 
     def draw(self, index: int, rng: torch.Generator) -> dict[str, object]:
@@ -198,10 +198,10 @@ def test_instruments_are_heard() -> None:
     data = Waves()
     measure = metric("instrument", SOUND, data)
     drawn = [data.draw(k, stream(k, "new")) for k in range(15)]
-    media, wanted = [d["media"] for d in drawn], [Wanted(str(d["text"])) for d in drawn]
+    media, wanted = [d["media"] for d in drawn], [Target(str(d["text"])) for d in drawn]
     assert measure(media, wanted).value >= 0.9  # type: ignore[arg-type]
-    assert measure(media, others(wanted)).value < 0.75  # type: ignore[arg-type]
-    assert math.isnan(measure(media[:1], [Wanted("slow")]).value)  # type: ignore[arg-type]
+    assert measure(media, shuffled(wanted)).value < 0.75  # type: ignore[arg-type]
+    assert math.isnan(measure(media[:1], [Target("slow")]).value)  # type: ignore[arg-type]
 
 
 # --- classes ----------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def digits() -> Digits:
 def test_classifiers_know_real_digits_and_not_noise(digits: Digits) -> None:
     modality = Image(size=28, channels=1)
     held = [digits[i] for i in digits.split()[1]]
-    media, wanted = [i["media"] for i in held], [Wanted("", i["id"], i.get("label")) for i in held]
+    media, wanted = [i["media"] for i in held], [Target("", i["id"], i.get("label")) for i in held]
     real = metric("classifier", modality, digits, steps=150)
     assert real(media, wanted).value > 0.93
     assert real([normal((1, 28, 28), k, "n") for k in range(50)], wanted[:50]).value < 0.4
@@ -226,10 +226,10 @@ def test_samples_of_one_kind_teach_little(digits: Digits) -> None:
     modality = Image(size=28, channels=1)
     measure = metric("trained_on_samples", modality, digits, steps=100)
     train = [digits[i] for i in digits.split()[0][::8]]
-    wanted = [Wanted("", i["id"], i.get("label")) for i in train]
+    wanted = [Target("", i["id"], i.get("label")) for i in train]
     media = [i["media"] for i in train]
     first = {w.label: m for m, w in reversed(list(zip(media, wanted, strict=True)))}
     full = measure(media, wanted).value
     assert full > 0.85
     assert measure([first[w.label] for w in wanted], wanted).value < full - 0.3
-    assert math.isnan(measure(media, [Wanted("")] * len(media)).value)
+    assert math.isnan(measure(media, [Target("")] * len(media)).value)

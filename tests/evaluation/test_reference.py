@@ -11,7 +11,7 @@ import torch
 
 from multigen.datasets import Item
 from multigen.errors import MediaError, MultigenError
-from multigen.evaluation.folder import MediaFolder
+from multigen.evaluation.media_folder import MediaFolder
 from multigen.evaluation.reference import (
     check_same,
     content_hash,

@@ -14,18 +14,18 @@ from torch import Tensor, nn
 
 from multigen.cli.main import main
 from multigen.errors import MultigenError
-from multigen.evaluation.features import Facts
-from multigen.evaluation.metrics import Wanted
+from multigen.evaluation.features import Facts, Feature
+from multigen.evaluation.metrics import Target
 from multigen.evaluation.sets import MediaSet
-from multigen.evaluation.style import SHEET, unseen
+from multigen.evaluation.style import SHEET, unseen_prompts
 from multigen.recipe.load import load_recipe
 from multigen.registry import register
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from tests.storage.test_lora import NETWORK, SMALL, pictures
 
 
 @register("feature", "colours_for_tests")
-class Colours(nn.Module):
+class Colours(nn.Module, Feature):
     """The mean of each channel: what tuning to one colour must move."""
 
     facts = Facts("colours_for_tests", 3, "as they are", "none", "none")
@@ -46,12 +46,12 @@ def test_the_distance_falls_and_the_report_shows_it(tmp_path: Path, capsys: Any)
     dark = load_recipe("image_folder", [*options, f"data.path={pictures(tmp_path / 'dark')}", *adapter])
     folder = runs.train(dark, out=tmp_path / "tuned", device="cpu", quiet=True)
     assert main(["evaluate", str(folder), "--quiet", "--device", "cpu"]) == 0
-    assert "style, kernel distance from the tuning set, before:" in capsys.readouterr().out
+    assert "style, kernel distance from the tuning set, base model:" in capsys.readouterr().out
     style = json.loads((folder / "evaluation.json").read_text())["style"]
     assert style["tuning_media"] == 4 and style["media"] == 8
     assert style["after"]["value"] < 0.5 * style["before"]["value"]
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "the style, on prompts that the tuning set does not show" in page
+    assert "style, on prompts outside the tuning set" in page
     assert "with what the tuning added" in page
     sheet = Image.open(folder / SHEET)
     left, right = (
@@ -65,12 +65,12 @@ def test_the_distance_falls_and_the_report_shows_it(tmp_path: Path, capsys: Any)
 
 
 def test_prompts_of_the_tuning_set_do_not_count() -> None:
-    tuning = MediaSet("tuning", [], [Wanted("Red apple "), Wanted("pear")])
+    tuning = MediaSet("tuning", [], [Target("Red apple "), Target("pear")])
 
     def model(*prompts: str) -> Any:
         recipe = load_recipe("image_emoji", [f"sample.prompts={list(prompts)}"])
         return SimpleNamespace(recipe=recipe)
 
-    assert unseen(model("red apple", "blue car", "pear"), tuning) == ["blue car"]
+    assert unseen_prompts(model("red apple", "blue car", "pear"), tuning) == ["blue car"]
     with pytest.raises(MultigenError, match="every prompt of sample.prompts is a caption of the tuning set"):
-        unseen(model("Pear", "red apple"), tuning)
+        unseen_prompts(model("Pear", "red apple"), tuning)

@@ -21,7 +21,7 @@ from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Train
 from multigen.registry import Part
-from multigen.training.task import Diffusion
+from multigen.training.diffusion import Diffusion
 from tests.model.test_model import small
 from tests.training.toys import Identity, Points
 
@@ -68,7 +68,7 @@ def test_training_teaches_to_copy_from_what_is_known() -> None:
         settings=Train(steps=1, batch=64), seed=0, device=torch.device("cpu"), masked=True,
     )  # fmt: skip
     adam = torch.optim.Adam(denoiser.parameters(), 3e-3)
-    from multigen.training.loader import Read, collate
+    from multigen.training.batch import Read, collate
 
     for step in range(400):
         items = [data.draw(k, torch.Generator().manual_seed(1000 * step + k)) for k in range(64)]

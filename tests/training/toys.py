@@ -17,7 +17,7 @@ from multigen.core.schedules import flow as flow_schedule
 from multigen.datasets import Item
 from multigen.errors import MediaError
 from multigen.recipe.schema import Train
-from multigen.training.task import Diffusion
+from multigen.training.diffusion import Diffusion
 from multigen.training.trainer import Trainer
 
 

@@ -1,4 +1,4 @@
-"""CLAP: sound (and text) embeddings, from a model folder that the user has."""
+"""CLAP: embeddings of sound from a model folder on disk."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from multigen.errors import MultigenError
-from multigen.evaluation.features import Facts
-from multigen.evaluation.features.common import check_media, frozen, mono, needs, sample_rate
+from multigen.evaluation.features import Facts, Feature
+from multigen.evaluation.features.checks import check_media, check_modality
+from multigen.evaluation.features.sound import mono, sample_rate
+from multigen.evaluation.features.weights import freeze
 from multigen.modalities import Modality
 from multigen.registry import Given
 from multigen.storage.files import sha256
@@ -22,25 +24,25 @@ _SOURCE = "laion/clap-htsat-unfused or laion/larger_clap_music, downloaded to a 
 _FILES = ("*.safetensors", "config.json", "preprocessor_config.json")
 
 
-class Clap(nn.Module):
-    """Sound: embeddings of CLAP for each 10 s, which follow what sounds mean more than how they are made.
+class Clap(nn.Module, Feature):
+    """Sound: embeddings of CLAP for each 10 s; they follow the meaning of a sound more than its texture.
 
     weights: folder of a CLAP model as transformers saves it (its config, preprocessor and model.safetensors)
 
-    Wu et al. 2023 (arXiv:2211.06687). Longer sounds are cut into windows of the model's length (10 s), shorter ones are
-    repeated as it does; a remainder under a tenth of a window is not heard. Nothing is downloaded.
+    Wu et al. 2023 (arXiv:2211.06687). Longer sounds are cut into windows of the model's length (10 s); shorter ones are
+    repeated, as the model does. A remainder under a tenth of a window is ignored. Nothing is downloaded.
     """
 
     def __init__(self, *, modality: Given[Modality], weights: str) -> None:
         super().__init__()
-        needs(modality, 1, "clap")
+        check_modality(modality, 1, "clap")
         self._rate = sample_rate(modality)
         folder = Path(weights).expanduser()
         if not (folder / "config.json").is_file():
-            what = "has no config.json" if folder.is_dir() else "is no folder"
+            what = "has no config.json" if folder.is_dir() else "is not a folder"
             raise MultigenError(f"weights: {weights!r} {what}. Give the folder of a CLAP model: {_SOURCE}.")
         self._prepare, self.net = _loaded(folder)
-        frozen(self)
+        freeze(self)
         self._target: int = self._prepare.sampling_rate
         self._size: int = self._prepare.nb_max_samples
         self.facts = Facts(
@@ -67,14 +69,14 @@ class Clap(nn.Module):
         """[B, N] of one window -> [B, width]."""
         inputs = self._prepare(list(sound.cpu().numpy()), sampling_rate=self._target, return_tensors="pt")
         mel = inputs["input_features"].to(sound.device, torch.float32)
-        # The extractor marks one sound of a batch, drawn from global randomness, as longer. None is.
+        # The preprocessor marks one sound of the batch, drawn from the global random state, as longer. None is.
         longer = torch.zeros(len(sound), 1, dtype=torch.bool, device=sound.device)
         inner = self.net.audio_model(input_features=mel, is_longer=longer)
         return nn.functional.normalize(self.net.audio_projection(inner.pooler_output), dim=-1).float()
 
 
 def _loaded(folder: Path) -> tuple[Any, Any]:
-    """Preprocessor and network of a CLAP folder: no download, no pickle, nothing left random."""
+    """Preprocessor and network of a CLAP folder: no download, no pickle, no randomly initialised layer."""
     import_torchaudio()  # before transformers, which imports it
     from transformers import ClapFeatureExtractor, ClapModel
     from transformers.utils import logging
@@ -83,7 +85,7 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     try:
         prepare = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        load: Any = ClapModel.from_pretrained  # its types do not know that it can tell what it loaded
+        load: Any = ClapModel.from_pretrained  # its annotations lack output_loading_info
         net, report = load(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
@@ -96,13 +98,13 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
     missing = sorted(k for k in report["missing_keys"] if k.startswith("audio_"))
     if missing:
         raise MultigenError(
-            f"weights: {folder} lacks {len(missing)} tensors of CLAP's audio half ({missing[0]})."
+            f"weights: {folder} lacks {len(missing)} tensors of CLAP's audio encoder ({missing[0]})."
         )
     return prepare, net
 
 
 def _digest(folder: Path) -> str:
-    """Of everything in the folder that makes the features: each file's name and content."""
+    """A hash of the files that determine the features: each file's name and content."""
     found = sorted(path for pattern in _FILES for path in folder.glob(pattern))
     text = "".join(f"{path.name} {sha256(path)}\n" for path in found)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

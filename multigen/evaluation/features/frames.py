@@ -1,4 +1,4 @@
-"""Video features from an image extractor: what frames show, and how much of it changes."""
+"""Video features from an image extractor: what the frames show, and how much it changes."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from torch import Tensor, nn
 from multigen import registry
 from multigen.errors import MultigenError
 from multigen.evaluation.features import Facts, Feature
-from multigen.evaluation.features.common import check_media, needs
+from multigen.evaluation.features.checks import check_media, check_modality
 from multigen.modalities import Modality
 from multigen.modalities.image import Image
 from multigen.registry import Given, Part
 
-_AT_ONCE = 64  # frames that the image extractor is given
+_AT_ONCE = 64  # frames per call of the image extractor
 
 
-class Frames(nn.Module):
-    """Video: an image extractor's features of every frame, their mean over time and the mean of their changes.
+class Frames(nn.Module, Feature):
+    """Video: an image extractor's features of every frame: their mean over time and the mean of their changes.
 
     image: name of the image feature
-    weights: its weights' file, where it needs one
+    weights: weights file of the image feature, if it needs one
 
     Twice as wide as the image feature: first mean_t f(x_t), then mean_t |f(x_t+1) - f(x_t)|, which is 0 for a still
-    and large for flicker. It does not know the order of frames further than one apart: running backwards is the same.
-    Needs no video network; where you have I3D's weights, `i3d` is the field's choice.
+    and large for flicker. It cannot tell a video from the same video played backwards. It needs no video network;
+    if you have I3D's weights, prefer `i3d`, which FVD is defined on.
     """
 
     def __init__(
         self, *, modality: Given[Modality], image: str = "efficientnet_lite0", weights: str | None = None
     ) -> None:
         super().__init__()
-        needs(modality, 3, "frames")
+        check_modality(modality, 3, "frames")
         channels, _, height, width = modality.shape()
         if channels not in (1, 3):
             raise MultigenError(f"frames: {channels} channels are not allowed. Allowed: 1, 3.")
@@ -51,7 +51,7 @@ class Frames(nn.Module):
 
     @torch.no_grad()
     def forward(self, media: Tensor) -> Tensor:
-        """[B, C, T, H, W] in [-1, 1] -> [B, 1, 2 * width]; one frame alone has no changes."""
+        """[B, C, T, H, W] in [-1, 1] -> [B, 1, 2 * width]; the changes of a single frame are 0."""
         check_media(media, 3, "frames")
         stills = rearrange(media, "b c t h w -> (b t) c h w")
         found = torch.cat([self.image(part).mean(1) for part in stills.split(_AT_ONCE)])

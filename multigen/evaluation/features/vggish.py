@@ -1,4 +1,4 @@
-"""VGGish: the audio network that FAD is defined on, with the weights of the user's own file."""
+"""VGGish: the audio network that FAD is defined on, with weights from the user's file."""
 
 from __future__ import annotations
 
@@ -7,46 +7,39 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from multigen.evaluation.features import Facts
-from multigen.evaluation.features.common import (
-    check_media,
-    frozen,
-    load_weights,
-    mono,
-    needs,
-    sample_rate,
-    weights_file,
-    windows,
-)
+from multigen.evaluation.features import Facts, Feature
+from multigen.evaluation.features.checks import check_media, check_modality
+from multigen.evaluation.features.sound import mono, sample_rate, windows
+from multigen.evaluation.features.weights import freeze, load_weights, weights_file
 from multigen.modalities import Modality
 from multigen.registry import Given
 
 RATE = 16_000  # Hz
-_SPAN, _STEP, _FFT = 400, 160, 512  # samples: a frame, between frames, and its transform
+_SPAN, _STEP, _FFT = 400, 160, 512  # samples: a frame, the distance between frames, the transform
 _FRAMES, _BANDS, _WIDTH = 96, 64, 128
 _LOW, _HIGH = 125.0, 7500.0  # Hz
 _SOURCE = "vggish-10086976.pth of harritaylor/torchvggish"
-# Convolutions (how many channels) and halvings, as their places in a sequence number them.
+# Channels of each convolution; 0 stands for max pooling. The weights are numbered by place in this sequence.
 _LAYERS = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0)
 
 
-class VGGish(nn.Module):
+class VGGish(nn.Module, Feature):
     """Sound: 128 features of VGGish for each 0.96 s; FAD is the Fréchet distance on them.
 
     weights: path of your copy of the weights' file (PyTorch or safetensors, the names of torchvggish)
 
-    Hershey et al. 2017 (arXiv:1609.09430); FAD: Kilgour et al. 2019 (arXiv:1812.08466). The embedding is taken before
-    its last ReLU, and neither whitened nor quantised, as FAD has it.
+    Hershey et al. 2017 (arXiv:1609.09430); FAD: Kilgour et al. 2019 (arXiv:1812.08466). As in FAD, the embedding
+    is taken before the last ReLU and is neither whitened nor quantised.
     """
 
     def __init__(self, *, modality: Given[Modality], weights: str) -> None:
         super().__init__()
-        needs(modality, 1, "vggish")
+        check_modality(modality, 1, "vggish")
         self._rate = sample_rate(modality)
         path = weights_file(weights, _SOURCE)
         self.net = Network()
         digest = load_weights(self.net, path, "VGGish", ignored=("pproc.",))
-        frozen(self)
+        freeze(self)
         self.facts = Facts(
             name="vggish",
             width=_WIDTH,
@@ -58,14 +51,14 @@ class VGGish(nn.Module):
 
     @torch.no_grad()
     def forward(self, media: Tensor) -> Tensor:
-        """[B, C, N] in [-1, 1] -> [B, K, 128], K = windows of 96 frames, at least 1 (silence follows)."""
+        """[B, C, N] in [-1, 1] -> [B, K, 128], K = windows of 96 frames, at least 1 (padded with silence)."""
         check_media(media, 1, "vggish")
         patches = log_mel_patches(mono(media, self._rate, RATE), hop=_FRAMES, offset=0.01)
         return self.net(patches.flatten(0, 1)[:, None]).unflatten(0, patches.shape[:2])
 
 
 class Network(nn.Module):
-    """[B, 1, 96, 64] -> [B, 128]. Named as in the weights' file."""
+    """[B, 1, 96, 64] -> [B, 128]. Layers are named as in the weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,18 +74,19 @@ class Network(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Embeddings [B, 128] of log-mel patches [B, 1, 96, 64]."""
         # The dense layers were trained with channels last.
         return self.embeddings(rearrange(self.features(x), "b c h w -> b (h w c)"))
 
 
 def log_mel_patches(sound: Tensor, *, hop: int, offset: float) -> Tensor:
-    """[B, N] at 16 kHz -> log-mel patches [B, K, 96, 64] every `hop` frames of 10 ms, as AudioSet's models have them.
+    """[B, N] at 16 kHz -> log-mel patches [B, K, 96, 64] every `hop` frames of 10 ms, as for AudioSet's models.
 
-    Frames of 25 ms under a periodic Hann window, followed by zeros to 512 samples; magnitudes; mel triangles that are
-    linear in mel, not in Hz; log(mel + offset).
+    Frames of 25 ms under a periodic Hann window, zero-padded to 512 samples; magnitudes; mel filters that are
+    triangular in mel, not in Hz; log(mel + offset).
     """
     size, step = _SPAN + (_FRAMES - 1) * _STEP, hop * _STEP
-    # Patches are cut from the frames of the whole sound, which is the same as framing each patch.
+    # Cutting patches from the frames of the whole sound equals framing each patch.
     parts = windows(sound, size, step)
     frames = parts.unfold(2, _SPAN, _STEP) * torch.hann_window(_SPAN, device=sound.device)
     magnitude = torch.fft.rfft(F.pad(frames, (0, _FFT - _SPAN))).abs()
@@ -100,7 +94,7 @@ def log_mel_patches(sound: Tensor, *, hop: int, offset: float) -> Tensor:
 
 
 def _mel_filters() -> Tensor:
-    """[257, 64]: triangles in mel = 1127 ln(1 + f / 700 Hz); none holds the constant part."""
+    """[257, 64]: triangles in mel = 1127 ln(1 + f / 700 Hz); none includes 0 Hz."""
     frequency = torch.linspace(0, RATE / 2, _FFT // 2 + 1, dtype=torch.float64)
     low, high = (1127 * torch.log1p(torch.tensor(f).double() / 700) for f in (_LOW, _HIGH))
     edges = low + (high - low) * torch.arange(_BANDS + 2) / (_BANDS + 1)

@@ -1,8 +1,8 @@
-"""Metrics (kind "metric"): what is asked of media and seen or heard in them, one number a medium or a set.
+"""Metrics (kind "metric"): whether media show what they were made for, one number per medium or per set.
 
-A metric says nothing without its ceiling (real media through the same codec) and its floor: for one that reads the
-prompt, the same media with the prompts of others; for the rest, noise through the codec. The evaluator measures all
-three with the same metric.
+A metric's value means little without a ceiling and a floor. The ceiling is the value for real media through the same
+codec. The floor is the value for the same media with the prompts of other media, if the metric reads the prompt, and
+otherwise the value for noise through the codec. The evaluation measures all three with the same metric.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from multigen.evaluation.distances import Estimate
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a medium was made for: the prompt, and the id and label of the dataset's item that it came with."""
+class Target:
+    """What a medium should show: the prompt, and the id and label of the dataset item that the prompt came from."""
 
     prompt: str
     id: str = ""
@@ -29,7 +29,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Score:
-    """Mean and standard error over media, and each medium's own value (NaN where the metric says nothing of it)."""
+    """Mean and standard error over media, and the value of each medium (NaN if the metric does not apply to it)."""
 
     value: float
     error: float
@@ -37,7 +37,7 @@ class Score:
 
     @staticmethod
     def of(values: Tensor | Sequence[float]) -> Score:
-        """Mean of [n] values without the NaN ones; NaN of none."""
+        """The score of values [n]; NaN values are left out of the mean, which is NaN if no value remains."""
         every = torch.as_tensor(values, dtype=torch.float64)
         known = every[~every.isnan()]
         if not len(known):
@@ -47,35 +47,36 @@ class Score:
 
     @property
     def estimate(self) -> Estimate:
+        """Mean and standard error alone."""
         return Estimate(self.value, self.error)
 
 
 class Metric(Protocol):
     """Built through the registry for one modality and dataset.
 
-    better   "higher", "lower", or "real": where real media are
-    reads    "prompt": its floor is the same media with other prompts; "media": noise is its floor
-    about    one sentence for the report
+    better  "higher", "lower", or "real": the value of real media is the best
+    reads   "prompt": the floor is the same media with other prompts; "media": the floor is noise
+    about   one sentence for the report
     """
 
     better: Literal["higher", "lower", "real"]
     reads: Literal["prompt", "media"]
     about: str
 
-    def __call__(self, media: Sequence[Tensor], wanted: Sequence[Wanted]) -> Score:
-        """Media [C, *D] in [-1, 1] and what each was made for."""
+    def __call__(self, media: Sequence[Tensor], targets: Sequence[Target]) -> Score:
+        """The score of media [C, *D] in [-1, 1], each with its target."""
         ...
 
 
 def skill(value: float, floor: float, ceiling: float) -> float:
-    """(value - floor) / (ceiling - floor): 0 like the floor, 1 like real media; NaN where the two are the same."""
+    """(value - floor) / (ceiling - floor): 0 at the floor, 1 at the ceiling; NaN if the two are equal."""
     return (value - floor) / (ceiling - floor) if ceiling != floor else math.nan
 
 
-def others(wanted: Sequence[Wanted], seed: int = 0) -> list[Wanted]:
-    """Each medium with the request of another one: a keyed shuffle by which none keeps its own place."""
-    if len(wanted) < 2:
-        return list(wanted)
-    order = torch.randperm(len(wanted), generator=torch.Generator().manual_seed(seed)).tolist()
-    given = dict(zip(order, order[1:] + order[:1], strict=True))  # one cycle through all
-    return [wanted[given[k]] for k in range(len(wanted))]
+def shuffled(targets: Sequence[Target], seed: int = 0) -> list[Target]:
+    """Each medium with the target of another one: a permutation, keyed by the seed, without fixed points."""
+    if len(targets) < 2:
+        return list(targets)
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed)).tolist()
+    source = dict(zip(order, order[1:] + order[:1], strict=True))  # one cycle through all
+    return [targets[source[k]] for k in range(len(targets))]

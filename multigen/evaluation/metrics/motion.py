@@ -1,4 +1,4 @@
-"""Videos of one thing on white: does it go where the prompt says, does it stay the same thing, does it flicker?"""
+"""Videos of one object on white: does it move as requested, stay the same object, and not flicker?"""
 
 from __future__ import annotations
 
@@ -11,75 +11,78 @@ from torch import Tensor
 from multigen.datasets import Dataset
 from multigen.datasets.moving_emoji import DIRECTIONS
 from multigen.errors import RecipeError
-from multigen.evaluation.metrics import Score, Wanted
-from multigen.evaluation.metrics.things import cut_out, ink
+from multigen.evaluation.metrics import Metric, Score, Target
+from multigen.evaluation.metrics.checks import check_modality
+from multigen.evaluation.metrics.cut_out import cut_out, ink
 from multigen.modalities import Modality
 from multigen.registry import Given
 
-_MOVES = 0.15  # of the shorter side: what goes less far between the first and the last quarter stands still
+_MOVES = (
+    0.15  # of the shorter side: a smaller shift from the first to the last quarter counts as standing still
+)
 
 
-class Direction:
-    """Share of videos whose thing moves in the asked one of eight directions, or stands still if that was asked.
+class Direction(Metric):
+    """Share of videos whose object moves in the requested one of eight directions, or stands still if requested.
 
-    Tracked by the centre of what is not white; the direction is the way from the mean place in the first quarter of
-    the frames to that in the last, to the nearest 45 degrees.
+    The object is tracked by the centre of what is not white. The direction leads from its mean place in the first
+    quarter of the frames to that in the last quarter, rounded to 45 degrees.
     """
 
     better = "higher"
     reads = "prompt"
-    about = "the thing moves where the prompt says"
+    about = "share whose object moves in the requested direction"
 
     def __init__(self, *, modality: Given[Modality], dataset: Given[Dataset]) -> None:
-        _films(modality, "direction")
+        check_modality(modality, (3,), "direction")
         self.classes = dataset.classes
         if set(self.classes) != set(DIRECTIONS):
             raise RecipeError(
                 "evaluate.metrics: direction needs a dataset whose labels are directions: moving_emoji"
             )
 
-    def __call__(self, media: Sequence[Tensor], wanted: Sequence[Wanted]) -> Score:
-        """1 where it is right, 0 where not, NaN without a label."""
+    def __call__(self, media: Sequence[Tensor], targets: Sequence[Target]) -> Score:
+        """1 where the direction is right, 0 where it is wrong, NaN without a label."""
         values = [
-            math.nan if w.label is None else float(direction(m) == self.classes[w.label])
-            for m, w in zip(media, wanted, strict=True)
+            math.nan if t.label is None else float(direction(m) == self.classes[t.label])
+            for m, t in zip(media, targets, strict=True)
         ]
         return Score.of(values)
 
 
-class Kept:
-    """How much alike the thing stays: mean correlation of each frame, cut out, with the middle one."""
+class Kept(Metric):
+    """How constant the object is: mean correlation of each frame, cut out, with the middle frame."""
 
     better = "higher"
     reads = "media"
-    about = "correlation of the thing in every frame with that in the middle one"
+    about = "correlation of the object in each frame with that in the middle frame"
 
     def __init__(self, *, modality: Given[Modality], dataset: Given[Dataset]) -> None:
-        _films(modality, "kept")
+        check_modality(modality, (3,), "kept")
 
-    def __call__(self, media: Sequence[Tensor], wanted: Sequence[Wanted]) -> Score:
-        """From -1 to 1."""
-        return Score.of([_alike(_cut_frames(m)) for m in media])
+    def __call__(self, media: Sequence[Tensor], targets: Sequence[Target]) -> Score:
+        """Correlations from -1 to 1."""
+        return Score.of([_correlation(_cut_frames(m)) for m in media])
 
 
-class Flicker:
-    """Mean absolute change between neighbouring frames of the thing, cut out; 0 for one that only moves."""
+class Flicker(Metric):
+    """Mean absolute change of the object, cut out, between neighbouring frames; 0 if it only moves."""
 
     better = "lower"
     reads = "media"
-    about = "mean change between neighbouring frames of the thing itself, of 2"
+    about = "mean change of the object between neighbouring frames, of 2"
 
     def __init__(self, *, modality: Given[Modality], dataset: Given[Dataset]) -> None:
-        _films(modality, "flicker")
+        check_modality(modality, (3,), "flicker")
 
-    def __call__(self, media: Sequence[Tensor], wanted: Sequence[Wanted]) -> Score:
-        """From 0 to 2."""
+    def __call__(self, media: Sequence[Tensor], targets: Sequence[Target]) -> Score:
+        """Changes from 0 to 2; NaN for a single frame."""
         cut = [_cut_frames(m) for m in media]
         return Score.of([float(c.diff(dim=0).abs().mean()) if len(c) > 1 else math.nan for c in cut])
 
 
 def track(video: Tensor) -> Tensor:
-    """Centre (x, y) in pixels of what is not white in each frame of [C, T, H, W]: [T, 2]; NaN for white frames."""
+    """Centre (x, y), in pixels, of what is not white in each frame of [C, T, H, W]: [T, 2]; NaN for white frames."""
     weight = torch.stack([ink(f) for f in video.movedim(1, 0)])
     total = weight.sum((1, 2))
     x = (weight.sum(1) * torch.arange(weight.shape[2])).sum(1)
@@ -88,7 +91,7 @@ def track(video: Tensor) -> Tensor:
 
 
 def direction(video: Tensor) -> str | None:
-    """The name of the direction in which the thing of a video [C, T, H, W] goes; None if there is nothing."""
+    """The name of the direction in which the object of a video [C, T, H, W] moves; None if there is no object."""
     path = track(video)
     path = path[~path.isnan().any(1)]
     if not len(path):
@@ -106,13 +109,9 @@ def _cut_frames(video: Tensor) -> Tensor:
     return torch.stack([cut_out(f, 32) for f in video.movedim(1, 0)])
 
 
-def _alike(frames: Tensor) -> float:
+def _correlation(frames: Tensor) -> float:
+    """Mean correlation of the frames [T, C, H, W] with the middle one; NaN for a single frame."""
     flat = 1 - frames.flatten(1)
     flat = torch.nn.functional.normalize(flat - flat.mean(1, keepdim=True), dim=1)
-    others = [k for k in range(len(flat)) if k != len(flat) // 2]
-    return float((flat[others] @ flat[len(flat) // 2]).mean()) if others else math.nan
-
-
-def _films(modality: Modality, who: str) -> None:
-    if modality.name != "video":
-        raise RecipeError(f"evaluate.metrics: {who} takes videos; the modality is {modality.name}")
+    rest = [k for k in range(len(flat)) if k != len(flat) // 2]
+    return float((flat[rest] @ flat[len(flat) // 2]).mean()) if rest else math.nan

@@ -1,0 +1,110 @@
+"""Distances of generated media from real media, next to those of other real media and of noise."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multigen import registry
+from multigen.datasets import Dataset
+from multigen.evaluation import distances
+from multigen.evaluation.features import Feature, extract
+from multigen.evaluation.reference import reference
+from multigen.evaluation.sets import MediaSet, Pool, noise_set, real_set
+from multigen.model.model import Model
+from multigen.registry import Part
+
+log = logging.getLogger(__name__)
+
+_NOISE = 64  # media of noise at most
+
+
+def part_title(part: Part) -> str:
+    """A part's name with its arguments, as results name it."""
+    return " ".join([part.name, *(f"{k}={v}" for k, v in sorted(part.args.items()))])
+
+
+def measure_distances(
+    model: Model,
+    dataset: Dataset,
+    pools: Sequence[Pool],
+    generated: Sequence[MediaSet],
+    feature: Feature,
+) -> list[dict[str, Any]]:
+    """Rows of the distances between each pool's generated media and real media of the pool.
+
+    Each row also has the distance of other real media ("real") and of media of another kind ("far"): what
+    `evaluate.other` names, or else noise.
+    """
+    recipe, rows = model.recipe, []
+    other = _other(model, len(generated[0]))
+    for pool, one in zip(pools, generated, strict=True):
+        n = max(len(one), 8)
+        a, b = (real_set(dataset, pool, n, model.codec, seed=recipe.seed, part=part) for part in "ab")
+        x, y = (_reference(model, feature, s, recipe.data.name) for s in (a, b))
+        g, o = (extract(feature, s.media, device=model.device) for s in (one, other))
+        log.info("evaluate: distances (%s)", pool.name)
+        heading = {"set": one.name, "other": other.name}
+        rows.append({"distance": "kernel"} | heading | _kernel(x, y, g, o))
+        if min(len(x), len(g)) > 5:
+            rows[-1] |= distances.prdc(x.mean(1), g.mean(1))._asdict()
+        rows.append({"distance": "frechet"} | heading | _frechet(x, y, g, o))
+        if feature.classes:
+            p = torch.cat([feature.probabilities(m[None].to(model.device)).cpu() for m in one.media])
+            score = distances.inception_score(p)
+            rows.append(
+                {"distance": "inception score", "set": one.name, "value": score.value, "error": score.error}
+            )
+    return rows
+
+
+def _kernel(x: Tensor, y: Tensor, g: Tensor, o: Tensor) -> dict[str, Any]:
+    """Kernel distances from real media x: of generated media g, other real media y and another kind o.
+
+    All [n, K, width]. `excess`: (d - d_real) / (d_other - d_real), 0 like real media, 1 like the other kind.
+    """
+    d, same, far = (distances.kernel(x, z) for z in (g, y, o))
+    excess = (d.value - same.value) / (far.value - same.value)
+    error = math.hypot(d.error, same.error) / abs(far.value - same.value)
+    row = {"value": d.value, "error": d.error, "real": same.value, "far": far.value}
+    return row | {"excess": excess, "excess_error": error}
+
+
+def _frechet(x: Tensor, y: Tensor, g: Tensor, o: Tensor) -> dict[str, Any]:
+    """Fréchet distances, as `_kernel`; every window counts as a row."""
+    m, *ms = (distances.moments(z.flatten(0, 1)) for z in (x, g, y, o))
+    d, same, far = (distances.frechet(m, z) for z in ms)
+    row = {"value": d, "real": same, "far": far, "excess": (d - same) / (far - same)}
+    problem = distances.frechet_problem(min(len(x), len(g)), x.shape[2])
+    return row | ({"problem": problem} if problem else {})
+
+
+def _reference(model: Model, feature: Feature, media: MediaSet, name: str) -> Tensor:
+    """Features of real media, from the cache if they are there."""
+    found = reference(
+        feature,
+        media,
+        range(len(media)),
+        modality=model.modality,
+        name=f"{name}, {media.name}",
+        device=model.device,
+    )
+    return found.features
+
+
+def _other(model: Model, n: int) -> MediaSet:
+    """Media of another kind: real ones of the dataset that `evaluate.other` names, through the codec; else noise."""
+    recipe = model.recipe
+    part = recipe.evaluate.other
+    if part is None:
+        return noise_set(model, min(recipe.evaluate.n, _NOISE), seed=recipe.seed)
+    dataset = registry.build("dataset", part, where="evaluate.other", given={"modality": model.modality})
+    pool = Pool(part.name, range(len(dataset)))
+    found = real_set(dataset, pool, n, model.codec, seed=recipe.seed, part="other")
+    return dataclasses.replace(found, name=part_title(part))
