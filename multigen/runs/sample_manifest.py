@@ -13,7 +13,7 @@ from torch import Tensor
 from multigen.generation.plan import Plan
 from multigen.generation.request import EditRequest, Request, operator_part
 from multigen.model.model import Model
-from multigen.runs.run_folder import settings
+from multigen.runs.media import sampling_facts
 from multigen.storage.files import sha256
 
 log = logging.getLogger(__name__)
@@ -21,9 +21,11 @@ log = logging.getLogger(__name__)
 
 def facts(request: Request, plan: Plan, inversion_error: float | None = None) -> dict[str, Any]:
     """How the media of a request were made: the parts of its plan, and what it was made from."""
-    told = settings(dataclasses.replace(plan.recipe, guide=plan.guide), request.steps)
+    told = sampling_facts(dataclasses.replace(plan.recipe, guide=plan.guide), request.steps)
     if request.negative_prompt is not None:
         told["negative_prompt"] = request.negative_prompt
+    if request.options:
+        told["options"] = dict(request.options)
     if request.edit is not None:
         windows = {k: True for k in ("sliding_window", "tile") if getattr(request, k)}
         error = {} if inversion_error is None else {"inversion_error": inversion_error}
@@ -33,7 +35,9 @@ def facts(request: Request, plan: Plan, inversion_error: float | None = None) ->
 
 def edit_facts(edit: EditRequest) -> dict[str, Any]:
     """The options that an edit gives, and name and sha256 of its source where that is a file."""
-    told = {k: v for k, v in edit.given.items() if k not in ("media", "restore") and not isinstance(v, Tensor)}
+    told = {
+        k: v for k, v in edit.given.items() if k not in ("media", "restore") and not isinstance(v, Tensor)
+    }
     told = {k: str(v) if isinstance(v, Path) else v for k, v in told.items()}
     if edit.restore is not None:
         part = operator_part(edit.restore)
