@@ -13,7 +13,8 @@ from av.error import ArgumentError, FFmpegError
 
 from multigen.errors import MediaError
 from multigen.modalities import Limits
-from multigen.modalities.member import Source, size_of
+from multigen.modalities.file_check import check_file
+from multigen.modalities.member import Source
 
 # FFmpeg's readers of files that hold their media themselves. Playlists and the like (concat, hls, dash, sdp, image
 # sequences), which FFmpeg knows by their content under any suffix, would open other files.
@@ -21,17 +22,6 @@ FORMATS = (
     "aac", "aiff", "asf", "au", "avi", "caf", "flac", "flv", "h264", "hevc", "live_flv", "loas", "m4v", "matroska",
     "mov", "mp3", "mpeg", "mpegts", "mpegvideo", "ogg", "w64", "wav",
 )  # fmt: skip
-
-
-def check_file(path: Source, limits: Limits) -> None:
-    """MediaError if the file is missing, not a file, empty or over the byte limit."""
-    if isinstance(path, Path) and not path.is_file():
-        raise MediaError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
-    size = size_of(path)
-    if size == 0:
-        raise MediaError(f"{path}: the file is empty")
-    if size > limits.max_bytes:
-        raise MediaError(f"{path}: {size:,} bytes; the limit max_bytes is {limits.max_bytes:,}")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from multigen.errors import MediaError, message
 from multigen.modalities import Info, Limits, Modality
-from multigen.modalities.container import check_file
+from multigen.modalities.file_check import check_file
 from multigen.modalities.member import Source, located
 from multigen.modalities.raster import (
     WHITE,
