@@ -82,7 +82,7 @@ class Shards(Files):
         if not places:
             raise RecipeError(f"data.path: there is no medium left in the shards of {self._root}")
         self._lines_at = np.asarray(places, np.int64)
-        self._cut(durations)
+        self._divide(durations)
         return bad
 
     def _lines(self, path: Path) -> list[bytes]:
@@ -117,7 +117,7 @@ class Shards(Files):
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
         """Training and held-out indices: those of the folder that was packed, or of the built-in set."""
-        samples = [self._sample(file)[1] for file in range(len(self._ends))]
+        samples = [self._sample(file)[1] for file in range(self._segments.files)]
         if any(s.held_out is not None for s in samples):
             return self._split({k for k, s in enumerate(samples) if s.held_out})
         return self._split(set(held_out_by_id([s.name for s in samples], self._share)[1]))
