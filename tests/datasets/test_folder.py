@@ -323,7 +323,10 @@ def test_labels_from_metadata(tmp_path: Path) -> None:
         (rows[:1], "gives a label to 1 of 2 files, none to y/b.png"),
         ([rows[0], {**rows[1], "label": 0}], "mixes names and numbers"),
         ([{**rows[0], "label": -1}, {**rows[1], "label": 0}], "labels from -1 to 0"),
-        ([*rows, {**rows[0], "label": "ox"}], "line 3: label 'ox', but an earlier line gives the same file the label 'zebra'"),
+        (
+            [*rows, {**rows[0], "label": "ox"}],
+            "line 3: label 'ox', but an earlier line gives",
+        ),
     ]:
         lines(tmp_path / scan.METADATA, *bad)
         with pytest.raises(RecipeError, match=text):
