@@ -39,8 +39,9 @@ from multigen.recipe.source import shipped
 from multigen.runs import train as pipeline
 from multigen.storage.disk_cache import DiskCache
 from multigen.training import log as training_log
+from multigen.training.batch import Order
 from multigen.training.encoded import Encoded
-from multigen.training.loader import Order, batches
+from multigen.training.loader import batches
 
 RATE, SECONDS = 8000, 0.2  # of the short sounds
 SIZES = (100, 10_000)

@@ -17,7 +17,7 @@ from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import read, verify
 from multigen.recipe.sampling import without_decoding
 from multigen.recipe.source import shipped
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.runs.sample import sample
 from tests.model.pipelines import tiny_pipeline
 

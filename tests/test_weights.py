@@ -23,7 +23,7 @@ from multigen.recipe.manifest import read
 from multigen.recipe.paths import public
 from multigen.recipe.schema import Recipe
 from multigen.recipe.source import shipped
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.runs.sample import sample
 
 TINY = [

@@ -24,13 +24,13 @@ from multigen.training import checkpoint as checkpoints
 
 
 def not_finite(folder: Path) -> list[dict[str, Any]]:
-    """Three steps that are left out, and a fourth that stops the run; of loss and of gradient alone."""
+    """Three steps that are skipped, and a fourth that stops the run; of loss and of gradient alone."""
     rows = []
     for fault in ("nan", "inf", "gradient"):
         for steps, wanted in (("11,12,13", 0), ("11,12,13,14", 1)):
             place = folder / f"{fault}-{wanted}"
             code, said = _child(place, fault, steps)
-            ids = [line for line in said.splitlines() if "left out" in line and line.count("digit") >= 4]
+            ids = [line for line in said.splitlines() if "skipped" in line and line.count("digit") >= 4]
             newest = checkpoints.newest(runs.run_of(place) / "checkpoints")
             finite = newest is not None and all(
                 t.isfinite().all()
@@ -38,7 +38,7 @@ def not_finite(folder: Path) -> list[dict[str, Any]]:
                 for t in part.values()
             )
             row = {"what": f"{fault} at steps {steps}", "ok": code == wanted and finite and len(ids) == 3}
-            row |= {"exit": code, "left out": len(ids), "all finite": finite}
+            row |= {"exit": code, "skipped": len(ids), "all finite": finite}
             rows.append(row | {"said": runs.message(said)})
     return rows
 

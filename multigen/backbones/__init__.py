@@ -1,0 +1,1 @@
+"""Backbones: the networks F(x, c_noise, cond). They know nothing of schedules, samplers or prompts."""

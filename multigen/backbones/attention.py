@@ -1,4 +1,10 @@
-"""Attention over space, over time and to a condition's tokens, of folded tensors (see `layers`)."""
+"""Attention over space, over time and to a condition's tokens.
+
+    attend(Q, K, V) = softmax(Q K^T/sqrt(d)) V        (Vaswani et al. 2017, arXiv:1706.03762, eq. 1)
+
+Attention over time rotates queries and keys by their frame (RoFormer: Su et al. 2021, arXiv:2104.09864, eq. 34), which
+gives it their order without fixing a length. M counts sequences, in which each place of a folded tensor is a token.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +14,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multigen.backbones.layers import Context, norm, radians_a_frame, zeroed
+from multigen.backbones.layers import Context, norm, zeroed
+from multigen.backbones.noise_embedding import frame_frequencies
 
 
 def rotate(x: Tensor) -> Tensor:
-    """Rotary position of [M, heads, L, K] (RoFormer, Su et al. 2021, eq. 34): order without a fixed length."""
+    """Rotate pairs of features of [M, heads, L, K] by angles proportional to the place in the sequence."""
     half = x.shape[-1] // 2
-    angle = torch.arange(x.shape[-2], device=x.device)[:, None] * radians_a_frame(half, x.device)
+    angle = torch.arange(x.shape[-2], device=x.device)[:, None] * frame_frequencies(half, x.device)
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of [M, heads, L, K] to [M, heads, L', K], where mask [M, 1, 1, L'] is true.
+    """Attention of q [M, heads, L, K] to k and v [M, heads, L', K], where mask [M, 1, 1, L'] is True.
 
-    In bf16 on a CPU the fused kernel's backward pass takes two to ten times as long as two products and a softmax
+    In bf16 on a CPU the backward pass of the fused kernel takes two to ten times as long as two products and a softmax
     (measured at 16 to 128 positions), so short sequences take those.
     """
     if q.device.type != "cpu" or q.dtype != torch.bfloat16 or q.shape[-2] * k.shape[-2] > 512**2:
@@ -35,7 +42,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention of sequences [M, L, C] to themselves or to `other` [M, L', K]; zero at the start."""
+    """Multi-head attention of sequences [M, L, C] to themselves or to `other` [M, L', K]; zero before training.
+
+    width       C
+    head_width  narrowest head, in channels
+    other       K; 0: attention to the sequence itself
+    rotary      rotate queries and keys by their place
+    """
 
     def __init__(self, width: int, *, head_width: int, other: int = 0, rotary: bool = False) -> None:
         super().__init__()
@@ -50,7 +63,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, other: Tensor | None = None, mask: Tensor | None = None, *, undone: bool = False
     ) -> Tensor:
-        """[M, L, C] -> the same; `undone`: each place attends to itself alone."""
+        """[M, L, C] -> the same shape. `undone`: the attention map is the identity."""
         if undone:
             return self.out(self.key_value(x).chunk(2, dim=-1)[1])
         q = self._split(self.query(x))
@@ -61,7 +74,7 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).flatten(2))
 
     def map(self, x: Tensor, other: Tensor, mask: Tensor | None) -> Tensor:
-        """Shares [M, L', L] of what each place of x takes from each of other [M, L', K], the mean of the heads."""
+        """Return the attention map [M, L', L] of x [M, L, C] to other [M, L', K], averaged over the heads."""
         q, k = self._split(self.query(x)), self._split(self.key_value(other).chunk(2, dim=-1)[0])
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask is not None:
@@ -73,11 +86,14 @@ class Attention(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Attention over space (or the one axis), over time in video, and to the condition's tokens."""
+    """Attention over space (or the one axis), over time in video, and to the condition's tokens.
+
+    number  among the backbone's attention blocks, for taps
+    """
 
     def __init__(self, width: int, *, axes: int, head_width: int, groups: int, tokens: int) -> None:
         super().__init__()
-        self.number = -1  # among the backbone's attention blocks, for taps
+        self.number = -1
         self.norm = norm(width, groups)
         self.attention = Attention(width, head_width=head_width)
         self.time_norm = norm(width, groups) if axes == 3 else None
@@ -87,6 +103,7 @@ class AttentionBlock(nn.Module):
         self.cross_attention = Attention(width, head_width=head_width, other=tokens) if tokens else None
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
+        """[R, C, H, W] -> the same shape."""
         taps = context.taps
         if taps is not None and self.number in taps.skipped:
             return x
@@ -101,25 +118,21 @@ class AttentionBlock(nn.Module):
         if self.cross_norm is not None and self.token_norm is not None and self.cross_attention is not None:
             assert context.tokens is not None
             s = _sequence(self.cross_norm(x))
-            joined = s.reshape(
-                len(context.tokens), -1, s.shape[-1]
-            )  # the frames of a video share their tokens
+            joined = s.reshape(len(context.tokens), -1, s.shape[-1])  # a video's frames share their tokens
             tokens = self.token_norm(context.tokens)
             if taps is not None and taps.maps is not None:
-                shares = self.cross_attention.map(joined, tokens, context.mask).unflatten(
-                    2, (-1, *x.shape[2:])
-                )
-                taps.maps.found[self.number] = shares  # [B, L', frames, H, W]
+                shares = self.cross_attention.map(joined, tokens, context.mask)
+                taps.maps.found[self.number] = shares.unflatten(2, (-1, *x.shape[2:]))  # [B, L', T, H, W]
             joined = self.cross_attention(joined, tokens, context.mask)
             x = x + _grid(joined.reshape(s.shape), x)
         return x
 
 
 def _sequence(x: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, H*W, C]."""
+    """[R, C, H, W] -> [R, H*W, C]."""
     return x.flatten(2).transpose(1, 2)
 
 
 def _grid(s: Tensor, like: Tensor) -> Tensor:
-    """[N, H*W, C] -> [N, C, H, W]."""
+    """[R, H*W, C] -> [R, C, H, W]."""
     return s.transpose(1, 2).unflatten(2, like.shape[2:])

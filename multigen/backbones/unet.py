@@ -1,8 +1,8 @@
 """One U-Net for one, two and three axes.
 
-The shape is that of DDPM (Ho et al. 2020, appendix B) with the scale-shift conditioning and the attention at several
-levels of ADM (Dhariwal and Nichol 2021, section 3). It pads its input to its stride and crops back, so every size
-works, and no operation mixes the samples of a batch.
+It has the shape of DDPM (Ho et al. 2020, arXiv:2006.11239, appendix B) with the scale-shift conditioning and the
+attention at several levels of ADM (Dhariwal & Nichol 2021, arXiv:2105.05233, section 3). It pads its input to its
+stride and crops the output, so that every size works. No operation mixes the samples of a batch.
 """
 
 from __future__ import annotations
@@ -16,18 +16,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from multigen.backbones.attention import AttentionBlock
-from multigen.backbones.layers import (
-    Context,
-    Downsample,
-    NoiseEmbedding,
-    ResidualBlock,
-    Upsample,
-    conv,
-    fold,
-    norm,
-    unfold,
-    zeroed,
-)
+from multigen.backbones.layers import Context, conv, fold, norm, unfold, zeroed
+from multigen.backbones.noise_embedding import NoiseEmbedding
+from multigen.backbones.resampling import DownsampleConv, UpsampleConv
+from multigen.backbones.residual import Stage
+from multigen.backbones.unet_arguments import check_positive, check_unet
 from multigen.core.backbone import Backbone, Taps
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.registry import Given
@@ -39,21 +32,23 @@ class UNet(Backbone):
     """F(x [B, C, *D], c_noise [B], cond) -> [B, C', *D]; its output is zero before training.
 
     axes           1 for audio, 2 for images, 3 for video (time first, never downsampled)
-    channels       C, without those of cond.grid; out_channels C'
+    channels       C, without the channels of cond.grid
+    out_channels   C'
     cond           widths of the conditions: vector, tokens, grid
     widths         channels of each level; every level but the first halves the axes
     blocks         residual blocks of each encoder level; the decoder has one more
-    attention      for each level, whether it attends; the middle does where any does. Default: the last
+    attention      whether each level attends; the middle does if any level does. Default: the last level alone
     head_width     narrowest head of attention, in channels
     kernel         width of the residual blocks' convolutions, odd
-    embedding      width of the noise embedding; default four times the first level
-    groups         most groups of a normalisation, each of at least four channels
+    embedding      width of the noise embedding; default: four times the first level's
+    groups         most groups of a normalisation, each of four channels or more
     dropout        share of activations dropped in each residual block
-    skip_scale     factor of each residual sum; sqrt(0.5) keeps the variance (Song et al. 2021, appendix H)
-    checkpoint     computes activations again in the backward pass instead of keeping them: less memory
-    channels_last  memory layout; default: channels-last where it is faster (half precision on GPUs, no CPU)
+    skip_scale     factor of each residual sum; sqrt(0.5) keeps the variance (Song et al. 2021, arXiv:2011.13456,
+                   appendix H)
+    checkpoint     recompute activations in the backward pass to save memory
+    channels_last  memory layout; default: channels-last where it is faster (half precision on GPUs, never on CPUs)
 
-    Raises ValueError for arguments that do not go together.
+    Raises ValueError for arguments out of range, and for a condition with tokens but no attention.
     """
 
     def __init__(
@@ -77,11 +72,11 @@ class UNet(Backbone):
     ) -> None:
         super().__init__()
         attends = (False,) * (len(widths) - 1) + (True,) if attention is None else attention
-        _check(
+        check_unet(
             axes=axes, widths=widths, attention=attends, kernel=kernel, dropout=dropout, tokens=cond.tokens
         )
-        _check_positive(blocks=blocks, head_width=head_width, groups=groups, embedding=embedding)
-        _check_positive(skip_scale=skip_scale)
+        check_positive(blocks=blocks, head_width=head_width, groups=groups, embedding=embedding)
+        check_positive(skip_scale=skip_scale)
         self.axes, self.channels, self.cond = axes, channels, cond
         self.checkpoint, self.channels_last = checkpoint, channels_last
         self.stride = 2 ** (len(widths) - 1)
@@ -102,7 +97,7 @@ class UNet(Backbone):
         self.leave = zeroed(conv(widths[0], out_channels, axes=axes, kernel=kernel))
 
     def _number_attention(self) -> None:
-        """Blocks of attention in the order in which x meets them, for taps."""
+        """Number the attention blocks in the order in which x passes them, for taps."""
         path = (*self.down, *self.middle, *self.up)
         blocks = [m for layer in path for m in layer.modules() if isinstance(m, AttentionBlock)]
         for number, block in enumerate(blocks):
@@ -112,10 +107,10 @@ class UNet(Backbone):
         self.deepest = min(len(before), max(len(blocks) - 1, 0))
 
     def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A former state to start from. One that lacks a kind of this video network's layers over time gets it.
+        """Adapt the state of a related network: an image network's for video, or one without this grid condition.
 
-        They start at zero: a 3-D U-Net then does to every frame what the 2-D one does to an image. So do the weights of
-        a grid condition that the former network had not.
+        Kinds of layers over time that are missing start as in a new network, at zero, so that the video network does to
+        every frame what the image network does to an image. Weights of a grid condition start at zero, too.
         """
         known = {_over_time(k) for k in weights}
         own = self.state_dict() if self.axes == 3 else {}
@@ -129,12 +124,12 @@ class UNet(Backbone):
     def _fill_down(
         self, stage: Callable[..., Stage], widths: Sequence[int], attends: Sequence[bool], blocks: int
     ) -> list[int]:
-        """The encoder; returns the widths of what it hands to the decoder, the first of them from `enter`."""
+        """Build the encoder. Return the widths of its skip connections, the first of them from `enter`."""
         width = widths[0]
         skips = [width]
         for level, wide in enumerate(widths):
             if level > 0:
-                self.down.append(Downsample(width, axes=self.axes))
+                self.down.append(DownsampleConv(width, axes=self.axes))
                 skips.append(width)
             for _ in range(blocks):
                 self.down.append(stage(width, wide, attends[level]))
@@ -149,17 +144,20 @@ class UNet(Backbone):
         blocks: int,
         skips: list[int],
     ) -> None:
-        """The decoder, which takes what the encoder handed over, the last first."""
+        """Build the decoder, which takes the skip connections in reverse."""
         width = widths[-1]
         for level, wide in reversed([*enumerate(widths)]):
             for _ in range(blocks + 1):
                 self.up.append(stage(width + skips.pop(), wide, attends[level]))
                 width = wide
             if level > 0:
-                self.up.append(Upsample(width, axes=self.axes))
+                self.up.append(UpsampleConv(width, axes=self.axes))
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
-        """x [B, C, *D], c_noise [B] log-SNR within ±20, cond as `cond` of the constructor -> [B, C', *D]."""
+        """x [B, C, *D], c_noise [B] log-SNR within ±20, cond with the widths of the constructor -> F [B, C', *D].
+
+        Raises ValueError for other shapes and widths.
+        """
         self._check_input(x, cond)
         size, frames = x.shape[2:], x.shape[2] if self.axes == 3 else 1
         if cond.grid is not None:
@@ -175,7 +173,7 @@ class UNet(Backbone):
         return x[(..., *(slice(n) for n in size))].contiguous()
 
     def _run(self, x: Tensor, context: Context) -> Tensor:
-        """The folded network: [N, C, H, W] -> [N, C', H, W]."""
+        """The folded network: [R, C, H, W] -> [R, C', H, W]."""
         x = self.enter(x)
         skips = [x]
         for layer in self.down:
@@ -195,7 +193,7 @@ class UNet(Backbone):
         return layer(x, context)
 
     def _pad(self, x: Tensor) -> Tensor:
-        """Zeros after the end of each strided axis, as convolutions see beyond the border anyway."""
+        """Pad each strided axis with zeros at its end, as convolutions pad the border anyway."""
         strided = x.shape[2:] if self.axes < 3 else x.shape[3:]
         more = [-n % self.stride for n in strided]
         return F.pad(x, [p for n in reversed(more) for p in (0, n)]) if any(more) else x
@@ -203,91 +201,24 @@ class UNet(Backbone):
     def _use_channels_last(self, x: Tensor) -> bool:
         if self.channels_last is not None:
             return self.channels_last
-        device = x.device.type  # on CPUs convolutions gain up to 5% by it and normalisations lose more
+        device = x.device.type  # on CPUs convolutions gain up to 5%, and normalisations lose more
         return device not in ("cpu", "meta") and (x.dtype.itemsize < 4 or torch.is_autocast_enabled(device))
 
     def _check_input(self, x: Tensor, cond: Cond) -> None:
         if x.ndim != self.axes + 2 or x.shape[1] != self.channels:
             raise ValueError(f"x: shape {tuple(x.shape)} is not [B, {self.channels}, {self.axes} axes]")
-        widths = {"vector": (cond.vector, 1), "tokens": (cond.tokens, 2), "grid": (cond.grid, 1)}
-        for name, (part, axis) in widths.items():
-            given, wanted = 0 if part is None else part.shape[axis], getattr(self.cond, name)
+        spec = self.cond
+        parts = (
+            ("vector", cond.vector, 1, spec.vector),
+            ("tokens", cond.tokens, 2, spec.tokens),
+            ("grid", cond.grid, 1, spec.grid),
+        )
+        for name, part, axis, wanted in parts:
+            given = 0 if part is None else part.shape[axis]
             if given != wanted:
                 raise ValueError(f"cond.{name}: width {given} given, {wanted} expected (0: none)")
 
 
-class Stage(nn.Module):
-    """A residual block, then attention where `attend` says so."""
-
-    def __init__(
-        self,
-        width_in: int,
-        width_out: int,
-        attend: bool,
-        *,
-        axes: int,
-        kernel: int,
-        embedding: int,
-        groups: int,
-        head_width: int,
-        tokens: int,
-        dropout: float,
-        skip_scale: float,
-    ) -> None:
-        super().__init__()
-        self.residual = ResidualBlock(
-            width_in,
-            width_out,
-            axes=axes,
-            kernel=kernel,
-            embedding=embedding,
-            groups=groups,
-            dropout=dropout,
-            skip_scale=skip_scale,
-        )
-        self.attention = None
-        if attend:
-            self.attention = AttentionBlock(
-                width_out, axes=axes, head_width=head_width, groups=groups, tokens=tokens
-            )
-
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        x = self.residual(x, context)
-        return x if self.attention is None else self.attention(x, context)
-
-
 def _over_time(name: str) -> str | None:
-    """The kind of layer over time that a parameter belongs to, if to one."""
+    """The kind of layer over time that a parameter belongs to, if any."""
     return next((part for part in name.split(".") if part.startswith("time_")), None)
-
-
-def _check(
-    *,
-    axes: int,
-    widths: tuple[int, ...],
-    attention: tuple[bool, ...],
-    kernel: int,
-    dropout: float,
-    tokens: int,
-) -> None:
-    def need(true: bool, name: str, given: object, allowed: str) -> None:
-        if not true:
-            raise ValueError(f"{name}: {given} is not allowed. Allowed: {allowed}.")
-
-    need(axes in (1, 2, 3), "axes", axes, "1, 2, 3")
-    need(len(widths) > 0 and min(widths) > 1, "widths", widths, "2 channels or more, for one level or more")
-    need(
-        len(attention) == len(widths),
-        "attention",
-        attention,
-        f"true or false for each of {len(widths)} widths",
-    )
-    need(any(attention) or not tokens, "attention", attention, "true somewhere, for the condition has tokens")
-    need(kernel > 0 and kernel % 2 == 1, "kernel", kernel, "odd numbers")
-    need(0 <= dropout < 1, "dropout", dropout, "0 to under 1")
-
-
-def _check_positive(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and value <= 0:
-            raise ValueError(f"{name}: {value} is not allowed. Allowed: over 0.")

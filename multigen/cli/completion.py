@@ -1,132 +1,152 @@
-"""Completion scripts for bash, zsh and fish: commands, recipe names, options, override keys and part names.
+"""`multigen completion`: a script that completes commands, options, recipes, override keys and parts.
 
-The words are written into the script when it is made, so that completing costs nothing; make it anew after installing
-plug-ins: `eval "$(multigen completion bash)"`.
+All words come from the commands' parsers, the recipe's dataclasses and the registry. They are written into the script
+when it is made, so that completing costs nothing: make it again after installing plug-ins.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-from string import Template
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from multigen import registry
-from multigen.cli.main import COMMANDS
+from multigen.cli.arguments import DEVICES, Command, Parser, new_parser
+from multigen.cli.completion_scripts import SHELLS, Flag, Positional, Words
 from multigen.errors import MultigenError
-from multigen.recipe.compose import PLACES
-from multigen.recipe.schema import Evaluate, PostHoc, Recipe, Sample, Train
-from multigen.recipe.source import shipped
-from multigen.registry import KINDS
 
-OPTIONS = (
-    "--out", "--device", "--seed", "--quiet", "--debug", "--help", "--force", "--cfg", "--multirun",
-    "--prompt", "--prompts", "--steps", "--size", "--duration", "--media", "--convert", "--half", "--ema",
-    "--modality", "--shard-size",
-)  # fmt: skip
+# What stands for a file or folder in a usage line.
+_FILES = frozenset({"RECIPE", "SOURCE", "FILE", "DIR", "OUT", "PICTURE"})
+_KEYS = "key=value"
+DESCRIPTION = """\
+Print a completion script for a shell.
+
+  eval "$(multigen completion bash)"
+  eval "$(multigen completion zsh)"
+  multigen completion fish | source
+"""
+
+
+def parser() -> Parser:
+    """The parser of the command."""
+    parser = new_parser("completion", DESCRIPTION)
+    parser.add_argument("shell", choices=list(SHELLS), metavar="SHELL", help="bash, zsh or fish")
+    return parser
+
+
+def command(commands: Callable[[], Mapping[str, Command]]) -> Command:
+    """The command; `commands` gives those that it completes."""
+
+    def run(argv: Sequence[str]) -> int:
+        print(script(parser().parse(argv).shell, commands()), end="")
+        return 0
+
+    return Command("completion", "SHELL", "print a completion script for bash, zsh or fish", parser, run)
+
+
+def script(shell: str, commands: Mapping[str, Command]) -> str:
+    """The script for a shell, one of `SHELLS`."""
+    found = {name: words(c.parser(), c.summary) for name, c in commands.items()}
+    return SHELLS[shell](found, override_keys())
+
+
+# --- from the parsers --------------------------------------------------------------------------------------------
+
+
+def words(parser: Parser, summary: str = "") -> Words:
+    """What a command's parser takes."""
+    flags, positionals = [], []
+    for action in parser.actions:
+        if action.option_strings:
+            flags.append(_flag(action))
+        else:
+            positionals.append(_positional(action))
+    return Words(summary, tuple(flags), tuple(positionals))
+
+
+def _flag(action: argparse.Action) -> Flag:
+    files, help_text = action.metavar in _FILES, (action.help or "").replace("%%", "%")
+    return Flag(tuple(action.option_strings), action.nargs != 0, _words(action), files, help_text)
+
+
+def _positional(action: argparse.Action) -> Positional:
+    return Positional(_words(action), action.metavar in _FILES, action.metavar == _KEYS)
+
+
+def _words(action: argparse.Action) -> tuple[str, ...]:
+    """The words that an argument may be: its choices, or what its name in a usage line stands for."""
+    from multigen import registry
+    from multigen.recipe.source import shipped
+
+    if action.choices is not None:
+        return tuple(map(str, action.choices))
+    known = {"RECIPE": shipped, "SOURCE": shipped, "KIND": lambda: registry.KINDS, "DEVICE": lambda: DEVICES,
+             "OPERATOR": lambda: registry.names("operator")}  # fmt: skip
+    return tuple(known[str(action.metavar)]()) if action.metavar in known else ()
+
+
+# --- from the recipe and its parts -------------------------------------------------------------------------------
 
 
 def override_keys() -> list[str]:
-    """Every `key=` that a recipe takes, and `place.name=part` for every registered part."""
-    sections = (
-        ("", Recipe), ("train.", Train), ("train.post_hoc.", PostHoc), ("sample.", Sample), ("evaluate.", Evaluate),
-    )  # fmt: skip
-    plain = [f"{prefix}{f.name}" for prefix, cls in sections for f in dataclasses.fields(cls)]
-    keys = [
-        f"{key}=" for key in plain if key not in (*PLACES, "train", "train.post_hoc", "sample", "evaluate")
-    ]
+    """Every `key=` of a recipe, `key=choice` where a key has choices, and the same of every registered part."""
+    from multigen import registry
+    from multigen.recipe.compose import LISTS, PLACES
+    from multigen.recipe.schema import Recipe
+
+    keys = [key for key in _fields(Recipe, "") if key.rstrip("=") not in {*PLACES, *LISTS}]
     for place, kind in PLACES.items():
         keys += [f"{place}.name={name}" for name in registry.names(kind)]
-        keys += sorted({f"{place}.{argument}=" for argument in _arguments(kind)})
+        keys += dict.fromkeys(_arguments(kind, place))
+    for place, kind in LISTS.items():
+        keys += [f"{place}=[{name}]" for name in registry.names(kind)]
     return keys
 
 
-def _arguments(kind: str) -> list[str]:
-    found: list[str] = []
+def _fields(section: type, prefix: str) -> Iterator[str]:
+    """The keys of a dataclass and of those in it."""
+    hints = typing.get_type_hints(section)
+    for field in dataclasses.fields(section):
+        inner = _section(hints[field.name])
+        if inner is None:
+            yield from _key(f"{prefix}{field.name}", hints[field.name])
+        else:
+            yield from _fields(inner, f"{prefix}{field.name}.")
+
+
+def _section(hint: Any) -> type | None:
+    """The dataclass that a field holds; None for a value or a part."""
+    from multigen.registry import Part
+
+    return hint if dataclasses.is_dataclass(hint) and hint is not Part and isinstance(hint, type) else None
+
+
+def _arguments(kind: str, place: str) -> Iterator[str]:
+    from multigen import registry
+
     for name in registry.names(kind):
         try:
-            found += [a.name for a in registry.arguments(kind, name)]
-        except MultigenError:  # a part whose packages are not here offers no arguments
+            arguments = registry.arguments(kind, name)
+        except MultigenError:  # a part whose packages are missing offers no arguments
             continue
-    return found
+        for argument in arguments:
+            yield from _key(f"{place}.{argument.name}", argument.annotation)
 
 
-def script(shell: str) -> str:
-    """The script for `shell`: bash, zsh or fish."""
-    words = {
-        "commands": " ".join(COMMANDS),
-        "recipes": " ".join(shipped()),
-        "kinds": " ".join(KINDS),
-        "options": " ".join(OPTIONS),
-        "keys": " ".join(override_keys()),
-    }
-    return Template(_SCRIPTS[shell]).substitute(words)
+def _key(key: str, hint: Any) -> Iterator[str]:
+    yield f"{key}="
+    yield from (f"{key}={choice}" for choice in choices(hint))
 
 
-_BASH = """\
-# multigen completion for bash: eval "$$(multigen completion bash)"
-_multigen() {
-    local line="$${COMP_LINE:0:COMP_POINT}" words cur
-    read -r -a words <<< "$$line"
-    cur="$${line##*[[:space:]]}"
-    local place=$$(( $${#words[@]} - ( $${#cur} > 0 ? 1 : 0 ) ))
-    local list="$keys $options"
-    COMPREPLY=()
-    if (( place <= 1 )); then
-        list="$commands"
-    elif (( place == 2 )); then
-        case "$${words[1]}" in
-            run|train|sample|evaluate|export) list="$recipes $options"; COMPREPLY=( $$(compgen -f -- "$$cur") ) ;;
-            parts) list="$kinds" ;;
-            completion) list="bash zsh fish" ;;
-            *) list="" ;;
-        esac
-    fi
-    COMPREPLY+=( $$(compgen -W "$$list" -- "$$cur") )
-    # readline cuts words at '=': give back only what follows the last one.
-    if [[ "$$cur" == *=* && "$$COMP_WORDBREAKS" == *=* ]]; then
-        COMPREPLY=( "$${COMPREPLY[@]#"$${cur%=*}="}" )
-    fi
-    if [[ $${#COMPREPLY[@]} -eq 1 && "$${COMPREPLY[0]}" == *= ]]; then
-        compopt -o nospace 2>/dev/null
-    fi
-}
-complete -F _multigen multigen
-"""
-
-_ZSH = """\
-#compdef multigen
-# multigen completion for zsh: eval "$$(multigen completion zsh)"
-_multigen() {
-    local -a commands recipes kinds options keys
-    commands=($commands) recipes=($recipes) kinds=($kinds)
-    options=($options)
-    keys=($keys)
-    if (( CURRENT == 2 )); then
-        compadd -a commands
-    elif (( CURRENT == 3 )); then
-        case $$words[2] in
-            run|train|sample) compadd -a recipes; compadd -a options; _files ;;
-            parts) compadd -a kinds ;;
-            completion) compadd bash zsh fish ;;
-        esac
-    else
-        compadd -S '' -a keys
-        compadd -a options
-    fi
-}
-compdef _multigen multigen
-"""
-
-_FISH = """\
-# multigen completion for fish: multigen completion fish | source
-complete -c multigen -f
-complete -c multigen -n '__fish_use_subcommand' -a '$commands'
-set -l works '__fish_seen_subcommand_from run train sample evaluate export'
-complete -c multigen -n $$works -F
-complete -c multigen -n $$works -a '$recipes'
-complete -c multigen -n $$works -a '$keys'
-complete -c multigen -n $$works -a '$options'
-complete -c multigen -n '__fish_seen_subcommand_from parts' -a '$kinds'
-complete -c multigen -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
-"""
-
-_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+def choices(hint: Any) -> list[str]:
+    """The values of a type that has few: those of a Literal, true and false, or of any member of a union."""
+    if hint is bool:
+        return ["true", "false"]
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return [str(value) for value in inner]
+    if origin in (typing.Union, types.UnionType):
+        return [choice for member in inner for choice in choices(member)]
+    return []

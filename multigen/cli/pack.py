@@ -1,43 +1,53 @@
-"""`multigen pack`: a folder or a built-in set as shards."""
+"""`multigen pack`: a folder or a built-in dataset as shards."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from multigen.cli.arguments import Parser, log, positive
+from multigen.cli.arguments import Command, Parser, add_overrides, add_quiet, new_parser, positive, show_log
 from multigen.errors import MultigenError, message
 
 MODALITIES = ("image", "audio", "video")
+DESCRIPTION = """\
+Write media as shards: WebDataset tars with an index, which data.name=shards reads. Re-running the same command resumes
+one that was stopped. `multigen verify DIR` checks the shards.
+"""
 
 
-def pack(argv: list[str]) -> int:
-    """Run the command; the exit code."""
-    parser = Parser(
-        prog="multigen pack",
-        description="Write media as shards (WebDataset tars with an index) that data.name=shards reads. Given again, "
-        "a command that was stopped goes on. `multigen verify DIR` checks them.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("source", metavar="SOURCE", help="a folder of media, a recipe, or a dataset's name")
+def parser() -> Parser:
+    """The parser of the command."""
+    parser = new_parser("pack", DESCRIPTION)
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="data.captions=name modality.seconds=4 ..."
+        "source", metavar="SOURCE", help="a folder of media, a recipe, or the name of a dataset"
     )
+    add_overrides(parser, "data.captions=name or modality.seconds=4")
     parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new or empty folder")
-    parser.add_argument("--modality", choices=MODALITIES, help="of a folder that holds several kinds")
     parser.add_argument(
-        "--shard-size", type=positive, default=256.0, metavar="MB", help="about (default: 256)"
+        "--modality", choices=MODALITIES, help="which media to pack, of a folder that holds several kinds"
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    a = parser.parse(argv)
-    log(a.quiet)
+    parser.add_argument(
+        "--shard-size",
+        type=positive,
+        default=256.0,
+        metavar="MB",
+        help="approximate size of a shard (default: 256)",
+    )
+    add_quiet(parser)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command; the exit code."""
+    a = parser().parse(argv)
+    show_log(a.quiet)
     from multigen.recipe.load import load_recipe
     from multigen.runs.pack import pack
 
-    source, overrides = _found(a.source, a.modality)
+    source, overrides = _recipe(a.source, a.modality)
     recipe = load_recipe(source, [*overrides, *a.overrides])
     if Path(a.source).is_dir() and recipe.data.name == "folder" and recipe.data.args.get("path") is None:
         data = dataclasses.replace(recipe.data, args={**recipe.data.args, "path": a.source})
@@ -52,13 +62,13 @@ def pack(argv: list[str]) -> int:
     return 0
 
 
-def _found(source: str, modality: str | None) -> tuple[str, list[str]]:
-    """The recipe, and overrides, that say what a source holds."""
+def _recipe(source: str, modality: str | None) -> tuple[str, list[str]]:
+    """The recipe that describes the media of a source, and overrides of it."""
     path = Path(source).expanduser()
     if path.is_dir() and not (path / "recipe.yaml").is_file():
         return f"{modality or _guess(path)}_folder", []
     if modality is not None:
-        raise MultigenError("--modality goes with a folder; a recipe says what it holds")
+        raise MultigenError("--modality goes with a folder; a recipe names its modality")
     from multigen import registry
     from multigen.recipe.source import read, shipped
 
@@ -69,14 +79,14 @@ def _found(source: str, modality: str | None) -> tuple[str, list[str]]:
         return sets[source], []
     if source in registry.names("dataset"):
         raise MultigenError(
-            f"{source}: give a recipe beside it that says its modality, e.g. image_folder data.name={source}"
+            f"{source}: give a recipe that names its modality, such as: image_folder data.name={source}"
         )
     allowed = [*shipped(), *(str(s) for s in sets if s and s != "folder")]
     raise MultigenError(message("SOURCE", source, allowed, hint="Or a folder of media."))
 
 
 def _guess(folder: Path) -> str:
-    """The modality that most files below are of; a kind of file that two can read counts for the first."""
+    """The modality of the files in a folder; MultigenError if there are none, or of several kinds."""
     from multigen import registry
     from multigen.datasets.scan import walk
 
@@ -87,8 +97,15 @@ def _guess(folder: Path) -> str:
         for path in walk(folder, known).media
     )
     if not found:
-        raise MultigenError(f"{folder}: there are no pictures, sounds or videos in it")
+        raise MultigenError(f"{folder}: it holds no pictures, sounds or videos")
     if len(found) > 1:
         there = ", ".join(f"{count} {name}" for name, count in found.most_common())
-        raise MultigenError(f"{folder}: holds several kinds of media ({there}); say which with --modality")
+        raise MultigenError(
+            f"{folder}: it holds several kinds of media ({there}); choose one with --modality"
+        )
     return next(iter(found))
+
+
+COMMAND = Command(
+    "pack", "SOURCE --out DIR", "write a folder or a dataset as shards, for training", parser, run
+)

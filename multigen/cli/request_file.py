@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from multigen import registry
@@ -16,12 +16,13 @@ from multigen.options import Option
 INPUT = "input"  # what a file of requests and the command line call the medium of an edit
 
 
-def read_request(text: str, where: str) -> Request:
+def read_request(text: str, where: str, declared: Callable[[], Sequence[Option]] = tuple) -> Request:
     """A line as a request: JSON where it begins with a brace, a prompt otherwise.
 
     `{"prompt": "red apple", "seed": 3, "steps": 20, "overrides": ["sampler.name=ddim"]}`; the keys are the fields of
-    `Request` and, for one that is made from the medium `"input": "apple.png"`, of `EditRequest`. MultigenError names
-    the place, an unknown key and the nearest, a value of another type.
+    `Request`, the options of the model's modality and, for an edit of the medium `"input": "apple.png"`, the fields of
+    `EditRequest`. `declared` gives the options of the modality; only a key that is no other asks for them.
+    MultigenError names the place, an unknown key and the nearest, a value of another type.
     """
     if not text.startswith("{"):
         return Request(text)
@@ -32,14 +33,16 @@ def read_request(text: str, where: str) -> Request:
     own = {**options(Request), "overrides": Option("overrides", tuple[str, ...])}
     edits = options(EditRequest)
     edits[INPUT] = edits.pop("media")
+    known = {**own, **edits}
+    more = {} if data.keys() <= known.keys() else {o.name: o for o in declared() if o.name not in known}
     for key in data:
-        if key not in own and key not in edits:
-            raise MultigenError(message(f"{where}: {key}", key, sorted({**own, **edits})))
-    asked, edit = _typed(data, own, where), _typed(data, edits, where)
+        if key not in known and key not in more:
+            raise MultigenError(message(f"{where}: {key}", key, sorted({**known, **more})))
+    fields, edit, chosen = (_typed(data, kind, where) for kind in (own, edits, more))
     if edit and INPUT not in edit:
         raise MultigenError(f"{where}: {next(iter(edit))}: it goes with input, the file of a medium")
     try:
-        return Request(**asked, edit=edit_request(edit) if edit else None)
+        return Request(**fields, options=chosen, edit=edit_request(edit) if edit else None)
     except MultigenError as error:
         raise MultigenError(f"{where}: {error}") from None
 

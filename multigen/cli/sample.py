@@ -3,74 +3,116 @@
 from __future__ import annotations
 
 import argparse
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from multigen.cli.arguments import Parser, add_model_options, common, count, lines_of, log
-from multigen.cli.request_options import add_options, given
+from multigen.cli.arguments import (
+    Command,
+    Parser,
+    add_common,
+    add_model,
+    count,
+    lines_of,
+    new_parser,
+    show_log,
+    whole,
+)
+from multigen.cli.request_options import add_options, given, parse
 from multigen.errors import MultigenError
 
 if TYPE_CHECKING:
     from multigen.generation.request import Request
 
-# The fields of a request that have an option of their own here; `common` adds --seed, `add_model_options` --prompt.
+DESCRIPTION = """\
+Make media with a trained model.
+
+  multigen sample image_digits --prompt 7 -n 16
+  multigen sample image_emoji --prompt "red apple" --prompt "green apple" --guidance-scale 3
+  multigen sample audio_music --prompt "church organ, G major" --duration 12 --sliding-window
+  multigen sample runs/image_digits --prompts requests.txt
+"""
+# The fields of a request that have an option of their own here; `add_common` adds --seed, `add_model` --prompt.
 NAMES = ("negative_prompt", "steps", "guidance_scale", "size", "duration", "sliding_window", "tile")
-
-
-def sample(argv: list[str]) -> int:
-    """Run the command; the exit code."""
-    a = parser().parse(argv)
-    if a.per_class:
-        return _class_folders(a)
-    for option in ("trajectory", "blend", "sliding_window"):
-        if getattr(a, option) and a.prompts:
-            raise MultigenError(f"{_flag(option)} goes with --prompt, not with --prompts")
-    for option, other in (("tile", "sliding_window"), ("clip", "trajectory")):
-        if getattr(a, option) and not getattr(a, other):
-            raise MultigenError(f"{_flag(option)} goes with {_flag(other)}")
-    from multigen.generation.request import Request
-    from multigen.runs import sample as runs
-
-    shared = Request(**given(a, NAMES))
-    requests = _requests(a)
-    log(a.quiet)
-    places = {"out": a.out, "device": a.device, "quiet": a.quiet}
-    how = {"requests": requests, "seed": a.seed, "overrides": a.overrides, **places}
-    if a.blend is not None:
-        folder = runs.sample_blend(a.source, shared, n=a.blend, to_seed=a.to_seed, **how)
-    else:
-        folder = runs.sample(a.source, shared, n=a.n, trajectory=a.trajectory, clip=a.clip, **how)
-    print(folder)
-    return 0
+# Options, and those that they go with.
+_GO_WITH = {"tile": "sliding_window", "clip": "trajectory", "to_seed": "blend"}
 
 
 def parser() -> Parser:
     """The parser of the command."""
     from multigen.generation.request import Request, options
 
-    made = common("sample", "Make media with a trained model.")
-    add_model_options(made)
-    made.add_argument(
+    parser = new_parser("sample", DESCRIPTION)
+    add_model(parser)
+    add_common(parser, "folder for the media (default: a new samples-N in the run folder)")
+    parser.add_argument(
         "--prompts", type=Path, metavar="FILE",
         help='a text file with a prompt on each line, or {"prompt": ..., "seed": 3, "steps": 20, "overrides": [...]};'
         ' with "input" and the options of `multigen edit` the line is an edit',
     )  # fmt: skip
-    add_options(made, [options(Request)[name] for name in NAMES])
-    made.add_argument(
+    add_options(parser, [options(Request)[name] for name in NAMES])
+    parser.add_argument(
         "--per-class",
         type=count,
         metavar="N",
-        help="N media of each class in sub-folders of --out, as training data",
+        help="make N media of each class in sub-folders of --out, as training data",
     )
-    made.add_argument(
-        "--blend", type=count, metavar="N", help="N media on the way from one prompt to another"
+    parser.add_argument(
+        "--blend",
+        type=count,
+        metavar="N",
+        help="make N media from one prompt to another, or between two seeds",
     )
-    made.add_argument("--to-seed", type=int, metavar="N", help="with --blend: the seed of the last medium")
-    made.add_argument(
+    parser.add_argument(
+        "--to-seed", type=whole, metavar="N", help="with --blend: the seed of the last medium"
+    )
+    parser.add_argument(
         "--trajectory", action="store_true", help="keep how the first medium of each prompt was made"
     )
-    made.add_argument("--clip", action="store_true", help="with --trajectory: as a clip, too")
-    return made
+    parser.add_argument("--clip", action="store_true", help="with --trajectory: as a clip, too")
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command; the exit code."""
+    a, own = parse(parser(), argv, _declared)
+    _check(a)
+    from multigen.generation.request import Request
+    from multigen.runs import sample as runs
+
+    common = Request(**given(a, NAMES), options=own)
+    if a.per_class:
+        return _class_folders(a, common)
+    requests = _requests(a)
+    show_log(a.quiet)
+    how: dict[str, Any] = {"requests": requests, "seed": a.seed, "overrides": a.overrides}
+    how |= {"out": a.out, "device": a.device, "quiet": a.quiet}
+    if a.blend is not None:
+        folder = runs.sample_blend(a.source, common, n=a.blend, to_seed=a.to_seed, **how)
+    else:
+        folder = runs.sample(a.source, common, n=a.n, trajectory=a.trajectory, clip=a.clip, **how)
+    print(folder)
+    return 0
+
+
+def _declared(source: str) -> Any:
+    from multigen.runs.sample import request_options
+
+    return request_options(source)
+
+
+def _check(a: argparse.Namespace) -> None:
+    """MultigenError for options that do not go together."""
+    values: Mapping[str, Any] = vars(a)
+    if a.per_class and (a.out is None or a.prompt or a.prompts or a.n):
+        raise MultigenError("--per-class goes with --out DIR, and without --prompt, --prompts and -n")
+    for option in ("trajectory", "blend", "sliding_window"):
+        if values[option] and a.prompts:
+            raise MultigenError(f"{_flag(option)} goes with --prompt, not with --prompts")
+    for option, other in _GO_WITH.items():
+        if values[option] not in (None, False) and not values[other]:
+            raise MultigenError(f"{_flag(option)} goes with {_flag(other)}")
 
 
 def _flag(name: str) -> str:
@@ -84,19 +126,21 @@ def _requests(a: argparse.Namespace) -> list[Request] | None:
 
     if not a.prompts:
         return [Request(prompt) for prompt in a.prompt] if a.prompt else None
+    declared = functools.cache(lambda: _declared(a.source))
+    requests = [read_request(text, "--prompt", declared) for text in a.prompt or []]
     lines = enumerate(lines_of(a.prompts), 1)
-    requests = [read_request(p, "--prompt") for p in a.prompt or []]
-    return requests + [read_request(text, f"--prompts {a.prompts}: request {k}") for k, text in lines]
+    return requests + [read_request(t, f"--prompts {a.prompts}: request {k}", declared) for k, t in lines]
 
 
-def _class_folders(a: argparse.Namespace) -> int:
-    if a.out is None or a.prompt or a.prompts or a.n:
-        raise MultigenError("--per-class goes with --out DIR, and without --prompt, --prompts and -n")
+def _class_folders(a: argparse.Namespace, common: Request) -> int:
     from multigen.runs.class_folders import labelled_set
     from multigen.runs.sample import open_model
 
-    log(a.quiet)
+    show_log(a.quiet)
     model = open_model(a.source, a.overrides, a.device)
     seed = model.recipe.seed if a.seed is None else a.seed
-    print(labelled_set(model, a.out, a.per_class, seed=seed, steps=a.steps, quiet=a.quiet))
+    print(labelled_set(model, a.out, a.per_class, common, seed=seed, quiet=a.quiet))
     return 0
+
+
+COMMAND = Command("sample", "SOURCE [key=value ...]", "make media with a trained model", parser, run)

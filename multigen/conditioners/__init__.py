@@ -1,47 +1,42 @@
-"""Conditioners turn prompts and labels into `Cond`; the protocol is in `multigen.core.conditioning`."""
+"""Conditioners turn prompts, labels and other columns of a batch into `Cond`, what a backbone is conditioned on."""
 
 from __future__ import annotations
 
-import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from multigen.conditioners.states import States
-from multigen.errors import MultigenError
+from torch import nn
+
+from multigen.conditioners.disk_states import DiskStates
+from multigen.core.conditioning import Cond, CondSpec
 from multigen.storage.disk_cache import DiskCache
 
-_TOLD = 60  # characters of a prompt that a warning repeats
 
+class Conditioner(nn.Module, ABC):
+    """Conditions of a batch. What a conditioner learns is trained, averaged and saved with the backbone.
 
-@runtime_checkable
-class Worded(Protocol):
-    """A conditioner whose tokens can be named."""
+    spec  widths of what it gives
+    """
+
+    spec: CondSpec
+
+    @abstractmethod
+    def forward(self, batch: Mapping[str, Any]) -> Cond:
+        """Return the conditions of a batch: columns of a dataset's items ("text", "label", ...), each of length B."""
+
+    @abstractmethod
+    def null(self, batch_size: int) -> Cond:
+        """Return the unconditional condition, [B, ...]: that of the empty prompt."""
+
+    @abstractmethod
+    def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
+        """Turn a user's prompts into a batch for `forward`. MultigenError for a prompt that it cannot take."""
 
     def words(self, prompt: str) -> list[str]:
-        """The prompt as the tokens whose states the network attends to."""
-        ...
+        """Split a prompt into the tokens that the backbone attends to; empty if there are none to name."""
+        return []
 
-
-@runtime_checkable
-class Remembering(Protocol):
-    """A conditioner whose encoder never changes, so that what it makes of texts can be kept on disk."""
-
-    def remember(self, cache: DiskCache | None) -> States | None:
-        """Look there first from now on, and keep there what is new; None: no longer."""
-        ...
-
-
-def column(batch: Mapping[str, Any], name: str, conditioner: str) -> Sequence[Any]:
-    """batch[name], or a MultigenError that says which conditioner wants it and what the items have instead."""
-    if name not in batch:
-        have = ", ".join(sorted(batch)) or "nothing"
-        raise MultigenError(
-            f"conditioner {conditioner}: the data's items have no {name!r} (they have {have})"
-        )
-    return batch[name]
-
-
-def warn_of_length(prompt: str, tokens: int) -> None:
-    """Say, once for each prompt, that its end is ignored."""
-    told = prompt if len(prompt) <= _TOLD else prompt[:_TOLD].rstrip() + " ..."
-    warnings.warn(f"prompt of over {tokens} tokens, its end is ignored: {told!r}", stacklevel=1)
+    def use_cache(self, cache: DiskCache | None) -> DiskStates | None:
+        """Keep states of a frozen encoder on disk from now on; None: no longer. Return the store, if there is one."""
+        return None

@@ -1,4 +1,4 @@
-"""Conditions on a class, and on nothing at all."""
+"""Condition on a class, or on nothing at all."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multigen.conditioners import column
+from multigen.conditioners import Conditioner
+from multigen.conditioners.prompts import column
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.errors import MultigenError, message
 
 
-class Label(nn.Module):
-    """A learned vector for each class, and one more for no class (the null condition).
+class Label(Conditioner):
+    """A learned vector for each class, and one more for the unconditional condition.
 
-    classes: names in the order of the labels; where a recipe leaves them null, the builder takes the dataset's
-    width: length of the vector
+    classes  names in the order of the labels; a recipe that leaves them null gets the dataset's
+    width    length of a vector
+
+    ValueError for no classes, for repeated ones, and for a width below 1.
     """
 
     def __init__(self, *, classes: tuple[str, ...] | None = None, width: int = 128) -> None:
@@ -34,18 +37,18 @@ class Label(nn.Module):
         self.embedding = nn.Embedding(len(classes) + 1, width)
 
     def forward(self, batch: Mapping[str, Any]) -> Cond:
-        """batch["label"]: B integers, `len(classes)` being no class -> vector [B, width]."""
+        """batch["label"]: B integers, `len(classes)` meaning no class -> vector [B, width]."""
         labels = torch.as_tensor(column(batch, "label", "label"), dtype=torch.int64)
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) <= len(self.classes):
             raise ValueError(f"label outside 0 to {len(self.classes) - 1}: {labels.tolist()}")
         return self._vectors(labels)
 
     def null(self, batch_size: int) -> Cond:
-        """The learned vector of no class, [B, width]."""
+        """Return the learned vector of no class, [B, width]."""
         return self._vectors(torch.full((batch_size,), len(self.classes)))
 
-    def request(self, prompts: Sequence[str]) -> Mapping[str, Any]:
-        """Labels for class names or indices as text; '' is no class. MultigenError for anything else."""
+    def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
+        """Return the labels of class names, or of indices as text; '' is no class. MultigenError for anything else."""
         return {"label": [self._index(p) for p in prompts]}
 
     def _vectors(self, labels: Tensor) -> Cond:
@@ -55,34 +58,34 @@ class Label(nn.Module):
         text = prompt.strip()
         if not text:
             return len(self.classes)
-        if text in self.classes:  # before the index: a class may be named by a number
+        if text in self.classes:  # before the index: a number can be the name of a class
             return self.classes.index(text)
         folded = [c.casefold() for c in self.classes]
         if folded.count(text.casefold()) == 1:
             return folded.index(text.casefold())
         if text.isascii() and text.isdigit() and int(text) < len(self.classes):
             return int(text)
-        hint = f"A class, or its index (0 to {len(self.classes) - 1}), or nothing for no class."
+        hint = f"Give a class, its index (0 to {len(self.classes) - 1}), or nothing for no class."
         raise MultigenError(message("prompt", prompt, self.classes, hint))
 
 
-class Nothing(nn.Module):
-    """No condition: a model of the data as a whole."""
+class Nothing(Conditioner):
+    """No condition: an unconditional model."""
 
     def __init__(self) -> None:
         super().__init__()
         self.spec = CondSpec()
 
     def forward(self, batch: Mapping[str, Any]) -> Cond:
-        """Whatever the items hold, an empty `Cond`."""
+        """Return an empty `Cond`, whatever the batch holds."""
         return Cond()
 
     def null(self, batch_size: int) -> Cond:
-        """The same empty `Cond`."""
+        """Return the same empty `Cond`."""
         return Cond()
 
-    def request(self, prompts: Sequence[str]) -> Mapping[str, Any]:
-        """Nothing, for empty prompts. MultigenError for a prompt that would be ignored."""
+    def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
+        """Return an empty batch for empty prompts. MultigenError for a prompt, which would be ignored."""
         for prompt in prompts:
             if prompt.strip():
                 raise MultigenError(

@@ -1,4 +1,4 @@
-"""Conditions on text: token states for cross-attention, and their mean as a vector."""
+"""Condition on text: token states for cross-attention, and their mean as a vector."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from multigen.conditioners import column, warn_of_length
-from multigen.conditioners.encoder import Encoder, packaged_folder
-from multigen.conditioners.states import States
+from multigen.conditioners import Conditioner
+from multigen.conditioners.disk_states import DiskStates
+from multigen.conditioners.prompts import check_text, column, warn_of_length
+from multigen.conditioners.text_encoder import TextEncoder, packaged_folder
 from multigen.core.conditioning import Cond, CondSpec
-from multigen.errors import MultigenError, message
 from multigen.storage.disk_cache import DiskCache
 
 
-class Text(nn.Module):
-    """Text through a frozen encoder; the null condition is the empty prompt.
+class Text(Conditioner):
+    """Text through a frozen encoder; the unconditional condition is the empty prompt.
 
-    path: a local transformers folder (BERT, T5 ... in safetensors); null: the packaged MiniLM, 384 wide
-    tokens: give token states [B, L, K] with their mask, for cross-attention
-    pooled: give their mean over the valid tokens, [B, K] (the pooling that all-MiniLM-L6-v2 was trained with)
-    max_tokens: longer text is cut
+    path        a local transformers folder (BERT, T5 ... in safetensors); None: the packaged MiniLM, 384 wide
+    tokens      give token states [B, L, K] with their mask, for cross-attention
+    pooled      give their mean over the valid tokens, [B, K], as all-MiniLM-L6-v2 pools
+    max_tokens  most tokens of a prompt, 4 to 512; longer prompts are cut
 
-    Token states and the pooled vector have zero mean and unit variance over their channels. Nothing here is
-    learned: the backbone has its own projections of both, and a checkpoint stays small.
+    Token states and the pooled vector have zero mean and unit variance over their channels. Nothing here is learned:
+    the backbone projects both, and a checkpoint stays small. ValueError for other arguments.
     """
 
     device_of: Tensor
@@ -42,25 +42,19 @@ class Text(nn.Module):
         if not 4 <= max_tokens <= 512:
             raise ValueError(f"max_tokens: {max_tokens} is not allowed. Allowed: 4 to 512.")
         self.tokens, self.pooled = tokens, pooled
-        self.encoder = Encoder(packaged_folder() if path is None else Path(path).expanduser(), max_tokens)
-        self.spec = CondSpec(
-            vector=self.encoder.width if pooled else 0, tokens=self.encoder.width if tokens else 0
-        )
-        # Tells where the module was moved to; never saved.
+        folder = packaged_folder() if path is None else Path(path).expanduser()
+        self.encoder = TextEncoder(folder, max_tokens)
+        width = self.encoder.model.width
+        self.spec = CondSpec(vector=width if pooled else 0, tokens=width if tokens else 0)
+        # Follows the module to its device; never saved.
         self.register_buffer("device_of", torch.zeros(()), persistent=False)
 
     def forward(self, batch: Mapping[str, Any]) -> Cond:
-        """batch["text"]: B captions -> tokens [B, L, K], mask [B, L], vector [B, K], as asked for."""
-        captions = [_clean(c) for c in column(batch, "text", "text")]
+        """batch["text"]: B captions -> tokens [B, L, K], mask [B, L], vector [B, K], as far as they are asked for."""
+        captions = [_normalised(c) for c in column(batch, "text", "text")]
         device = self.device_of.device
-        if device.type != "cpu" and not self.encoder.keeps_files:
-            found = self.encoder.gathered(captions, device)
-            dtype, vector = self.device_of.dtype, F.layer_norm(found.means, found.means.shape[-1:])
-            return Cond(
-                vector=vector.to(dtype) if self.pooled else None,
-                tokens=found.tokens.to(dtype) if self.tokens else None,
-                mask=found.mask if self.tokens else None,
-            )
+        if device.type != "cpu" and not self.encoder.uses_disk:
+            return self._on_device(captions, device)
         states = self.encoder.states(captions, device)
         vector = tokens = mask = None
         if self.pooled:
@@ -72,45 +66,45 @@ class Text(nn.Module):
             mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).to(tokens.device)
         return Cond(vector=vector, tokens=tokens, mask=mask)
 
+    def _on_device(self, captions: Sequence[str], device: torch.device) -> Cond:
+        found, dtype = self.encoder.device_states(captions, device), self.device_of.dtype
+        vector = F.layer_norm(found.means, found.means.shape[-1:])
+        return Cond(
+            vector=vector.to(dtype) if self.pooled else None,
+            tokens=found.tokens.to(dtype) if self.tokens else None,
+            mask=found.mask if self.tokens else None,
+        )
+
     def null(self, batch_size: int) -> Cond:
-        """The empty prompt, [B, ...]."""
+        """Return the condition of the empty prompt, [B, ...]."""
         return self({"text": [""]}).expand(batch_size)
 
-    def request(self, prompts: Sequence[str]) -> Mapping[str, Any]:
-        """{"text": prompts}. MultigenError for text that is not valid Unicode; warns where the end is cut."""
+    def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
+        """Return {"text": prompts}. MultigenError for invalid Unicode; warns of a prompt that is cut."""
         for prompt in prompts:
-            if self.encoder.too_long(_clean(prompt)):
-                warn_of_length(prompt, self.encoder.max_tokens)
+            if self.encoder.is_too_long(_normalised(prompt)):
+                warn_of_length(prompt, self.encoder.model.max_tokens)
         return {"text": list(prompts)}
 
     def words(self, prompt: str) -> list[str]:
-        """The prompt as the tokens whose states the network attends to."""
-        return self.encoder.words(_clean(prompt)) if self.tokens else []
+        """Split a prompt into the tokens whose states the backbone attends to; empty without `tokens`."""
+        return self.encoder.words(_normalised(prompt)) if self.tokens else []
 
-    def remember(self, cache: DiskCache | None) -> States | None:
-        """Keep the states of captions there, by their text and by the encoder's files; None: no longer."""
-        encoder, kept = self.encoder, None
+    def use_cache(self, cache: DiskCache | None) -> DiskStates | None:
+        """Keep the states of captions on disk, keyed by their text and by the encoder's files; None: no longer."""
+        model, store = self.encoder.model, None
         if cache is not None:
-            kept = States(
-                cache,
-                [encoder.folder],
-                length=encoder.max_tokens,
-                width=encoder.width,
-                device=self.device_of.device,
+            device = self.device_of.device
+            store = DiskStates(
+                cache, [model.folder], length=model.max_tokens, width=model.width, device=device
             )
-        encoder.remember(kept)
-        return kept
+        self.encoder.use_disk(store)
+        return store
 
     def _moved(self, values: Tensor) -> Tensor:
         return values.to(self.device_of.device, self.device_of.dtype)
 
 
-def _clean(caption: str) -> str:
-    """Runs of white space as one blank, so that they are one caption in the cache."""
-    if not isinstance(caption, str):
-        raise MultigenError(message("prompt", caption, ["text"]))
-    try:
-        caption.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise MultigenError(f"prompt: {caption!r} is not valid Unicode ({error.reason})") from error
-    return " ".join(caption.split())
+def _normalised(caption: object) -> str:
+    """The caption with each run of white space as one blank, so that variants are one caption in the cache."""
+    return " ".join(check_text(caption).split())

@@ -8,21 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock
-from tqdm import tqdm
 
 from multigen.datasets import Dataset, Item, held_out, rendering, scores
 from multigen.datasets.general_midi import PROGRAMS, key_name
 from multigen.datasets.render_captions import Piece, caption, tempo_of
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
+from multigen.progress import Progress
 from multigen.storage import files
 from multigen.storage.cache_folder import cache_folder
 
@@ -120,8 +118,9 @@ class Rendered(Dataset):
                 renders.append(rendering.Render(path, number, semitones, tempo_of(name, *tempi)))
             score, notes = str(source.score), str(source.notes)
             jobs.append(rendering.Job(score, notes, str(font), self._rate, self._shape[0], tuple(renders)))
-        with _bar(self._name, len(jobs)) as bar:
-            lengths = rendering.render_all(jobs, workers, bar.update)
+        quiet = not log.isEnabledFor(logging.INFO)
+        with Progress(f"render {self._name}", len(jobs), "pieces", quiet=quiet) as bar:
+            lengths = rendering.render_all(jobs, workers, bar.advance)
         pieces = []
         for source, job, seconds in zip(sources, jobs, lengths, strict=True):
             score = scores.load(source.score, source.notes)
@@ -133,18 +132,6 @@ class Rendered(Dataset):
             raise MultigenError(f"data: none of the {len(sources)} pieces has four voices; use more pieces.")
         files.write_json(self.folder / "index.json", [vars(piece) for piece in pieces])
         return pieces
-
-
-def _bar(name: str, total: int) -> tqdm[Any]:
-    """Progress on stderr, shown if multigen logs what it does; in a file an occasional line."""
-    return tqdm(
-        total=total,
-        desc=f"rendering {name}",
-        unit="piece",
-        disable=not log.isEnabledFor(logging.INFO),
-        file=sys.stderr,
-        mininterval=0.1 if sys.stderr.isatty() else 20,
-    )
 
 
 def _index(folder: Path) -> list[Piece]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from multigen import registry
 from multigen.datasets import Dataset
@@ -29,6 +28,7 @@ from multigen.evaluation.sets import MediaSet, Pool, draw_targets, folder_set, g
 from multigen.evaluation.style import measure_style
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
+from multigen.progress import Progress
 from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.manifest import versions
 from multigen.registry import Part
@@ -138,13 +138,11 @@ def _generated(
     settings, seed = model.recipe.evaluate, model.recipe.seed
     counts = [settings.n if k == 0 else settings.new for k in range(len(pools))]
     start, found = time.perf_counter(), []
-    with tqdm(total=sum(counts), desc="evaluate", unit=" media", disable=quiet, mininterval=1) as bar:
+    with Progress("evaluate", sum(counts), quiet=quiet) as progress:
         for number, (pool, n) in enumerate(zip(pools, counts, strict=True)):
             targets = draw_targets(dataset, pool, n, seed=seed)
             first = seed + number * n
-            found.append(
-                generated_set(model, targets, pool.name, seed=first, on_media=lambda _: bar.update(1))
-            )
+            found.append(generated_set(model, targets, pool.name, seed=first, progress=progress))
     return found, (time.perf_counter() - start) / sum(counts)
 
 

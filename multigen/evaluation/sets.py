@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from multigen.errors import MediaError, MultigenError
 from multigen.evaluation.media_folder import MediaFolder
 from multigen.evaluation.metrics import Target
 from multigen.model.model import Model
+from multigen.progress import Progress
 
 _LEAST = 8  # media of a folder that can be measured
 _UNREADABLE = 100  # media of a dataset that may be unreadable
@@ -123,14 +124,17 @@ def generated_set(
     name: str,
     *,
     seed: int,
-    on_media: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> MediaSet:
-    """One medium of the modality's natural size for each target; `on_media` is called with the number done so far."""
+    """One medium of the modality's natural size for each target, reported to `progress`."""
+    shown = Progress("evaluate", len(targets), quiet=True) if progress is None else progress
+    prompts = [_prompt(model, target) for target in targets]
+    batcher = model.batcher(prompts, seed=seed, on_progress=lambda _: shown.called())
+    shown.expect(batcher.calls, len(prompts))
     media = []
-    for medium in model.stream([_prompt(model, t) for t in targets], n=1, seed=seed):
+    for medium in batcher.in_order():
         media.append(medium.tensor.clamp(-1, 1))
-        if on_media is not None:
-            on_media(len(media))
+        shown.advance()
     return MediaSet(name, media, list(targets))
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from multigen.datasets import Dataset
 from multigen.errors import MultigenError
@@ -17,6 +16,7 @@ from multigen.evaluation.metrics import Target
 from multigen.evaluation.sets import MediaSet, Pool, generated_set, real_set
 from multigen.modalities import Modality
 from multigen.model.model import Model
+from multigen.progress import Progress
 
 SHEET = "evaluation-style.png"
 _SHOWN = 16  # media of each side in the picture
@@ -43,10 +43,10 @@ def measure_style(
     prompts = unseen_prompts(model, true)
     targets = [Target(prompts[k % len(prompts)]) for k in range(settings.n)]
     sets: list[MediaSet] = []
-    with tqdm(total=2 * settings.n, desc="evaluate", unit=" media", disable=quiet, mininterval=1) as bar:
+    with Progress("evaluate", 2 * settings.n, quiet=quiet) as progress:
         with model.bare():
-            sets.append(generated_set(model, targets, "before", seed=seed, on_media=lambda _: bar.update(1)))
-        sets.append(generated_set(model, targets, "after", seed=seed, on_media=lambda _: bar.update(1)))
+            sets.append(generated_set(model, targets, "before", seed=seed, progress=progress))
+        sets.append(generated_set(model, targets, "after", seed=seed, progress=progress))
     x, *others = (extract(feature, one.media, device=model.device) for one in (true, *sets))
     before, after = (distances.kernel(x, one)._asdict() for one in others)
     folder.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,13 @@ class Batcher(Iterator[tuple[int, Media]]):
         self._cancelled: set[int] = set()
         self._lock = threading.Lock()  # of the places: others may join and leave from any thread
 
+    @property
+    def calls(self) -> int | None:
+        """How many queries all media take together; None where a sampler chooses its own steps."""
+        each = [job.plan.calls for job in self.jobs]
+        known = [calls for calls in each if calls is not None]
+        return sum(known) if len(known) == len(each) else None
+
     def add(self, request: Request | str) -> int:
         """Let another request join at the next network call with a free place; returns its place among all.
 
@@ -115,5 +122,7 @@ class Batcher(Iterator[tuple[int, Media]]):
 def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
     """A sample [C, *D] of model space as the medium that was asked for, with what an edit keeps of its source."""
     medium = decode(parts, x, job.prompt, job.seed)
+    if job.plan.options:
+        medium = medium.with_tensor(parts.modality.finish(medium.tensor, job.plan.options))
     edit = job.plan.edit
     return medium if edit is None else medium.with_tensor(edit.spliced(medium.tensor))

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from multigen.codecs import Codec
-from multigen.conditioners import Worded
 from multigen.conditioners import Conditioner
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
@@ -39,19 +38,19 @@ class ModelParts(Protocol):
 def check_prompt(parts: ModelParts, prompt: str) -> None:
     """MultigenError if the conditioner cannot take the prompt."""
     with refused("prompt"):
-        parts.conditioner.request([prompt])
+        parts.conditioner.from_prompts([prompt])
 
 
 @torch.no_grad()
 def encode_prompts(parts: ModelParts, *prompts: str) -> Cond:
     """The condition of a batch of prompts. MultigenError if the conditioner cannot take one."""
     with refused("prompt"):
-        return parts.conditioner(parts.conditioner.request(prompts)).to(parts.device)
+        return parts.conditioner(parts.conditioner.from_prompts(prompts)).to(parts.device)
 
 
 def words(parts: ModelParts, prompt: str) -> list[str]:
     """The prompt as the tokens that the network attends to; empty where the conditioner has none."""
-    return parts.conditioner.words(prompt) if isinstance(parts.conditioner, Worded) else []
+    return parts.conditioner.words(prompt)
 
 
 @torch.no_grad()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from multigen.core import edits
 from multigen.core.modifiers import Observer
 from multigen.core.samplers import NoiseSource, Trajectory, polish_time, sampler_traits
 from multigen.core.schedules import Schedule
-from multigen.errors import MultigenError, RecipeError, refused
+from multigen.errors import MultigenError, RecipeError, message, refused
 from multigen.generation.edit import EditPlan, Known, Start, plan_edit
 from multigen.generation.guidance import check_guidance, guide_part
 from multigen.generation.parts import ModelParts, check_prompt
@@ -49,6 +49,7 @@ class Plan:
                what guidance leads away from; "" is the null condition
     calls      how many queries the sampler makes; None where it chooses its steps itself
     window     sizes of the windows in which larger media are made; `tile`: the last axis is a circle
+    options    values of what the modality declares
     edit       what the medium is made from; known: what is known of one that is restored; blend: a second end
     observer   hears of every answered query
     """
@@ -64,6 +65,7 @@ class Plan:
     calls: int | None
     window: tuple[int, ...] | None = None
     tile: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
     edit: EditPlan | None = None
     known: Known | None = None
     blend: Blend | None = None
@@ -111,6 +113,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         calls=_calls(parts, recipe, sampler, ts, edit, len(shape)),
         window=start.window,
         tile=request.tile,
+        options=_options(parts, request.options),
         edit=edit,
         known=start.known,
     )
@@ -174,6 +177,19 @@ def _sampling(parts: ModelParts, overrides: Sequence[str]) -> Recipe:
         raise MultigenError("seed: it is no override of one request; give it as the request's own")
     check_guidance(recipe, parts.denoiser)
     return recipe
+
+
+def _options(parts: ModelParts, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A value for each option that the modality declares. MultigenError for others, and for values out of range."""
+    declared = {option.name: option for option in parts.modality.options}
+    for name in values:
+        if name not in declared:
+            hint = (
+                f"The modality {parts.modality.name} {'has these options' if declared else 'has no options'}."
+            )
+            raise MultigenError(message("options", name, declared, hint))
+    given = {n: registry.convert(declared[n].type, v, n) for n, v in values.items() if v is not None}
+    return {name: option.check(given.get(name, option.default)) for name, option in declared.items()}
 
 
 def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:

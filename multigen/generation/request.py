@@ -41,6 +41,7 @@ class Request:
     sliding_window   what is larger than the model's own size is made in overlapping windows
     tile             the last axis closes into a circle: a panorama, a loop; goes with sliding_window
     overrides        how it is sampled, as on the command line: ("sampler.name=ddim",)
+    options          values of what the modality declares beside these (`Modality.options`), by name
     edit             the medium that it is made from; None: noise alone
     """
 
@@ -69,6 +70,7 @@ class Request:
         default=False, metadata=_option(bool, "with --sliding-window: a seamless panorama or loop")
     )
     overrides: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     edit: EditRequest | None = None
 
 

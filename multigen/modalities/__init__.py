@@ -6,15 +6,17 @@ image [C, H, W] · audio [C, N] samples · video [C, T, H, W]
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from multigen.modalities.member import Member as Member
 from multigen.modalities.member import Source as Source
+from multigen.options import Option
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,6 +54,7 @@ class Modality(Protocol):
     writes: tuple[str, ...]  # suffixes of the files that `write` can make, lower case with the dot
     suffix: str  # of the files that `write` makes unless asked otherwise
     animation: str  # suffix of a small moving preview that `write` can make beside it; "" for none
+    options: tuple[Option, ...] = ()  # what a request can say beside size and duration; see `finish`
 
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None
@@ -95,3 +98,10 @@ class Modality(Protocol):
     def html(self, media: Tensor) -> str:
         """An HTML element that shows or plays it, everything embedded."""
         ...
+
+    def finish(self, media: Tensor, options: Mapping[str, Any]) -> Tensor:
+        """A generated medium [C, *D] as a request's `options` want it; they hold a value for each that is declared.
+
+        What an edit keeps of its source is put back afterwards.
+        """
+        return media

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.modalities import Info, Limits
+from multigen.modalities import Info, Limits, Modality
 from multigen.modalities.audio_file import audio_stream, decode, encode, header_seconds
 from multigen.modalities.container import opened
 from multigen.modalities.member import Source, located
@@ -31,7 +31,7 @@ _SOUNDFILE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("
 _FFMPEG = {".mp3": "libmp3lame", ".m4a": "aac"}
 
 
-class Audio:
+class Audio(Modality):
     """Sound of `channels` channels at `rate` Hz, naturally `seconds` long.
 
     Files of more than `max_bytes` bytes or `max_seconds` s are refused before they are decoded.

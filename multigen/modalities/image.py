@@ -19,7 +19,7 @@ from PIL import ImageOps
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.modalities import Info, Limits
+from multigen.modalities import Info, Limits, Modality
 from multigen.modalities.container import check_file
 from multigen.modalities.member import Source, located
 from multigen.modalities.raster import (
@@ -115,7 +115,7 @@ def _deep(image: PillowImage.Image) -> Tensor:
     return torch.from_numpy(values / white * 2 - 1).clamp_(-1, 1)[None]
 
 
-class Image:
+class Image(Modality):
     """Modality "image". `size` is a side or (height, width) in pixels; `channels` 1 grey, 3 RGB, 4 RGBA.
 
     `background` (levels 0 to 255) shows through transparent pixels where `channels` has no alpha.

@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.modalities import Info, Limits, frames
+from multigen.modalities import Info, Limits, Modality, frames
 from multigen.modalities.member import Source, located
 from multigen.modalities.raster import (
     cover,
@@ -38,7 +38,7 @@ _ANIMATED = (".gif", ".webp", ".png", ".apng")
 _COLUMNS = 16  # frames of each video in a contact sheet at most
 
 
-class Video:
+class Video(Modality):
     """Modality "video": `frames` frames of `size` (side or (height, width), pixels) at `fps` frames/s.
 
     Limits: `max_bytes` of the file, `max_pixels` of one frame, `max_frames` and `max_seconds` of the file,

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from multigen import registry
 from multigen.codecs import Codec

@@ -96,7 +96,7 @@ def _adapts(recipe: Recipe, network: Any) -> None:
     if recipe.train.adapter is None:
         return
     registry.build("adapter", recipe.train.adapter, where="train.adapter").layers(network)
-    if recipe.train.init is None and not getattr(type(network), "pretrained", False):
+    if recipe.train.init is None and not network.pretrained:
         raise RecipeError(
             "train.init: null is not allowed with train.adapter, which learns beside the weights of a trained model. "
             "Give that: train.init=NAME (shipped weights, a file or a run folder)."
@@ -114,7 +114,7 @@ def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> tuple[Any
     conditioner = registry.build("conditioner", part, where="conditioner", given=given)
     if not unknown:
         with refused("sample.prompts", RecipeError):
-            conditioner.request(recipe.sample.prompts)
+            conditioner.from_prompts(recipe.sample.prompts)
     spec = cond_spec(recipe, conditioner.spec, shape[0])
     given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}
     with torch.device("meta"):

@@ -40,7 +40,7 @@ class Model:
         self.device = choose_device(device)
         parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device))
         self.modality, self.codec, self.conditioner, self._denoiser = parts
-        self.learned: dict[str, nn.Module] = {"conditioner": _module(self.conditioner), "codec": self.codec}
+        self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
             self._denoiser.to(self.device)
@@ -94,6 +94,7 @@ class Model:
         duration: float | None = None,
         sliding_window: bool = False,
         tile: bool = False,
+        options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
     ) -> list[Media]:
@@ -111,6 +112,7 @@ class Model:
             duration=duration,
             sliding_window=sliding_window,
             tile=tile,
+            options=options or {},
         )
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -135,6 +137,7 @@ class Model:
         negative_prompt: str | None = None,
         sliding_window: bool = False,
         tile: bool = False,
+        options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
     ) -> list[Media]:
@@ -151,6 +154,7 @@ class Model:
             negative_prompt=negative_prompt,
             sliding_window=sliding_window,
             tile=tile,
+            options=options or {},
             edit=edit,
         )
         return self._all(common, prompt, n, seed, batch, on_progress)
@@ -281,8 +285,3 @@ class Model:
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
         return model_weights.save_weights(Path(path), self.state_dict(), self.recipe, half=half)
-
-
-def _module(conditioner: Any) -> nn.Module:
-    assert isinstance(conditioner, nn.Module), "a conditioner is an nn.Module"
-    return conditioner

@@ -1,0 +1,1 @@
+"""Recipes: their schema, reading and composing YAML files, checks, manifests of what was made."""

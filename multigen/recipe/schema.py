@@ -17,157 +17,150 @@ from multigen.registry import Part
 class PostHoc:
     """Power-function averages of the weights, from which `multigen export --ema` puts together one of any length."""
 
-    every: int = 0  # steps between snapshots of them; 0: none are tracked
-    sigmas: tuple[float, ...] = (0.05, 0.1)  # their lengths, sigma_rel: relative to the training so far
+    every: int = 0  # steps between snapshots of the averages; 0: none are tracked
+    sigmas: tuple[float, ...] = (0.05, 0.1)  # lengths (sigma_rel), relative to the training so far
     precision: Literal["fp16", "fp32"] = "fp16"  # of the snapshots; the averages themselves are fp32
-    keep: int = 0  # newest snapshots; 0: all
+    keep: int = 0  # how many of the newest snapshots stay; 0: all
 
 
 @dataclass(frozen=True)
 class Drop:
-    """Shares of samples whose condition loses one part alone, beside `train.cond_dropout`, which takes all of it."""
+    """Shares of samples whose condition loses one part alone. `train.cond_dropout` removes all of it."""
 
-    vector: float = 0.0
-    tokens: float = 0.0
-    grid: float = 0.0
+    vector: float = 0.0  # share of samples without the vector (a class, a pooled text)
+    tokens: float = 0.0  # share of samples without the tokens (the words of a text)
+    grid: float = 0.0  # share of samples without the grid (the known part, with `masked`)
 
 
 @dataclass(frozen=True)
 class Train:
     """How to train. Training ends at `steps` or after `minutes`, whichever comes first; one of them must be set."""
 
-    steps: int | None = None
-    minutes: float | None = None
-    batch: int = 32  # samples a step, over all accumulation parts
-    accumulate: int = 1  # parts that a batch is cut into
-    lr: float = 1e-4
-    warmup: int = 100  # steps
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    grad_clip: float = 1.0  # gradient norm
-    ema_decay: float = 0.999
+    steps: int | None = None  # optimizer steps; null: no limit
+    minutes: float | None = None  # time limit; null: none
+    batch: int = 32  # samples per step, over all processes and accumulation parts
+    accumulate: int = 1  # parts that a batch is cut into, to save memory
+    lr: float = 1e-4  # learning rate after the warm-up; it then falls to 0 along a cosine
+    warmup: int = 100  # steps over which the learning rate rises from 0
+    weight_decay: float = 0.0  # of AdamW
+    betas: tuple[float, float] = (0.9, 0.99)  # of AdamW
+    grad_clip: float = 1.0  # largest norm of the gradient; longer ones are scaled down
+    ema_decay: float = 0.999  # decay of the average of the weights, per step
     post_hoc: PostHoc = field(default_factory=PostHoc)
-    cond_dropout: float = 0.1  # share of samples trained on the null condition
+    cond_dropout: float = 0.1  # share of samples that are trained on the null condition
     drop: Drop = field(default_factory=Drop)
-    huber: float | None = (
-        None  # errors count absolutely, beyond this in pure noise, sooner in less; null: squared
-    )
-    uncertainty: bool = False  # learns how hard each noise level is, and weighs it by that
-    offset_noise: float = 0.0  # deviation of a constant that each channel's training noise has beside its own
+    # Pseudo-Huber loss: threshold at pure noise, which shrinks with the noise level; null: squared error
+    huber: float | None = None
+    uncertainty: bool = False  # learn how hard each noise level is, and weight the loss by it
+    offset_noise: float = 0.0  # standard deviation of a constant added to the noise of each channel
     noise_level: Part = field(default_factory=lambda: Part("logit_normal"))
     objective: Part = field(default_factory=lambda: Part("flat"))
-    critic: Part | None = None  # what a codec that learns plays against; null: nothing
-    adapter: Part | None = (
-        None  # what learns beside the frozen weights of `init`; null: these learn themselves
-    )
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
-    sizes: tuple[
-        int | tuple[int, int], ...
-    ] = ()  # pixels, as sample.size: each step draws one; none: the modality's
-    durations: tuple[float, ...] = ()  # s, as sample.duration: each step draws one; none: the modality's
-    size_shift: bool = False  # smaller pictures are trained at less noise, at which they show as much
-    workers: int = 0  # processes that read media; 0: read in a thread
-    cache: float = 0.0  # GiB on disk of encoded texts, and media if they are not augmented; 0: none
-    checkpoint_every: int = 500  # steps
-    keep: int = 2  # newest checkpoints
-    keep_every: int = 0  # steps whose checkpoints stay, too; 0: none
-    keep_best: bool = False  # the checkpoint of the lowest held-out loss stays, too (checkpoints/best.json)
-    skip: int = 3  # updates in a row left out for a loss that is not finite, before the run stops
-    log_every: int = 10  # steps
-    held_out_every: int = 500  # steps; 0: never
-    patience: int = (
-        0  # held-out losses in a row without a better one, after which the run ends; 0: it does not
-    )
-    preview_every: int = 500  # steps; 0: never
-    bad_media: float = 0.05  # share of items that may be unreadable before the run stops
-    tensorboard: bool = True  # where it is installed
-    wandb: bool = False  # Weights & Biases, too; offline unless the environment says WANDB_MODE=online
-    init: str | None = None  # weights or run folder to start from
+    critic: Part | None = None  # the critic that a codec trains against; null: none
+    # What learns beside the frozen weights of `train.init`, such as a LoRA; null: the weights themselves learn
+    adapter: Part | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the network; `auto`: bf16 where it is faster
+    compile: bool = False  # compile the network; needs a C++ compiler
+    # Sizes in pixels, as in `sample.size`, of which each step draws one; empty: the modality's
+    sizes: tuple[int | tuple[int, int], ...] = ()
+    durations: tuple[float, ...] = ()  # durations in s, of which each step draws one; empty: the modality's
+    size_shift: bool = False  # train smaller pictures at less noise, at which they show as much
+    workers: int = 0  # processes that read media; 0: a thread reads them
+    cache: float = 0.0  # GiB on disk for encoded texts, and for media that are not augmented; 0: none
+    checkpoint_every: int = 500  # steps between checkpoints
+    keep: int = 2  # how many of the newest checkpoints stay
+    keep_every: int = 0  # the checkpoint of every so many steps stays, too; 0: none
+    keep_best: bool = False  # the checkpoint of the lowest held-out loss stays, too
+    skip: int = 3  # updates in a row that may be skipped because the loss is not finite
+    log_every: int = 10  # steps between lines of the log
+    held_out_every: int = 500  # steps between held-out losses; 0: never
+    patience: int = 0  # held-out losses in a row without improvement that end the run; 0: no limit
+    preview_every: int = 500  # steps between previews; 0: never
+    bad_media: float = 0.05  # share of unreadable items at which the run stops
+    tensorboard: bool = True  # log to TensorBoard, where it is installed
+    wandb: bool = False  # log to Weights & Biases, offline unless WANDB_MODE=online
+    init: str | None = None  # weights or run folder to start from; null: random weights
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Where a training runs: `none`, in the process of the command; `torchrun`, in `nproc` of them, each with its share
-    of `train.batch`. `launch=torchrun` is short for `launch.name=torchrun`."""
+    """In which processes a training runs. `launch=torchrun` is short for `launch.name=torchrun`."""
 
-    name: Literal["none", "torchrun"] = "none"
-    nproc: int = 1  # processes on this machine, one a device
-    port: int | None = None  # where they find one another; null: a free one
-    restarts: int = 0  # of all of them, from the newest checkpoint, when one died
+    name: Literal["none", "torchrun"] = "none"  # `none`: the process of the command; `torchrun`: several
+    nproc: int = 1  # processes on this machine, one per device, each with its share of `train.batch`
+    port: int | None = None  # port where they find each other; null: a free one
+    restarts: int = 0  # how often all of them restart from the newest checkpoint when one dies
 
 
 @dataclass(frozen=True)
 class Polish:
-    """Passes of the network over each finished medium, told that it holds a little noise: faint texture goes."""
+    """Passes of the network over the finished sample, as if it held a little noise: faint texture goes."""
 
-    passes: int = 0
-    noise: float = 0.1  # sigma/alpha that the network is told
+    passes: int = 0  # number of passes
+    noise: float = 0.1  # noise level of the passes, sigma/alpha
 
 
 @dataclass(frozen=True)
 class Sample:
     """What to make."""
 
-    n: int = 8  # samples a prompt
-    prompts: tuple[str, ...] = ("",)
-    steps: int = 24
+    n: int = 8  # media per prompt
+    prompts: tuple[str, ...] = ("",)  # what to make
+    steps: int = 24  # sampler steps
     polish: Polish = field(default_factory=Polish)
-    size: int | tuple[int, int] | None = None  # pixels; null: the modality's
-    duration: float | None = None  # s; null: the modality's
-    batch: int = 16  # samples a network call at most, before guidance
-    negative_prompt: str = ""  # what guidance leads away from; "": what no prompt gives
-    precision: Literal["fp32", "bf16"] = "fp32"  # fp32 keeps a sample the same whatever the batch
-    suffix: str | None = None  # file format; null: the modality's
+    size: int | tuple[int, int] | None = None  # side or [height, width] in pixels; null: the modality's
+    duration: float | None = None  # seconds; null: the modality's
+    batch: int = 16  # largest number of samples per network call, before guidance
+    negative_prompt: str = ""  # what guidance leads away from; "": the unconditional prediction
+    precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
+    suffix: str | None = None  # file format, such as `.webp`; null: the modality's
 
 
 @dataclass(frozen=True)
 class WeightedLora:
-    """A LoRA (its file, or the run folder that trained it) and how much of it: 0 nothing, 1 as it was trained."""
+    """A LoRA and its weight."""
 
-    path: str
-    weight: float = 1.0
+    path: str  # its file, or the run folder that trained it
+    weight: float = 1.0  # 0: none of it; 1: as it was trained
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """How to measure a trained model."""
 
-    n: int = 200  # media made, and real ones beside them
-    new: int = 60  # more of them for captions that training never saw, where the dataset holds out such
-    metrics: tuple[Part, ...] = ()  # a name, or {name: ..., its arguments}
-    feature: Part | None = None  # extractor of the distances; null: the modality's own
+    n: int = 200  # media to make, and real ones to compare them with
+    new: int = 60  # more media, for captions that training never saw, where the dataset holds such out
+    metrics: tuple[Part, ...] = ()  # names, or {name: ..., argument: ...}
+    feature: Part | None = None  # extractor for the distances; null: the modality's own
     other: Part | None = None  # a dataset of another kind, for scale; null: noise
-    bank: int = 2000  # training items that are searched for copies, at most
+    bank: int = 2000  # largest number of training items that are searched for copies
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that makes a run, as data."""
 
-    name: str
+    name: str  # of the run folder
     modality: Part
     data: Part
     codec: Part
     train: Train
-    backbone: Part | None = None  # null: the recipe trains its codec, and generates nothing
+    backbone: Part | None = None  # the network; null: the recipe trains its codec and generates nothing
     schedule: Part = field(default_factory=lambda: Part("flow"))
     prediction: Part = field(default_factory=lambda: Part("flow"))
     conditioner: Part = field(default_factory=lambda: Part("none"))
     timesteps: Part = field(default_factory=lambda: Part("uniform"))
     sampler: Part = field(default_factory=lambda: Part("heun"))
     guide: Part = field(default_factory=lambda: Part("plain"))
-    modifiers: tuple[Part, ...] = ()  # guides around the guide, the innermost first
-    masked: bool = False  # the network also sees which part of a medium is known, and that part: for filling
+    modifiers: tuple[Part, ...] = ()  # wrap the guide; the first is the innermost
+    masked: bool = False  # the network has a mask channel: it sees the known part of a medium
     sample: Sample = field(default_factory=Sample)
-    weights: str | None = (
-        None  # `run` samples with these (shipped name, file, run or diffusers folder); null: trains first
-    )
-    loras: tuple[WeightedLora, ...] = ()  # added to the weights when media are made
+    # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
+    weights: str | None = None
+    loras: tuple[WeightedLora, ...] = ()  # LoRAs that are added to the weights when media are made
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)
-    seed: int = 0
-    description: str = ""
+    seed: int = 0  # keys everything random: weights, order, noise, media
+    description: str = ""  # one line, for `multigen recipes`
 
     @property
     def trains(self) -> Literal["denoiser", "codec"]:

@@ -1,4 +1,4 @@
-"""Round trips: real media beside what a codec makes of them, for recipes that train a codec."""
+"""Reconstructions: real media beside their copies through a codec, for recipes that train a codec."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from multigen.model.model import Model
 
 
 def copies(model: Model, dataset: Dataset, n: int, seed: int) -> Iterator[Media]:
-    """Up to `n` held-out media (of the training ones, if none is held out), each followed by its copy.
+    """Up to `n` held-out media (training media, if none are held out), each followed by its copy.
 
-    The copy of medium k, encoded and decoded, has the seed `seed + k`; its prompt says which of the two it is.
+    A copy is encoded and decoded; that of medium k has the seed `seed + k`. The prompts end in "original" and "copy".
     """
     train, held_out = dataset.split()
     indices = list(held_out) or list(train)

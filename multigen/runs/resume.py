@@ -1,4 +1,4 @@
-"""Going on in a run folder: from which checkpoint, and whether it is the same training."""
+"""Continuing in a run folder: from which checkpoint, and whether it is the same training."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ ROWS = 12
 
 
 def newest(folder: Path, force: bool) -> Path | None:
-    """The checkpoint of a run folder to go on from; what a killed training left is removed on the way.
+    """The newest checkpoint of a run folder that verifies; removes what a killed training left.
 
-    TrainingError where there are checkpoints and none verifies: with `force` the training starts anew.
+    TrainingError if there are checkpoints and none verifies; with `force` they are set aside and training restarts.
     """
     place = folder / "checkpoints"
     with ranks.in_turn():
@@ -44,28 +44,30 @@ def newest(folder: Path, force: bool) -> Path | None:
             checkpoints.set_aside(checkpoints.found(place))
     if path is None and checkpoints.found(place) and not is_finished(folder):
         raise TrainingError(
-            f"{place}: no checkpoint there verifies (the log above names each). Put them back from a copy, train in "
-            "another folder with --out, or start anew in this one with --force"
+            f"{place}: no checkpoint there verifies (the log above names each fault). Restore them from a copy, train "
+            "in another folder with --out, or start over in this one with --force"
         )
     return path
 
 
 def origin(recipe: Recipe) -> Mapping[str, Any]:
-    """What a checkpoint says of where it is from."""
+    """What a checkpoint records of its origin."""
     return {"recipe": recipe.name, "versions": versions()}
 
 
 def note_versions(state: Checkpoint) -> None:
-    """Say where going on is not exact, since another version of torch rounds as it likes."""
+    """Warn that the continued training is not bit-exact, since another version of torch rounds differently."""
     before, now = state.state.get("versions"), versions()
     if isinstance(before, Mapping) and before.get("torch") not in (None, now["torch"]):
         log.warning(
-            "the checkpoint is of torch %s, this is %s: not the same bits", before["torch"], now["torch"]
+            "the checkpoint was made with torch %s, this is %s: the training is not bit-exact",
+            before["torch"],
+            now["torch"],
         )
 
 
 def complete(recipe: Recipe, state: Checkpoint) -> bool:
-    """Whether the training that the recipe asks for is over."""
+    """Whether the training that the recipe asks for is complete."""
     t, s = recipe.train, state.state
     by_steps = t.steps is not None and s["step"] >= t.steps
     by_time = t.minutes is not None and s["seconds"] >= 60 * t.minutes
@@ -74,7 +76,7 @@ def complete(recipe: Recipe, state: Checkpoint) -> bool:
 
 
 def same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:
-    """Refuse to mix two trainings in one folder; what the first one filled in stays."""
+    """The recipe, with the classes that the folder's training filled in; RecipeError if it is another training."""
     path = folder / RECIPE
     if not path.is_file():
         return recipe
@@ -90,7 +92,7 @@ def same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:
         rows += f"; and {len(changes) - ROWS} more" if len(changes) > ROWS else ""
         raise RecipeError(
             f"{folder} holds another training of {before.name} ({rows}). Give another folder with --out, "
-            "or --force to go on in this one with the new settings."
+            "or --force to continue in this one with the new settings."
         )
     return recipe
 

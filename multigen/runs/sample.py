@@ -7,17 +7,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from multigen import registry
 from multigen.errors import MultigenError
-from multigen.generation.batching import OnProgress
 from multigen.generation.request import Request
+from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
 from multigen.model.source import RECIPE, find, is_finished
+from multigen.options import Option
+from multigen.progress import Progress
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Recipe
-from multigen.runs.run_folder import TRACES, make, new_folder, report
+from multigen.runs.folders import new_folder
+from multigen.runs.media import make_media
+from multigen.runs.report import TRACES, report
 from multigen.runs.sample_manifest import facts, inversion_errors
 from multigen.storage.files import write_text
 from multigen.storage.lock import locked
@@ -29,6 +34,13 @@ def open_model(source: str, overrides: Sequence[str] = (), device: str | None = 
     recipe = sampling_recipe(found.recipe, overrides)
     check_combination(recipe)
     return Model.of(found, recipe, device=device)
+
+
+def request_options(source: str) -> tuple[Option, ...]:
+    """What a request can say of a model beside the usual: the options that its modality declares."""
+    recipe = find(source).recipe
+    modality: Modality = registry.build("modality", recipe.modality, where="modality")
+    return modality.options
 
 
 def sample(
@@ -104,11 +116,12 @@ def sample_blend(
         raise MultigenError("--blend needs two prompts, or another seed to go to: --to-seed N")
     folder = result_folder(source, model.recipe, "samples", out)
 
-    def stream(on_progress: OnProgress) -> Iterable[Media]:
-        return model.blend((first, last), n=n, on_progress=on_progress)
+    def start(progress: Progress) -> Iterable[Media]:
+        progress.expect(model.batcher(first).calls, 1)
+        return model.blend((first, last), n=n, on_progress=lambda _: progress.called())
 
     with locked(folder):
-        make(model, folder, stream, total=n, steps=first.steps, quiet=quiet)
+        make_media(model, folder, start, total=n, steps=first.steps, quiet=quiet)
         _finish(model, folder)
     return folder
 
@@ -117,23 +130,24 @@ def filled(request: Request, common: Request) -> Request:
     """What the request leaves open, from `common`; an edit is as large as its medium."""
     edit = common.edit if request.edit is None else request.edit
     taken = {"size", "duration"} if edit is not None else set()
-    names = {f.name for f in dataclasses.fields(Request)} - taken - {"prompt", "seed", "edit"}
+    names = {f.name for f in dataclasses.fields(Request)} - taken - {"prompt", "seed", "options", "edit"}
     empty = Request()
     left = {k: getattr(common, k) for k in names if getattr(request, k) == getattr(empty, k)}
-    return dataclasses.replace(request, **left, edit=edit)
+    return dataclasses.replace(request, **left, options={**common.options, **request.options}, edit=edit)
 
 
 def _make(model: Model, folder: Path, requests: Sequence[Request], n: int, seed: int, quiet: bool) -> None:
     """Each request's `n` media into the folder, and how each was made into the manifest."""
     each: list[dict[str, Any]] = []
 
-    def stream(on_progress: OnProgress) -> Iterable[Media]:
-        made = model.batcher(requests, n=n, seed=seed, on_progress=on_progress)
+    def start(progress: Progress) -> Iterable[Media]:
+        made = model.batcher(requests, n=n, seed=seed, on_progress=lambda _: progress.called())
+        progress.expect(made.calls, len(made.jobs))
         errors = inversion_errors(model, requests)
         each.extend(facts(requests[k // n], job.plan, errors.get(k // n)) for k, job in enumerate(made.jobs))
         return made.in_order()
 
-    make(model, folder, stream, total=n * len(requests), each=each, quiet=quiet)
+    make_media(model, folder, start, total=n * len(requests), each=each, quiet=quiet)
 
 
 def _finish(model: Model, folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""Files: atomic writes, locks, caches, tensors, LoRAs, folders in diffusers' format."""

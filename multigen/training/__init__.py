@@ -1,0 +1,1 @@
+"""Training: tasks and their losses, the loop, checkpoints, the log, several devices."""

@@ -1,4 +1,4 @@
-"""LoRA training: small matrices learned beside the frozen layers of a base model, through peft."""
+"""LoRA training: small matrices learned beside the frozen layers of a base model, with peft."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ from multigen.core.noise import stream
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.recipe.schema import Recipe
 from multigen.storage.lora import Adapter, Pair, begins
+from multigen.storage.packages import install
 
 _NAME = "default"  # what peft calls an adapter
 _GROUPS = ("attention", "linears", "convolutions")
 
 
 class Lora:
-    """W x + alpha / rank B A x in place of W x, with A and B learned (Hu et al. 2021, arXiv:2106.09685, eq. 3).
+    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685, eq. 3): learns A and B beside a frozen weight W,
 
-    rank     inner width of A and B; more can say more, and takes more
-    alpha    strength of the change, over rank
-    targets  which layers: `attention` (its linear layers), `linears`, `convolutions` (all there are), or how their
-             names end, as `query` and `attn2.to_k`
+        W x + (alpha / rank) B A x
+
+    rank     inner width of A and B; a higher rank is more expressive and takes more memory
+    alpha    strength of the change, divided by the rank
+    targets  layers to adapt: `attention` (linear layers in attention), `linears`, `convolutions` (all of them), or
+             endings of layer names, such as `query` and `attn2.to_k`
     """
 
     def __init__(
@@ -40,12 +43,12 @@ class Lora:
             raise ValueError(f"alpha: {alpha} is not allowed. Allowed: a number above 0.")
         if not targets:
             raise ValueError(
-                f"targets: [] is not allowed. Allowed: {', '.join(_GROUPS)}, or how layers' names end."
+                f"targets: [] is not allowed. Allowed: {', '.join(_GROUPS)}, or endings of layer names."
             )
         self.rank, self.alpha, self.targets = rank, alpha, targets
 
     def layers(self, backbone: nn.Module) -> list[str]:
-        """Names of the layers that the targets mean; RecipeError for a target that means none."""
+        """List the names of the layers that the targets select. RecipeError for a target that selects none."""
         known = {n: m for n, m in backbone.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
         attention = tuple(
             f"{n}." for n, m in backbone.named_modules() if type(m).__name__.endswith("Attention")
@@ -71,16 +74,14 @@ class Lora:
 
     @staticmethod
     def check_installed() -> None:
-        """RecipeError without peft, which is an extra."""
+        """Raise RecipeError if peft is not installed."""
         if importlib.util.find_spec("peft") is None:
-            raise RecipeError(
-                'train.adapter: training a LoRA needs the package peft: pip install "multigen[lora]"'
-            )
+            raise RecipeError(f"train.adapter: training a LoRA needs the package peft: {install('lora')}")
 
     def inject(self, backbone: nn.Module, seed: int) -> None:
-        """Put A (random, keyed by the seed) and B (zero: nothing changes yet) beside the layers. A and B alone learn.
+        """Insert A (random, keyed by the seed) and B (zero) beside the layers. Only A and B are trained.
 
-        The layers stay where they are; what was loaded before stays as it was.
+        The weights of the layers, and at first their output, stay the same.
         """
         self.check_installed()
         peft = _peft()
@@ -91,7 +92,7 @@ class Lora:
             peft.inject_adapter_in_model(config, backbone)
 
     def learned(self, tensors: Mapping[str, Tensor], backbone: object) -> dict[str, Pair]:
-        """Pairs by the layers' names in files, of the learned tensors as a checkpoint has them."""
+        """Collect the pairs of a checkpoint's tensors, by the names that the layers have in files."""
         outside, inside = begins(backbone)
         found: dict[str, Pair] = {}
         ending = f".lora_A.{_NAME}.weight"
@@ -101,15 +102,17 @@ class Lora:
                 up = tensors[f"{layer}.lora_B.{_NAME}.weight"]
                 found[outside + layer.removeprefix(inside)] = Pair(down, up, self.alpha / self.rank)
         if not found:
-            raise MultigenError("the checkpoint holds no LoRA")
+            raise MultigenError("the checkpoint contains no LoRA")
         return found
 
     def adapter(
         self, tensors: Mapping[str, Tensor], backbone: object, recipe: Recipe, base: str | None
     ) -> Adapter:
-        """What a training has learned, as a file holds it.
+        """Build the adapter that a file stores.
 
-        `backbone`: it or its class; `base`: the hash of the weights beside which it learned.
+        tensors    learned tensors of a checkpoint
+        backbone   the backbone, or its class
+        base       hash of the weights beside which it was trained
         """
         about = {
             "base": base_name(recipe),
@@ -123,7 +126,7 @@ class Lora:
 
 
 def base_name(recipe: Recipe) -> str:
-    """How files call the base of a recipe's adapter: the last part of what it starts from, no path of this machine."""
+    """Return the name of an adapter's base for files: the last part of its path, so that no local path is written."""
     source = recipe.train.init
     if source is None and recipe.trains == "denoiser":
         source = recipe.network.args.get("path")
@@ -131,9 +134,9 @@ def base_name(recipe: Recipe) -> str:
 
 
 def _peft() -> Any:
-    """peft, whose import of transformers imports torchaudio (see `torchaudio_shim`)."""
+    """Import peft. It imports transformers, which imports torchaudio (see `torchaudio_shim`)."""
     from multigen.storage.torchaudio_shim import import_torchaudio
 
-    with suppress(ModuleNotFoundError):  # not installed: transformers does without
+    with suppress(ModuleNotFoundError):  # transformers does not need it
         import_torchaudio()
     return importlib.import_module("peft")

@@ -1,4 +1,4 @@
-"""Where else the training log goes: TensorBoard, Weights & Biases. Both are optional packages."""
+"""Boards: TensorBoard and Weights & Biases, optional packages that draw the curves of a training log."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ import yaml
 
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.recipe.schema import Train
+from multigen.storage.packages import install
 
-# Of WANDB_MODE; the last two are old names of the first two.
+# Values of WANDB_MODE; the last two are old names of the first two.
 _MODES = ("offline", "online", "disabled", "shared", "dryrun", "run")
 
 
 class Board(Protocol):
-    """Draws curves of what is logged."""
+    """Draws the curves of logged values."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Values by names such as "train/loss"."""
+        """Log values by name, such as "train/loss"."""
         ...
 
     def flush(self) -> None:
-        """What was written so far outlives this process."""
+        """Write everything to disk."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Flush, and end the board."""
+        ...
 
 
 class TensorBoard:
-    """Events in `tensorboard/` of the run folder."""
+    """Writes event files into `tensorboard/` of the run folder."""
 
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
@@ -43,21 +46,25 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Log values by name."""
         for key, value in values.items():
             self._writer.add_scalar(key, value, step)
 
     def flush(self) -> None:
+        """Write everything to disk."""
         self._writer.flush()
 
     def close(self) -> None:
+        """Flush, and close the event file."""
         self._writer.close()
 
 
 class WeightsAndBiases:
-    """A run in `wandb/` of the run folder, with the recipe as its configuration; going on continues the same run.
+    """Logs to Weights & Biases, with files in `wandb/` of the run folder and the recipe as configuration.
 
-    Offline unless the environment says WANDB_MODE=online, so that no recipe sends anything; `wandb sync` uploads later.
-    The other variables (WANDB_PROJECT, WANDB_ENTITY ...) mean what they always do. MultigenError where wandb refuses.
+    Offline unless the environment sets WANDB_MODE=online, so that no recipe sends anything; `wandb sync` uploads later.
+    Other variables (WANDB_PROJECT, WANDB_ENTITY ...) work as usual. A resumed training continues the same run. Raises
+    MultigenError if wandb reports an error.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,7 +87,7 @@ class WeightsAndBiases:
             reason = str(error).splitlines()[0].rstrip(".")
             hint = "WANDB_MODE=offline needs no account and no network."
             raise MultigenError(f"train.wandb: {reason}. {hint}") from error
-        # By a step of its own: wandb's may not fall, and does when a run goes on from an earlier checkpoint.
+        # A step of our own: wandb's must not decrease, as it would after resuming from an earlier checkpoint.
         self._run.define_metric("*", step_metric="step")
 
     def _id(self) -> str:
@@ -91,30 +98,30 @@ class WeightsAndBiases:
         return path.read_text(encoding="utf-8").strip()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Log values by name."""
         self._run.log({"step": step, **values})
 
     def flush(self) -> None:
-        """A process of its own writes what it was told."""
+        """Do nothing: a separate process writes."""
 
     def close(self) -> None:
+        """End the run."""
         self._run.finish()
 
 
 def check(settings: Train) -> None:
-    """RecipeError if a board is asked for whose package is not installed, MultigenError if WANDB_MODE is none."""
+    """Raise RecipeError if the package of a board is not installed, MultigenError for an unknown WANDB_MODE."""
     if not settings.wandb:
         return
     if importlib.util.find_spec("wandb") is None:
-        raise RecipeError(
-            'train.wandb: Weights & Biases needs the package wandb: pip install "multigen[wandb]"'
-        )
+        raise RecipeError(f"train.wandb: Weights & Biases needs the package wandb: {install('wandb')}")
     if (mode := os.environ.get("WANDB_MODE", "offline")) not in _MODES:
         raise MultigenError(message("WANDB_MODE", mode, _MODES))
 
 
 @contextmanager
 def opened(folder: Path, settings: Train) -> Iterator[list[Board]]:
-    """The boards that the settings ask for, closed after the block; no TensorBoard where it is not installed."""
+    """Open the boards of the settings, and close them after the block. TensorBoard only if it is installed."""
     boards: list[Board] = []
     try:
         if settings.tensorboard and importlib.util.find_spec("tensorboard") is not None:

@@ -1,4 +1,4 @@
-"""`train.compile`: torch.compile, and a plain message where it cannot work here."""
+"""torch.compile for `train.compile`, with a clear message where it cannot work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, compiled at its first call. TrainingError there if there is no compiler that serves."""
+    """Return the function, compiled at its first call, which raises TrainingError if there is no working compiler."""
     from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException
 
     fast = torch.compile(function)
@@ -25,8 +25,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         except (BackendCompilerFailed, TorchDynamoException) as error:
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise TrainingError(
-                f"train.compile: the network cannot be compiled here ({reason}). The CPU needs a C++ compiler, CUDA "
-                "needs triton. Train with train.compile=false."
+                f"train.compile: the network cannot be compiled here ({reason}). A CPU needs a C++ compiler, CUDA "
+                "needs triton. Or set train.compile=false."
             ) from error
 
     return call

@@ -1,4 +1,4 @@
-"""Critics: networks that learn to tell what a codec made from what is real, for it to learn from."""
+"""Critics: discriminators for training a codec, which learn to tell its output from real media."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from torch import Tensor, nn
 
 
 class Spectrograms(nn.Module):
-    """Discriminators of complex spectrograms of several sizes, magnitudes compressed.
+    """Discriminators of complex spectrograms of several sizes, with compressed magnitudes.
 
-    One of 2-D convolutions for each size of FFT, as in Défossez et al. 2022, arXiv:2210.13438, section 3.4; hinge
-    losses (Lim and Ye 2017, arXiv:1705.02894, eq. 9) and feature matching (Kumar et al. 2019, arXiv:1910.06711,
-    eq. 4), whose share counts `matching` times. It joins after `start` of the training and counts `weight` times
-    what spectral losses do.
+    One stack of 2-D convolutions for each FFT size (Défossez et al. 2022, arXiv:2210.13438, section 3.4), trained with
+    hinge losses (Lim and Ye 2017, arXiv:1705.02894, eq. 9) and feature matching (Kumar et al. 2019, arXiv:1910.06711,
+    eq. 4).
+
+    ffts       FFT sizes
+    channels   width of the first layer
+    start      share of the training after which the critic joins
+    weight     weight of the adversarial losses relative to the spectral ones
+    matching   weight of feature matching among the adversarial losses
     """
 
     def __init__(
@@ -29,30 +34,30 @@ class Spectrograms(nn.Module):
     ) -> None:
         super().__init__()
         if not ffts or any(n < 32 or n % 4 for n in ffts):
-            raise ValueError(f"ffts: {list(ffts)} is not allowed. Allowed: multiples of 4 from 32 on.")
+            raise ValueError(f"ffts: {list(ffts)} is not allowed. Allowed: multiples of 4, at least 32.")
         if channels < 1:
-            raise ValueError(f"channels: {channels} is not allowed. Allowed: 1 or more.")
+            raise ValueError(f"channels: {channels} is not allowed. Allowed: at least 1.")
         if not 0 <= start <= 1 or weight < 0 or matching < 0:
-            raise ValueError("start must be from 0 to 1, weight and matching 0 or more.")
+            raise ValueError("start must be from 0 to 1, weight and matching at least 0.")
         self.start, self.weight, self.matching = start, weight, matching
         self.judges = nn.ModuleList(_Judge(n, channels) for n in ffts)
 
     def forward(self, sound: Tensor) -> list[list[Tensor]]:
-        """Sound [B, 1, N] -> for each size the features of its layers, the last one the judgement."""
+        """Sound [B, 1, N] -> for each FFT size the features of its layers; the last one holds the scores."""
         return [judge(sound) for judge in self.judges]
 
     def loss(self, real: Tensor, made: Tensor) -> Tensor:
-        """What the critic minimises: real sounds [B, 1, N] above 1, made ones below -1."""
+        """Return the loss of the critic: real sounds [B, 1, N] should score above 1, generated ones below -1."""
         pairs = zip(self(real), self(made), strict=True)
         return _mean([F.relu(1 - r[-1]).mean() + F.relu(1 + m[-1]).mean() for r, m in pairs])
 
     def teach(self, real: Tensor, made: Tensor) -> Tensor:
-        """What the maker minimises."""
+        """Return the adversarial loss of the codec."""
         with torch.no_grad():
             wanted = self(real)
         pairs = list(zip(wanted, self(made), strict=True))
         fool = _mean([-m[-1].mean() for _, m in pairs])
-        # Relative to the size of each layer's features, so that none drowns the others.
+        # Relative to the magnitude of each layer's features, so that no layer dominates.
         near = [
             (a - b).abs().mean() / a.abs().mean()
             for r, m in pairs
@@ -79,7 +84,7 @@ class _Judge(nn.Module):
         spectrum = torch.stft(
             sound[:, 0], self.fft, self.fft // 4, window=self.window, normalized=True, return_complex=True
         )
-        # |X|^0.3 with X's phase: quiet partials are heard too.
+        # |X|^0.3 with the phase of X: quiet partials count, too.
         spectrum = spectrum * spectrum.abs().clamp_min(1e-5).pow(-0.7)
         x = torch.view_as_real(spectrum).permute(0, 3, 1, 2)
         features = []

@@ -1,4 +1,4 @@
-"""What a training step draws: the same for a step and a seed, however the batch is cut into parts and ranks."""
+"""Random numbers of a training step. A row gets the same ones however the batch is split into parts and ranks."""
 
 from __future__ import annotations
 
@@ -20,42 +20,46 @@ class Places(NamedTuple):
 
 
 class Draws(ABC):
-    """Noise and uniform numbers, keyed by (seed, purpose, step); a row is the same whichever rank asks for it."""
+    """Noise and uniform numbers, keyed by (seed, purpose, step)."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.seed, self.device = seed, device
 
     @abstractmethod
     def uniform(self, purpose: str, step: int, places: Places) -> Tensor:
-        """[B] in [0, 1) on the CPU, a number for each place."""
+        """Draw one number in [0, 1) for each place: [B] on the CPU."""
 
     @abstractmethod
     def normal(self, shape: tuple[int, ...], purpose: str, step: int, places: Places) -> Tensor:
-        """[B, *shape] on the device, standard normal."""
+        """Draw standard normal noise [B, *shape] on the device."""
 
 
 class PerPlace(Draws):
-    """One CPU stream for each place: the same numbers for any size of the batch."""
+    """One stream on the CPU for each place: the numbers do not depend on the size of the batch."""
 
     def uniform(self, purpose: str, step: int, places: Places) -> Tensor:
+        """Draw one number in [0, 1) for each place: [B] on the CPU."""
         return torch.cat([uniform((1,), self.seed, purpose, step, k) for k in places.rows])
 
     def normal(self, shape: tuple[int, ...], purpose: str, step: int, places: Places) -> Tensor:
+        """Draw standard normal noise [B, *shape], moved to the device."""
         rows = [normal(shape, self.seed, purpose, step, k) for k in places.rows]
         return upload(torch.stack(rows), self.device)
 
 
 class PerStep(Draws):
-    """One stream for the whole batch, and noise drawn where it is needed: large batches on a GPU wait for no CPU.
+    """One stream for the whole batch, and noise drawn on the device: a GPU does not wait for the CPU.
 
-    Every rank draws all of it and takes its rows. The noise is that of the device's generator, so that a training can
-    be repeated, and gone on with, on devices of one kind.
+    Every rank draws all rows and takes its own. The noise depends on the device's generator, so a training is
+    reproducible, and resumes exactly, on devices of the same kind.
     """
 
     def uniform(self, purpose: str, step: int, places: Places) -> Tensor:
+        """Draw one number in [0, 1) for each place: [B] on the CPU."""
         return uniform((places.size,), self.seed, purpose, step)[places.rows.start : places.rows.stop]
 
     def normal(self, shape: tuple[int, ...], purpose: str, step: int, places: Places) -> Tensor:
+        """Draw standard normal noise [B, *shape] on the device."""
         generator = torch.Generator(self.device)
         generator.manual_seed(stream(self.seed, purpose, step).initial_seed())
         whole = torch.randn(places.size, *shape, generator=generator, device=self.device)
@@ -63,5 +67,5 @@ class PerStep(Draws):
 
 
 def draws(seed: int, device: torch.device) -> Draws:
-    """The draws of a training on a device."""
+    """Choose how to draw on a device."""
     return (PerPlace if device.type == "cpu" else PerStep)(seed, device)

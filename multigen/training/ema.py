@@ -1,4 +1,4 @@
-"""Exponential moving average of parameters."""
+"""Exponential moving average (EMA) of parameters."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """Averages named parameters: `shadow = decay shadow + (1 - decay) parameter` after each step.
+    """Averages named parameters: shadow = decay shadow + (1 - decay) parameter, after each step.
 
-    Early on the decay is min(decay, (1 + step)/(10 + step)), so that the first random weights are soon forgotten.
+    Early in training the decay is min(decay, (1 + step)/(10 + step)), so that the random initial weights soon fade.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
@@ -21,11 +21,11 @@ class EMA:
 
     @torch.no_grad()
     def update(self, step: int, bad: Tensor | None = None) -> None:
-        """After optimizer step number `step` (from 1); nothing happens where `bad`, 0-d on the device, is 1."""
+        """Update after optimizer step number `step`, from 1. Nothing changes if `bad`, 0-d on the device, is 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         if bad is not None:
             shadows = list(self.shadow.values())
-            # What the parameters are ahead by, times a share that only the device knows.
+            # The difference to the parameters, times a factor that only the device knows.
             ahead = torch._foreach_sub(list(self.parameters.values()), shadows)  # pyright: ignore[reportPrivateImportUsage]
             torch._foreach_mul_(ahead, (1 - decay) * (1 - bad))  # pyright: ignore[reportPrivateImportUsage]
             torch._foreach_add_(shadows, ahead)  # pyright: ignore[reportPrivateImportUsage]
@@ -35,12 +35,13 @@ class EMA:
         )
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the averages."""
         for name, shadow in self.shadow.items():
             shadow.copy_(tensors[name])
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The averaged weights stand in the module inside the block; the trained ones are back after it."""
+        """Swap the averaged weights into the module inside the block."""
         self._swap()
         try:
             yield

@@ -1,28 +1,33 @@
-"""A cache of what a codec makes of media: mel components, latents. Kept between runs, for media that do not vary."""
+"""Caches on disk, kept between runs: media as the codec encodes them, and states of texts (`train.cache`)."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from multigen.codecs import Codec
+from multigen.conditioners import Conditioner
 from multigen.core.noise import normal, stream
 from multigen.datasets import Dataset
 from multigen.errors import MediaError
 from multigen.storage.disk_cache import DiskCache, Shelf
 from multigen.training.sizes import Sizes
 
-_PROBED = 3  # items that are drawn twice, to see whether they come out the same
+log = logging.getLogger(__name__)
+
+_PROBED = 3  # items that are drawn twice, to see whether they differ
 
 
 class Encoded(Shelf):
-    """x0 of media, by their content and by all that the codec does to it.
+    """Encoded media x0, keyed by their content and by everything that the codec does to it.
 
-    What an entry holds was encoded alone, so that it depends on nothing but its medium: a run that finds it and one
-    that does not are the same, bit for bit.
+    Each entry was encoded alone, so it depends on nothing but its medium: a run that finds it equals, bit for bit, one
+    that does not.
     """
 
     def __init__(self, codec: Codec, cache: DiskCache, device: torch.device) -> None:
@@ -31,7 +36,7 @@ class Encoded(Shelf):
         self._folders: dict[tuple[int, ...], str] = {}
 
     def __call__(self, media: Tensor) -> Tensor:
-        """[B, C, *D] in [-1, 1], on the CPU -> [B, C', *D'] on the device."""
+        """Encode media [B, C, *D] in [-1, 1], on the CPU, to x0 [B, C', *D'] on the device."""
         return torch.stack([self._row(one) for one in media]).to(self.device)
 
     def _row(self, medium: Tensor) -> Tensor:
@@ -47,7 +52,7 @@ class Encoded(Shelf):
         )
 
     def _key(self, shape: tuple[int, ...]) -> str:
-        """A hash of what the codec makes of loud and of soft noise: its settings, statistics and weights show in it."""
+        """Hash what the codec makes of loud and of quiet noise: its settings, statistics and weights show in it."""
         digest = hashlib.blake2b(repr((1, shape, self.codec.shape(shape))).encode(), digest_size=12)
         with torch.no_grad():
             for level in (0.3, 1e-3):
@@ -57,8 +62,41 @@ class Encoded(Shelf):
         return digest.hexdigest()
 
 
+@contextmanager
+def caches(
+    gib: float,
+    codec: Codec,
+    conditioner: Conditioner,
+    dataset: Dataset,
+    *,
+    seed: int,
+    sizes: Sizes | None,
+    device: torch.device,
+) -> Iterator[Encoded | None]:
+    """Use a cache of `gib` GiB inside the block: for texts, and for media unless they vary.
+
+    Yields the cache of encoded media, or None.
+    """
+    if gib <= 0:
+        yield None
+        return
+    cache, media = DiskCache(gib), None
+    if varies(dataset, seed, sizes):
+        log.warning("train.cache: media are cropped or augmented anew each time, so they are not cached")
+    else:
+        media = Encoded(codec, cache, device)
+    texts = conditioner.use_cache(cache)
+    try:
+        yield media
+    finally:
+        for what, kept in {"encoded media": media, "texts": texts}.items():
+            if kept is not None:
+                log.info("%s: %d from the cache, %d computed", what, kept.hits, kept.misses)
+        conditioner.use_cache(None)
+
+
 def varies(dataset: Dataset, seed: int, sizes: Sizes | None = None) -> bool:
-    """Whether media are drawn differently each time, as crops and augmentation do: then a cache never helps."""
+    """Return whether items differ each time they are drawn, as crops and augmentation make them."""
     for index in _probed(dataset):
         try:
             one, other = (dataset.draw(index, stream(seed, "varies", k))["media"] for k in (0, 1))

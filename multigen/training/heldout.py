@@ -1,4 +1,4 @@
-"""Held-out loss by noise level: fixed items, fixed noise, so that two numbers differ by the weights alone."""
+"""Losses by noise level: on held-out items with fixed noise, so that they differ by the weights alone; in training."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ import torch
 from torch import Tensor
 
 from multigen.codecs import Codec
-from multigen.core import masks
 from multigen.conditioners import Conditioner
+from multigen.core import masks
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError
-from multigen.training.loader import Read, collate
+from multigen.training.batch import Read, collate
 
-# log(sigma/alpha) at which the loss is measured; drawn in to what the schedule reaches.
+# log(sigma/alpha) at which the loss is measured, clamped to what the schedule reaches.
 LEVELS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 
 
 class HeldOut:
-    """Measures the mean loss in F space on up to `count` held-out items at each of `LEVELS`."""
+    """Measures the mean loss in F space on held-out items at each of `LEVELS`.
+
+    indices   held-out items; `count` of them are used, evenly spaced
+    batch     items in a network call
+    masked    the network also sees which part of a medium is known: here nothing is
+    """
 
     def __init__(
         self,
@@ -45,7 +50,7 @@ class HeldOut:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """{'-3.0': loss at log(sigma/alpha) = -3, ..., 'mean': ...}; empty if nothing is held out."""
+        """Return {"-3.0": loss at log(sigma/alpha) = -3, ..., "mean": ...}. Empty if nothing is held out."""
         items = self._items()
         if not items:
             return {}
@@ -55,7 +60,7 @@ class HeldOut:
             batch = collate([Read(item, {}) for item in part])
             x0 = self.codec.encode(batch.media.to(self.device))
             cond = self.conditioner(batch.given).to(self.device)
-            if self.masked:  # as when a whole medium is made: nothing is known
+            if self.masked:  # nothing is known, as when a whole medium is generated
                 cond = cond.with_grid(masks.mask_channels(torch.zeros_like(x0), None))
             for level in LEVELS:
                 noise = [
@@ -73,7 +78,7 @@ class HeldOut:
         for index in self.indices:
             try:
                 items.append(self.dataset[index])
-            except MediaError:  # named by the loader when training meets its like; here the others do
+            except MediaError:  # the loader reports unreadable files; here the others are enough
                 continue
         return items
 
@@ -83,20 +88,20 @@ class HeldOut:
 
 
 class ByLevel:
-    """Mean training loss of the noise levels nearest to each of `LEVELS`, summed where the losses are."""
+    """Mean training loss of the noise levels nearest to each of `LEVELS`, summed on the device of the losses."""
 
     def __init__(self, device: torch.device) -> None:
         self.levels = torch.tensor(LEVELS, dtype=torch.float64, device=device)
         self.sums = torch.zeros(2, len(LEVELS), dtype=torch.float64, device=device)  # losses, counts
 
     def add(self, log_snr: Tensor, losses: Tensor) -> None:
-        """log-SNR [B] and losses [B] in F space, those left out that are not finite; nothing is read back here."""
+        """Add losses [B] in F space at log-SNR [B], ignoring non-finite ones, without waiting for the device."""
         nearest = (-log_snr.double()[:, None] / 2 - self.levels).abs().argmin(1)
         finite = losses.isfinite()
         self.sums.index_add_(1, nearest, torch.stack([losses.where(finite, 0), finite]).double())
 
     def drain(self) -> dict[str, float]:
-        """{'-3.0': mean loss ...} of the levels that were met since the last call."""
+        """Return {"-3.0": mean loss, ...} for the levels seen since the last call."""
         sums, counts = self.sums.tolist()
         self.sums.zero_()
         return {str(n): s / c for n, s, c in zip(LEVELS, sums, counts, strict=True) if c}

@@ -1,8 +1,7 @@
-"""Starting a training in several processes: `launch` of a recipe.
+"""Training in several processes: the `launch` section of a recipe.
 
-torchrun's own engine (torch.distributed.launcher) starts the ranks, watches them, and restarts them all when one
-dies; each is `multigen train` and goes on from the newest checkpoint. The command that launched them waits, and says
-what there is to say.
+torchrun's engine (torch.distributed.launcher) starts the ranks, watches them, and restarts all of them when one dies.
+Each rank runs `multigen train` and resumes from the newest checkpoint. The launching command waits, and prints.
 """
 
 from __future__ import annotations
@@ -24,15 +23,14 @@ from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe
 from multigen.storage.files import write_text
 from multigen.training import checkpoint as checkpoints
-from multigen.training.rank_errors import LAUNCHED, heard
+from multigen.training.rank_errors import LAUNCHED, read_report
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-# How long ranks may take to save after a signal, in s.
-_PATIENCE = 300
+_PATIENCE = 300  # s that ranks may take to save after a signal
 
 
 def launches(recipe: Recipe) -> bool:
-    """Whether this process starts ranks to train the recipe, and is none of them itself."""
+    """Return whether this process has to start ranks for the recipe, and is not one of them."""
     return recipe.launch.name != "none" and "RANK" not in os.environ
 
 
@@ -41,8 +39,8 @@ def torchrun(
 ) -> tuple[Recipe, dict[str, str]]:
     """Train in `launch.nproc` ranks on this machine until they end.
 
-    The recipe with what the data filled in, and the media that could not be read. Raises what the ranks raised,
-    Interrupted after a signal, TrainingError if one died without a word.
+    Returns the recipe, completed from the data, and the files that could not be read. Raises the error of the ranks,
+    Interrupted after a signal, or TrainingError if a rank died without a message.
     """
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -69,14 +67,14 @@ def torchrun(
             try:
                 elastic_launch(config, sys.executable)(*command)
             except ChildFailedError as error:
-                raise (heard(Path(scratch)) or _silent(error.failures)) from None
+                raise (read_report(Path(scratch)) or _silent(error.failures)) from None
             except SignalException as stop:
                 signum = int(stop.sigval)
-                how = f"Go on with: multigen run {folder}"
-                raise (heard(Path(scratch)) or Interrupted(signum, _saved(folder), how)) from None
+                how = f"Resume with: multigen run {folder}"
+                raise (read_report(Path(scratch)) or Interrupted(signum, _saved(folder), how)) from None
     newest = checkpoints.newest(folder / "checkpoints")
     bad = {} if newest is None else dict(checkpoints.load(newest).state.get("bad", {}))
-    # The ranks were told to train, not to use weights.
+    # The ranks ran with weights=null.
     return dataclasses.replace(load_recipe(str(folder / "recipe.yaml")), weights=recipe.weights), bad
 
 
@@ -85,7 +83,7 @@ def _environment(nproc: int, device: str | None) -> dict[str, str]:
     return {
         LAUNCHED: "1",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
-        # The ranks of a restart must not find what those before them left in the agent's store.
+        # After a restart the ranks must not find the entries of the former ones in the agent's store.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(_PATIENCE),
     }
@@ -93,7 +91,7 @@ def _environment(nproc: int, device: str | None) -> dict[str, str]:
 
 @contextmanager
 def _surroundings(environment: Mapping[str, str]) -> Iterator[None]:
-    """The ranks' environment; the engine's log, which says what we say, silent; signal handlers put back."""
+    """Set the environment of the ranks, silence the log of the engine, and restore signal handlers afterwards."""
     logger = logging.getLogger("torch.distributed.elastic")
     level, before = logger.level, dict(os.environ)
     handlers = {s: signal.getsignal(s) for s in _SIGNALS}
@@ -110,7 +108,7 @@ def _surroundings(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def _silent(failures: Mapping[int, object]) -> TrainingError:
-    """What to say of ranks that died without a word: of those that a signal killed, if there are such."""
+    """The error for ranks that died without a message; those killed by a signal count first."""
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
     ended = {r: f.exitcode for r, f in failures.items() if isinstance(f, ProcessFailure)}
@@ -120,12 +118,12 @@ def _silent(failures: Mapping[int, object]) -> TrainingError:
         for r, code in sorted(killed.items())
     ]
     return TrainingError(
-        f"{'; '.join(rows)}. Checkpoints are intact: the same command goes on from the newest, "
-        "launch.restarts=3 does so by itself."
+        f"{'; '.join(rows)}. Checkpoints are intact. Re-run the same command to resume from the newest; "
+        "launch.restarts=3 does that automatically."
     )
 
 
 def _saved(folder: Path) -> int:
-    """The step of the newest checkpoint, 0 without one."""
+    """Return the step of the newest checkpoint, 0 without one."""
     steps = [checkpoints.step_of(p) for p in checkpoints.found(folder / "checkpoints")]
     return max(steps, default=0)

@@ -1,4 +1,4 @@
-"""A network that learns: its parameters, their optimizer, and what a checkpoint keeps of both."""
+"""A network that learns: its parameters, their optimizer, and their files in a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Files = Mapping[str, Mapping[str, Tensor]]  # of a checkpoint: name -> tensors
 
 
 class Learner:
-    """`name` is that of the network in its task; the model's own weights go by "weights" and "optimizer"."""
+    """A network of a task and its AdamW optimizer.
+
+    name   name of the network in its task; the files of MODEL are called "weights" and "optimizer"
+    """
 
     def __init__(self, name: str, network: nn.Module, settings: Train, device: torch.device) -> None:
         self.files = ("weights", "optimizer") if name == MODEL else (name, f"{name}-optimizer")
@@ -30,8 +33,8 @@ class Learner:
         )
 
     def gradient(self, parts: Iterator[Tensor]) -> Tensor:
-        """The sum of the loss's parts, float64 on their device; its gradient is left in the parameters."""
-        # Also what an earlier network's loss left here on its way.
+        """Return the sum of the parts of a loss, float64 on their device. Its gradient is left in the parameters."""
+        # The loss of an earlier network may have left gradients here, too.
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
         for loss in parts:
@@ -40,15 +43,15 @@ class Learner:
         return torch.stack(losses).double().sum()
 
     def update(self, lr: float, bad: Tensor | None = None) -> None:
-        """A step of the optimizer, which is fused; nothing changes where `bad`, 0-d on the device, is 1."""
+        """Make a step of the optimizer, which is fused. Nothing changes if `bad`, 0-d on the device, is 1."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        # How torch.amp.GradScaler, too, tells a fused optimizer what only the device knows.
+        # As torch.amp.GradScaler passes to a fused optimizer what only the device knows.
         vars(self.optimizer).update({} if bad is None else {"found_inf": bad, "grad_scale": None})
         self.optimizer.step()
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """Its files in a checkpoint; the tensors are the living ones."""
+        """Return the files of a checkpoint. The tensors are the live ones, not copies."""
         weights, optimizer = self.files
         return {
             weights: {n: p.detach() for n, p in self.parameters.items()},
@@ -56,11 +59,11 @@ class Learner:
         }
 
     def mismatches(self, files: Files) -> list[str]:
-        """The first differences from the weights of a checkpoint."""
+        """List the first differences from the weights of a checkpoint."""
         return mismatches(self.parameters, files.get(self.files[0], {}))
 
     def load(self, files: Files) -> None:
-        """Weights and optimizer as a checkpoint has them."""
+        """Set weights and optimizer from a checkpoint."""
         weights, optimizer = self.files
         with torch.no_grad():
             for name, parameter in self.parameters.items():
@@ -69,7 +72,7 @@ class Learner:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as named tensors: `<parameter index>.<key>`."""
+    """Return an optimizer's state as named tensors: `<parameter index>.<key>`."""
     state = optimizer.state_dict()["state"]
     return {
         f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()
@@ -77,7 +80,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Set an optimizer's state; MultigenError if it is that of other parameters."""
+    """Set an optimizer's state. MultigenError if it belongs to other parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -85,8 +88,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
         known = parameters[int(index)] if index.isdecimal() and int(index) < len(parameters) else None
         if known is None or (tensor.ndim and tensor.shape != known.shape):
             raise MultigenError(
-                f"the optimizer's state is of other parameters: {name} is {list(tensor.shape)}"
+                f"the optimizer's state belongs to other parameters: {name} is {list(tensor.shape)}"
             )
-        # A copy: what was loaded may be the mapped file itself, which lives no longer than the checkpoint.
+        # A copy: the loaded tensor may be the memory-mapped file itself, which goes with the checkpoint.
         state.setdefault(int(index), {})[key] = tensor.clone()
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

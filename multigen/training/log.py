@@ -1,23 +1,19 @@
-"""The training log: JSON lines in the run folder, a progress bar, boards (`training.boards`)."""
+"""The training log: JSON lines in the run folder, progress on stderr, boards (`training.boards`)."""
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from multigen.progress import Progress
 from multigen.recipe.schema import Train
 from multigen.training import boards
 
 log = logging.getLogger(__name__)
-_PACKAGE, _usual = Path(__file__).parents[1], warnings.formatwarning
 
 FILE = "log.jsonl"
 # Share of the time spent waiting for data above which a run says so, once it has trained for so many s.
@@ -38,7 +34,8 @@ class Log:
         self._seconds = self._waited = 0.0
         self._warned = False
         self._step = 0
-        self._bar: Bar | None = None
+        self._bar: Progress | None = None
+        self._trained = 0.0
         self._boards: list[boards.Board] = []
         self._details: Callable[[], Mapping[str, float]] = dict
 
@@ -46,7 +43,10 @@ class Log:
     def bar(self, step: int, seconds: float) -> Iterator[None]:
         """Show a progress bar inside the block, from a step and the seconds trained so far; boards are open there."""
         opened = boards.opened(self.path.parent, self.settings) if self.writes else nullcontext([])
-        with opened as self._boards, Bar(self.settings, step, seconds, quiet=self.quiet) as self._bar:
+        self._trained = seconds
+        share = share_done(self.settings, step, seconds)
+        bar = Progress("train", start=share, note=f"step {step}", quiet=self.quiet)
+        with opened as self._boards, bar as self._bar:
             try:
                 yield
             finally:
@@ -71,10 +71,20 @@ class Log:
         self._rows.append({**row, "items": items, "seconds": seconds, "waited": waited})
         self._step = step
         self._watch_waiting(seconds, waited)
+        self._trained += seconds
         if self._bar is not None:
-            self._bar.step(step, row["loss"], items, seconds, self._waited / max(self._seconds, 1e-9))
+            self._bar.at(
+                share_done(self.settings, step, self._trained),
+                self._note(row["loss"], items / max(seconds, 1e-9)),
+            )
         if len(self._rows) >= self.settings.log_every:
             self._write_mean()
+
+    def _note(self, loss: float, speed: float) -> str:
+        """What stands beside the progress."""
+        share = self._waited / max(self._seconds, 1e-9)
+        waiting = f", waiting {share:.0%}" if share > WAITING else ""
+        return f"step {self._step}, loss {loss:.4f}, {speed:.1f} items/s{waiting}"
 
     def _watch_waiting(self, seconds: float, waited: float) -> None:
         """Warn once where reading holds the training up. The first batch waits for the readers to start, and is out."""
@@ -125,57 +135,14 @@ class Log:
             file.write(dumps(row) + "\n")
 
 
-class Bar(tqdm):  # pyright: ignore[reportMissingTypeArgument]
-    """Step, loss, items/s and time left; along the time budget where there is no number of steps."""
-
-    def __init__(self, settings: Train, step: int, seconds: float, *, quiet: bool) -> None:
-        self.by_time = settings.steps is None
-        self.trained = seconds
-        terminal = sys.stderr.isatty()
-        super().__init__(
-            total=round(60 * (settings.minutes or 0)) if self.by_time else settings.steps,
-            initial=round(seconds) if self.by_time else step,
-            desc="train (s)" if self.by_time else "train",
-            disable=quiet,
-            mininterval=0.5 if terminal else 20,
-            dynamic_ncols=True,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
-        )
-
-    def step(self, step: int, loss: float, items: int, seconds: float, waiting: float) -> None:
-        self.trained += seconds
-        self.set_postfix_str(
-            f" step {step}, loss {loss:.4f}, {items / max(seconds, 1e-9):.1f} items/s"
-            f"{f', waiting {waiting:.0%}' if waiting > WAITING else ''}",
-            refresh=False,
-        )
-        forward = round(self.trained) - self.n if self.by_time else 1
-        self.update(max(min(forward, (self.total or 0) - self.n), 0))
-
-
-class Handler(logging.Handler):
-    """Log records to stderr, above a progress bar instead of through it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
-
-
-def to_stderr(*, quiet: bool) -> None:
-    """Show multigen's own log on stderr: what it does, or with `quiet` only what went wrong."""
-    logger = logging.getLogger("multigen")
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
-    if not any(isinstance(h, Handler) for h in logger.handlers):
-        logger.addHandler(Handler())
-    warnings.formatwarning = _one_line
-
-
-def _one_line(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    """A warning of multigen's own as the command line says it, without the place in the code."""
-    if issubclass(category, UserWarning) and Path(filename).is_relative_to(_PACKAGE):
-        return f"multigen: warning: {message}\n"
-    return _usual(message, category, filename, lineno, line)
+def share_done(settings: Train, step: int, seconds: float) -> float:
+    """Share of a training that is done, 0 to 1: of its steps or its minutes, whichever is nearer to its end."""
+    shares = [0.0]
+    if settings.steps is not None:
+        shares.append(step / max(settings.steps, 1))
+    if settings.minutes is not None:
+        shares.append(seconds / max(60 * settings.minutes, 1e-9))
+    return min(max(shares), 1.0)
 
 
 def dumps(row: Mapping[str, Any]) -> str:

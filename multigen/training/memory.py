@@ -1,4 +1,4 @@
-"""Out of memory, said as what to change."""
+"""Out-of-memory errors as messages that say what to change."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from multigen.recipe.schema import Train
 
 @contextmanager
 def memory(settings: Train, newest: Callable[[], Path | None]) -> Iterator[None]:
-    """Memory that runs out within becomes a TrainingError that names the settings to change.
+    """Turn running out of memory inside the block into a TrainingError that names the settings to change.
 
-    `newest` looks for the last good checkpoint.
+    newest   returns the newest valid checkpoint
     """
     try:
         yield
@@ -24,14 +24,14 @@ def memory(settings: Train, newest: Callable[[], Path | None]) -> Iterator[None]
         if not ran_out(error):
             raise
         last = newest()
-        kept = f"The last good checkpoint is {last}." if last else "No checkpoint was made yet."
+        kept = f"The last good checkpoint is {last}." if last else "There is no checkpoint yet."
         raise TrainingError(
-            f"out of memory. Make train.accumulate larger (now {settings.accumulate}; the result stays the same), set "
-            f"backbone.checkpoint=true (slower), or make train.batch smaller (now {settings.batch}). {kept}"
+            f"out of memory. Raise train.accumulate (now {settings.accumulate}; the result stays the same), set "
+            f"backbone.checkpoint=true (slower), or lower train.batch (now {settings.batch}). {kept}"
         ) from error
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether this is how Python, or torch on a GPU or a CPU, says that there is no more memory."""
-    # torch has no exception of its own for a CPU's memory.
+    """Return whether an error of Python or torch means that memory ran out."""
+    # torch has no exception class for CPU memory.
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -1,8 +1,12 @@
-"""Post-hoc averages: two or more power-function averages of the weights, written as snapshots while training, from
-which an average of any length is put together afterwards (Karras et al. 2024, arXiv:2312.02696, section 3).
+"""Post-hoc EMA: averages of any length, computed after training (Karras et al. 2024, arXiv:2312.02696, section 3).
 
-snapshots/step-00000500/{sigma-0.05,sigma-0.1}.safetensors, state.json, manifest.json: written and verified as
-checkpoints are.
+Training tracks two or more power-function averages of the weights and writes snapshots of them:
+
+    snapshots/step-00000500/sigma-0.05.safetensors    one file for each sigma_rel
+                            sigma-0.1.safetensors
+                            state.json, manifest.json
+
+They are written and verified like checkpoints. A combination of them approximates the wanted average.
 """
 
 from __future__ import annotations
@@ -19,20 +23,19 @@ from multigen.errors import MultigenError, TrainingError
 from multigen.recipe.schema import PostHoc
 from multigen.storage.tensors import load_tensors
 from multigen.training import checkpoint as checkpoints
-from multigen.training.profiles import Profile, decay, exponent, mix
+from multigen.training.profiles import Profile, combine, decay, exponent
 
 log = logging.getLogger(__name__)
 
 FOLDER = "snapshots"
 _PREFIX = "sigma-"
-# A profile that is missed by more is worth a warning.
-_FAR = 0.1
+_FAR = 0.1  # relative error of a combination above which a warning is given
 
 
 class Averages:
     """Power-function averages of named parameters, one for each sigma_rel of the settings; none if they are off.
 
-    They are fp32 and exact state of a training (`state`, `load`); `settings.precision` is that of the snapshots.
+    The averages are fp32, whatever the precision of the snapshots, and part of a training's state.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], settings: PostHoc, folder: Path) -> None:
@@ -42,7 +45,7 @@ class Averages:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """After step number `step` (from 1), whether its update was left out or not: time goes on."""
+        """Update after step number `step`, from 1, also if its update was skipped."""
         for sigma, shadow in self.shadows.items():
             weight = 1 - decay(exponent(sigma), step)
             torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
@@ -50,10 +53,11 @@ class Averages:
             )
 
     def due(self, step: int) -> bool:
+        """Return whether a snapshot is due at a step."""
         return bool(self.shadows) and step % self.settings.every == 0
 
     def snapshot(self, step: int) -> None:
-        """Write the averages of now. TrainingError for a full disk, or numbers beyond float16's range."""
+        """Write a snapshot. TrainingError if the disk is full or a number is beyond the range of float16."""
         if not self.shadows:
             return
         tensors = {}
@@ -61,22 +65,24 @@ class Averages:
             halved = self.settings.precision == "fp16"
             values = {name: value.half() if halved else value for name, value in shadow.items()}
             if halved and not all(bool(value.isfinite().all()) for value in values.values()):
-                raise TrainingError("an average is beyond float16's range: train.post_hoc.precision=fp32")
+                raise TrainingError(
+                    "an average is beyond the range of float16: set train.post_hoc.precision=fp32"
+                )
             tensors[f"{_PREFIX}{sigma:g}"] = values
         state = checkpoints.Checkpoint(tensors, {"step": step})
         checkpoints.save(self.folder, step, state, keep=self.settings.keep)
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint keeps: file -> tensors."""
+        """Return the files of a checkpoint: name -> tensors."""
         return {_file(sigma): shadow for sigma, shadow in self.shadows.items()}
 
     def load(self, tensors: Mapping[str, Mapping[str, Tensor]], step: int) -> None:
-        """Go on from a checkpoint's files; snapshots that are newer than `step` are made again."""
+        """Set the averages from the files of a checkpoint, and remove snapshots newer than `step`."""
         for sigma, shadow in self.shadows.items():
             if _file(sigma) not in tensors:
                 raise MultigenError(
-                    f"train.post_hoc: this training did not average with sigma_rel {sigma:g} from its start; go on "
-                    "with the settings that it began with, or train in another folder"
+                    f"train.post_hoc: this training did not track sigma_rel {sigma:g} from its start. Resume with the "
+                    "former settings, or train in another folder."
                 )
             for name, value in shadow.items():
                 value.copy_(tensors[_file(sigma)][name])
@@ -86,10 +92,10 @@ class Averages:
 
 
 def reconstructed(run: Path, sigma: float) -> tuple[dict[str, Tensor], int]:
-    """The average with `sigma` (sigma_rel) over a run's training: parameters in fp32, and the step that it ends at.
+    """Combine the snapshots of a run to the average with `sigma` (sigma_rel).
 
-    From the snapshots that verify; a broken one is named in the log and left out. MultigenError if there is none, or
-    `sigma` is out of range.
+    Returns its parameters, in fp32, and the step at which it ends. Broken snapshots are skipped with a warning.
+    Raises MultigenError if there are none, or `sigma` is out of range.
     """
     try:
         exponent(sigma)
@@ -98,29 +104,29 @@ def reconstructed(run: Path, sigma: float) -> tuple[dict[str, Tensor], int]:
     stored: list[tuple[Profile, Path]] = []
     for path in checkpoints.found(run / FOLDER):
         if (fault := checkpoints.verify(path, frozenset({checkpoints.STATE}))) is not None:
-            log.warning("snapshot %s is broken: %s; left out", path, fault)
+            log.warning("snapshot %s is broken and skipped: %s", path, fault)
             continue
         for file in sorted(path.glob(f"{_PREFIX}*.safetensors")):
             stored.append((Profile(checkpoints.step_of(path), float(file.stem.removeprefix(_PREFIX))), file))
     if not stored:
         raise MultigenError(
-            f"{run}: this run kept no snapshots of its averages, which --ema needs. Train with "
-            "train.post_hoc.every=100 (steps between snapshots), a hundredth of the training or so"
+            f"{run}: this run has no snapshots of averages, which --ema needs. Train with, for example, "
+            "train.post_hoc.every=100 (steps between snapshots; about 1% of the training)."
         )
     step = int(max(profile.step for profile, _ in stored))
-    found = mix([profile for profile, _ in stored], Profile(step, sigma))
-    text = "sigma_rel %g at step %d from %d averages: the profile is met to %.2g of its size"
+    found = combine([profile for profile, _ in stored], Profile(step, sigma))
+    text = "sigma_rel %g at step %d from %d averages: relative error of the profile %.2g"
     log.info(text, sigma, step, len(stored), found.error)
     if found.error > _FAR:
         log.warning(
-            "these snapshots say little of sigma_rel %g: the nearest that they give is off by %.0f%%; more of them "
-            "(train.post_hoc.every) or nearer ones (train.post_hoc.sigmas) are needed", sigma, 100 * found.error,
+            "these snapshots give sigma_rel %g only to within %.0f%%. Take more of them (train.post_hoc.every), or of "
+            "closer lengths (train.post_hoc.sigmas).", sigma, 100 * found.error,
         )  # fmt: skip
     return _summed([path for _, path in stored], found.weights), step
 
 
 def _summed(files: list[Path], weights: list[float]) -> dict[str, Tensor]:
-    """The weighted sum, one file in memory at a time; summed in fp64, since weights of both signs cancel."""
+    """Return the weighted sum of files, with one file in memory at a time, in fp64: weights of both signs cancel."""
     total: dict[str, Tensor] = {}
     for path, weight in zip(files, weights, strict=True):
         for name, value in load_tensors(path).items():
@@ -130,5 +136,5 @@ def _summed(files: list[Path], weights: list[float]) -> dict[str, Tensor]:
 
 
 def _file(sigma: float) -> str:
-    """The file of a checkpoint that holds the average of a sigma_rel."""
+    """Return the name of the checkpoint file with the average of a sigma_rel."""
     return f"post-hoc-{sigma:g}"

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish to stop after the step in hand."""
+"""SIGINT and SIGTERM as requests to stop after the current step."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 
 class Stop(BaseException):
-    """Raised by a signal in what need not be finished."""
+    """Raised by a signal inside `Caught.interrupting`."""
 
 
 class Caught(list[int]):
-    """The signals that came."""
+    """The signals received so far."""
 
     interrupts = False
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """A signal, now or in the block, raises Stop: for what may take long and can be left out."""
+        """Raise Stop for a signal received before or inside the block, which may take long and need not be finished."""
         self.interrupts = True
         try:
             if self:
@@ -31,7 +31,7 @@ class Caught(list[int]):
 
 @contextmanager
 def signals() -> Iterator[Caught]:
-    """Collects SIGINT and SIGTERM instead of dying; a second one acts at once. Main thread only."""
+    """Collect SIGINT and SIGTERM inside the block; a second one acts at once. Only in the main thread."""
     caught = Caught()
     before: dict[int, Any] = {}
 
@@ -46,7 +46,7 @@ def signals() -> Iterator[Caught]:
     try:
         for s in (signal.SIGINT, signal.SIGTERM):
             before[s] = signal.signal(s, note)
-    except ValueError:  # not the main thread: whoever runs us there handles signals
+    except ValueError:  # not the main thread: the caller handles signals
         before = {}
     try:
         yield caught

@@ -1,7 +1,7 @@
-"""Multi-resolution training: media of one size in one step, of another in the next.
+"""Multi-resolution training: each step draws the size of its media.
 
-Media are cut and resized from those of the modality's own size, so that any dataset serves. A step's loss is a mean
-over its values: each size counts as often as it is drawn, however large it is.
+Media are cropped and resized from those of the modality's own size, so any dataset works. The loss of a step is a mean
+over values, so a size counts as often as it is drawn, however large it is.
 """
 
 from __future__ import annotations
@@ -22,28 +22,27 @@ from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.recipe.schema import Train
 
-# log-SNR beyond which a shift of some units means nothing; at t = 0 and 1 it may be infinite.
-_FAR = 40.0
+_FAR = 40.0  # log-SNR is clamped to this before it is shifted; at t = 0 and 1 it may be infinite
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The shapes [C, *D] of media that steps draw from, by the step alone: every row of every process has the same."""
+    """Shapes [C, *D] that steps draw from, keyed by the step alone: the rows of all ranks get the same one."""
 
     modality: Modality
     shapes: tuple[tuple[int, ...], ...]
     seed: int
 
     def shape(self, step: int) -> tuple[int, ...]:
-        """[C, *D] of the media of a step."""
+        """Return the shape [C, *D] of the media of a step."""
         return self.shapes[int(uniform((1,), self.seed, "size", step) * len(self.shapes))]
 
     def fit(self, media: Tensor, step: int, position: int) -> Tensor:
-        """[C, *D] of the modality's own size -> that of the step; what is cropped is keyed by the place."""
+        """Crop and resize media [C, *D] from the modality's own size to the step's, keyed by the place."""
         return self.modality.fit(media, self.shape(step), stream(self.seed, "fit", step, position))
 
     def crops(self, media: Tensor) -> bool:
-        """Whether any size takes a part of the media [C, *D], drawn anew each time, and not all of it."""
+        """Return whether any size crops the media [C, *D] at random."""
         for shape in self.shapes:
             one, other = (self.modality.fit(media, shape, stream(self.seed, "crops", k)) for k in (0, 1))
             if not torch.equal(one, other):
@@ -51,15 +50,17 @@ class Sizes:
         return False
 
     def scale(self, shape: tuple[int, ...]) -> float:
-        """How many times smaller than their own size pictures of [C, *D] are drawn: 1 for sound, and for crops."""
+        """Return the factor by which pictures of shape [C, *D] are downscaled; 1 for sound, and for crops."""
         own = self.modality.shape()
         return max(new / old for new, old in zip(shape[-2:], own[-2:], strict=True)) if len(own) > 2 else 1.0
 
     def shifted(self, schedule: Schedule, t: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The times [B] at which pictures of `shape` show as much as those of the modality's own size do at t.
+        """Return the times [B] at which pictures of `shape` show as much as the modality's own size does at t.
 
-        log-SNR + 2 log(own side / side): a mean over more pixels has less noise (Hoogeboom et al. 2023,
-        arXiv:2301.11093, eq. 4; for flow Esser et al. 2024, arXiv:2403.03206, eq. 23).
+            log-SNR' = log-SNR + 2 log(own side / side)
+
+        since a mean over more pixels has less noise (Hoogeboom et al. 2023, arXiv:2301.11093, eq. 4; for flow Esser et
+        al. 2024, arXiv:2403.03206, eq. 23).
         """
         scale = self.scale(shape)
         if scale == 1:
@@ -69,13 +70,14 @@ class Sizes:
 
 
 def sizes(train: Train, modality: Modality, codec: Codec, seed: int) -> Sizes | None:
-    """What `train.sizes` and `train.durations` mean; None where a training has one size only.
+    """Build the sizes of `train.sizes` and `train.durations`; None if a training has a single size.
 
-    RecipeError for what the modality has not, media are not large enough for, or the codec does not take.
+    Raises RecipeError for a size that the modality does not have or the codec does not take, and for one larger than
+    the media.
     """
     if train.size_shift and not train.sizes:
         raise RecipeError(
-            "train.size_shift: true is not allowed without train.sizes: it is of pictures that shrink."
+            "train.size_shift: true is not allowed without train.sizes, whose smaller pictures it is for."
         )
     if not (train.sizes or train.durations):
         return None
@@ -88,8 +90,8 @@ def sizes(train: Train, modality: Modality, codec: Codec, seed: int) -> Sizes | 
             shape, own = modality.shape(size, duration), modality.shape()
             if any(new > old for new, old in zip(shape, own, strict=True)):
                 raise ValueError(
-                    f"{list(shape[1:])} is larger than the modality's own {list(own[1:])}, from which media are cut. "
-                    "Allowed: up to that; a larger modality makes room."
+                    f"{list(shape[1:])} is larger than the modality's own size {list(own[1:])}, from which media are "
+                    "cropped. Allowed: up to that size, or set a larger one for the modality."
                 )
             codec.shape(shape)
         except ValueError as error:
@@ -99,7 +101,7 @@ def sizes(train: Train, modality: Modality, codec: Codec, seed: int) -> Sizes | 
 
 
 def check_network(found: Sizes, codec: Codec, network: Any, spec: CondSpec) -> None:
-    """RecipeError if a backbone on the meta device does not take one of the sizes."""
+    """Raise RecipeError if a backbone, on the meta device, does not take one of the sizes."""
     for shape in dict.fromkeys(found.shapes):
         size = codec.shape(shape)
         with torch.device("meta"):
@@ -111,7 +113,7 @@ def check_network(found: Sizes, codec: Codec, network: Any, spec: CondSpec) -> N
             )
             try:
                 network(torch.zeros(1, *size), torch.zeros(1), cond)
-            except NotImplementedError:  # nothing is known of it without numbers
+            except NotImplementedError:  # it cannot run on the meta device
                 return
             except (ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]

@@ -1,4 +1,4 @@
-"""How hard each noise level is, learned beside the network, so that none drowns the others."""
+"""Weights of noise levels, learned during training, so that no level dominates the others."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from torch import Tensor, nn
 
 
 class Uncertainty(nn.Module):
-    """u(log-SNR): the logarithm of the loss that a network has at a noise level.
+    """u(log-SNR), the logarithm of the loss of a network at a noise level.
 
-    The loss becomes loss / exp(u) + u (Karras et al. 2024, arXiv:2312.02696, section 2.2 and appendix B.3, eq. 21;
-    after Kendall et al. 2018, arXiv:1705.07115): in the end every level counts as 1, and so gives gradients of like
-    size. A linear layer on Fourier features; zero at the start, so that training begins as without it.
+    The loss becomes
+
+        loss / exp(u) + u
+
+    (Karras et al. 2024, arXiv:2312.02696, section 2.2 and appendix B.3, eq. 21, after Kendall et al. 2018,
+    arXiv:1705.07115). Where u is the logarithm of the mean loss, every level counts as 1, so that all contribute
+    gradients of similar size. A linear layer on Fourier features, zero at the start: training begins unweighted.
     """
 
     phases: Tensor
@@ -28,12 +32,12 @@ class Uncertainty(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, log_snr: Tensor) -> Tensor:
-        """log-SNR [B] -> u [B]; levels beyond ±20 count as those."""
+        """log-SNR [B], clamped to ±20 -> u [B]."""
         level = log_snr.clamp(-20, 20).float() / 4  # a quarter of log(sigma), twice, as c_noise of EDM2
         waves = math.sqrt(2) * torch.cos(level[:, None] * self.frequencies + self.phases)
         return waves @ self.weight / math.sqrt(len(self.weight)) + self.bias
 
     def loss(self, losses: Tensor, log_snr: Tensor) -> Tensor:
-        """losses [B], without their graph, log-SNR [B] -> [B], least where u is the mean loss's logarithm."""
+        """losses [B], without their graph, log-SNR [B] -> [B], minimal where u is the logarithm of the mean loss."""
         u = self(log_snr)
         return losses / u.exp() + u

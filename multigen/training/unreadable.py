@@ -1,4 +1,4 @@
-"""What a training could not read: each file named once, and an end to it where they are too many."""
+"""Files that a training could not read: each is reported once, and too many of them end the training."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ log = logging.getLogger(__name__)
 
 
 class Unreadable:
-    """Files that could not be read, each with why, and the items that were to come from them.
+    """Files that could not be read, with the reason, and the items that should have come from them.
 
-    A file that the dataset left out when it was opened counts as one item.
+    A file that the dataset skipped when it was opened counts as one item.
     """
 
     def __init__(self, dataset: Dataset, share: float) -> None:
-        """`share` of the items may be unreadable."""
+        """`share`: the share of items that may be unreadable."""
         self.dataset, self.share = dataset, share
         self.files: dict[str, str] = {}
         self.items: frozenset[int] = frozenset()
 
     def note(self, files: Mapping[str, str], items: Iterable[int] = ()) -> bool:
-        """Remember them, and name the new ones; whether there are any."""
+        """Record unreadable files, and warn of new ones. Returns whether any were given."""
         for name, why in files.items():
             if name not in self.files:
                 self.files[name] = why
@@ -35,19 +35,19 @@ class Unreadable:
 
     @property
     def too_many(self) -> bool:
+        """Whether more items are unreadable than allowed."""
         count, total = self._counts()
         allowed = self.share * total
-        return count > (
-            max(allowed, 1) if allowed > 0 else 0
-        )  # one alone never stops a run, however few there are
+        # However few items there are, a single bad one does not end the run.
+        return count > (max(allowed, 1) if allowed > 0 else 0)
 
     def error(self) -> TrainingError:
-        """What to say where there are too many."""
+        """Return the error to raise if there are too many."""
         count, total = self._counts()
         first = next(iter({**self.dataset.bad, **self.files}.values()))
         return TrainingError(
-            f"{count} of {total} items could not be read, more than train.bad_media={self.share:g} allows. Mend or "
-            f"remove them, or allow more. The first: {first}"
+            f"{count} of {total} items could not be read, more than train.bad_media={self.share:g} allows. Repair or "
+            f"remove them, or raise train.bad_media. The first: {first}"
         )
 
     def _counts(self) -> tuple[int, int]:
@@ -55,10 +55,10 @@ class Unreadable:
         return closed + len(self.items), closed + len(self.dataset)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint's JSON."""
+        """Return what the JSON state of a checkpoint records."""
         return {"bad": self.files, "bad_items": sorted(self.items)}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """What was met before a checkpoint, beside what was met since."""
+        """Add what a checkpoint records."""
         self.files = {**state.get("bad", {}), **self.files}
         self.items |= frozenset(state.get("bad_items", ()))

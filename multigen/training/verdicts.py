@@ -1,7 +1,7 @@
-"""Losses and gradient norms of updates that the device has not made yet: read when they are there, waited for by none.
+"""Losses and gradient norms of recent updates, read when the device has computed them.
 
-Reading a loss at each step would let a GPU stand still while the next step is prepared. So the device itself leaves a
-bad update out, and the host learns of it some steps later.
+Reading the loss at each step would let a GPU idle while the host prepares the next one. So the device itself skips a
+bad update, and the host learns of it some steps later.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LAG = 4  # steps that the host may be ahead
+LAG = 4  # steps that the host may be ahead of the device
 
 
 @dataclass(frozen=True)
 class Update:
-    """An update that was asked for: its step, learning rate, the items of its batch and the names of its values."""
+    """An update: its step, learning rate, the items of its batch, and the names of its values."""
 
     step: int
     lr: float
@@ -34,7 +34,7 @@ class Verdicts:
         self._waiting: deque[tuple[Update, Tensor, torch.cuda.Event | None]] = deque()
 
     def add(self, update: Update, values: Tensor) -> None:
-        """values [len(update.names)] float64 on the device."""
+        """Add the values of an update, [len(update.names)] float64 on the device."""
         if self.device.type != "cuda":
             self._waiting.append((update, values.detach().clone(), None))
             return
@@ -45,7 +45,7 @@ class Verdicts:
         self._waiting.append((update, host, event))
 
     def read(self, *, everything: bool = False) -> Iterator[tuple[Update, dict[str, float]]]:
-        """Those that are older than the lag, or all; waits for the device to have made them, not for later ones."""
+        """Yield the updates older than the lag, or everything. Waits until the device has computed them, not longer."""
         while len(self._waiting) > (0 if everything else self.lag):
             update, values, event = self._waiting.popleft()
             if event is not None:

@@ -1,4 +1,4 @@
-"""Vocoding: the task of a recipe without a backbone, whose mel codec learns its vocoder."""
+"""Vocoding: the task of recipes that train their codec, the vocoder of a mel codec."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ from multigen.datasets import Dataset
 from multigen.errors import MediaError, RecipeError
 from multigen.recipe.schema import Train
 from multigen.training import ranks
+from multigen.training.batch import Batch
 from multigen.training.critics import Spectrograms
-from multigen.training.loader import Batch
 from multigen.training.task import MODEL, Task
 
 FFTS = (512, 1024, 2048, 4096)
 CRITIC = "critic"
-_FRAMES = 64  # of each item in a batch: what is longer is cut there, at random
-_HELD_OUT = 8  # items
+_FRAMES = 64  # mel frames of each item in a batch; longer items are cropped at random
+_HELD_OUT = 8  # held-out items that are measured
 
 
 class Vocoding(Task):
-    """Teaches a neural vocoder to sound as the media from which its mels were made.
+    """Teaches a neural vocoder to reconstruct media from their mel spectrograms.
 
     Spectral losses: log-mel (HiFi-GAN: Kong et al. 2020, arXiv:2010.05646, eq. 3), STFT magnitudes of four sizes
-    (Yamamoto et al. 2020, arXiv:1910.11480, eq. 4-6), and the network's own spectrum before it becomes a sound.
-    Each is a mean over a rank's rows, and the mean of the ranks' is taken: the same for losses that are means over
-    rows, not quite for feature matching, which is relative to the rows at hand.
-    Adversarial ones from `train.critic`, if there is one.
+    (Yamamoto et al. 2020, arXiv:1910.11480, eq. 4-6), and the network's spectrum before the inverse STFT. Adversarial
+    losses from `train.critic`, if there is one.
+
+    Each loss is a mean over the rows of a rank, averaged over ranks. That equals the mean over the global batch, except
+    for feature matching, which is relative to the rows at hand.
     """
 
     def __init__(
         self, *, codec: Codec, dataset: Dataset, settings: Train, seed: int, device: torch.device
     ) -> None:
         if not isinstance(codec, Mel) or not isinstance(codec.vocoder, NeuralVocoder):
-            raise RecipeError("codec: only a mel codec learns so far, its vocoder (codec.vocoder=neural)")
+            raise RecipeError("codec: only the vocoder of a mel codec can be trained (codec.vocoder=neural)")
         if settings.accumulate != 1:
             raise RecipeError(
-                f"train.accumulate: {settings.accumulate} is not allowed with a vocoder; give 1"
+                f"train.accumulate: {settings.accumulate} is not allowed for a vocoder. Allowed: 1."
             )
         self.codec, self.vocoder, self.dataset = codec, codec.vocoder, dataset
         self.seed, self.device = seed, device
@@ -60,12 +61,15 @@ class Vocoding(Task):
         self.held_out = held[:: max(len(held) // _HELD_OUT, 1)][:_HELD_OUT]
 
     def training(self) -> AbstractContextManager[None]:
+        """Do nothing: a vocoder trains in fp32."""
         return nullcontext()
 
     def mode(self, training: bool) -> None:
+        """Switch the codec between training and evaluation."""
         self.codec.train(training)
 
     def losses(self, batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        """Yield the loss of the critic, once it has joined, then that of the model."""
         real, mel = self._target(self._cut(batch.media, step))
         places = ranks.rows(len(mel) * ranks.world())
         seeds = [stream(self.seed, "vocoder", step, row).initial_seed() % 2**62 for row in places]
@@ -80,16 +84,17 @@ class Vocoding(Task):
         yield MODEL, iter([loss / ranks.world()])
 
     def details(self) -> dict[str, float]:
+        """Return nothing: the loss is not logged by component."""
         return {}
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Mean absolute error of the log-mels, mean distance of STFT magnitudes, and their sum as "mean"."""
+        """Return the held-out error of log-mels and of STFT magnitudes, and their sum as "mean"."""
         mels, magnitudes = [], []
         for index in self.held_out:
             try:
                 media = self.dataset[index]["media"]
-            except MediaError:  # named by the loader when training meets its like
+            except MediaError:  # the loader reports unreadable files
                 continue
             real, mel = self._target(media[None])
             made = self.vocoder(mel, seeds=[self.seed] * len(mel))
@@ -101,7 +106,7 @@ class Vocoding(Task):
         return {**row, "mean": row["log-mel"] + row["stft"]}
 
     def _cut(self, media: Tensor, step: int) -> Tensor:
-        """[B, C, N] -> [B, C, at most _FRAMES hops], each from a place of its own."""
+        """Crop media [B, C, N] to at most _FRAMES hops, each row at a random place."""
         length = _FRAMES * self.codec.hop
         spare = media.shape[-1] - length
         if spare <= 0:
@@ -112,7 +117,7 @@ class Vocoding(Task):
 
     @torch.no_grad()
     def _target(self, media: Tensor) -> tuple[Tensor, Tensor]:
-        """Media [B, C, N] -> sounds [B * C, 1, n], n a multiple of the hop, and what a vocoder hears of them."""
+        """Media [B, C, N] -> sounds [B C, 1, n], n a multiple of the hop, and their mel magnitudes."""
         media = media[..., : media.shape[-1] // self.codec.hop * self.codec.hop].to(self.device).float()
         mel = self.codec.magnitudes(self.codec.encode(media))
         return media.flatten(0, 1)[:, None], mel
@@ -128,14 +133,14 @@ class Vocoding(Task):
         return torch.stack([_apart(a, b) for a, b in pairs]).mean()
 
     def _spectrum(self, sound: Tensor, fft: int) -> Tensor:
-        """[B, 1, N] -> STFT magnitudes [B, fft // 2 + 1, frames]; the codec's own hop for its own size."""
+        """[B, 1, N] -> STFT magnitudes [B, fft // 2 + 1, frames]. The codec's FFT size has the codec's hop."""
         window = torch.hann_window(fft, device=sound.device)
         hop = self.codec.hop if fft == self.codec.fft else fft // 4
         return torch.stft(sound[:, 0], fft, hop, window=window, return_complex=True).abs()
 
 
 def _apart(made: Tensor, real: Tensor) -> Tensor:
-    """Spectral convergence and log distance of magnitudes [B, F, T], of 2 / fft a unit sine."""
+    """Spectral convergence plus log distance of magnitudes [B, F, T]."""
     quiet = 1e-4 * real.shape[1]  # about 80 dB below full scale
     convergence = (made - real).norm(dim=(1, 2)) / real.norm(dim=(1, 2)).clamp_min(quiet)
     return convergence.mean() + ((made + quiet).log() - (real + quiet).log()).abs().mean()

@@ -1,4 +1,4 @@
-"""Checkpoints written beside the training: copied at once, written by a thread while the next steps are made."""
+"""Checkpoints written in the background: copied at once, written by a thread while training continues."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ log = logging.getLogger(__name__)
 class Writer:
     """Writes checkpoints into a folder, one at a time.
 
-    `save` returns as soon as the state is copied to the CPU's memory: what happens to the tensors then is not in the
-    checkpoint. A fault of the writing is raised by the next `check`, `save` or `wait`. A block (`with writer:`) ends
-    when all is written.
+    `save` returns as soon as the state is copied to CPU memory; later changes of the tensors are not in the checkpoint.
+    An error of the thread is raised by the next `check`, `save` or `wait`. A `with` block ends when everything is
+    written.
+
+    keep, every   as in `checkpoint.save`
     """
 
     def __init__(self, folder: Path, *, keep: int, every: int = 0) -> None:
@@ -29,14 +31,14 @@ class Writer:
         self._fault: BaseException | None = None
 
     def save(self, step: int, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint of the state as it is now; waits for the one before."""
+        """Write a checkpoint of the present state, after the previous one is written."""
         self.wait()
         tensors = {
             file: {name: t.detach().to("cpu", copy=True) for name, t in named.items()}
             for file, named in checkpoint.tensors.items()
         }
         now = Checkpoint(tensors, copy.deepcopy(dict(checkpoint.state)))
-        # Not a daemon: whatever ends the program, what is being written is finished first.
+        # Not a daemon: Python finishes writing before it exits.
         self._thread = threading.Thread(target=self._write, args=(step, now), name="multigen-writer")
         self._thread.start()
 
@@ -47,19 +49,19 @@ class Writer:
             self._fault = fault
 
     def check(self) -> None:
-        """Raise the fault of a writing that has ended; does not wait."""
+        """Raise the error of a thread that has ended. Does not wait."""
         if self._thread is not None and not self._thread.is_alive():
             self.wait()
 
     def wait(self) -> None:
-        """Return when all is on the disk; raises the writing's fault."""
+        """Wait until everything is on disk. Raises the error of the thread."""
         self._join()
         fault, self._fault = self._fault, None
         if fault is not None:
             raise fault
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that verifies, with the one that is being written, if that comes to a good end."""
+        """Return the newest valid checkpoint, after the one in progress is written."""
         self._join()
         return checkpoints.newest(self.folder)
 

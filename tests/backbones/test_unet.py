@@ -53,13 +53,16 @@ SIZES = [(1, (17,)), (1, (1,)), (2, (9, 14)), (2, (1, 7)), (3, (5, 7, 6)), (3, (
 
 @pytest.mark.parametrize(("axes", "size"), SIZES)
 def test_any_size_and_each_sample_alone(axes: int, size: tuple[int, ...]) -> None:
-    net = awake(small(axes))
+    """In float64, so that what differs by more than 1e-15 is a fault."""
+    net = awake(small(axes)).double()
     x, c_noise, cond = inputs(3, size)
+    x, c_noise = x.double(), c_noise.double()
+    cond = cond.map(lambda part: part.double() if part.is_floating_point() else part)
     together = net(x, c_noise, cond)
     assert together.shape == (3, 4, *size)
     alone = torch.cat([net(x[i : i + 1], c_noise[i : i + 1], cond[i : i + 1]) for i in range(3)])
     assert together.std() > 0.1
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together, alone, atol=1e-10, rtol=1e-10)
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
@@ -102,7 +105,7 @@ def test_masked_tokens_have_no_influence(axes: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("axes", [1, 2])
 def test_moves_with_its_input(axes: int) -> None:
     """Without attention, shifting a bump by the stride shifts the output; a shift by less does not, exactly."""
-    net = awake(small(axes, CondSpec(), attention=(False, False)))
+    net = awake(small(axes, CondSpec(), attention=(False, False))).double()
     where = tuple(range(2, 2 + axes))
     x = torch.zeros(
         1, 3, *(160,) * axes
@@ -110,8 +113,9 @@ def test_moves_with_its_input(axes: int) -> None:
     x[(..., *(slice(76, 84),) * axes)] = normal((1, 3, *(8,) * axes), 4, "bump")
     middle = (..., *(slice(40, 120),) * axes)
     with torch.no_grad():
-        y, moved, half = (net(x.roll((n,) * axes, where), torch.zeros(1), Cond()) for n in (0, 2, 1))
-    torch.testing.assert_close(moved.roll((-2,) * axes, where)[middle], y[middle], atol=1e-5, rtol=1e-5)
+        zero, x = torch.zeros(1, dtype=torch.float64), x.double()
+        y, moved, half = (net(x.roll((n,) * axes, where), zero, Cond()) for n in (0, 2, 1))
+    torch.testing.assert_close(moved.roll((-2,) * axes, where)[middle], y[middle], atol=1e-9, rtol=1e-9)
     assert (half.roll((-1,) * axes, where) - y)[middle].abs().max() > 1e-3
 
 

@@ -26,18 +26,18 @@ def test_labels_may_be_a_tensor():
 
 
 def test_request_takes_names_indices_and_nothing():
-    request = Label(classes=FRUIT).request(["plum", "1", "", "  apple ", "red pear"])
+    request = Label(classes=FRUIT).from_prompts(["plum", "1", "", "  apple ", "red pear"])
     assert request == {"label": [2, 1, 3, 0, 1]}
 
 
 def test_a_class_named_by_a_number_wins_over_the_index():
-    assert Label(classes=("7", "0")).request(["0", "7", "1"]) == {"label": [1, 0, 1]}
+    assert Label(classes=("7", "0")).from_prompts(["0", "7", "1"]) == {"label": [1, 0, 1]}
 
 
 @pytest.mark.parametrize("prompt", ["aple", "3", "-1", "²", "apple plum"])
 def test_request_refuses_what_is_no_class(prompt):
     with pytest.raises(MultigenError, match=r"is not allowed\. Allowed: apple, Red Pear, plum") as error:
-        Label(classes=FRUIT).request(["plum", prompt])
+        Label(classes=FRUIT).from_prompts(["plum", prompt])
     assert repr(prompt) in str(error.value)
     if prompt == "aple":
         assert "Did you mean 'apple'?" in str(error.value)
@@ -45,7 +45,7 @@ def test_request_refuses_what_is_no_class(prompt):
 
 def test_names_that_differ_by_case_only_need_their_case():
     label = Label(classes=("A", "a"))
-    assert label.request(["a", "A"]) == {"label": [1, 0]}
+    assert label.from_prompts(["a", "A"]) == {"label": [1, 0]}
 
 
 def test_labels_outside_the_classes_are_refused():
@@ -73,7 +73,7 @@ def test_nothing_takes_only_nothing():
     nothing = build("conditioner", Part("none"))
     assert isinstance(nothing, Nothing)
     assert nothing.spec == CondSpec()
-    assert nothing.request(["", " "]) == {}
+    assert nothing.from_prompts(["", " "]) == {}
     assert nothing({"text": ["a"]}).structure == nothing.null(3).structure == (None, None, None)
     with pytest.raises(MultigenError, match=r"'a cat' is not allowed\. This model was trained without"):
-        nothing.request(["", "a cat"])
+        nothing.from_prompts(["", "a cat"])

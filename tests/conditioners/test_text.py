@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from multigen.conditioners import encoder as encoder_module
-from multigen.conditioners.encoder import Encoder
+from multigen.conditioners import text_encoder
 from multigen.conditioners.text import Text
+from multigen.conditioners.text_encoder import TextEncoder
 from multigen.core.conditioning import CondSpec
 from multigen.errors import MultigenError, RecipeError
 from multigen.registry import Part, build
@@ -36,9 +36,8 @@ def text():
 def fresh(text: Text, **sizes: int) -> Text:
     """A conditioner with an empty cache that shares the loaded weights."""
     other = Text()
-    other.encoder = Encoder(text.encoder.folder, text.encoder.max_tokens, **sizes)
-    text.encoder.states([""], torch.device("cpu"))
-    other.encoder._model, other.encoder._tokenizer = text.encoder._model, text.encoder._tokenizer
+    other.encoder = TextEncoder(text.encoder.model.folder, text.encoder.model.max_tokens, **sizes)
+    other.encoder.model = text.encoder.model
     return other
 
 
@@ -71,8 +70,7 @@ def test_shapes_mask_and_unit_variance(text):
 
 def test_states_are_those_of_the_packaged_network(text):
     """Against transformers called plainly: states up to their normalisation, and the mean's direction."""
-    text.encoder.states([""], torch.device("cpu"))
-    model, tokenizer = text.encoder._model, text.encoder._tokenizer
+    tokenizer, model = text.encoder.model.loaded
     cond = text({"text": CAPTIONS})
     for i, caption in enumerate(CAPTIONS):
         with torch.no_grad():
@@ -114,11 +112,11 @@ def test_the_cache_keeps_the_latest_within_its_bytes(text):
     for word in ("dog", "cat", "dog", "cow"):
         mine({"text": [word]})
     assert mine.encoder.encoded == 3
-    assert list(mine.encoder._cache) == ["dog", "cow"]  # cat was used longest ago
-    assert mine.encoder._bytes == room
+    assert list(mine.encoder.cache) == ["dog", "cow"]  # cat was used longest ago
+    assert mine.encoder.cached_bytes == room
     big = mine({"text": CAPTIONS})  # more than fits is still answered
     assert big.tokens.shape[0] == 5
-    assert mine.encoder._bytes == sum(s.nbytes for s in mine.encoder._cache.values()) <= room
+    assert mine.encoder.cached_bytes == sum(s.nbytes for s in mine.encoder.cache.values()) <= room
 
 
 def test_what_sampling_cached_can_be_trained_on(text):
@@ -180,25 +178,25 @@ def test_it_follows_the_module(text):
     cond = mine({"text": ["dog"]})
     assert cond.vector.dtype == cond.tokens.dtype == torch.float64
     assert cond.mask.dtype == torch.bool
-    assert all(s.device.type == "cpu" and s.dtype == torch.float32 for s in mine.encoder._cache.values())
+    assert all(s.device.type == "cpu" and s.dtype == torch.float32 for s in mine.encoder.cache.values())
 
 
 def test_long_text_is_cut_and_said_so(text):
     long = "apple " * 100
-    with pytest.warns(UserWarning, match="of over 48 tokens"):
-        batch = text.request([long])
+    with pytest.warns(UserWarning, match="has over 48 tokens"):
+        batch = text.from_prompts([long])
     assert text(batch).tokens.shape[1] == 48
-    assert text.request(["apple"]) == {"text": ["apple"]}
+    assert text.from_prompts(["apple"]) == {"text": ["apple"]}
     with pytest.warns(UserWarning, match=f"'{'あ' * 60} ...'"):  # words without spaces
-        text.request(["あ" * 90])
+        text.from_prompts(["あ" * 90])
 
 
 def test_odd_prompts(text):
     with pytest.raises(MultigenError, match="not valid Unicode"):
-        text.request(["\ud800"])
+        text.from_prompts(["\ud800"])
     with pytest.raises(MultigenError, match=r"7 is not allowed\. Allowed: text"):
-        text.request([7])  # pyright: ignore[reportArgumentType]
-    cond = text(text.request(["🍎", "Äpfel", "<script>", "\x00"]))
+        text.from_prompts([7])  # pyright: ignore[reportArgumentType]
+    cond = text(text.from_prompts(["🍎", "Äpfel", "<script>", "\x00"]))
     assert torch.isfinite(cond.tokens).all()
     assert (cond.mask.sum(1) >= 1).all()
 
@@ -209,8 +207,8 @@ def test_items_without_text_are_named(text):
 
 
 def test_the_missing_package_is_named_with_its_cure(monkeypatch):
-    monkeypatch.setattr(encoder_module, "PACKAGE", "no_such_package_anywhere")
-    with pytest.raises(RecipeError, match=r'conditioner \(text\).*pip install "multigen\[demo\]"'):
+    monkeypatch.setattr(text_encoder, "PACKAGE", "no_such_package_anywhere")
+    with pytest.raises(RecipeError, match=r'conditioner \(text\).*pip install -e ".*\[demo\]"'):
         build("conditioner", Part("text"))
 
 

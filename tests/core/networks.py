@@ -51,6 +51,6 @@ class InDouble(Backbone):
         super().__init__()
         self.inner = copy.deepcopy(network).double()
 
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, **more: object) -> Tensor:
         cond = cond.map(lambda part: part.double() if part.is_floating_point() else part)
-        return self.inner(x.double(), c_noise.double(), cond).to(x.dtype)
+        return self.inner(x.double(), c_noise.double(), cond, **more).to(x.dtype)

@@ -98,8 +98,14 @@ def at_index(schedule: Schedule) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def close(a: Tensor, b: Tensor) -> None:
+    """To 2e-5 of the largest value, 1e-4 at least.
+
+    An eps answer is divided by alpha, 0.07 at the start: x0 reaches 43, and rounding an answer changes the sample 27
+    times as much. Found: 1.5e-6 of the largest value. A network told a tenth of an index more fails by 25.
+    """
     assert b.std() > 0.1  # a sample that died out would agree with anything
-    torch.testing.assert_close(a.double(), b.double(), atol=1e-4, rtol=0)
+    atol = max(1e-4, 2e-5 * b.abs().max().item())
+    torch.testing.assert_close(a.double(), b.double(), atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize("spacing", ["trailing", "leading"])

@@ -62,14 +62,14 @@ def table(schedule: Schedule) -> torch.Tensor:
 )
 def test_tables_equal_diffusers(schedule: Schedule, options: dict[str, object]) -> None:
     theirs = DDPMScheduler(**options).alphas_cumprod.double()
-    # They accumulate 1000 products in fp32; ours are float64.
-    torch.testing.assert_close(table(schedule), theirs, atol=2e-6, rtol=0)
+    # They accumulate 1000 products in fp32 (6e-8 each, 5e-7 together); ours are float64. One entry off: 2e-3.
+    torch.testing.assert_close(table(schedule), theirs, atol=1e-5, rtol=0)
 
 
 def test_cosine_equals_diffusers_but_for_its_clipped_last_entry() -> None:
     theirs = DDPMScheduler(beta_schedule="squaredcos_cap_v2").alphas_cumprod.double()
     ours = table(schedules.cosine())
-    torch.testing.assert_close(ours[:-1], theirs[:-1], atol=2e-6, rtol=0)
+    torch.testing.assert_close(ours[:-1], theirs[:-1], atol=1e-5, rtol=0)
     assert ours[-1] == 0 < theirs[-1]
 
 
@@ -98,8 +98,9 @@ def test_flow_equals_diffusers_sigmas_with_shift(shift: float) -> None:
     theirs = scheduler.sigmas.double().flip(0)  # index i stands for t = (i+1)/1000
     t = (torch.arange(1000, dtype=torch.float64) + 1) / 1000
     ours = schedules.flow(shift=shift)(t)
-    torch.testing.assert_close(ours.sigma, theirs, atol=2e-7, rtol=0)
-    torch.testing.assert_close(ours.alpha + ours.sigma, torch.ones_like(t), atol=1e-15, rtol=0)
+    # Theirs are fp32, and the shift's slope is 3: 1e-7. The next entry is 3e-4 away.
+    torch.testing.assert_close(ours.sigma, theirs, atol=2e-6, rtol=0)
+    torch.testing.assert_close(ours.alpha + ours.sigma, torch.ones_like(t), atol=1e-14, rtol=0)
 
 
 @everyone

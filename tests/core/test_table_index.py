@@ -47,7 +47,9 @@ def test_ddim_ends_where_diffusers_does_and_the_network_gets_the_same_indices(st
     for t in scheduler.timesteps:
         y = scheduler.step(ByIndex()(y, t.float().expand(2), Cond()), t, y).prev_sample
     assert y.std() > 0.1
-    torch.testing.assert_close(ours, y, rtol=0, atol=1e-4)
+    # x0 reaches 30, as eps is divided by an alpha of 0.07: fp32 on both sides differs by 2e-5. An end at the data
+    # itself differs by 3e-2, a network told the next index by 7e-4.
+    torch.testing.assert_close(ours, y, rtol=0, atol=2.5e-4)
 
 
 def test_the_index_is_that_of_the_noise_level() -> None:

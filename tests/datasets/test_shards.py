@@ -29,7 +29,8 @@ from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
 from multigen.storage.lock import locked
-from multigen.training.loader import Order, batches
+from multigen.training.batch import Order
+from multigen.training.loader import batches
 
 
 @pytest.fixture(autouse=True)

@@ -60,7 +60,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch, folder: Path, media: Any, *overri
     model = Model(resolve(recipe, dataset), device="cpu")
 
     def instead(
-        model: Model, wanted: Sequence[Target], name: str, *, seed: int, on_media: Any = None
+        model: Model, wanted: Sequence[Target], name: str, *, seed: int, progress: Any = None
     ) -> sets.MediaSet:
         return sets.MediaSet(name, media(wanted, dataset), list(wanted))
 
@@ -200,7 +200,9 @@ def test_captions_that_were_held_out_are_a_set_of_their_own() -> None:
     asked = {w.id for w in sets.draw_targets(dataset, unseen, 20, seed=0)}
     assert not asked & {w.id for w in sets.draw_targets(dataset, seen, 200, seed=0)}
     find = dataset.catalogue().find
-    a, b = ({find(w.id) for w in sets.real_set(dataset, seen, 40, _Same(), seed=0, part=p).targets} for p in "ab")
+    a, b = (
+        {find(w.id) for w in sets.real_set(dataset, seen, 40, _Same(), seed=0, part=p).targets} for p in "ab"
+    )
     assert len(a) == len(b) == 15
     assert not a & b
 

@@ -17,8 +17,8 @@ from multigen.datasets.general_midi import key_classes
 from multigen.datasets.moving_emoji import DIRECTIONS, MovingEmoji
 from multigen.errors import RecipeError
 from multigen.evaluation.metrics import Metric, Score, Target, shuffled, skill
-from multigen.evaluation.metrics.motion import direction, track
 from multigen.evaluation.metrics.cut_out import cut_out, ink
+from multigen.evaluation.metrics.motion import direction, track
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video

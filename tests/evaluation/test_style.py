@@ -20,7 +20,7 @@ from multigen.evaluation.sets import MediaSet
 from multigen.evaluation.style import SHEET, unseen_prompts
 from multigen.recipe.load import load_recipe
 from multigen.registry import register
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from tests.storage.test_lora import NETWORK, SMALL, pictures
 
 

@@ -16,7 +16,7 @@ from multigen.generation.request import EditRequest, Request
 from multigen.model.model import Model
 from multigen.registry import Part
 from tests.generation.test_edit import source
-from tests.model.test_model import TOLERANCE, small
+from tests.model.test_model import TOLERANCE, small, steady
 
 REQUESTS = [
     Request("3", seed=1, steps=4),
@@ -42,7 +42,7 @@ def counted(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_each_equals_the_same_alone_and_they_share_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small("image_digits")
+    model = steady(small("image_digits"))
     sizes = counted(model, monkeypatch)
     made = dict(model.batcher(REQUESTS, batch=4))
     assert sorted(made) == list(range(6))
@@ -61,7 +61,7 @@ def test_each_equals_the_same_alone_and_they_share_calls(monkeypatch: pytest.Mon
 
 def test_edits_equal_the_same_alone_and_share_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Varied, filled, grown, resampled, restyled, in windows and restored, beside one made from noise."""
-    model = small("image_digits")
+    model = steady(small("image_digits"))
     media, keep = source("image_digits")
     wide = torch.cat([media, media.flip(2)], 2)
     blur = Part("blur", {"sigma": 1.5})
@@ -221,10 +221,10 @@ def test_no_more_than_a_batch_are_under_way() -> None:
     most = [0]
 
     def watch(progress) -> None:
-        under_way.add(id(progress.request))
+        under_way.add(id(progress.sampling))
         most[0] = max(most[0], len(under_way))
         if progress.sample is not None:
-            under_way.discard(id(progress.request))
+            under_way.discard(id(progress.sampling))
 
     assert (
         len(

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from multigen.backbones.unet import UNet
-from multigen.core import Cond, CondSpec, Denoiser, masks
+from multigen.conditioners import Conditioner
+from multigen.core import Backbone, Cond, CondSpec, Denoiser, masks
 from multigen.core.noise import normal
 from multigen.core.predictions import x0 as x0_prediction
 from multigen.core.schedules import flow
@@ -20,7 +21,7 @@ from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Train
 from multigen.registry import Part
-from multigen.training.task import Diffusion
+from multigen.training.diffusion import Diffusion
 from tests.model.test_model import small
 from tests.training.toys import Identity, Points
 
@@ -33,7 +34,7 @@ class Twins(Points):
         return {"media": torch.cat([half, half], 1), "id": str(index), "label": 0, "text": ""}
 
 
-class Free(torch.nn.Module):
+class Free(Conditioner):
     spec = CondSpec()
 
     def forward(self, batch: object) -> Cond:
@@ -42,8 +43,11 @@ class Free(torch.nn.Module):
     def null(self, batch_size: int) -> Cond:
         return Cond()
 
+    def from_prompts(self, prompts: object) -> dict[str, object]:
+        return {}
 
-class Line(torch.nn.Module):
+
+class Line(Backbone):
     """x [B, 1, 8] and what it sees [B, 2, 8] -> x0."""
 
     def __init__(self) -> None:
@@ -64,7 +68,7 @@ def test_training_teaches_to_copy_from_what_is_known() -> None:
         settings=Train(steps=1, batch=64), seed=0, device=torch.device("cpu"), masked=True,
     )  # fmt: skip
     adam = torch.optim.Adam(denoiser.parameters(), 3e-3)
-    from multigen.training.loader import Read, collate
+    from multigen.training.batch import Read, collate
 
     for step in range(400):
         items = [data.draw(k, torch.Generator().manual_seed(1000 * step + k)) for k in range(64)]

@@ -79,17 +79,21 @@ def test_operators_are_linear() -> None:
         )
         assert zero.abs().max() == 0
     band = BandLimit(modality=sound.modality, codec=sound.codec, high=3000.0)
-    y = torch.randn(2, 1, *sound.codec.shape(sound.modality.shape()))
+    shape = sound.codec.shape(sound.modality.shape())
+    y = torch.randn(2, 1, *shape, generator=torch.Generator().manual_seed(2))
     zero = band(torch.zeros_like(y[0]))
+    # A coordinate sums levels of up to 9 with weights of up to 37 in all, of which 8 is left: 8e-5 in fp32. Levels cut
+    # at the ceiling differ by more than 1.
     torch.testing.assert_close(
-        band(2 * y[0] - y[1]) - zero, 2 * (band(y[0]) - zero) - (band(y[1]) - zero), atol=1e-4, rtol=1e-4
+        band(2 * y[0] - y[1]) - zero, 2 * (band(y[0]) - zero) - (band(y[1]) - zero), atol=1e-3, rtol=0
     )
 
 
 def test_the_gain_is_that_of_the_operator_and_its_transpose() -> None:
     model = small("image_digits")
     for operator in (Downsample(modality=model.modality, codec=model.codec, factor=k) for k in (2, 4)):
-        y = torch.randn(1, 1, 28 // operator.factor, 28 // operator.factor)
+        side = 28 // operator.factor
+        y = torch.randn(1, 1, side, side, generator=torch.Generator().manual_seed(0))
         x = torch.zeros(1, *model.codec.shape((1, 28, 28)), requires_grad=True)
         (back,) = torch.autograd.grad((operator(x) * y).sum(), x)
         torch.testing.assert_close(operator(back), operator.gain * y)

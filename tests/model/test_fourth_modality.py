@@ -16,7 +16,7 @@ import multigen
 from multigen.errors import MultigenError
 from multigen.recipe.schema import Recipe, Sample, Train
 from multigen.registry import Given, Part, register
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 
 # --- the new modality -------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from multigen.model.model import Model
 from multigen.model.source import find, named
 from multigen.recipe.load import load_recipe, override_recipe
 from multigen.registry import Part
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.runs.sample import sample
 from multigen.storage import diffusers_folder
 from tests.model.pipelines import edit, tiny_pipeline
@@ -81,7 +81,9 @@ def theirs(folder: Path, scheduler: Callable[..., Any], start: Tensor, **options
 def close(ours: Tensor, other: Tensor) -> None:
     assert other.std() > 0.3  # a sample that died out would agree with anything
     assert (other[0] - other[1]).abs().max() > 0.1  # so would two prompts that nobody heard
-    torch.testing.assert_close(ours, other, rtol=0, atol=1e-3)
+    # Untrained weights and a guidance of 7.5 let latents grow to 100; fp32 on both sides differs by 2e-6 of the
+    # largest. A guidance of 7.51 or a tenth of an index make 1e-3 of it.
+    torch.testing.assert_close(ours, other, rtol=0, atol=3e-5 * other.abs().max().item())
 
 
 # --- parity -----------------------------------------------------------------------------------------------------
@@ -161,7 +163,7 @@ def test_prompts_are_heard_as_in_the_pipeline(folder: Path) -> None:
     long = "lighthouse " * 100
     prompts = [*PROMPTS, "  Two   blanks\tand CAPITALS ", long]
     with pytest.warns(UserWarning, match="over 77 tokens"):
-        cond = model.conditioner(model.conditioner.request(prompts))
+        cond = model.conditioner(model.conditioner.from_prompts(prompts))
     given, null = pipe.encode_prompt(prompts, "cpu", 1, True)
     assert cond.tokens.shape == (4, 77, 32)
     assert cond.mask.all()
@@ -207,11 +209,11 @@ def test_requests_driven_together_are_those_driven_alone(folder: Path) -> None:
         name, steps, prompt = [("ddim", 5, "a red apple"), ("heun", 4, "blue car"), ("euler", 7, ""),
                                ("dpmpp_2m", 6, "lighthouse"), ("ddpm", 5, "red car")][k]  # fmt: skip
         with torch.no_grad():
-            cond = model.conditioner(model.conditioner.request([prompt]))
+            cond = model.conditioner(model.conditioner.from_prompts([prompt]))
         ts = registry.build("timesteps", model.recipe.timesteps)(schedule, steps)
         noise = Noise([k], SHAPE)
         x = noise("start") * schedule(ts[:1]).sigma.float()
-        guide = plain(cond, null) if k == 2 else cfg(cond, null, guidance_scale=2.0 + k)
+        guide = plain(cond, null) if k == 2 else cfg(cond, null, scale=2.0 + k)
         return Sampling(registry.build("sampler", Part(name))(schedule, x, ts, noise), guide, denoiser)
 
     together = [request(k) for k in range(5)]
@@ -220,7 +222,9 @@ def test_requests_driven_together_are_those_driven_alone(folder: Path) -> None:
     for k, done in enumerate(together):
         one = request(k)
         assert done.sample is not None
-        torch.testing.assert_close(done.sample, solve(one.sampler, one.guide, denoiser), rtol=0, atol=1e-4)
+        alone = solve(one.sampler, one.guide, denoiser)
+        full = float(alone.abs().max())  # 15 to 31, of which fp32 makes 2e-6
+        torch.testing.assert_close(done.sample, alone, rtol=0, atol=1e-4 * full)
 
 
 def test_a_seeds_sample_is_the_same_in_any_batch(folder: Path) -> None:
@@ -294,7 +298,9 @@ def test_padding_of_another_conditioner_is_not_heard(folder: Path) -> None:
     with torch.no_grad():
         a, b = (model.denoiser.backbone(x, told, c) for c in (short, short.pad(77)))
         c = model.denoiser.backbone(x, told, cond)
-    torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        a, b, rtol=0, atol=1e-4
+    )  # 1e-6 found, of values up to 2; padding that is heard: 1.8
     assert (a - c).abs().max() > 1e-4
 
 
@@ -332,7 +338,12 @@ def test_sampling_writes_beside_the_runs_and_no_weights(
     monkeypatch.chdir(tmp_path)
     before = sorted(folder.rglob("*"))
     made = sample(
-        str(folder), multigen.Request(steps=3), requests=[multigen.Request("a red apple")], n=2, device="cpu", quiet=True
+        str(folder),
+        multigen.Request(steps=3),
+        requests=[multigen.Request("a red apple")],
+        n=2,
+        device="cpu",
+        quiet=True,
     )
     assert made.parent == Path("runs") / "tiny"
     assert len(list((made / "media").glob("*.png"))) == 2
@@ -460,7 +471,7 @@ def test_networks_that_want_more_are_refused(copied: Path) -> None:
     config = copied / "unet" / "config.json"
     before = json.loads(config.read_text())
     edit(config, {"addition_embed_type": "text_time"})
-    refused(copied, "wants more than a prompt's tokens .addition_embed_type")
+    refused(copied, "needs more than a prompt's tokens .addition_embed_type")
     edit(config, before | {"in_channels": 9}, whole=True)
     refused(copied, "takes channels 9; codec and conditioner give 4")  # inpainting
     edit(config, before | {"cross_attention_dim": [32, 64]}, whole=True)
@@ -611,7 +622,7 @@ def test_grids_of_schedulers(config: dict[str, Any], part: Part) -> None:
 
 def test_listing_and_loading_other_models_imports_no_diffusers() -> None:
     code = (
-        "import sys; from multigen.cli.list_parts import parts; list(parts()); import multigen.model.load; "
+        "import sys; from multigen.cli.parts import parts; list(parts()); import multigen.model.load; "
         "assert 'diffusers' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,7 +17,7 @@ from multigen.model.load import export
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.runs.resume import same_run
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log

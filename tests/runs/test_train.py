@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
+from multigen.runs.run_folder import make
 
 import multigen
 from multigen.errors import MultigenError, RecipeError, TrainingError
@@ -25,8 +26,7 @@ from multigen.modalities.image import Image
 from multigen.model.compatibility import check_combination
 from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import verify
-from multigen.runs import train as runs
-from multigen.runs.run_folder import make
+from multigen.runs import jobs as runs
 from multigen.runs.sample import sample
 from multigen.storage.lock import locked
 
@@ -244,7 +244,7 @@ def test_ctrl_c_in_a_terminal_saves_and_says_how_to_go_on(tmp_path: Path, worker
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert f"all is saved. Go on with: multigen run {folder}" in stderr
+    assert f"all is saved. Resume with: multigen run {folder}" in stderr
     assert "Traceback" not in stderr
     again = [sys.executable, "-m", "multigen", "run", str(folder), "train.steps=1", "--quiet"]
     done = subprocess.run(again, check=True, capture_output=True, text=True)

@@ -28,7 +28,7 @@ from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part, build
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.storage import lora
 from multigen.training import checkpoint as checkpoints
 from multigen.training.adapter import Lora
@@ -315,7 +315,7 @@ def test_without_peft_training_says_so_and_sampling_goes_on(
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "peft" else find(n, *a))
-    with pytest.raises(RecipeError, match=r'needs the package peft: pip install "multigen\[lora\]"'):
+    with pytest.raises(RecipeError, match=r'needs the package peft: pip install -e ".*\[lora\]"'):
         runs.train(tuning(home), out=tmp_path / "new", device="cpu", quiet=True)
     assert not (tmp_path / "new").exists()
     assert multigen.load(home / "tuned", device="cpu").generate("", steps=1)

@@ -17,7 +17,7 @@ from multigen.core import Noise
 from multigen.errors import MultigenError
 from multigen.recipe.load import load_recipe
 from multigen.registry import build
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.storage import lora
 from tests.model.pipelines import tiny_pipeline
 from tests.storage.test_lora import pictures
@@ -57,6 +57,11 @@ def theirs(home: Path, file: Path, start: Tensor, scale: float) -> Tensor:
     ).images
 
 
+def close(made: Tensor, other: Tensor) -> None:
+    """To 3e-5 of the largest value, which is 60 to 75: fp32 makes 2e-6 of it, a weight of 0.71 for 0.7 7e-3."""
+    torch.testing.assert_close(made, other, rtol=0, atol=3e-5 * other.abs().max().item())
+
+
 def test_diffusers_reads_what_we_train(home: Path, tmp_path: Path) -> None:
     options = [f"backbone.path={home / 'tiny'}", "modality.size=16", "weights=null"]
     options += [
@@ -78,7 +83,7 @@ def test_diffusers_reads_what_we_train(home: Path, tmp_path: Path) -> None:
     plain, start = ours(home, {})
     made, _ = ours(home, {str(folder): 0.7})
     assert (made - plain).abs().max() > 0.05
-    torch.testing.assert_close(made, theirs(home, file, start, 0.7), rtol=0, atol=1e-3)
+    close(made, theirs(home, file, start, 0.7))
     whole = multigen.load(folder, device="cpu")
     assert whole.own is not None and whole.own.base == "tiny"
     once = multigen.load(home / "tiny", loras={str(folder): 1}, device="cpu")
@@ -107,7 +112,7 @@ def test_files_of_others_are_read_as_diffusers_does(form: str, home: Path, tmp_p
     plain, start = ours(home, {})
     made, _ = ours(home, {str(file): 1.5})
     assert (made - plain).abs().max() > 0.05
-    torch.testing.assert_close(made, theirs(home, file, start, 1.5), rtol=0, atol=1e-3)
+    close(made, theirs(home, file, start, 1.5))
 
 
 TEXT = "text_model.encoder.layers.{}.self_attn.q_proj"

@@ -23,7 +23,7 @@ from multigen.recipe.schema import PostHoc, Train
 from multigen.registry import Part
 from multigen.training import checkpoint as checkpoints
 from multigen.training import ranks
-from multigen.training.loader import Batch
+from multigen.training.batch import Batch
 from multigen.training.trainer import Trainer
 from tests.training.toys import Points, trainer
 

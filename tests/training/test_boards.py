@@ -12,7 +12,7 @@ import pytest
 from multigen.errors import MultigenError, RecipeError
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Train
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.training import boards
 from multigen.training import log as training_log
 from tests.training.toys import trainer
@@ -81,7 +81,7 @@ def test_a_missing_package_is_said_before_any_work(tmp_path: Path, monkeypatch: 
         importlib.util, "find_spec", lambda name, *a: None if name == "wandb" else found(name, *a)
     )
     recipe = load_recipe("image_digits", ["weights=null", "train.wandb=true"])
-    with pytest.raises(RecipeError, match=r'train\.wandb: .* pip install "multigen\[wandb\]"'):
+    with pytest.raises(RecipeError, match=r'train\.wandb: .* pip install -e ".*\[wandb\]"'):
         runs.train(recipe, out=tmp_path / "run", device="cpu", quiet=True)
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 

@@ -13,7 +13,7 @@ from multigen.errors import MultigenError, TrainingError
 from multigen.storage.files import sha256
 from multigen.storage.tensors import load_tensors
 from multigen.training import checkpoint as checkpoints
-from multigen.training.checkpoint import Checkpoint
+from multigen.training.checkpoint import Checkpoint, files
 from multigen.training.learner import load_optimizer
 
 
@@ -66,7 +66,7 @@ def test_full_disk_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.Mo
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_tensors", full)
+    monkeypatch.setattr(files, "save_tensors", full)
     with pytest.raises(TrainingError, match="No space left on device.*Older checkpoints are intact"):
         save(tmp_path, 2)
     newest = checkpoints.newest(tmp_path)
@@ -175,15 +175,15 @@ def test_any_one_bit_is_noticed(tmp_path: Path, file: str) -> None:
 @pytest.mark.parametrize(
     ("file", "change", "words"),
     [
-        ("manifest.json", {}, "does not name ema.safetensors, optimizer.safetensors"),
+        ("manifest.json", {}, "does not list ema.safetensors, optimizer.safetensors"),
         ("manifest.json", [], "unreadable"),
         ("manifest.json", {"../secret": {"bytes": 1, "sha256": ""}}, "../secret is missing"),
-        ("state.json", {"step": -1}, "says step -1"),
-        ("state.json", {"step": 2}, "says step 2"),
-        ("state.json", {"step": 1, "seconds": -4}, "says -4 seconds"),
-        ("state.json", {"step": 1, "seconds": float("inf")}, "says inf seconds"),
-        ("state.json", {"step": 1, "seconds": "1e999"}, "says '1e999' seconds"),
-        ("state.json", {"step": True}, "says step True"),
+        ("state.json", {"step": -1}, "contains step -1"),
+        ("state.json", {"step": 2}, "contains step 2"),
+        ("state.json", {"step": 1, "seconds": -4}, "contains -4 seconds"),
+        ("state.json", {"step": 1, "seconds": float("inf")}, "contains inf seconds"),
+        ("state.json", {"step": 1, "seconds": "1e999"}, "contains '1e999' seconds"),
+        ("state.json", {"step": True}, "contains step True"),
         ("state.json", {"seconds": 1}, "state.json is unreadable"),
         ("state.json", [1], "state.json is unreadable"),
     ],
@@ -246,12 +246,12 @@ def test_latest_that_points_nowhere_stops_nothing(
     checkpoints.tidy(tmp_path)
     assert checkpoints.newest(tmp_path) == checkpoints.path_of(tmp_path, 1)
     assert (tmp_path / "latest").read_text() == "step-00000001\n"
-    assert ("names step-00000007, which cannot be used" in caplog.text) == text.startswith("step-00000007")
+    assert ("names step-00000007, which is unusable" in caplog.text) == text.startswith("step-00000007")
 
 
 def test_another_optimizers_state_is_refused() -> None:
     parameter = torch.nn.Parameter(torch.zeros(3))
     optimizer = torch.optim.AdamW([parameter])
     for name, shape in (("0.exp_avg", (4,)), ("1.exp_avg", (3,)), ("x.exp_avg", (3,))):
-        with pytest.raises(MultigenError, match=f"of other parameters: {name}"):
+        with pytest.raises(MultigenError, match=f"to other parameters: {name}"):
             load_optimizer(optimizer, {name: torch.zeros(shape)})

@@ -100,11 +100,11 @@ def test_parts_are_dropped_at_their_own_share(tmp_path: Path) -> None:
     t = trainer(tmp_path, cond_dropout=0.0, drop=Drop(vector=0.25))
     task = diffusion(t)
     full, null = Cond(vector=torch.ones(4000, 4)), Cond(vector=torch.zeros(4000, 4))
-    dropped = task._dropped(full, null, 3, Places(4000, range(4000))).vector
+    dropped = task.examples.without_parts(full, null, 3, Places(4000, range(4000))).vector
     assert dropped is not None
     share = 1 - float(dropped[:, 0].mean())
     assert abs(share - 0.25) < 0.03
-    again = task._dropped(full[:100], null[:100], 3, Places(4000, range(100, 200))).vector
+    again = task.examples.without_parts(full[:100], null[:100], 3, Places(4000, range(100, 200))).vector
     assert again is not None
     assert torch.equal(again, dropped[100:200])  # keyed by the place in the global batch
 

@@ -128,6 +128,6 @@ def test_media_that_vary_are_not_cached(tmp_path: Path, caplog: pytest.LogCaptur
     t = trainer(tmp_path, dataset=Points(), cache=1.0, steps=3)
     with caplog.at_level(logging.WARNING):
         t.run()
-    assert "make each medium anew; no media are cached" in caplog.text
+    assert "cropped or augmented anew each time, so they are not cached" in caplog.text
     assert entries(tmp_path) == []
     assert diffusion(t).encode(torch.zeros(1, 1, 8)).shape == (1, 1, 8)

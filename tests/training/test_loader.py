@@ -20,7 +20,8 @@ from multigen.datasets import Item
 from multigen.datasets.folder import Folder
 from multigen.errors import TrainingError
 from multigen.modalities.image import Image
-from multigen.training.loader import Batch, Order, batches
+from multigen.training.batch import Batch, Order
+from multigen.training.loader import batches
 from tests.training.toys import Points, trainer
 
 
@@ -87,7 +88,7 @@ class Deadly(Points):
 def test_readers_that_die_at_the_same_item_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("multigen.training.loader._DEATHS", 1)
+    monkeypatch.setattr("multigen.training.readers._DEATHS", 1)
     t = trainer(tmp_path, dataset=Deadly(), workers=1)
     with pytest.raises(
         TrainingError, match=r"ended 2 times in a row at step \d, the last killed by SIGKILL.*workers"

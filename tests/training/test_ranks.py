@@ -20,11 +20,12 @@ from multigen.errors import RecipeError
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Train
 from multigen.recipe.validate import check_world
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.storage import lora
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training import ranks
+from multigen.training.ranks import collectives
 from tests.runs.test_resume import small
 
 from . import rank_job
@@ -176,9 +177,9 @@ def test_launch_is_a_small_part_of_the_recipe() -> None:
 
 
 def test_gradients_travel_whole_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "_BUCKET", 10)
+    monkeypatch.setattr(collectives, "_BUCKET", 10)
     grads = [torch.zeros(n) for n in (4, 6, 1, 30, 2)] + [torch.zeros(2, dtype=torch.bfloat16)]
-    buckets = list(ranks._buckets(grads))
+    buckets = list(collectives._buckets(grads))
     assert [len(b) for b in buckets] == [2, 1, 1, 1, 1]
     assert all(a is b for a, b in zip([g for b in buckets for g in b], grads, strict=True))
 

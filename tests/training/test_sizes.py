@@ -21,10 +21,11 @@ from multigen.model.compatibility import check_combination
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Train
 from multigen.registry import register
-from multigen.runs import train as runs
+from multigen.runs import jobs as runs
 from multigen.training import log as training_log
+from multigen.training.batch import Order
 from multigen.training.encoded import varies
-from multigen.training.loader import Order, batches
+from multigen.training.loader import batches
 from multigen.training.sizes import Sizes, sizes
 from tests.training.toys import Mlp
 
@@ -118,7 +119,7 @@ def test_masks_cache_accumulation_and_shift_go_with_it(
     with caplog.at_level(logging.INFO, "multigen"):
         runs.train(recipe, out=tmp_path / "a", device="cpu", quiet=True)
         runs.train(recipe, out=tmp_path / "b", device="cpu", quiet=True)
-    assert "0 from the cache, 24 made" in caplog.text and "24 from the cache, 0 made" in caplog.text
+    assert "0 from the cache, 24 computed" in caplog.text and "24 from the cache, 0 computed" in caplog.text
     a, b = (training_log.read(tmp_path / name) for name in "ab")
     assert len([r for r in a if "loss" in r]) == 6
     assert [r.get("loss") for r in a] == [r.get("loss") for r in b]
@@ -127,7 +128,7 @@ def test_masks_cache_accumulation_and_shift_go_with_it(
 @pytest.mark.parametrize(
     ("name", "override", "text"),
     [
-        ("image_digits", "train.sizes=[14,64]", r"train\.sizes: 64: .*\[64, 64\] is larger than .*own \[28, 28\]"),
+        ("image_digits", "train.sizes=[14,64]", r"train\.sizes: 64: .*\[64, 64\] is larger than .*own size \[28, 28\]"),
         ("image_digits", "train.sizes=[0]", r"train\.sizes: \[0\] is not allowed\. Allowed: a list of sides"),
         ("image_digits", "train.sizes=[[14,x]]", r"train\.sizes"),
         ("image_digits", "train.durations=[2]", r"train\.durations: 2 s: .*An image has no duration"),

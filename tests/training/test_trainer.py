@@ -20,9 +20,10 @@ from multigen.core.timesteps import uniform
 from multigen.errors import MultigenError, TrainingError
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
+from multigen.training.batch import Batch, Order
 from multigen.training.draws import Places
 from multigen.training.learner import optimizer_tensors
-from multigen.training.loader import Batch, Order, batches
+from multigen.training.loader import batches
 from multigen.training.trainer import Interrupted, Trainer
 from tests.training.toys import Points, diffusion, trainer
 
@@ -177,23 +178,24 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
 
 def test_noise_levels_are_stratified(tmp_path: Path) -> None:
     task = diffusion(trainer(tmp_path, batch=16))
-    u = task.levels(16, step=0)
+    u = task.examples.levels(16, step=0)
     assert sorted((u * 16).floor().int().tolist()) == list(range(16))
-    assert not torch.equal(u, task.levels(16, step=1))
+    assert not torch.equal(u, task.examples.levels(16, step=1))
 
 
 def test_offset_noise_is_a_constant_a_channel_beside_the_same_noise(tmp_path: Path) -> None:
     plain_task = diffusion(trainer(tmp_path / "a"))
     task = diffusion(trainer(tmp_path / "b", offset_noise=0.3))
     places = Places(400, range(400))
-    offsets = task._noise((3, 4, 5), 7, places) - plain_task._noise((3, 4, 5), 7, places)
+    offsets = task.examples.noise((3, 4, 5), 7, places) - plain_task.examples.noise((3, 4, 5), 7, places)
     for offset in offsets:
         torch.testing.assert_close(offset, offset[:, :1, :1].expand(3, 4, 5), atol=1e-6, rtol=0.0)
     values = offsets[:, :, 0, 0]
     assert values.std().item() == pytest.approx(0.3, rel=0.08)
     assert abs(torch.corrcoef(values.T)[0, 1].item()) < 0.15  # channels are drawn apart
     assert torch.equal(
-        task._noise((3, 4, 5), 7, Places(400, range(2, 5))), task._noise((3, 4, 5), 7, places)[2:5]
+        task.examples.noise((3, 4, 5), 7, Places(400, range(2, 5))),
+        task.examples.noise((3, 4, 5), 7, places)[2:5],
     )
 
 
@@ -209,9 +211,9 @@ def test_huber_reaches_the_loss(tmp_path: Path) -> None:
 def test_time_budget_ends_training(tmp_path: Path) -> None:
     t = trainer(tmp_path, steps=None, minutes=0.01)
     t.run()
-    assert t.seconds >= 0.6
+    assert t.counters.seconds >= 0.6
     assert t.step > 1
-    assert t._lr() == pytest.approx(0, abs=1e-6)
+    assert t.counters.lr() == pytest.approx(0, abs=1e-6)
 
 
 def test_log_has_loss_and_held_out(tmp_path: Path) -> None:
@@ -254,7 +256,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     other.parameters["extra"] = torch.nn.Parameter(torch.zeros(1))
     newest = checkpoints.newest(tmp_path / "a" / "checkpoints")
     assert newest is not None
-    with pytest.raises(MultigenError, match="another model than the recipe says: extra is missing"):
+    with pytest.raises(MultigenError, match="another model than the recipe: extra is missing"):
         other.restore(checkpoints.load(newest))
 
 
@@ -280,7 +282,7 @@ def test_bad_updates_are_left_out_up_to_three_in_a_row(
         assert any(not torch.equal(p, states[first][n]) for n, p in t.parameters.items())
     assert all(torch.equal(states[last][n], p) for n, p in states[first].items())
     assert all(p.isfinite().all() for p in t.parameters.values())
-    said = [r.message for r in caplog.records if "left out" in r.message]
+    said = [r.message for r in caplog.records if "skipped" in r.message]
     assert len(said) == 3
     assert all(m.count("item") == 8 for m in said)  # each names its batch
 
@@ -298,7 +300,7 @@ def test_a_skipped_update_resumes_exactly(tmp_path: Path) -> None:
                     yield name, ((loss * float("nan") for loss in parts) if step in (4, 5) else parts)
 
             t.task.losses = poisoned  # type: ignore[method-assign]
-            t._lr = lambda: 1e-2  # type: ignore[method-assign]
+            t.counters.lr = lambda: 1e-2  # type: ignore[method-assign]
             if (newest := checkpoints.newest(folder / "checkpoints")) is not None:
                 t.restore(checkpoints.load(newest))
             t.run()
@@ -371,7 +373,7 @@ def test_a_signal_cuts_a_preview_short(tmp_path: Path) -> None:
         time.sleep(0.01)  # where Python hears of it
         shown.append(-step)
 
-    first.preview = preview
+    first.monitor.preview = preview
     with pytest.raises(Interrupted) as stopped:
         first.run()
     assert (stopped.value.code, shown) == (143, [6])

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from multigen.errors import TrainingError
 from multigen.training import checkpoint as checkpoints
+from multigen.training.batch import Batch
 from multigen.training.draws import PerPlace, PerStep, Places, draws
-from multigen.training.loader import Batch
 from multigen.training.trainer import Trainer
 from multigen.training.verdicts import Update, Verdicts
 
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def ahead(t: Trainer, lag: int = 4) -> Trainer:
-    t.verdicts = Verdicts(CPU, lag)
+    t.updates.verdicts = Verdicts(CPU, lag)
     return t
 
 
@@ -62,7 +62,7 @@ def test_the_device_leaves_a_bad_update_out_as_the_host_does(tmp_path: Path) -> 
     broken_at(one, 3, 4, 11).run()
     broken_at(other, 3, 4, 11).run()
     same(one, other)
-    assert other.skipped == one.skipped == 0
+    assert other.counters.skipped == one.counters.skipped == 0
     free = trainer(tmp_path / "c")
     free.run()
     assert any(not torch.equal(p, other.parameters[n]) for n, p in free.parameters.items())
@@ -89,7 +89,7 @@ def test_a_checkpoint_knows_of_every_update_before_it(tmp_path: Path) -> None:
     second.run()
     # The learning rate falls over 10 steps in the first part: only the counters can be the same.
     assert second.step == whole.step == 20
-    assert second.skipped == 0
+    assert second.counters.skipped == 0
 
 
 def test_values_are_read_when_they_are_older_than_the_lag() -> None:

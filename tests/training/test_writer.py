@@ -15,7 +15,7 @@ import torch
 from multigen.errors import TrainingError
 from multigen.storage.tensors import save_tensors
 from multigen.training import checkpoint as checkpoints
-from multigen.training.checkpoint import Checkpoint
+from multigen.training.checkpoint import Checkpoint, files
 from multigen.training.writer import Writer
 from tests.training.toys import trainer
 
@@ -37,7 +37,7 @@ def test_what_changes_after_the_save_is_not_in_it(tmp_path: Path, monkeypatch: p
         go.wait(10)
         written(path, tensors, metadata)
 
-    monkeypatch.setattr(checkpoints, "save_tensors", late)
+    monkeypatch.setattr(files, "save_tensors", late)
     value = torch.ones(1000)
     writer = Writer(tmp_path, keep=3)
     given = of(1, value)
@@ -62,7 +62,7 @@ def test_each_save_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.
         written(path, tensors, metadata)
         inside[0] -= 1
 
-    monkeypatch.setattr(checkpoints, "save_tensors", slow)
+    monkeypatch.setattr(files, "save_tensors", slow)
     with Writer(tmp_path, keep=0) as writer:
         for step in range(5):
             writer.save(step, of(step, torch.full((3,), float(step))))
@@ -83,7 +83,7 @@ def test_a_full_disk_stops_the_training_at_the_next_step(
             raise OSError(28, "No space left on device")
         written(path, tensors, metadata)
 
-    monkeypatch.setattr(checkpoints, "save_tensors", full)
+    monkeypatch.setattr(files, "save_tensors", full)
     t = trainer(tmp_path, steps=100000)
     inner = t.writer.check
 
@@ -106,7 +106,7 @@ def test_a_fault_of_the_last_save_is_told_at_the_end(tmp_path: Path, monkeypatch
     def full(path: Path, tensors: Any, metadata: Any = None) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_tensors", full)
+    monkeypatch.setattr(files, "save_tensors", full)
     with pytest.raises(TrainingError, match="step-00000003.*No space left"):
         trainer(tmp_path, steps=3).run()
 
@@ -120,7 +120,7 @@ def test_an_error_of_the_training_waits_for_the_writer_and_stays_itself(
         time.sleep(0.05)
         written(path, tensors, metadata)
 
-    monkeypatch.setattr(checkpoints, "save_tensors", slow)
+    monkeypatch.setattr(files, "save_tensors", slow)
     t = trainer(tmp_path, steps=100)
     inner = t._update
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from multigen.codecs import Codec
+from multigen.conditioners import Conditioner
 from multigen.core import Backbone, Cond, CondSpec, Denoiser
 from multigen.core.predictions import flow as flow_prediction
 from multigen.core.schedules import flow as flow_schedule
 from multigen.datasets import Item
 from multigen.errors import MediaError
 from multigen.recipe.schema import Train
-from multigen.training.task import Diffusion
+from multigen.training.diffusion import Diffusion
 from multigen.training.trainer import Trainer
 
 
@@ -62,7 +63,7 @@ class Identity(Codec):
         return None
 
 
-class Labels(nn.Module):
+class Labels(Conditioner):
     """Two classes and null as learned vectors."""
 
     spec = CondSpec(vector=4)
@@ -76,6 +77,9 @@ class Labels(nn.Module):
 
     def null(self, batch_size: int) -> Cond:
         return Cond(vector=self.table(torch.full((batch_size,), 2)))
+
+    def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
+        return {"label": [["low", "high", ""].index(prompt) for prompt in prompts]}
 
 
 class Mlp(Backbone):

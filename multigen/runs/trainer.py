@@ -1,0 +1,200 @@
+"""The training of a recipe in this process: model, data, task and trainer put together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from multigen import registry
+from multigen.datasets import Dataset
+from multigen.device import choose_precision, describe
+from multigen.errors import MediaError
+from multigen.model.build import build_dataset, resolve
+from multigen.model.compatibility import check_combination
+from multigen.model.model import Model
+from multigen.model.source import RECIPE, base_weights
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.paths import WEIGHTS
+from multigen.recipe.schema import Recipe
+from multigen.runs import resume
+from multigen.runs.reconstructions import copies
+from multigen.storage.files import atomic, write_text
+from multigen.storage.lora import FILE as LORA
+from multigen.storage.lora import write as write_lora
+from multigen.training import boards, ranks
+from multigen.training import log as training_log
+from multigen.training import sizes as training_sizes
+from multigen.training.adapter import Lora
+from multigen.training.checkpoint import Checkpoint
+from multigen.training.diffusion import Diffusion
+from multigen.training.sizes import Sizes
+from multigen.training.task import Task
+from multigen.training.trainer import Trainer
+from multigen.training.vocoding import Vocoding
+
+log = logging.getLogger(__name__)
+
+# Training media from which the codec's statistics are taken.
+FIT_ITEMS = 400
+
+
+def train_here(
+    recipe: Recipe, folder: Path, state: Checkpoint | None, *, device: str | None, quiet: bool
+) -> tuple[Recipe, dict[str, str]]:
+    """Train from a checkpoint's state, or from the start; the resolved recipe, and the media that are unreadable."""
+    check_combination(recipe)
+    boards.check(recipe.train)
+    adapter = _adapter(recipe)
+    init = base_weights(recipe) if state is None or adapter is not None else None
+    with ranks.in_turn():
+        dataset = build_dataset(recipe)
+    known = resolve(recipe, dataset)
+    if known != recipe:  # the data named the classes: now the prompts can be checked too
+        check_combination(known)
+    recipe = known
+    model = Model(recipe, device=device)
+    _announce(model, dataset, folder)
+    base = None
+    if adapter is not None:
+        base = _freeze(model, init, adapter)
+    elif state is None:
+        _initialize(model, dataset, init)
+    trainer = _build(model, dataset, folder, quiet, base)
+    trainer.unreadable.note(dataset.bad)
+    _begin(trainer, recipe, state)
+    trainer.run()
+    if ranks.first():
+        with trainer.ema.applied():
+            if adapter is None:
+                model.save(folder / WEIGHTS)
+            else:
+                tensors = {n: p.detach() for n, p in trainer.parameters.items()}
+                write_lora(folder / LORA, adapter.adapter(tensors, model.denoiser.backbone, recipe, base))
+    return recipe, trainer.unreadable.files
+
+
+def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
+    """Restore the state of a checkpoint, if there is one, and write the recipe and the log so far."""
+    folder, rows = trainer.folder, []
+    if state is not None:
+        trainer.restore(state)
+        resume.note_versions(state)
+        rows = training_log.read(folder, until=trainer.step)
+        log.info("continuing at step %d", trainer.step)
+    trainer.check_readable()
+    ranks.same_step(trainer.step)  # nothing is written before all have read
+    if not ranks.first():
+        return
+    write_text(folder / RECIPE, to_yaml(recipe))
+    write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
+    if state is not None:
+        for name in (WEIGHTS, LORA):  # they are in the checkpoint, until training ends anew
+            (folder / name).unlink(missing_ok=True)
+
+
+def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
+    precision = choose_precision(model.recipe.train.precision, model.device)
+    # A codec computes sounds, not samples of a network: in full precision.
+    where = describe(model.device, None if model.recipe.trains == "codec" else precision)
+    facts = f"{model.facts['parameters']} parameters, model space {model.facts['model space']}"
+    text = "%s: training on %s; %s; %d items; run folder %s"
+    log.info(text, model.recipe.name, where, facts, len(dataset), folder)
+
+
+# --- initial weights --------------------------------------------------------------------------------------------
+
+
+def _adapter(recipe: Recipe) -> Lora | None:
+    """The adapter that learns in place of the weights, if the recipe names one; RecipeError without its package."""
+    part = recipe.train.adapter
+    if part is None:
+        return None
+    adapter: Lora = registry.build("adapter", part, where="train.adapter")
+    adapter.check_installed()
+    return adapter
+
+
+def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Lora) -> str:
+    """Freeze the base's weights and put the adapter beside them; the hash of the base."""
+    if init is not None:
+        model.load_weights(init, f"train.init ({model.recipe.train.init})")
+    base = model.weights_hash()
+    for module in model.learned.values():
+        module.requires_grad_(False)
+    adapter.inject(model.denoiser.backbone, model.recipe.seed)
+    return base
+
+
+def _initialize(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) -> None:
+    """Set the weights from `train.init`, or the codec's statistics from the training media."""
+    if init is not None:
+        model.start_from(init, f"train.init ({model.recipe.train.init})")
+        return
+    indices, _ = dataset.split()
+    stride = max(len(indices) // FIT_ITEMS, 1)
+    model.codec.fit(_readable(dataset, list(indices)[::stride][:FIT_ITEMS]))
+
+
+def _readable(dataset: Dataset, indices: Sequence[int]) -> Iterator[Tensor]:
+    for index in indices:
+        try:
+            yield dataset[index]["media"]
+        except MediaError:  # training names it when it meets it
+            continue
+
+
+# --- task and trainer -------------------------------------------------------------------------------------------
+
+
+def _build(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: str | None) -> Trainer:
+    recipe = model.recipe
+    sizes = training_sizes.sizes(recipe.train, model.modality, model.codec, recipe.seed)
+    return Trainer(
+        task=_task(model, dataset, base, sizes),
+        dataset=dataset,
+        settings=recipe.train,
+        seed=recipe.seed,
+        folder=folder,
+        device=model.device,
+        sizes=sizes,
+        preview=lambda step: _preview(model, dataset, folder, step),
+        origin=resume.origin(recipe),
+        quiet=quiet,
+    )
+
+
+def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> None:
+    """Write a picture of what the model makes at this step."""
+    recipe, prompts = model.recipe, model.recipe.sample.prompts
+    if recipe.trains == "codec":
+        made = list(copies(model, dataset, 4, recipe.seed))
+    else:
+        made = model.generate(prompts[:4], n=max(8 // max(len(prompts), 1), 1), seed=recipe.seed)
+    path = folder / "previews" / f"step-{step:08d}.png"
+    with atomic(path) as temporary:
+        model.modality.preview([m.tensor for m in made]).save(temporary)
+
+
+def _task(model: Model, dataset: Dataset, base: str | None, sizes: Sizes | None) -> Task:
+    """What the recipe trains: a denoiser, or its codec."""
+    recipe, device = model.recipe, model.device
+    if recipe.trains == "codec":
+        return Vocoding(
+            codec=model.codec, dataset=dataset, settings=recipe.train, seed=recipe.seed, device=device
+        )
+    return Diffusion(
+        denoiser=model.denoiser,
+        conditioner=model.conditioner,
+        codec=model.codec,
+        dataset=dataset,
+        settings=recipe.train,
+        seed=recipe.seed,
+        device=device,
+        precision=choose_precision(recipe.train.precision, device),
+        base=base,
+        masked=recipe.masked,
+        sizes=sizes,
+    )

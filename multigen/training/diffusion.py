@@ -1,0 +1,173 @@
+"""Diffusion: the task of recipes that train a denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from multigen import registry
+from multigen.codecs import Codec
+from multigen.conditioners import Conditioner
+from multigen.core.conditioning import Cond
+from multigen.core.denoiser import Denoiser
+from multigen.core.noise import stream
+from multigen.core.upload import upload
+from multigen.datasets import Dataset
+from multigen.recipe.schema import Train
+from multigen.training import ranks
+from multigen.training.batch import Batch
+from multigen.training.compiled import compiled
+from multigen.training.draws import Places
+from multigen.training.encoded import Encoded, caches
+from multigen.training.examples import Examples
+from multigen.training.heldout import ByLevel, HeldOut
+from multigen.training.sizes import Sizes
+from multigen.training.task import MODEL, Task
+from multigen.training.uncertainty import Uncertainty
+
+UNCERTAINTY = "uncertainty"  # name of the network that learns the weights of noise levels
+
+
+class Diffusion(Task):
+    """Teaches a denoiser, and what its conditioner learns, to remove noise from what the codec encodes.
+
+    precision   autocast dtype of the network in training; None: fp32
+    base        hash of the frozen weights beside which an adapter learns
+    masked      the network also sees which part of a medium is known
+    sizes       sizes of the media, for a training that draws one at each step
+
+    Parameters, gradients, optimizer state and averages are fp32 whatever the precision: bf16 is what autocast computes
+    in, never what is stored.
+    """
+
+    def __init__(
+        self,
+        *,
+        denoiser: Denoiser,
+        conditioner: Conditioner,
+        codec: Codec,
+        dataset: Dataset,
+        settings: Train,
+        seed: int,
+        device: torch.device,
+        precision: torch.dtype | None = None,
+        base: str | None = None,
+        masked: bool = False,
+        sizes: Sizes | None = None,
+    ) -> None:
+        self.denoiser, self.conditioner, self.codec, self.base = denoiser, conditioner, codec, base
+        self.dataset, self.settings, self.sizes = dataset, settings, sizes
+        self.seed, self.device, self.precision = seed, device, precision
+        learned = {"backbone": denoiser.backbone, "conditioner": conditioner, "codec": codec}
+        networks: dict[str, nn.Module] = {MODEL: nn.ModuleDict(learned)}
+        self.uncertainty: Uncertainty | None = None
+        if settings.uncertainty:
+            self.uncertainty = networks[UNCERTAINTY] = Uncertainty().to(device)
+        self.networks = networks
+        self.examples = Examples(
+            denoiser.schedule, settings, seed=seed, device=device, masked=masked, sizes=sizes
+        )
+        self.objective = registry.build("objective", settings.objective, where="train.objective")
+        self.by_level = ByLevel(device)
+        held_out = dataset.split()[1]
+        self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device, masked=masked)
+        self._cached: Encoded | None = None
+        # Compiled without the coefficients, which are float64 and on the CPU.
+        self.loss_at = compiled(denoiser.loss_at) if settings.compile else denoiser.loss_at
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Use the training precision, and the caches that `train.cache` makes room for."""
+        sampling, self.denoiser.precision = self.denoiser.precision, self.precision
+        try:
+            with caches(
+                self.settings.cache, self.codec, self.conditioner, self.dataset,
+                seed=self.seed, sizes=self.sizes, device=self.device,
+            ) as self._cached:  # fmt: skip
+                yield
+        finally:
+            self._cached, self.denoiser.precision = None, sampling
+
+    def encode(self, media: Tensor) -> Tensor:
+        """Encode media [B, C, *D] to x0 on the device, through the cache if there is one."""
+        return self.codec.encode(upload(media, self.device)) if self._cached is None else self._cached(media)
+
+    def mode(self, training: bool) -> None:
+        """Switch layers such as dropout between training and evaluation."""
+        self.denoiser.train(training)
+
+    def measure(self) -> dict[str, float]:
+        """Return the mean held-out loss in F space at each of the noise levels `heldout.LEVELS`."""
+        return self.held_out.measure()
+
+    def details(self) -> dict[str, float]:
+        """Return the mean training loss in F space near each of the noise levels `heldout.LEVELS`."""
+        return self.by_level.drain()
+
+    def losses(self, batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        """Yield the model's loss in `train.accumulate` parts, then that of the learned weights of noise levels."""
+        seen: list[tuple[Tensor, Tensor]] = []
+        yield MODEL, self._parts(batch, step, seen)
+        if self.uncertainty is not None:
+            log_snr, weighted = (torch.cat(column) for column in zip(*seen, strict=True))
+            whole = len(batch.ids) * ranks.world()
+            yield UNCERTAINTY, iter([self.uncertainty.loss(weighted, log_snr).sum() / whole])
+
+    def _parts(self, batch: Batch, step: int, seen: list[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+        """Yield this rank's share of the global batch's mean loss, in `accumulate` parts that add up to it.
+
+        seen   receives the log-SNRs and the weighted losses of each part, without their graph
+
+        What the network itself draws (dropout) is keyed by the part, so it differs with the number of parts and ranks.
+        """
+        size = len(batch.ids)
+        whole = size * ranks.world()
+        places = ranks.rows(whole)  # of our rows in the global batch
+        part = -(-size // self.settings.accumulate)
+        u = self.examples.levels(whole, step)[places.start : places.stop]
+        keep = self.examples.conditioned(step, Places(whole, places))
+        for start in range(0, size, part):
+            rows = slice(start, min(start + part, size))
+            with torch.no_grad():
+                x0 = self.encode(batch.media[rows])
+            here = Places(whole, places[rows])
+            given = {name: values[rows] for name, values in batch.given.items()}
+            cond = self._condition(given, keep[rows], x0, step, here)
+            t = self.examples.times(u[rows], tuple(batch.media.shape[1:]))
+            weight = upload(self.objective(self.denoiser, t), self.device, x0.dtype)
+            losses = self._losses(x0, t, cond, step, here)
+            log_snr = upload(self.denoiser.schedule.log_snr(t.double()), self.device)
+            self.by_level.add(log_snr, losses.detach())
+            losses = losses * weight
+            seen.append((log_snr, losses.detach()))
+            yield self._balanced(losses, log_snr).sum() / whole
+
+    def _condition(
+        self, given: dict[str, list[object]], keep: Tensor, x0: Tensor, step: int, places: Places
+    ) -> Cond:
+        """The condition of each row of x0, with condition dropout and, for a masked model, its mask channels."""
+        cond = self.conditioner(given).to(self.device)
+        null = self.conditioner.null(len(x0)).to(self.device)
+        cond = cond.where(upload(keep, self.device), null)
+        cond = self.examples.without_parts(cond, null, step, places)
+        if self.examples.masked:
+            cond = cond.with_grid(self.examples.mask_channels(x0, step, places.rows))
+        return cond
+
+    def _balanced(self, losses: Tensor, log_snr: Tensor) -> Tensor:
+        """Losses [B] divided by what is typical of their noise levels, if the training learns that."""
+        if self.uncertainty is None:
+            return losses
+        return losses / self.uncertainty(log_snr).detach().exp()
+
+    def _losses(self, x0: Tensor, t: Tensor, cond: Cond, step: int, places: Places) -> Tensor:
+        """Loss [B] in F space of each row of x0 [B, C, *D] at t [B]."""
+        devices = [self.device.index or 0] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):  # what the network itself draws: dropout
+            torch.manual_seed(stream(self.seed, "network", step, places.rows.start).initial_seed())
+            noise = self.examples.noise(tuple(x0.shape[1:]), step, places)
+            scales = upload(self.denoiser.loss_scales(t, self.settings.huber), self.device, x0.dtype)
+            return self.loss_at(x0, cond, noise, scales, self.settings.huber)
