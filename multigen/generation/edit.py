@@ -59,7 +59,7 @@ class EditPlan:
     @cached_property
     def keep(self) -> Tensor | None:
         """What of x0 stays, bool [*D]."""
-        return None if self.source.keep is None else self.codec.keeps(self.source.keep).to(self.device)
+        return None if self.source.keep is None else self.codec.latent_mask(self.source.keep).to(self.device)
 
     def spliced(self, made: Tensor) -> Tensor:
         """The decoded medium [C, *D], with what is kept as it was."""

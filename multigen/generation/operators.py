@@ -13,7 +13,6 @@ from torch import Tensor
 
 from multigen.codecs import Codec
 from multigen.codecs.mel import Mel
-from multigen.codecs.pixels import Pixels
 from multigen.modalities import Modality
 from multigen.registry import Given
 
@@ -52,7 +51,7 @@ class _Pictures(Operator):
 
     def media(self, x: Tensor) -> Tensor:
         """[B, C', *D'] -> [B, C, *D], differentiable also beyond the range."""
-        return self.codec.unclamped(x) if isinstance(self.codec, Pixels) else self.codec.decode(x)
+        return self.codec.unclamped(x)
 
 
 class Downsample(_Pictures):

@@ -12,6 +12,7 @@ from multigen.core.conditioning import CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import RecipeError, message, refused
 from multigen.generation.guidance import check_guidance
+from multigen.model.vocoders import load_vocoder
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 from multigen.training import sizes as training_sizes
@@ -44,7 +45,8 @@ def _media(recipe: Recipe) -> tuple[Any, Any, tuple[int, ...]]:
         modality.shape(sample.size, sample.duration)
     if sample.suffix is not None and sample.suffix not in modality.writes:
         raise RecipeError(message("sample.suffix", sample.suffix, modality.writes))
-    codec = registry.build("codec", recipe.codec, where="codec", given={"modality": modality})
+    given = {"modality": modality, "load_vocoder": load_vocoder}
+    codec = registry.build("codec", recipe.codec, where="codec", given=given)
     with refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})", RecipeError):
         return modality, codec, codec.shape(natural)
 

@@ -175,14 +175,14 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     # Killed, for real, inside the third shard.
     script = (
         "import os, signal, sys\n"
-        "from multigen.runs import pack\n"
+        "from multigen.runs import shards\n"
         "from multigen.cli.main import main\n"
-        "inner, count = pack._add, [0]\n"
+        "inner, count = shards._add, [0]\n"
         "def add(*a):\n"
         "    count[0] += 1\n"
         "    if count[0] == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return inner(*a)\n"
-        "pack._add = add\n"
+        "shards._add = add\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     command = ["pack", str(source), "--out", str(out), "--quiet", "--shard-size", "0.004"]
@@ -327,14 +327,14 @@ def test_a_piece_of_a_file_reads_as_a_file(tmp_path: Path, monkeypatch: pytest.M
 FAULTS = {
     "into a foreign folder": (["pack", "pics", "--out", "foreign"], "foreign: holds other files"),
     "into a file": (["pack", "pics", "--out", "foreign/mine.txt"], "is a file; give a folder"),
-    "nothing to pack": (["pack", "empty", "--out", "x"], "no pictures, sounds or videos in it"),
-    "several kinds": (["pack", "mixed", "--out", "x"], "say which with --modality"),
+    "nothing to pack": (["pack", "empty", "--out", "x"], "it holds no pictures, sounds or videos"),
+    "several kinds": (["pack", "mixed", "--out", "x"], "choose one with --modality"),
     "no such source": (["pack", "emojy", "--out", "x"], "Did you mean 'emoji'"),
     "shard size 0": (["pack", "pics", "--out", "x", "--shard-size", "0"], "give a number above 0"),
     "no --out": (["pack", "pics"], "--out"),
     "shards again": (
         ["pack", "image_folder", "data.name=shards", "data.path=packed", "--out", "x"],
-        "is packed already; copy its folder",
+        "is already packed; copy its folder",
     ),
     "unknown key": (["pack", "pics", "--out", "x", "data.caption=name"], "Did you mean 'captions'"),
 }

@@ -1,0 +1,77 @@
+"""What a manifest records of how each medium was made."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from multigen.generation.plan import Plan
+from multigen.generation.request import EditRequest, Request, operator_part
+from multigen.model.model import Model
+from multigen.runs.media import sampling_facts
+from multigen.storage.files import sha256
+
+log = logging.getLogger(__name__)
+
+
+def facts(request: Request, plan: Plan, inversion_error: float | None = None) -> dict[str, Any]:
+    """How the media of a request were made: the parts of its plan, and what it was made from."""
+    told = sampling_facts(dataclasses.replace(plan.recipe, guide=plan.guide), request.steps)
+    if request.negative_prompt is not None:
+        told["negative_prompt"] = request.negative_prompt
+    if request.options:
+        told["options"] = dict(request.options)
+    if request.edit is not None:
+        windows = {k: True for k in ("sliding_window", "tile") if getattr(request, k)}
+        error = {} if inversion_error is None else {"inversion_error": inversion_error}
+        told["edit"] = {**edit_facts(request.edit), **windows, **error}
+    return told
+
+
+def edit_facts(edit: EditRequest) -> dict[str, Any]:
+    """The options that an edit gives, and name and sha256 of its source where that is a file."""
+    told = {
+        k: v for k, v in edit.given.items() if k not in ("media", "restore") and not isinstance(v, Tensor)
+    }
+    told = {k: str(v) if isinstance(v, Path) else v for k, v in told.items()}
+    if edit.restore is not None:
+        part = operator_part(edit.restore)
+        told["operator"] = {"name": part.name, **part.args}
+    if isinstance(edit.media, str | Path):
+        source = Path(edit.media)
+        told |= {"source": source.name, "source_sha256": sha256(source)}
+    return told
+
+
+def inversion_errors(model: Model, requests: Sequence[Request]) -> dict[int, float]:
+    """What inversion loses, by the number of the request: root mean square of full scale.
+
+    Each inverted source goes up in noise and back, without guidance, under its own prompt.
+    """
+    back: dict[tuple[object, ...], tuple[Request, list[int]]] = {}
+    for number, request in enumerate(requests):
+        edit = request.edit
+        if edit is None or edit.invert is None:
+            continue
+        alone = EditRequest(edit.media, strength=edit.strength, invert=edit.invert)
+        same = dataclasses.replace(
+            request, prompt=edit.invert, seed=None, guidance_scale=1.0, negative_prompt=None, edit=alone
+        )
+        key = (id(edit.media), edit.strength, edit.invert, dataclasses.replace(same, edit=None))
+        back.setdefault(key, (same, []))[1].append(number)
+    found: dict[int, float] = {}
+    made = model.batcher([request for request, _ in back.values()])
+    groups = [numbers for _, numbers in back.values()]
+    for place, medium in made:
+        edit = made.jobs[place].plan.edit
+        assert edit is not None
+        source = edit.source.media[tuple(slice(n) for n in medium.tensor.shape)]
+        error = round(float((medium.tensor - source).square().mean().sqrt()), 4)
+        log.info("inversion and back: %.3f of full scale from the source", error)
+        found |= dict.fromkeys(groups[place], error)
+    return found
