@@ -18,6 +18,7 @@ class Option:
     default   the value of a request that does not say; None: the recipe's
     help      one line for a user
     low, high the allowed range of a number, both ends included
+    above     a number must be more than this
     choices   the allowed values; empty: any
     metavar   what stands for the value in a usage line
     """
@@ -28,6 +29,7 @@ class Option:
     help: str = ""
     low: float = -math.inf
     high: float = math.inf
+    above: float = -math.inf
     choices: tuple[Any, ...] = ()
     metavar: str = ""
 
@@ -43,11 +45,15 @@ class Option:
         if self.choices and value not in self.choices:
             raise MultigenError(message(self.name, value, self.choices))
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and not (self.low <= value <= self.high and math.isfinite(value)):
+        if number and not (self.above < value and self.low <= value <= self.high and math.isfinite(value)):
             raise MultigenError(f"{self.name}: {value} is not allowed; {self._range()}")
         return value
 
     def _range(self) -> str:
+        if math.isfinite(self.above):
+            return f"give a number above {self.above:g}" + (
+                f", to {self.high:g}" if math.isfinite(self.high) else ""
+            )
         if math.isfinite(self.high):
             return f"give a number from {self.low:g} to {self.high:g}"
         return f"give {self.low:g} or more" if math.isfinite(self.low) else "give a finite number"

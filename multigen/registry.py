@@ -140,9 +140,7 @@ def check(kind: str, part: Part, where: str = "") -> dict[str, Any]:
             raise RecipeError(message(f"{where}.{key}", key, ["name", *known], hint))
     for argument in known.values():
         if argument.required and argument.name not in part.args:
-            raise RecipeError(
-                f"{where}.{argument.name}: {kind} {part.name} requires it; there is no default."
-            )
+            raise RecipeError(f"{where}.{argument.name}: {kind} {part.name} needs it; there is no default.")
     return {k: convert(known[k].annotation, v, f"{where}.{k}") for k, v in part.args.items()}
 
 

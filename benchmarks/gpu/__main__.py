@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override of the recipe"
     )
-    found.add_argument("--recipe", default="emoji_large", help="whose training steps are timed")
+    found.add_argument("--recipe", default="image_emoji", help="whose training steps are timed")
     found.add_argument("--only", action="append", default=[], help="jobs of --speed")
     found.add_argument("--budget", type=float, default=MINUTES, help="minutes of truth and speed together")
     found.add_argument("--cache", type=Path, help="compiled.bin of an earlier training")
@@ -74,21 +74,16 @@ def _measure(
     report: reports.Report, given: argparse.Namespace, device: torch.device, deadline: float
 ) -> None:
     """Truth while the jobs of speed get ready."""
-    from contextlib import nullcontext
-
     from benchmarks.gpu import speed, truth
 
-    jobs = (
-        speed.started(given.recipe, device, tiny=given.tiny, only=given.only)
-        if given.speed
-        else nullcontext([])
-    )
-    with jobs as running:
+    if not given.speed:
+        truth.measure(report, device, tiny=given.tiny)
+        return
+    with speed.Pool(given.recipe, device, tiny=given.tiny, only=given.only) as pool:
         if given.truth:
             truth.measure(report, device, tiny=given.tiny)
-        if running:
-            with report.guarded("speed", "speed"):
-                speed.measure(report, running, deadline)
+        with report.guarded("speed", "speed"):
+            speed.measure(report, pool, deadline)
 
 
 def _pack(given: argparse.Namespace) -> int:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from benchmarks.gpu import networks
 from benchmarks.gpu.clock import forget_peak, peak, timed
 from benchmarks.gpu.mixed import driver_rows, mixed_rows
-from benchmarks.gpu.pack import located
 from benchmarks.gpu.report import Row
 from benchmarks.gpu.small import SHAPES
 from benchmarks.gpu.truth import compiled, exact, memory
@@ -62,7 +61,7 @@ def pair_job(
     makers = networks.pair(_widths(tiny), side, device)
     network = makers[("ours", "diffusers").index(which)]()
     # Both in the layout that convolutions in half precision are fastest in; ours would choose it by itself.
-    network = network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     x = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
     noise = torch.linspace(0, 10, batch, device=device)
     function = networks.called(network)
@@ -116,7 +115,7 @@ def rate_job(name: str, compiled: bool, batch: int, device: torch.device, tiny: 
     """Pictures a second of a recipe's training step on made-up media that lie on the device already."""
     torch.backends.cudnn.benchmark = True
     overrides = ["backbone.widths=[32,64]", "backbone.attention=[false,true]"] if tiny else []
-    recipe = load_recipe(located(name), [*overrides, "data={name: emoji}"])
+    recipe = load_recipe(name, [*overrides, "data={name: emoji}"])
     batch = min(batch, 4) if tiny else batch
     denoiser, shape = _denoiser(recipe, device)
     learner = Learner("model", denoiser.backbone, recipe.train, device)

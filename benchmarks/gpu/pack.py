@@ -25,18 +25,11 @@ from multigen.recipe.schema import Recipe
 
 DRAWS = 24  # captions that are drawn of each item, for the vocabulary
 SHEET, EVALUATION = 100, 1500  # prompts
-RECIPES = Path(__file__).parent / "recipes"
-
-
-def located(name: str) -> str:
-    """A recipe's name or path; those of `benchmarks/gpu/recipes` go by their names."""
-    own = RECIPES / f"{name}.yaml"
-    return str(own) if own.is_file() else name
 
 
 def pack(name: str, out: Path, *, overrides: Sequence[str] = (), draws: int = DRAWS) -> dict[str, int]:
     """Write the pack of a recipe to a folder; how many bytes each of its parts takes."""
-    recipe = load_recipe(located(name), list(overrides))
+    recipe = load_recipe(name, overrides)
     dataset = build_dataset(recipe)
     out.mkdir(parents=True, exist_ok=True)
     public = published(recipe)

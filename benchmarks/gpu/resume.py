@@ -17,7 +17,7 @@ from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal
 from multigen.core.predictions import flow as flow_prediction
 from multigen.core.schedules import flow as flow_schedule
-from multigen.datasets import NO_FAULTS, Item
+from multigen.datasets import Dataset, Item
 from multigen.recipe.schema import Train
 from multigen.training import checkpoint as checkpoints
 from multigen.training.diffusion import Diffusion
@@ -26,11 +26,8 @@ from multigen.training.trainer import Trainer
 STEPS, HALF = 12, 6
 
 
-class Blobs:
+class Blobs(Dataset):
     """Pictures [3, 16, 16] of a colour and a little noise, keyed by their index."""
-
-    classes: tuple[str, ...] = ()
-    bad = NO_FAULTS
 
     def __len__(self) -> int:
         return 64

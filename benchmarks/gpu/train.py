@@ -23,7 +23,6 @@ from benchmarks.gpu import made
 from benchmarks.gpu.pack import unpacked
 from benchmarks.gpu.report import Report, Row
 from multigen import registry
-from multigen.core.noise import uniform
 from multigen.datasets import Dataset
 from multigen.device import choose_precision
 from multigen.errors import Interrupted
@@ -217,8 +216,3 @@ def _compiled(out: Path) -> Iterator[Row]:
         if len(content) <= made.PART:
             (out / CACHE).write_bytes(content)
         yield {"what": "compiled code", "bytes": len(content), "kept": len(content) <= made.PART}
-
-
-def synthetic(batch: int, shape: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Made-up media [B, *shape] in [-1, 1]."""
-    return (2 * uniform((batch, *shape), 0, "synthetic") - 1).to(device)

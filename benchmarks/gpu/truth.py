@@ -150,8 +150,8 @@ def one_rank(device: torch.device) -> Iterator[Row]:
     before = [p.grad.clone() for p in layer.parameters() if p.grad is not None]
     backend = "nccl" if device.type == "cuda" else "gloo"
     with tempfile.TemporaryDirectory() as folder:
-        store = dist.FileStore(str(Path(folder, "store")), 1)
-        dist.init_process_group(backend, store=store, rank=0, world_size=1)
+        meeting = f"file://{Path(folder, 'store')}"
+        dist.init_process_group(backend, init_method=meeting, rank=0, world_size=1)
         try:
             with mock.patch.object(collectives, "world", return_value=2):  # one talks to nobody
                 total = collectives.summed(1.25, list(layer.parameters()))

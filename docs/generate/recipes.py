@@ -14,7 +14,7 @@ from typing import Any
 from docs.generate.markdown import cell, code, docstring, plain, table
 from multigen import registry
 from multigen.recipe import schema
-from multigen.recipe.source import read
+from multigen.recipe.reader import read
 from multigen.recipe.source import shipped as shipped_recipes
 from multigen.registry import KINDS, Part
 

@@ -93,7 +93,7 @@ def _words(action: argparse.Action) -> tuple[str, ...]:
 def override_keys() -> list[str]:
     """Every `key=` of a recipe, `key=choice` where a key has choices, and the same of every registered part."""
     from multigen import registry
-    from multigen.recipe.compose import LISTS, PLACES
+    from multigen.recipe.places import LISTS, PLACES
     from multigen.recipe.schema import Recipe
 
     keys = [key for key in _fields(Recipe, "") if key.rstrip("=") not in {*PLACES, *LISTS}]

@@ -1,34 +1,35 @@
-"""`multigen datasets`: what can be fetched, and fetching it."""
+"""`multigen datasets`: list the data sets that can be fetched, and fetch one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from multigen.cli.arguments import Command, Parser, show_log
+from multigen.cli.arguments import Command, Parser, new_parser, show_log
 from multigen.errors import MultigenError
+
+DESCRIPTION = """\
+Fetch data sets that no package carries. `fetch NAME` downloads one, checks it against pinned checksums and writes it to
+the cache, where recipes find it. No other command downloads anything.
+"""
 
 
 def parser() -> Parser:
     """The parser of the command."""
-    made = Parser(
-        prog="multigen datasets",
-        description="Data sets that no pip package carries. `list` shows them; `fetch NAME` downloads one, checks it "
-        "against pinned checksums and writes it to the cache, where recipes find it. Nothing else ever downloads.",
-        allow_abbrev=False,
-    )
-    made.add_argument("what", choices=["list", "fetch"], help="show them, or get one")
-    made.add_argument("name", nargs="?", metavar="NAME", help="which one to fetch: emoji")
-    made.add_argument("--again", action="store_true", help="make it anew even if it is there")
-    made.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return made
+    parser = new_parser("datasets", DESCRIPTION)
+    parser.add_argument("what", choices=["list", "fetch"], help="list the data sets, or fetch one")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the data set to fetch, such as emoji")
+    parser.add_argument("--again", action="store_true", help="fetch it again, even if it is in the cache")
+    parser.add_argument("--quiet", action="store_true", help="print only the folder of the data set")
+    return parser
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
     a = parser().parse(argv)
     if (a.name is None) == (a.what == "fetch"):
-        raise MultigenError(f"datasets {a.what}: {'name one' if a.what == 'fetch' else 'takes no name'}")
+        raise MultigenError(
+            f"datasets {a.what}: {'name the data set' if a.what == 'fetch' else 'takes no name'}"
+        )
     from multigen.datasets.fetch import FETCHABLE, fetch, fetchable
 
     if a.what == "fetch":
@@ -45,5 +46,5 @@ def run(argv: Sequence[str]) -> int:
 
 
 COMMAND = Command(
-    "datasets", "list | fetch NAME", "data sets that no package carries: show them, get one", parser, run
+    "datasets", "list | fetch NAME", "list or fetch data sets that no package carries", parser, run
 )

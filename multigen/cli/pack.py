@@ -70,7 +70,8 @@ def _recipe(source: str, modality: str | None) -> tuple[str, list[str]]:
     if modality is not None:
         raise MultigenError("--modality goes with a folder; a recipe names its modality")
     from multigen import registry
-    from multigen.recipe.source import read, shipped
+    from multigen.recipe.reader import read
+    from multigen.recipe.source import shipped
 
     if source in shipped() or path.suffix in (".yaml", ".yml") or path.is_dir():
         return source, []

@@ -15,7 +15,8 @@ def parser() -> Parser:
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
     parser().parse(argv)
-    from multigen.recipe.source import read, shipped
+    from multigen.recipe.reader import read
+    from multigen.recipe.source import shipped
 
     for name, path in shipped().items():
         print(f"{name:22} {read(path).data.get('description', '')}")

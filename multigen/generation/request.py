@@ -22,9 +22,11 @@ Size = int | tuple[int, int]
 _OPTION = "option"
 
 
-def _option(type: Any, help: str, metavar: str = "", low: float = -math.inf) -> dict[str, Option]:
+def _option(
+    type: Any, help: str, metavar: str = "", low: float = -math.inf, above: float = -math.inf
+) -> dict[str, Option]:
     """The declaration of a field; its name and default are the field's."""
-    return {_OPTION: Option("", type, None, help, low=low, metavar=metavar)}
+    return {_OPTION: Option("", type, None, help, low=low, above=above, metavar=metavar)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Request:
 
     prompt: str = field(default="", metadata=_option(str, "what to make", metavar="TEXT"))
     negative_prompt: str | None = field(
-        default=None, metadata=_option(str, "what guidance leads away from", metavar="TEXT")
+        default=None, metadata=_option(str, "what to avoid: guidance leads away from it", metavar="TEXT")
     )
     seed: int | None = field(
         default=None, metadata=_option(int, "seed of the first medium; medium k has seed + k", metavar="N")
@@ -60,7 +62,7 @@ class Request:
         default=None, metadata=_option(Size, "side, or WIDTHxHEIGHT, in pixels", metavar="PX")
     )
     duration: float | None = field(
-        default=None, metadata=_option(float, "seconds of audio or video", metavar="S")
+        default=None, metadata=_option(float, "seconds of audio or video", metavar="S", above=0)
     )
     sliding_window: bool = field(
         default=False,

@@ -16,7 +16,7 @@ from multigen.registry import Part
 
 
 def to_data(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain data: keys in the order of the dataclasses, a part's arguments sorted after its name."""
+    """Return a recipe as plain data: keys in the order of the dataclasses, a part's arguments sorted after its name."""
     return {f.name: _plain(getattr(recipe, f.name)) for f in dataclasses.fields(recipe)}
 
 
@@ -33,14 +33,14 @@ def _plain(value: Any) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes words that any YAML version would read as a number or a truth value; writes no aliases."""
+    """Quotes words that any version of YAML reads as a number or a boolean. Writes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    # Line ends and control characters survive in double quotes only: elsewhere YAML folds them.
+    # Only double quotes preserve line ends and control characters: elsewhere YAML folds them.
     style = None if text.isprintable() else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -54,11 +54,11 @@ _Dumper.add_implicit_resolver(
 
 
 def to_yaml(recipe: Recipe) -> str:
-    """The resolved recipe as YAML that `load_recipe` reads back as the same recipe; the key order is stable."""
+    """Return a recipe as YAML, which `load_recipe` reads back as an equal recipe. The order of keys is stable."""
     return yaml.dump(to_data(recipe), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """sha256 (hex) of the recipe's data: equal for equal recipes, however they were written."""
+    """Return the sha256 (hex) of a recipe's data: equal recipes have equal hashes, however they were written."""
     text = json.dumps(to_data(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -7,30 +7,30 @@ from collections.abc import Sequence
 from multigen.errors import RecipeError
 from multigen.recipe.compose import compose
 from multigen.recipe.dump import to_yaml
+from multigen.recipe.reader import parse
 from multigen.recipe.schema import Recipe
-from multigen.recipe.source import chain, find, parse
+from multigen.recipe.source import chain, find_recipe
 from multigen.recipe.validate import to_recipe
 
 
 def load_recipe(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe from a YAML file, a run folder or the name of a shipped recipe, with overrides as Hydra reads them.
+    """Load a recipe from a YAML file, a run folder or the name of a shipped recipe, with overrides.
 
-    Everything in it is checked (keys, types, ranges, parts and their arguments) and nothing is built. RecipeError
-    names the file and line, the place, what was given, what is allowed and what is nearest.
+    Overrides are written in Hydra's grammar: `key=value`, `+key=value`, `~key`. Keys, types, ranges, parts and their
+    arguments are checked; nothing is built. RecipeError names the file and line, the key, what was given, what is
+    allowed and the nearest match.
     """
-    return to_recipe(compose(chain(find(path_or_name)), overrides))
+    return to_recipe(compose(chain(find_recipe(path_or_name)), overrides))
 
 
 def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe from its YAML text, under the same checks; `where` names the text in messages. It extends no other."""
+    """Load a recipe from YAML text, with the same checks. `where` names it in messages. It cannot extend others."""
     source = parse(text, where)
     if source.defaults != ["_self_"]:
-        raise RecipeError(
-            f"{where}:{source.lines['defaults']}: `defaults` needs a recipe file; this is a text."
-        )
+        raise RecipeError(f"{where}:{source.lines['defaults']}: `defaults` is allowed in recipe files only.")
     return to_recipe(compose([source], overrides))
 
 
 def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """The recipe under overrides, checked as if they had been given when it was loaded."""
+    """Apply overrides to a recipe, with the checks of `load_recipe`."""
     return parse_recipe(to_yaml(recipe), recipe.name, overrides)

@@ -1,4 +1,4 @@
-"""manifest.json: what every file of a run folder was made from, and the bytes that it had."""
+"""manifest.json of a run folder: what each file was made from, its size and its checksum."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ SLUG = 48  # characters of the prompt that a file name keeps
 
 
 def file_name(index: int, prompt: str, seed: int, suffix: str) -> str:
-    """A name that every file system takes: 003_red-apple-moving-left_seed3.mp4
+    """Return a name that is valid on every file system: 003_red-apple-moving-left_seed3.mp4
 
-    ASCII letters, digits, - and _ alone, a bounded length, never empty or reserved. `suffix` is like ".mp4".
+    It has only ASCII letters, digits, - and _, a bounded length, and is never empty or reserved. `suffix` is like
+    ".mp4".
     """
     if not re.fullmatch(r"\.[a-z0-9]{1,8}", suffix):
         raise ValueError(
@@ -36,7 +37,7 @@ def file_name(index: int, prompt: str, seed: int, suffix: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what makes the media, as installed."""
+    """Return the installed versions of multigen, torch and Python."""
     from importlib import metadata
 
     from multigen.version import __version__
@@ -52,13 +53,13 @@ def write_manifest(
     weights_hash: str,
     settings: Mapping[str, Any],
 ) -> Path:
-    """Write `folder`/manifest.json, atomically; an older one is replaced. Returns its path.
+    """Write `folder`/manifest.json atomically, in place of an older one. Returns its path.
 
-    rows: of each file "file" (its path from `folder`, with /), "prompt", "seed", and what else is to be kept
-    settings: what all files share: sampler, timesteps, guide, steps ...; a row's own goes first
+    rows       for each file "file" (its path in `folder`, with /), "prompt", "seed", and anything else to record
+    settings   what all files share: sampler, timesteps, guide, steps ...; a row takes precedence
 
-    Every entry is whole in itself, so that it can be read or moved alone: to the row and the settings it adds the
-    hashes of the recipe, the weights and the file, its bytes, the versions and the time (UTC).
+    Every entry is complete, so that it can be read or moved alone: to its row and the settings it adds the hashes of
+    recipe, weights and file, the size of the file, the versions and the time (UTC).
     """
     common = {
         **settings,
@@ -78,7 +79,7 @@ def write_manifest(
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a run folder, or None if it has none. MultigenError if it cannot be what was written."""
+    """Read the manifest of a run folder; None if there is none. MultigenError if it is damaged."""
     path = folder / FILE
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -99,7 +100,7 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def verify(folder: Path) -> list[str]:
-    """Hash every file of the manifest again. One line for each that is missing or changed; empty: all is well."""
+    """Hash every file of the manifest again. Returns a line for each that is missing or changed."""
     manifest = read(folder)
     if manifest is None:
         raise MultigenError(f"{folder / FILE}: no such file")
@@ -107,7 +108,7 @@ def verify(folder: Path) -> list[str]:
 
 
 def recipe_changes(before: Recipe, after: Recipe) -> list[tuple[str, Any, Any]]:
-    """Where two recipes differ: (dotted key, value before, value after), None where there is no such key."""
+    """List where two recipes differ: (dotted key, former value, new value), None for a missing key."""
     old, new = dict(_leaves(to_data(before))), dict(_leaves(to_data(after)))
     return [(k, old.get(k), new.get(k)) for k in {**old, **new} if old.get(k) != new.get(k)]
 
@@ -129,13 +130,15 @@ def _fault(folder: Path, entry: Mapping[str, Any]) -> str | None:
         size = path.stat().st_size
         if size != entry["bytes"]:
             return f"{name}: {size:,} bytes, not {entry['bytes']:,}"
-        return None if sha256(path) == entry["sha256"] else f"{name}: its bytes have changed (sha256 differs)"
+        return (
+            None if sha256(path) == entry["sha256"] else f"{name}: its content has changed (sha256 differs)"
+        )
     except OSError as error:
         return f"{name}: cannot be read ({error.strerror})"
 
 
 def inside(folder: Path, name: str) -> Path | None:
-    """The file of that name, or None if the name (a stranger's, perhaps) leads out of the folder."""
+    """Return the path of a name in a folder, or None if the name, which may be anyone's, leads out of it."""
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor:
         return None

@@ -1,4 +1,4 @@
-"""Paths in a recipe: made absolute for a run folder, so that it runs again from anywhere; taken out for others."""
+"""Paths in a recipe: made absolute for a run folder, so that it runs from anywhere; removed for publication."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 from multigen.storage.diffusers_folder import is_id
 
-PATHS = ("path", "soundfont")  # arguments of parts that name a place on this machine
-WEIGHTS = "weights.safetensors"  # in a run folder, and in each folder of shipped weights
+PATHS = ("path", "soundfont")  # arguments of parts that are paths
+WEIGHTS = "weights.safetensors"  # file in a run folder, and in each folder of shipped weights
 
 
 def shipped_weights() -> dict[str, Path]:
-    """The weights that the package carries, by name."""
+    """Return the weights in the package, by name."""
     folder = Path(str(resources.files("multigen"))) / "weights"
     return {p.parent.name: p for p in sorted(folder.glob(f"*/{WEIGHTS}"))}
 
 
 def absolute(recipe: Recipe) -> Recipe:
-    """Every path whole; names of shipped weights, ids on the hub and what is not there stay as they were given."""
+    """Make every path absolute. Names of shipped weights, ids on the hub and missing files stay as they are."""
 
     def part(old: Part) -> Part:
         given = {k: v for k, v in old.args.items() if k in PATHS and isinstance(v, str)}
@@ -33,7 +33,7 @@ def absolute(recipe: Recipe) -> Recipe:
 
     def weights(source: str | None) -> str | None:
         if source is None or source in shipped_weights() or not Path(source).expanduser().exists():
-            return source  # what is not there is named in the message as it was given
+            return source  # messages name a missing file as it was given
         return _full(source)
 
     return dataclasses.replace(
@@ -45,7 +45,7 @@ def absolute(recipe: Recipe) -> Recipe:
 
 
 def public(recipe: Recipe) -> Recipe:
-    """The recipe of weights that are passed on: of paths the last part alone, and nothing that they started from."""
+    """Return the recipe for published weights: only the last part of paths, and no `train.init`, weights or LoRAs."""
 
     def part(old: Part) -> Part:
         paths = {k: v for k, v in old.args.items() if k in (*PATHS, "vocoder") and isinstance(v, str)}
@@ -58,7 +58,7 @@ def public(recipe: Recipe) -> Recipe:
 
 
 def _changed(recipe: Recipe, part: Callable[[Part], Part]) -> Recipe:
-    """The recipe with those of its parts changed that may name a place."""
+    """Apply a function to the parts of a recipe that may contain paths."""
     places = ["data", "codec", "conditioner"] + (["backbone"] if recipe.trains == "denoiser" else [])
     return dataclasses.replace(recipe, **{place: part(getattr(recipe, place)) for place in places})
 

@@ -1,6 +1,6 @@
-"""What a recipe may not contain, whoever wrote it: checked on the raw text of files and overrides, before Hydra.
+"""What a recipe may not contain, whoever wrote it. Checked on the raw text of files and overrides, before Hydra.
 
-A recipe is data. It names parts; it never names code, tags, the environment or Hydra's own settings.
+A recipe is data. It names parts, never code, tags, the environment or Hydra's own settings.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _DUNDER = re.compile(r"_.*_|_")
 
 
 def check_key(key: object, at: str) -> str:
-    """The key itself; RecipeError if it is no plain word or one that Hydra or OmegaConf would act on."""
+    """Return the key. RecipeError unless it is a plain word that neither Hydra nor OmegaConf acts on."""
     if not isinstance(key, str):
-        raise RecipeError(f"{at}: the key {key!r} is not allowed. Keys are words; quote it to make it one.")
+        raise RecipeError(f"{at}: the key {key!r} is not allowed. Keys are words: quote it.")
     if key == "<<":
         raise RecipeError(
             f"{at}: merge keys (<<) are not allowed in a recipe. To extend one, use `defaults`."
         )
     if _DUNDER.fullmatch(key):
         raise RecipeError(
-            f"{at}: the key {key!r} is not allowed. A recipe is data: no key begins and ends with an underscore; "
-            "code is named by a part's `name` alone."
+            f"{at}: the key {key!r} is not allowed. A recipe is data: no key begins and ends with an underscore. "
+            "Only the `name` of a part refers to code."
         )
     if len(key) > 100 or not _KEY.fullmatch(key):
         raise RecipeError(
@@ -39,15 +39,15 @@ def check_key(key: object, at: str) -> str:
 
 
 def check_top_key(key: str, at: str) -> None:
-    """RecipeError for `hydra`, which is no part of a recipe."""
+    """Raise RecipeError for `hydra`, which does not belong in a recipe."""
     if key == "hydra":
         raise RecipeError(
-            f"{at}: a `hydra` block is not allowed in a recipe. Hydra is set on the command line, with -m."
+            f"{at}: a `hydra` block is not allowed in a recipe. Set Hydra on the command line, with -m."
         )
 
 
 def check_text(text: str, at: str) -> str:
-    """The text itself; RecipeError if it holds any interpolation other than `${another.key}`."""
+    """Return the text. RecipeError for any interpolation other than `${another.key}`."""
     rest = REFERENCE.sub("", text)
     if "${" in rest or re.search(r"\\+\$\{", text):
         raise RecipeError(
@@ -61,14 +61,14 @@ def check_text(text: str, at: str) -> str:
 
 
 def check_number(value: float, at: str) -> float:
-    """The number itself; RecipeError for nan and infinity, which JSON and hence run folders cannot hold."""
+    """Return the number. RecipeError for nan and infinity, which JSON, and so a run folder, cannot store."""
     if not math.isfinite(value):
         raise RecipeError(f"{at}: {value} is not allowed. Numbers in a recipe are finite.")
     return value
 
 
 def check_part_name(place: str, value: object, at: str) -> None:
-    """RecipeError if `value` is a dotted import path where a part's name belongs (`...name`, not the recipe's own)."""
+    """Raise RecipeError for an import path in place of a part's name (`...name`, but not the recipe's own name)."""
     nested = "." in place
     if (
         nested
@@ -77,12 +77,12 @@ def check_part_name(place: str, value: object, at: str) -> None:
         and re.search(r"[./:\\]", REFERENCE.sub("", value))
     ):
         raise RecipeError(
-            f"{at}: {value!r} is not allowed. A name is one that `multigen parts` lists; import paths are not names."
+            f"{at}: {value!r} is not allowed. Allowed: names that `multigen parts` lists, not import paths."
         )
 
 
 def check_value(value: Any, place: str, at: str) -> None:
-    """All of the above for plain data at a dotted place, in depth."""
+    """Check plain data at a dotted key with all of the above, recursively."""
     if isinstance(value, dict):
         for key, child in value.items():
             check_value(child, f"{place}.{check_key(key, at)}", at)

@@ -1,7 +1,7 @@
 """Recipe: the frozen dataclasses that one YAML file fills. Keys, types and defaults; nothing is read or built here.
 
 Reading a recipe: `load`; writing one: `dump`; ranges, and which parts there are: `validate`; what a recipe may never
-contain: `safety`.
+contain: `safety`. The comments beside the fields are part of the documentation.
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ def report(model: Model, folder: Path, bad: Mapping[str, str], made: str | None 
     if found is not None:
         pictures["closest pairs of a sample and a training item"] = folder / PAIRS
         if "style" in found:
-            pictures["the base alone, and with the LoRA, from the same noise"] = folder / SHEET
+            pictures["the base model alone, and with what the tuning added, from the same noise"] = (
+                folder / SHEET
+            )
     path = write_report(
         folder,
         title=model.recipe.name,

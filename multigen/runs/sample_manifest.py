@@ -1,4 +1,4 @@
-"""What a manifest tells of how each medium was made."""
+"""What a manifest records of how each medium was made."""
 
 from __future__ import annotations
 

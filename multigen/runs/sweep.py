@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from multigen.errors import Interrupted, RecipeError
 from multigen.model.compatibility import check_combination
-from multigen.recipe.compose import COMMAND_LINE
 from multigen.recipe.load import load_recipe
+from multigen.recipe.overrides import COMMAND_LINE
 from multigen.runs.hydra_sweep import hydra_sweep
 from multigen.runs.sweep_overrides import combinations, sort
 

@@ -9,7 +9,8 @@ from hydra.core.override_parser.types import Glob, Override
 
 from multigen import registry
 from multigen.errors import RecipeError, message
-from multigen.recipe.compose import COMMAND_LINE, PLACES, check_override_key, parse_text
+from multigen.recipe.overrides import COMMAND_LINE, check_override_key, parse_text
+from multigen.recipe.places import PLACES
 from multigen.recipe.safety import check_text
 
 

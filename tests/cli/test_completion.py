@@ -13,7 +13,7 @@ import pytest
 from multigen import registry
 from multigen.cli.completion import choices, override_keys, script, words
 from multigen.cli.main import COMMANDS, main
-from multigen.recipe.compose import LISTS, PLACES
+from multigen.recipe.places import LISTS, PLACES
 from multigen.recipe.schema import Launch, Recipe, Sample, Train
 from multigen.recipe.source import shipped
 

@@ -143,9 +143,10 @@ def test_the_command_writes_json_and_report(tmp_path: Path, capsys: pytest.Captu
     model = Model(resolve(recipe, build_dataset(recipe)), device="cpu")
     path = model.save(tmp_path / "w.safetensors")
     out = tmp_path / "out"
-    assert (
-        main(["evaluate", str(path), "--out", str(out), "evaluate.n=12", "--quiet", "--device", "cpu"]) == 0
-    )
+    argv = ["evaluate", str(path), "--out", str(out), "evaluate.n=12", "--device", "cpu"]
+    assert main([*argv, "--quiet"]) == 0
+    assert capsys.readouterr() == (f"{out}\n", "")
+    assert main(argv) == 0
     printed = capsys.readouterr().out
     assert printed.strip().endswith(str(out))
     assert "12 samples are too few for 49 features" in printed
@@ -223,7 +224,7 @@ class _Same:
 def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"evaluate.metrics.0.name: 'hu'.*Did you mean 'hue'"):
         tiny("evaluate.metrics=[hu]")
-    with pytest.raises(RecipeError, match=r"evaluate.metrics.1: hue stands there twice"):
+    with pytest.raises(RecipeError, match=r"evaluate.metrics.1: hue is listed twice"):
         tiny("evaluate.metrics=[hue,hue]")
     with pytest.raises(RecipeError, match=r"evaluate.metrics: 'hue' is not allowed. Allowed: a list"):
         tiny("evaluate.metrics=hue")

@@ -45,7 +45,7 @@ def test_the_distance_falls_and_the_report_shows_it(tmp_path: Path, capsys: Any)
     adapter += [f"train.init={tmp_path / 'base'}", "train.steps=30", "train.ema_decay=0.5", "data.held_out=0"]
     dark = load_recipe("image_folder", [*options, f"data.path={pictures(tmp_path / 'dark')}", *adapter])
     folder = runs.train(dark, out=tmp_path / "tuned", device="cpu", quiet=True)
-    assert main(["evaluate", str(folder), "--quiet", "--device", "cpu"]) == 0
+    assert main(["evaluate", str(folder), "--device", "cpu"]) == 0
     assert "style, kernel distance from the tuning set, base model:" in capsys.readouterr().out
     style = json.loads((folder / "evaluation.json").read_text())["style"]
     assert style["tuning_media"] == 4 and style["media"] == 8

@@ -246,7 +246,7 @@ def test_no_more_than_a_batch_are_under_way() -> None:
             "request 2: a medium of 1000000 x 1000000",
         ),
         (Request("twelve"), "request 2: .*twelve"),
-        (Request("3", overrides=("train.lr=1",)), "request 2: train: this belongs to the training"),
+        (Request("3", overrides=("train.lr=1",)), "request 2: train: the weights of"),
         (Request("3", overrides=("sampler.name=heum",)), "request 2: .*Did you mean 'heun'"),
         (Request("3", seed=-1), "request 2: seed"),
         (Request("3", duration=2.0), "request 2: size or duration"),

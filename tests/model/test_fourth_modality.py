@@ -14,6 +14,7 @@ from torch import Tensor
 
 import multigen
 from multigen.errors import MultigenError
+from multigen.modalities import Modality
 from multigen.recipe.schema import Recipe, Sample, Train
 from multigen.registry import Given, Part, register
 from multigen.runs import jobs as runs
@@ -22,7 +23,7 @@ from multigen.runs import jobs as runs
 
 
 @register("modality", "series")
-class Series:
+class Series(Modality):
     """Time series of `length` values in [-1, 1]."""
 
     name, suffixes, writes, suffix, animation = "series", (".csv",), (".csv",), ".csv", ""

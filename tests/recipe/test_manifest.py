@@ -61,7 +61,7 @@ def test_the_command_says_what_changed(folder, capsys):
     from multigen.cli.main import main
 
     assert main(["verify", str(folder)]) == 0
-    assert capsys.readouterr().out.endswith("all is as it was made\n")
+    assert capsys.readouterr().out.endswith("all checksums match\n")
     name = manifest.read(folder)["files"][1]["file"]
     (folder / name).write_bytes(b"x")
     assert main(["verify", str(folder)]) == 1
@@ -85,7 +85,7 @@ def test_one_flipped_bit_is_found(folder):
     data = bytearray(path.read_bytes())
     data[500] ^= 1
     path.write_bytes(data)
-    assert verify(folder) == [f"media/{path.name}: its bytes have changed (sha256 differs)"]
+    assert verify(folder) == [f"media/{path.name}: its content has changed (sha256 differs)"]
 
 
 def test_missing_and_truncated_files_are_found(folder):

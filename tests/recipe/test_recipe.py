@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from multigen import registry
 from multigen.errors import RecipeError
 from multigen.model.compatibility import check_combination
+from multigen.recipe import reader
 from multigen.recipe import source as recipe_source
 from multigen.recipe.compose import by_hydra
 from multigen.recipe.dump import recipe_hash, to_yaml
@@ -219,7 +220,7 @@ def test_a_single_file_composes_to_itself(write):
         BASE
         + 'evaluate: {a: [1, -2.5e-7, true, null, "1e3", "no", ""], b: {c: "${seed}", d: 12345678901234567890}}\n'
     )
-    source = recipe_source.read(Path(write(text)))
+    source = reader.read(Path(write(text)))
     assert by_hydra([source], []) == source.data
 
 
@@ -285,7 +286,7 @@ WRONG = [
     ('prompts: ["0"]', "prompts: []", 17, ["sample.prompts", "at least one prompt"]),
     ('prompts: ["0"]', "prompts: [0]", 17, ["sample.prompts.0", "str"]),
     ('prompts: ["0"]', "prompts: ${sample.promts}", 17, ["sample.prompts", "Did you mean 'sample.prompts'?"]),
-    ("seed: 1", "seed: ${seed}", 2, ["seed", "leads back to itself"]),
+    ("seed: 1", "seed: ${seed}", 2, ["seed", "refers back to itself"]),
     ("seed: 1", "seed: 1\nseed: 2", 3, ["'seed'", "twice"]),
     ("data: {name: digits}", "data: {name: '???'}", 4, ["data.name", "not set yet"]),
     ("seed: 1", "seed: [1", 3, ["not valid YAML"]),
@@ -326,7 +327,7 @@ def test_a_fault_in_an_extended_file_is_placed_there(write):
         ("+sampler.etta=1", ["sampler.etta", "Did you mean 'eta'?"]),
         ("+train.lr=1", ["train.lr", "already"]),
         ("~train.nothing", ["train.nothing", "does not exist"]),
-        ("steps", ["steps", "no override", "key=value"]),
+        ("steps", ["steps", "not an override", "key=value"]),
         ("train.steps=1,2", ["several values", "-m"]),
         ("hydra.run.dir=x", ["Hydra's own settings", "-m"]),
         ("hydra/launcher=x", ["Hydra's own settings", "-m"]),
@@ -334,8 +335,8 @@ def test_a_fault_in_an_extended_file_is_placed_there(write):
         ("defaults=[x]", ["defaults"]),
         ("sampler.name=null", ["sampler.name: missing", "heun"]),
         ("sampler.nam=heun", ["sampler.nam", "Did you mean 'name'?"]),
-        ("train.steps=" + "9" * 5000, ["no override"]),
-        ("evaluate.x=" + "[" * 1000 + "]" * 1000, ["no override"]),
+        ("train.steps=" + "9" * 5000, ["not an override"]),
+        ("evaluate.x=" + "[" * 1000 + "]" * 1000, ["not an override"]),
         ("train=3", ["train", "3", "a mapping"]),
     ],
 )
@@ -461,7 +462,7 @@ ATTACKS = [
     ("%YAML 1.1\n---\nseed: 1", "directives"),
     ("seed: 1\n---\nseed: 2", "second YAML document"),
     ("# @package _global_\nseed: 1", "@package"),
-    ("evaluate: {a: &x [*x]}", "unfold"),
+    ("evaluate: {a: &x [*x]}", "expand"),
     ("seed: 1\x00", "YAML"),
 ]  # fmt: skip
 
@@ -469,7 +470,7 @@ ATTACKS = [
 @pytest.mark.parametrize(("attack", "fragment"), ATTACKS, ids=[a[0][:50] for a in ATTACKS])
 def test_attacks_in_files_are_refused_without_side_effects(trap, attack, fragment):
     if "[attack]" in attack:
-        fragment = "Recipes beside the file"
+        fragment = "recipes beside the file"
     Path("attack.yaml").write_text(attack + "\n", encoding="utf-8")
     text = trap("attack.yaml")
     assert text.startswith("attack.yaml:")
@@ -510,22 +511,22 @@ def test_an_attack_in_an_extended_file_is_refused(trap):
 def test_exploding_aliases_and_references_end_at_once(write):
     lines = ["evaluate:", "  a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"  a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
-    assert "unfold" in refusal(write("\n".join(lines), "laughs.yaml"))
+    assert "expand" in refusal(write("\n".join(lines), "laughs.yaml"))
     lines = ["evaluate:", "  a0: [x, x, x, x, x, x, x, x, x, x]"]
     tenfold = {i: ", ".join([f"'${{evaluate.a{i - 1}}}'"] * 10) for i in range(1, 10)}
     lines += [f"  a{i}: [{references}]" for i, references in tenfold.items()]
-    assert "unfold" in refusal(write("\n".join(lines), "references.yaml"))
+    assert "expand" in refusal(write("\n".join(lines), "references.yaml"))
     lines = ["a0: xxxxxxxxxx"] + [f"a{i}: {f'${{a{i - 1}}}' * 10}" for i in range(1, 10)]
-    assert "unfold" in refusal(write("\n".join(lines), "texts.yaml"))
+    assert "expand" in refusal(write("\n".join(lines), "texts.yaml"))
     big = f"a: &a {'x' * 100_000}\nevaluate: [{', '.join(['*a'] * 100)}]\n"
-    assert "unfold" in refusal(write(big, "big.yaml"))
+    assert "expand" in refusal(write(big, "big.yaml"))
 
 
 def test_deep_large_and_binary_files_are_refused(write):
     assert "nested deeper" in refusal(write("evaluate: " + "[" * 5000 + "]" * 5000, "deep.yaml"))
-    assert "over 262,144 bytes" in refusal(write("#" * 300_000, "large.yaml"))
+    assert "larger than 262,144 bytes" in refusal(write("#" * 300_000, "large.yaml"))
     Path("binary.yaml").write_bytes(b"name: a\nseed: \xff\xfe\n")
-    assert refusal("binary.yaml").startswith("binary.yaml:2: this is not UTF-8")
+    assert refusal("binary.yaml").startswith("binary.yaml:2: not UTF-8")
     os.mkfifo("pipe.yaml")
     assert "no such file" in refusal("pipe.yaml")
 
@@ -538,7 +539,7 @@ def test_recipes_that_extend_one_another_in_a_ring_are_refused(write):
 
 def test_the_shipped_recipes_are_plain_and_described(monkeypatch):
     for name, path in recipe_source.shipped().items():
-        source = recipe_source.read(path)
+        source = reader.read(path)
         assert source.data.get("name", name) == name
         assert source.data.get("description") or source.defaults != ["_self_"]
 

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
-from multigen.runs.run_folder import make
 
 import multigen
 from multigen.errors import MultigenError, RecipeError, TrainingError
@@ -27,6 +26,7 @@ from multigen.model.compatibility import check_combination
 from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import verify
 from multigen.runs import jobs as runs
+from multigen.runs.media import make_media
 from multigen.runs.sample import sample
 from multigen.storage.lock import locked
 
@@ -71,7 +71,7 @@ def test_weights_without_checkpoints_are_sampled_and_kept(trained: Path, tmp_pat
     assert (folder / "weights.safetensors").read_bytes() == before
     runs.run(load_recipe(str(folder), ["train.steps=7"]), out=folder, device="cpu", quiet=True)
     assert load_recipe(str(folder)).train.steps == 2  # the record is of what was trained
-    with pytest.raises(MultigenError, match="no checkpoint to go on from.*train.init="):
+    with pytest.raises(MultigenError, match="no checkpoint to continue from.*train.init="):
         runs.train(load_recipe(str(folder)), out=folder, device="cpu", quiet=True)
     with pytest.raises(RecipeError, match="another training"):
         runs.run(tiny("backbone.widths=[16,32]"), out=folder, device="cpu", quiet=True)
@@ -156,7 +156,7 @@ def test_samples_go_into_folders_of_their_own(trained: Path, tmp_path: Path) -> 
         sample(str(folder), out=folder, device="cpu", quiet=True)
     with pytest.raises(MultigenError, match="not a run folder"):
         multigen.load(one)
-    with pytest.raises(RecipeError, match="backbone: this belongs to the training"):
+    with pytest.raises(RecipeError, match="backbone: the weights of"):
         sample(str(folder), overrides=["backbone.widths=[8,8]"], device="cpu", quiet=True)
 
 
@@ -335,8 +335,8 @@ def test_media_that_are_not_finite_are_not_written_and_older_ones_stay(trained: 
     model = multigen.load(trained, device="cpu")
     (good,) = model.generate("3", steps=1)
     bad = dataclasses.replace(good, tensor=torch.full_like(good.tensor, float("nan")))
-    (path,) = make(model, tmp_path, lambda _: [good], total=1, quiet=True)
+    (path,) = make_media(model, tmp_path, lambda _: [good], total=1, quiet=True)
     with pytest.raises(TrainingError, match=r"media/001_.*not finite"):
-        make(model, tmp_path, lambda _: [good, bad], total=2, quiet=True)
+        make_media(model, tmp_path, lambda _: [good, bad], total=2, quiet=True)
     assert [p.name for p in (tmp_path / "media").iterdir()] == [path.name]
     assert verify(tmp_path) == []

@@ -13,8 +13,8 @@ import torch.distributed as dist
 
 from multigen.device import choose_device
 from multigen.errors import MultigenError, RankLost
+from multigen.recipe.rules import check_world
 from multigen.recipe.schema import Train
-from multigen.recipe.validate import check_world
 from multigen.training.rank_errors import LAUNCHED
 
 # How long a rank waits for the others. Previews and held-out losses, made by rank 0 alone, may take minutes.

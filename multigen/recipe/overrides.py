@@ -1,0 +1,89 @@
+"""Overrides from the command line, as Hydra's grammar reads them: `key=value`, `+key=value`, `~key`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from multigen.errors import RecipeError
+from multigen.recipe.safety import check_key, check_text, check_top_key, check_value
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override as HydraOverride
+
+COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Override:
+    """One override: the key that it sets or deletes, the value, and its text for Hydra."""
+
+    kind: Literal["set", "add", "delete"]
+    key: str
+    value: Any
+    text: str
+
+    @property
+    def leaves(self) -> dict[str, Any]:
+        """Dotted keys of single values: `sampler={name: heun}` sets `sampler.name`."""
+        return _leaves(self.key, self.value)
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Parse overrides, and check them like the content of recipe files. RecipeError for the first wrong one."""
+    return [_parse(text) for text in overrides]
+
+
+def parse_text(text: str) -> HydraOverride:
+    """Parse one override with Hydra's grammar, without other checks. RecipeError if it is not an override."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(text)
+    except (HydraException, ValueError, RecursionError) as error:  # too many digits; nested too deep
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise RecipeError(
+            f"{COMMAND_LINE}: {text}: not an override. Write key=value, +key=value or ~key. ({reason})"
+        ) from None
+
+
+def check_override_key(key: str, package: str | None, at: str) -> str:
+    """Return the key of an override. RecipeError for Hydra's own settings, config groups and packages."""
+    if key.startswith(("hydra.", "hydra/")):
+        raise RecipeError(f"{at}: Hydra's own settings are for sweeps only: add -m.")
+    if package is not None or "/" in key or "@" in key:
+        raise RecipeError(f"{at}: a recipe has no config groups or packages. Write key.key=value.")
+    segments = [check_key(segment, at) for segment in key.split(".")]
+    check_top_key(segments[0], at)
+    if segments[0] == "defaults":
+        raise RecipeError(f"{at}: `defaults` is set in a file, not on the command line.")
+    return key
+
+
+def _parse(text: str) -> Override:
+    from hydra.core.override_parser.types import OverrideType
+
+    at = f"{COMMAND_LINE}: {text}"
+    check_text(text, at)
+    if text.startswith("launch="):  # short for launch.name=
+        text = f"launch.name={text.removeprefix('launch=')}"
+    override = parse_text(text)
+    key = check_override_key(override.key_or_group, override.package, at)
+    if override.is_sweep_override():
+        raise RecipeError(f"{at}: several values make a sweep: add -m, or quote the value.")
+    value = override.value()
+    check_value(value, key, at)
+    if override.type is OverrideType.DEL:
+        return Override("delete", key, None, text)
+    if override.type is OverrideType.ADD:
+        return Override("add", key, value, text)
+    # `key=value` may set a key that the recipe does not contain. Our own validation checks it, not Hydra's.
+    return Override("set", key, value, f"++{text}" if override.type is OverrideType.CHANGE else text)
+
+
+def _leaves(key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {key: value}
+    return {k: v for name, child in value.items() for k, v in _leaves(f"{key}.{name}", child).items()}

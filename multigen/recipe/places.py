@@ -1,0 +1,27 @@
+"""Where parts are in a recipe, and of which kind they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Dotted key of a part -> its kind.
+PLACES: Mapping[str, str] = {
+    "modality": "modality",
+    "data": "dataset",
+    "codec": "codec",
+    "backbone": "backbone",
+    "schedule": "schedule",
+    "prediction": "prediction",
+    "conditioner": "conditioner",
+    "timesteps": "timesteps",
+    "sampler": "sampler",
+    "guide": "guide",
+    "train.noise_level": "noise_level",
+    "train.objective": "objective",
+    "train.critic": "critic",
+    "train.adapter": "adapter",
+    "evaluate.feature": "feature",
+    "evaluate.other": "dataset",
+}
+# Dotted key of a list of parts -> their kind.
+LISTS: Mapping[str, str] = {"evaluate.metrics": "metric", "modifiers": "modifier"}
