@@ -1,4 +1,4 @@
-"""Which device and precision to use: the best that the machine has, said in one sentence."""
+"""Choose the device and the precision: by default the best that the machine has."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def devices() -> list[str]:
-    """Names of the devices that torch can use here, best first."""
+    """List the devices that torch can use here, best first."""
     cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return [*cuda, *mps, "cpu"]
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """The named device, or the best; MultigenError if it is not here."""
+    """Return the named device, or the best one. MultigenError if there is no such device."""
     available = devices()
     if name in (None, "auto"):
         return torch.device(available[0])
@@ -29,7 +29,7 @@ def choose_device(name: str | None = None) -> torch.device:
 
 
 def choose_precision(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """Autocast dtype of the network in training, None for fp32. `auto`: bf16 where the device has it in hardware."""
+    """Return the autocast dtype of the network, None for fp32. `auto`: bf16 if the device has it in hardware."""
     if precision == "fp32":
         return None
     if precision == "bf16" or device.type == "mps":
@@ -40,13 +40,13 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype 
 
 
 def _cpu_computes_bf16() -> bool:
-    """Whether the CPU multiplies bf16 in hardware (AMX, AVX-512 BF16): training is then 1.5 to 2 times as fast."""
+    """Whether the CPU multiplies bf16 in hardware (AMX, AVX-512 BF16), which trains 1.5 to 2 times as fast."""
     cpu = torch.cpu
     return cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()
 
 
 def describe(device: torch.device, dtype: torch.dtype | None) -> str:
-    """'cpu (2 threads), bf16'."""
+    """Describe a device and precision in a few words, such as "cpu (2 threads), bf16"."""
     if device.type == "cuda":
         name = f"{device} ({torch.cuda.get_device_name(device)})"
     elif device.type == "cpu":

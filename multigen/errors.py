@@ -1,4 +1,4 @@
-"""Errors for users: where, what was given, what is allowed, what is nearest."""
+"""Errors for users. Each message says where, what was given, what is allowed, and what is nearest."""
 
 from __future__ import annotations
 
@@ -9,31 +9,36 @@ from contextlib import contextmanager
 
 
 class MultigenError(ValueError):
-    """A mistake that the user can mend. The command line prints it without a traceback and exits with `code`."""
+    """A mistake that the user can fix. The command line prints it without a traceback and exits with `code`."""
 
     code = 2
 
 
 class RecipeError(MultigenError):
-    """Something in a recipe or an override is wrong; raised before any work is done."""
+    """A mistake in a recipe or an override, raised before any work is done."""
 
 
 class MediaError(MultigenError):
-    """A media file is missing, unreadable, truncated or over a limit."""
+    """A media file that is missing, unreadable, truncated or over a limit."""
 
 
 class TrainingError(MultigenError):
-    """Training had to stop; what was saved is intact."""
+    """Training had to stop. What was saved is intact."""
 
     code = 1
 
 
-class Lost(TrainingError):
-    """Another rank of the same training ended; it has said why."""
+class RankLost(TrainingError):
+    """Another rank of the same training ended. Its own error gives the reason."""
 
 
 class Interrupted(Exception):
-    """Work was asked to stop by a signal; everything is saved. Not a mistake: the exit code is 128 + signum."""
+    """A signal stopped the work, and everything is saved. The exit code is 128 + signum.
+
+    signum  of the signal
+    step    of the training, at which it stopped
+    how     how to continue, for the message
+    """
 
     def __init__(self, signum: int, step: int, how: str = "") -> None:
         super().__init__(
@@ -44,7 +49,7 @@ class Interrupted(Exception):
 
 
 def message(where: str, given: object, allowed: Iterable[object] = (), hint: str = "") -> str:
-    """One sentence each for the place, what was given, what is allowed and what is nearest.
+    """Write an error message: the place, what was given, what is allowed, the nearest match and a hint.
 
     >>> message("sampler.name", "ddimm", ["ddim", "heun"])
     "sampler.name: 'ddimm' is not allowed. Allowed: ddim, heun. Did you mean 'ddim'?"
@@ -60,8 +65,8 @@ def message(where: str, given: object, allowed: Iterable[object] = (), hint: str
 
 
 @contextmanager
-def refused(where: str, kind: type[MultigenError] = MultigenError) -> Iterator[None]:
-    """A part's own refusal, a ValueError, as an error of that kind with the place in front."""
+def errors_at(where: str, kind: type[MultigenError] = MultigenError) -> Iterator[None]:
+    """Turn a ValueError inside the block into an error of this kind, with the place in front of its message."""
     try:
         yield
     except kind:

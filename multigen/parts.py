@@ -1,4 +1,4 @@
-"""Every built-in part: kind -> name -> where its code is. Nothing is imported until it is asked for."""
+"""The built-in parts: kind -> name -> module:attribute. Nothing is imported before it is used."""
 
 BUILTIN: dict[str, dict[str, str]] = {
     "adapter": {

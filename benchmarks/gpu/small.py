@@ -86,7 +86,7 @@ def requests(
     steps: int = STEPS,
 ) -> list[Sampling]:
     """Of one batch: one request, or one a sample where the sampler takes one."""
-    alone = sampler_traits(registry.find("sampler", sampler)).one_sample
+    alone = sampler_traits(registry.lookup("sampler", sampler)).one_sample
     parts = [[seed] for seed in seeds] if alone else [list(seeds)]
     return [request(denoiser, kind, sampler, part, device, steps) for part in parts]
 

@@ -93,7 +93,7 @@ def test_every_recipe_key_exists(page: Path) -> None:
             assert is_key(match[1].split(".")), f"{page.name}: `{span}`: there is no such key"
         named = re.match(r"\+?([a-z_.]+)\.name=([a-z_0-9]+)$", span)
         if named and named[2] not in EXAMPLES:
-            registry.find(kind_of(named[1].split(".")[-1]), named[2])
+            registry.lookup(kind_of(named[1].split(".")[-1]), named[2])
 
 
 def kind_of(key: str) -> str:

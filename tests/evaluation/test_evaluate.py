@@ -248,5 +248,5 @@ def test_mistakes(tmp_path: Path) -> None:
         evaluation.build_parts(Model(resolve(recipe, dataset), device="cpu"), dataset)
     with pytest.raises(MultigenError, match="holds nothing out"):
         sets.pools_of(build_dataset(tiny("data.held_out=0")))
-    assert registry.find("feature", "shrunk") is Shrunk
+    assert registry.lookup("feature", "shrunk") is Shrunk
     assert Part("shrunk") == tiny().evaluate.feature
