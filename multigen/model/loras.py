@@ -6,12 +6,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from torch import nn
-
+from multigen.core.backbone import Backbone
 from multigen.errors import MultigenError
 from multigen.model.source import read_lora
 from multigen.recipe.schema import WeightedLora
-from multigen.storage.lora import Adapter, Mix, check_weight, deltas
+from multigen.storage.lora import Adapter, MergedWeights, check_weight, deltas
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +20,7 @@ class LoraStack:
 
     def __init__(self) -> None:
         self.own: Adapter | None = None
-        self._mix: Mix | None = None
+        self._mix: MergedWeights | None = None
 
     def reset(self) -> None:
         """Forget what was added: the weights have been replaced."""
@@ -38,12 +37,12 @@ class LoraStack:
             rows.append((adapter, check_weight(row.weight, f"loras: {row.path}")))
         return rows if self.own is None else [(self.own, 1.0), *rows]
 
-    def set(self, rows: Sequence[tuple[Adapter, float]], backbone: nn.Module, recipe: str) -> None:
+    def set(self, rows: Sequence[tuple[Adapter, float]], backbone: Backbone, recipe: str) -> None:
         """Sample with these and no others. MultigenError names the first layers of one that is for another network."""
         if not rows and self._mix is None:
             return
         changes = [(deltas(adapter, backbone, recipe), weight) for adapter, weight in rows]
-        self._mix = self._mix or Mix(backbone)
+        self._mix = self._mix or MergedWeights(backbone)
         self._mix.set(())
         self._mix.set(changes)
 

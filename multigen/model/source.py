@@ -17,7 +17,7 @@ from multigen.recipe.paths import WEIGHTS, shipped_weights
 from multigen.recipe.sampling import TRAINED, without_decoding
 from multigen.recipe.schema import Recipe
 from multigen.storage import lora
-from multigen.storage.tensors import load_tensors
+from multigen.storage.tensors import load_tensors, read_header
 from multigen.training import checkpoint as checkpoints
 
 RECIPE = "recipe.yaml"
@@ -189,7 +189,7 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
 
 def _in_file(path: Path) -> Found:
     tensors = load_tensors(path)
-    header = lora.header(path)
+    header = read_header(path)
     if "recipe" not in header and lora.is_lora(path):
         adapter = lora.read(path)
         raise MultigenError(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
-from multigen.storage.diffusers_folder import is_id
+from multigen.storage.diffusers_folder.hub import is_id
 
 PATHS = ("path", "soundfont")  # arguments of parts that are paths
 WEIGHTS = "weights.safetensors"  # file in a run folder, and in each folder of shipped weights

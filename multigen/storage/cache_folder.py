@@ -1,4 +1,4 @@
-"""Where multigen keeps what it makes once: downloaded data, encoded media, reference statistics."""
+"""The folder for what is computed or downloaded once: data, encoded media, reference statistics."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from multigen.errors import MultigenError
 
 
 def cache_folder(*parts: str) -> Path:
-    """$MULTIGEN_CACHE, or $XDG_CACHE_HOME/multigen, or ~/.cache/multigen; made if missing.
+    """Return a folder in $MULTIGEN_CACHE, $XDG_CACHE_HOME/multigen or ~/.cache/multigen; it is created if missing.
 
-    MultigenError where it cannot be.
+    Raises MultigenError if it cannot be created.
     """
     root = os.environ.get("MULTIGEN_CACHE")
     if root is None:
@@ -20,6 +20,6 @@ def cache_folder(*parts: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        hint = "$MULTIGEN_CACHE names another place for what is made once"
+        hint = "set $MULTIGEN_CACHE to another folder"
         raise MultigenError(f"the cache {folder}: {error.strerror}; {hint}") from error
     return folder

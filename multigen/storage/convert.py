@@ -1,4 +1,4 @@
-"""`multigen convert`: tensors of a pickled checkpoint (.ckpt, .pt, .pth, .bin) as a safetensors file."""
+"""Convert pickled checkpoints (.ckpt, .pt, .pth, .bin) to safetensors files, for `multigen convert`."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ from multigen.storage.tensors import save_tensors
 
 
 def convert(source: Path, target: Path, *, key: str | None = None) -> tuple[int, list[str]]:
-    """Write the tensors of a pickle to a new safetensors file; returns their number, and what was left out.
+    """Write the tensors of a pickle to a new safetensors file. Returns their number and the entries left out.
 
-    Read by torch's weights-only unpickler, which runs no code. `key`: the entry whose tensors are meant (state_dict,
-    ema ...), nested ones with dots; needed where several entries have tensors. MultigenError for a pickle that holds
-    anything but tensors, plain values and containers, for one without tensors, and if the target is there already.
+    key   the entry to convert (state_dict, ema ...), nested ones with dots; needed if several contain tensors
+
+    torch's weights-only unpickler reads the file and runs no code. Raises MultigenError for a pickle that contains
+    anything but tensors, plain values and containers, for one without tensors, and if the target exists.
     """
     if target.suffix != ".safetensors":
         raise MultigenError(f"{target}: weights are saved as .safetensors")
     if target.exists():
-        raise MultigenError(f"{target}: is there already; give another name")
+        raise MultigenError(f"{target}: the file exists; give another name")
     data = _read(source)
     groups = {name: rows for name, rows in _groups(data, "") if rows}
     if not groups:
-        raise MultigenError(f"{source}: there are no tensors in it")
+        raise MultigenError(f"{source}: it contains no tensors")
     if key is None and len(groups) > 1:
-        raise MultigenError(f"{source}: several entries have tensors; give --key, one of: {_list(groups)}")
+        raise MultigenError(
+            f"{source}: several entries contain tensors; choose one with --key: {_list(groups)}"
+        )
     if key is not None and key not in groups:
         raise MultigenError(message("--key", key, [name or "''" for name in groups]))
     chosen = next(iter(groups)) if key is None else key
-    # Tensors may share their memory, which the file cannot say.
+    # Tensors may share memory, which safetensors cannot store.
     tensors = {name: value.clone() for name, value in groups[chosen].items()}
     with atomic(target) as temporary:
         save_tensors(temporary, tensors)
@@ -49,7 +52,7 @@ def _read(source: Path) -> Any:
         return torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise MultigenError(
-            f"{source}: is refused, for it holds more than tensors, or is no checkpoint of torch "
+            f"{source}: refused, because it contains more than tensors, or is not a checkpoint of torch "
             f"({_first_line(error)})"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -61,7 +64,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _groups(value: Any, name: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """The mappings that directly hold tensors, each by its place."""
+    """Yield the mappings with their tensors, by dotted name."""
     if not isinstance(value, Mapping):
         return
     yield name, {str(k): v for k, v in value.items() if isinstance(v, Tensor)}

@@ -1,4 +1,4 @@
-"""Numbers kept on disk between runs, by what they were made of: encoded media, states of texts."""
+"""A cache on disk for computed tensors: encoded media, states of texts. Keyed by content, kept between runs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _CRC = 4  # bytes before the numbers
 
 
 class DiskCache:
-    """fp32 tensors in folders of $MULTIGEN_CACHE/encoded, `gib` GiB of them together.
+    """fp32 tensors in folders of $MULTIGEN_CACHE/encoded, at most `gib` GiB in total.
 
-    A folder stands for the settings that its entries were made with, an entry's name for what it was made of. Entries
-    are checked when they are read; damaged ones count as none. The oldest go when a run begins with too many; a full
-    cache takes no more.
+    A folder stands for the settings that its entries were computed with, the name of an entry for its input. Entries
+    are verified when they are read; a damaged one counts as missing. The oldest are removed when a run begins with too
+    many. A full cache takes no more.
     """
 
     def __init__(self, gib: float) -> None:
@@ -36,11 +36,11 @@ class DiskCache:
         self.room = round(gib * 2**30) - _trim(self.root, gib * 2**30)
 
     def path(self, folder: str, content: bytes) -> Path:
-        """Where the entry made of this content is, if there is one."""
+        """Return the path of the entry for a content, whether it exists or not."""
         return self.root / folder / f"{hashlib.blake2b(content, digest_size=16).hexdigest()}{_SUFFIX}"
 
     def read(self, path: Path, shape: tuple[int, ...]) -> Tensor | None:
-        """What an entry holds, of `shape`, whose first axis may be -1; None where there is none, or it is damaged."""
+        """Read an entry of `shape`, whose first axis may be -1. None if it is missing or damaged."""
         try:
             content = path.read_bytes()
         except OSError:
@@ -54,12 +54,12 @@ class DiskCache:
         return torch.from_numpy(np.frombuffer(numbers, np.float32).copy()).reshape(shape)
 
     def write(self, path: Path, x: Tensor) -> None:
-        """Keep fp32 numbers on the CPU, where there is room."""
+        """Write an fp32 tensor on the CPU, if there is room."""
         size = _CRC + x.nbytes
         if self.room < size:
             return
         numbers = x.contiguous().numpy().tobytes()
-        # Not fsynced: what a crash leaves half is seen by its checksum.
+        # Not flushed to disk: the checksum detects what a crash left incomplete.
         temporary = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}")
         try:
             path.parent.mkdir(exist_ok=True)
@@ -68,20 +68,22 @@ class DiskCache:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             self.room = 0
-            log.warning("%s: nothing more is kept there (%s)", path.parent, error)
+            log.warning(
+                "%s: the cache is full or cannot be written (%s); nothing more is added", path.parent, error
+            )
             return
         self.room -= size
 
 
 class Shelf:
-    """What one maker keeps in a cache, and how often it was found there (`hits`) or had to be made (`misses`)."""
+    """One user of a cache. Counts how often an entry was found (`hits`) or had to be computed (`misses`)."""
 
     def __init__(self, cache: DiskCache) -> None:
         self.cache = cache
         self.hits = self.misses = 0
 
     def take(self, folder: str, content: bytes, shape: tuple[int, ...], make: Callable[[], Tensor]) -> Tensor:
-        """The entry made of this content; where there is none, or it is damaged, `make` makes it (fp32, on the CPU)."""
+        """Return the entry for a content. If it is missing or damaged, `make` computes it (fp32, on the CPU)."""
         path = self.cache.path(folder, content)
         found = self.cache.read(path, shape)
         if found is not None:
@@ -94,7 +96,7 @@ class Shelf:
 
 
 def _trim(root: Path, limit: float) -> int:
-    """Bytes of all entries, after the oldest were removed where they are over the limit."""
+    """Remove the oldest entries beyond the limit. Returns the bytes of those that remain."""
     entries = []
     for path in root.glob(f"*/*{_SUFFIX}"):
         try:

@@ -1,4 +1,4 @@
-"""One command at a time in a folder."""
+"""Locks: one command at a time in a folder."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from multigen.storage.files import alive, remove_leftovers
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
-# How long the readers of a killed training may take to notice that it is gone, in s; torch's look every 5 s.
-_READERS = 30
+_READERS = 30  # s that readers of a killed training may take to notice; torch's check every 5 s
 
 
 @contextmanager
 def locked(folder: Path, *, stays: bool = True) -> Iterator[None]:
-    """One command at a time in a folder, made if missing and removed again if nothing came of it.
+    """Lock a folder inside the block. It is created if missing, and removed again if it is still empty.
 
-    The system frees the lock of a process that died; where that process's readers hold it a little longer, they are
-    waited for. `stays`: the lock's file, which names this machine, stays in the folder.
+    stays   keep the lock file, which contains the name of this machine, in the folder
+
+    The system releases the lock of a process that died. If its readers hold the lock a little longer, this waits for
+    them. Raises MultigenError if another command holds the lock, or the folder cannot be written to.
     """
     path = folder / LOCK
     lock = FileLock(path, timeout=0)
@@ -40,11 +41,11 @@ def locked(folder: Path, *, stays: bool = True) -> Iterator[None]:
         holder = _holder(path)
         by = f" (process {holder['pid']} on {holder['host']}, since {holder['since']})" if holder else ""
         raise MultigenError(
-            f"{folder}: another multigen command is running in this folder{by}; use --out"
+            f"{folder}: another multigen command is running in this folder{by}. Choose another folder with --out."
         ) from None
     except OSError as error:
         raise MultigenError(
-            f"{folder}: cannot be written to ({error.strerror or error}); use --out"
+            f"{folder}: cannot be written to ({error.strerror or error}). Choose another folder with --out."
         ) from error
     try:
         remove_leftovers(folder)
@@ -59,25 +60,25 @@ def locked(folder: Path, *, stays: bool = True) -> Iterator[None]:
 
 
 def _acquire(lock: FileLock, path: Path) -> None:
-    """Take the lock, and leave in its file who has it. Timeout if a living command has it."""
+    """Acquire the lock, and record the holder in its file. Timeout if a living command holds it."""
     try:
         lock.acquire()
     except Timeout:
         holder = _holder(path)
         if holder is None or holder["host"] != platform.node() or alive(int(holder["pid"])):
             raise
-        log.warning("%s: process %s is gone; waiting for its readers to end", path.parent, holder["pid"])
+        log.warning("%s: process %s has died; waiting for its readers to end", path.parent, holder["pid"])
         lock.acquire(timeout=_READERS)
     since = datetime.now().astimezone().isoformat(timespec="seconds")
     text = json.dumps({"pid": os.getpid(), "host": platform.node(), "since": since})
     try:
-        path.write_text(text, encoding="utf-8")  # the file itself: another in its place would be another lock
-    except OSError:  # a full disk: the lock holds without
+        path.write_text(text, encoding="utf-8")  # not atomically: another file would be another lock
+    except OSError:  # a full disk: the lock works without it
         log.debug("%s: could not be written", path)
 
 
 def _holder(path: Path) -> dict[str, Any] | None:
-    """Who took the lock, as far as its file says."""
+    """Return the holder of the lock, if its file records one."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {"pid": int(found["pid"]), "host": str(found["host"]), "since": str(found["since"])}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -13,15 +13,15 @@ from multigen.errors import MultigenError
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file. OSError that names it if it cannot be written."""
+    """Write a safetensors file. OSError that names the file if it cannot be written."""
     try:
         save_file({k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}, path, metadata=metadata)
-    except SafetensorError as error:  # what safetensors makes of a full disk
+    except SafetensorError as error:  # as safetensors reports a full disk
         raise OSError(f"{path}: {error}") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; MultigenError names the file if it is anything else."""
+    """Read the tensors of a safetensors file. MultigenError if it is missing, damaged or anything else."""
     if not path.is_file():
         raise MultigenError(f"{path}: no such file")
     if path.suffix != ".safetensors":
@@ -34,8 +34,17 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise MultigenError(f"{path}: not a readable safetensors file ({error})") from error
 
 
+def read_header(path: Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file; {} if it has none. MultigenError if it cannot be read."""
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise MultigenError(f"{path}: not a readable safetensors file ({error})") from error
+
+
 def mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], limit: int = 5) -> list[str]:
-    """The first differences between two sets of tensors, as a user reads them."""
+    """List the first differences between two sets of tensors, as text for a message."""
     rows = []
     for name, tensor in expected.items():
         if name not in given:

@@ -1,8 +1,9 @@
-"""Importing torchaudio where its compiled extension cannot be loaded beside this torch.
+"""Import torchaudio even if its compiled extension does not fit the installed torch.
 
-torchaudio's wheels link one CUDA; beside a CPU torch, or a torch of another CUDA, `import torchaudio` fails although
-its transforms are pure PyTorch. Only then a stand-in for `torchaudio._extension` says that there is no extension, and
-the rest imports. transformers and diffusers import torchaudio where it is installed: call `import_torchaudio` first.
+torchaudio's wheels are linked to one CUDA version. With a CPU build of torch, or one for another CUDA version, `import
+torchaudio` fails although its transforms are pure PyTorch. Only then a substitute for `torchaudio._extension` reports
+that there is no extension, and the rest is imported. transformers and diffusers import torchaudio if it is installed:
+call `import_torchaudio` first.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ _EXTENSION = "torchaudio._extension"
 
 
 def import_torchaudio() -> ModuleType:
-    """The torchaudio module. A healthy one is imported untouched; calling this again changes nothing.
+    """Import torchaudio, unchanged if its extension works. Calling this again changes nothing.
 
-    ImportError if torchaudio is not installed.
+    Raises ImportError if torchaudio is not installed.
     """
     if "torchaudio" in sys.modules:
         return sys.modules["torchaudio"]
@@ -44,7 +45,7 @@ def import_torchaudio() -> ModuleType:
 
 
 def state() -> str:
-    """One line for `multigen doctor`: which torchaudio, and whether its extension is in use."""
+    """Describe torchaudio for `multigen doctor`: its version, and whether its extension is in use."""
     try:
         version = metadata.version("torchaudio")
     except metadata.PackageNotFoundError:
@@ -55,14 +56,12 @@ def state() -> str:
         return f"{version}, cannot be imported ({error})"
     if isinstance(sys.modules.get(_EXTENSION), _StandIn):
         torch = metadata.version("torch")
-        return (
-            f"{version}, without its compiled extension (it does not fit torch {torch}); its transforms work"
-        )
+        return f"{version}, without its compiled extension, which does not fit torch {torch}; its transforms work"
     return f"{torchaudio.__version__}, complete"
 
 
 class _StandIn(ModuleType):
-    """`torchaudio._extension` as it is in a build without the extension."""
+    """`torchaudio._extension` of a build without the extension."""
 
 
 def _stand_in() -> ModuleType:
@@ -71,9 +70,10 @@ def _stand_in() -> ModuleType:
 
 
 class _Loader(Loader):
-    """Makes the stand-in; `find_spec` and friends then see an ordinary module."""
+    """Creates the substitute, which `find_spec` and others see as an ordinary module."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Create the substitute, complete."""
         module: Any = _StandIn(spec.name)
         module._IS_TORCHAUDIO_EXT_AVAILABLE = False
         module._IS_ALIGN_AVAILABLE = False
@@ -83,15 +83,15 @@ class _Loader(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run: `create_module` made it whole."""
+        """Do nothing: `create_module` has completed it."""
 
 
 def _no_version() -> None:
-    """The CUDA version of an extension that is not there."""
+    """Return no CUDA version."""
 
 
 def _refuse(lib: str) -> bool:
-    raise ImportError(f"torchaudio's {lib} cannot be loaded beside this torch")
+    raise ImportError(f"torchaudio's {lib} cannot be loaded with this torch")
 
 
 def _needs_extension(function: Any) -> Any:

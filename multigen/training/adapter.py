@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from multigen.core.backbone import Backbone
 from multigen.core.noise import stream
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.recipe.schema import Recipe
-from multigen.storage.lora import Adapter, Pair, begins
+from multigen.storage.lora import Adapter, Pair, prefixes
 from multigen.storage.packages import install
 
 _NAME = "default"  # what peft calls an adapter
@@ -91,9 +92,9 @@ class Lora:
             torch.manual_seed(stream(seed, "lora").initial_seed())
             peft.inject_adapter_in_model(config, backbone)
 
-    def learned(self, tensors: Mapping[str, Tensor], backbone: object) -> dict[str, Pair]:
+    def learned(self, tensors: Mapping[str, Tensor], backbone: Backbone | type[Backbone]) -> dict[str, Pair]:
         """Collect the pairs of a checkpoint's tensors, by the names that the layers have in files."""
-        outside, inside = begins(backbone)
+        outside, inside = prefixes(backbone)
         found: dict[str, Pair] = {}
         ending = f".lora_A.{_NAME}.weight"
         for key, down in tensors.items():
@@ -106,7 +107,11 @@ class Lora:
         return found
 
     def adapter(
-        self, tensors: Mapping[str, Tensor], backbone: object, recipe: Recipe, base: str | None
+        self,
+        tensors: Mapping[str, Tensor],
+        backbone: Backbone | type[Backbone],
+        recipe: Recipe,
+        base: str | None,
     ) -> Adapter:
         """Build the adapter that a file stores.
 

@@ -37,12 +37,7 @@ class Counters:
         """Share of the training that is done; 1 when it is over."""
         if 0 < self.settings.patience <= self.worse:
             return 1.0
-        shares = []
-        if self.settings.steps is not None:
-            shares.append(self.step / max(self.settings.steps, 1))
-        if self.settings.minutes is not None:
-            shares.append(self.seconds / (60 * self.settings.minutes))
-        return min(max(shares, default=1.0), 1.0)
+        return share_done(self.settings, self.step, self.seconds)
 
     def lr(self) -> float:
         """Return the learning rate of the next step: a linear warm-up, and a cosine to 0 along `progress`."""
@@ -69,3 +64,13 @@ class Counters:
         self.measured, self.worse = int(state.get("measured", 0)), int(state.get("worse", 0))
         lowest = state.get("lowest")
         self.lowest = math.inf if lowest is None else float(lowest)
+
+
+def share_done(settings: Train, step: int, seconds: float) -> float:
+    """Return the share of a training that is done: of its steps or its minutes, whichever ends it first."""
+    shares = []
+    if settings.steps is not None:
+        shares.append(step / max(settings.steps, 1))
+    if settings.minutes is not None:
+        shares.append(seconds / (60 * settings.minutes))
+    return min(max(shares, default=1.0), 1.0)

@@ -12,18 +12,19 @@ from typing import Any
 from multigen.progress import Progress
 from multigen.recipe.schema import Train
 from multigen.training import boards
+from multigen.training.counters import share_done
 
 log = logging.getLogger(__name__)
 
 FILE = "log.jsonl"
-# Share of the time spent waiting for data above which a run says so, once it has trained for so many s.
-WAITING, _SETTLED = 0.05, 30.0
+WAITING = 0.05  # share of time spent waiting for data above which a run warns
+_SETTLED = 30.0  # s of training before it does
 
 
 class Log:
-    """Averages rows over `log_every` steps and writes them to `log.jsonl`, the bar and the boards.
+    """Averages rows over `log_every` steps, and writes them to `log.jsonl`, the progress line and the boards.
 
-    With `writes` False it does none of that: another rank does.
+    writes   False in ranks that write nothing
     """
 
     def __init__(self, folder: Path, settings: Train, *, quiet: bool, writes: bool = True) -> None:
@@ -41,7 +42,7 @@ class Log:
 
     @contextmanager
     def bar(self, step: int, seconds: float) -> Iterator[None]:
-        """Show a progress bar inside the block, from a step and the seconds trained so far; boards are open there."""
+        """Show progress and open the boards inside the block. `step`, `seconds`: what was trained so far."""
         opened = boards.opened(self.path.parent, self.settings) if self.writes else nullcontext([])
         self._trained = seconds
         share = share_done(self.settings, step, seconds)
@@ -63,9 +64,12 @@ class Log:
         waited: float,
         details: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """One training step: its loss and the like, how many items in how many seconds, and those spent waiting.
+        """Log one training step.
 
-        `details` is asked when a row is written: the loss of the steps since then by what it is made of.
+        row       its loss, learning rate and gradient norm
+        items     items of its batch
+        seconds   time that it took; `waited` of them were spent waiting for data
+        details   returns the mean loss by component since the last call; called when a row is written
         """
         self._details = details
         self._rows.append({**row, "items": items, "seconds": seconds, "waited": waited})
@@ -81,13 +85,13 @@ class Log:
             self._write_mean()
 
     def _note(self, loss: float, speed: float) -> str:
-        """What stands beside the progress."""
+        """The text beside the progress."""
         share = self._waited / max(self._seconds, 1e-9)
         waiting = f", waiting {share:.0%}" if share > WAITING else ""
         return f"step {self._step}, loss {loss:.4f}, {speed:.1f} items/s{waiting}"
 
     def _watch_waiting(self, seconds: float, waited: float) -> None:
-        """Warn once where reading holds the training up. The first batch waits for the readers to start, and is out."""
+        """Warn once if reading slows training down. The first batch, for which readers start, does not count."""
         if self._seconds:
             self._waited += waited
         self._seconds += seconds
@@ -95,8 +99,7 @@ class Log:
         if self.writes and not self._warned and self._seconds > _SETTLED and share > WAITING:
             self._warned = True
             log.warning(
-                "step %d: %.0f%% of the time is spent waiting for media. More processes can read them: "
-                "train.workers=%d",
+                "step %d: %.0f%% of the time is spent waiting for media. Use more reader processes: train.workers=%d",
                 self._step, 100 * share, max(2, 2 * self.settings.workers),
             )  # fmt: skip
 
@@ -114,11 +117,13 @@ class Log:
         self._draw(self._step, "train_level", levels)
 
     def held_out(self, step: int, row: Mapping[str, float]) -> None:
+        """Log a held-out loss: "mean" and its components."""
         self._write({"step": step, "held_out": dict(row)})
         log.info("step %d: held-out loss %.4f", step, row["mean"])
         self._draw(step, "held_out", row)
 
     def flush(self) -> None:
+        """Write everything to disk."""
         if self._rows:
             self._write_mean()
         for board in self._boards:
@@ -135,22 +140,13 @@ class Log:
             file.write(dumps(row) + "\n")
 
 
-def share_done(settings: Train, step: int, seconds: float) -> float:
-    """Share of a training that is done, 0 to 1: of its steps or its minutes, whichever is nearer to its end."""
-    shares = [0.0]
-    if settings.steps is not None:
-        shares.append(step / max(settings.steps, 1))
-    if settings.minutes is not None:
-        shares.append(seconds / max(60 * settings.minutes, 1e-9))
-    return min(max(shares), 1.0)
-
-
 def dumps(row: Mapping[str, Any]) -> str:
+    """Return a row as a line of JSON."""
     return json.dumps(row)
 
 
 def read(folder: Path, *, until: int | None = None) -> list[dict[str, Any]]:
-    """The rows of a run's log, those after step `until` left out; what is torn or no row of ours is ignored."""
+    """Read the rows of a run's log up to step `until`. Incomplete lines and anything else are ignored."""
     path = folder / FILE
     rows = []
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

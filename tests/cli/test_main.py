@@ -408,7 +408,7 @@ def test_a_cache_that_cannot_be_made_names_its_variable(capsys, monkeypatch, tmp
     monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path / "file"))
     assert main(["doctor"]) == 2
     error = capsys.readouterr().err
-    assert f"the cache {tmp_path / 'file'}: File exists; $MULTIGEN_CACHE names another place" in error
+    assert f"the cache {tmp_path / 'file'}: File exists; set $MULTIGEN_CACHE to another folder" in error
 
 
 def test_doctor_says_what_is_here(capsys, monkeypatch, tmp_path):

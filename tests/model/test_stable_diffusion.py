@@ -30,6 +30,7 @@ from multigen.registry import Part
 from multigen.runs import jobs as runs
 from multigen.runs.sample import sample
 from multigen.storage import diffusers_folder
+from multigen.storage.diffusers_folder import hub
 from tests.model.pipelines import edit, tiny_pipeline
 
 from diffusers import (  # isort: skip  # after tests.model.pipelines, which makes torchaudio importable
@@ -440,7 +441,7 @@ def test_pickles_are_refused(part: str, copied: Path) -> None:
         path.with_suffix(".bin").write_bytes(b"\x80\x04N.")
         path.unlink()
     refused(
-        copied, f"{part}: no .safetensors weights there .pickled weights, .bin or .ckpt, are never loaded"
+        copied, f"{part}: there are no .safetensors weights .pickled weights, .bin or .ckpt, are never loaded"
     )
 
 
@@ -456,15 +457,15 @@ def test_code_is_refused(part: str, copied: Path) -> None:
     name = "tokenizer_config.json" if part == "tokenizer" else "config.json"
     edit(copied / part / name, {"auto_map": {"AutoModel": "evil.Evil"}})
     (copied / part / "evil.py").write_text("raise SystemExit('run')")
-    refused(copied, f"{part}: it asks for code of its own .auto_map., which is never run")
+    refused(copied, f"{part}: it requires its own code .auto_map., which is never run")
 
 
 def test_code_in_the_index_is_refused(copied: Path) -> None:
     (copied / "evil.py").write_text("raise SystemExit('run')")
     edit(copied / "model_index.json", {"unet": ["evil", "Evil"]})
-    refused(copied, r"its unet asks for code of its own \(evil.Evil\)")
+    refused(copied, r"its unet requires its own code \(evil.Evil\)")
     edit(copied / "model_index.json", {"_class_name": ["evil", "Evil"]})
-    refused(copied, r"asks for code of its own \(evil\)")
+    refused(copied, r"requires its own code \(evil\)")
 
 
 def test_networks_that_want_more_are_refused(copied: Path) -> None:
@@ -555,7 +556,7 @@ def test_an_id_is_fetched_as_data_alone(
     import huggingface_hub
 
     asked: list[dict[str, Any]] = []
-    diffusers_folder._fetched.cache_clear()
+    hub._fetched.cache_clear()
     monkeypatch.setattr(
         huggingface_hub,
         "snapshot_download",
@@ -572,16 +573,16 @@ def test_an_id_is_fetched_as_data_alone(
     )
     made = runs.run(recipe, out=tmp_path / "out", device="cpu", quiet=True)
     assert load_recipe(str(made)).codec.args["path"] == "owner/tiny-sd"  # an id, not a path of this machine
-    diffusers_folder._fetched.cache_clear()
+    hub._fetched.cache_clear()
 
 
 def test_offline_an_id_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    diffusers_folder._fetched.cache_clear()
+    hub._fetched.cache_clear()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
-        MultigenError, match="some/thing: no such folder here, and it cannot be fetched"
+        MultigenError, match="some/thing: no such folder, and it cannot be downloaded"
     ) as caught:
         multigen.load("some/thing", device="cpu")
     assert len(str(caught.value).splitlines()) == 1

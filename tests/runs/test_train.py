@@ -291,7 +291,7 @@ def test_the_lock_names_its_holder_and_is_stale_when_that_is_killed(
     reader = _started(_read, folder, tmp_path / "read")
     with locked(folder):
         (folder / "kept").touch()
-        assert f"process {process.pid} is gone; waiting for its readers" in caplog.text
+        assert f"process {process.pid} has died; waiting for its readers" in caplog.text
         assert f'"pid": {os.getpid()}' in (folder / ".lock").read_text()
     reader.join()
     (folder / ".lock").write_text((folder / ".lock").read_text().replace(str(os.getpid()), "4194305"))
@@ -305,7 +305,7 @@ def test_whatever_the_locks_file_holds_it_is_only_the_message_that_is_poorer(
 ) -> None:
     with FileLock(tmp_path / ".lock", timeout=0):
         (tmp_path / ".lock").write_text(text)
-        with pytest.raises(MultigenError, match="is running in this folder; use --out"), locked(tmp_path):
+        with pytest.raises(MultigenError, match="in this folder. Choose another folder with"), locked(tmp_path):
             raise AssertionError("got in")
     with locked(tmp_path):
         pass

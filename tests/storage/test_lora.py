@@ -179,7 +179,7 @@ def test_a_change_is_what_peft_computes_in_every_modality(axes: int) -> None:
     with torch.no_grad():
         wanted, before = adapted(x, torch.ones(2), cond), plain(x, torch.ones(2), cond)
         made = lora.Adapter(pairs, {}, "test")
-        lora.Mix(plain).set([(lora.deltas(made, plain, "test"), 1.0)])
+        lora.MergedWeights(plain).set([(lora.deltas(made, plain, "test"), 1.0)])
         torch.testing.assert_close(plain(x, torch.ones(2), cond), wanted, rtol=1e-3, atol=1e-4)
     assert (wanted - before).abs().max() > 0.1
 
@@ -270,7 +270,7 @@ def test_a_lora_for_another_network_says_which(home: Path, tmp_path: Path, capsy
         ("loras=[{path: nowhere, weight: 1}]", "loras: nowhere: no such file"),
         ("loras=[{path: PICTURES}]", "there is no LoRA in this folder"),
         ("loras=[{path: BASE}]", "there is no LoRA in this folder"),
-        ("loras=[{path: BASE/weights.safetensors}]", "is no part of a LoRA in diffusers' format"),
+        ("loras=[{path: BASE/weights.safetensors}]", "is not a tensor of a LoRA in diffusers' format"),
         ("loras=[{path: PICKLE}]", "never from pickles"),
         ("loras=[{path: DAMAGED}]", "not a readable safetensors file"),
         ("loras=[{path: TUNED, weight: much}]", r"loras.0.weight: 'much' is not allowed"),
@@ -330,7 +330,7 @@ def test_a_lora_is_no_model_and_no_start(home: Path, tmp_path: Path) -> None:
         export(home / "base", tmp_path / "b.safetensors", merge=True)
     pairs = {"backbone.enter": lora.Pair(torch.full((1, 2), torch.nan), torch.zeros(3, 1))}
     lora.write(tmp_path / "nan.safetensors", lora.Adapter(pairs, {}, ""))
-    with pytest.raises(MultigenError, match="backbone.enter: holds numbers that are not finite"):
+    with pytest.raises(MultigenError, match="backbone.enter: contains non-finite numbers"):
         lora.read(tmp_path / "nan.safetensors")
 
 

@@ -141,7 +141,7 @@ def test_what_a_file_changes_in_the_text_encoder_is_left_out_aloud(
     save_file({k: v for k, v in tensors.items() if not k.startswith(names[0])}, only)
     with caplog.at_level(logging.WARNING):
         assert list(lora.read(both).pairs) == [f"unet.{layer}"]
-    assert "both.safetensors: 2 layers of a text encoder are left out" in caplog.text
+    assert "both.safetensors: 2 layers of a text encoder are ignored" in caplog.text
     with pytest.raises(
         MultigenError, match=r"no LoRA of a backbone, only one of a text encoder \(2 layers\)"
     ):

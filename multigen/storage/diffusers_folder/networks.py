@@ -1,0 +1,106 @@
+"""Networks of a pipeline, loaded with diffusers and transformers."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from multigen.errors import MultigenError
+from multigen.storage.diffusers_folder.layout import COMPONENTS, WEIGHTS, component
+from multigen.storage.torchaudio_shim import import_torchaudio
+
+
+def imported(name: str) -> ModuleType:
+    """Import diffusers or transformers. MultigenError if it is not installed."""
+    with suppress(ModuleNotFoundError):
+        import_torchaudio()  # which transformers imports if it is installed
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise MultigenError(
+            f"Stable Diffusion needs the package {error.name}: pip install {error.name}"
+        ) from error
+
+
+def network(folder: Path, name: str) -> nn.Module:
+    """Load the network of a part, in fp32. MultigenError if its weights do not match its configuration."""
+    component(folder, name)
+    package, (kind, *_) = COMPONENTS[name]
+    place = folder / name
+    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
+    if package == "diffusers":
+        options |= {"low_cpu_mem_usage": False, "torch_dtype": torch.float32}
+    else:
+        options |= {"dtype": torch.float32}
+    try:
+        cls = getattr(imported(package), kind)
+        with _quiet():
+            model, report = cls.from_pretrained(place, variant=_variant(place), **options)
+    except MultigenError:
+        raise
+    except Exception as error:  # whatever the libraries raise for damaged files
+        raise MultigenError(f"{place}: cannot be loaded as a {kind} ({_first_line(error)})") from error
+    missing = sorted(report["missing_keys"])
+    if missing:  # they would be random
+        raise MultigenError(
+            f"{place}: cannot be loaded as a {kind} ({len(missing)} weights missing: {missing[0]} ...)"
+        )
+    return model.float()
+
+
+def _variant(place: Path) -> str | None:
+    """Return None if there are weights without a variant; else "fp16" or "bf16", which are converted to fp32."""
+    found = {m["variant"] for p in place.iterdir() if (m := WEIGHTS.fullmatch(p.name))}
+    return None if None in found or not found else sorted(str(v) for v in found)[-1]
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the progress bars of transformers."""
+    logging: Any = imported("transformers").utils.logging
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+
+
+class Frozen:
+    """A network that is never trained, averaged, copied or saved: its weights stay in their folder.
+
+    Not an `nn.Module`: a deep copy is the same object, and an unpickled one loads its weights again. The weights are
+    loaded on first use.
+    """
+
+    def __init__(self, load: Callable[[], nn.Module]) -> None:
+        self.load = load
+        self._lock = threading.Lock()
+        self._network: Any = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Frozen:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Frozen, (self.load,)
+
+    def on(self, device: torch.device) -> Any:
+        """Return the network, moved to a device."""
+        with self._lock, torch.inference_mode(False):  # the network is kept, and may be used in training
+            if self._network is None:
+                with torch.random.fork_rng(devices=[]):
+                    self._network = self.load().eval().requires_grad_(False)
+            return self._network.to(device)

@@ -1,0 +1,28 @@
+"""LoRA files: low-rank changes of a base model's weights, in diffusers' format (Hu et al. 2021, arXiv:2106.09685).
+
+With LoRAs k of weights w_k a layer has
+
+    weight = base + sum_k w_k scale_k (up_k down_k)
+
+`pytorch_lora_weights.safetensors` holds `<layer>.lora_A.weight` (down) and `<layer>.lora_B.weight` (up). Layer names
+begin with `unet.` for a Stable Diffusion U-Net, as in diffusers, and with `backbone.` for other backbones. In the files
+that multigen writes alpha is multiplied into `up`, so that every reader applies the same strength. Reading and adding
+LoRAs needs no further package.
+"""
+
+from multigen.storage.lora.adapter import Adapter, Pair, check_weight, deltas, prefixes
+from multigen.storage.lora.files import FILE, is_lora, read, write
+from multigen.storage.lora.merged import MergedWeights
+
+__all__ = [
+    "FILE",
+    "Adapter",
+    "MergedWeights",
+    "Pair",
+    "check_weight",
+    "deltas",
+    "is_lora",
+    "prefixes",
+    "read",
+    "write",
+]
