@@ -42,7 +42,9 @@ def test_prompts_are_texts_of_the_data(name: str) -> None:
 
 def test_prompts_of_the_styles_are_texts_of_the_bundled_emoji() -> None:
     recipe = loaded("image_emoji_styles.yaml", f"data.path={Path(__file__).with_name('emoji')}")
-    data = registry.build("dataset", recipe.data, given={"modality": registry.build("modality", recipe.modality)})
+    data = registry.build(
+        "dataset", recipe.data, given={"modality": registry.build("modality", recipe.modality)}
+    )
     catalogue = data.catalogue()
     new = {data[i]["id"] for i in data.split()[1]}
     trained = {data[i]["id"] for i in data.split()[0]}
@@ -58,7 +60,12 @@ def test_the_network_of_the_styles_is_small_enough_to_ship() -> None:
     recipe = loaded("image_emoji_styles.yaml")
     shape = registry.build("codec", recipe.codec).shape((3, 64, 64))
     assert recipe.backbone is not None
-    given = {"axes": 2, "channels": shape[0], "out_channels": shape[0], "cond": CondSpec(vector=384, tokens=384)}
+    given = {
+        "axes": 2,
+        "channels": shape[0],
+        "out_channels": shape[0],
+        "cond": CondSpec(vector=384, tokens=384),
+    }
     with torch.device("meta"):
         network = registry.build("backbone", recipe.backbone, given=given)
     assert sum(p.numel() for p in network.parameters()) <= 9.8e6  # 20 MB at half precision

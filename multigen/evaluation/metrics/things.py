@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -73,11 +73,18 @@ class Retrieval:
     def _things(self) -> tuple[Tensor, Tensor]:
         """Unit features [p, w] of every picture of the catalogue, and whose picture it is [p]."""
         if self._bank is None:
-            pictures = [(k, p) for k in range(len(self.catalogue.names)) for p in self.catalogue.pictures(k)]
-            raw = extract(self.feature, [cut_out(p) for _, p in pictures]).mean(1)
+            owner: list[int] = []
+            raw = extract(self.feature, self._pictures(owner)).mean(1)
             self._mean = raw.mean(0)
-            self._bank = _unit(raw - self._mean), torch.tensor([k for k, _ in pictures])
+            self._bank = _unit(raw - self._mean), torch.tensor(owner)
         return self._bank
+
+    def _pictures(self, owner: list[int]) -> Iterator[Tensor]:
+        """Every picture of the catalogue, cut out, one after the other: there may be thousands. Notes whose each is."""
+        for k in range(len(self.catalogue.names)):
+            for picture in self.catalogue.pictures(k):
+                owner.append(k)
+                yield cut_out(picture)
 
     def _embed(self, pictures: Sequence[Tensor]) -> Tensor:
         return _unit(extract(self.feature, [cut_out(p) for p in pictures]).mean(1) - self._mean)
