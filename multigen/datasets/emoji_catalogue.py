@@ -24,6 +24,7 @@ def make_catalogue(
 ) -> Catalogue:
     """Each emoji in every style and, in one of them, in its colours of training; then the pairs that are held out.
 
+    With styles two of the colours stand for all: thousands of pictures are compared, and features hardly see colour.
     Ids are found with their style, colour, count and place; of pairs, only those that are held out.
     """
     emoji = pictures.emoji
@@ -39,7 +40,9 @@ def make_catalogue(
             own = pictures.styles(thing)
             turned = next((s for s in own if pictures.turns(thing, s)), own[0])
             drawn = [composer.alone(thing, s, None) for s in own]
-            drawn += [composer.alone(thing, turned, c) for c in turns.get(thing, ())]
+            colours = turns.get(thing, ())
+            shown = colours[:: max(1, len(colours) // 2)][:2] if styles else colours
+            drawn += [composer.alone(thing, turned, c) for c in shown]
         return [sprites.to_media(d, channels) for d in drawn]
 
     names = (*(e.name for e in emoji), *(composer.names(p)[0] for p in pairs))
