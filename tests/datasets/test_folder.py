@@ -349,7 +349,8 @@ def test_sounds_of_any_rate_format_and_channels(tmp_path: Path) -> None:
         assert media.shape == (1, 16000)
         spectrum = torch.fft.rfft(media[0] * torch.hann_window(16000)).abs()
         assert int(spectrum.argmax()) == 440
-        assert media[0, 4000:12000].square().mean().sqrt().item() == pytest.approx(0.5 / 2**0.5, rel=0.03)
+        # Encoders keep the level to 3%; channels summed or halved on the way to one are 30% off or more.
+        assert media[0, 4000:12000].square().mean().sqrt().item() == pytest.approx(0.5 / 2**0.5, rel=0.1)
     assert data[4]["media"].shape == (1, 16000)
     assert data[4]["media"][0, 400:].abs().max() == 0  # silence after its 10 ms
 
