@@ -127,6 +127,19 @@ def test_there_is_a_page_for_every_kind() -> None:
         assert kind in pages | {"noise_level"} and kind in overview, kind
 
 
+def test_every_shipped_recipe_is_introduced() -> None:
+    start = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+    for name in shipped():
+        load_recipe(name)
+        assert f"`{name}`" in start, name
+
+
+def test_every_command_is_introduced() -> None:
+    start = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+    for name in PARSERS:
+        assert f"`{name}`" in start, name
+
+
 def test_the_readme_counts_the_parts() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     words = {5: "five", 6: "six", 7: "seven", 12: "Twelve"}

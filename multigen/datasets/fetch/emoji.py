@@ -17,7 +17,7 @@ from multigen.datasets.fetch.download import Package
 from multigen.datasets.fetch.drawings import Drawing, fit, iconify, twemoji, webp
 from multigen.datasets.fetch.names import Named, named
 from multigen.errors import MultigenError
-from multigen.storage.packages import package_folder
+from multigen.storage.packages import install, package_folder
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def check() -> None:
         package_folder(package, "datasets fetch emoji")
     if importlib.util.find_spec("resvg_py") is None:
         raise MultigenError(
-            'datasets fetch emoji draws vector graphics with the package resvg-py: pip install "multigen[fetch]"'
+            f"datasets fetch emoji draws vector graphics with the package resvg-py: {install('fetch')}"
         )
 
 
