@@ -42,6 +42,7 @@ class Emoji:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Its name and its synonyms."""
         return (self.name, *self.others)
 
 

@@ -40,6 +40,7 @@ class Package:
 
     @property
     def file(self) -> str:
+        """The archive as npm names it."""
         return f"{self.name.rpartition('/')[2]}-{self.version}.tgz"
 
     def __str__(self) -> str:
