@@ -1,0 +1,1 @@
+"""Benchmarks: seconds and quality beside other projects, faults, and figures for the model cards."""

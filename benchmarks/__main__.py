@@ -50,6 +50,7 @@ def markdown(facts: dict[str, Any], groups: dict[str, list[dict[str, Any]]]) -> 
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=NAMES, help="one group of rows")
     parser.add_argument(

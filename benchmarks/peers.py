@@ -68,8 +68,10 @@ class Pair(NamedTuple):
 
 
 class Size(NamedTuple):
+    """Parameters of a network, and FLOPs of one forward pass as torch counts them."""
+
     parameters: int
-    flops: int  # of one forward pass, as torch counts
+    flops: int
 
 
 def size(network: nn.Module, call: Callable[[Tensor, Tensor], Tensor], x: Tensor, noise: Tensor) -> Size:

@@ -1,8 +1,7 @@
 """How good the shipped weights are: `python -m benchmarks.quality [NAME ...] [--out DIR]`.
 
-Evaluates each of them as its recipe says (`multigen evaluate`), prints every measure with its floor and ceiling (as
-the tables of its card), then what is asked of shipped weights beside what was found, and keeps evaluation.json and
-report.html under --out.
+Evaluates each as its recipe says (`multigen evaluate`), prints every metric with its floor and ceiling, then the
+requirements on shipped weights with what was found. evaluation.json and report.html are kept under --out.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import table
-from multigen.evaluation import tables
+from multigen.evaluation.tables import tables
 from multigen.recipe.paths import shipped_weights
 from multigen.runs.evaluate import evaluate
 
@@ -23,15 +22,16 @@ Found = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Bar:
-    """What is asked of one set of weights: a number of its evaluation, and the bound it is held to."""
+    """A requirement on one set of weights: a number of its evaluation, and the bound for it."""
 
     weights: str
     what: str
     number: Callable[[Found], float | None]
     bound: float
-    most: bool = False  # the bound is the most that is allowed, not the least
+    most: bool = False  # the bound is a maximum, not a minimum
 
     def row(self, found: Found) -> dict[str, Any]:
+        """A row of the table: what is required, what was found, and whether it is met."""
         value = self.number(found)
         met = value is not None and (value <= self.bound if self.most else value >= self.bound)
         return {
@@ -44,7 +44,7 @@ class Bar:
 
 
 def metric(name: str, key: str, group: str | None = None) -> Callable[[Found], float | None]:
-    """A number of the metric's row; of the first pool, or of the named one."""
+    """A number of the metric's row, for the first set or for the named one."""
 
     def number(found: Found) -> float | None:
         rows = [r for r in found["metrics"] if r["metric"] == name and group in (None, r["set"])]
@@ -54,7 +54,7 @@ def metric(name: str, key: str, group: str | None = None) -> Callable[[Found], f
 
 
 def excess(group: str | None = None) -> Callable[[Found], float | None]:
-    """How far the kernel distance stands between real from real (0) and another kind from real (1)."""
+    """The excess of the kernel distance: 0 like real media, 1 like media of another kind."""
 
     def number(found: Found) -> float | None:
         rows = [r for r in found["distances"] if r["distance"] == "kernel" and group in (None, r["set"])]
@@ -98,17 +98,17 @@ BARS = (
 
 
 def main() -> None:
+    """Evaluate the named weights, print the tables, and compare with the bars."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="shipped weights (default: all)")
     parser.add_argument("--out", type=Path, default=Path("runs/quality"), help="where the reports go")
     a = parser.parse_args()
     rows = []
     for name in a.names or shipped_weights():
-        folder, _ = evaluate(name, out=a.out / name)
-        found = tables.read(folder)
-        assert found is not None
+        report = evaluate(name, out=a.out / name)
+        found = report.to_json()
         print(f"\n# {name}, weights {found['weights_hash']}")
-        for title, cells in tables.tables(found).items():
+        for title, cells in tables(report).items():
             print(f"\n{title.removeprefix('Evaluation: ')}\n\n{table([dict(row) for row in cells])}")
         rows += [bar.row(found) for bar in BARS if bar.weights == name]
     print(f"\n{table(rows)}")

@@ -77,6 +77,7 @@ def measure(times: int = 10) -> list[dict[str, Any]]:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ranks", description=__doc__)
     parser.add_argument("--times", type=int, default=10, help="how many ranks to kill, one a training")
     rows = measure(parser.parse_args(argv).times)

@@ -139,7 +139,7 @@ def _videos() -> Iterator[Path]:
 
 def _ours(path: Path) -> int:
     count = 0
-    for frame in frames.frames(path, Limits()):
+    for frame in frames.read_frames(path, Limits()):
         frame.levels()
         count += 1
     return count

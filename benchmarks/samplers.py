@@ -41,13 +41,14 @@ Run = Callable[[], object]
 
 
 class Fixed(Backbone):
-    """Answers with one tensor, whatever it is asked: a network, or a denoiser, that costs nothing."""
+    """A network or denoiser without cost: it always returns the same tensor."""
 
     def __init__(self, answer: Tensor) -> None:
         super().__init__()
         self.answer = answer
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+        """The fixed answer."""
         return self.answer
 
 

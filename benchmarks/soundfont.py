@@ -148,9 +148,16 @@ def _samples(smpl: bytes, heads: list[Row], keep: list[int], looped: set[int]) -
 
 @dataclass(frozen=True)
 class Resampled:
-    sound: np.ndarray  # int16
-    rate: int  # Hz
-    loop: tuple[int, int]  # first sample of the loop and the one after its last
+    """A resampled sound.
+
+    sound  int16
+    rate   Hz
+    loop   first sample of the loop, and the one after its last
+    """
+
+    sound: np.ndarray
+    rate: int
+    loop: tuple[int, int]
 
 
 def resample(sound: np.ndarray, rate: int, loop: tuple[int, int] | None) -> Resampled:
@@ -232,6 +239,7 @@ def compress(font: bytes) -> bytes:
 
 
 def main() -> None:
+    """Read a SoundFont and write the reduced, compressed one."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

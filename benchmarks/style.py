@@ -9,7 +9,6 @@ not show. Arguments of the form key=value go to the training.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +61,11 @@ def draw(folder: Path) -> None:
 
 
 def measure(folder: Path, pictures: Path | None, more: list[str]) -> list[dict[str, Any]]:
-    """One row: the distance before and after, with standard errors."""
+    """One row: the kernel distance before and after tuning, with standard errors."""
     if pictures is None:
         draw(pictures := folder / "pictures")
     recipe = load_recipe("lora_emoji", [f"data.path={pictures}", *more])
-    run, _ = evaluate(str(pipeline.train(recipe, out=folder / "run")))
-    style = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["style"]
+    style = evaluate(str(pipeline.train(recipe, out=folder / "run"))).facts["style"]
     row: dict[str, Any] = {"pictures": style["tuning_media"], "media": style["media"]}
     for side in ("before", "after"):
         row[side] = round(style[side]["value"], 3)

@@ -31,6 +31,7 @@ def wide(file: Path, width: int, height: int | None = None) -> Image.Image:
 
 
 def main(runs: Path, out: Path) -> None:
+    """Put the four pictures together."""
     half = (WIDTH - GAP) // 2
     digits = grid(runs / "image_digits", 8, half // 8 - 4, 40)
     music = wide(runs / "audio_music" / "preview.png", half, digits.height)

@@ -1,4 +1,4 @@
-"""Devices and precisions: which ones torch can use here, and the best of them."""
+"""Choose the device and the precision: by default the best that the machine has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def devices() -> list[str]:
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """Return the named device, or the best one. MultigenError if it is not available."""
+    """Return the named device, or the best one. MultigenError if there is no such device."""
     available = devices()
     if name in (None, "auto"):
         return torch.device(available[0])
@@ -29,7 +29,7 @@ def choose_device(name: str | None = None) -> torch.device:
 
 
 def choose_precision(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """Return the autocast dtype, None for fp32. `auto` means bf16 if the hardware supports it."""
+    """Return the autocast dtype of the network, None for fp32. `auto`: bf16 if the device has it in hardware."""
     if precision == "fp32":
         return None
     if precision == "bf16" or device.type == "mps":
@@ -40,13 +40,13 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype 
 
 
 def _cpu_computes_bf16() -> bool:
-    """Return whether the CPU multiplies bf16 in hardware (AMX, AVX-512 BF16), which is 1.5 to 2 times as fast."""
+    """Whether the CPU multiplies bf16 in hardware (AMX, AVX-512 BF16), which trains 1.5 to 2 times as fast."""
     cpu = torch.cpu
     return cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported()
 
 
 def describe(device: torch.device, dtype: torch.dtype | None) -> str:
-    """Describe a device and a precision: 'cpu (2 threads), bf16'."""
+    """Describe a device and precision in a few words, such as "cpu (2 threads), bf16"."""
     if device.type == "cuda":
         name = f"{device} ({torch.cuda.get_device_name(device)})"
     elif device.type == "cpu":

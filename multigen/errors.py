@@ -1,4 +1,4 @@
-"""Errors for users: where, what was given, what is allowed, and the nearest match."""
+"""Errors for users. Each message says where, what was given, what is allowed, and what is nearest."""
 
 from __future__ import annotations
 
@@ -15,25 +15,30 @@ class MultigenError(ValueError):
 
 
 class RecipeError(MultigenError):
-    """A mistake in a recipe or an override, found before any work is done."""
+    """A mistake in a recipe or an override, raised before any work is done."""
 
 
 class MediaError(MultigenError):
-    """A media file that is missing, unreadable, truncated or beyond a limit."""
+    """A media file that is missing, unreadable, truncated or over a limit."""
 
 
 class TrainingError(MultigenError):
-    """A failed training. Its checkpoints are intact."""
+    """Training had to stop. What was saved is intact."""
 
     code = 1
 
 
-class Lost(TrainingError):
-    """Another rank of the same training ended. That rank reports the reason."""
+class RankLost(TrainingError):
+    """Another rank of the same training ended. Its own error gives the reason."""
 
 
 class Interrupted(Exception):
-    """Work stopped by a signal, with everything saved. The exit code is 128 + signum."""
+    """A signal stopped the work, and everything is saved. The exit code is 128 + signum.
+
+    signum  of the signal
+    step    of the training, at which it stopped
+    how     how to continue, for the message
+    """
 
     def __init__(self, signum: int, step: int, how: str = "") -> None:
         super().__init__(
@@ -44,7 +49,7 @@ class Interrupted(Exception):
 
 
 def message(where: str, given: object, allowed: Iterable[object] = (), hint: str = "") -> str:
-    """Compose an error message: where, what was given, what is allowed, and the nearest match.
+    """Write an error message: the place, what was given, what is allowed, the nearest match and a hint.
 
     >>> message("sampler.name", "ddimm", ["ddim", "heun"])
     "sampler.name: 'ddimm' is not allowed. Allowed: ddim, heun. Did you mean 'ddim'?"
@@ -60,8 +65,8 @@ def message(where: str, given: object, allowed: Iterable[object] = (), hint: str
 
 
 @contextmanager
-def refused(where: str, kind: type[MultigenError] = MultigenError) -> Iterator[None]:
-    """Turn a ValueError of a part inside the block into an error of `kind` that begins with the place."""
+def errors_at(where: str, kind: type[MultigenError] = MultigenError) -> Iterator[None]:
+    """Turn a ValueError inside the block into an error of this kind, with the place in front of its message."""
     try:
         yield
     except kind:

@@ -1,4 +1,4 @@
-"""All built-in parts: kind -> name -> "module:attribute". Nothing is imported until it is needed."""
+"""The built-in parts: kind -> name -> module:attribute. Nothing is imported before it is used."""
 
 BUILTIN: dict[str, dict[str, str]] = {
     "adapter": {
@@ -82,14 +82,14 @@ BUILTIN: dict[str, dict[str, str]] = {
         "video": "multigen.modalities.video:Video",
     },
     "dataset": {
-        "celeba": "multigen.datasets.standard:CelebA",
+        "celeba": "multigen.datasets.celeba:CelebA",
         "chorales": "multigen.datasets.chorales:Chorales",
-        "cifar10": "multigen.datasets.standard:CIFAR10",
+        "cifar10": "multigen.datasets.cifar10:CIFAR10",
         "digits": "multigen.datasets.digits:Digits",
         "emoji": "multigen.datasets.emoji:Emoji",
         "folder": "multigen.datasets.folder:Folder",
         "four_part": "multigen.datasets.four_part:FourPart",
-        "mnist": "multigen.datasets.standard:MNIST",
+        "mnist": "multigen.datasets.mnist:MNIST",
         "moving_emoji": "multigen.datasets.moving_emoji:MovingEmoji",
         "shards": "multigen.datasets.shards:Shards",
     },

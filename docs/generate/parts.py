@@ -29,7 +29,7 @@ def _kind(kind: str) -> str:
 
 def _part(kind: str, name: str) -> str:
     arguments = registry.arguments(kind, name)
-    about, said = markdown.arguments(registry.find(kind, name), [a.name for a in arguments])
+    about, said = markdown.arguments(registry.lookup(kind, name), [a.name for a in arguments])
     rows = [
         [
             code(a.name),

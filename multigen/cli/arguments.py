@@ -19,6 +19,7 @@ class Parser(argparse.ArgumentParser):
     """argparse whose errors are MultigenErrors that name the nearest option."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise a MultigenError in place of ending the process."""
         # In mixed order argparse counts `key=value ...` among the required, although none need be given.
         raise MultigenError(f"{message.replace(', key=value', '')}. See: {self.prog} --help")
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 
 from multigen.cli.arguments import Command, Parser, new_parser
@@ -43,6 +41,8 @@ def report() -> str:
 
 
 def _version(name: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -50,6 +50,8 @@ def _version(name: str) -> str | None:
 
 
 def _versions() -> list[str]:
+    import platform
+
     from multigen.storage.torchaudio_shim import state
     from multigen.version import __version__
 

@@ -11,7 +11,7 @@ from multigen.cli.request_options import add_options, given, parse
 from multigen.errors import MultigenError
 
 DESCRIPTION = """\
-Make a variation of a medium, inpaint or extend it, restyle or restore it. With --input alone: img2img, by --strength.
+Vary, inpaint, extend, restyle or restore a medium. With --input alone: img2img, by --strength.
 
   multigen edit image_emoji --input apple.png --prompt "green apple" --strength 0.5
   multigen edit image_emoji --input apple.png --mask white_is_new.png --prompt "slice of pizza"
@@ -32,7 +32,7 @@ def parser() -> Parser:
     add_model(parser)
     add_common(parser, "folder for the media (default: a new edits-N in the run folder)")
     parser.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
-    parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file with a prompt on each line")
+    parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
     add_options(parser, [options(Request)[name] for name in NAMES])
     add_options(parser, [option for name, option in options(EditRequest).items() if name != "media"])
     return parser
@@ -40,10 +40,10 @@ def parser() -> Parser:
 
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
+    a, own = parse(parser(), argv, _declared)
     from multigen.cli.request_file import INPUT, edit_request
     from multigen.generation.request import EditRequest, Request, options
 
-    a, own = parse(parser(), argv, _declared)
     lines = lines_of(a.prompts) if a.prompts else []
     if line := next((line for line in lines if line.startswith("{")), None):
         raise MultigenError(

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from multigen.cli import (
     completion,
     convert,
+    datasets,
     doctor,
     edit,
     evaluate,
@@ -31,7 +32,7 @@ from multigen.errors import Interrupted, MultigenError, message
 from multigen.version import __version__
 
 _COMMANDS = (
-    run, train, sample, edit, evaluate, export, convert, pack, verify, recipes, parts, doctor,
+    run, train, sample, edit, evaluate, export, convert, pack, verify, recipes, datasets, parts, doctor,
 )  # fmt: skip
 COMMANDS: Mapping[str, Command] = {m.COMMAND.name: m.COMMAND for m in _COMMANDS} | {
     "completion": completion.command(lambda: COMMANDS)

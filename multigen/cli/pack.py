@@ -91,7 +91,7 @@ def _guess(folder: Path) -> str:
     from multigen import registry
     from multigen.datasets.scan import walk
 
-    suffixes = {name: registry.find("modality", name).suffixes for name in ("image", "video", "audio")}
+    suffixes = {name: registry.lookup("modality", name).suffixes for name in ("image", "video", "audio")}
     known = tuple({s for group in suffixes.values() for s in group})
     found = Counter(
         next(name for name, group in suffixes.items() if path.suffix.lower() in group)

@@ -48,7 +48,7 @@ def _part(kind: str, name: str) -> Iterator[str]:
     from multigen import registry
 
     try:
-        factory = registry.find(kind, name)
+        factory = registry.lookup(kind, name)
         arguments = registry.arguments(kind, name)
     except MultigenError as error:
         yield f"  {name}: cannot be loaded ({error})"

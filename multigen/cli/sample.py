@@ -48,8 +48,8 @@ def parser() -> Parser:
     add_common(parser, "folder for the media (default: a new samples-N in the run folder)")
     parser.add_argument(
         "--prompts", type=Path, metavar="FILE",
-        help='a text file with a prompt on each line, or {"prompt": ..., "seed": 3, "steps": 20, "overrides": [...]};'
-        ' with "input" and the options of `multigen edit` the line is an edit',
+        help='a text file, one prompt a line. A line may be JSON: {"prompt": ..., "seed": 3, "steps": 20, "overrides": '
+        '[...]}; with "input" and the options of `multigen edit` it is an edit',
     )  # fmt: skip
     add_options(parser, [options(Request)[name] for name in NAMES])
     parser.add_argument(
@@ -68,9 +68,11 @@ def parser() -> Parser:
         "--to-seed", type=whole, metavar="N", help="with --blend: the seed of the last medium"
     )
     parser.add_argument(
-        "--trajectory", action="store_true", help="keep how the first medium of each prompt was made"
+        "--trajectory",
+        action="store_true",
+        help="keep pictures of how the first medium of each prompt is made",
     )
-    parser.add_argument("--clip", action="store_true", help="with --trajectory: as a clip, too")
+    parser.add_argument("--clip", action="store_true", help="with --trajectory: write a clip, too")
     return parser
 
 

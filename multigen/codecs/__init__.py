@@ -1,4 +1,4 @@
-"""A codec maps media tensors to model space and back."""
+"""Codecs map media to model space, where the diffusion happens, and back."""
 
 from __future__ import annotations
 
@@ -9,27 +9,38 @@ from torch import Tensor, nn
 
 
 class Codec(nn.Module, ABC):
-    """Media [B, C, *D] <-> model space [B, C', *D']. Statistics are buffers, so that they travel in the checkpoint."""
+    """Media [B, C, *D] <-> model space [B, C', *D']. Statistics are buffers, so that they travel in the checkpoint.
 
-    spread: float = 1.0  # about the standard deviation of the data in model space
-    learns: bool = False  # whether it has weights to be trained, by a recipe without a backbone
+    sigma_data  about the standard deviation of the data in model space
+    learns      it has weights to train, in a recipe without a backbone
+    """
+
+    sigma_data: float = 1.0
+    learns: bool = False
 
     @abstractmethod
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
-        """Model-space shape [C', *D'] of media of shape [C, *D]. ValueError if the codec cannot take them."""
+        """Return the model-space shape [C', *D'] of media [C, *D]. ValueError for media that it cannot take."""
 
     @abstractmethod
     def encode(self, media: Tensor) -> Tensor:
-        """[B, C, *D] in [-1, 1] -> [B, C', *D']."""
+        """Media [B, C, *D] in [-1, 1] -> model space [B, C', *D']."""
 
     @abstractmethod
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
-        """[B, C', *D'] -> [B, C, *D]. Randomness inside (Griffin-Lim's phase, VAE sampling) is keyed by `seed`."""
+        """Model space [B, C', *D'] -> media [B, C, *D] in [-1, 1].
+
+        Row k's randomness (Griffin-Lim's phase, VAE sampling) is keyed by seed + k.
+        """
 
     @abstractmethod
-    def keeps(self, keep: Tensor) -> Tensor:
-        """Where model space depends on nothing but what is kept of the media: bool [*D] -> bool [*D']."""
+    def latent_mask(self, keep: Tensor) -> Tensor:
+        """Find where model space depends on kept media alone: bool [*D] -> bool [*D'], True for kept."""
 
     @abstractmethod
     def fit(self, media: Iterable[Tensor]) -> None:
-        """Set statistics from training media, each [C, *D]. Codecs without any ignore them without reading."""
+        """Set statistics from training media, each [C, *D]. Codecs without statistics do not read them."""
+
+    def unclamped(self, x: Tensor) -> Tensor:
+        """Decode without clamping to [-1, 1] where the codec can, so that gradients do not vanish at the limits."""
+        return self.decode(x)

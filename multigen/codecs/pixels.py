@@ -1,4 +1,9 @@
-"""Pixels: model space is the media themselves, optionally with blocks of pixels folded into channels."""
+"""Pixels: model space is the media themselves, optionally with blocks of pixels folded into channels.
+
+    x = scale unshuffle(media)
+
+Space to depth: Shi et al. 2016 (arXiv:1609.05158), eq. 4, inverted.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +17,13 @@ from multigen.codecs import Codec
 
 
 class Pixels(Codec):
-    """Media [C, *D] <-> [C * u^2, ..., H / u, W / u], times `scale`; works for one, two and three axes.
+    """Media [C, *D] <-> [C * u², ..., H / u, W / u], times `scale`, for one, two and three axes.
 
-    `unshuffle` u folds u x u blocks of the two spatial axes into channels, without loss (space to depth: Shi et
-    al. 2016, arXiv:1609.05158, eq. 4, read backwards): a network then works at u^2 fewer places.
+    unshuffle  u: u x u blocks of pixels become channels, without loss, so that a network works at u² fewer places
+    scale      factor of the values; pictures have a standard deviation near 0.5, which 1 keeps (EDM's sigma_data) and 2
+               brings near 1
 
-    Pictures in [-1, 1] have a standard deviation near 0.5, which `scale: 1` keeps (EDM's sigma_data of 0.5);
-    `scale: 2` brings it near 1.
+    Raises ValueError for values out of range.
     """
 
     def __init__(self, *, unshuffle: int = 1, scale: float = 1.0) -> None:
@@ -28,10 +33,10 @@ class Pixels(Codec):
         if not (scale > 0 and math.isfinite(scale)):
             raise ValueError(f"scale: {scale!r} is not allowed. Allowed: a finite number above 0.")
         self.unshuffle, self.scale = unshuffle, scale
-        self.spread = 0.5 * scale
+        self.sigma_data = 0.5 * scale
 
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
-        """Model-space shape. ValueError if `unshuffle` does not divide height and width, or the media have none."""
+        """Return the model-space shape. ValueError for media without sides, or sides that u does not divide."""
         u = self.unshuffle
         if u == 1:
             return tuple(media)
@@ -45,7 +50,7 @@ class Pixels(Codec):
         return (media[0] * u * u, *media[1:-2], height // u, width // u)
 
     def encode(self, media: Tensor) -> Tensor:
-        """[B, C, *D] in [-1, 1] -> [B, C * u^2, ..., H / u, W / u]."""
+        """[B, C, *D] in [-1, 1] -> [B, C * u², ..., H / u, W / u]."""
         self.shape(tuple(media.shape[1:]))
         x = media * self.scale
         if self.unshuffle == 1:
@@ -53,21 +58,21 @@ class Pixels(Codec):
         return rearrange(x, "b c ... (h p) (w q) -> b (c p q) ... h w", p=self.unshuffle, q=self.unshuffle)
 
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
-        """The inverse, clamped to [-1, 1]. Nothing here is random: `seed` changes nothing."""
+        """[B, C * u², ..., H / u, W / u] -> [B, C, *D], clamped to [-1, 1]. `seed` has no effect."""
         return self.unclamped(x).clamp(-1, 1)
 
     def unclamped(self, x: Tensor) -> Tensor:
-        """[B, C * u^2, ..., H / u, W / u] -> [B, C, *D], beyond the range where x is."""
+        """[B, C * u², ..., H / u, W / u] -> [B, C, *D], not clamped."""
         if self.unshuffle > 1:
             x = rearrange(x, "b (c p q) ... h w -> b c ... (h p) (w q)", p=self.unshuffle, q=self.unshuffle)
         return x / self.scale
 
-    def keeps(self, keep: Tensor) -> Tensor:
-        """Blocks of which every pixel is kept: bool [*D] -> bool [..., H / u, W / u]."""
+    def latent_mask(self, keep: Tensor) -> Tensor:
+        """Blocks whose pixels are all kept: bool [*D] -> bool [..., H / u, W / u]."""
         if self.unshuffle == 1:
             return keep
         blocks = rearrange(keep, "... (h p) (w q) -> ... h w (p q)", p=self.unshuffle, q=self.unshuffle)
         return blocks.all(-1)
 
     def fit(self, media: Iterable[Tensor]) -> None:
-        """Pixels have no statistics; `media` are not read."""
+        """Do nothing: pixels have no statistics."""

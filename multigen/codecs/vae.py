@@ -1,4 +1,9 @@
-"""The VAE of a latent diffusion pipeline: pictures <-> latents, from its folder in diffusers' format."""
+"""The VAE of a latent diffusion pipeline: pictures <-> latents, from a folder in diffusers' format.
+
+    x = (z - shift) scale,    z from the encoder's posterior
+
+Rombach et al. 2022 (arXiv:2112.10752), section 3.1 and appendix G.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +18,15 @@ from multigen.core.noise import normal
 from multigen.storage import diffusers_folder
 from multigen.storage.diffusers_folder import Frozen
 
-SCALE = 0.18215  # of files written before the factor was part of them (Rombach et al. 2022, arXiv:2112.10752)
+SCALE = 0.18215  # the factor of files that do not state it
 
 
 class VAE(Codec):
     """Pictures [B, 3, H, W] in [-1, 1] <-> latents [B, C, H / f, W / f] near unit variance, in fp32.
 
-    path: the pipeline's folder (its `vae` is taken), or its id on the hub (owner/name)
+    path  the pipeline's folder, whose `vae` is used, or its id on the hub (owner/name)
 
-    An AutoencoderKL; its scaling factor is in its configuration. It is neither trained nor saved: it stays there.
+    An AutoencoderKL with the scaling factor of its configuration. It is neither trained nor saved.
     """
 
     device_of: Tensor
@@ -36,14 +41,14 @@ class VAE(Codec):
         self.offset = entry("shift_factor", float | None, None) or 0.0
         self.factor = diffusers_folder.vae_factor(folder)
         self.network = Frozen(functools.partial(diffusers_folder.network, folder, "vae"))
-        # Tells where the module was moved to; never saved.
+        # Follows the module to its device; never saved.
         self.register_buffer("device_of", torch.zeros(()), persistent=False)
 
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
-        """[C, H / f, W / f]. ValueError for other than pictures of its channels whose sides f divides."""
+        """Return [C, H / f, W / f]. ValueError for other media, and for sides that f does not divide."""
         if len(media) != 3 or media[0] != self.media_channels:
             raise ValueError(
-                f"a VAE takes pictures of {self.media_channels} channels; media of shape {tuple(media)} are not that."
+                f"a VAE takes pictures of {self.media_channels} channels, not media of shape {tuple(media)}."
             )
         _, height, width = media
         if height % self.factor or width % self.factor:
@@ -51,9 +56,9 @@ class VAE(Codec):
         return (self.channels, height // self.factor, width // self.factor)
 
     def encode(self, media: Tensor, *, seed: int | None = None) -> Tensor:
-        """[B, 3, H, W] in [-1, 1] -> [B, C, H / f, W / f]: the mode of each posterior.
+        """[B, 3, H, W] in [-1, 1] -> [B, C, H / f, W / f]: the mode of each posterior, or with a seed a sample of it.
 
-        With a seed a sample of it: row k's noise is keyed by seed + k.
+        Row k's noise is keyed by seed + k.
         """
         self.shape(tuple(media.shape[1:]))
         with torch.autocast(media.device.type, enabled=False):
@@ -65,18 +70,18 @@ class VAE(Codec):
             return (x - self.offset) * self.scale
 
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
-        """[B, C, H / f, W / f] -> [B, 3, H, W], clamped to [-1, 1]. Nothing here is random: `seed` changes nothing."""
+        """[B, C, H / f, W / f] -> [B, 3, H, W], clamped to [-1, 1]. `seed` has no effect."""
         with torch.autocast(x.device.type, enabled=False):
             latents = x.float() / self.scale + self.offset
             return self.network.on(self.device_of.device).decode(latents).sample.clamp(-1, 1)
 
-    def keeps(self, keep: Tensor) -> Tensor:
-        """Blocks of f x f pixels of which every one is kept: bool [H, W] -> bool [H / f, W / f].
+    def latent_mask(self, keep: Tensor) -> Tensor:
+        """Blocks of f x f pixels that are all kept: bool [H, W] -> bool [H / f, W / f].
 
-        Convolutions reach further, so that what is near the border is not known exactly; what is kept of the picture
-        itself is put back after decoding.
+        Convolutions reach further, so latents near the border are not known exactly. The kept pixels themselves are put
+        back after decoding.
         """
         return keep.unflatten(1, (-1, self.factor)).unflatten(0, (-1, self.factor)).all(3).all(1)
 
     def fit(self, media: Iterable[Tensor]) -> None:
-        """Its scaling factor came with it; `media` are not read."""
+        """Do nothing: the scaling factor comes with the weights."""

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from multigen.core.upload import upload
 
-# Padded lengths are multiples of this: a compiled network sees few of them, and attention's mask is aligned.
+# Padded lengths are multiples of this and never shrink: a compiled network sees few of them, and attention's mask is
+# aligned.
 STEP = 16
 
 
@@ -41,7 +42,6 @@ class DeviceStates:
         self._means = torch.zeros(0, width, device=device)
         self._lengths = torch.zeros(0, dtype=torch.long, device=device)
         self._rows: dict[str, int] = {}
-        self._tokens: dict[str, int] = {}  # tokens of each caption, known without asking the device
 
     def missing(self, captions: Sequence[str]) -> list[str]:
         """Return the captions that are not in the table, each once."""
@@ -55,7 +55,6 @@ class DeviceStates:
     def clear(self) -> None:
         """Forget all captions."""
         self._rows.clear()
-        self._tokens.clear()
 
     def put(self, captions: Sequence[str], states: Tensor, lengths: Sequence[int]) -> None:
         """Add captions with their states [B, L, K] on the device, the first `lengths` of each valid."""
@@ -71,7 +70,6 @@ class DeviceStates:
         self._means[rows] = states.sum(1) / valid[:, None]
         self._lengths[rows] = valid
         self._rows |= {caption: start + k for k, caption in enumerate(captions)}
-        self._tokens |= dict(zip(captions, lengths, strict=True))
 
     def _grow(self, count: int, length: int) -> None:
         """Make room for `count` captions of up to `length` tokens in all."""
@@ -87,8 +85,7 @@ class DeviceStates:
         self._states, self._means, self._lengths = states, means, lengths
 
     def gather(self, captions: Sequence[str]) -> PaddedStates:
-        """Return the states of captions that are all in the table."""
+        """Return the states of captions that are all in the table, padded to the longest that was ever in it."""
         index = upload(torch.tensor([self._rows[c] for c in captions]), self.device)
-        length = -(-max(self._tokens[c] for c in captions) // STEP) * STEP
-        mask = torch.arange(length, device=self.device) < self._lengths[index][:, None]
-        return PaddedStates(self._states[index, :length], mask, self._means[index])
+        places = torch.arange(self._states.shape[1], device=self.device)
+        return PaddedStates(self._states[index], places < self._lengths[index][:, None], self._means[index])

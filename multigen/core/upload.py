@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,7 +32,13 @@ def side_stream(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    main, side = torch.cuda.current_stream(device), torch.cuda.Stream(device, priority=-1)
+    main, side = torch.cuda.current_stream(device), _side(device)
     with torch.cuda.stream(side):
         yield
     main.wait_stream(side)
+
+
+@functools.cache
+def _side(device: torch.device) -> torch.cuda.Stream:
+    """One stream a device: each has memory of its own."""
+    return torch.cuda.Stream(device, priority=-1)

@@ -69,6 +69,10 @@ class Dataset(Protocol):
         """Training and held-out indices. Items of one origin, such as a piece of music, stay on one side."""
         ...
 
+    def held_kinds(self) -> Mapping[str, Sequence[int]]:
+        """Held-out indices by the kind of combination that training never sees; empty where there is one kind."""
+        return {}
+
     @property
     def instruments(self) -> tuple[str, ...]:
         """Names of the instruments that captions name, sorted; empty for data without instruments."""

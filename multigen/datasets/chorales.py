@@ -1,7 +1,7 @@
-"""Bach's chorales, rendered from scores to sound on any General-MIDI instrument, with captions from the score.
+"""Bach's chorales, rendered from scores to sound on any General MIDI instrument, with captions from the score.
 
-The scores come from the corpus that music21 carries, the sounds from the SoundFont that pretty-midi carries, or from
-any other SoundFont. Parsed scores and renders are kept in the cache folder; what is there already is not made again.
+The scores come from the corpus in music21, the sounds from the SoundFont in pretty-midi or from any other SoundFont.
+Parsed scores and renders are kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -13,14 +13,8 @@ from importlib import metadata
 from pathlib import Path
 
 from multigen.datasets import scores
-from multigen.datasets.rendered import (
-    Rendered,
-    Source,
-    check_modality,
-    check_settings,
-    programs_of,
-    soundfont_file,
-)
+from multigen.datasets.music_settings import check_modality, check_settings, programs_of, soundfont_file
+from multigen.datasets.rendered import Rendered, Source
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.registry import Given
@@ -28,18 +22,21 @@ from multigen.storage import files
 from multigen.storage.cache_folder import cache_folder
 from multigen.storage.packages import package_folder
 
-KINDS = ("Bach chorale", "chorale")  # as captions say
+KINDS = ("Bach chorale", "chorale")  # for captions
 _WHO = "data: the dataset chorales"  # in messages
 
 
 class Chorales(Rendered):
-    """About 350 four-part chorales: sound [C, N] of the modality's length, with text such as
-    "church organ, G major, 92 bpm".
+    """About 350 four-part chorales: sound [C, N], text such as "church organ, G major, 92 bpm".
 
-    Every piece is rendered once for each instrument (General-MIDI name, or program 0 to 127) and each transposition
-    (semitones), each time at a tempo of its own between `slowest` and `fastest` (quarters a minute): it depends on
-    the piece, the instrument and the transposition alone. `pieces` takes that many only, always the same ones.
-    `soundfont` is an SF2 file. MultigenError if the optional packages are missing.
+    instruments       General MIDI names, or programs 0 to 127
+    transpose         semitones; every piece is rendered once for each instrument and transposition
+    slowest, fastest  tempi in quarters per minute; each render has its own
+    pieces            use this many pieces, always the same ones; null for all
+    soundfont         SF2 file; null: the one in pretty-midi
+    workers           processes that render
+
+    RecipeError for settings out of range; MultigenError if an optional package is missing.
     """
 
     def __init__(
@@ -97,7 +94,7 @@ def _check_transpose(transpose: Sequence[int]) -> None:
 
 
 def _corpus() -> list[Path]:
-    """Scores in an order of their own, so that the first few are a fair choice."""
+    """Scores, ordered by a hash of their names, so that the first few are a fair sample."""
     package_folder("midirenderer", _WHO)
     found = (package_folder("music21", _WHO) / "corpus" / "bach").glob("*.mxl")
     return sorted(found, key=lambda path: hashlib.blake2b(path.stem.encode()).digest())

@@ -16,27 +16,9 @@ _AGREEMENT = 0.9  # length of the mean hue vector from which on a sprite has one
 _COLOURED = 0.4  # share of a sprite's area, weighted by saturation, from which on it counts as coloured
 
 
-class Palette:
-    """Remembers each sprite's main hue (degrees; None without one) by a key."""
-
-    def __init__(self) -> None:
-        self._main: dict[str, float | None] = {}
-
-    def colours(self, key: str, sprite: PillowImage.Image, name: str) -> tuple[str, ...]:
-        """The colours that the sprite can be turned to; none if it has no main hue or its name is but a colour."""
-        if key not in self._main:
-            self._main[key] = main_hue(sprite) if _bare(name) else None
-        return () if self._main[key] is None else tuple(HUES)
-
-    def turn(
-        self, key: str, sprite: PillowImage.Image, name: str, colour: str
-    ) -> tuple[PillowImage.Image, str]:
-        """The sprite in one of its `colours`, and "<colour> <name>"."""
-        if colour not in self.colours(key, sprite, name):
-            raise ValueError(f"{name}: cannot be made {colour}")
-        hue = self._main[key]
-        assert hue is not None
-        return rotate(sprite, HUES[colour] - hue), said(colour, name)
+def is_coloured(name: str) -> bool:
+    """Whether a name says more than a colour, so that it can have another one."""
+    return bool(_bare(name))
 
 
 def said(colour: str, name: str) -> str:
@@ -57,13 +39,13 @@ def hue_of(picture: Tensor) -> float | None:
     hsv = np.asarray(PillowImage.fromarray(levels).convert("HSV"), dtype=np.float64)
     saturation, value = hsv[..., 1] / 255, hsv[..., 2] / 255
     weight = np.where(saturation > 0.15, saturation * value, 0.0)
-    mean = _mean_direction(hsv[..., 0], weight)
+    mean = mean_direction(hsv[..., 0], weight)
     if weight.sum() < 0.01 * weight.size or abs(mean) < 0.5:
         return None
     return math.degrees(np.angle(mean)) % 360
 
 
-def _mean_direction(hue: np.ndarray, weight: np.ndarray) -> complex:
+def mean_direction(hue: np.ndarray, weight: np.ndarray) -> complex:
     """Weighted mean of unit vectors at hues of 0 to 255; 0 without weight."""
     angle = hue * (2 * math.pi / 256)
     return complex((weight * np.exp(1j * angle)).sum() / max(float(weight.sum()), 1e-12))
@@ -77,7 +59,7 @@ def main_hue(sprite: PillowImage.Image) -> float | None:
     weight = hsv[..., 1] / 255 * hsv[..., 2] / 255 * alpha
     if weight.sum() < _COLOURED * alpha.sum():
         return None
-    mean = _mean_direction(hsv[..., 0], weight)
+    mean = mean_direction(hsv[..., 0], weight)
     return math.degrees(np.angle(mean)) % 360 if abs(mean) >= _AGREEMENT else None
 
 
@@ -85,8 +67,8 @@ def rotate(sprite: PillowImage.Image, degrees: float) -> PillowImage.Image:
     """An RGBa sprite with all hues turned by `degrees`."""
     straight = sprite.convert("RGBA")
     hue, saturation, value = straight.convert("RGB").convert("HSV").split()
-    shift = round(degrees * 256 / 360)
-    turned = hue.point([(i + shift) % 256 for i in range(256)])
+    shift = np.uint8(round(degrees * 256 / 360) % 256)
+    turned = PillowImage.fromarray(np.asarray(hue) + shift)  # unsigned bytes go round
     out = PillowImage.merge("HSV", (turned, saturation, value)).convert("RGB").convert("RGBA")
     out.putalpha(straight.getchannel("A"))
     return out.convert("RGBa")

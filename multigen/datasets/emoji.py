@@ -1,16 +1,20 @@
-"""Emoji and their names: pictures for text-to-image, one item for each emoji."""
+"""Emoji and their names: pictures for text-to-image, one item for each emoji or for each emoji in a style."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
-from PIL import Image as PillowImage
-from torch import Tensor
 
-from multigen.datasets import NO_FAULTS, Catalogue, Item, held_out, sprites
-from multigen.datasets.colours import Palette, said
+from multigen.datasets import NO_FAULTS, Catalogue, Item, emoji_words, held_out, sprites
+from multigen.datasets.colours import said
+from multigen.datasets.emoji_catalogue import make_catalogue
+from multigen.datasets.emoji_folder import read_folder
+from multigen.datasets.emoji_items import Shown, colour_turns, held_pairs, held_styles
+from multigen.datasets.emoji_pictures import Pictures
+from multigen.datasets.emoji_scenes import FILL, Composer, Scene
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.registry import Given
@@ -29,18 +33,7 @@ Category = Literal[
 _CATEGORIES: tuple[Category, ...] = Category.__args__  # pyright: ignore[reportAttributeAccessIssue]
 # The plain name comes as often as all others together.
 _CAPTIONS = ("{name}", "{name}", "{name}", "{name} emoji", "emoji of {name}", "{name}, {category}")
-# Groups whose mirror images are as good: no writing, no hands of a clock, no named direction.
-_MIRRORED = (
-    "animal-",
-    "plant-",
-    "food-",
-    "face-",
-    "cat-face",
-    "monkey-face",
-    "transport-air",
-    "transport-water",
-)
-_FILL = 0.92  # of the shorter side that the sprite fills
+_UNMIXED = [0.5, 0.0, 0.0, 1.0, 1.0, *[0.5] * 15]  # what `draw` draws where captions are of one kind only
 
 
 class Emoji:
@@ -48,11 +41,20 @@ class Emoji:
 
     `categories` and `names` choose which ones; `count` keeps that many, evenly spread in Unicode's order.
     `augment`: `draw` varies size (0.82 to 0.98 of the picture) and place (up to 3%) and mirrors where that is
-    harmless. `recolour`: half of the drawn emoji that have one main hue are turned to another, and the text says so:
-    "blue car". `held_out`: share of the emoji that `split` keeps from training, with all their captions; with
-    `recolour`, share of the pairs of an emoji and another colour. Such pairs are items of their own, after the emoji:
-    every emoji and every colour is trained on, these pairs never.
-    MultigenError if a package is missing, a name is unknown, nothing is left or the modality is no picture.
+    harmless. `recolour`: a share `recoloured` of the drawn emoji that have one main hue are turned to another, and
+    the text says so: "blue car".
+
+    Without `styles` the emoji are Twemoji's, out of installed packages. With `styles` they come out of a folder that
+    `multigen datasets fetch emoji` made (`path`; null: where it put it), there is an item for each emoji and style,
+    and texts say the style: "red apple, 3D". Shares of what `draw` makes: `unstyled` texts without the word of the
+    style; `keywords` texts with what else the emoji stands for; `several` counts, one to three ("two red apples");
+    `placed` emoji ("red apple on the left"); `pairs` ("cat and dog", "cat above dog").
+
+    `held_out`: share of the emoji that `split` keeps from training, with all their captions; with `recolour` or
+    `styles`, share of the combinations instead: emoji and colour, emoji and style, pairs of emoji. These are items of
+    their own, after the others: every emoji, style and colour is trained on, these combinations never.
+    MultigenError if a package or the folder is missing, a name is unknown, nothing is left or the modality is no
+    picture.
     """
 
     bad = NO_FAULTS
@@ -67,132 +69,182 @@ class Emoji:
         count: int | None = None,
         augment: bool = True,
         recolour: bool = False,
+        recoloured: float = 0.5,
+        styles: tuple[str, ...] | None = None,
+        path: str | None = None,
+        unstyled: float = 0.0,
+        keywords: float = 0.0,
+        several: float = 0.0,
+        placed: float = 0.0,
+        pairs: float = 0.0,
         held_out: float = 0.1,
     ) -> None:
         self.shape = modality.shape()
         if len(self.shape) != 3:
             raise MultigenError(f"data: emoji are pictures; the modality {modality.name} is not one")
+        shares = {"recoloured": recoloured, "unstyled": unstyled, "keywords": keywords}
+        _check_shares(shares, {"several": several, "placed": placed, "pairs": pairs})
+        self.recoloured, self.unstyled, self.keywords = recoloured, unstyled, keywords
+        self._scenes = (several, several + placed, several + placed + pairs)
         self.augment, self.recolour, self.share = augment, recolour, held_out
-        self.emoji = _select(categories, names, count)
+        self._styled = styles or ()
+        known = sprites.all_emoji() if styles is None else read_folder(path, styles)
+        self.emoji = _select(known, categories, names, count)
         self.classes: tuple[str, ...] = tuple(
             c for c in _CATEGORIES if any(e.category == c for e in self.emoji)
         )
-        self._sprites: dict[int, PillowImage.Image] = {}
-        self._palette = Palette()
+        self._pictures = Pictures(self.emoji)
         self._turns: dict[int, list[str]] = {}  # the colours that each emoji is turned to in training
-        self._pairs = self._choose_colours() if recolour else []
+        self._items, self._trained = self._list(pairs > 0)
+        self._composer = Composer(self.emoji, self._pictures, self._styles, self.shape[1:], held_out, augment)
+
+    def _list(self, pairs: bool) -> tuple[list[Shown], int]:
+        """All items, and how many of them are trained on where combinations are held out."""
+        untrained = held_styles(self.emoji, self.share) if self._styled else {}
+        self._styles = [
+            tuple(s for s in self._pictures.styles(k) if untrained.get(k) != s)
+            for k in range(len(self.emoji))
+        ]
+        items = [Shown(k, s) for k, some in enumerate(self._styles) for s in some]
+        held = [Shown(k, s, held="style") for k, s in untrained.items()]
+        if self.recolour:
+            self._turns, coloured = colour_turns(self.emoji, self._pictures.colours, self.share)
+            held += [c for c in coloured if self._shared_styles(c)]
+        if pairs:
+            held += [p for p in held_pairs(self.emoji, self.share) if self._shared_styles(p)]
+        return [*items, *held], len(items)
 
     def __len__(self) -> int:
-        return len(self.emoji) + len(self._pairs)
+        return len(self._items)
 
     def __getitem__(self, index: int) -> Item:
-        """The emoji in the middle, with its first name; held-out pairs in their colour."""
-        which, colour = self._which(index)
-        sprite, name = self._in_colour(which, self.emoji[which].name, colour)
-        return Item(media=self._drawn(sprite), id=name, text=name, label=self._label(which))
+        """The emoji in the middle, with its first name; held-out combinations as they say."""
+        shown = self._shown(index)
+        style = shown.style or self._shared_styles(shown)[0]
+        if shown.other is not None:
+            scene = self._composer.beside(shown.thing, shown.other, style)
+        else:
+            name = self._name(shown.thing, shown.colour)
+            scene = Scene(self._composer.alone(shown.thing, style, shown.colour), name, name)
+        text = emoji_words.with_style(scene.id, style) if self._styled else scene.id
+        return self._item(scene.picture, text, text, shown)
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
         """The emoji at a size, place and hue drawn from `rng`, with one of its captions."""
-        which, colour = self._which(index)
-        emoji = self.emoji[which]
-        _, height, width = self.shape
+        shown = self._shown(index)
         u = torch.rand(8, generator=rng).tolist()
-        turns = self._turns.get(which)
-        if colour is None and turns and u[1] < 0.5:
+        mixed = self._styled or self._scenes[2] > 0 or self.keywords > 0
+        v = torch.rand(20, generator=rng).tolist() if mixed else _UNMIXED
+        style = shown.style
+        if style is None:
+            some = self._shared_styles(shown)
+            style = some[int(v[0] * len(some))]
+        colour, turns = shown.colour, self._turns.get(shown.thing)
+        if (
+            colour is None
+            and shown.held is None
+            and turns
+            and u[1] < self.recoloured
+            and self._pictures.turns(shown.thing, style)
+        ):
             colour = turns[int(u[2] * len(turns))]
-        sprite, name = self._in_colour(which, emoji.names[int(u[0] * len(emoji.names))], colour)
-        side, x, y = min(height, width), width / 2, height / 2
-        fill = _FILL
-        if self.augment:
-            fill = 0.82 + 0.16 * u[3]
-            x, y = x + 0.06 * (u[4] - 0.5) * side, y + 0.06 * (u[5] - 0.5) * side
-            if u[6] < 0.5 and _mirrors(emoji):
-                sprite = sprite.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT)
-        placed = sprites.place(sprite, x, y, fill * side, height, width)
-        category = emoji.category.lower().replace("&", "and")
-        text = _CAPTIONS[int(u[7] * len(_CAPTIONS))].format(name=name, category=category)
-        media = sprites.to_media(placed, self.shape[0])
-        shown = emoji.name if colour is None else said(colour, emoji.name)
-        return Item(media=media, id=shown, text=text, label=self._label(which))
+        scene = self._scene(shown, style, colour, v) or self._single(shown.thing, style, colour, u, v)
+        text, name = scene.text, scene.id
+        if self._styled and (shown.held == "style" or v[1] >= self.unstyled):
+            text, name = emoji_words.in_style(text, style, v[2]), emoji_words.with_style(name, style)
+        return self._item(scene.picture, text, name, shown)
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Held out by a hash of the name, whole emoji or pairs with a colour: none of their captions is trained on."""
-        if self.recolour:
-            return range(len(self.emoji)), range(len(self.emoji), len(self))
+        """Held out by a hash of the name, whole emoji or combinations: none of their captions is trained on."""
+        if self.recolour or self._styled:
+            return range(self._trained), range(self._trained, len(self))
         return held_out([e.name for e in self.emoji], self.share)
 
+    def held_kinds(self) -> dict[str, Sequence[int]]:
+        """The held-out combinations by their kind: "style", "colour", "pair". None where whole emoji are held out."""
+        kinds: dict[str, list[int]] = {}
+        for k, shown in enumerate(self._items[self._trained :], self._trained):
+            kinds.setdefault(str(shown.held), []).append(k)
+        return dict(kinds)
+
     def catalogue(self) -> Catalogue:
-        """Each emoji in its own colours and, with `recolour`, in all others."""
-        known = {e.name: i for i, e in enumerate(self.emoji)}
-        for i, colours in self._turns.items():
-            known |= {said(colour, self.emoji[i].name): i for colour in colours}
-        known |= {said(colour, self.emoji[i].name): i for i, colour in self._pairs}
+        """Each emoji in its own colours in every style and, with `recolour`, in all others; pairs that are held out."""
+        pairs = [s for s in self._items[self._trained :] if s.other is not None]
+        return make_catalogue(self._pictures, self._composer, self._turns, pairs, self._styled, self.shape[0])
 
-        def pictures(thing: int) -> list[Tensor]:
-            own = self[thing]["media"]
-            return [
-                own,
-                *(self._drawn(*self._in_colour(thing, "", c)[:1]) for c in self._turns.get(thing, ())),
-            ]
-
-        return Catalogue(tuple(e.name for e in self.emoji), pictures, known.get)
-
-    def _drawn(self, sprite: PillowImage.Image) -> Tensor:
-        """A sprite in the middle."""
-        _, height, width = self.shape
-        placed = sprites.place(sprite, width / 2, height / 2, _FILL * min(height, width), height, width)
-        return sprites.to_media(placed, self.shape[0])
-
-    def _which(self, index: int) -> tuple[int, str | None]:
-        """The emoji of an item, and its colour if that is not its own."""
+    def _shown(self, index: int) -> Shown:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self._pairs[index - len(self.emoji)] if index >= len(self.emoji) else (index, None)
+        return self._items[index]
 
-    def _choose_colours(self) -> list[tuple[int, str]]:
-        """Fill `_turns` and return the pairs that are held out. A colour that makes another emoji's name is neither."""
-        plain = {name for e in self.emoji for name in e.names}
-        pairs = [
-            (i, colour)
-            for i, e in enumerate(self.emoji)
-            for colour in self._palette.colours(e.file.stem, self._sprite(i), e.name)
-            if said(colour, e.name) not in plain
-        ]
-        if not pairs:
-            return []
-        train, held = held_out([said(colour, self.emoji[i].name) for i, colour in pairs], self.share)
-        for k in train:
-            self._turns.setdefault(pairs[k][0], []).append(pairs[k][1])
-        return [pairs[k] for k in held]
+    def _shared_styles(self, shown: Shown) -> tuple[str, ...]:
+        """The styles that what is shown is trained in."""
+        styles = self._styles[shown.thing]
+        if shown.other is not None:
+            return tuple(s for s in styles if s in self._styles[shown.other])
+        return tuple(s for s in styles if shown.colour is None or self._pictures.turns(shown.thing, s))
 
-    def _in_colour(self, which: int, name: str, colour: str | None) -> tuple[PillowImage.Image, str]:
-        sprite = self._sprite(which)
-        if colour is None:
-            return sprite, name
-        return self._palette.turn(self.emoji[which].file.stem, sprite, name, colour)
+    def _name(self, thing: int, colour: str | None) -> str:
+        return self.emoji[thing].name if colour is None else said(colour, self.emoji[thing].name)
 
-    def _sprite(self, index: int) -> PillowImage.Image:
-        if index not in self._sprites:
-            self._sprites[index] = sprites.load(self.emoji[index])
-        return self._sprites[index]
+    def _scene(self, shown: Shown, style: str, colour: str | None, v: Sequence[float]) -> Scene | None:
+        """Several, one at a place or two, as often as they are asked for; None for one in the middle."""
+        if shown.other is not None:
+            return self._composer.beside(shown.thing, shown.other, style, v[5:])
+        if shown.held is not None or v[3] >= self._scenes[2]:
+            return None
+        if v[3] < self._scenes[0]:
+            return self._composer.several(shown.thing, style, colour, v[5:])
+        if v[3] < self._scenes[1]:
+            return self._composer.placed(shown.thing, style, colour, v[5:])
+        return self._composer.pair(shown.thing, style, v[5:])
 
-    def _label(self, index: int) -> int:
-        return self.classes.index(self.emoji[index].category)
+    def _single(
+        self, thing: int, style: str, colour: str | None, u: Sequence[float], v: Sequence[float]
+    ) -> Scene:
+        """One in the middle, with one of its captions."""
+        emoji = self.emoji[thing]
+        _, height, width = self.shape
+        side, x, y, fill = min(height, width), width / 2, height / 2, FILL
+        if self.augment:
+            # Some hands draw up to the very edge: with styles nothing is cut.
+            least, way = (0.78, 0.05) if self._styled else (0.82, 0.06)
+            fill = least + 0.16 * u[3]
+            x, y = x + way * (u[4] - 0.5) * side, y + way * (u[5] - 0.5) * side
+        sprite = self._pictures.sprite(thing, style, colour, mirrored=self.augment and u[6] < 0.5)
+        name = emoji.names[int(u[0] * len(emoji.names))]
+        name = name if colour is None else said(colour, name)
+        if v[4] < self.keywords and colour is None and emoji.keywords:
+            text = emoji_words.with_keyword(name, emoji.keywords, v[4] / self.keywords, u[7])
+        else:
+            category = emoji.category.lower().replace("&", "and")
+            text = _CAPTIONS[int(u[7] * len(_CAPTIONS))].format(name=name, category=category)
+        placed = sprites.place(sprite, x, y, fill * side, height, width)
+        return Scene(placed, text, self._name(thing, colour))
+
+    def _item(self, picture: np.ndarray, text: str, name: str, shown: Shown) -> Item:
+        label = self.classes.index(self.emoji[shown.thing].category)
+        return Item(media=sprites.to_media(picture, self.shape[0]), id=name, text=text, label=label)
 
 
-def _mirrors(emoji: sprites.Emoji) -> bool:
-    """Whether the mirror image has the same name."""
-    sided = any(word in emoji.name.split() for word in ("left", "right", "leftwards", "rightwards"))
-    return emoji.group.startswith(_MIRRORED) and not sided
+def _check_shares(single: dict[str, float], summed: dict[str, float]) -> None:
+    for name, share in (single | summed).items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name}: {share!r} is not allowed. Allowed: a share, 0 to 1.")
+    if sum(summed.values()) > 1:
+        raise ValueError(f"{' + '.join(summed)}: {sum(summed.values()):g} is more than 1")
 
 
 def _select(
-    categories: tuple[Category, ...] | None, names: tuple[str, ...] | None, count: int | None
+    known: list[sprites.Emoji],
+    categories: tuple[Category, ...] | None,
+    names: tuple[str, ...] | None,
+    count: int | None,
 ) -> list[sprites.Emoji]:
     """The emoji of a selection, in the order of `names` or in Unicode's."""
-    emoji = sprites.all_emoji()
+    emoji = known
     if names is not None:
-        emoji = list(dict.fromkeys(sprites.choose(emoji, name, "data.names") for name in names))
+        emoji = list(dict.fromkeys(sprites.choose(known, name, "data.names") for name in names))
     if categories is not None:
         emoji = [e for e in emoji if e.category in categories]
     if count is not None:

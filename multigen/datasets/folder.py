@@ -1,4 +1,4 @@
-"""The user's own files: a folder of pictures, sounds or videos, with captions and labels where there are any."""
+"""The user's own files: a folder of pictures, sounds or videos, with captions and labels if there are any."""
 
 from __future__ import annotations
 
@@ -7,30 +7,34 @@ from pathlib import Path
 
 from multigen.datasets import held_out as held_out_by_id
 from multigen.datasets.augment import Augment
-from multigen.datasets.captions import Captions, Labels, Metadata, captions_of, labels_of, read_metadata
+from multigen.datasets.captions import Captions, captions_of
+from multigen.datasets.headers import headers
+from multigen.datasets.labels import Labels, labels_of
 from multigen.datasets.media_files import Files, Told, checked_share
-from multigen.datasets.scan import find_folder, headers, refuse_empty, walk
+from multigen.datasets.metadata import Metadata, read_metadata
+from multigen.datasets.scan import find_folder, refuse_empty, walk
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.registry import Given
 
 
 class Folder(Files):
-    """Every readable file of the modality below `path`, sorted by name, hidden files left out.
+    """Every readable file of the modality below `path`, sorted by name, without hidden files.
 
-    path: the folder, relative to the current one; `~` is the home folder
-    labels: "auto": the labels of metadata.jsonl, else the sub-folders if there are several and every file lies in
-        one; "folders": the top sub-folders; "none"
-    captions: "auto": metadata.jsonl (`file_name`, `text`), else a .txt of the same name (each line is an alternative
-        caption), else the class, else ""; or one of "metadata", "txt", "name" (the file's name) and "none"
-    segment: s of a longer sound or video that count as one item; null: the modality's duration. `draw` starts
-        anywhere within its segment
-    held_out: share of the files (not segments) that is kept from training
-    memory: GiB of decoded pictures kept, at about the size that is trained on
-    flip, crop, hue, brightness, contrast (pictures and video); time_stretch, pitch, gain (sound): see `Augment`
+    path      the folder, relative to the working directory; `~` is the home folder
+    labels    "auto": the labels of metadata.jsonl, else the sub-folders if there are several and every file lies in
+              one; "folders": the top sub-folders; "none"
+    captions  "auto": metadata.jsonl (`file_name`, `text`), else a .txt of the same name (each line an alternative
+              caption), else the class, else ""; or "metadata", "txt", "name" (the file's name), "none"
+    segment   seconds of a longer sound or video that count as one item; null: the modality's duration. `draw` starts
+              anywhere within its segment
+    held_out  share of the files (not of the segments) that is kept from training
+    memory    GiB for decoded pictures, kept at about the size of training
+    flip, crop, hue, brightness, contrast  augmentation of pictures and video, see `Augment`
+    time_stretch, pitch, gain              augmentation of sound, see `Augment`
 
-    `bad` names each file left out and why. RecipeError if no file is left; draw raises MediaError for a file that
-    turns out to be damaged behind its header.
+    `bad` names each file that is left out and the reason. RecipeError if no file is left. `draw` raises MediaError for
+    a file that is damaged beyond its header.
     """
 
     def __init__(
@@ -59,12 +63,12 @@ class Folder(Files):
         self._scan(find_folder(path, example), labels, captions)
 
     def _scan(self, root: Path, labels: Labels, captions: Captions) -> None:
-        """List the files, read their headers, captions and labels, and cut them into items."""
+        """List the files, read headers, captions and labels, and divide the files into items."""
         found = walk(root, self.modality.suffixes)
         refuse_empty(found, self.modality)
         wanted = captions in ("auto", "metadata") or labels == "auto"
         metadata = read_metadata(found) if wanted else Metadata()
-        # Labels come from all files, so that a file that goes bad does not renumber the classes.
+        # Labels come from all files, so that an unreadable file does not renumber the classes.
         self.classes, self._labels = labels_of(found, metadata, labels)
         named = {p: self.classes[i] for p, i in self._labels.items()}
         self._texts = captions_of(found, metadata, captions, named)
@@ -77,17 +81,17 @@ class Folder(Files):
             )
         self._files = list(infos)
         self._names = [found.name(p) for p in self._files]
-        self._cut([info.duration for info in infos.values()])
+        self._divide([info.duration for info in infos.values()])
 
     def source(self, file: int) -> Path:
-        """Where a file is."""
+        """The path of a file."""
         return self._files[file]
 
     def told(self, file: int) -> Told:
-        """Name below the root, captions and label of a file."""
+        """Name relative to the root, captions and label of a file."""
         path = self._files[file]
         return Told(self._names[file], self._texts[path], self._labels.get(path))
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Training and held-out indices; all segments of a file stay on one side, whatever files are added."""
+        """Training and held-out indices. All segments of a file stay on one side, and files never change sides."""
         return self._split(set(held_out_by_id(self._names, self._share)[1]))

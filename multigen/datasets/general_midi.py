@@ -1,4 +1,4 @@
-"""The 128 programs of General MIDI, level 1 (MIDI Manufacturers Association, 1991), and how keys are named."""
+"""The 128 programs of General MIDI, level 1 (MIDI Manufacturers Association, 1991), names of keys, MIDI files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MINOR = ("C", "C-sharp", "D", "E-flat", "E", "F", "F-sharp", "G", "G-sharp", "A
 
 
 def program(instrument: str | int, where: str = "instruments") -> int:
-    """Program 0 to 127 of a name or number. RecipeError with the nearest name if there is none."""
+    """The program 0 to 127 of a name or number. RecipeError with the nearest name for an unknown one."""
     if isinstance(instrument, int):
         if not 0 <= instrument < len(PROGRAMS):
             raise RecipeError(
@@ -53,7 +53,7 @@ def program(instrument: str | int, where: str = "instruments") -> int:
 
 
 def key_classes(name: str) -> tuple[int, ...]:
-    """Pitch classes of a key's scale, 0 being C: "A minor" has both its flat and its raised seventh."""
+    """Pitch classes of a key's scale, 0 is C. Minor keys have both the flat and the raised seventh."""
     tonic, _, mode = name.partition(" ")
     root = (_MAJOR if mode == "major" else _MINOR).index(tonic)
     steps = (0, 2, 4, 5, 7, 9, 11) if mode == "major" else (0, 2, 3, 5, 7, 8, 10, 11)
@@ -61,17 +61,21 @@ def key_classes(name: str) -> tuple[int, ...]:
 
 
 def key_name(tonic: int, mode: str) -> str:
-    """Pitch class 0 (C) to 11 and "major" or "minor" as words: "E-flat major"."""
+    """The name of a key from its pitch class, 0 (C) to 11, and "major" or "minor": "E-flat major"."""
     return f"{(_MAJOR if mode == 'major' else _MINOR)[tonic % 12]} {mode}"
 
 
 def midi_file(
     parts: Sequence[Sequence[tuple[float, float, int]]], program: int, bpm: float, tail: float
 ) -> bytes:
-    """A Standard MIDI File, format 0, of parts of notes (onset and length in quarters, MIDI pitch).
+    """A Standard MIDI File, format 0.
 
-    Each part has a channel of its own, so that two voices on one pitch do not cut each other off. After the last
-    note the file goes on for `tail` s.
+    parts    per voice, notes of (onset, length) in quarters and MIDI pitch
+    program  General MIDI, 0 to 127
+    bpm      quarters per minute
+    tail     seconds after the last note
+
+    Each part has its own channel, so that two voices on one pitch do not cut each other off.
     """
     ticks = 480  # a quarter
     events: list[tuple[int, int, bytes]] = []
@@ -92,7 +96,7 @@ def midi_file(
 
 
 def _variable_length(number: int) -> bytes:
-    """MIDI's variable-length quantity: seven bits a byte, the highest bit set on all but the last."""
+    """MIDI's variable-length quantity: seven bits per byte, the highest bit set in all bytes but the last."""
     out = [number & 127]
     while number := number >> 7:
         out.append(128 | (number & 127))

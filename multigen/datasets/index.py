@@ -1,8 +1,8 @@
-"""The index of a folder of shards: where each member lies, how large it is, its checksum, and what is known of it.
+"""The index of a folder of shards: place, size and checksum of each member, captions and labels.
 
-index.json names the shards (size, sha256, samples); shard-000000.jsonl has a line for each sample of
-shard-000000.tar. The tars follow WebDataset's convention: the members 00000017.png, 00000017.txt (a caption a line) and
-00000017.json are one sample. All that is in them is data; no name in them is ever a place on this disk.
+index.json names the shards (size, sha256, samples); shard-000000.jsonl has one line for each sample of
+shard-000000.tar. The tars follow WebDataset's convention: the members 00000017.png, 00000017.txt (one caption per line)
+and 00000017.json are one sample. Their content is data; a name in them is never used as a path on this machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BLOCK = 1024**2
 
 
 class Span(BaseModel):
-    """Bytes of a shard, and their CRC-32."""
+    """A range of bytes in a shard, and their CRC-32."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -37,41 +37,55 @@ class Span(BaseModel):
 
 
 class Sample(BaseModel):
-    """A line of a shard's index."""
+    """One line of a shard's index.
+
+    suffix    of the medium
+    seconds   duration; 0 for pictures
+    held_out  side of the split, if the packed set has a split of its own
+    members   spans of the sample's files by suffix
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     name: str
-    suffix: str = Field(pattern=r"^\.[a-z0-9]+$")  # of the medium
-    seconds: float = Field(ge=0, allow_inf_nan=False)  # 0 for pictures
+    suffix: str = Field(pattern=r"^\.[a-z0-9]+$")
+    seconds: float = Field(ge=0, allow_inf_nan=False)
     texts: list[str] = Field(min_length=1)
     label: int | None = Field(default=None, ge=0)
-    held_out: bool | None = None  # where the packed set has a split of its own
-    members: dict[str, Span]  # by suffix
+    held_out: bool | None = None
+    members: dict[str, Span]
 
     @property
     def medium(self) -> Span:
+        """Where the medium itself lies."""
         return self.members[self.suffix]
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A tar and its index, both named in index.json."""
+    """A tar and its index, as index.json describes them.
+
+    size          bytes of the tar
+    sha256        of the tar
+    samples       how many there are
+    index_sha256  of the index
+    """
 
     file: str
-    size: int  # bytes of the tar
+    size: int
     sha256: str
     samples: int
     index_sha256: str
 
     @property
     def index(self) -> str:
+        """File name of the index."""
         return index_name(self.file)
 
 
 @dataclass(frozen=True)
 class Index:
-    """What index.json says."""
+    """The content of index.json."""
 
     modality: str
     classes: tuple[str, ...]
@@ -79,7 +93,7 @@ class Index:
 
 
 def index_name(shard: str) -> str:
-    """shard-000000.tar -> shard-000000.jsonl"""
+    """File name of a shard's index: shard-000000.tar -> shard-000000.jsonl."""
     return shard.removesuffix(".tar") + ".jsonl"
 
 
@@ -88,7 +102,7 @@ def _digest(value: dict[str, Any]) -> str:
 
 
 def write(folder: Path, index: Index | None) -> None:
-    """Write index.json; None says that packing has begun and is not finished."""
+    """Write index.json; None records that packing has started but is not finished."""
     value: dict[str, Any] = {"format": FORMAT, "version": VERSION, "complete": index is not None}
     if index is not None:
         value |= {"modality": index.modality, "classes": list(index.classes)}
@@ -97,7 +111,7 @@ def write(folder: Path, index: Index | None) -> None:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder has been packed into before."""
+    """Whether `multigen pack` has written to this folder before."""
     try:
         value = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -106,37 +120,37 @@ def is_ours(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Index:
-    """What index.json says. RecipeError if it is missing, damaged, unfinished or of another version."""
+    """Read index.json. RecipeError if it is missing, damaged, unfinished or of another version."""
     path = folder / FILE
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(
-            f"{folder}: no {FILE} in it; shards are made with: multigen pack SOURCE --out {folder}"
+            f"{folder}: there is no {FILE} in it; make shards with: multigen pack SOURCE --out {folder}"
         ) from None
     except (OSError, ValueError) as error:
         raise RecipeError(f"{path}: cannot be read ({error})") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise RecipeError(f"{path}: is no index of shards that multigen packed")
+        raise RecipeError(f"{path}: is not an index of shards that multigen packed")
     if value.get("version") != VERSION:
         raise RecipeError(f"{path}: version {value.get('version')!r}; this multigen reads version {VERSION}")
     if value.pop("sha256", None) != _digest(value):
-        raise RecipeError(f"{path}: damaged; its checksum is not what it says")
+        raise RecipeError(f"{path}: damaged; its checksum does not match")
     if value.get("complete") is not True:
-        raise RecipeError(f"{folder}: packing was not finished; give the same multigen pack command again")
+        raise RecipeError(f"{folder}: packing was not finished; run the same multigen pack command again")
     try:
         shards = tuple(Shard(**row) for row in value["shards"])
         index = Index(value["modality"], tuple(map(str, value["classes"])), shards)
     except (KeyError, TypeError) as error:
-        raise RecipeError(f"{path}: is not complete ({error})") from None
+        raise RecipeError(f"{path}: incomplete ({error})") from None
     for shard in shards:
         if not SHARD.fullmatch(str(shard.file)):
-            raise RecipeError(f"{path}: {shard.file!r} is no name of a shard")
+            raise RecipeError(f"{path}: {shard.file!r} is not the name of a shard")
     return index
 
 
 def parse(line: bytes, where: str) -> Sample:
-    """One line of a shard's index. RecipeError where it is no such line."""
+    """Parse one line of a shard's index; `where` names it in the RecipeError for a damaged line."""
     try:
         sample = Sample.model_validate_json(line)
     except ValidationError as error:
@@ -149,7 +163,7 @@ def parse(line: bytes, where: str) -> Sample:
 
 
 def faults(folder: Path) -> list[str]:
-    """What is not as it was packed: shards that are missing, truncated or changed, with the members that are hit."""
+    """What differs from what was packed: shards that are missing, truncated or changed, and the members concerned."""
     found = []
     for shard in read(folder).shards:
         tar, lines = folder / shard.file, folder / shard.index
@@ -165,24 +179,24 @@ def faults(folder: Path) -> list[str]:
         if tar.stat().st_size != shard.size:
             found.append(f"{tar}: {tar.stat().st_size:,} bytes, not {shard.size:,}")
         hit = _members(tar, lines)
-        found += hit or [f"{tar}: changed, outside of its members"]
+        found += hit or [f"{tar}: changed outside its members"]
     return found
 
 
 def _members(tar: Path, lines: Path) -> list[str]:
-    """Those whose bytes are others now."""
+    """The members whose bytes have changed."""
     hit = []
     with tar.open("rb") as file, lines.open("rb") as rows:
         for line in rows:
             sample = parse(line, str(lines))
             for suffix, span in sample.members.items():
                 if checksum(file, span.offset, span.size) != span.crc32:
-                    hit.append(f"{tar}/{sample.name}: its {suffix} is damaged or cut off")
+                    hit.append(f"{tar}/{sample.name}: its {suffix} is damaged or truncated")
     return hit
 
 
 def checksum(file: Any, offset: int, size: int) -> int | None:
-    """CRC-32 of a span of an open file; None where it ends before the span does."""
+    """CRC-32 of a span of an open file; None if the file ends inside the span."""
     file.seek(offset)
     crc, left = 0, size
     while left:

@@ -10,6 +10,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from multigen.datasets import NO_FAULTS, Catalogue, Item, held_out, sprites
+from multigen.datasets.nouns import with_article
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.registry import Given
@@ -139,7 +140,7 @@ class MovingEmoji:
         thing, direction = divmod(index, len(DIRECTIONS))
         step, says = DIRECTIONS[self.classes[direction]]
         name = self.objects[thing][0]
-        text = f"{_with_article(name) if article else name} {says[words]}"
+        text = f"{with_article(name) if article else name} {says[words]}"
         media = sprites.to_media(self._frames(thing, step, u), self.shape[0])
         return Item(media=media, id=self._name(index), text=text, label=direction)
 
@@ -153,7 +154,7 @@ class MovingEmoji:
         x = width / 2 + slack * (u[2] - 0.5) * (0.25 if step[0] else 1)
         y = height / 2 + slack * (u[3] - 0.5) * (0.25 if step[1] else 1)
         if thing not in self._sprites:
-            self._sprites[thing] = sprites.load(self.objects[thing][1])
+            self._sprites[thing] = sprites.load(self.objects[thing][1].file)
         sprite = sprites.shrink(self._sprites[thing], side)
 
         def at(share: float) -> np.ndarray:
@@ -167,11 +168,6 @@ class MovingEmoji:
         if step == (0, 0):
             return np.broadcast_to(at(0), (frames, height, width, 4))
         return np.stack([at(k / max(1, frames - 1) - 0.5) for k in range(frames)])
-
-
-def _with_article(name: str) -> str:
-    """ "a car", "an owl"; "a unicorn" by its sound."""
-    return f"{'an' if name[0] in 'aeiou' and not name.startswith('uni') else 'a'} {name}"
 
 
 def _select(objects: tuple[str, ...] | None, count: int | None) -> list[tuple[str, sprites.Emoji]]:

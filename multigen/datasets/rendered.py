@@ -1,6 +1,6 @@
-"""What music datasets share: scores played on General-MIDI instruments, kept in the cache, cropped and captioned.
+"""What music datasets share: scores rendered on General MIDI instruments, kept in the cache, cropped and captioned.
 
-A dataset says which scores there are and how each is to be played; what is in the cache already is not made again.
+A dataset says which scores there are and how each is played. Renders that are in the cache are not made again.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from multigen.datasets import Dataset, Item, held_out, scores
-from multigen.datasets.general_midi import PROGRAMS, key_name, program
-from multigen.errors import MultigenError, RecipeError
+from multigen.datasets import Dataset, Item, held_out, rendering, scores
+from multigen.datasets.general_midi import PROGRAMS, key_name
+from multigen.datasets.render_captions import Piece, caption, tempo_of
+from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.progress import Progress
 from multigen.storage import files
@@ -26,46 +26,33 @@ from multigen.storage.cache_folder import cache_folder
 
 log = logging.getLogger(__name__)
 
-_WORDS = (("slow", 0, 82), ("moderate", 80, 100), ("flowing", 92, 112), ("fast", 104, 10_000))  # bpm
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One render: a piece, an instrument, a key and a tempo."""
-
-    name: str  # of the score
-    file: str
-    instrument: str
-    key: str
-    bpm: int
-    seconds: float
-
-    @property
-    def id(self) -> str:
-        return f"{self.name}, {self.caption}"
-
-    @property
-    def caption(self) -> str:
-        return f"{self.instrument}, {self.key}, {self.bpm} bpm"
-
 
 @dataclass(frozen=True)
 class Source:
-    """A score and the (program, transposition in semitones) pairs to play it with."""
+    """A score and how it is played.
+
+    score  file that music21 reads, or `notes` if the notes are there already
+    notes  JSON file of the parsed score
+    plays  pairs of program and transposition in semitones
+    """
 
     name: str
-    score: Path  # what music21 reads, or `notes` if there is nothing to read
-    notes: Path  # the cached notes
+    score: Path
+    notes: Path
     plays: tuple[tuple[int, int], ...]
 
 
 class Rendered(Dataset):
     """Renders of scores: sound [C, N] of the modality's length, with text such as "church organ, G major, 92 bpm".
 
-    Each render has a tempo of its own between `slowest` and `fastest` (quarters a minute), which depends on the
-    score's name, the instrument and the transposition alone. Renders stand in the cache under `name`, in a folder for
-    `settings` (what they depend on); `sources` is asked only if one is missing. `kinds` are two names for such music,
-    as captions use them.
+    name      of the dataset, and of its folder in the cache
+    kinds     two names for such music, for captions
+    settings  everything that the renders depend on; it names the folder
+    sources   called for the scores only if a render is missing
+    tempi     slowest and fastest, in quarters per minute; each render has its own tempo, which depends on the score's
+              name, the instrument and the transposition alone
+    font      SF2 file
+    workers   processes that render
     """
 
     def __init__(
@@ -88,7 +75,7 @@ class Rendered(Dataset):
 
     @property
     def instruments(self) -> tuple[str, ...]:
-        """General-MIDI names of all that play, sorted."""
+        """General MIDI names of all instruments, sorted."""
         return tuple(sorted({piece.instrument for piece in self.pieces}))
 
     def __len__(self) -> int:
@@ -99,14 +86,14 @@ class Rendered(Dataset):
         return {"media": self._read(piece, 0.0), "id": piece.id, "text": piece.caption}
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
-        """A crop from anywhere in the piece, but for the silence at its end, and a caption in one of many wordings."""
+        """A crop from anywhere in the piece except the silence at its end, with a caption in one of many wordings."""
         piece = self.pieces[index]
         spare = piece.seconds - scores.TAIL / 2 - self._shape[1] / self._rate
         start = max(0.0, spare) * torch.rand((), generator=rng).item()
         return {"media": self._read(piece, start), "id": piece.id, "text": caption(piece, self._kinds, rng)}
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Whole pieces are held out, with all their transpositions and instruments."""
+        """Training and held-out indices; whole pieces are held out, with all their transpositions and instruments."""
         names = sorted({piece.name for piece in self.pieces})
         held = {names[i] for i in held_out(names)[1]}
         sides: tuple[list[int], list[int]] = ([], [])
@@ -128,12 +115,12 @@ class Rendered(Dataset):
             for number, semitones in source.plays:
                 name = f"{source.name}.{number}.{semitones:+d}"
                 path = str(self.folder / f"{name}.flac")
-                renders.append(scores.Render(path, number, semitones, _bpm(name, *tempi)))
+                renders.append(rendering.Render(path, number, semitones, tempo_of(name, *tempi)))
             score, notes = str(source.score), str(source.notes)
-            jobs.append(scores.Job(score, notes, str(font), self._rate, self._shape[0], tuple(renders)))
+            jobs.append(rendering.Job(score, notes, str(font), self._rate, self._shape[0], tuple(renders)))
         quiet = not log.isEnabledFor(logging.INFO)
         with Progress(f"render {self._name}", len(jobs), "pieces", quiet=quiet) as bar:
-            lengths = scores.render_all(jobs, workers, bar.advance)
+            lengths = rendering.render_all(jobs, workers, bar.advance)
         pieces = []
         for source, job, seconds in zip(sources, jobs, lengths, strict=True):
             score = scores.load(source.score, source.notes)
@@ -142,76 +129,13 @@ class Rendered(Dataset):
                 file, instrument = Path(render.path).name, PROGRAMS[render.program]
                 pieces.append(Piece(source.name, file, instrument, key, render.bpm, length))
         if not pieces:
-            raise MultigenError(f"data: none of the {len(sources)} pieces has four voices; take more.")
+            raise MultigenError(f"data: none of the {len(sources)} pieces has four voices; use more pieces.")
         files.write_json(self.folder / "index.json", [vars(piece) for piece in pieces])
         return pieces
 
 
-def caption(piece: Piece, kinds: tuple[str, str], rng: torch.Generator) -> str:
-    """What is known of a render in words: its parts in any order, sometimes fewer, sometimes as a sentence."""
-
-    def chance(share: float) -> bool:
-        return torch.rand((), generator=rng).item() < share
-
-    words = [word for word, low, high in _WORDS if low <= piece.bpm < high]
-    word = words[int(torch.randint(len(words), (1,), generator=rng))]
-    tempo = word if chance(0.25) else f"{piece.bpm} bpm"
-    if chance(0.4):
-        return piece.caption
-    if chance(0.25):
-        return f"a {kinds[0] if chance(0.5) else kinds[1]} in {piece.key} on {piece.instrument}, {tempo}"
-    said = [piece.instrument, f"in {piece.key}" if chance(0.3) else piece.key, tempo]
-    if chance(0.2):
-        del said[int(torch.randint(3, (1,), generator=rng))]
-    return ", ".join(said[i] for i in torch.randperm(len(said), generator=rng).tolist())
-
-
-def check_modality(name: str, modality: Modality) -> None:
-    """RecipeError unless it is sound of one or two channels."""
-    shape = modality.shape()
-    if len(shape) != 2 or shape[0] > 2:
-        raise RecipeError(f"{name}: they are sound of one or two channels; the modality must be audio.")
-
-
-def check_settings(slowest: int, fastest: int, pieces: int | None, workers: int) -> None:
-    """RecipeError for what is out of range."""
-    if not 20 <= slowest <= fastest <= 300:
-        raise RecipeError(
-            f"data: tempi from {slowest} to {fastest} are not allowed. Allowed: 20 to 300 bpm, rising."
-        )
-    if pieces is not None and pieces < 1:
-        raise RecipeError(f"data.pieces: {pieces} is not allowed. Allowed: 1 or more, or null for all.")
-    if workers < 1:
-        raise RecipeError(f"data.workers: {workers} is not allowed. Allowed: 1 or more.")
-
-
-def programs_of(instruments: Sequence[str | int]) -> tuple[int, ...]:
-    """Programs of General-MIDI names or numbers, each once. RecipeError with the nearest name, or if there are none."""
-    programs = tuple(dict.fromkeys(program(i, "data.instruments") for i in instruments))
-    if not programs:
-        raise RecipeError(
-            "data.instruments: none are given. Allowed: General-MIDI names or programs 0 to 127."
-        )
-    return programs
-
-
-def soundfont_file(given: str | None, packaged: Path) -> Path:
-    """The user's SoundFont, or else the packaged one. MultigenError if the file is not there."""
-    path = packaged if given is None else Path(os.path.expanduser(given))
-    if not path.is_file():
-        raise MultigenError(f"data.soundfont: {path}: no such file")
-    return path
-
-
-def _bpm(name: str, slowest: int, fastest: int) -> int:
-    """A tempo from the render's name, in steps of 4: the scores give none, and one for all could not be learnt."""
-    digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big")
-    choices = range(slowest, fastest + 1, 4)
-    return choices[digest % len(choices)]
-
-
 def _index(folder: Path) -> list[Piece]:
-    """The renders of a finished cache; none if it is not finished or a file is gone."""
+    """The renders of a finished cache; none if it is unfinished or a file is missing."""
     path = folder / "index.json"
     if not path.is_file():
         return []

@@ -1,50 +1,47 @@
-"""Which media a folder of the user's holds, and what their headers say."""
+"""Which media a folder of the user's holds."""
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from multigen.errors import MediaError, RecipeError
-from multigen.modalities import Info, Modality
-from multigen.storage.cache_folder import cache_folder
-from multigen.storage.files import write_json
+from multigen.errors import RecipeError
+from multigen.modalities import Modality
 
 METADATA = "metadata.jsonl"
-# Headers are small reads that mostly wait for the disk.
-_READERS = 8
-_CACHE_VERSION = 1
 
 
 @dataclass
 class Listing:
-    """What lies below `root`, sorted: media, side texts, metadata files, folders that cannot be entered, the rest."""
+    """What lies below `root`, sorted.
+
+    media     files of the modality
+    texts     .txt files, which may hold captions
+    metadata  files called metadata.jsonl
+    closed    folders that cannot be opened: path -> reason
+    others    number of other files by suffix
+    """
 
     root: Path
     media: list[Path] = field(default_factory=list)
     texts: set[Path] = field(default_factory=set)
     metadata: list[Path] = field(default_factory=list)
-    closed: dict[str, str] = field(default_factory=dict)  # path -> why
-    others: Counter[str] = field(default_factory=Counter)  # suffix -> files
+    closed: dict[str, str] = field(default_factory=dict)
+    others: Counter[str] = field(default_factory=Counter)
 
     def name(self, path: Path) -> str:
-        """A path below the root as items, splits and caches call it: forward slashes, always valid Unicode."""
+        """A path relative to the root as items, splits and caches name it: forward slashes, always valid Unicode."""
         return os.fsencode(path.relative_to(self.root).as_posix()).decode("utf-8", "backslashreplace")
 
 
 def find_folder(path: str | None, example: str) -> Path:
-    """The folder that a recipe's `data.path` names, absolute; RecipeError says what is wrong and what is near.
+    """The folder that a recipe's `data.path` names, as an absolute path.
 
-    `example` shows how to give a path where there is none.
+    `example` shows how to give a path if there is none. RecipeError says what is wrong and what is near.
     """
     if not path:
         raise RecipeError(f"data.path: say where your files are, e.g. {example}")
@@ -63,7 +60,7 @@ def find_folder(path: str | None, example: str) -> Path:
 
 
 def walk(root: Path, suffixes: Sequence[str]) -> Listing:
-    """Everything below `root`, without hidden files and folders; links are followed, each folder is entered once."""
+    """Everything below `root` except hidden files and folders. Links are followed; each folder is entered once."""
     found = Listing(root)
     entered: set[tuple[int, int]] = set()
 
@@ -109,55 +106,11 @@ def refuse_empty(found: Listing, modality: Modality) -> None:
     )
 
 
-def headers(found: Listing, modality: Modality) -> tuple[dict[Path, Info], dict[str, str]]:
-    """Info of every readable file, and why the others are not (path -> reason).
-
-    Readable headers are remembered between runs by (path, size, time of change), so that only new files are opened.
-    """
-    store = _store(found.root, modality)
-    known = _load(store)
-    names = {path: found.name(path) for path in found.media}
-
-    def header(path: Path) -> tuple[list[Any] | None, str]:
-        try:
-            status = path.stat()
-            row = known.get(names[path])
-            if row is not None and row[:2] == [status.st_size, status.st_mtime_ns]:
-                return row, ""
-            info = modality.info(path)
-        except OSError as error:
-            return None, f"{path}: {error.strerror or error}"
-        except MediaError as error:
-            return None, str(error)
-        return [status.st_size, status.st_mtime_ns, dataclasses.asdict(info)], ""
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        answers = dict(zip(found.media, pool.map(header, found.media), strict=True))
-    rows = {names[path]: row for path, (row, _) in answers.items() if row is not None}
-    if rows != known:
-        _save(store, rows)
-    infos = {path: Info(**row[2]) for path, (row, _) in answers.items() if row is not None}
-    return infos, {str(path): why for path, (row, why) in answers.items() if row is None}
-
-
-def _store(root: Path, modality: Modality) -> Path:
-    key = hashlib.blake2b(f"{_CACHE_VERSION}\n{modality.name}\n".encode() + os.fsencode(root), digest_size=12)
-    return cache_folder("headers") / f"{key.hexdigest()}.json"
-
-
-def _load(store: Path) -> dict[str, list[Any]]:
-    """What was remembered; nothing where the file is missing or is not what we wrote."""
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 file, with or without a byte-order mark. RecipeError if it cannot be read."""
     try:
-        rows = json.loads(store.read_text(encoding="utf-8"))
-        for _, _, info in rows.values():
-            Info(**info)
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-    return rows
-
-
-def _save(store: Path, rows: dict[str, list[Any]]) -> None:
-    try:
-        write_json(store, rows)
-    except OSError:  # a full or read-only disk costs the next start some seconds, nothing else
-        return
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None

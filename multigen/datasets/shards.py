@@ -1,4 +1,4 @@
-"""Shards that `multigen pack` made: media read by random access from where they lie in a few large files."""
+"""Shards that `multigen pack` wrote: media read by random access from a few large files."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from multigen.registry import Given
 
 
 class Shards(Files):
-    """The media below `path`, a folder that `multigen pack` wrote; captions and labels as they were packed.
+    """The media below `path`, a folder that `multigen pack` wrote, with the packed captions and labels.
 
-    path: the folder, relative to the current one; `~` is the home folder
-    segment, held_out, memory, flip ... gain: as in `folder`. A built-in set that was packed keeps its own split, and
-        `held_out` changes nothing
+    path      the folder, relative to the working directory; `~` is the home folder
+    segment, held_out, memory, flip ... gain  as in `folder`. A packed built-in set keeps its own split, which
+              `held_out` does not change
 
-    Of each medium two dozen bytes stay in memory; all else is read when it is asked for, through files that are opened
-    for that alone, so that worker processes share nothing. `bad` names what lies beyond the end of a shard that was
-    cut. RecipeError if the index or a shard is missing or damaged; draw raises MediaError for a medium that is damaged.
+    Two dozen bytes per medium stay in memory; the rest is read on request, through files opened only for that, so that
+    worker processes share nothing. `bad` names media beyond the end of a truncated shard. RecipeError if the index or
+    a shard is missing or damaged; `draw` raises MediaError for a damaged medium.
     """
 
     def __init__(
@@ -67,7 +67,9 @@ class Shards(Files):
         for number, shard in enumerate(self._shards):
             tar = self._root / shard.file
             if not tar.is_file():
-                raise RecipeError(f"{tar}: missing; it held {shard.samples} of the media. Pack them again.")
+                raise RecipeError(
+                    f"{tar}: missing; it held {shard.samples} of the media. Pack the media again."
+                )
             size, at = tar.stat().st_size, 0
             for k, line in enumerate(self._lines(self._root / shard.index)):
                 sample = shard_index.parse(line, f"{self._root / shard.index}, line {k + 1}")
@@ -80,9 +82,9 @@ class Shards(Files):
                     durations.append(sample.seconds)
                 at += len(line)
         if not places:
-            raise RecipeError(f"data.path: there is no medium left in the shards of {self._root}")
+            raise RecipeError(f"data.path: no media are left in the shards of {self._root}")
         self._lines_at = np.asarray(places, np.int64)
-        self._cut(durations)
+        self._divide(durations)
         return bad
 
     def _lines(self, path: Path) -> list[bytes]:
@@ -95,7 +97,7 @@ class Shards(Files):
         if sample.suffix not in self.modality.suffixes:
             raise RecipeError(message(where, sample.suffix, self.modality.suffixes))
         if sample.label is not None and sample.label >= len(self.classes):
-            raise RecipeError(f"{where}: label {sample.label} of {len(self.classes)} classes")
+            raise RecipeError(f"{where}: label {sample.label}, but there are {len(self.classes)} classes")
 
     def _sample(self, file: int) -> tuple[Path, shard_index.Sample]:
         """The shard and the index line of a medium."""
@@ -107,17 +109,17 @@ class Shards(Files):
             return self._root / shard.file, shard_index.parse(lines.read(length), str(path))
 
     def source(self, file: int) -> Member:
-        """Where a medium lies in its shard."""
+        """The place of a medium in its shard."""
         return _member(*self._sample(file))
 
     def told(self, file: int) -> Told:
-        """What was packed with a medium."""
+        """Name, captions and label of a medium."""
         _, sample = self._sample(file)
         return Told(sample.name, sample.texts, sample.label)
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Training and held-out indices: those of the folder that was packed, or of the built-in set."""
-        samples = [self._sample(file)[1] for file in range(len(self._ends))]
+        """Training and held-out indices: the split of the packed built-in set, or by a hash of the names."""
+        samples = [self._sample(file)[1] for file in range(self._segments.files)]
         if any(s.held_out is not None for s in samples):
             return self._split({k for k, s in enumerate(samples) if s.held_out})
         return self._split(set(held_out_by_id([s.name for s in samples], self._share)[1]))

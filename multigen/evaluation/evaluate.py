@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import resource
 import sys
 import time
@@ -23,6 +22,7 @@ from multigen.evaluation.media_folder import MediaFolder
 from multigen.evaluation.memorisation import measure_memorisation
 from multigen.evaluation.metrics import Metric
 from multigen.evaluation.reference import media_kind
+from multigen.evaluation.report import Report
 from multigen.evaluation.resynthesis import measure_resynthesis
 from multigen.evaluation.sets import MediaSet, Pool, draw_targets, folder_set, generated_set, pools_of
 from multigen.evaluation.style import measure_style
@@ -32,18 +32,15 @@ from multigen.progress import Progress
 from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.manifest import versions
 from multigen.registry import Part
-from multigen.storage.files import write_json
 from multigen.training.heldout import HeldOut
 
-FILE = "evaluation.json"
-FORMAT = "multigen evaluation 1"
 DEFAULT_FEATURE = {"image": "efficientnet_lite0", "audio": "spectral", "video": "frames"}
 
 
 def evaluate(
     model: Model, folder: Path, *, media: Path | None = None, convert: bool = False, quiet: bool = False
-) -> dict[str, Any]:
-    """Measure a model as the `evaluate` section of its recipe says. Writes `folder`/evaluation.json and returns it.
+) -> Report:
+    """Measure a model as the `evaluate` section of its recipe says, and save the report in `folder`.
 
     media    measure the files of this folder instead of generated media; their prompts are unknown, so metrics that
              read the prompt do not apply
@@ -58,37 +55,37 @@ def evaluate(
     if recipe.trains == "codec":
         if media is not None:
             raise MultigenError("--media: a recipe that trains a codec is measured on its own data only")
-        return _write(_heading(model) | measure_resynthesis(model), folder)
+        measures, facts = measure_resynthesis(model)
+        return Report(folder, _heading(model) | facts, tuple(measures)).save()
     dataset = build_dataset(recipe, model.modality)
     feature, metrics = build_parts(model, dataset)
     if model.loras.own is not None and media is None:
         made, style = measure_style(model, dataset, feature, folder, quiet=quiet)
-        result = _heading(model) | {"feature": _facts(feature)}
-        result |= {"metrics": [], "sets": {made.name: len(made)}, "style": style}
-        result["memorisation"] = measure_memorisation(model, dataset, [made], feature, folder)
-        return _write(result, folder)
+        facts = _heading(model) | {"feature": _facts(feature), "sets": {made.name: len(made)}, "style": style}
+        facts["memorisation"] = measure_memorisation(model, dataset, [made], feature, folder)
+        return Report(folder, facts).save()
     pools = pools_of(dataset)
     # Generated media have the modality's natural size, like the real media.
     model.recipe = dataclasses.replace(
         recipe, sample=dataclasses.replace(recipe.sample, size=None, duration=None)
     )
-    result = _heading(model) | _settings(model, feature)
+    facts = _heading(model) | _settings(model, feature)
     try:
         if media is None:
             made, seconds = _generated(model, dataset, pools, quiet)
-            result["speed"] = _speed(model, made[0], seconds)
+            facts["speed"] = _speed(model, made[0], seconds)
         else:
             files = MediaFolder(media, model.modality, convert=convert)
             made, pools = [folder_set(files, media.name)], pools[:1]
-            result["converted"] = files.conversions
-        result["sets"] = {one.name: len(one) for one in made}
-        result["metrics"] = measure_metrics(model, dataset, pools, made, metrics)
-        result["distances"] = measure_distances(model, dataset, pools, made, feature)
-        result["memorisation"] = measure_memorisation(model, dataset, made, feature, folder)
-        result["held_out_loss"] = _held_out_loss(model, dataset)
+            facts["converted"] = files.conversions
+        facts["sets"] = {one.name: len(one) for one in made}
+        measures = measure_metrics(model, dataset, pools, made, metrics)
+        rows = measure_distances(model, dataset, pools, made, feature)
+        facts["memorisation"] = measure_memorisation(model, dataset, made, feature, folder)
+        facts["held_out_loss"] = _held_out_loss(model, dataset)
     finally:
         model.recipe = recipe
-    return _write(result, folder)
+    return Report(folder, facts, tuple(measures), tuple(rows)).save()
 
 
 def build_parts(model: Model, dataset: Dataset) -> tuple[Feature, dict[str, Metric]]:
@@ -111,7 +108,7 @@ def build_parts(model: Model, dataset: Dataset) -> tuple[Feature, dict[str, Metr
 def _heading(model: Model) -> dict[str, Any]:
     """Which model was measured."""
     recipe = model.recipe
-    row: dict[str, Any] = {"format": FORMAT, "recipe": recipe.name, "recipe_hash": recipe_hash(recipe)}
+    row: dict[str, Any] = {"recipe": recipe.name, "recipe_hash": recipe_hash(recipe)}
     return row | {"weights_hash": model.weights_hash(), "seed": recipe.seed, "versions": versions()}
 
 
@@ -176,18 +173,3 @@ def _held_out_loss(model: Model, dataset: Dataset) -> Any:
         model.device,
         masked=model.recipe.masked,
     ).measure()
-
-
-def _write(result: dict[str, Any], folder: Path) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE, _plain(result))
-    return result
-
-
-def _plain(value: Any) -> Any:
-    """The value for JSON, which has no NaN and no infinity: null instead."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

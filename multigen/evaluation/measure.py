@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
 from multigen.datasets import Dataset
 from multigen.evaluation.metrics import Metric, Score, shuffled, skill
+from multigen.evaluation.results import Measure
 from multigen.evaluation.sets import MediaSet, Pool, noise_set, real_set
 from multigen.model.model import Model
 
@@ -26,9 +27,10 @@ def measure_metrics(
     pools: Sequence[Pool],
     generated: Sequence[MediaSet],
     metrics: Mapping[str, Metric],
-) -> list[dict[str, Any]]:
+) -> list[Measure]:
     """A row for each metric and pool. Metrics that do not apply to any medium of a set are left out."""
-    seed, rows = model.recipe.seed, []
+    seed = model.recipe.seed
+    rows: list[Measure] = []
     for pool, one in zip(pools, generated, strict=True):
         if not metrics:
             break
@@ -43,24 +45,35 @@ def measure_metrics(
                 floor = metric(noise.media, noise.targets)
             if math.isnan(value.value):
                 continue
-            heading = {"metric": name, "set": one.name, "about": metric.about, "better": metric.better}
-            rows.append(heading | _row(metric, value, ceiling, floor))
+            rows.append(_measure(name, one.name, metric, value, ceiling, floor))
     return rows
 
 
-def _row(metric: Metric, value: Score, ceiling: Score, floor: Score) -> dict[str, Any]:
-    row: dict[str, Any] = {"value": value.value, "error": value.error, "ceiling": ceiling.value}
-    row |= {"ceiling_error": ceiling.error, "floor": floor.value}
-    row["floor_is"] = "other prompts" if metric.reads == "prompt" else "noise"
-    if metric.better == "real":
-        known = [v for v in ceiling.values if not math.isnan(v)]
-        low, high = _quantile(known, 0.1), _quantile(known, 0.9)
-        inside = [low <= v <= high for v in value.values if not math.isnan(v)]
-        row |= {"real_10": low, "real_90": high, "inside": low <= value.value <= high}
-        row["share_inside"] = statistics.fmean(inside) if inside else math.nan
-    else:
-        row["skill"] = skill(value.value, floor.value, ceiling.value)
-    return row
+def _measure(name: str, of: str, metric: Metric, value: Score, ceiling: Score, floor: Score) -> Measure:
+    row = Measure(
+        name,
+        of,
+        metric.about,
+        metric.better,
+        value.value,
+        value.error,
+        ceiling.value,
+        ceiling.error,
+        floor.value,
+        "other prompts" if metric.reads == "prompt" else "noise",
+    )
+    if metric.better != "real":
+        return dataclasses.replace(row, skill=skill(value.value, floor.value, ceiling.value))
+    known = [v for v in ceiling.values if not math.isnan(v)]
+    low, high = _quantile(known, 0.1), _quantile(known, 0.9)
+    inside = [low <= v <= high for v in value.values if not math.isnan(v)]
+    return dataclasses.replace(
+        row,
+        inside=low <= value.value <= high,
+        share_inside=statistics.fmean(inside) if inside else math.nan,
+        real_10=low,
+        real_90=high,
+    )
 
 
 def _quantile(values: Sequence[float], share: float) -> float:

@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from multigen.datasets import Item
-from multigen.datasets.media_files import per_second
 from multigen.datasets.scan import walk
+from multigen.datasets.segments import per_second
 from multigen.errors import MediaError, MultigenError
 from multigen.modalities import Modality
 

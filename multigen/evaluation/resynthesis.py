@@ -15,6 +15,7 @@ from multigen.codecs.vocoder import Vocoder
 from multigen.errors import RecipeError
 from multigen.evaluation import audio
 from multigen.evaluation.metrics import Score, skill
+from multigen.evaluation.results import Measure
 from multigen.evaluation.sets import draw_items, pools_of
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
@@ -23,11 +24,11 @@ ITERATIONS = 32  # of the Griffin-Lim that a vocoder is compared with
 FLOOR = f"Griffin-Lim, {ITERATIONS} iterations"
 
 
-def measure_resynthesis(model: Model) -> dict[str, Any]:
-    """Rows of metrics, and the speeds, for up to `evaluate.n` held-out sounds.
+def measure_resynthesis(model: Model) -> tuple[list[Measure], dict[str, Any]]:
+    """Metrics of up to `evaluate.n` held-out sounds, and facts: their number and the speeds.
 
-    Each row has the `value` of the vocoder's copies, the `ceiling` (the originals), the `floor` (Griffin-Lim's copies)
-    and the `ratio` of value to floor. RecipeError if the codec does not make sound from mel spectrograms.
+    The value is that of the vocoder's copies, the ceiling that of the originals and the floor that of Griffin-Lim's
+    copies. RecipeError if the codec does not make sound from mel spectrograms.
     """
     codec, recipe = model.codec, model.recipe
     if not isinstance(codec, Mel):
@@ -55,11 +56,10 @@ def measure_resynthesis(model: Model) -> dict[str, Any]:
         for name, (_, measure) in MEASURES.items():
             for values, one in zip(found[name], (*copies, sound), strict=True):
                 values.append(float(measure(one, sound, codec, rate)))
-    rows = [_row(name, about, *map(Score.of, found[name])) for name, (about, _) in MEASURES.items()]
-    return {"metrics": rows, "sets": {"held out": n}, "speed": {
-        "device": model.facts["device"], "times_real_time": duration / seconds[0],
-        "floor_times_real_time": duration / seconds[1],
-    }}  # fmt: skip
+    rows = [_measure(name, about, *map(Score.of, found[name])) for name, (about, _) in MEASURES.items()]
+    speeds = (duration / seconds[0], duration / seconds[1])
+    speed = dict(zip(("times_real_time", "floor_times_real_time"), speeds, strict=True))
+    return rows, {"sets": {"held out": n}, "speed": {"device": model.facts["device"], **speed}}
 
 
 @torch.no_grad()
@@ -72,11 +72,21 @@ def _timed(vocoder: Vocoder, mel: Tensor, seed: int) -> tuple[Tensor, float]:
     return copy, time.perf_counter() - start
 
 
-def _row(name: str, about: str, value: Score, floor: Score, ceiling: Score) -> dict[str, Any]:
-    row: dict[str, Any] = {"metric": name, "set": "held out", "about": about, "better": "lower"}
-    row |= {"value": value.value, "error": value.error, "ceiling": ceiling.value}
-    row |= {"ceiling_error": ceiling.error, "floor": floor.value, "floor_is": FLOOR}
-    return row | {"ratio": value.value / floor.value, "skill": skill(value.value, floor.value, ceiling.value)}
+def _measure(name: str, about: str, value: Score, floor: Score, ceiling: Score) -> Measure:
+    return Measure(
+        name,
+        "held out",
+        about,
+        "lower",
+        value.value,
+        value.error,
+        ceiling.value,
+        ceiling.error,
+        floor.value,
+        FLOOR,
+        skill=skill(value.value, floor.value, ceiling.value),
+        ratio=value.value / floor.value,
+    )
 
 
 def _log_mel(copy: Tensor, sound: Tensor, codec: Mel, rate: int) -> Tensor:

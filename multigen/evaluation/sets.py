@@ -58,7 +58,9 @@ def pools_of(dataset: Dataset) -> list[Pool]:
             "Set, for example, data.held_out=0.1."
         )
     if dataset.holds_out == "captions":
-        return [Pool("seen", train), Pool("new", held)]
+        kinds = dataset.held_kinds()
+        new = [Pool(f"new {kind}", some) for kind, some in kinds.items()]
+        return [Pool("seen", train), *(new if len(new) > 1 else [Pool("new", held)])]
     return [Pool("held out", held)]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from multigen import registry
 from multigen.codecs import Codec
-from multigen.errors import MultigenError, refused
+from multigen.errors import MultigenError, errors_at
 from multigen.generation.masks import Source, default_feather, picture_mask, prepared, spliced
 from multigen.generation.operators import Operator
 from multigen.generation.parts import ModelParts, check_prompt, read_medium
@@ -59,7 +59,7 @@ class EditPlan:
     @cached_property
     def keep(self) -> Tensor | None:
         """What of x0 stays, bool [*D]."""
-        return None if self.source.keep is None else self.codec.keeps(self.source.keep).to(self.device)
+        return None if self.source.keep is None else self.codec.latent_mask(self.source.keep).to(self.device)
 
     def spliced(self, made: Tensor) -> Tensor:
         """The decoded medium [C, *D], with what is kept as it was."""
@@ -152,7 +152,7 @@ def _restoration(parts: ModelParts, edit: EditRequest, part: Part, request: Requ
     given = {"modality": parts.modality, "codec": parts.codec}
     operator: Operator = registry.build("operator", part, where="operator", given=given)
     medium = read_medium(parts, edit.media)
-    with refused("the medium"):
+    with errors_at("the medium"):
         whole = operator.whole(tuple(medium.shape))
         if window_of(parts, whole, sliding=True) is not None:
             raise MultigenError(

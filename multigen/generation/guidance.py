@@ -13,7 +13,7 @@ from multigen import registry
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.guides import Guide
-from multigen.errors import MultigenError, RecipeError, message, refused
+from multigen.errors import MultigenError, RecipeError, errors_at, message
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 
@@ -43,11 +43,11 @@ def guided(
 
 def _made(kind: str, part: Part, where: str, known: Mapping[str, Any]) -> Guide:
     function = registry.build(kind, part, where=where)
-    parameters = inspect.signature(registry.find(kind, part.name)).parameters.values()
+    parameters = inspect.signature(registry.lookup(kind, part.name)).parameters.values()
     names = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
     if missing := [name for name in names if name not in known]:
         raise TypeError(f"{kind} {part.name} takes {missing[0]!r}; there are {', '.join(known)}")
-    with refused(f"{where} ({part.name})", RecipeError):
+    with errors_at(f"{where} ({part.name})", RecipeError):
         return function(*(known[name] for name in names))
 
 
@@ -68,9 +68,9 @@ def check_guidance(recipe: Recipe, denoiser: Denoiser) -> None:
     """RecipeError where the recipe's grid, guide, modifiers or sampler do not go with the denoiser."""
     schedule, nothing = denoiser.schedule, Cond()
     timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
-    with refused(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})", RecipeError):
+    with errors_at(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})", RecipeError):
         ts = timesteps(schedule, recipe.sample.steps)
-    with refused(
+    with errors_at(
         f"prediction ({recipe.prediction.name}) and timesteps ({recipe.timesteps.name})", RecipeError
     ):
         denoiser.remember(ts)
@@ -84,5 +84,5 @@ def check_guidance(recipe: Recipe, denoiser: Denoiser) -> None:
         load=lambda _: denoiser,
     )
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
-    with refused(f"sampler ({recipe.sampler.name})", RecipeError):
+    with errors_at(f"sampler ({recipe.sampler.name})", RecipeError):
         next(sampler(schedule, torch.zeros(1, 1, 1), ts, lambda purpose, index: torch.zeros(1, 1, 1)))

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from multigen.codecs import Codec
 from multigen.codecs.mel import Mel
-from multigen.codecs.pixels import Pixels
 from multigen.modalities import Modality
 from multigen.registry import Given
 
@@ -52,7 +51,7 @@ class _Pictures(Operator):
 
     def media(self, x: Tensor) -> Tensor:
         """[B, C', *D'] -> [B, C, *D], differentiable also beyond the range."""
-        return self.codec.unclamped(x) if isinstance(self.codec, Pixels) else self.codec.decode(x)
+        return self.codec.unclamped(x)
 
 
 class Downsample(_Pictures):
@@ -65,10 +64,12 @@ class Downsample(_Pictures):
         self.factor, self.gain = factor, factor**-2.0
 
     def whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape [C, *D] of the whole medium; see `Operator.whole`."""
         *before, height, width = shape
         return (*before, height * self.factor, width * self.factor)
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Model space [B, C', *D'] -> what is known of it, [B, ...]."""
         media = self.media(x)
         flat = F.avg_pool2d(media.flatten(0, -3)[:, None], self.factor)[:, 0]
         return flat.unflatten(0, media.shape[:-2])
@@ -86,9 +87,11 @@ class Frames(_Pictures):
         self.every = every
 
     def whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape [C, *D] of the whole medium; see `Operator.whole`."""
         return (shape[0], shape[1] * self.every, *shape[2:])
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Model space [B, C', *D'] -> what is known of it, [B, ...]."""
         return self.media(x)[:, :, :: self.every]
 
 
@@ -104,9 +107,11 @@ class Blur(_Pictures):
         self.line, self.reach = line / line.sum(), reach
 
     def whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape [C, *D] of the whole medium; see `Operator.whole`."""
         return shape
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Model space [B, C', *D'] -> what is known of it, [B, ...]."""
         media = self.media(x)
         line, r = self.line.to(media), self.reach
         flat = F.pad(media.flatten(0, -3)[:, None], (r, r, r, r), mode="replicate")
@@ -141,6 +146,7 @@ class BandLimit(Operator):
         self.deviation = (1 / s[there]).float()
 
     def whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape [C, *D] of the whole medium; see `Operator.whole`."""
         return shape
 
     def measured(self, medium: Tensor) -> Tensor:
@@ -149,4 +155,5 @@ class BandLimit(Operator):
         return frames.unflatten(0, medium.shape[:2])[..., self.known] @ self.along
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Model space [B, C', *D'] -> what is known of it, [B, ...]."""
         return self.codec.levels(x)[..., self.known] @ self.along

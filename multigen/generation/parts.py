@@ -13,7 +13,7 @@ from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.errors import MultigenError, refused
+from multigen.errors import MultigenError, errors_at
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.recipe.schema import Recipe
@@ -37,14 +37,14 @@ class ModelParts(Protocol):
 
 def check_prompt(parts: ModelParts, prompt: str) -> None:
     """MultigenError if the conditioner cannot take the prompt."""
-    with refused("prompt"):
+    with errors_at("prompt"):
         parts.conditioner.from_prompts([prompt])
 
 
 @torch.no_grad()
 def encode_prompts(parts: ModelParts, *prompts: str) -> Cond:
     """The condition of a batch of prompts. MultigenError if the conditioner cannot take one."""
-    with refused("prompt"):
+    with errors_at("prompt"):
         return parts.conditioner(parts.conditioner.from_prompts(prompts)).to(parts.device)
 
 

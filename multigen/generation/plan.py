@@ -15,7 +15,7 @@ from multigen.core import edits
 from multigen.core.modifiers import Observer
 from multigen.core.samplers import NoiseSource, Trajectory, polish_time, sampler_traits
 from multigen.core.schedules import Schedule
-from multigen.errors import MultigenError, RecipeError, message, refused
+from multigen.errors import MultigenError, RecipeError, errors_at, message
 from multigen.generation.edit import EditPlan, Known, Start, plan_edit
 from multigen.generation.guidance import check_guidance, guide_part
 from multigen.generation.parts import ModelParts, check_prompt
@@ -95,7 +95,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     edit = start.edit
     if edit is not None and edit.invert is not None:
         recipe = deterministic(recipe)
-    with refused("size or duration" if request.edit is None else "the medium"):
+    with errors_at("size or duration" if request.edit is None else "the medium"):
         check_size(start.shape)
         shape = parts.codec.shape(start.shape)
     ts = ts if edit is None else edits.last_steps(ts, edit.strength)
@@ -200,7 +200,7 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
         return plan_edit(parts, request)
     size = recipe.sample.size if request.size is None else request.size
     duration = recipe.sample.duration if request.duration is None else request.duration
-    with refused("size or duration"):
+    with errors_at("size or duration"):
         shape = parts.modality.shape(size, duration)
     return Start(shape, window_of(parts, shape, sliding=True) if request.sliding_window else None)
 
@@ -208,13 +208,13 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
 def _check_polish(parts: ModelParts, polish: Polish) -> None:
     """RecipeError where the schedule does not have the level of noise that is polished at."""
     if polish.passes:
-        with refused("sample.polish.noise", RecipeError):
+        with errors_at("sample.polish.noise", RecipeError):
             polish_time(parts.denoiser.schedule, polish.noise)
 
 
 def deterministic(recipe: Recipe) -> Recipe:
     """How an inversion goes back: fresh noise or polish would not find the source again."""
-    name = sampler_traits(registry.find("sampler", recipe.sampler.name)).deterministic
+    name = sampler_traits(registry.lookup("sampler", recipe.sampler.name)).deterministic
     sampler = recipe.sampler if name is None else Part(name)
     polish = dataclasses.replace(recipe.sample.polish, passes=0)
     sample = dataclasses.replace(recipe.sample, polish=polish)
@@ -225,7 +225,7 @@ def _calls(
     parts: ModelParts, recipe: Recipe, sampler: Sampler, ts: Tensor, edit: EditPlan | None, axes: int
 ) -> int | None:
     """How many queries a trajectory makes: counted on a sample of one number, answered by itself."""
-    if sampler_traits(registry.find("sampler", recipe.sampler.name)).one_sample:
+    if sampler_traits(registry.lookup("sampler", recipe.sampler.name)).one_sample:
         return None  # its steps follow the errors that it meets
     x, schedule = torch.zeros([1] * (axes + 1)), parts.denoiser.schedule
     walk = sampler(schedule, x, ts, lambda purpose, index: x)

@@ -49,7 +49,7 @@ class Request:
 
     prompt: str = field(default="", metadata=_option(str, "what to make", metavar="TEXT"))
     negative_prompt: str | None = field(
-        default=None, metadata=_option(str, "what guidance leads away from", metavar="TEXT")
+        default=None, metadata=_option(str, "what to avoid: guidance leads away from it", metavar="TEXT")
     )
     seed: int | None = field(
         default=None, metadata=_option(int, "seed of the first medium; medium k has seed + k", metavar="N")

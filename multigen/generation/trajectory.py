@@ -76,7 +76,7 @@ def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
         known = plan.known
         guide = posterior(
             guide, parts.denoiser, known.operator, known.values,
-            gain=known.operator.gain, noise=known.noise * known.operator.deviation, sigma_data=parts.codec.spread,
+            gain=known.operator.gain, noise=known.noise * known.operator.deviation, sigma_data=parts.codec.sigma_data,
         )  # fmt: skip
     if plan.observer is not None:
         guide = observe(guide, cond, parts.denoiser, plan.observer)

@@ -1,7 +1,12 @@
-"""A modality is a kind of media: reading, writing, preview and natural sizes.
+"""Modalities: kinds of media, how their files are read and written, how they are shown, and their natural sizes.
 
-Media are tensors in [-1, 1], channels first, without a batch axis here:
-image [C, H, W] · audio [C, N] samples · video [C, T, H, W]
+A medium is a tensor in [-1, 1], channels first, without a batch axis:
+
+    image  [C, H, W]       C is 1 (grey), 3 (RGB) or 4 (RGBA)
+    audio  [C, N]          N samples
+    video  [C, T, H, W]    T frames
+
+All modalities of a recipe follow one protocol, `Modality`.
 """
 
 from __future__ import annotations
@@ -24,18 +29,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be decoded; checked against the file's header before any decoding, and while decoding."""
+    """What may be decoded. The file's header is checked before anything is decoded, and what is decoded, too.
+
+    max_bytes        of the file
+    max_pixels       of one picture or frame
+    max_seconds      of audio or video
+    max_frames       of a video
+    max_clip_pixels  of all frames that are decoded together
+    """
 
     max_bytes: int = 2 * 1024**3
     max_pixels: int = 64_000_000
     max_seconds: float = 7200.0
     max_frames: int = 100_000
-    max_clip_pixels: int = 300_000_000  # of all frames that are decoded together
+    max_clip_pixels: int = 300_000_000
 
 
 @dataclass(frozen=True)
 class Info:
-    """What a file's header says; 0 where it does not apply. `duration` in s, `rate` in Hz, `fps` in frames/s."""
+    """What a file's header says; 0 where it does not apply.
+
+    duration       s
+    width, height  pixels
+    channels       of audio or pixels
+    rate           Hz
+    fps            frames/s
+    frames         number of frames
+    """
 
     duration: float = 0.0
     width: int = 0
@@ -47,60 +67,68 @@ class Info:
 
 
 class Modality(Protocol):
-    """Built from the recipe with its natural size; every part that handles media of this kind is given it."""
+    """A kind of media, built from the recipe with its natural size and given to every part that handles media.
+
+    name       of the modality
+    suffixes   of the files that `read` accepts, lower case with the dot
+    writes     suffixes of the files that `write` can make, lower case with the dot
+    suffix     of the files that `write` makes by default
+    animation  suffix of a small moving preview that `write` can make; "" for none
+    options    what a request can say beside size and duration; see `finish`
+    """
 
     name: str
-    suffixes: tuple[str, ...]  # of the files that `read` accepts, lower case with the dot
-    writes: tuple[str, ...]  # suffixes of the files that `write` can make, lower case with the dot
-    suffix: str  # of the files that `write` makes unless asked otherwise
-    animation: str  # suffix of a small moving preview that `write` can make beside it; "" for none
-    options: tuple[Option, ...] = ()  # what a request can say beside size and duration; see `finish`
+    suffixes: tuple[str, ...]
+    writes: tuple[str, ...]
+    suffix: str
+    animation: str
+    options: tuple[Option, ...] = ()
 
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None
     ) -> tuple[int, ...]:
-        """Media shape [C, *D] of the natural size, or of `size` (pixels: side or height, width) and `duration` (s).
+        """Return the shape [C, *D] of the natural size, or of a size and a duration (s).
 
-        ValueError where one does not apply to this modality.
+        A size is a side or (height, width), in pixels. Raises ValueError for one that the modality does not have.
         """
         ...
 
     def info(self, path: Source) -> Info:
-        """What the header says, without decoding. MediaError if the file is missing, unreadable or over a limit."""
+        """Read the header, without decoding. MediaError if the file is missing, unreadable or over a limit."""
         ...
 
     def read(self, path: Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
-        """Media [C, *D] at this modality's channels and rate (Hz or fps), its own size otherwise.
+        """Read a medium [C, *D] at this modality's channels and rate (Hz or fps), in the file's own size.
 
-        `start` and `duration` (s) choose a span of audio or video. A `Member` is a file inside a shard. MediaError
+        `start` and `duration` (s) select a span of audio or video. A `Member` is a file inside a shard. MediaError
         names the file and the fault.
         """
         ...
 
     def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:
-        """Resize and crop (or pad with silence, or repeat the last frame) to `shape`.
+        """Resize and crop a medium [C, *D] to `shape`; short media get silence, or repeat the last frame.
 
-        Crops at the centre (audio and frames: from the start), or at random with `rng`.
+        The crop is central (for samples and frames: from the start), or random with `rng`.
         """
         ...
 
     def write(self, media: Tensor, path: Path) -> None:
-        """Write by suffix, atomically (temporary file, then rename). Never clips silently: warns and says how far.
+        """Write a file in the format of its suffix, atomically (temporary file, then rename). Warn of clipped values.
 
-        MediaError if the suffix is none of `writes`; OSError if the disk is at fault.
+        MediaError for a suffix that is not in `writes`; OSError for faults of the disk.
         """
         ...
 
     def preview(self, media: list[Tensor]) -> Image:
-        """One picture of several: a grid, spectrograms, or a contact sheet."""
+        """Draw several media as one picture: a grid, spectrograms, or a contact sheet."""
         ...
 
     def html(self, media: Tensor) -> str:
-        """An HTML element that shows or plays it, everything embedded."""
+        """Return an HTML element that shows or plays a medium, with everything embedded."""
         ...
 
     def finish(self, media: Tensor, options: Mapping[str, Any]) -> Tensor:
-        """A generated medium [C, *D] as a request's `options` want it; they hold a value for each that is declared.
+        """Apply a request's `options`, which hold a value for each declared option, to a generated medium [C, *D].
 
         What an edit keeps of its source is put back afterwards.
         """

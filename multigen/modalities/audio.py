@@ -1,40 +1,41 @@
-"""Audio: [C, N] samples in [-1, 1] at one rate (Hz). Reads what FFmpeg reads, writes WAV, FLAC, OGG, MP3 and M4A."""
+"""Audio: what FFmpeg reads, at one rate (Hz), as [C, N] samples in [-1, 1]."""
 
 from __future__ import annotations
 
 import base64
-import io
-import logging
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
 from multigen.errors import MediaError, message
 from multigen.modalities import Info, Limits, Modality
-from multigen.modalities.audio_file import audio_stream, decode, encode, header_seconds
-from multigen.modalities.container import opened
-from multigen.modalities.member import Source, located
-from multigen.modalities.spectrogram import picture
+from multigen.modalities.audio_decoding import decode_audio
+from multigen.modalities.audio_encoding import encode_ffmpeg, encode_soundfile, playable
+from multigen.modalities.audio_header import audio_stream, header_seconds
+from multigen.modalities.container import open_container
+from multigen.modalities.member import Source, as_source
+from multigen.modalities.spectrogram import draw_spectrograms
 from multigen.storage.files import atomic
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-log = logging.getLogger(__name__)
 
 _SOUNDFILE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 _FFMPEG = {".mp3": "libmp3lame", ".m4a": "aac"}
 
 
 class Audio(Modality):
-    """Sound of `channels` channels at `rate` Hz, naturally `seconds` long.
+    """The modality of sounds.
 
-    Files of more than `max_bytes` bytes or `max_seconds` s are refused before they are decoded.
+    rate         Hz, 1000 to 384000
+    channels     1 to 8
+    seconds      natural length, s
+    max_bytes    most bytes of a file that is opened
+    max_seconds  longest file that is opened, s
+
+    Raises ValueError for values out of range.
     """
 
     name = "audio"
@@ -61,12 +62,12 @@ class Audio(Modality):
             raise ValueError(f"channels: {channels} is not allowed. Allowed: 1 to 8.")
         self.rate, self.channels, self.seconds = rate, channels, seconds
         self.limits = Limits(max_bytes=max_bytes, max_seconds=max_seconds)
-        self.shape()  # refuses `seconds` that cannot be
+        self.shape()  # raises for `seconds` out of range
 
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None
     ) -> tuple[int, ...]:
-        """(channels, samples) of the natural length, or of `duration` s."""
+        """Return (channels, samples) of the natural length, or of `duration` (s). ValueError for a size."""
         if size is not None:
             raise ValueError(
                 f"size: {size} is not allowed. Audio has no size in pixels; give a duration in s."
@@ -79,9 +80,9 @@ class Audio(Modality):
         return self.channels, max(1, round(seconds * self.rate))
 
     def info(self, path: str | Source) -> Info:
-        """Duration (s), channels and rate (Hz) of the file itself. MediaError if it is unreadable or over a limit."""
-        path = located(path)
-        with opened(path, self.limits) as container:
+        """Read the file's duration (s), channels and rate (Hz). MediaError if it is unreadable or over a limit."""
+        path = as_source(path)
+        with open_container(path, self.limits) as container:
             stream = audio_stream(container, path)
             seconds = header_seconds(container, stream)
             self._check_seconds(path, seconds)
@@ -92,29 +93,29 @@ class Audio(Modality):
             )
 
     def read(self, path: str | Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
-        """[C, N] at this modality's rate and channels: all of the file, or `duration` s from `start` s on.
+        """Read [C, N] at this modality's rate and channels: the whole file, or `duration` s from `start` s on.
 
-        A span that reaches beyond the end is shorter. MediaError if the file is missing, unreadable, truncated or
-        over a limit, or ends before `start`.
+        A span that reaches beyond the end is shorter. MediaError if the file is missing, unreadable, truncated or over
+        a limit, or ends before `start`.
         """
-        path = located(path)
+        path = as_source(path)
         if start < 0 or (duration is not None and duration <= 0):
             raise ValueError(
                 f"start {start} s, duration {duration} s: not allowed. Allowed: from 0 s on, over 0 s."
             )
-        with opened(path, self.limits) as container:
+        with open_container(path, self.limits) as container:
             stream = audio_stream(container, path)
             self._check_seconds(path, header_seconds(container, stream))
-            samples = decode(
+            samples = decode_audio(
                 container, stream, path, rate=self.rate, channels=self.channels,
                 start=start, duration=duration, max_seconds=self.limits.max_seconds,
             )  # fmt: skip
         return torch.from_numpy(samples)
 
     def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:
-        """Crop [C, N] to `shape` from the start, or at random with `rng`; shorter media are followed by silence.
+        """Crop [C, N] to `shape` from the start, or at random with `rng`; pad short media with silence.
 
-        One channel becomes several by copying, several become one by averaging.
+        Other numbers of channels are averaged to one, which is copied.
         """
         channels, length = shape
         if media.shape[0] != channels:
@@ -126,33 +127,33 @@ class Audio(Modality):
         return torch.nn.functional.pad(media, (0, max(0, -spare))).contiguous()
 
     def write(self, media: Tensor, path: str | Path) -> None:
-        """Write [C, N] as .wav, .flac (both 16-bit), .ogg, .mp3 or .m4a. A peak over 1 scales the whole file down.
+        """Write [C, N] as .wav, .flac (both 16-bit), .ogg, .mp3 or .m4a. A peak over 1 lowers the whole file's level.
 
-        MediaError for another suffix. OSError with the path where the disk is at fault; nothing is left behind then.
+        MediaError for another suffix. OSError with the path for faults of the disk, which leave nothing behind.
         """
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix not in self.writes:
             raise MediaError(message(f"{path}: the suffix", suffix, self.writes))
-        samples = _playable(media, path.name)  # its folder may be a temporary one
+        samples = playable(media, path.name)  # its folder may be a temporary one
         try:
             with atomic(path) as temporary:
                 if suffix in _SOUNDFILE:
-                    temporary.write_bytes(_encoded(samples, self.rate, *_SOUNDFILE[suffix]))
+                    temporary.write_bytes(encode_soundfile(samples, self.rate, *_SOUNDFILE[suffix]))
                 else:
-                    encode(samples, temporary, rate=self.rate, codec=_FFMPEG[suffix])
-        except OSError as error:  # which names the temporary file, or none
+                    encode_ffmpeg(samples, temporary, rate=self.rate, codec=_FFMPEG[suffix])
+        except OSError as error:  # it names the temporary file, or none
             raise OSError(error.errno, error.strerror, str(path)) from error
 
     def preview(self, media: list[Tensor]) -> Image:
-        """Log-frequency spectrograms of sounds [C, N], one above the other, from 50 Hz up to 10 kHz."""
-        return picture(media, self.rate)
+        """Draw log-frequency spectrograms of sounds [C, N] from 50 Hz to 10 kHz, one above the other."""
+        return draw_spectrograms(media, self.rate)
 
     def html(self, media: Tensor) -> str:
-        """An <audio> player of [C, N] with the sound embedded as FLAC."""
-        data = base64.b64encode(_encoded(_playable(media, "player"), self.rate, "FLAC", "PCM_16")).decode(
-            "ascii"
-        )
+        """Return an <audio> player with the sound embedded as FLAC."""
+        data = base64.b64encode(
+            encode_soundfile(playable(media, "player"), self.rate, "FLAC", "PCM_16")
+        ).decode("ascii")
         return f'<audio controls preload="metadata" src="data:audio/flac;base64,{data}"></audio>'
 
     def _check_seconds(self, path: Source, seconds: float) -> None:
@@ -160,35 +161,3 @@ class Audio(Modality):
             raise MediaError(
                 f"{path}: {seconds:,.1f} s; the limit max_seconds is {self.limits.max_seconds:,} s"
             )
-
-
-def _encoded(samples: np.ndarray, rate: int, kind: str, subtype: str) -> bytes:
-    """A file's content by libsndfile. In memory, as libsndfile does not tell a full disk from its other errors."""
-    file = io.BytesIO()
-    try:
-        soundfile.write(file, samples.T, rate, format=kind, subtype=subtype)
-    except soundfile.SoundFileError as error:
-        given = f"{samples.shape[0]} channels at {rate} Hz"
-        raise MediaError(f"{kind} does not take {given} ({error})") from error
-    return file.getvalue()
-
-
-def _playable(media: Tensor, what: str) -> np.ndarray:
-    """float32 [C, N] within [-1, 1]; warns where the level had to be lowered."""
-    if media.ndim != 2 or media.shape[1] == 0:
-        raise ValueError(
-            f"{what}: media of shape {tuple(media.shape)}; allowed: [channels, samples], at least one sample"
-        )
-    samples = media.detach().to("cpu", torch.float32).numpy()
-    if not np.isfinite(samples).all():
-        raise ValueError(f"{what}: the media hold values that are not finite")
-    peak = float(np.abs(samples).max())
-    if peak <= 1:
-        return samples
-    log.warning(
-        "%s: peak %.3f; the whole is lowered by %.1f dB so that nothing clips",
-        what,
-        peak,
-        20 * math.log10(peak),
-    )
-    return samples / peak

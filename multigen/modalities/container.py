@@ -1,4 +1,4 @@
-"""Opening media files with PyAV, with limits checked and faults named before anything is decoded."""
+"""Open media files with PyAV: limits are checked, and faults named, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -13,38 +13,28 @@ from av.error import ArgumentError, FFmpegError
 
 from multigen.errors import MediaError
 from multigen.modalities import Limits
-from multigen.modalities.member import Source, size_of
+from multigen.modalities.file_check import check_file
+from multigen.modalities.member import Source
 
-# FFmpeg's readers of files that hold their media themselves. Playlists and the like (concat, hls, dash, sdp, image
-# sequences), which FFmpeg knows by their content under any suffix, would open other files.
+# FFmpeg's readers of files that contain their media. Playlists and the like (concat, hls, dash, sdp, image sequences),
+# which FFmpeg recognises by their content under any suffix, would open other files.
 FORMATS = (
     "aac", "aiff", "asf", "au", "avi", "caf", "flac", "flv", "h264", "hevc", "live_flv", "loas", "m4v", "matroska",
     "mov", "mp3", "mpeg", "mpegts", "mpegvideo", "ogg", "w64", "wav",
 )  # fmt: skip
 
 
-def check_file(path: Source, limits: Limits) -> None:
-    """MediaError if the file is missing, not a file, empty or over the byte limit."""
-    if isinstance(path, Path) and not path.is_file():
-        raise MediaError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
-    size = size_of(path)
-    if size == 0:
-        raise MediaError(f"{path}: the file is empty")
-    if size > limits.max_bytes:
-        raise MediaError(f"{path}: {size:,} bytes; the limit max_bytes is {limits.max_bytes:,}")
-
-
 @contextmanager
-def opened(path: Source, limits: Limits) -> Iterator[InputContainer]:
-    """The file as a PyAV container; every PyAV fault inside the block becomes a MediaError that names the file."""
+def open_container(path: Source, limits: Limits) -> Iterator[InputContainer]:
+    """Open a file as a PyAV container. Every PyAV error inside the block becomes a MediaError that names the file."""
     check_file(path, limits)
     try:
         with _open(path) as container:
             for stream in container.streams:
-                # Of a file cut inside its header FFmpeg may know a stream, but not what is in it.
+                # A file that ends inside its header may have a stream whose codec is unknown.
                 if stream.type in ("audio", "video") and stream.codec_context is None:
                     raise MediaError(
-                        f"{path}: cannot be read (its header is cut: the {stream.type} codec is unknown)"
+                        f"{path}: cannot be read (its header is truncated: the {stream.type} codec is unknown)"
                     )
             yield container
     except (FFmpegError, UnicodeDecodeError) as error:
@@ -62,12 +52,11 @@ def _open(path: Source) -> Iterator[InputContainer]:
 
 
 def _container(file: str | BinaryIO, path: Source) -> InputContainer:
-    # The format is checked before its reader starts, and the protocol wherever one is asked for.
+    # FFmpeg checks the format before its reader starts, and every protocol before it is used.
     options = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
     try:
         return av.open(file, "r", options=options)
     except ArgumentError as error:
-        allowed = f"the formats that are opened are {', '.join(FORMATS)}"
         raise MediaError(
-            f"{path}: cannot be read: damaged, or a format that is not opened; {allowed}"
+            f"{path}: cannot be read: damaged, or a format that is not allowed. Allowed: {', '.join(FORMATS)}"
         ) from error

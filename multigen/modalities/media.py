@@ -18,9 +18,10 @@ from multigen.modalities import Modality
 class Media:
     """One generated image, sound or video.
 
-    tensor: [C, *D] in [-1, 1], on the CPU
-    modality: knows how to write, preview and play it
-    prompt, seed: what it was made from
+    tensor    [C, *D] in [-1, 1], on the CPU
+    modality  writes, previews and plays it
+    prompt    that it was made from
+    seed      that it was made from
     """
 
     tensor: Tensor
@@ -29,7 +30,7 @@ class Media:
     seed: int = 0
 
     def save(self, path: str | Path) -> Path:
-        """Write by the path's suffix, or the modality's own where it has none; returns the path written to."""
+        """Write a file in the format of its suffix, by default the modality's own, and return its path."""
         path = Path(path).expanduser()
         if not path.suffix:
             path = path.with_name(path.name + self.modality.suffix)
@@ -37,11 +38,11 @@ class Media:
         return path
 
     def with_tensor(self, tensor: Tensor) -> Media:
-        """The same medium with other values, [C, *D]."""
+        """Return the same medium with other values, [C, *D]."""
         return dataclasses.replace(self, tensor=tensor)
 
     def numpy(self) -> np.ndarray:
-        """The values as float32 [C, *D], a copy."""
+        """Copy the values to float32 [C, *D]."""
         return self.tensor.detach().cpu().float().numpy().copy()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""A medium inside a larger file: what a shard holds, read where it lies. Nothing is unpacked to disk."""
+"""Members of a shard: media inside a larger file, read in place. Nothing is unpacked to disk."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from typing import BinaryIO
 
 from multigen.errors import MediaError
 
-# Members up to this many bytes are read whole, and their checksum is compared.
-WHOLE = 16 * 1024**2
+WHOLE = 16 * 1024**2  # members up to this many bytes are read at once, and their checksum is compared
 
 
 @dataclass(frozen=True)
 class Member:
-    """`size` bytes from `offset` on in the file `path`; `checksum` is their CRC-32.
+    """A file inside a shard.
 
-    `name` is what messages and formats go by; it is never a place on this disk.
+    path      of the shard
+    name      for messages and the format; never a place on this disk
+    offset    where its bytes begin
+    size      bytes
+    checksum  CRC-32 of the bytes
     """
 
     path: Path
@@ -31,7 +34,7 @@ class Member:
 
     @property
     def suffix(self) -> str:
-        """Of the name, with the dot."""
+        """Suffix of the name, with the dot."""
         return PurePosixPath(self.name).suffix
 
     def __str__(self) -> str:
@@ -39,42 +42,42 @@ class Member:
         return f"{self.path}/{shown}"
 
     def open(self) -> BinaryIO:
-        """The bytes, from a file of their own that the caller closes: nothing is shared between processes.
+        """Open the bytes as a file of their own, which the caller closes, so that processes share nothing.
 
-        MediaError if the file is gone, ends too early or, where the member is read whole, holds other bytes.
+        MediaError if the shard is gone or ends too early, or if the checksum of a member that is read at once differs.
         """
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
             if self.size > WHOLE:
-                return io.BufferedReader(_Part(descriptor, self), 256 * 1024)
+                return io.BufferedReader(_Span(descriptor, self), 256 * 1024)
             try:
-                content = _exactly(descriptor, self)
+                content = _read_all(descriptor, self)
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise MediaError(f"{self}: cannot be read ({error.strerror or error})") from error
         if zlib.crc32(content) != self.checksum:
             raise MediaError(f"{self}: damaged; its checksum is not that of the index")
-        return _Whole(content, str(self))
+        return _Bytes(content, str(self))
 
 
-def _exactly(descriptor: int, member: Member) -> bytes:
+def _read_all(descriptor: int, member: Member) -> bytes:
     content = os.pread(descriptor, member.size, member.offset)
     if len(content) != member.size:
         raise MediaError(f"{member}: truncated; the shard ends inside it")
     return content
 
 
-class _Whole(io.BytesIO):
-    """Bytes with a name: FFmpeg looks at the suffix where the content leaves doubt."""
+class _Bytes(io.BytesIO):
+    """Bytes with a name: FFmpeg uses the suffix where the content leaves doubt."""
 
     def __init__(self, content: bytes, name: str) -> None:
         super().__init__(content)
         self.name = name
 
 
-class _Part(io.RawIOBase):
-    """A span of an open file as a file of its own; the descriptor is ours to close."""
+class _Span(io.RawIOBase):
+    """A span of an open file as a file of its own, which closes the descriptor."""
 
     def __init__(self, descriptor: int, member: Member) -> None:
         super().__init__()
@@ -113,20 +116,19 @@ class _Part(io.RawIOBase):
         super().close()
 
 
-# What a modality reads: a file, or a member of one.
-Source = Path | Member
+Source = Path | Member  # what a modality reads
 
 
-def located(source: str | Source) -> Source:
-    """A file's name as a path."""
+def as_source(source: str | Source) -> Source:
+    """Turn a file's name into a path."""
     return Path(source) if isinstance(source, str) else source
 
 
-def opened(source: Source) -> BinaryIO:
-    """The bytes of a file or a member."""
+def open_source(source: Source) -> BinaryIO:
+    """Open the bytes of a file or a member."""
     return source.open("rb") if isinstance(source, Path) else source.open()
 
 
 def size_of(source: Source) -> int:
-    """In bytes."""
+    """Return the size in bytes."""
     return source.stat().st_size if isinstance(source, Path) else source.size

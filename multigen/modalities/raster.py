@@ -1,10 +1,8 @@
-"""What image and video share: levels, channels, resizing and sheets of pictures."""
+"""What images and video share: 8-bit levels, channels and resizing."""
 
 from __future__ import annotations
 
-import base64
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,12 +17,10 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # ITU-R BT.601 luma weights, as Pillow's "L".
 _LUMA = (0.299, 0.587, 0.114)
 _CLIP_TOLERANCE = 1e-3
-_TINY = 96  # px: pictures smaller than this are shown enlarged
-_LARGEST = 512  # px: pictures larger than this are shrunk in sheets
 
 
-def pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    """`size` as (height, width); ValueError unless both are positive."""
+def height_width(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return a size as (height, width). ValueError unless both are positive."""
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1:
         raise ValueError(
@@ -34,7 +30,7 @@ def pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def to_levels(media: Tensor, name: str = "media") -> np.ndarray:
-    """[C, ..., H, W] in [-1, 1] -> uint8 [..., H, W, C]. Warns, and says how far, where it clips."""
+    """[C, ..., H, W] in [-1, 1] -> uint8 [..., H, W, C]. Warn of values that are clipped; MediaError if not finite."""
     if not torch.isfinite(media).all():
         raise MediaError(f"{name}: some values are not finite (NaN or infinity)")
     low, high = (float(v) for v in torch.aminmax(media)) if media.numel() else (0.0, 0.0)
@@ -45,14 +41,15 @@ def to_levels(media: Tensor, name: str = "media") -> np.ndarray:
 
 
 def from_levels(levels: np.ndarray) -> Tensor:
-    """uint8 [..., H, W, C] -> float [C, ..., H, W] in [-1, 1]."""
+    """uint8 [..., H, W, C] -> [C, ..., H, W] in [-1, 1], float32."""
     return torch.from_numpy(np.array(levels)).movedim(-1, 0).contiguous().float().div_(127.5).sub_(1)
 
 
 def to_channels(media: Tensor, channels: int, background: tuple[int, int, int] = WHITE) -> Tensor:
-    """[C, ...] -> [channels, ...] for 1 (grey), 3 (RGB) and 4 (RGB and alpha) channels.
+    """Convert [C, ...] to [channels, ...], of 1 (grey), 3 (RGB) or 4 (RGBA) channels.
 
-    Alpha (-1 clear, 1 opaque) is composited on `background` (levels 0 to 255) where the target has none.
+    Alpha (-1 clear, 1 opaque) is composited on `background` (levels 0 to 255) if the target has none. Grey is ITU-R
+    BT.601 luma. ValueError for other numbers of channels.
     """
     have = media.shape[0]
     if have not in _MODES or channels not in _MODES:
@@ -74,10 +71,10 @@ def to_channels(media: Tensor, channels: int, background: tuple[int, int, int] =
     return colours.contiguous()
 
 
-def cover(frames: Tensor, height: int, width: int, rng: torch.Generator | None = None) -> Tensor:
-    """Resize [N, C, H, W] (antialiased, aspect kept) until it covers height x width, then crop.
+def resize_to_cover(frames: Tensor, height: int, width: int, rng: torch.Generator | None = None) -> Tensor:
+    """Resize [T, C, H, W] (bicubic, antialiased, aspect kept) until it covers height x width, then crop.
 
-    Crops at the centre, or at a place drawn from `rng`. Bicubic overshoot is clamped to [-1, 1].
+    The crop is central, or random with `rng`. Overshoot is clamped to [-1, 1].
     """
     h, w = frames.shape[-2:]
     scale = max(height / h, width / w)
@@ -94,45 +91,13 @@ def cover(frames: Tensor, height: int, width: int, rng: torch.Generator | None =
     return frames[..., top : top + height, left : left + width].contiguous()
 
 
-def picture(levels: np.ndarray) -> PillowImage.Image:
-    """uint8 [H, W, C] as a Pillow image."""
+def to_pil(levels: np.ndarray) -> PillowImage.Image:
+    """Turn uint8 [H, W, C] into a Pillow image."""
     return PillowImage.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
 
 
-def mode(channels: int, where: str) -> str:
-    """Pillow's mode for a number of channels; MediaError for numbers that pictures cannot have."""
+def pil_mode(channels: int, where: str) -> str:
+    """Return Pillow's mode for a number of channels. MediaError for numbers that pictures cannot have."""
     if channels not in _MODES:
         raise MediaError(f"{where}: {channels} channels cannot be written. Allowed: 1, 3, 4.")
     return _MODES[channels]
-
-
-def enlargement(height: int, width: int) -> int:
-    """Whole factor that makes a tiny picture visible."""
-    return max(1, _TINY // max(height, width))
-
-
-def sheet(rows: Sequence[Sequence[np.ndarray]], gap: int = 4) -> PillowImage.Image:
-    """Rows of uint8 [H, W, C] pictures as one RGB picture: grey gaps, tiny ones enlarged, big ones shrunk."""
-    flat = [p for row in rows for p in row]
-    if not flat:
-        raise ValueError("preview: there is nothing to show")
-    height, width = max(p.shape[0] for p in flat), max(p.shape[1] for p in flat)
-    factor = enlargement(height, width)
-    factor = min(factor, _LARGEST / max(height, width)) if factor == 1 else factor
-    cell = (round(width * factor), round(height * factor))
-    columns = max(len(row) for row in rows)
-    size = (columns * (cell[0] + gap) + gap, len(rows) * (cell[1] + gap) + gap)
-    out = PillowImage.new("RGB", size, (96, 96, 96))
-    how = PillowImage.Resampling.NEAREST if factor >= 1 else PillowImage.Resampling.LANCZOS
-    for i, row in enumerate(rows):
-        for j, levels in enumerate(row):
-            one = picture(levels)
-            one = one.resize((max(1, round(one.width * factor)), max(1, round(one.height * factor))), how)
-            place = (gap + j * (cell[0] + gap), gap + i * (cell[1] + gap))
-            out.paste(one, place, one.getchannel("A") if one.mode == "RGBA" else None)
-    return out
-
-
-def data_url(content: bytes, kind: str) -> str:
-    """Bytes embedded in HTML; `kind` is the MIME type."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

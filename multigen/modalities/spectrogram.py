@@ -1,4 +1,4 @@
-"""A picture of sounds: log-frequency spectrograms in dark colours, without axes."""
+"""Spectrograms of sounds as a picture: log frequency, dark colours, no axes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT, _GAP = 960, 176, 8  # pixels
 _FFT = 4096
 _LOWEST, _HIGHEST = 50.0, 10_000.0  # Hz
-_RANGE = 72.0  # dB below the loudest point that still show
-# Night blue over violet and ember to pale yellow: brightness rises all the way, so it reads in grey as well.
+_RANGE = 72.0  # dB below the loudest point that are visible
+# From dark blue through violet and orange to pale yellow. Brightness rises throughout, so it also works in grey.
 _COLOURS = (
     (8, 8, 20),
     (34, 20, 74),
@@ -28,12 +28,12 @@ _COLOURS = (
 )
 
 
-def picture(media: list[Tensor], rate: int) -> Image:
-    """RGB picture of sounds [C, N], stacked; all share one time scale, that of the longest."""
+def draw_spectrograms(media: list[Tensor], rate: int) -> Image:
+    """Draw sounds [C, N] one above the other, on the time scale of the longest. `rate` in Hz. ValueError for none."""
     from PIL import Image
 
     if not media:
-        raise ValueError("no media to picture")
+        raise ValueError("preview: there is nothing to show")
     longest = max(m.shape[-1] for m in media)
     rows = [np.full((_HEIGHT, _WIDTH), -_RANGE, dtype=np.float32) for _ in media]
     for row, sound in zip(rows, media, strict=True):
@@ -52,7 +52,7 @@ def _decibels(sound: Tensor, rate: int, width: int) -> np.ndarray:
     """[C, N] -> dB below the loudest point [_HEIGHT, width], the highest frequency first."""
     mono = sound.detach().to("cpu", torch.float32).mean(0)
     mono = torch.nn.functional.pad(mono, (_FFT // 2, _FFT // 2))
-    # One window a column, wherever it falls: no resizing afterwards.
+    # One window for each column, so that nothing needs to be resized.
     starts = torch.linspace(0, mono.numel() - _FFT, width).round().long()
     frames = torch.stack([mono[s : s + _FFT] for s in starts.tolist()])
     power = torch.fft.rfft(frames * torch.hann_window(_FFT), dim=1).abs().square().T  # [bins, width]
@@ -72,7 +72,7 @@ def _rows(rate: int) -> Tensor:
 
 
 def _table() -> np.ndarray:
-    """[256, 3] uint8: the colours, linearly interpolated."""
+    """The colour table [256, 3] uint8, linearly interpolated."""
     places = np.linspace(0, 255, len(_COLOURS))
     return np.stack([np.interp(np.arange(256), places, c) for c in zip(*_COLOURS, strict=True)], 1).astype(
         np.uint8

@@ -1,0 +1,1 @@
+"""Models: building, loading, saving and using the parts of a recipe with their weights."""

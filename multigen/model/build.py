@@ -16,6 +16,7 @@ from multigen.datasets import Dataset
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.model.compatibility import cond_spec
+from multigen.model.vocoders import load_vocoder
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 
@@ -34,7 +35,7 @@ def build_parts(recipe: Recipe, precision: torch.dtype | None) -> Built:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         modality: Modality = registry.build("modality", recipe.modality, where="modality")
-        given: dict[str, Any] = {"modality": modality}
+        given: dict[str, Any] = {"modality": modality, "load_vocoder": load_vocoder}
         codec: Codec = registry.build("codec", recipe.codec, where="codec", given=given)
         conditioner: Conditioner = registry.build(
             "conditioner", recipe.conditioner, where="conditioner", given=given

@@ -10,8 +10,9 @@ import torch
 from multigen import registry
 from multigen.core.conditioning import CondSpec
 from multigen.core.denoiser import Denoiser
-from multigen.errors import RecipeError, message, refused
+from multigen.errors import RecipeError, errors_at, message
 from multigen.generation.guidance import check_guidance
+from multigen.model.vocoders import load_vocoder
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 from multigen.training import sizes as training_sizes
@@ -38,27 +39,28 @@ def check_combination(recipe: Recipe) -> None:
 def _media(recipe: Recipe) -> tuple[Any, Any, tuple[int, ...]]:
     """The modality, the codec, and the shape [C, *D] of model space."""
     modality, sample = registry.build("modality", recipe.modality, where="modality"), recipe.sample
-    with refused("modality", RecipeError):
+    with errors_at("modality", RecipeError):
         natural = modality.shape()
-    with refused("sample", RecipeError):
+    with errors_at("sample", RecipeError):
         modality.shape(sample.size, sample.duration)
     if sample.suffix is not None and sample.suffix not in modality.writes:
         raise RecipeError(message("sample.suffix", sample.suffix, modality.writes))
-    codec = registry.build("codec", recipe.codec, where="codec", given={"modality": modality})
-    with refused(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})", RecipeError):
+    given = {"modality": modality, "load_vocoder": load_vocoder}
+    codec = registry.build("codec", recipe.codec, where="codec", given=given)
+    with errors_at(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})", RecipeError):
         return modality, codec, codec.shape(natural)
 
 
 def _trains(recipe: Recipe, denoiser: Denoiser) -> None:
     """The noise level and the objective."""
     level = registry.build("noise_level", recipe.train.noise_level, where="train.noise_level")
-    with refused(
+    with errors_at(
         f"train.noise_level ({recipe.train.noise_level.name}) and schedule ({recipe.schedule.name})",
         RecipeError,
     ):
         t = level(denoiser.schedule, torch.full((1,), 0.5, dtype=torch.float64))
     objective = registry.build("objective", recipe.train.objective, where="train.objective")
-    with refused(f"train.objective ({recipe.train.objective.name})", RecipeError):
+    with errors_at(f"train.objective ({recipe.train.objective.name})", RecipeError):
         objective(denoiser, t)
 
 
@@ -113,7 +115,7 @@ def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> tuple[Any
     given: dict[str, Any] = {"modality": modality}
     conditioner = registry.build("conditioner", part, where="conditioner", given=given)
     if not unknown:
-        with refused("sample.prompts", RecipeError):
+        with errors_at("sample.prompts", RecipeError):
             conditioner.from_prompts(recipe.sample.prompts)
     spec = cond_spec(recipe, conditioner.spec, shape[0])
     given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}

@@ -113,7 +113,7 @@ def _in_checkpoint(recipe: Recipe, path: Path) -> lora.Adapter:
     assert recipe.train.adapter is not None
     part = registry.build("adapter", recipe.train.adapter, where="train.adapter")
     state = checkpoints.load(path)
-    backbone = registry.find("backbone", recipe.network.name)
+    backbone = registry.lookup("backbone", recipe.network.name)
     return part.adapter(state.tensors["ema"], backbone, recipe, state.state.get("base"))
 
 

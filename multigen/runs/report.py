@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from multigen.errors import MediaError
-from multigen.evaluation import tables as evaluation
 from multigen.evaluation.html_report import write_report
 from multigen.evaluation.memorisation import PAIRS
+from multigen.evaluation.report import read_report
 from multigen.evaluation.style import SHEET
+from multigen.evaluation.tables import bars, tables
 from multigen.model.model import Model
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.manifest import inside
@@ -43,11 +44,11 @@ def report(model: Model, folder: Path, bad: Mapping[str, str], made: str | None 
     """
     media = _media(model, folder)
     rows = training_log.read(folder)
-    found = evaluation.read(folder)
+    found = read_report(folder)
     pictures = {p.stem: p for p in sorted((folder / "previews").glob("step-*.png"))[-4:]}
     if found is not None:
         pictures["closest pairs of a sample and a training item"] = folder / PAIRS
-        if "style" in found:
+        if "style" in found.facts:
             pictures["the base model alone, and with what the tuning added, from the same noise"] = (
                 folder / SHEET
             )
@@ -61,8 +62,8 @@ def report(model: Model, folder: Path, bad: Mapping[str, str], made: str | None 
         facts=model.facts,
         held_out_by_level=_held_out(rows),
         trained="training loss" if model.recipe.train.huber is None else "training loss, by train.huber",
-        tables=None if found is None else evaluation.tables(found),
-        bars=() if found is None else evaluation.bars(found),
+        tables=None if found is None else tables(found),
+        bars=() if found is None else bars(found),
         pictures=pictures,
         guidance=_add_traces(folder, pictures),
     )

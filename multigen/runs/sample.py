@@ -1,4 +1,4 @@
-"""What `sample` and `edit` do: media from a trained model, into a folder of their own."""
+"""What `multigen sample` and `multigen edit` do: make media with a trained model, in a folder of their own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from multigen.storage.lock import locked
 
 
 def open_model(source: str, overrides: Sequence[str] = (), device: str | None = None) -> Model:
-    """A trained model under overrides of how it samples. MultigenError where its parts do not go together."""
+    """Load a trained model, with overrides of how it samples. MultigenError for parts that do not fit together."""
     found = find(source)
     recipe = sampling_recipe(found.recipe, overrides)
     check_combination(recipe)
@@ -37,7 +37,7 @@ def open_model(source: str, overrides: Sequence[str] = (), device: str | None = 
 
 
 def request_options(source: str) -> tuple[Option, ...]:
-    """What a request can say of a model beside the usual: the options that its modality declares."""
+    """The options that the modality of a trained model declares, beside those of every request."""
     recipe = find(source).recipe
     modality: Modality = registry.build("modality", recipe.modality, where="modality")
     return modality.options
@@ -57,13 +57,14 @@ def sample(
     device: str | None = None,
     quiet: bool = False,
 ) -> Path:
-    """Media from a run folder, weights or a trained recipe; returns the folder they are in.
+    """Make media with a trained model; the folder that they are in.
 
+    source      a run folder, a weights file or a trained recipe
+    common      what the requests leave open
     requests    what to make, each `n` times; None: `common` for every prompt of the recipe, or once for an edit
-    common      what requests leave open
-    overrides   change how the model samples (sampler, timesteps, guide, sample, seed)
-    trajectory  also keep how the first medium of each request came about, with `clip` as a clip, too
-    out         the folder; None: a new one, `samples-N` or `edits-N`, in the run folder or beside the weights file
+    overrides   changes to how the model samples (sampler, timesteps, guide, sample, seed)
+    trajectory  also keep pictures of how the first medium of each request is made; with `clip` as a clip, too
+    out         the folder; None: a new samples-N or edits-N, in the run folder or beside the weights file
     """
     common = common or Request()
     model = open_model(source, overrides, device)
@@ -97,12 +98,13 @@ def sample_blend(
     device: str | None = None,
     quiet: bool = False,
 ) -> Path:
-    """`n` media on the way from one request to another, or between two seeds of one; returns their folder.
+    """Make `n` media from one request to another, or between two seeds of one; the folder that they are in.
 
     requests  one or two; None: `common` for the prompts of the recipe
-    seed, to_seed
-              of the first and the last medium; None: the recipe's, and the same for both
-    The rest as in `sample`.
+    seed      of the first medium; None: the recipe's
+    to_seed   of the last medium; None: the same
+
+    The other arguments are those of `sample`.
     """
     model = open_model(source, overrides, device)
     asked = requests or [Request(prompt) for prompt in model.recipe.sample.prompts]
@@ -111,9 +113,9 @@ def sample_blend(
     first = dataclasses.replace(ends[0], seed=seed)
     last = dataclasses.replace(ends[-1], seed=seed if to_seed is None else to_seed)
     if len(ends) > 2:
-        raise MultigenError(f"--blend goes between two prompts, or two seeds of one; {len(ends)} are given")
+        raise MultigenError(f"--blend takes two prompts, or one and two seeds; {len(ends)} prompts are given")
     if first == last:
-        raise MultigenError("--blend needs two prompts, or another seed to go to: --to-seed N")
+        raise MultigenError("--blend needs two prompts, or a second seed: --to-seed N")
     folder = result_folder(source, model.recipe, "samples", out)
 
     def start(progress: Progress) -> Iterable[Media]:
@@ -127,7 +129,7 @@ def sample_blend(
 
 
 def filled(request: Request, common: Request) -> Request:
-    """What the request leaves open, from `common`; an edit is as large as its medium."""
+    """The request, with what it leaves open from `common`. An edit takes no size: it is as large as its medium."""
     edit = common.edit if request.edit is None else request.edit
     taken = {"size", "duration"} if edit is not None else set()
     names = {f.name for f in dataclasses.fields(Request)} - taken - {"prompt", "seed", "options", "edit"}
@@ -137,7 +139,7 @@ def filled(request: Request, common: Request) -> Request:
 
 
 def _make(model: Model, folder: Path, requests: Sequence[Request], n: int, seed: int, quiet: bool) -> None:
-    """Each request's `n` media into the folder, and how each was made into the manifest."""
+    """Write `n` media of each request to the folder, and how each was made to the manifest."""
     each: list[dict[str, Any]] = []
 
     def start(progress: Progress) -> Iterable[Media]:
@@ -156,11 +158,11 @@ def _finish(model: Model, folder: Path) -> None:
 
 
 def result_folder(source: str, recipe: Recipe, kind: str, out: Path | None) -> Path:
-    """`out`, which must be no run folder, or a new one beside what was loaded from `source`."""
+    """`out`, or a new folder beside what was loaded from `source`. MultigenError if `out` is a run folder."""
     if out is None:
         return new_folder(home(source, recipe) / kind)
     if (out / "checkpoints").is_dir() or is_finished(out):
-        raise MultigenError(f"--out {out}: this is a run folder; give another, or leave --out away")
+        raise MultigenError(f"--out {out}: this is a run folder; give another folder, or omit --out")
     return out
 
 

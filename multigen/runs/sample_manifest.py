@@ -1,4 +1,4 @@
-"""What a manifest tells of how each medium was made."""
+"""What a manifest records of how each medium was made."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ log = logging.getLogger(__name__)
 
 def facts(request: Request, plan: Plan, inversion_error: float | None = None) -> dict[str, Any]:
     """How the media of a request were made: the parts of its plan, and what it was made from."""
-    told = sampling_facts(dataclasses.replace(plan.recipe, guide=plan.guide), request.steps)
+    recorded = sampling_facts(dataclasses.replace(plan.recipe, guide=plan.guide), request.steps)
     if request.negative_prompt is not None:
-        told["negative_prompt"] = request.negative_prompt
+        recorded["negative_prompt"] = request.negative_prompt
     if request.options:
-        told["options"] = dict(request.options)
+        recorded["options"] = dict(request.options)
     if request.edit is not None:
-        windows = {k: True for k in ("sliding_window", "tile") if getattr(request, k)}
+        asked = {"sliding_window": request.sliding_window, "tile": request.tile}
+        windows = {name: True for name, value in asked.items() if value}
         error = {} if inversion_error is None else {"inversion_error": inversion_error}
-        told["edit"] = {**edit_facts(request.edit), **windows, **error}
-    return told
+        recorded["edit"] = {**edit_facts(request.edit), **windows, **error}
+    return recorded
 
 
 def edit_facts(edit: EditRequest) -> dict[str, Any]:
     """The options that an edit gives, and name and sha256 of its source where that is a file."""
-    told = {
+    recorded = {
         k: v for k, v in edit.given.items() if k not in ("media", "restore") and not isinstance(v, Tensor)
     }
-    told = {k: str(v) if isinstance(v, Path) else v for k, v in told.items()}
+    recorded = {k: str(v) if isinstance(v, Path) else v for k, v in recorded.items()}
     if edit.restore is not None:
         part = operator_part(edit.restore)
-        told["operator"] = {"name": part.name, **part.args}
+        recorded["operator"] = {"name": part.name, **part.args}
     if isinstance(edit.media, str | Path):
         source = Path(edit.media)
-        told |= {"source": source.name, "source_sha256": sha256(source)}
-    return told
+        recorded |= {"source": source.name, "source_sha256": sha256(source)}
+    return recorded
 
 
 def inversion_errors(model: Model, requests: Sequence[Request]) -> dict[int, float]:

@@ -21,7 +21,7 @@ from multigen.datasets.index import Sample, Shard, Span
 from multigen.datasets.media_files import Files, Told
 from multigen.errors import TrainingError
 from multigen.modalities import Modality
-from multigen.modalities.member import opened
+from multigen.modalities.member import open_source
 from multigen.storage.files import atomic, sha256, write_text
 
 _HEADER = 512  # bytes that a tar writes before a member
@@ -100,7 +100,7 @@ def _add(
         source = dataset.source(entry.index)
         size = entry.stamp[0]
         try:
-            with opened(source) as file:
+            with open_source(source) as file:
                 members[entry.suffix] = _member(archive, target, key + entry.suffix, file, size)
         except OSError as error:
             raise TrainingError(

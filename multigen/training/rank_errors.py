@@ -9,7 +9,7 @@ import json
 import os
 from pathlib import Path
 
-from multigen.errors import Interrupted, Lost, MultigenError, TrainingError
+from multigen.errors import Interrupted, MultigenError, RankLost, TrainingError
 
 LAUNCHED = "MULTIGEN_LAUNCHED"  # set for ranks whose launcher prints their errors
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
@@ -18,7 +18,7 @@ _FILE = "reported.json"
 
 def reported(error: BaseException) -> bool:
     """Report the error of this rank, if it is the first. Returns whether another process prints the message."""
-    if isinstance(error, Lost):
+    if isinstance(error, RankLost):
         return True
     if not os.environ.get(_ERROR_FILE):
         return False

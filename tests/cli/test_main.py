@@ -72,7 +72,10 @@ def fails(capsys, *argv: str) -> str:
 # --- light ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("argv", [[], ["--help"], ["--version"], ["recipes"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["--help"], ["--version"], ["recipes"], ["run", "--help"], ["sample", "--help"], ["edit", "--help"]],
+)
 def test_light_commands_import_nothing_heavy(argv, tmp_path):
     code = f"""
         import sys

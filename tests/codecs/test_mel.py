@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from multigen.codecs.griffin_lim import GriffinLim, propagate
+from multigen.codecs.griffin_lim import GriffinLim
 from multigen.codecs.mel import Mel
+from multigen.codecs.phases import propagate
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation.audio import chroma_distance, detune, loudness, stft_distance
 from multigen.modalities.audio import Audio

@@ -13,6 +13,7 @@ from multigen.codecs.neural_vocoder import NeuralVocoder
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation.audio import detune
 from multigen.model.model import Model
+from multigen.model.vocoders import load_vocoder
 from multigen.recipe.load import load_recipe
 from multigen.storage.tensors import load_tensors
 from tests.codecs.test_mel import AUDIO, RATE, TRAINED, chord, fitted
@@ -50,7 +51,8 @@ def test_the_shortest_sound_that_is_taken_is_made(neural: Mel, fitted: Mel) -> N
 
 
 def with_vocoder(source: Path | str, **changes: object) -> Mel:
-    return Mel(modality=AUDIO, **{"components": 32, "vocoder": str(source), **changes})  # type: ignore[arg-type]
+    args = {"components": 32, "vocoder": str(source), **changes}
+    return Mel(modality=AUDIO, load_vocoder=load_vocoder, **args)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("frequency", [446.3, 1234.5])

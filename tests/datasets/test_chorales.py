@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from multigen.datasets import scores
+from multigen.datasets import rendering, scores
 from multigen.datasets.chorales import KINDS, Chorales
 from multigen.datasets.general_midi import key_name, midi_file, program
-from multigen.datasets.rendered import Piece, caption
+from multigen.datasets.render_captions import Piece, caption
 from multigen.errors import MediaError, MultigenError, RecipeError
 from multigen.evaluation.audio import chroma, detune, loudness
 from multigen.modalities.audio import Audio
@@ -84,14 +84,14 @@ def test_progress_of_rendering_follows_the_log(
 ) -> None:
     """On stderr alone; where that is no terminal, not a line for each piece."""
 
-    def render_all(jobs: list[scores.Job], workers: int, done: Callable[[], Any]) -> list[list[float]]:
+    def render_all(jobs: list[rendering.Job], workers: int, done: Callable[[], Any]) -> list[list[float]]:
         for _ in jobs:
             time.sleep(0.002)
             done()
         return [[9.0] for _ in jobs]
 
     monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path))
-    monkeypatch.setattr(scores, "render_all", render_all)
+    monkeypatch.setattr(rendering, "render_all", render_all)
     monkeypatch.setattr(scores, "load", lambda score, notes: scores.Score(0, "major", ()))
     logger = logging.getLogger("multigen")
     before = logger.level
@@ -140,7 +140,7 @@ def test_what_is_there_is_not_made_again(chorales: Chorales, monkeypatch: pytest
     assert again.pieces == chorales.pieces
     assert lost.read_bytes() == content
     assert {p for p in before if p.stat().st_mtime_ns != before[p]} == {lost}
-    monkeypatch.setattr(scores, "render_all", None)
+    monkeypatch.setattr(rendering, "render_all", None)
     assert build().pieces == chorales.pieces
 
 

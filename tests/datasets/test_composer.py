@@ -11,7 +11,8 @@ from multigen.datasets.composer import compose, compose_with_plan
 from multigen.datasets.composer.chords import chord, chords
 from multigen.datasets.composer.dice import Dice
 from multigen.datasets.composer.form import Phrase, Plan
-from multigen.datasets.composer.harmony import Key, progression, weight
+from multigen.datasets.composer.grammar import weight
+from multigen.datasets.composer.harmony import Key, progression
 from multigen.datasets.composer.melody import Slot
 from multigen.datasets.composer.voices import lead, voicings
 from multigen.datasets.scores import Score

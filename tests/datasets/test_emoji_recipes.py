@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from multigen import registry
+from multigen.core.conditioning import CondSpec
 from multigen.core.noise import stream
 from multigen.model.compatibility import check_combination
 from multigen.recipe.load import load_recipe
@@ -15,8 +17,8 @@ from multigen.recipe.schema import Recipe
 ROOT = Path(__file__).parents[2] / "recipes"
 
 
-def loaded(name: str) -> Recipe:
-    recipe = load_recipe(str(ROOT / name))
+def loaded(name: str, *overrides: str) -> Recipe:
+    recipe = load_recipe(str(ROOT / name), list(overrides))
     check_combination(recipe)
     return recipe
 
@@ -37,3 +39,34 @@ def test_prompts_are_texts_of_the_data(name: str) -> None:
     assert len(set(recipe.sample.prompts) & new) == 1
     codec = registry.build("codec", recipe.codec)
     assert codec.shape(modality.shape())[-1] == modality.shape()[-1] // 2
+
+
+def test_prompts_of_the_styles_are_texts_of_the_bundled_emoji() -> None:
+    recipe = loaded("image_emoji_styles.yaml", f"data.path={Path(__file__).with_name('emoji')}")
+    data = registry.build(
+        "dataset", recipe.data, given={"modality": registry.build("modality", recipe.modality)}
+    )
+    catalogue = data.catalogue()
+    new = {data[i]["id"] for i in data.split()[1]}
+    trained = {data[i]["id"] for i in data.split()[0]}
+    assert [p for p in recipe.sample.prompts if p in new] == ["pizza, 3D"]
+    assert not trained & new
+    pairs = [p for p in recipe.sample.prompts if " and " in p]
+    assert all(catalogue.find(p) is not None for p in recipe.sample.prompts if p not in pairs)
+    names = {e.name for e in data.emoji}
+    assert all(set(p.rpartition(", ")[0].split(" and ")) <= names for p in pairs)
+
+
+def test_the_network_of_the_styles_is_small_enough_to_ship() -> None:
+    recipe = loaded("image_emoji_styles.yaml")
+    shape = registry.build("codec", recipe.codec).shape((3, 64, 64))
+    assert recipe.backbone is not None
+    given = {
+        "axes": 2,
+        "channels": shape[0],
+        "out_channels": shape[0],
+        "cond": CondSpec(vector=384, tokens=384),
+    }
+    with torch.device("meta"):
+        network = registry.build("backbone", recipe.backbone, given=given)
+    assert sum(p.numel() for p in network.parameters()) <= 9.8e6  # 20 MB at half precision

@@ -21,6 +21,7 @@ from multigen.datasets import scan
 from multigen.datasets.captions import from_name
 from multigen.datasets.folder import Folder
 from multigen.errors import MediaError, RecipeError
+from multigen.modalities import Info
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
@@ -222,7 +223,7 @@ def test_captions_from_names_only_where_asked_for(tmp_path: Path) -> None:
         ({"file_name": "..\\a.png"}, "is not allowed"),
         ({"file_name": "a.png\0"}, "is not allowed"),
         ({"file_name": "a.png", "text": 7}, "line 2: text 7 is not allowed"),
-        ({"file_name": "a.png", "text": "\ud800"}, "line 2: text that is not valid Unicode"),
+        ({"file_name": "a.png", "text": "\ud800"}, "line 2: text is not valid Unicode"),
         ({"file_name": "a.png", "label": 1.5}, "line 2: label 1.5 is not allowed"),
         ("[" * 100_000, "line 2: not valid JSON"),
     ],
@@ -260,7 +261,7 @@ def test_captions_asked_for_that_are_not_there_are_refused(tmp_path: Path) -> No
     with pytest.raises(RecipeError, match=r"a.txt: not UTF-8 text \(byte 3\)"):
         pictures(tmp_path)
     (tmp_path / "a.txt").write_text("x" * 100_000)
-    with pytest.raises(RecipeError, match="that is no caption"):
+    with pytest.raises(RecipeError, match="too long for a caption"):
         pictures(tmp_path)
 
 
@@ -322,7 +323,10 @@ def test_labels_from_metadata(tmp_path: Path) -> None:
         (rows[:1], "gives a label to 1 of 2 files, none to y/b.png"),
         ([rows[0], {**rows[1], "label": 0}], "mixes names and numbers"),
         ([{**rows[0], "label": -1}, {**rows[1], "label": 0}], "labels from -1 to 0"),
-        ([*rows, {**rows[0], "label": "ox"}], "line 3: label 'ox', but a former line says 'zebra'"),
+        (
+            [*rows, {**rows[0], "label": "ox"}],
+            "line 3: label 'ox', but an earlier line gives",
+        ),
     ]:
         lines(tmp_path / scan.METADATA, *bad)
         with pytest.raises(RecipeError, match=text):
@@ -345,7 +349,8 @@ def test_sounds_of_any_rate_format_and_channels(tmp_path: Path) -> None:
         assert media.shape == (1, 16000)
         spectrum = torch.fft.rfft(media[0] * torch.hann_window(16000)).abs()
         assert int(spectrum.argmax()) == 440
-        assert media[0, 4000:12000].square().mean().sqrt().item() == pytest.approx(0.5 / 2**0.5, rel=0.03)
+        # Encoders keep the level to 3%; channels summed or halved on the way to one are 30% off or more.
+        assert media[0, 4000:12000].square().mean().sqrt().item() == pytest.approx(0.5 / 2**0.5, rel=0.1)
     assert data[4]["media"].shape == (1, 16000)
     assert data[4]["media"][0, 400:].abs().max() == 0  # silence after its 10 ms
 
@@ -671,7 +676,7 @@ class Series:
         return (1, 4)
 
     def info(self, path: Path) -> Any:
-        return scan.Info()
+        return Info()
 
     def read(self, path: Path, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         return torch.tensor([[float(v) for v in path.read_text().split(",")]])

@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from multigen import registry, sounds
-from multigen.datasets import scores
+from multigen.datasets import rendering, scores
 from multigen.datasets.composer import compose
 from multigen.datasets.four_part import FourPart
 from multigen.datasets.general_midi import PROGRAMS, key_name, midi_file
@@ -82,7 +82,7 @@ def test_drawing_is_keyed_and_says_what_it_is(data: FourPart) -> None:
 def test_every_instrument_plays_equally_often(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path))
     monkeypatch.setattr(
-        scores, "render_all", lambda jobs, workers, done: [[9.0] * len(j.renders) for j in jobs]
+        rendering, "render_all", lambda jobs, workers, done: [[9.0] * len(j.renders) for j in jobs]
     )
     monkeypatch.setattr("multigen.datasets.composer.compose", lambda seed: scores.Score(0, "major", ()))
 
@@ -104,7 +104,7 @@ def test_every_instrument_plays_equally_often(monkeypatch: pytest.MonkeyPatch, t
 def test_whole_pieces_are_held_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path))
     monkeypatch.setattr(
-        scores, "render_all", lambda jobs, workers, done: [[9.0] * len(j.renders) for j in jobs]
+        rendering, "render_all", lambda jobs, workers, done: [[9.0] * len(j.renders) for j in jobs]
     )
     data = FourPart(modality=AUDIO, pieces=20, plays=2)
     train, held = data.split()
@@ -115,7 +115,7 @@ def test_whole_pieces_are_held_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_a_finished_cache_starts_no_work(data: FourPart, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "render_all", None)
+    monkeypatch.setattr(rendering, "render_all", None)
     part = registry.Part("four_part", {"pieces": 2, "instruments": ("church organ", "oboe")})
     again: Any = registry.build("dataset", part, given={"modality": AUDIO})
     assert again.pieces == data.pieces

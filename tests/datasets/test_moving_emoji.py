@@ -131,7 +131,7 @@ def test_pictures_are_frames() -> None:
 
 def test_placing_is_exact() -> None:
     """A filled square placed at a fractional position covers pixels by their share."""
-    square = sprites.load(sprites.choose(sprites.all_emoji(), "black large square", "here"))
+    square = sprites.load(sprites.choose(sprites.all_emoji(), "black large square", "here").file)
     for side in (9.0, 18.0, 40.0, 100.0):
         for x in (30.0, 30.25, 33.7):
             placed = sprites.place(square, x, 32.0, side, 64, 64)[..., 3].astype(float)

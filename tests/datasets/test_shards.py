@@ -175,14 +175,14 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     # Killed, for real, inside the third shard.
     script = (
         "import os, signal, sys\n"
-        "from multigen.runs import pack\n"
+        "from multigen.runs import shards\n"
         "from multigen.cli.main import main\n"
-        "inner, count = pack._add, [0]\n"
+        "inner, count = shards._add, [0]\n"
         "def add(*a):\n"
         "    count[0] += 1\n"
         "    if count[0] == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return inner(*a)\n"
-        "pack._add = add\n"
+        "shards._add = add\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     command = ["pack", str(source), "--out", str(out), "--quiet", "--shard-size", "0.004"]
@@ -191,7 +191,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     assert any(p.name.startswith(".shard") for p in out.iterdir())  # what it was writing
     before = {p.name: p.stat().st_mtime_ns for p in out.glob("shard-*.tar")}
     assert 0 < len(before) < len(list((tmp_path / "whole").glob("*.tar")))
-    with pytest.raises(RecipeError, match="packing was not finished; give the same multigen pack command"):
+    with pytest.raises(RecipeError, match="packing was not finished; run the same multigen pack command"):
         Shards(modality=Image(size=16), path=str(out))
     packed(source, out)
     assert content(out) == whole
@@ -232,13 +232,13 @@ def test_verify_names_the_member_that_a_flipped_bit_hit(
     capsys.readouterr()
     assert main(["verify", str(out)]) == 1
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == f"{hit.path}/{mine.told(2).name}: its .png is damaged or cut off"
+    assert said[0] == f"{hit.path}/{mine.told(2).name}: its .png is damaged or truncated"
     assert len(said) == 2
     with pytest.raises(MediaError, match="damaged; its checksum is not that of the index"):
         mine.draw(2, stream(0))
     flip(hit.path, hit.offset + hit.size // 2)
     flip(hit.path, 5)  # in a header
-    assert shard_index.faults(out) == [f"{hit.path}: changed, outside of its members"]
+    assert shard_index.faults(out) == [f"{hit.path}: changed outside its members"]
     flip(hit.path, 5)
     lines = next(iter(sorted(out.glob("*.jsonl"))))
     flip(lines, 30)
@@ -265,7 +265,7 @@ def test_a_truncated_shard_loses_its_end_and_says_so(tmp_path: Path) -> None:
         f"shard-000000.tar/{whole.told(k).name}" for k in range(7, 12)
     ]
     assert torch.equal(left[6]["media"], whole[6]["media"])
-    assert sum("damaged or cut off" in fault for fault in shard_index.faults(out)) >= 5
+    assert sum("damaged or truncated" in fault for fault in shard_index.faults(out)) >= 5
     # Cut while a training runs: an unreadable item, as a file would be.
     with pytest.raises(MediaError, match="truncated; the shard ends inside it"):
         whole.draw(7, stream(0))
@@ -301,7 +301,7 @@ def test_names_of_strangers_are_never_places(tmp_path: Path) -> None:
     value["shards"][0]["file"] = "../../shard-000000.tar"
     value["sha256"] = shard_index._digest(value)
     (out / "index.json").write_text(json.dumps(value))
-    with pytest.raises(RecipeError, match="is no name of a shard"):
+    with pytest.raises(RecipeError, match="is not the name of a shard"):
         Shards(modality=Image(size=16), path=str(out))
     odd = Member(Path("shard.tar"), "../etc/\x1b[31m\nred.png", 0, 1, 0)
     assert str(odd) == "shard.tar/../etc/\\x1b[31m\\nred.png"
@@ -334,7 +334,7 @@ FAULTS = {
     "no --out": (["pack", "pics"], "--out"),
     "shards again": (
         ["pack", "image_folder", "data.name=shards", "data.path=packed", "--out", "x"],
-        "is packed already; copy its folder",
+        "is already packed; copy its folder",
     ),
     "unknown key": (["pack", "pics", "--out", "x", "data.caption=name"], "Did you mean 'captions'"),
 }
@@ -375,7 +375,7 @@ def break_index(out: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("missing", "no index.json in it; shards are made with: multigen pack"),
+        ("missing", "there is no index.json in it; make shards with: multigen pack"),
         ("no json", "cannot be read"),
         ("version", "version 9; this multigen reads version 1"),
         ("changed", "damaged; its checksum"),

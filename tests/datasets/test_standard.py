@@ -103,16 +103,16 @@ GOOD = idx(np.zeros((20, 28, 28), np.uint8))
         ),
         ("train-images-idx3-ubyte", GOOD + b"\0", "longer than its header says"),
         ("train-images-idx3-ubyte", GOOD[:10], "truncated within its header"),
-        ("train-images-idx3-ubyte", b"", "begins with nothing"),
+        ("train-images-idx3-ubyte", b"", "starts with nothing"),
         (
             "train-images-idx3-ubyte",
             b"\0\0\x08\x01" + GOOD[4:],
-            "begins with 00000801; an idx file of 3 axes",
+            "starts with 00000801; an idx file of 3 axes",
         ),
         (
             "train-images-idx3-ubyte",
             bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**31, 28),
-            "that cannot be",
+            "which is impossible",
         ),
         ("train-labels-idx1-ubyte", idx(np.zeros(19, np.uint8)), "19 labels for 20 pictures"),
         ("train-labels-idx1-ubyte", idx(np.full(20, 10, np.uint8)), "label 10, but data.classes names 10"),
@@ -126,7 +126,7 @@ def test_broken_mnist_is_refused(tmp_path: Path, name: str, content: bytes, text
 
 
 def test_broken_gz_and_missing_parts_of_mnist_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"is no MNIST folder. Looked for: train-images-idx3-ubyte"):
+    with pytest.raises(RecipeError, match=r"is not an MNIST folder. Looked for: train-images-idx3-ubyte"):
         build("mnist", tmp_path)
     digits(tmp_path, 20, end=".gz")
     images = tmp_path / "train-images-idx3-ubyte.gz"
@@ -257,7 +257,7 @@ def test_pickled_cifar_is_refused_unread(tmp_path: Path) -> None:
         build("cifar10", tmp_path, Image(size=32))
     assert not (tmp_path / "ran").exists()
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(RecipeError, match=r"is no CIFAR-10 folder. Looked for: data_batch_1.bin"):
+    with pytest.raises(RecipeError, match=r"is not a CIFAR-10 folder. Looked for: data_batch_1.bin"):
         build("cifar10", tmp_path / "nothing", Image(size=32))
 
 
@@ -356,8 +356,8 @@ def _edit(name: str, old: str, new: str) -> Callable[[Path], None]:
             _edit("list_eval_partition.txt", "000002.jpg 0", "000002.jpg 3"),
             "line 2: not a file name and 0, 1 or 2",
         ),
-        (lambda folder: (folder / "list_attr_celeba.txt").unlink(), "is no CelebA folder"),
-        (lambda folder: (folder / "img_align_celeba").rename(folder / "x"), "is no CelebA folder"),
+        (lambda folder: (folder / "list_attr_celeba.txt").unlink(), "is not a CelebA folder"),
+        (lambda folder: (folder / "img_align_celeba").rename(folder / "x"), "is not a CelebA folder"),
     ],
 )
 def test_broken_celeba_lists_are_refused(tmp_path: Path, harm: Callable[[Path], Any], text: str) -> None:

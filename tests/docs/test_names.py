@@ -93,7 +93,7 @@ def test_every_recipe_key_exists(page: Path) -> None:
             assert is_key(match[1].split(".")), f"{page.name}: `{span}`: there is no such key"
         named = re.match(r"\+?([a-z_.]+)\.name=([a-z_0-9]+)$", span)
         if named and named[2] not in EXAMPLES:
-            registry.find(kind_of(named[1].split(".")[-1]), named[2])
+            registry.lookup(kind_of(named[1].split(".")[-1]), named[2])
 
 
 def kind_of(key: str) -> str:
@@ -125,6 +125,19 @@ def test_there_is_a_page_for_every_kind() -> None:
     overview = (ROOT / "docs" / "extend" / "index.md").read_text(encoding="utf-8")
     for kind in KINDS:
         assert kind in pages | {"noise_level"} and kind in overview, kind
+
+
+def test_every_shipped_recipe_is_introduced() -> None:
+    start = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+    for name in shipped():
+        load_recipe(name)
+        assert f"`{name}`" in start, name
+
+
+def test_every_command_is_introduced() -> None:
+    start = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+    for name in PARSERS:
+        assert f"`{name}`" in start, name
 
 
 def test_the_readme_counts_the_parts() -> None:

@@ -34,6 +34,13 @@ def test_every_extra_is_explained() -> None:
         assert f"`{extra}`" in text, extra
 
 
+def test_no_text_names_the_distribution_of_another() -> None:
+    folders = [ROOT / name for name in ("multigen", "recipes", "docs", "examples", "benchmarks")]
+    texts = [p for f in folders for p in f.rglob("*") if p.suffix in (".py", ".md", ".yaml", ".toml", ".txt")]
+    for path in [*texts, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "NOTICE"]:
+        assert not re.search(r"\bmultigen\[[a-z]", path.read_text(encoding="utf-8")), path
+
+
 def test_types_ship() -> None:
     assert (ROOT / "multigen" / "py.typed").is_file()
     series = tomllib.loads((ROOT / "examples/multigen-series/pyproject.toml").read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,11 @@ from multigen.cli.main import main
 from multigen.core.noise import normal, stream
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation import evaluate as evaluation
-from multigen.evaluation import memorisation, sets, tables
+from multigen.evaluation import memorisation, sets
 from multigen.evaluation.features import Facts, Feature
 from multigen.evaluation.metrics import Target
+from multigen.evaluation.report import FILE, Report, read_report
+from multigen.evaluation.results import Distance, Measure
 from multigen.modalities import Modality
 from multigen.model.build import build_dataset, resolve
 from multigen.model.model import Model
@@ -53,7 +56,7 @@ def tiny(*overrides: str) -> Recipe:
     return load_recipe("image_digits", [*TINY, *overrides])
 
 
-def evaluated(monkeypatch: pytest.MonkeyPatch, folder: Path, media: Any, *overrides: str) -> dict[str, Any]:
+def evaluated(monkeypatch: pytest.MonkeyPatch, folder: Path, media: Any, *overrides: str) -> Report:
     """The evaluation of a model that would make `media(wanted, dataset)`."""
     recipe = tiny(*overrides)
     dataset = build_dataset(recipe)
@@ -93,49 +96,58 @@ def noise(wanted: Sequence[Target], dataset: Any) -> list[Tensor]:
     return [normal((1, 28, 28), 7, "x", k).clamp(-1, 1) for k in range(len(wanted))]
 
 
-def row(found: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(
-        r for r in [*found["metrics"], *found["distances"]] if name in (r.get("metric"), r.get("distance"))
-    )
-
-
 NAME = "classifier steps=60"
+
+
+def measure(found: Report, name: str = NAME) -> Measure:
+    return next(m for m in found.measures if m.metric == name)
+
+
+def known(value: float | None) -> float:
+    assert value is not None
+    return value
+
+
+def distance(found: Report, name: str = "kernel") -> Distance:
+    return next(d for d in found.distances if d.distance == name)
 
 
 def test_real_media_score_as_real(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = evaluated(monkeypatch, tmp_path, new)
-    assert row(found, NAME)["skill"] > 0.85
-    assert row(found, "kernel")["excess"] < 0.1
-    assert found["memorisation"]["ratio"] == pytest.approx(1, abs=0.35)
-    assert found["memorisation"]["closer_than_5_percent_of_training"] < 0.2
-    assert json.loads((tmp_path / evaluation.FILE).read_text()) == found
+    assert known(measure(found).skill) > 0.85
+    assert known(distance(found).excess) < 0.1
+    assert found.facts["memorisation"]["ratio"] == pytest.approx(1, abs=0.35)
+    assert found.facts["memorisation"]["closer_than_5_percent_of_training"] < 0.2
+    again = read_report(tmp_path)
+    assert again == dataclasses.replace(found, facts=again.facts if again else {})
+    assert json.loads((tmp_path / FILE).read_text()) == found.to_json()
     assert (tmp_path / memorisation.PAIRS).stat().st_size > 1000
-    assert set(found["held_out_loss"]) >= {"mean", "0.0"}
-    assert found["speed"]["peak_memory_bytes"] > 2**27
+    assert set(found.facts["held_out_loss"]) >= {"mean", "0.0"}
+    assert found.facts["speed"]["peak_memory_bytes"] > 2**27
 
 
 def test_noise_scores_as_noise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = evaluated(monkeypatch, tmp_path, noise)
-    assert abs(row(found, NAME)["skill"]) < 0.35
-    assert row(found, "kernel")["excess"] > 0.9
-    assert row(found, "kernel")["precision"] < 0.1
+    assert abs(known(measure(found).skill)) < 0.35
+    assert known(distance(found).excess) > 0.9
+    assert known(distance(found).precision) < 0.1
 
 
 def test_a_copied_training_set_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It wins the distances; the memorisation check says why."""
     found = evaluated(monkeypatch, tmp_path, copies)
-    assert row(found, "kernel")["excess"] < 0.1
-    assert found["memorisation"]["closer_than_5_percent_of_training"] > 0.95
-    assert found["memorisation"]["ratio"] < 0.05
-    text = "\n".join(tables.lines(found))
+    assert known(distance(found).excess) < 0.1
+    assert found.facts["memorisation"]["closer_than_5_percent_of_training"] > 0.95
+    assert found.facts["memorisation"]["ratio"] < 0.05
+    text = str(found)
     assert "kernel distance" in text and NAME in text
 
 
 def test_one_picture_over_and_over_has_no_variety(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = evaluated(monkeypatch, tmp_path, lambda wanted, data: [new(wanted, data)[0]] * len(wanted))
-    assert row(found, "kernel")["coverage"] < 0.2
-    assert row(found, "kernel")["recall"] < 0.1
-    assert row(found, NAME)["skill"] < 0.2
+    assert known(distance(found).coverage) < 0.2
+    assert known(distance(found).recall) < 0.1
+    assert known(measure(found).skill) < 0.2
 
 
 def test_the_command_writes_json_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,9 +165,9 @@ def test_the_command_writes_json_and_report(tmp_path: Path, capsys: pytest.Captu
     page = (out / "report.html").read_text()
     assert "Evaluation: distances from real media (shrunk)" in page
     assert "closest pairs" in page
-    found = tables.read(out)
+    found = read_report(out)
     assert found is not None
-    assert found["sets"] == {"held out": 12}
+    assert found.facts["sets"] == {"held out": 12}
 
 
 def test_a_folder_of_media_is_measured_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,12 +189,12 @@ def test_a_folder_of_media_is_measured_as_it_is(tmp_path: Path, capsys: pytest.C
         "--quiet",
     ]
     assert main([*argv, "--device", "cpu"]) == 0
-    found = tables.read(tmp_path / "out")
+    found = read_report(tmp_path / "out")
     assert found is not None
-    assert found["sets"] == {"other": 30}
-    assert row(found, "kernel")["excess"] < 0.2
-    assert not found["metrics"]  # no prompts, nothing that was asked for
-    assert "speed" not in found
+    assert found.facts["sets"] == {"other": 30}
+    assert known(distance(found).excess) < 0.2
+    assert not found.measures  # no prompts, nothing that was asked for
+    assert "speed" not in found.facts
     model.modality.write(torch.zeros(1, 40, 28), tmp_path / "other" / "tall.png")
     assert main([*argv, "--device", "cpu"]) != 0
     assert "28x40 pixels, not 28x28" in capsys.readouterr().err
@@ -236,5 +248,5 @@ def test_mistakes(tmp_path: Path) -> None:
         evaluation.build_parts(Model(resolve(recipe, dataset), device="cpu"), dataset)
     with pytest.raises(MultigenError, match="holds nothing out"):
         sets.pools_of(build_dataset(tiny("data.held_out=0")))
-    assert registry.find("feature", "shrunk") is Shrunk
+    assert registry.lookup("feature", "shrunk") is Shrunk
     assert Part("shrunk") == tiny().evaluate.feature

@@ -118,7 +118,7 @@ def test_an_edit_shows_the_network_what_is_kept(name: str, monkeypatch: pytest.M
     grids.clear()
     model.edit(media, "", keep=keep, steps=1)
     x0 = model.codec.encode(media[None])
-    seen = masks.mask_channels(x0, model.codec.keeps(keep))
+    seen = masks.mask_channels(x0, model.codec.latent_mask(keep))
     assert seen[:, :1].sum() > 0
     assert grids and all(torch.equal(row, seen[0]) for g in grids for row in g)
 
@@ -129,7 +129,7 @@ def test_each_window_shows_the_network_its_part_of_what_is_kept(monkeypatch: pyt
     keep = torch.zeros(28, 56, dtype=torch.bool)
     keep[:, 20:45] = True
     model.edit(media, "3", keep=keep, steps=1, guidance_scale=1.0, sliding_window=True)
-    seen = masks.mask_channels(model.codec.encode(media[None]), model.codec.keeps(keep))
+    seen = masks.mask_channels(model.codec.encode(media[None]), model.codec.latent_mask(keep))
     wide = seen.shape[-1] // 2
     parts = [seen[0, ..., k : k + wide] for k in (0, wide // 2, wide)]
     (grid,) = grids

@@ -70,7 +70,7 @@ def sampled(model: Model, denoiser: Denoiser, part: Part, *seeds: int) -> Tensor
     sampler = registry.build("sampler", part)
     groups = (
         [[s] for s in seeds]
-        if sampler_traits(registry.find("sampler", part.name)).one_sample
+        if sampler_traits(registry.lookup("sampler", part.name)).one_sample
         else [list(seeds)]
     )
     requests = []
@@ -177,7 +177,7 @@ def test_an_argument_that_a_sampler_lacks_is_refused(sampler: str, argument: str
         registry.build("sampler", Part(sampler, {argument: 1}), where="sampler")
     text = str(error.value)
     assert f"sampler.{argument}: '{argument}' is not allowed." in text
-    assert f"It is no argument of sampler {sampler}." in text
+    assert f"It is not an argument of sampler {sampler}." in text
     for own in registry.arguments("sampler", sampler):
         assert own.name in text
 
@@ -185,7 +185,7 @@ def test_an_argument_that_a_sampler_lacks_is_refused(sampler: str, argument: str
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["sampler.name=heun", "sampler.eta=0.5"], r"sampler\.eta.*no argument of sampler heun"),
+        (["sampler.name=heun", "sampler.eta=0.5"], r"sampler\.eta.*not an argument of sampler heun"),
         (["sampler.name=unipc", "sampler.order=4"], r"sampler \(unipc\).*order is 1, 2 or 3, not 4"),
         (["sampler.name=unipc", "sampler.order=2.5"], r"sampler\.order: 2\.5 is not allowed.*int"),
         (["sampler.name=adaptive", "sampler.budget=2"], r"sampler \(adaptive\).*budget is 5 queries or more"),

@@ -12,6 +12,7 @@ import torch
 import multigen
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError
+from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
 from tests.core.networks import InDouble
@@ -117,18 +118,18 @@ def test_shipped_weights_give_a_sample_whatever_the_batch(
 
 
 def test_each_sampler_gives_a_sample_whatever_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same promise for `many`, all samplers side by side: under 4e-6 of full scale with shipped weights."""
+    """The same promise for a batcher, all samplers side by side: under 4e-6 of full scale with shipped weights."""
     model = multigen.load("image_digits", device="cpu")
     made = caught(model, monkeypatch)
-    wishes = [
-        Wish("3", seed=40 + k, steps=4, overrides=(f"sampler.name={name}",))
+    requests = [
+        Request("3", seed=40 + k, steps=4, overrides=(f"sampler.name={name}",))
         for k, name in enumerate(registry.names("sampler"))
     ]
-    places = [place for place, _ in model.many(wishes)]
+    places = [place for place, _ in model.batcher(requests)]
     together, last = dict(zip(places, made, strict=True)), None
-    for place, wish in enumerate(wishes):
+    for place, wish in enumerate(requests):
         made.clear()
-        list(model.many([wish]))
+        list(model.batcher([wish]))
         (alone,) = made
         full = (alone.max() - alone.min()).item()
         torch.testing.assert_close(together[place], alone, rtol=0, atol=1e-4 * full, msg=wish.overrides[0])

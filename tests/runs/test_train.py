@@ -305,7 +305,10 @@ def test_whatever_the_locks_file_holds_it_is_only_the_message_that_is_poorer(
 ) -> None:
     with FileLock(tmp_path / ".lock", timeout=0):
         (tmp_path / ".lock").write_text(text)
-        with pytest.raises(MultigenError, match="in this folder. Choose another folder with"), locked(tmp_path):
+        with (
+            pytest.raises(MultigenError, match="in this folder. Choose another folder with"),
+            locked(tmp_path),
+        ):
             raise AssertionError("got in")
     with locked(tmp_path):
         pass

@@ -56,7 +56,7 @@ class Identity(Codec):
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
         return x
 
-    def keeps(self, keep: Tensor) -> Tensor:
+    def latent_mask(self, keep: Tensor) -> Tensor:
         return keep
 
     def fit(self, media: Iterable[Tensor]) -> None:

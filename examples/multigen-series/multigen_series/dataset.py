@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from multigen.core.noise import stream
-from multigen.datasets import Item
+from multigen.datasets import Dataset, Item
 from multigen.registry import Given
 from multigen_series.modality import Series
 
 
-class Sines:
+class Sines(Dataset):
     """`count` sines; every other one is loud. Labels are the classes, texts their names."""
 
     def __init__(self, *, modality: Given[Series], count: int = 64) -> None:
         self.length, self.count = modality.length, count
         self.classes: tuple[str, ...] = ("quiet", "loud")
-        self.bad: Mapping[str, str] = {}  # files that cannot be read: there are none here
 
     def __len__(self) -> int:
         return self.count

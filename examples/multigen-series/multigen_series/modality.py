@@ -10,12 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from multigen.errors import MediaError
-from multigen.modalities import Info, Source
+from multigen.modalities import Info, Modality, Source
 
 LIMIT = 1_000_000  # bytes of one file
 
 
-class Series:
+class Series(Modality):
     """Media [1, N] of `length` values. One value a time step, so a duration is a number of steps."""
 
     name, suffixes, writes, suffix, animation = "series", (".csv",), (".csv",), ".csv", ""

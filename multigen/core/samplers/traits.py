@@ -46,7 +46,7 @@ def stochastic(*, deterministic: str) -> Callable[[S], S]:
 def sampler_traits(sampler: Callable[..., Any]) -> SamplerTraits:
     """Look up what a sampler declares; the defaults if it declares nothing.
 
-    `sampler` is what `registry.find` or `registry.build` returns: a function, or one with bound arguments.
+    `sampler` is what `registry.lookup` or `registry.build` returns: a function, or one with bound arguments.
     """
     while isinstance(sampler, functools.partial):
         sampler = sampler.func

@@ -1,7 +1,7 @@
-"""Four-part pieces in the manner of chorales, composed by the textbook's rules from a seed.
+"""Four-part pieces in chorale style, composed from a seed by textbook rules.
 
-A plan (metre, phrases, keys, cadences, chords), a soprano line, four voices, then suspensions and passing notes. No
-notes and no statistics of any collection of music are in it.
+The steps: a plan (metre, phrases, keys, cadences, chords), a soprano line, four voices, then suspensions and passing
+notes. The rules contain no notes and no statistics of existing music.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from multigen.datasets.composer.melody import Slot, soprano
 from multigen.datasets.composer.voices import lead
 from multigen.datasets.scores import BREATH, Score
 
-VERSION = 1  # of the rules: another one composes other pieces
-_PLANS, _LINES = 50, 4
+VERSION = 1  # of the rules; other versions compose other pieces
+_PLANS, _LINES = 50, 4  # attempts for a seed: plans, and soprano lines per plan
 
 
 def compose(seed: int) -> Score:
-    """The piece of a seed: four voices from soprano to bass, each a line of (onset, length) in quarters and pitch."""
+    """Compose the piece of a seed.
+
+    Its four voices, soprano to bass, hold notes of (onset, length) in quarters and MIDI pitch.
+    """
     return compose_with_plan(seed)[0]
 
 
 def compose_with_plan(seed: int) -> tuple[Score, Plan]:
-    """The piece of a seed and the plan that it follows."""
+    """Compose the piece of a seed; also return the plan that it follows."""
     for attempt in range(_PLANS):
         made = plan(Dice(seed, "plan", attempt))
         slots = _slots(made)
@@ -36,7 +39,7 @@ def compose_with_plan(seed: int) -> tuple[Score, Plan]:
                 notes = figured(slots, voices, BREATH, dice)
                 parts = tuple(tuple(part) for part in notes)
                 return Score(made.home.tonic, made.home.mode, parts), made
-    raise AssertionError(f"no voices for any of {_PLANS} plans of seed {seed}")
+    raise AssertionError(f"seed {seed}: no voices for any of {_PLANS} plans")
 
 
 def _slots(made: Plan) -> Sequence[Slot]:

@@ -1,6 +1,6 @@
-"""Chords of a key as textbooks of common-practice harmony name them: a degree, a figure, what must resolve.
+"""Chords of a key in the notation of common-practice harmony: degree, figure, and tones that must resolve.
 
-A symbol is a degree, a figure and, for an applied dominant, the degree that it belongs to: "ii65", "V42", "V7/vi".
+A symbol is a degree, a figure and, for an applied dominant, the degree that it is applied to: "ii65", "V42", "V7/vi".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _QUALITIES = {"M": (0, 4, 7), "m": (0, 3, 7), "d": (0, 3, 6)}
 _FIGURES = {"": (0, False), "6": (1, False), "64": (2, False)} | {
     figure: (inversion, True) for inversion, figure in enumerate(("7", "65", "43", "42"))
 }
-# Degree -> semitones of the root above the tonic, quality of the triad.
+# Degree -> semitones of the root above the tonic, and quality of the triad.
 _DEGREES: Mapping[str, Mapping[str, tuple[int, str]]] = {
     "major": {
         "I": (0, "M"), "ii": (2, "m"), "iii": (4, "m"), "IV": (5, "M"), "V": (7, "M"), "vi": (9, "m"),
@@ -28,106 +28,60 @@ _DEGREES: Mapping[str, Mapping[str, tuple[int, str]]] = {
 }  # fmt: skip
 _SYMBOLS = {
     "major": [
-        "I",
-        "I6",
-        "I64",
-        "ii",
-        "ii6",
-        "ii7",
-        "ii65",
-        "iii",
-        "IV",
-        "IV6",
-        "V",
-        "V6",
-        "V7",
-        "V65",
-        "V43",
-        "V42",
-        "vi",
-        "viio6",
-        "V/V",
-        "V6/V",
-        "V7/V",
-        "V65/V",
-        "V42/V",
-        "viio6/V",
-        "V/vi",
-        "V6/vi",
-        "V7/vi",
-        "V65/vi",
-        "V7/ii",
-        "V65/ii",
-        "V7/IV",
-        "V65/IV",
-        "V42/IV",
+        "I", "I6", "I64", "ii", "ii6", "ii7", "ii65", "iii", "IV", "IV6", "V", "V6", "V7", "V65", "V43", "V42", "vi",
+        "viio6", "V/V", "V6/V", "V7/V", "V65/V", "V42/V", "viio6/V", "V/vi", "V6/vi", "V7/vi", "V65/vi", "V7/ii",
+        "V65/ii", "V7/IV", "V65/IV", "V42/IV",
     ],
     "minor": [
-        "i",
-        "i6",
-        "i64",
-        "iio6",
-        "iio65",
-        "III",
-        "III6",
-        "iv",
-        "iv6",
-        "V",
-        "V6",
-        "V7",
-        "V65",
-        "V43",
-        "V42",
-        "VI",
-        "VII",
-        "viio6",
-        "V/V",
-        "V65/V",
-        "V7/iv",
-        "V65/iv",
-        "V42/iv",
-        "V/III",
-        "V7/III",
-        "V65/III",
-        "V7/VI",
-        "V65/VI",
+        "i", "i6", "i64", "iio6", "iio65", "III", "III6", "iv", "iv6", "V", "V6", "V7", "V65", "V43", "V42", "VI",
+        "VII", "viio6", "V/V", "V65/V", "V7/iv", "V65/iv", "V42/iv", "V/III", "V7/III", "V65/III", "V7/VI", "V65/VI",
     ],
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Chord:
-    """A chord in place: pitch classes are absolute, 0 is C."""
+    """A chord in a key; pitch classes are absolute, 0 is C.
+
+    degree     without the figure: "V", "V/vi"
+    tonic      of the key
+    tones      root, third, fifth and, in a seventh chord, the seventh
+    target     root that a dominant or leading-tone chord resolves to
+    altered    a tone outside the key, and the tone of the key that it replaces
+    """
 
     symbol: str
-    degree: str  # without the figure: "V", "V/vi"
-    tonic: int  # of the key that it is heard in
+    degree: str
+    tonic: int
     mode: str
-    tones: tuple[int, ...]  # root, third, fifth and, of a seventh chord, the seventh
+    tones: tuple[int, ...]
     inversion: int
-    target: int | None  # root that a dominant or leading-tone chord leads to
-    altered: tuple[int, int] | None  # a tone outside the key, and the tone of the key that it stands for
+    target: int | None
+    altered: tuple[int, int] | None
 
     @property
     def bass(self) -> int:
+        """The lowest tone."""
         return self.tones[self.inversion]
 
     @property
     def leading(self) -> int | None:
-        """The tone that rises a semitone to `target`."""
+        """The leading tone, which rises a semitone to `target`."""
         return None if self.target is None else (self.target - 1) % 12
 
     @property
     def seventh(self) -> int | None:
-        """The tone that falls by step."""
+        """The seventh, which falls by step."""
         return self.tones[3] if len(self.tones) == 4 else None
 
     @property
     def third_is_minor(self) -> bool:
+        """Whether the third is minor."""
         return (self.tones[1] - self.tones[0]) % 12 == 3
 
     @property
     def diminished(self) -> bool:
+        """Whether the fifth is diminished."""
         return (self.tones[2] - self.tones[0]) % 12 == 6
 
     def moved(self, tonic: int) -> Chord:
@@ -154,7 +108,7 @@ def chords(mode: str) -> tuple[Chord, ...]:
 
 @cache
 def chord(symbol: str, mode: str, tonic: int) -> Chord:
-    """The chord of a symbol. KeyError if the mode has none."""
+    """The chord of a symbol in the key on `tonic`. KeyError if the mode has no such chord."""
     return {c.symbol: c for c in chords(mode)}[symbol].moved(tonic)
 
 
@@ -176,14 +130,14 @@ def _chord(symbol: str, mode: str) -> Chord:
         root, quality = degrees[base]
     tones = [root + interval for interval in _QUALITIES[quality]]
     if seventh:
-        tones.append(root + 10)  # a minor seventh in all of V7, ii7 and the half-diminished chord
+        tones.append(root + 10)  # the seventh is minor in V7, ii7 and the half-diminished chord alike
     placed = tuple(tone % 12 for tone in tones)
     degree = f"{base}/{of}" if of else base
     return Chord(symbol, degree, 0, mode, placed, inversion, target, _altered(placed, mode) if of else None)
 
 
 def _altered(tones: tuple[int, ...], mode: str) -> tuple[int, int] | None:
-    """The third of an applied dominant raised from the key's own, or its seventh lowered."""
+    """The raised third of an applied dominant, or its lowered seventh, with the tone of the key that it replaces."""
     own = scale(0, mode)
     if tones[-1] not in own and len(tones) == 4:
         return tones[-1], (tones[-1] + 1) % 12

@@ -1,4 +1,4 @@
-"""Notes between the chords: suspensions, passing notes and neighbours, in eighths."""
+"""Non-chord tones: suspensions, passing notes and neighbour notes, in eighths."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from multigen.datasets.composer.dice import Dice
 from multigen.datasets.composer.melody import Slot
 
 Notes = list[list[tuple[float, float, int]]]  # per voice: onset, length in quarters, pitch
-_SWEET = (3, 4, 8, 9)  # intervals of two figures at once
+_SWEET = (3, 4, 8, 9)  # allowed intervals between two simultaneous figures
 
 
 class _Texture:
-    """Pitches [n, 4, 2]: what each voice sings in the first and the second part of each chord."""
+    """Pitches [n, 4, 2]: the note of each voice in the first and in the second half of each chord."""
 
     def __init__(self, pitches: np.ndarray, slots: Sequence[Slot]) -> None:
         self.slots = slots
         self.pitches = np.stack([pitches, pitches], -1).astype(int)
         self.figured = np.zeros(pitches.shape, dtype=bool)
-        self.held = np.zeros(pitches.shape, dtype=bool)  # the voice holds on from the chord before
+        self.held = np.zeros(pitches.shape, dtype=bool)  # the voice is tied over from the previous chord
 
     def fits(self, t: int) -> bool:
-        """No crossing, gap, clash or parallel perfect intervals from the chord before t to the one after it."""
+        """Whether the chords t - 1 to t + 1 have no crossings, gaps, clashes or parallel perfect intervals."""
         times = [(k, half) for k in range(max(0, t - 1), min(len(self.slots), t + 2)) for half in (0, 1)]
         columns = [self.pitches[k, :, half] for k, half in times]
         if any((np.diff(column) > 0).any() or (np.diff(column[:3]) < -12).any() for column in columns):
@@ -51,7 +51,7 @@ def _parallel(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def figured(slots: Sequence[Slot], pitches: np.ndarray, breath: float, dice: Dice) -> Notes:
-    """The notes of four voices: chords with figures. `breath` is the share of a phrase's last note that is rest."""
+    """The notes of four voices, with figures. `breath` is the share of a phrase's last note that is rest."""
     texture = _Texture(pitches, slots)
     lively = dice.between(0.4, 0.85)
     for t in range(1, len(slots)):
@@ -66,7 +66,7 @@ def figured(slots: Sequence[Slot], pitches: np.ndarray, breath: float, dice: Dic
 
 
 def _suspend(texture: _Texture, t: int, dice: Dice) -> None:
-    """A voice that falls a step holds its note into the chord: 4-3 mostly at cadences, now and then 9-8 and 7-6."""
+    """Add a suspension in a voice that falls a step: 4-3, mostly at cadences, or sometimes 9-8 or 7-6."""
     slots, pitches = texture.slots, texture.pitches
     close = t + 1 < len(slots) and slots[t + 1].ends is not None
     for voice in range(3):
@@ -86,12 +86,12 @@ def _suspend(texture: _Texture, t: int, dice: Dice) -> None:
 
 
 def _doubled(column: np.ndarray, voice: int) -> bool:
-    """Whether an upper voice has the note that a suspension goes to."""
+    """Whether another upper voice has the note that a suspension resolves to."""
     return any(column[v] % 12 == column[voice] % 12 for v in range(3) if v != voice)
 
 
 def _ornament(texture: _Texture, t: int, voice: int, dice: Dice) -> None:
-    """A passing note where the voice moves a third, sometimes a neighbour where it stays."""
+    """Add a passing note where the voice moves by a third, or sometimes a neighbour note where it stays."""
     pitches, slots = texture.pitches, texture.slots
     now, after = int(pitches[t, voice, 0]), int(pitches[t + 1, voice, 0])
     if texture.figured[t, voice] or texture.held[t + 1, voice]:
@@ -119,7 +119,7 @@ def _ornament(texture: _Texture, t: int, voice: int, dice: Dice) -> None:
 
 
 def _ladder(a: Chord, b: Chord, direction: int) -> set[int]:
-    """The scale to step through from chord a to b: the key's, with what the chords alter; melodic minor upwards."""
+    """The scale between chords a and b: the key's with the tones that the chords alter; melodic minor when rising."""
     steps = set(scale(a.tonic, a.mode))
     for c in (a, b):
         if c.altered is not None:

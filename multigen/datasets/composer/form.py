@@ -9,12 +9,12 @@ from multigen.datasets.composer.chords import Chord
 from multigen.datasets.composer.dice import Dice
 from multigen.datasets.composer.harmony import Key, progression
 
-# Semitones from the home tonic, mode, weight: the dominant, relative and subdominant keys and their like.
+# Related keys: (semitones above the home tonic, mode) -> weight; the dominant, relative, subdominant and others.
 _NEAR = {
     "major": {(7, "major"): 1.0, (9, "minor"): 0.7, (5, "major"): 0.5, (2, "minor"): 0.2},
     "minor": {(3, "major"): 1.0, (7, "minor"): 0.5, (5, "minor"): 0.4},
 }
-# Last chords of each cadence, in major; `_ENDINGS` has both modes.
+# Last chords of each cadence in major; `_IN_MINOR` translates them.
 _CADENCES: Mapping[str, Mapping[tuple[str, ...], float]] = {
     "authentic": {
         ("ii65", "V", "I"): 1.0, ("ii6", "V7", "I"): 0.8, ("IV", "V7", "I"): 0.8, ("V", "I"): 0.7, ("V7", "I"): 0.6,
@@ -40,10 +40,14 @@ _IN_MINOR = {
 
 @dataclass(frozen=True)
 class Phrase:
-    """Chords with their onsets and lengths in quarters. The last is the cadence's, with a breath after it."""
+    """Chords with onsets and lengths in quarters. A breath follows the last chord, which ends the cadence.
 
-    cadence: str  # "authentic", "half", "deceptive" or "plagal"
-    key: Key  # that it ends in
+    cadence  "authentic", "half", "deceptive" or "plagal"
+    key      the key in which the phrase ends
+    """
+
+    cadence: str
+    key: Key
     chords: tuple[Chord, ...]
     onsets: tuple[float, ...]
     lengths: tuple[float, ...]
@@ -51,21 +55,23 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Plan:
+    """Home key, metre (quarters per bar) and phrases of a piece."""
+
     home: Key
-    metre: int  # quarters a bar
+    metre: int
     phrases: tuple[Phrase, ...]
 
 
 @dataclass(frozen=True)
 class _Metre:
-    """One way to fill a phrase: length of each chord, and which chords stand on strong beats."""
+    """The rhythm of a phrase: length of each chord, and whether it stands on a strong beat."""
 
     lengths: tuple[float, ...]
     strong: tuple[bool, ...]
 
 
 def plan(dice: Dice) -> Plan:
-    """Draw a plan. About 48 to 64 quarters, 30 to 45 s at most tempi of 72 to 112 quarters a minute."""
+    """Draw a plan of about 48 to 64 quarters: 30 to 45 s at most tempi from 72 to 112 quarters per minute."""
     home = Key(dice.whole(0, 11), "major" if dice.chance(0.55) else "minor")
     beats = 4 if dice.chance(0.65) else 3
     pickup = dice.chance(0.5)
@@ -87,7 +93,7 @@ def plan(dice: Dice) -> Plan:
 
 
 def _keys(home: Key, count: int, dice: Dice) -> list[Key]:
-    """The key that each phrase ends in: home at both ends, at most two phrases elsewhere."""
+    """The key in which each phrase ends: home for the first and the last, another for at most two phrases."""
     keys, away = [home], 0
     for _ in range(count - 2):
         stay = keys[-1] != home and dice.chance(0.2)
@@ -109,7 +115,7 @@ def _cadence(index: int, count: int, at_home: bool, dice: Dice) -> str:
 
 
 def _fill(beats: int, bars: int, pickup: bool, cadence: str, dice: Dice) -> _Metre:
-    """A chord a quarter; the last is longer, and in an authentic or half cadence sometimes the one before it."""
+    """One chord per quarter. The last is longer, and in some authentic and deceptive cadences so is an earlier one."""
     total = beats * bars
     last = 3 if pickup and beats == 4 else 2
     lengths = [1.0] * (total - last) + [float(last)]
@@ -125,7 +131,7 @@ def _phrase(metre: _Metre, cadence: str, before: Key, key: Key, onset: float, di
     if key.mode == "minor":
         ending = tuple(_IN_MINOR.get(symbol, symbol) for symbol in ending)
     for index, symbol in enumerate(ending):
-        # The cadential six-four chord is an accent: it stands on a stronger beat than what it leads to.
+        # The cadential six-four chord is accented: it stands on a stronger beat than the chord that it leads to.
         if symbol.endswith("64") and not metre.strong[index - len(ending)]:
             return None
     found = progression(before, key, ending, metre.strong, dice)

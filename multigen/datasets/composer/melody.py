@@ -1,4 +1,4 @@
-"""The soprano: a line over given chords with a contour, mostly steps, one high point a phrase."""
+"""The soprano: a line over given chords, mostly stepwise, with one high point per phrase."""
 
 from __future__ import annotations
 
@@ -12,25 +12,31 @@ from multigen.datasets.composer.chords import Chord
 from multigen.datasets.composer.dice import Dice
 
 LOW, HIGH = 60, 79
-NEVER = 1000.0  # cost of what breaks a rule
-_MOTION = (1.3, 0.0, 0.0, 0.9, 0.9, 1.7, NEVER, 2.6, 4.0, 4.5, NEVER, NEVER, 5.0)  # by semitones
+NEVER = 1000.0  # cost of breaking a rule
+# Cost of a step, by its size in semitones.
+_MOTION = (1.3, 0.0, 0.0, 0.9, 0.9, 1.7, NEVER, 2.6, 4.0, 4.5, NEVER, NEVER, 5.0)
 _CLOSES = {"authentic": {0: 0.0, 4: 1.5, 3: 1.5, 7: 4.0}, "half": {2: 0.0, 11: 0.8, 7: 1.2}}
 _OTHER_CLOSE = {0: 0.0, 4: 0.5, 3: 0.5, 7: 1.5}
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A chord in time; `ends` names the cadence that it closes, `last` is set on the piece's last chord."""
+    """A chord in time.
+
+    onset, length  quarters
+    ends           the cadence that the chord ends, if it ends one
+    last           whether it is the piece's last chord
+    """
 
     chord: Chord
-    onset: float  # quarters
+    onset: float
     length: float
     ends: str | None = None
     last: bool = False
 
 
 def _forbidden(a: Chord, b: Chord, pitch: int, after: int, boundary: bool = False) -> float:
-    """0, or NEVER if a rule forbids the soprano to go from `pitch` in chord a to `after` in chord b."""
+    """NEVER if a rule forbids the soprano to move from `pitch` in chord a to `after` in chord b, else 0."""
     step, pc = after - pitch, pitch % 12
     if abs(step) == 3 and b.mode == "minor" and {(pc - b.tonic) % 12, (after - b.tonic) % 12} == {8, 11}:
         return NEVER  # an augmented second
@@ -44,7 +50,7 @@ def _forbidden(a: Chord, b: Chord, pitch: int, after: int, boundary: bool = Fals
 
 
 def contour(slots: Sequence[Slot], dice: Dice) -> np.ndarray:
-    """Pitch [n] that the line should be near: each phrase rises to a peak of its own and falls to its cadence."""
+    """Target pitches [n] of the line: each phrase rises to its own peak and falls to its cadence."""
     aims: list[float] = []
     start = 0
     centre = dice.between(67.0, 70.0)
@@ -63,7 +69,10 @@ def contour(slots: Sequence[Slot], dice: Dice) -> np.ndarray:
 
 
 def soprano(slots: Sequence[Slot], dice: Dice) -> list[int]:
-    """The cheapest line over pairs of notes (second order, so that leaps are answered), with a little chance in it."""
+    """The cheapest line by dynamic programming over pairs of notes, with some random cost.
+
+    Pairs make the cost second order, so that a leap can be followed by a step back.
+    """
     aims = contour(slots, dice)
     options = [[p for p in range(LOW, HIGH + 1) if p % 12 in s.chord.tones] for s in slots]
     noise = 0.8 * dice.normal(len(slots), HIGH + 1)
@@ -71,7 +80,7 @@ def soprano(slots: Sequence[Slot], dice: Dice) -> list[int]:
         [0.45 * abs(p - aims[t]) + noise[t, p] + _close(slot, p) for p in options[t]]
         for t, slot in enumerate(slots)
     ]
-    # (note before, note) -> cost of the way there
+    # (previous note, note) -> cost of the line so far
     costs = {(p, p): single[0][i] for i, p in enumerate(options[0])}
     back: list[dict[tuple[int, int], int]] = []
     for t in range(1, len(slots)):
@@ -108,7 +117,7 @@ def _close(slot: Slot, pitch: int) -> float:
 
 
 def _move(a: Slot, b: Slot, pitch: int, after: int) -> float:
-    """Cost of going on from `pitch` to `after`."""
+    """Cost of moving from `pitch` to `after`."""
     step, boundary = after - pitch, a.ends is not None
     size = abs(step)
     cost = NEVER if size > 12 else _MOTION[size] * (0.5 if boundary else 1.0)
@@ -121,7 +130,7 @@ def _move(a: Slot, b: Slot, pitch: int, after: int) -> float:
 
 @cache
 def _answer(last: int, step: int, boundary: bool) -> float:
-    """Cost of a step after the one before it: a leap is answered by a step back, a note is not said three times."""
+    """Cost of a step after the previous one: leaps want a step back, and no note comes three times in a row."""
     cost = 3.0 if step == 0 and last == 0 else 0.0
     if not boundary and abs(last) >= 5 and (step * last > 0 or abs(step) > 4):
         cost += 3.0

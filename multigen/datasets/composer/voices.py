@@ -1,8 +1,8 @@
 """Four voices over given chords: dynamic programming over every spacing of each chord.
 
-Rules (any textbook of common-practice part-writing): ranges, no crossing, an octave at most between neighbouring
-upper voices, no parallel fifths and octaves, none hidden in the outer voices, leading tones and sevenths resolve and
-are not doubled, no augmented seconds, chromatic changes stay in one voice.
+The rules are those of any textbook of common-practice part-writing: ranges; no crossing; at most an octave between
+neighbouring upper voices; no parallel fifths and octaves, and no hidden ones between the outer voices; leading tones
+and sevenths resolve and are not doubled; no augmented seconds; chromatic changes stay in one voice.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ RANGES = ((60, 79), (55, 74), (48, 67), (40, 60))  # soprano, alto, tenor, bass
 _CENTRES = np.array([69.0, 64.0, 57.0, 49.0])
 _TETHER = np.array([0.0, 0.02, 0.02, 0.03])  # pull to the centre
 _INERTIA = np.array([0.0, 0.35, 0.35, 0.12])  # cost of a semitone
-_NEAR = 5  # semitones that the soprano may leave its line
+_NEAR = 5  # semitones by which the soprano may leave its line
 
 
 def lead(slots: Sequence[Slot], line: Sequence[int]) -> np.ndarray | None:
-    """Pitches [n, 4] from soprano to bass, near the soprano `line`; None if every way breaks a rule."""
+    """Pitches [n, 4], soprano to bass, near the soprano `line`; None if every path breaks a rule."""
     options, costs = [], []
     for slot, note in zip(slots, line, strict=True):
         spacings, price = voicings(slot.chord)
@@ -51,7 +51,7 @@ def lead(slots: Sequence[Slot], line: Sequence[int]) -> np.ndarray | None:
 
 @lru_cache(maxsize=4096)
 def voicings(c: Chord) -> tuple[np.ndarray, np.ndarray]:
-    """All spacings [n, 4] of a chord that a choir can sing, and their costs [n]."""
+    """All spacings [n, 4] of a chord within the voices' ranges, and their costs [n]."""
     own = [[p for p in range(low, high + 1) if p % 12 in c.tones] for low, high in RANGES]
     bass = [p for p in own[3] if p % 12 == c.bass]
     found = [
@@ -70,7 +70,7 @@ def voicings(c: Chord) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _doubling(c: Chord, voicing: tuple[int, ...]) -> float:
-    """Which tones are there, and how often."""
+    """Cost of the tones that are doubled or missing."""
     counts = [sum(p % 12 == tone for p in voicing) for tone in c.tones]
     if any(tone in (c.leading, c.seventh) and n > 1 for tone, n in zip(c.tones, counts, strict=True)):
         return NEVER
@@ -101,7 +101,7 @@ def _spacing(voicing: tuple[int, ...]) -> float:
 
 
 def _change(old: Slot, new: Slot, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Cost [n, m] of every spacing of one chord going to every spacing of the next."""
+    """Cost [n, m] of moving from every spacing of one chord to every spacing of the next."""
     a, b = old.chord, new.chord
     boundary = old.ends is not None
     x, y = before[:, None, :].astype(np.int64), after[None, :, :].astype(np.int64)
@@ -114,7 +114,7 @@ def _change(old: Slot, new: Slot, before: np.ndarray, after: np.ndarray) -> np.n
     cost += 1.5 * (np.abs(np.sign(step).sum(-1)) == 4) - 0.4 * (
         np.sign(step[..., 0]) * np.sign(step[..., 3]) < 0
     )
-    # A voice does not go beyond where its neighbour was.
+    # A voice should not move past the previous note of its neighbour.
     cost += 1.0 * ((y[..., 1:] > x[..., :-1]) | (y[..., :-1] < x[..., 1:])).sum(-1)
     cost += NEVER * _parallels(x, y, step)
     if not boundary:
@@ -127,7 +127,7 @@ def _change(old: Slot, new: Slot, before: np.ndarray, after: np.ndarray) -> np.n
 
 
 def _parallels(x: np.ndarray, y: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Whether any two voices move from a fifth or octave to another."""
+    """Whether two voices move in parallel fifths or octaves."""
     found = np.zeros(step.shape[:2], dtype=bool)
     for i, j in combinations(range(4), 2):
         here, there = (x[..., i] - x[..., j]) % 12, (y[..., i] - y[..., j]) % 12
@@ -136,13 +136,13 @@ def _parallels(x: np.ndarray, y: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 
 def _hidden(y: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Whether the outer voices reach a fifth or octave in one direction, the soprano by a leap."""
+    """Whether the outer voices reach a fifth or octave in similar motion with a leap in the soprano."""
     there = (y[..., 0] - y[..., 3]) % 12
     return ((there == 0) | (there == 7)) & (step[..., 0] * step[..., 3] > 0) & (np.abs(step[..., 0]) > 2)
 
 
 def _tendencies(a: Chord, b: Chord, x: np.ndarray, y: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Leading tones rise (an inner one may fall a third, at a price); sevenths fall or stay."""
+    """Cost of leading tones that do not rise (an inner one may fall a third) and sevenths that do not fall or stay."""
     cost = np.zeros(step.shape[:2])
     if a.leading is not None and a.degree != b.degree and a.target in b.tones and a.leading not in b.tones:
         bad = (x % 12 == a.leading) & (step != 1)
@@ -156,7 +156,7 @@ def _tendencies(a: Chord, b: Chord, x: np.ndarray, y: np.ndarray, step: np.ndarr
 
 
 def _chromatic(b: Chord, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """An altered tone is sung by the voice that had the tone it stands for."""
+    """Cost where an altered tone lies in another voice than the tone that it replaces."""
     if b.altered is None:
         return np.zeros((x.shape[0], y.shape[1]))
     new, old = b.altered

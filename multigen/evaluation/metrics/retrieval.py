@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -74,11 +74,18 @@ class Retrieval(Metric):
     def _features_of_objects(self) -> tuple[Tensor, Tensor]:
         """Unit features [p, w] of every picture of the catalogue, and the object that each shows [p]."""
         if self._bank is None:
-            pictures = [(k, p) for k in range(len(self.catalogue.names)) for p in self.catalogue.pictures(k)]
-            raw = extract(self.feature, [cut_out(p) for _, p in pictures]).mean(1)
+            owner: list[int] = []
+            raw = extract(self.feature, self._pictures(owner)).mean(1)
             self._mean = raw.mean(0)
-            self._bank = _unit(raw - self._mean), torch.tensor([k for k, _ in pictures])
+            self._bank = _unit(raw - self._mean), torch.tensor(owner)
         return self._bank
+
+    def _pictures(self, owner: list[int]) -> Iterator[Tensor]:
+        """Every picture of the catalogue, cut out, one at a time: there may be thousands. Appends each one's object."""
+        for k in range(len(self.catalogue.names)):
+            for picture in self.catalogue.pictures(k):
+                owner.append(k)
+                yield cut_out(picture)
 
     def _embed(self, pictures: Sequence[Tensor]) -> Tensor:
         return _unit(extract(self.feature, [cut_out(p) for p in pictures]).mean(1) - self._mean)

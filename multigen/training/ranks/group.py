@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from multigen.device import choose_device
-from multigen.errors import Lost, MultigenError
+from multigen.errors import MultigenError, RankLost
 from multigen.recipe.rules import check_world
 from multigen.recipe.schema import Train
 from multigen.training.rank_errors import LAUNCHED
@@ -72,12 +72,14 @@ def joined(device: str | None, train: Train) -> Iterator[str | None]:
 
 @contextmanager
 def communicating() -> Iterator[None]:
-    """Raise Lost if another rank does not answer. That rank's own message, if it has one, gives the reason."""
+    """Raise RankLost if another rank does not answer. That rank's own message, if it has one, gives the reason."""
     try:
         yield
     except RuntimeError as error:  # torch reports errors of networks and back ends as RuntimeErrors
         reason = str(error).splitlines()[0]
-        raise Lost(f"rank {rank()}: another rank ended or did not answer for {TIMEOUT} ({reason})") from error
+        raise RankLost(
+            f"rank {rank()}: another rank ended or did not answer for {TIMEOUT} ({reason})"
+        ) from error
 
 
 def _own_device(name: str | None) -> torch.device:

@@ -1,0 +1,61 @@
+"""What an emoji dataset can name, for measures that look for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from multigen.datasets import Catalogue, emoji_words, sprites
+from multigen.datasets.colours import said
+from multigen.datasets.emoji_items import Shown
+from multigen.datasets.emoji_pictures import Pictures
+from multigen.datasets.emoji_scenes import Composer
+from multigen.datasets.nouns import plural
+
+
+def make_catalogue(
+    pictures: Pictures,
+    composer: Composer,
+    turns: Mapping[int, Sequence[str]],
+    pairs: Sequence[Shown],
+    styles: Sequence[str],
+    channels: int,
+) -> Catalogue:
+    """Each emoji in every style and, in one of them, in its colours of training; then the pairs that are held out.
+
+    With styles two of the colours stand for all: thousands of pictures are compared, and features hardly see colour.
+    Ids are found with their style, colour, count and place; of pairs, only those that are held out.
+    """
+    emoji = pictures.emoji
+    known = _spoken(pictures)
+    for n, pair in enumerate(pairs):
+        for name in composer.names(pair):
+            known[name] = len(emoji) + n
+
+    def show(thing: int) -> list[Tensor]:
+        if thing >= len(emoji):
+            drawn = composer.both(pairs[thing - len(emoji)])
+        else:
+            own = pictures.styles(thing)
+            turned = next((s for s in own if pictures.turns(thing, s)), own[0])
+            drawn = [composer.alone(thing, s, None) for s in own]
+            colours = turns.get(thing, ())
+            shown = colours[:: max(1, len(colours) // 2)][:2] if styles else colours
+            drawn += [composer.alone(thing, turned, c) for c in shown]
+        return [sprites.to_media(d, channels) for d in drawn]
+
+    names = (*(e.name for e in emoji), *(composer.names(p)[0] for p in pairs))
+    return Catalogue(names, show, lambda name: emoji_words.look_up(known, name, styles))
+
+
+def _spoken(pictures: Pictures) -> dict[str, int]:
+    """What ids call the emoji: in their own colours and others, one and several."""
+    known: dict[str, int] = {}
+    for k, emoji in enumerate(pictures.emoji):
+        several = plural(emoji.name)
+        for name in (emoji.name,) if several is None else (emoji.name, several):
+            known.setdefault(name, k)
+            for colour in pictures.colours(k):
+                known.setdefault(said(colour, name), k)
+    return known | {e.name: k for k, e in enumerate(pictures.emoji)}

@@ -1,0 +1,56 @@
+"""Frames of an animated picture, read with Pillow: it handles disposal, transparency, frame durations and WebP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from multigen.modalities import Info, Limits
+from multigen.modalities.file_check import check_clip, check_count, check_duration, check_frame
+from multigen.modalities.frame import DEFAULT_DURATION, Frame
+from multigen.modalities.image_file import open_image
+from multigen.modalities.member import Source
+
+
+def animation_header(path: Source, limits: Limits) -> Info:
+    """Read size, duration and number of frames, which decodes every frame. MediaError if it is over a limit."""
+    durations, width, height = [], 0, 0
+    for file, duration in _shown(path, limits):
+        durations.append(duration)
+        width, height = file.size
+    total, count = sum(durations), len(durations)
+    check_duration(path, total, limits)
+    return Info(duration=total, width=width, height=height, channels=3, fps=count / total, frames=count)
+
+
+def _shown(path: Source, limits: Limits) -> Iterator[tuple[PillowImage.Image, float]]:
+    """Yield an animation at each of its frames, decoded, and how long (s) the frame is shown.
+
+    Pillow knows durations only while it decodes, and a few bytes can hold many frames, so their pixels are counted
+    first.
+    """
+    with open_image(path, limits) as file:
+        count, pixels = getattr(file, "n_frames", 1), 0  # still formats of Pillow lack the attribute
+        check_count(path, count, limits)
+        check_clip(path, count, file.width * file.height, limits)
+        for index in range(count):
+            file.seek(index)
+            # A frame of a GIF may be larger than its header says.
+            check_frame(path, *file.size, limits)
+            pixels += file.width * file.height
+            check_clip(path, index + 1, pixels / (index + 1), limits)
+            file.load()
+            yield file, float(file.info.get("duration", 0) or 0) / 1000 or DEFAULT_DURATION
+
+
+def animation_frames(path: Source, limits: Limits) -> Iterator[Frame]:
+    """Yield all frames. MediaError names the fault."""
+    time = 0.0
+    for file, duration in _shown(path, limits):
+        levels = np.asarray(file.convert("RGBA"))
+        # Animations keep whole milliseconds (GIF: hundredths of a second).
+        tolerance = 0.5e-2 if file.format == "GIF" else 0.5e-3
+        yield Frame(time, duration, lambda levels=levels: levels, tolerance)
+        time += duration

@@ -1,0 +1,59 @@
+"""Video files written with FFmpeg (H.264), and animations written with Pillow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from PIL import Image as PillowImage
+
+from multigen.modalities.frame import size_tag
+
+
+def encode_video(levels: np.ndarray, file: str | io.BytesIO, suffix: str, fps: float) -> None:
+    """Encode uint8 [T, H, W, 3] as H.264: yuv420p, BT.709, visually near lossless. Odd sizes are padded."""
+    height, width = levels.shape[1:3]
+    odd = (height % 2, width % 2)
+    if any(odd):
+        levels = np.pad(levels, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
+    rate = Fraction(fps).limit_denominator(1001)
+    name = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}[suffix]
+    options = {} if name == "matroska" else {"movflags": "+faststart"} if isinstance(file, str) else {}
+    with av.open(file, "w", format=name, options=options) as out:
+        if any(odd):
+            out.metadata["comment"] = size_tag(height, width)
+        # x264's macroblock tree reads uninitialised memory for small pictures, so that the bytes would vary.
+        settings = {"crf": "12", "preset": "medium", "x264-params": "mbtree=0"}
+        stream = out.add_stream("libx264", rate=rate, options=settings)
+        stream.width, stream.height, stream.pix_fmt = levels.shape[2], levels.shape[1], "yuv420p"
+        context = stream.codec_context
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        for k, one in enumerate(levels):
+            frame = av.VideoFrame.from_ndarray(one, format="rgb24")
+            frame = frame.reformat(
+                format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+            )
+            frame.pts, frame.time_base, frame.duration = k, 1 / rate, 1
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
+def save_animation(pictures: Sequence[PillowImage.Image], path: Path, fps: float) -> None:
+    """Save frames as an endless animation. Durations are rounded cumulatively, so that the total stays right."""
+    unit = 10 if path.suffix.lower() == ".gif" else 1  # ms; GIF counts hundredths of a second
+    ends = [round(k * 1000 / fps / unit) * unit for k in range(len(pictures) + 1)]
+    durations = [max(unit, b - a) for a, b in pairwise(ends)]
+    small = pictures[0].width * pictures[0].height <= 512 * 512
+    kind = {".gif": "GIF", ".webp": "WEBP"}.get(path.suffix.lower(), "PNG")
+    options = {"lossless": small, "quality": 90, "method": 4} if kind == "WEBP" else {}
+    rest = list(pictures[1:])
+    pictures[0].save(
+        path, format=kind, save_all=True, append_images=rest, duration=durations, loop=0, **options
+    )

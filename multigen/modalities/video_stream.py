@@ -1,0 +1,118 @@
+"""Frames of a video stream, read with FFmpeg."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from multigen.errors import MediaError
+from multigen.modalities import Info, Limits
+from multigen.modalities.container import open_container
+from multigen.modalities.file_check import check_count, check_duration, check_frame
+from multigen.modalities.frame import DEFAULT_DURATION, SIZE_TAG, Frame
+from multigen.modalities.member import Source
+
+_SHARED = 400_000  # pixels; smaller frames take longer to pass between threads than to decode
+
+
+def stream_header(path: Source, limits: Limits) -> Info:
+    """Read the header of a video. MediaError if the file has no video or is over a limit."""
+    with open_container(path, limits) as file:
+        return _header(path, file, _stream(path, file), limits)
+
+
+def _stream(path: Source, file: InputContainer) -> VideoStream:
+    """The first video stream that is not a cover picture."""
+    for stream in file.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise MediaError(f"{path}: there is no video in it")
+
+
+def _header(path: Source, file: InputContainer, stream: VideoStream, limits: Limits) -> Info:
+    width, height = _true_size(file) or (stream.codec_context.width, stream.codec_context.height)
+    check_frame(path, stream.codec_context.width, stream.codec_context.height, limits)
+    duration = _stream_duration(stream) or (file.duration or 0) / av.time_base
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    count = stream.frames or round(duration * fps)
+    check_duration(path, duration, limits)
+    check_count(path, count, limits)
+    return Info(duration=duration, width=width, height=height, channels=3, fps=fps, frames=count)
+
+
+def _stream_duration(stream: VideoStream) -> float:
+    """Duration of the video stream in s; 0 if the container does not say."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))  # Matroska
+    if match is None:
+        return 0.0
+    hours, minutes, seconds = map(float, match.groups())
+    end = hours * 3600 + minutes * 60 + seconds
+    return max(0.0, end - float((stream.start_time or 0) * (stream.time_base or 0)))
+
+
+def _true_size(file: InputContainer) -> tuple[int, int] | None:
+    """(width, height) from the comment that `Video.write` leaves where it padded odd sizes."""
+    comment = file.metadata.get("comment", "")
+    width, _, height = comment.removeprefix(SIZE_TAG).partition("x")
+    if comment.startswith(SIZE_TAG) and width.isdecimal() and height.isdecimal():
+        return int(width), int(height)
+    return None
+
+
+def stream_frames(path: Source, limits: Limits, start: float) -> Generator[Frame]:
+    """Yield frames from the one shown at `start` (s), or an earlier one, on. MediaError names the fault."""
+    with open_container(path, limits) as file:
+        stream = _stream(path, file)
+        info = _header(path, file, stream, limits)
+        # Threads decode whole frames, because most files have no slices. Loader workers have one thread each.
+        threads = torch.get_num_threads() if info.width * info.height >= _SHARED else 1
+        stream.thread_type, stream.codec_context.thread_count = "AUTO", threads
+        tick = float(stream.time_base or 0) or 1e-3
+        origin = (stream.start_time or 0) * tick
+        if start > 0:
+            file.seek(int((start + origin) / tick), stream=stream, backward=True)
+        crop, size, time = _true_size(file), None, -1.0
+        reformatter = VideoReformatter()  # one for all frames, because setting it up is slow
+        step = 1 / info.fps if info.fps else DEFAULT_DURATION
+        for count, frame in enumerate(file.decode(stream)):
+            check_count(path, count + 1, limits)
+            check_frame(path, frame.width, frame.height, limits)
+            size = size or (frame.width, frame.height)
+            if frame.pts is not None:
+                time = max(time, frame.pts * tick - origin)
+            else:  # raw streams carry no times, so the place after a seek is unknown
+                time = time + step if time >= 0 else (float("inf") if start > 0 else 0.0)
+            # Containers round times to their tick (1 ms in Matroska); coarser ticks are exact.
+            tolerance = min(tick / 2, 1e-3) + 1e-6
+            yield Frame(
+                time, (frame.duration or 0) * tick, _levels(frame, reformatter, size, crop), tolerance
+            )
+        # FFmpeg reports most truncated files as errors, but not those that end between packets.
+        promised = _stream_duration(stream)
+        if time >= 0 and time + 3 * step < 0.9 * promised:
+            raise MediaError(f"{path}: truncated: the video ends at {time + step:.2f} of {promised:.2f} s")
+
+
+def _levels(
+    frame: VideoFrame, reformatter: VideoReformatter, size: tuple[int, int], crop: tuple[int, int] | None
+) -> Callable[[], np.ndarray]:
+    """A function that converts the frame to RGB at the first frame's size, cropped and upright."""
+
+    def convert() -> np.ndarray:
+        levels = reformatter.reformat(frame, width=size[0], height=size[1], format="rgb24").to_ndarray()
+        if crop is not None:
+            levels = levels[: crop[1], : crop[0]]
+        return np.ascontiguousarray(np.rot90(levels, round(frame.rotation / 90)))
+
+    return convert
