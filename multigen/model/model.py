@@ -23,7 +23,7 @@ from multigen.generation.trace import Trace, traced
 from multigen.modalities.media import Media
 from multigen.model import weights as model_weights
 from multigen.model.build import build_parts
-from multigen.model.loras import LoraStack, warn_of_base
+from multigen.model.loras import LoraStack
 from multigen.model.source import Found, find_weights
 from multigen.recipe.schema import Recipe, WeightedLora
 from multigen.registry import Part
@@ -256,12 +256,8 @@ class Model:
     def set_loras(self, loras: Sequence[WeightedLora]) -> None:
         """As `adapt`, with LoRAs as a recipe lists them."""
         rows = self.loras.read(loras)
-        if rows:
-            backbone = self.denoiser.backbone
-            self.loras.set((), backbone, self.recipe.name)
-            warn_of_base([adapter for adapter, _ in rows], self.weights_hash())
-        if self._denoiser is not None:
-            self.loras.set(rows, self._denoiser.backbone, self.recipe.name)
+        if rows or self._denoiser is not None:
+            self.loras.set(rows, self.denoiser.backbone, self.recipe.name, self.weights_hash)
         self.recipe = dataclasses.replace(self.recipe, loras=tuple(loras))
 
     def bare(self) -> AbstractContextManager[None]:
