@@ -256,12 +256,13 @@ class Model:
     def set_loras(self, loras: Sequence[WeightedLora]) -> None:
         """As `adapt`, with LoRAs as a recipe lists them."""
         rows = self.loras.read(loras)
-        if rows:
+        if rows or self._denoiser is not None:
             backbone = self.denoiser.backbone
-            self.loras.set((), backbone, self.recipe.name)
-            warn_of_base([adapter for adapter, _ in rows], self.weights_hash())
-        if self._denoiser is not None:
-            self.loras.set(rows, self._denoiser.backbone, self.recipe.name)
+            changes = self.loras.changes(rows, backbone, self.recipe.name)
+            self.loras.set((), backbone)
+            if rows:
+                warn_of_base([adapter for adapter, _ in rows], self.weights_hash())
+            self.loras.set(changes, backbone)
         self.recipe = dataclasses.replace(self.recipe, loras=tuple(loras))
 
     def bare(self) -> AbstractContextManager[None]:

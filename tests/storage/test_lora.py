@@ -22,6 +22,7 @@ from multigen.core import Cond, CondSpec, Noise
 from multigen.errors import MultigenError, RecipeError
 from multigen.model.compatibility import check_combination
 from multigen.model.load import export
+from multigen.model.loras import warn_of_base
 from multigen.model.model import Model
 from multigen.model.source import read_weights
 from multigen.recipe.dump import to_yaml
@@ -122,7 +123,7 @@ def test_resume_is_exact(home: Path, tmp_path: Path) -> None:
             runs.train(recipe, out=tmp_path / "parts", device="cpu", quiet=True)
     assert [p.name for p in checkpoints.found(tmp_path / "parts" / "checkpoints")] == ["step-00000003"]
     half = multigen.load(tmp_path / "parts", device="cpu")  # its average so far, on its base
-    assert half.own is not None and half.own.about["base_hash"]
+    assert half.loras.own is not None and half.loras.own.about["base_hash"]
     runs.train(recipe, out=tmp_path / "parts", device="cpu", quiet=True)
     for file in ("weights", "ema", "optimizer"):
         one, two = (
@@ -337,7 +338,8 @@ def test_a_lora_is_no_model_and_no_start(home: Path, tmp_path: Path) -> None:
 def test_a_lora_for_other_weights_of_the_network_is_warned_of(home: Path, caplog: Any) -> None:
     model = multigen.load(home / "base", device="cpu")
     adapter = lora.read(home / "tuned" / lora.FILE)
-    model._check_base(adapter)
+    warn_of_base([adapter], model.weights_hash())
     assert not caplog.records
-    model._check_base(dataclasses.replace(adapter, about={**adapter.about, "base_hash": "other"}))
+    other = dataclasses.replace(adapter, about={**adapter.about, "base_hash": "other"})
+    warn_of_base([other], model.weights_hash())
     assert "was trained on other weights" in caplog.text

@@ -85,7 +85,7 @@ def test_diffusers_reads_what_we_train(home: Path, tmp_path: Path) -> None:
     assert (made - plain).abs().max() > 0.05
     close(made, theirs(home, file, start, 0.7))
     whole = multigen.load(folder, device="cpu")
-    assert whole.own is not None and whole.own.base == "tiny"
+    assert whole.loras.own is not None and whole.loras.own.base == "tiny"
     once = multigen.load(home / "tiny", loras={str(folder): 1}, device="cpu")
     assert whole.weights_hash() == once.weights_hash()
 
@@ -143,6 +143,6 @@ def test_what_a_file_changes_in_the_text_encoder_is_left_out_aloud(
         assert list(lora.read(both).pairs) == [f"unet.{layer}"]
     assert "both.safetensors: 2 layers of a text encoder are ignored" in caplog.text
     with pytest.raises(
-        MultigenError, match=r"no LoRA of a backbone, only one of a text encoder \(2 layers\)"
+        MultigenError, match=r"no LoRA of a backbone in it, only one of a text encoder \(2 layers\)"
     ):
         lora.read(only)

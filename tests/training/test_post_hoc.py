@@ -215,7 +215,7 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     late = trainer(tmp_path / "plain", post_hoc=post_hoc())
     newest = checkpoints.newest(tmp_path / "plain" / "checkpoints")
     assert newest is not None
-    with pytest.raises(MultigenError, match=r"did not average with sigma_rel 0\.05 from its start"):
+    with pytest.raises(MultigenError, match=r"did not track sigma_rel 0\.05 from its start"):
         late.restore(checkpoints.load(newest))
 
 
