@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from multigen.core.backbone import Backbone
 from multigen.errors import MultigenError
 from multigen.model.source import read_lora
 from multigen.recipe.schema import WeightedLora
-from multigen.storage.lora import Adapter, MergedWeights, check_weight, deltas
+from multigen.storage.lora import Adapter, MergedWeights, Pair, check_weight, deltas
 
 log = logging.getLogger(__name__)
 
@@ -37,28 +37,18 @@ class LoraStack:
             rows.append((adapter, check_weight(row.weight, f"loras: {row.path}")))
         return rows if self.own is None else [(self.own, 1.0), *rows]
 
-    def set(
-        self,
-        rows: Sequence[tuple[Adapter, float]],
-        backbone: Backbone,
-        recipe: str,
-        weights_hash: Callable[[], str],
-    ) -> None:
-        """Sample with these adapters and no others, each with its weight.
+    def changes(
+        self, rows: Sequence[tuple[Adapter, float]], backbone: Backbone, recipe: str
+    ) -> list[tuple[dict[str, Pair], float]]:
+        """What each adapter adds. MultigenError names the first layers of one that is for another network."""
+        return [(deltas(adapter, backbone, recipe), weight) for adapter, weight in rows]
 
-        recipe         name of the recipe in messages
-        weights_hash   returns the hash of the model's present weights
-
-        Raises MultigenError with the first layers of an adapter for another network; the former adapters then stay.
-        Warns of an adapter that was trained on other weights of the same network.
-        """
-        if not rows and self._mix is None:
+    def set(self, changes: Sequence[tuple[Mapping[str, Pair], float]], backbone: Backbone) -> None:
+        """Sample with these and no others."""
+        if not changes and self._mix is None:
             return
-        changes = [(deltas(adapter, backbone, recipe), weight) for adapter, weight in rows]
         self._mix = self._mix or MergedWeights(backbone)
         self._mix.set(())
-        if rows:
-            warn_of_base([adapter for adapter, _ in rows], weights_hash())
         self._mix.set(changes)
 
     @contextmanager

@@ -23,7 +23,7 @@ from multigen.generation.trace import Trace, traced
 from multigen.modalities.media import Media
 from multigen.model import weights as model_weights
 from multigen.model.build import build_parts
-from multigen.model.loras import LoraStack
+from multigen.model.loras import LoraStack, warn_of_base
 from multigen.model.source import Found, find_weights
 from multigen.recipe.schema import Recipe, WeightedLora
 from multigen.registry import Part
@@ -257,7 +257,12 @@ class Model:
         """As `adapt`, with LoRAs as a recipe lists them."""
         rows = self.loras.read(loras)
         if rows or self._denoiser is not None:
-            self.loras.set(rows, self.denoiser.backbone, self.recipe.name, self.weights_hash)
+            backbone = self.denoiser.backbone
+            changes = self.loras.changes(rows, backbone, self.recipe.name)
+            self.loras.set((), backbone)
+            if rows:
+                warn_of_base([adapter for adapter, _ in rows], self.weights_hash())
+            self.loras.set(changes, backbone)
         self.recipe = dataclasses.replace(self.recipe, loras=tuple(loras))
 
     def bare(self) -> AbstractContextManager[None]:

@@ -120,7 +120,7 @@ def test_a_training_on_texts_is_the_same_with_them(
             recipe = load_recipe("image_digits", [*options, f"train.cache={cache}"])
             runs.train(recipe, out=tmp_path / name, device="cpu", quiet=True)
     said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("texts: ")]
-    assert len(said) == 2 and said[0].startswith("texts: 0 from") and said[1].endswith(" 0 made")
+    assert len(said) == 2 and said[0].startswith("texts: 0 from") and said[1].endswith(" 0 computed")
     assert "so they are not cached" in caplog.text  # digits are moved a little each time
     a, b, c = ([r["loss"] for r in training_log.read(tmp_path / name)] for name in "abc")
     assert b == c and b == pytest.approx(a, rel=1e-5)

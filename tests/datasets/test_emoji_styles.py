@@ -18,7 +18,7 @@ from multigen.datasets.colours import HUES, hue_of
 from multigen.datasets.emoji import Emoji
 from multigen.datasets.emoji_items import held_pair
 from multigen.errors import MediaError, MultigenError
-from multigen.evaluation.sets import pools
+from multigen.evaluation.sets import pools_of
 from multigen.modalities.image import Image
 
 FOLDER = Path(__file__).with_name("emoji")
@@ -312,9 +312,9 @@ def test_nothing_is_held_out_of_none() -> None:
 
 def test_the_evaluator_measures_each_kind() -> None:
     data = emoji(recolour=True, pairs=0.3, held_out=0.2)
-    found = pools(data)
+    found = pools_of(data)
     assert [p.name for p in found] == ["seen", "new style", "new colour", "new pair"]
-    assert [p.name for p in pools(emoji(held_out=0.2))] == ["seen", "new"]
+    assert [p.name for p in pools_of(emoji(held_out=0.2))] == ["seen", "new"]
 
 
 def test_the_catalogue_finds_what_ids_say() -> None:

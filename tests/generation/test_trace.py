@@ -91,7 +91,7 @@ def test_the_report_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(found["times"]) == len(found["guidance"]) == 5
     report = Path("out/report.html").read_text()
     assert "trajectory 000: what the network saw" in report
-    assert "Guidance on the way" in report and "guidance of trajectory 001" in report
+    assert "how far it moves the estimate of x0" in report and "guidance of trajectory 001" in report
 
 
 @pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji"])

@@ -233,7 +233,7 @@ def test_another_torch_is_named(stopped: Path, tmp_path: Path, caplog: pytest.Lo
     note_versions(state)
     assert not caplog.records
     note_versions(checkpoints.Checkpoint({}, {"versions": {"torch": "1.0"}}))
-    assert "of torch 1.0" in caplog.text
+    assert "with torch 1.0" in caplog.text
     for strange in ({}, {"versions": 3}, {"versions": {}}):
         note_versions(checkpoints.Checkpoint({}, strange))
 

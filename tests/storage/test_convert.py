@@ -34,7 +34,7 @@ def test_one_entry_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture
     )
     where = str(tmp_path / "w.ckpt")
     assert main(["convert", where, str(tmp_path / "x.safetensors")]) == 2
-    assert "choose one with --key: state_dict (2 tensors), opt (2 tensors)" in capsys.readouterr().err
+    assert "with --key: state_dict (2 tensors), opt (2 tensors)" in capsys.readouterr().err
     assert main(["convert", where, str(tmp_path / "x.safetensors"), "--key", "state_dict"]) == 0
     assert same(tmp_path / "x.safetensors")
     assert main(["convert", where, str(tmp_path / "o.safetensors"), "--key", "opt"]) == 0
@@ -58,7 +58,7 @@ def test_code_is_refused_and_not_run(
     data, path = {"w": WEIGHTS["b"], "x": Evil(str(tmp_path / "owned"))}, tmp_path / "w.ckpt"
     torch.save(data, path) if torch_format else path.write_bytes(pickle.dumps(data))
     assert main(["convert", str(path), str(tmp_path / "w.safetensors")]) == 2
-    assert "refused, because" in capsys.readouterr().err
+    assert ": refused, " in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["w.ckpt"]
 
 

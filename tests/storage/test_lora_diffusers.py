@@ -143,6 +143,6 @@ def test_what_a_file_changes_in_the_text_encoder_is_left_out_aloud(
         assert list(lora.read(both).pairs) == [f"unet.{layer}"]
     assert "both.safetensors: 2 layers of a text encoder are ignored" in caplog.text
     with pytest.raises(
-        MultigenError, match=r"no LoRA of a backbone, only one of a text encoder \(2 layers\)"
+        MultigenError, match=r"no LoRA of a backbone in it, only one of a text encoder \(2 layers\)"
     ):
         lora.read(only)
