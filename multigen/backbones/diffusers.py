@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,12 @@ class Diffusers(Backbone):
         self._blocks.sort(key=_place)
         self.attentions = len(self._blocks)
         self.deepest = next((k for k, n in enumerate(self._blocks) if not n.startswith("down")), 0)
+
+    def attention_modules(self) -> list[str]:
+        """List the names of diffusers' attention modules."""
+        diffusers_folder.imported("diffusers")
+        kind = importlib.import_module("diffusers.models.attention_processor").Attention
+        return [name for name, module in self.named_modules() if isinstance(module, kind)]
 
     @staticmethod
     def _network(folder: Path, config: Mapping[str, Any]) -> nn.Module:

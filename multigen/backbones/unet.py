@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from multigen.backbones.attention import AttentionBlock
+from multigen.backbones.attention import Attention, AttentionBlock
 from multigen.backbones.layers import Context, conv, fold, norm, unfold, zeroed
 from multigen.backbones.noise_embedding import NoiseEmbedding
 from multigen.backbones.resampling import DownsampleConv, UpsampleConv
@@ -105,6 +105,10 @@ class UNet(Backbone):
         self.attentions = len(blocks)
         before = [m for layer in self.down for m in layer.modules() if isinstance(m, AttentionBlock)]
         self.deepest = min(len(before), max(len(blocks) - 1, 0))
+
+    def attention_modules(self) -> list[str]:
+        """List the names of the modules that compute attention: over space, over time, and to the tokens."""
+        return [name for name, module in self.named_modules() if isinstance(module, Attention)]
 
     def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Adapt the state of a related network: an image network's for video, or one without this grid condition.

@@ -57,6 +57,10 @@ class Backbone(nn.Module, ABC):
         A backbone whose `attentions` is above 0 also takes `taps: Taps | None = None`.
         """
 
+    def attention_modules(self) -> list[str]:
+        """List the names of the modules that compute attention, whose layers an adapter can target. By default none."""
+        return []
+
     def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Adapt the state of a related network, so that training can start from it. By default it stays as it is."""
         return dict(weights)

@@ -48,12 +48,10 @@ class Lora:
             )
         self.rank, self.alpha, self.targets = rank, alpha, targets
 
-    def layers(self, backbone: nn.Module) -> list[str]:
+    def layers(self, backbone: Backbone) -> list[str]:
         """List the names of the layers that the targets select. RecipeError for a target that selects none."""
         known = {n: m for n, m in backbone.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
-        attention = tuple(
-            f"{n}." for n, m in backbone.named_modules() if type(m).__name__.endswith("Attention")
-        )
+        attention = tuple(f"{name}." for name in backbone.attention_modules())
         groups = {
             "attention": [
                 n for n, m in known.items() if isinstance(m, nn.Linear) and n.startswith(attention)
@@ -79,7 +77,7 @@ class Lora:
         if importlib.util.find_spec("peft") is None:
             raise RecipeError(f"train.adapter: training a LoRA needs the package peft: {install('lora')}")
 
-    def inject(self, backbone: nn.Module, seed: int) -> None:
+    def inject(self, backbone: Backbone, seed: int) -> None:
         """Insert A (random, keyed by the seed) and B (zero) beside the layers. Only A and B are trained.
 
         The weights of the layers, and at first their output, stay the same.

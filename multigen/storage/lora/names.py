@@ -55,7 +55,7 @@ def pairs_of(tensors: Mapping[str, Tensor], theirs: Mapping[str, Any], where: st
         layers.setdefault(layer, {})[part] = tensor
     if not layers:
         only = f", only one of a text encoder ({len(text)} layers), which cannot be applied" if text else ""
-        raise MultigenError(f"{where}: it contains no LoRA of a backbone{only}")
+        raise MultigenError(f"{where}: there is no LoRA of a backbone in it{only}")
     return {layer: _pair(layer, parts, theirs, where) for layer, parts in sorted(layers.items())}
 
 
