@@ -95,7 +95,7 @@ class _Bad:
 
 def main(fault: str, steps: str) -> int:
     """Train tiny.yaml of the working folder under that fault; the exit code of the command."""
-    from multigen.cli.arguments import log
+    from multigen.cli.arguments import show_log
     from multigen.runs.train import train
 
     bad = _Bad(fault, [int(s) for s in steps.split(",")])
@@ -104,7 +104,7 @@ def main(fault: str, steps: str) -> int:
     def objective(denoiser: Any, t: Tensor) -> Tensor:
         return bad(denoiser, t)
 
-    log(True)
+    show_log(True)
     try:
         train(load_recipe("tiny.yaml", ["train.objective.name=bad"]), device="cpu", quiet=True)
     except MultigenError as error:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import multigen
-from multigen.runs.evaluate import Distance, Measure, Report
+from multigen.evaluation.report import Report
+from multigen.evaluation.results import Distance, Measure
 from tests.runs.test_train import TINY
 
 HERE = {"device": "cpu", "quiet": True}
