@@ -67,7 +67,7 @@ def test_an_evaluation_is_data(trained: Path, tmp_path: Path) -> None:
     assert math.isclose(
         kernel.excess, (kernel.value - kernel.real) / (kernel.far - kernel.real), rel_tol=1e-6
     )
-    assert str(report) == "\n".join(report.lines)
-    assert report.data["sets"] == {"held out": 8}
+    assert str(report) == "\n".join(report.lines())
+    assert report.facts["sets"] == {"held out": 8}
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.folder = tmp_path  # type: ignore[misc]
