@@ -24,14 +24,13 @@ from benchmarks.gpu.pack import unpacked
 from benchmarks.gpu.report import Report, Row
 from multigen import registry
 from multigen.datasets import Dataset
-from multigen.device import choose_precision
 from multigen.errors import Interrupted
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
 from multigen.recipe.load import override_recipe
 from multigen.recipe.schema import Recipe
+from multigen.runs.trainer import build_task, fit_codec
 from multigen.training import log as training_log
-from multigen.training.diffusion import Diffusion
 from multigen.training.trainer import Trainer
 
 EVERY = 60.0  # s between two exports of the averaged weights
@@ -139,20 +138,7 @@ def _trainer(
 ) -> Trainer:
     """The one trainer, whose previews are exports of the averaged weights."""
     recipe = model.recipe
-    train, _ = dataset.split()
-    stride = max(len(train) // 400, 1)
-    model.codec.fit(dataset[k]["media"] for k in list(train)[::stride])
-    task = Diffusion(
-        denoiser=model.denoiser,
-        conditioner=model.conditioner,
-        codec=model.codec,
-        dataset=dataset,
-        settings=recipe.train,
-        seed=recipe.seed,
-        device=model.device,
-        precision=choose_precision(recipe.train.precision, model.device),
-        masked=recipe.masked,
-    )
+    fit_codec(model, dataset)
     last = [time.monotonic()]
 
     def look(step: int) -> None:
@@ -162,7 +148,7 @@ def _trainer(
             last[0] = time.monotonic()
 
     return Trainer(
-        task=task,
+        task=build_task(model, dataset),
         dataset=dataset,
         settings=recipe.train,
         seed=recipe.seed,

@@ -133,6 +133,11 @@ def _initialize(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) 
     if init is not None:
         model.start_from(init, f"train.init ({model.recipe.train.init})")
         return
+    fit_codec(model, dataset)
+
+
+def fit_codec(model: Model, dataset: Dataset) -> None:
+    """Set the codec's statistics from training media."""
     indices, _ = dataset.split()
     stride = max(len(indices) // FIT_ITEMS, 1)
     model.codec.fit(_readable(dataset, list(indices)[::stride][:FIT_ITEMS]))
@@ -153,7 +158,7 @@ def _build(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: str 
     recipe = model.recipe
     sizes = training_sizes.sizes(recipe.train, model.modality, model.codec, recipe.seed)
     return Trainer(
-        task=_task(model, dataset, base, sizes),
+        task=build_task(model, dataset, base, sizes),
         dataset=dataset,
         settings=recipe.train,
         seed=recipe.seed,
@@ -178,7 +183,7 @@ def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> None:
         model.modality.preview([m.tensor for m in made]).save(temporary)
 
 
-def _task(model: Model, dataset: Dataset, base: str | None, sizes: Sizes | None) -> Task:
+def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: Sizes | None = None) -> Task:
     """What the recipe trains: a denoiser, or its codec."""
     recipe, device = model.recipe, model.device
     if recipe.trains == "codec":
