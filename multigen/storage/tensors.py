@@ -30,7 +30,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         )
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:  # torch opens it again: it may be gone by then
         raise MultigenError(f"{path}: not a readable safetensors file ({error})") from error
 
 
