@@ -61,7 +61,7 @@ def train_here(
     if adapter is not None:
         base = _freeze(model, init, adapter)
     elif state is None:
-        _initialize(model, dataset, init)
+        initialize(model, dataset, init)
     trainer = _build(model, dataset, folder, quiet, base)
     trainer.unreadable.note(dataset.bad)
     _begin(trainer, recipe, state)
@@ -128,7 +128,7 @@ def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Lora) -> str:
     return base
 
 
-def _initialize(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) -> None:
+def initialize(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) -> None:
     """Set the weights from `train.init`, or the codec's statistics from the training media."""
     if init is not None:
         model.start_from(init, f"train.init ({model.recipe.train.init})")
