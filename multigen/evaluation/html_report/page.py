@@ -43,12 +43,9 @@ def write_report(
 
     log                rows of the training log (see `multigen.evaluation.html_report.log`)
     media              rows with "file" (path from `folder`), "prompt", "seed"; optional: "html" (an element that
-                       shows the medium; without it, a player of the file), "preview" (a picture file), "source" (the
-                       file that it was edited from) and "facts" (name -> what is measured of it)
-    bad_media          name -> why it was skipped
-    facts              what stands under the title: device, parameters ...
-    held_out_by_level  (log(sigma/alpha), held-out loss)
-    trained            name of the training losses by noise level
+                       shows it), "preview" (a picture file), "source" (a file), "facts" (name -> what is measured)
+    bad_media, facts   name -> why it was skipped; what stands under the title
+    held_out_by_level  (log(sigma/alpha), held-out loss); `trained` names the training losses beside them
     tables             title -> rows, each column -> value; "note" is a sentence that stands below its row
     bars               name and skill of each measure, from 0 (floor) to 1 (real media)
     pictures           caption -> picture file, such as the previews made during training
