@@ -7,7 +7,7 @@ device, structure of the condition, `grad` and `taps`; prompts, samplers, step c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -51,9 +51,9 @@ class Driver:
             self.samplings.remove(sampling)
             sampling.close()
 
-    def round(self) -> list[Progress]:
-        """Answer the waiting calls of every sampling once."""
-        samplings = list(self.samplings)
+    def round(self, only: Collection[Sampling] | None = None) -> list[Progress]:
+        """Answer the waiting calls of every sampling once, or those of some of them: the others wait."""
+        samplings = [s for s in self.samplings if only is None or s in only]
         slots: list[list[list[Tensor]]] = [[[] for _ in s.calls] for s in samplings]  # answers, in pieces
         groups: dict[tuple[object, ...], tuple[Denoiser, list[Piece]]] = {}
         for sampling, answers in zip(samplings, slots, strict=True):

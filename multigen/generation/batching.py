@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from torch import Tensor
 
@@ -23,9 +23,12 @@ OnProgress = Callable[[Progress], None]
 class Batcher(Iterator[tuple[int, Media]]):
     """(place, medium) of all that is requested, as they end. More may join with `add` and leave with `cancel`.
 
-    `jobs`: the media in the order of their places. `batch` of them are under way at a time; each joins as another
-    leaves, the longest first, so that few are left alone in the end. All that wait for the network at once share a
-    call where their shapes agree. `on_progress` sees every answered query.
+    `jobs`: the media by their place. `batch` of them are under way at a time; each joins as another leaves, the longest
+    first, so that few are left alone in the end. All that wait for the network at once share a call where their shapes
+    agree. `on_progress` sees every answered query.
+
+    Who shares one model among several, as a server does, takes the turns: `begin` a place, and `step` with the places
+    that share the next call.
     """
 
     def __init__(
@@ -34,7 +37,8 @@ class Batcher(Iterator[tuple[int, Media]]):
         check_counts(parts, n=1, seed=0, batch=batch)
         self._parts, self._batch, self._on_progress = parts, batch, on_progress
         self._driver = Driver(max_batch=4 * batch)
-        self.jobs = list(jobs)
+        self.jobs = dict(enumerate(jobs))
+        self._places = len(jobs)  # that were ever given out
         self._waiting = list(range(len(jobs)))
         self._under_way: dict[Sampling, int] = {}
         self._made: deque[tuple[int, Tensor]] = deque()
@@ -44,7 +48,7 @@ class Batcher(Iterator[tuple[int, Media]]):
     @property
     def calls(self) -> int | None:
         """How many queries all media take together; None where a sampler chooses its own steps."""
-        each = [job.plan.calls for job in self.jobs]
+        each = [job.plan.calls for job in self.jobs.values()]
         known = [calls for calls in each if calls is not None]
         return sum(known) if len(known) == len(each) else None
 
@@ -55,9 +59,20 @@ class Batcher(Iterator[tuple[int, Media]]):
         does not fit the model.
         """
         with self._lock:
-            place = len(self.jobs)
-            self.jobs += jobs(self._parts, [request], 1, self._parts.recipe.seed, first=place)
-            self._waiting.append(place)
+            place = self._places
+            (job,) = jobs(self._parts, [request], 1, self._parts.recipe.seed, first=place)
+            self._join(job)
+        return place
+
+    def add_jobs(self, planned: Sequence[Job]) -> list[int]:
+        """As `add`, for media that are planned already; their places."""
+        with self._lock:
+            return [self._join(job) for job in planned]
+
+    def _join(self, job: Job) -> int:
+        place, self._places = self._places, self._places + 1
+        self.jobs[place] = job
+        self._waiting.append(place)
         return place
 
     def cancel(self, place: int) -> None:
@@ -66,8 +81,8 @@ class Batcher(Iterator[tuple[int, Media]]):
         From anywhere: between two media, in `on_progress`, in another thread. Nothing happens if it is made already.
         MultigenError if there is no such place.
         """
-        if not 0 <= place < len(self.jobs):
-            there = f"there are places 0 to {len(self.jobs) - 1}" if self.jobs else "there is no place yet"
+        if not 0 <= place < self._places:
+            there = f"there are places 0 to {self._places - 1}" if self._places else "there is no place yet"
             raise MultigenError(f"cancel: {place} is not allowed; {there}")
         self._cancelled.add(place)
 
@@ -91,19 +106,70 @@ class Batcher(Iterator[tuple[int, Media]]):
                 yield early.pop(place)
                 place += 1
 
+    # --- taking turns ----------------------------------------------------------------------------------------------
+
+    def begin(self, place: int) -> None:
+        """Let the medium at a waiting place begin, whatever `batch` says. Nothing happens if it is cancelled."""
+        with self._lock:
+            if place in self._waiting:
+                self._waiting.remove(place)
+        if place not in self._cancelled:
+            self._start(place)
+
+    def step(self, places: Collection[int]) -> list[tuple[int, Media]]:
+        """Call the network once for those of `places` that are under way; what ended with it.
+
+        A medium that was cancelled meanwhile is dropped.
+        """
+        self._drop_cancelled()
+        self._call([s for s, place in self._under_way.items() if place in places])
+        return [
+            (place, finish(self._parts, sample, self.jobs[place]))
+            for place, sample in self._drained()
+            if place not in self._cancelled
+        ]
+
+    def forget(self, place: int) -> None:
+        """Keep nothing of a medium that is made or cancelled."""
+        self._drop_cancelled()
+        with self._lock:
+            self._waiting = [waiting for waiting in self._waiting if waiting != place]
+        self.jobs.pop(place, None)
+        self._cancelled.discard(place)
+
+    # --- the calls -------------------------------------------------------------------------------------------------
+
     def _round(self) -> None:
         """Places change hands, then the network is called once for all that wait for it."""
+        self._drop_cancelled()
+        for place in self._next():
+            self._start(place)
+        self._call(None)
+
+    def _drop_cancelled(self) -> None:
         for sampling in [s for s, place in self._under_way.items() if place in self._cancelled]:
             self._driver.cancel(sampling)
             del self._under_way[sampling]
-        for place in self._next():
-            sampling = Sampling(*trajectory(self._parts, self.jobs[place]), self._parts.denoiser)
-            self._under_way[self._driver.add(sampling)] = place
-        for progress in self._driver.round():
-            if progress.sample is not None:
-                self._made.append((self._under_way.pop(progress.sampling), progress.sample[0]))
+
+    def _start(self, place: int) -> None:
+        sampling = Sampling(*trajectory(self._parts, self.jobs[place]), self._parts.denoiser)
+        self._under_way[self._driver.add(sampling)] = place
+
+    def _drained(self) -> list[tuple[int, Tensor]]:
+        made = list(self._made)
+        self._made.clear()
+        return made
+
+    def place_of(self, sampling: Sampling) -> int | None:
+        """The place of a sampling that is under way, for `on_progress`."""
+        return self._under_way.get(sampling)
+
+    def _call(self, only: Collection[Sampling] | None) -> None:
+        for progress in self._driver.round(only):
             if self._on_progress is not None:
                 self._on_progress(progress)
+            if progress.sample is not None:
+                self._made.append((self._under_way.pop(progress.sampling), progress.sample[0]))
 
     def _next(self) -> list[int]:
         """The places that begin now, the longest first."""

@@ -146,7 +146,7 @@ def _make(model: Model, folder: Path, requests: Sequence[Request], n: int, seed:
         made = model.batcher(requests, n=n, seed=seed, on_progress=lambda _: progress.called())
         progress.expect(made.calls, len(made.jobs))
         errors = inversion_errors(model, requests)
-        each.extend(facts(requests[k // n], job.plan, errors.get(k // n)) for k, job in enumerate(made.jobs))
+        each.extend(facts(requests[k // n], job.plan, errors.get(k // n)) for k, job in made.jobs.items())
         return made.in_order()
 
     make_media(model, folder, start, total=n * len(requests), each=each, quiet=quiet)

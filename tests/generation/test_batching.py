@@ -196,7 +196,7 @@ def test_the_prompts_of_one_edit_share_its_source(tmp_path: Path, monkeypatch: p
         [Request(prompt, edit=edit, steps=2) for prompt in "38"] + [Request("3", edit=other, steps=2)]
     )
     assert len(read) == 2
-    first, second, third = (job.plan for job in made.jobs)
+    first, second, third = (job.plan for job in made.jobs.values())
     assert first is second and third.edit is not first.edit
     assert {place: medium.prompt for place, medium in made} == {0: "3", 1: "8", 2: "3"}
 

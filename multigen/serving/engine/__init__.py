@@ -1,0 +1,1 @@
+"""The engine: requests of many users on one model, through one batcher."""
