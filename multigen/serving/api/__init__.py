@@ -1,0 +1,1 @@
+"""The API: what clients send and receive, as OpenAI's client does, and jobs of our own."""

@@ -1,0 +1,37 @@
+"""The app: routes, errors and guards around one server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from multigen.serving.api import errors, files, images, models
+from multigen.serving.api.state import Server
+from multigen.version import __version__
+
+ROUTERS = (images.router, models.router, files.router)
+
+
+def create_app(server: Server, *, root_path: str = "") -> FastAPI:
+    """The app of a server; `root_path` is what a proxy puts in front of its paths."""
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await server.models.close("the server is ending")
+
+    app = FastAPI(
+        title="multigen",
+        version=__version__,
+        root_path=root_path,
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.server = server
+    errors.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app

@@ -1,0 +1,68 @@
+"""/v1/models: what is served, and what each model takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from multigen import registry
+from multigen.serving.api.errors import no_model
+from multigen.serving.api.state import TheServer
+from multigen.serving.engine.models import Served
+
+router = APIRouter()
+
+
+@router.get("/v1/models")
+async def models(server: TheServer) -> dict[str, Any]:
+    """All models."""
+    return {"object": "list", "data": [_row(one) for one in server.models.served.values()]}
+
+
+@router.get("/v1/models/{name:path}")
+async def model(name: str, server: TheServer) -> dict[str, Any]:
+    """One model."""
+    if name not in server.models.served:
+        raise no_model(name, server.models.served)
+    return _row(server.models.served[name])
+
+
+def _row(one: Served) -> dict[str, Any]:
+    """A model as OpenAI's client reads it, and what multigen says beside that."""
+    recipe = one.recipe
+    modality = registry.build("modality", recipe.modality, where="modality")
+    return {
+        "id": one.id,
+        "object": "model",
+        "created": one.created,
+        "owned_by": "multigen",
+        "description": recipe.description,
+        "modality": recipe.modality.name,
+        "natural": modality.describe(modality.shape()),
+        "shape": list(modality.shape()),
+        "rate": getattr(modality, "rate", None),
+        "fps": getattr(modality, "fps", None),
+        "steps": recipe.sample.steps,
+        "guidance_scale": recipe.guide.args.get("scale"),
+        "sampler": recipe.sampler.name,
+        "samplers": registry.names("sampler"),
+        "guides": registry.names("guide"),
+        "conditioner": recipe.conditioner.name,
+        "prompts": list(recipe.sample.prompts),
+        "formats": [suffix.removeprefix(".") for suffix in modality.writes],
+        "options": [
+            {
+                "name": o.name,
+                "help": o.help,
+                "low": _finite(o.low),
+                "high": _finite(o.high),
+                "choices": list(o.choices),
+            }
+            for o in modality.options
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < 1e300 else None

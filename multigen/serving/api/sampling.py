@@ -1,0 +1,134 @@
+"""Members of every request that say how it is sampled, and the `Request` that they make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from multigen.generation.request import EditRequest, Request, Size
+from multigen.serving.api.errors import ApiError, unknown
+from multigen.serving.api.state import Limits, Server
+from multigen.serving.engine.models import Served
+
+
+class Lora(BaseModel):
+    """A LoRA of the server's folder, and how strongly it counts."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    weight: float = Field(default=1.0, ge=-4, le=4)
+
+
+class Sampling(BaseModel):
+    """How media are made. What is left out comes from the model's recipe."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model: str | None = Field(default=None, description="id of a served model; null: the first that fits")
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**53, description="of the first medium; medium k has seed + k"
+    )
+    steps: int | None = Field(default=None, ge=1, description="of the sampler")
+    guidance_scale: float | None = Field(default=None, description="1 turns guidance off")
+    negative_prompt: str | None = Field(default=None, description="what guidance leads away from")
+    sampler: str | dict[str, Any] | None = Field(default=None, description="a name, or {name, arguments}")
+    guide: str | dict[str, Any] | None = Field(default=None, description="a name, or {name, arguments}")
+    sliding_window: bool = Field(
+        default=False, description="what is larger than the model's size, in windows"
+    )
+    tile: bool = Field(default=False, description="with sliding_window: the last axis closes into a circle")
+    loras: list[Lora] = Field(default_factory=list, max_length=8, description="LoRAs of the server's folder")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="what the modality declares, such as lufs"
+    )
+    priority: int = Field(default=0, ge=0, le=9, description="higher ones begin first")
+    deadline: float | None = Field(default=None, gt=0, description="s after which the request is dropped")
+
+
+def request_of(
+    given: Sampling,
+    prompt: str,
+    limits: Limits,
+    *,
+    size: Size | None = None,
+    duration: float | None = None,
+    edit: EditRequest | None = None,
+) -> Request:
+    """The request of some members. ApiError for what is over a limit."""
+    for name, text in (("prompt", prompt), ("negative_prompt", given.negative_prompt or "")):
+        if len(text) > limits.prompt:
+            raise ApiError(
+                400,
+                f"{name}: {len(text):,} characters; allowed: {limits.prompt:,}",
+                param=name,
+                code="too_long",
+            )
+    if given.steps is not None and given.steps > limits.steps:
+        raise ApiError(
+            400, f"steps: {given.steps}; allowed: 1 to {limits.steps}", param="steps", code="invalid_value"
+        )
+    for name, part in (("sampler", given.sampler), ("guide", given.guide)):
+        _check_part(name, part)
+    return Request(
+        prompt=prompt,
+        negative_prompt=given.negative_prompt,
+        seed=given.seed,
+        steps=given.steps,
+        guidance_scale=given.guidance_scale,
+        size=size,
+        duration=duration,
+        sliding_window=given.sliding_window,
+        tile=given.tile,
+        sampler=given.sampler,
+        guide=given.guide,
+        options=given.options,
+        edit=edit,
+    )
+
+
+def loras_of(given: Sampling, server: Server) -> list[tuple[str, float]]:
+    """Names and weights of the LoRAs. ApiError for one that the server does not have."""
+    for lora in given.loras:
+        if lora.name not in server.models.loras:
+            raise unknown(lora.name, server.models.loras, "LoRA")
+    return [(lora.name, lora.weight) for lora in given.loras]
+
+
+def size_of(text: str | None, served: Served) -> Size | None:
+    """WIDTHxHEIGHT or "auto" as (height, width); None: the model's own. ApiError for anything else."""
+    if text is None or text == "auto":
+        return None
+    width, by, height = text.partition("x")
+    if not (
+        by
+        and width.isdecimal()
+        and height.isdecimal()
+        and 0 < int(width) <= 16384
+        and 0 < int(height) <= 16384
+    ):
+        raise ApiError(
+            400,
+            f"size: {text!r} is not allowed; give WIDTHxHEIGHT or auto",
+            param="size",
+            code="invalid_value",
+        )
+    return int(height), int(width)
+
+
+def _check_part(name: str, part: str | dict[str, Any] | None) -> None:
+    """Only plain arguments: no weights of this machine and no other part may come in from a client."""
+    if isinstance(part, str):
+        if not part.replace("_", "").isalnum():
+            raise ApiError(
+                400, f"{name}: give a name, or {{name, arguments}}", param=name, code="invalid_value"
+            )
+        return
+    for key, value in (part or {}).items():
+        plain = (
+            isinstance(value, int | float | bool)
+            or value is None
+            or (key == "name" and isinstance(value, str))
+        )
+        if not plain:
+            text = f"{name}.{key}: a client may give numbers alone"
+            raise ApiError(400, text, param=f"{name}.{key}", code="invalid_value")

@@ -1,0 +1,85 @@
+"""What all routes share: models, results, settings, and who asks."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from multigen.serving.api.errors import no_model
+from multigen.serving.engine.models import Models, Served
+from multigen.serving.engine.store import Store
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may take.
+
+    body     bytes of a request
+    upload   bytes of one file in it
+    pixels   of a picture or frame that is uploaded
+    seconds  of a sound or clip that is uploaded
+    prompt   characters
+    n        media of one request
+    steps    of one medium
+    depth    of nested JSON
+    """
+
+    body: int = 64 << 20
+    upload: int = 32 << 20
+    pixels: int = 16_000_000
+    seconds: float = 300.0
+    prompt: int = 4000
+    n: int = 10
+    steps: int = 200
+    depth: int = 16
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: the key by which users take turns and are counted, and what it may do."""
+
+    key: str = "local"
+    scopes: frozenset[str] = frozenset({"generate", "read"})
+
+
+@dataclass
+class Server:
+    """The state of a server."""
+
+    models: Models
+    store: Store
+    limits: Limits = field(default_factory=Limits)
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))  # signs addresses of media
+    draining: bool = False
+
+    def served(self, name: str | None, modality: str) -> Served:
+        """The model that a request names, or the first that makes such media. ApiError 404 or 400."""
+        able = self.models.of_modality(modality)
+        if name is None and able:
+            return self.models.served[able[0]]
+        if name is None or name not in self.models.served:
+            raise no_model(name or modality, able)
+        one = self.models.served[name]
+        if one.modality != modality:
+            raise no_model(name, able)
+        return one
+
+
+def server_of(request: Request) -> Server:
+    """The server of a request."""
+    found: Server = request.app.state.server
+    return found
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks; the guard has found out."""
+    found: Caller = getattr(request.state, "caller", None) or Caller()
+    return found
+
+
+TheServer = Annotated[Server, Depends(server_of)]
+TheCaller = Annotated[Caller, Depends(caller_of)]

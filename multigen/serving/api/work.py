@@ -1,0 +1,82 @@
+"""From a request to its media: submit, wait, and let go when the client does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.requests import Request as HttpRequest
+
+from multigen.generation.request import Request
+from multigen.modalities.media import Media
+from multigen.serving.api.errors import ApiError, failed
+from multigen.serving.api.sampling import Sampling, loras_of
+from multigen.serving.api.state import Caller, Server
+from multigen.serving.engine.engine import Engine
+from multigen.serving.engine.models import Served
+from multigen.serving.engine.ticket import Ticket
+
+
+async def submit(
+    server: Server,
+    caller: Caller,
+    served: Served,
+    given: Sampling,
+    request: Request,
+    n: int,
+    *,
+    previews: int = 0,
+) -> tuple[Engine, Ticket]:
+    """Accept a request. ApiError and MultigenError for what cannot be met, before anything is made."""
+    if not 1 <= n <= server.limits.n:
+        raise ApiError(400, f"n: {n}; allowed: 1 to {server.limits.n}", param="n", code="invalid_value")
+    engine = await server.models.engine(served.id, loras_of(given, server))
+    jobs = await engine.plan(request, n)
+    deadline = None if given.deadline is None else time.monotonic() + given.deadline
+    ticket = Ticket(served.id, caller.key, jobs, given.priority, deadline, previews)
+    return engine, engine.submit(ticket)
+
+
+async def media_of(http: HttpRequest, engine: Engine, ticket: Ticket) -> list[Media]:
+    """Wait for a ticket's media. A client that goes away frees its places. ApiError for a ticket that failed."""
+    async with released(http, engine, ticket):
+        await ticket.wait()
+    if ticket.failure is not None:
+        raise failed(ticket.failure)
+    if ticket.state != "done":
+        raise ApiError(499, "the request was cancelled", code="cancelled")
+    return [ticket.media[k] for k in range(len(ticket.jobs))]
+
+
+@asynccontextmanager
+async def released(http: HttpRequest | None, engine: Engine, ticket: Ticket) -> AsyncIterator[None]:
+    """Cancel the ticket if the block ends before it does, or as soon as the client goes away."""
+    watching = None if http is None else asyncio.create_task(_gone(http, engine, ticket))
+    try:
+        yield
+    finally:
+        if watching is not None:
+            watching.cancel()
+        engine.cancel(ticket)
+
+
+async def _gone(http: HttpRequest, engine: Engine, ticket: Ticket) -> None:
+    while True:
+        message = await http.receive()
+        if message["type"] == "http.disconnect":
+            engine.cancel(ticket)
+            return
+
+
+async def encoded(media: Media, suffix: str) -> bytes:
+    """A medium's file, made beside the event loop."""
+    import tempfile
+    from pathlib import Path
+
+    def write() -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            return media.save(Path(folder, f"medium{suffix}")).read_bytes()
+
+    return await asyncio.to_thread(write)
