@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -120,12 +120,12 @@ async def answer(http: HttpRequest, engine: Engine, ticket: Ticket, body: AudioM
     return Response(files[0], media_type=kind, headers=headers)
 
 
-async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+async def _pieces(content: bytes) -> AsyncGenerator[bytes, None]:
     for start in range(0, len(content), CHUNK):
         yield content[start : start + CHUNK]
 
 
-async def _events(engine: Engine, ticket: Ticket, body: AudioMembers) -> AsyncIterator[bytes]:
+async def _events(engine: Engine, ticket: Ticket, body: AudioMembers) -> AsyncGenerator[bytes, None]:
     """Each sound in pieces as soon as it is made: audio.delta, then audio.done."""
     async with released(None, engine, ticket):
         async for one in ticket.events():

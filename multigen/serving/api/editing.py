@@ -9,10 +9,11 @@ from torch import Tensor
 
 from multigen.generation.request import EditRequest
 from multigen.serving.api.errors import ApiError
+from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, check_part
 
 
-class Editing(Sampling):
+class EditMembers(Members):
     """How a medium is edited; see `multigen edit`."""
 
     strength: float | None = Field(
@@ -38,7 +39,11 @@ class Editing(Sampling):
     noise: float | None = Field(default=None, ge=0, description="with restore: noise in the medium")
 
 
-def edit_of(given: Editing, medium: Tensor, keep: Tensor | None = None) -> EditRequest:
+class Editing(EditMembers, Sampling):
+    """How a medium is edited and how what is new is made."""
+
+
+def edit_of(given: EditMembers, medium: Tensor, keep: Tensor | None = None) -> EditRequest:
     """The edit of a medium. `keep`: what its mask keeps, bool. MultigenError for what does not go together."""
     check_part("restore", given.restore)
     if keep is not None and given.keep is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -105,7 +105,7 @@ async def row(http: HttpRequest, server: Server, medium: Media, body: ImageMembe
     """One picture as the client reads it."""
     content = await picture(medium, body)
     if body.response_format == "url":
-        return {"url": address(http, server, content, SUFFIX[body.output_format]), "seed": medium.seed}
+        return {"url": await address(http, server, content, SUFFIX[body.output_format]), "seed": medium.seed}
     return {"b64_json": base64.b64encode(content).decode("ascii"), "seed": medium.seed}
 
 
@@ -135,7 +135,7 @@ def _said(body: ImageMembers, media: Sequence[Media]) -> dict[str, Any]:
 
 async def _events(
     server: Server, engine: Engine, ticket: Ticket, body: ImageMembers, kind: str
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Partial pictures and whole ones, then nothing more."""
     shown: dict[int, int] = {}
     async with released(None, engine, ticket):

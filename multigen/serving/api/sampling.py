@@ -30,7 +30,7 @@ class Sampling(Members):
         default=None,
         ge=0,
         lt=2**53,
-        description="of the first medium; medium k has seed + k; null: by chance, and the answer says which",
+        description="of the first medium; medium k has seed + k; null: by chance",
     )
     steps: int | None = Field(default=None, ge=1, description="of the sampler")
     guidance_scale: float | None = Field(default=None, description="1 turns guidance off")
@@ -57,6 +57,7 @@ def request_of(
     size: Size | None = None,
     duration: float | None = None,
     edit: EditRequest | None = None,
+    overrides: tuple[str, ...] = (),
 ) -> Request:
     """The request of some members. ApiError for what is over a limit."""
     for name, text in (("prompt", prompt), ("negative_prompt", given.negative_prompt or "")):
@@ -91,6 +92,7 @@ def request_of(
         tile=given.tile,
         sampler=given.sampler,
         guide=given.guide,
+        overrides=overrides,
         options=given.options,
         edit=edit,
     )
