@@ -156,6 +156,9 @@ def validation(found: Iterable[Mapping[str, Any]], known: Iterable[str]) -> ApiE
         return ApiError(
             400, f"the body is not JSON ({first.get('ctx', {}).get('error', first['msg'])})", code="not_json"
         )
+    if first["type"] == "value_error":  # of a validator of ours, which names the member
+        text = str(first.get("ctx", {}).get("error", first["msg"]))
+        return ApiError(400, text, param=text.partition(":")[0], code="invalid_value")
     given = first.get("input")
     shown = f": {given!r}" if isinstance(given, str | int | float | bool) and len(repr(given)) < 60 else ""
     return ApiError(400, f"{name}{shown}: {first['msg']}", param=name or None, code="invalid_value")
