@@ -65,7 +65,9 @@ def running(
     state = Server(Models(sources, device="cpu", settings=settings), Store(folder), limits)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(create_app(state), log_level="warning", ws="none", timeout_graceful_shutdown=3)
+        config = uvicorn.Config(
+            create_app(state), log_level="warning", ws="none", timeout_graceful_shutdown=3
+        )
         one = uvicorn.Server(config)
         loops: list[asyncio.AbstractEventLoop] = []
 

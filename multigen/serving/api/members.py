@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from multigen.serving.api.errors import ApiError, validation
 from multigen.serving.api.fields import alternatives, fields_at
 
 M = TypeVar("M", bound=BaseModel)
+_SCALAR = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?|true|false|null")
 
 
 class Members(BaseModel):
@@ -48,8 +50,15 @@ def of_form(kind: type[BaseModel], fields: Iterable[tuple[str, str]]) -> dict[st
         elif len(path) == 1:
             _put(out, path, _value(kind.model_fields[path[0]].annotation, text, name), name)
         else:
-            _put(out, path, text, name)
+            _put(out, path, _plain(path[-1], text), name)
     return out
+
+
+def _plain(key: str, text: str) -> Any:
+    """A number or boolean inside of an object, whose members have no declared types; a name is text."""
+    if key == "name" or not _SCALAR.fullmatch(text):
+        return text
+    return json.loads(text)
 
 
 def _value(annotation: Any, text: str, name: str) -> Any:
