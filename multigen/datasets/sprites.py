@@ -150,6 +150,12 @@ def place(sprite: PillowImage.Image, x: float, y: float, side: float, height: in
     return out
 
 
+def over(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Premultiplied uint8 [..., H, W, 4], one upon the other (Porter and Duff's "over")."""
+    rest = 255 - top[..., 3:].astype(np.uint16)
+    return (top + (bottom * rest + 127) // 255).clip(0, 255).astype(np.uint8)
+
+
 def to_media(placed: np.ndarray, channels: int) -> Tensor:
     """Premultiplied uint8 [..., H, W, 4] from `place` -> [channels, ..., H, W] in [-1, 1], on white unless RGBA."""
     colours, alpha = placed[..., :3], placed[..., 3:]
