@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +12,6 @@ from PIL import Image as PillowImage
 
 from multigen.datasets import sprites
 from multigen.datasets.motions import Motion, Pose
-
-_PAD = 20  # px around a sprite that turns: its corners reach further than its margin
-
 
 class Lane(NamedTuple):
     """Where an object moves: the middle in shares of the width and height; its side, way and slack in shares of the
@@ -67,23 +65,15 @@ def _frames(mover: Mover, moments: Sequence[float], height: int, width: int) -> 
     x = width * lane.x + room * (u[2] - 0.5) * (0.25 if motion.axes[0] or lane != ALONE else 1)
     y = height * lane.y + room * (u[3] - 0.5) * (0.25 if motion.axes[1] else 1)
     poses = [motion.at(t, u[1]) for t in moments]
-    sprite = sprites.shrink(mover.sprite, side * max(1.0, *(p.size for p in poses)))
+    turns = any(p.angle for p in poses)
+    # What turns is filtered once, to little more than its size, and not again with each frame.
+    sprite = sprites.shrink(mover.sprite, side * (0.625 if turns else max(1.0, *(p.size for p in poses))))
 
     def at(pose: Pose) -> np.ndarray:
         if pose.alpha <= 0:
             return np.zeros((height, width, 4), np.uint8)
-        shown, long = sprite, side * pose.size
-        if pose.angle:
-            shown, longer = _turned(sprite, pose.angle)
-            long *= longer
-        placed = sprites.place(shown, x + way * pose.x, y + way * pose.y, long, height, width)
+        place = partial(sprites.place_turned, angle=pose.angle) if turns else sprites.place
+        placed = place(sprite, x + way * pose.x, y + way * pose.y, side * pose.size, height, width)
         return placed if pose.alpha >= 1 else (placed * pose.alpha + 0.5).astype(np.uint8)
 
     return np.stack([at(pose) for pose in poses])
-
-
-def _turned(sprite: PillowImage.Image, angle: float) -> tuple[PillowImage.Image, float]:
-    """The sprite turned clockwise by some degrees, and how much longer its sides are: nothing is cut."""
-    pad = -(-_PAD * sprite.width // (sprites.SIDE + 24))
-    wide = sprite.crop((-pad, -pad, sprite.width + pad, sprite.height + pad))
-    return wide.rotate(-angle, PillowImage.Resampling.BICUBIC), wide.width / sprite.width
