@@ -20,7 +20,7 @@ from multigen.modalities import Modality
 from multigen.registry import Given
 
 _SIZES = 1.4  # ratio of an object's reach at the end and at the start from which it grows or shrinks
-_FAINT = 0.45  # share of its last ink that a thing that appears has at the start
+_FAINT = 0.45  # share of its strongest ink at the end that a thing that appears has at the start
 _HOP = 0.13  # of the shorter side: how far up a thing that bounces goes
 _ANGLES, _RADII = 120, 12  # of the polar pictures in which turns are measured
 _TURN = 9  # degrees from frame to frame at 16 frames: a smaller turn counts as none
@@ -31,7 +31,7 @@ class Motion(Metric):
 
     What is asked for is read from the item's id, or else from its label. One object is judged by its whole video, two
     by the left and the right half; of two, each counts a half. Growing, shrinking and appearing are told by the
-    object's reach and ink in the first and the last quarter, bouncing by its height over time, spinning by how far
+    object's reach and strongest ink in the first and the last quarter, bouncing by its height over time, spinning by how far
     its polar picture shifts from frame to frame; the rest is told by the direction of its way.
     """
 
@@ -68,6 +68,10 @@ def motion(video: Tensor) -> str | None:
     if float(total.max()) <= 0:
         return None
     quarter = max(1, len(total) // 4)
+    # First of all: of what is faint only the strongest parts are seen, so that it seems to grow, too.
+    peak = weight.amax((1, 2))
+    if float(peak[:quarter].mean()) < _FAINT * float(peak[-quarter:].mean()):
+        return "appear"
     path = track(video)
     reach = _reach(weight, path)
     first, last = _mean(reach[:quarter]), _mean(reach[-quarter:])
@@ -75,8 +79,6 @@ def motion(video: Tensor) -> str | None:
         return "grow"
     if last * _SIZES < first:
         return "shrink"
-    if float(total[:quarter].mean()) < _FAINT * float(total[-quarter:].mean()):
-        return "appear"
     way = direction(video)
     if way != "still":
         return way
