@@ -14,7 +14,8 @@ from multigen.datasets import Dataset
 from multigen.datasets.digits import Digits
 from multigen.datasets.emoji import Emoji
 from multigen.datasets.general_midi import key_classes
-from multigen.datasets.moving_emoji import DIRECTIONS, MovingEmoji
+from multigen.datasets.motions import DIRECTIONS, MOTIONS
+from multigen.datasets.moving_emoji import MovingEmoji
 from multigen.errors import RecipeError
 from multigen.evaluation.metrics import Metric, Score, Target, shuffled, skill
 from multigen.evaluation.metrics.cut_out import cut_out, ink
