@@ -122,5 +122,3 @@ def parse(text: str) -> list[tuple[str, str]]:
 def moments(frames: int) -> list[float]:
     """When each frame of a video is: from 0 to 1; 0 for a single one."""
     return [k / max(1, frames - 1) for k in range(frames)]
-
-

@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 from multigen.datasets import sprites
 from multigen.datasets.motions import Motion, Pose
 
+
 class Lane(NamedTuple):
     """Where an object moves: the middle in shares of the width and height; its side, way and slack in shares of the
     shorter side."""
@@ -29,7 +30,7 @@ LEFT, RIGHT = Lane(0.25, 0.5, 0.36, 0.24), Lane(0.75, 0.5, 0.36, 0.24)
 
 @dataclass(frozen=True)
 class Mover:
-    """A sprite, its motion and its lane; `u`: size, way (and vigour) and place (x, y), each in [0, 1), 0.5 the middle."""
+    """A sprite, its motion and its lane; `u`: size, way (and vigour), place (x, y), in [0, 1); 0.5 is the middle."""
 
     sprite: PillowImage.Image
     motion: Motion

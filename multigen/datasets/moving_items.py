@@ -45,9 +45,7 @@ class Clips:
     def hold_out(self, share: float, pairs: bool) -> None:
         """Hold out that share of thing and motion, of thing and style and, with `pairs`, some pairs of things."""
         untrained = held_styles(self.emoji, share)
-        self.styles = [
-            tuple(s for s in some if untrained.get(k) != s) for k, some in enumerate(self.styles)
-        ]
+        self.styles = [tuple(s for s in some if untrained.get(k) != s) for k, some in enumerate(self.styles)]
         held: list[Clip] = []
         for k, one in enumerate(self.emoji):
             # The motion of the highest score stays, whatever the share.

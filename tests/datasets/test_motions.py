@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from multigen.datasets.motions import DIRECTIONS, MOTIONS, Pose, bounce, moments, parse
@@ -28,8 +30,8 @@ def test_a_bounce_is_two_parabolas_from_the_ground() -> None:
     heights = [bounce(t, 0.5).y for t in TIMES]
     assert heights[0] == heights[30] == heights[60] == max(heights) == 0.35
     assert heights[15] == heights[45] == pytest.approx(-0.35) == min(heights)
-    fall = [b - a for a, b in zip(heights[:30], heights[1:30], strict=False)]
-    gained = [b - a for a, b in zip(fall, fall[1:], strict=False)]
+    fall = [b - a for a, b in itertools.pairwise(heights[:31])]
+    gained = [b - a for a, b in itertools.pairwise(fall)]
     assert gained == pytest.approx([gained[0]] * len(gained))  # gravity
     assert gained[0] > 0  # y grows downwards
 
@@ -39,7 +41,7 @@ def test_the_others_change_one_thing_only() -> None:
         for vigour in (0.0, 0.5, 0.99):
             poses = [MOTIONS[name].at(t, vigour) for t in TIMES]
             values = [getattr(p, field) for p in poses]
-            steps = [b - a for a, b in zip(values, values[1:], strict=False)]
+            steps = [b - a for a, b in itertools.pairwise(values)]
             assert all(s <= 0 for s in steps) if name == "shrink" else all(s >= 0 for s in steps)
             usual = Pose()
             rest = {k for p in poses for k in ("x", "y", "size", "angle", "alpha")

@@ -61,7 +61,7 @@ class Retrieval(Metric):
         return Score.of([math.nan if r is None else float(r < self.top) for r in ranks])
 
     def ranks(self, pictures: Sequence[Tensor], objects: Sequence[int | None]) -> list[int | None]:
-        """For each picture [C, H, W], the number of objects that are more similar than the requested one; None if unknown."""
+        """For each picture [C, H, W], how many objects are more similar than the requested one; None if unknown."""
         bank, owner = self._features_of_objects()
         features = self._embed(pictures)
         similarity = features @ bank.T
