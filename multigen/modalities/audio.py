@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
 import torch
 from torch import Tensor
 
 from multigen.errors import MediaError, message
 from multigen.modalities import Info, Limits, Modality
+from multigen.modalities.audio_channels import LAYOUTS, mix_channels
 from multigen.modalities.audio_decoding import decode_audio
 from multigen.modalities.audio_encoding import encode_ffmpeg, encode_soundfile, playable
 from multigen.modalities.audio_header import audio_stream, header_seconds
+from multigen.modalities.audio_native import depth_of, holds_peaks, read_deep, resampled, stored_depth
 from multigen.modalities.container import open_container
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.spectrogram import draw_spectrograms
@@ -62,6 +66,7 @@ class Audio(Modality):
             raise ValueError(f"channels: {channels} is not allowed. Allowed: 1 to 8.")
         self.rate, self.channels, self.seconds = rate, channels, seconds
         self.limits = Limits(max_bytes=max_bytes, max_seconds=max_seconds)
+        self._depth: str | None = None  # of the samples of a file that this is the native modality of
         self.shape()  # raises for `seconds` out of range
 
     def shape(
@@ -110,16 +115,38 @@ class Audio(Modality):
                 container, stream, path, rate=self.rate, channels=self.channels,
                 start=start, duration=duration, max_seconds=self.limits.max_seconds,
             )  # fmt: skip
-        return torch.from_numpy(samples)
+        deep = read_deep(path, self._depth or "") if start == 0 and duration is None else None
+        return torch.from_numpy(samples if deep is None or deep.shape != samples.shape else deep)
+
+    def native(self, source: str | Source | Tensor) -> Audio:
+        """The file's own rate, channels and depth of samples; of a medium [C, N] its channels, at this rate."""
+        made = copy.copy(self)
+        if isinstance(source, Tensor):
+            made.channels = len(source)
+            return made
+        path = as_source(source)
+        with open_container(path, self.limits) as container:
+            stream = audio_stream(container, path)
+            made.rate, made.channels = stream.codec_context.sample_rate, stream.codec_context.channels
+            made._depth = depth_of(stream)
+        return made
+
+    def convert(self, media: Tensor, to: Modality) -> Tensor:
+        """[C, N] of this modality at the channels and the rate of `to`: [C', round(N rate'/rate)]."""
+        assert isinstance(to, Audio)
+        if len(media) == to.channels and self.rate == to.rate:
+            return media
+        mixed = mix_channels(media.cpu().numpy(), _names(len(media)), to.channels)
+        return torch.from_numpy(resampled(mixed, self.rate, to.rate))
 
     def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:
         """Crop [C, N] to `shape` from the start, or at random with `rng`; pad short media with silence.
 
-        Other numbers of channels are averaged to one, which is copied.
+        Other numbers of channels are averaged to one, which is copied; of two that cancel each other it is the louder.
         """
         channels, length = shape
         if media.shape[0] != channels:
-            media = media.mean(0, keepdim=True).expand(channels, -1)
+            media = torch.from_numpy(mix_channels(media.cpu().numpy(), [], 1)).expand(channels, -1)
         spare = media.shape[1] - length
         if spare > 0:
             first = 0 if rng is None else int(torch.randint(spare + 1, (1,), generator=rng))
@@ -129,17 +156,22 @@ class Audio(Modality):
     def write(self, media: Tensor, path: str | Path) -> None:
         """Write [C, N] as .wav, .flac (both 16-bit), .ogg, .mp3 or .m4a. A peak over 1 lowers the whole file's level.
 
+        The native modality of a file writes .wav and .flac in that file's depth; samples of 32-bit and 64-bit floats
+        go beyond 1 as they are.
+
         MediaError for another suffix. OSError with the path for faults of the disk, which leave nothing behind.
         """
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix not in self.writes:
             raise MediaError(message(f"{path}: the suffix", suffix, self.writes))
-        samples = playable(media, path.name)  # its folder may be a temporary one
+        kind, usual = _SOUNDFILE.get(suffix, ("", ""))
+        depth = stored_depth(suffix, self._depth, usual, float(media.abs().max()) if media.numel() else 0.0)
+        samples = playable(media, path.name, peaks=holds_peaks(depth))  # its folder may be a temporary one
         try:
             with atomic(path) as temporary:
                 if suffix in _SOUNDFILE:
-                    temporary.write_bytes(encode_soundfile(samples, self.rate, *_SOUNDFILE[suffix]))
+                    temporary.write_bytes(encode_soundfile(samples, self.rate, kind, depth))
                 else:
                     encode_ffmpeg(samples, temporary, rate=self.rate, codec=_FFMPEG[suffix])
         except OSError as error:  # it names the temporary file, or none
@@ -161,3 +193,10 @@ class Audio(Modality):
             raise MediaError(
                 f"{path}: {seconds:,.1f} s; the limit max_seconds is {self.limits.max_seconds:,} s"
             )
+
+
+def _names(channels: int) -> list[str]:
+    """Names of the channels of a medium that has none."""
+    if channels not in LAYOUTS:
+        return ["NONE"] * channels
+    return [channel.name for channel in av.AudioLayout(LAYOUTS[channels]).channels]

@@ -72,7 +72,7 @@ def decode_audio(
     samples = np.concatenate([part.to_ndarray() for part in parts], axis=1)
     begin, stop = (max(0, k - round(first * rate)) for k in (begin, stop))
     samples = np.pad(samples, ((0, 0), (0, max(0, stop - samples.shape[1]))))[:, begin:stop]
-    return np.ascontiguousarray(mix_channels(samples, channel_names(stream), channels))
+    return np.ascontiguousarray(mix_channels(samples, channel_names(stream), channels, str(path)))
 
 
 def _frames(

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def encode_soundfile(samples: np.ndarray, rate: int, kind: str, subtype: str) -> bytes:
-    """Encode float32 [C, N] with libsndfile. In memory, because libsndfile does not tell a full disk from other errors.
+    """Encode floats [C, N] with libsndfile. In memory, because libsndfile does not tell a full disk from other errors.
 
     MediaError if the format does not take the rate or the number of channels.
     """
@@ -37,20 +37,21 @@ def encode_soundfile(samples: np.ndarray, rate: int, kind: str, subtype: str) ->
     return file.getvalue()
 
 
-def playable(media: Tensor, what: str) -> np.ndarray:
-    """Return media [C, N] as float32 within [-1, 1]; warn if the level had to be lowered.
+def playable(media: Tensor, what: str, *, peaks: bool = False) -> np.ndarray:
+    """Return media [C, N] within [-1, 1], float32 (float64 stays); warn if the level had to be lowered.
 
-    `what` names the media in messages. ValueError for other shapes and for values that are not finite.
+    `what` names the media in messages; `peaks`: the format holds values beyond [-1, 1]. ValueError for other shapes and for values that are not finite.
     """
     if media.ndim != 2 or media.shape[1] == 0:
         raise ValueError(
             f"{what}: media of shape {tuple(media.shape)}; allowed: [channels, samples], at least one sample"
         )
-    samples = media.detach().to("cpu", torch.float32).numpy()
+    kind = torch.float64 if media.dtype == torch.float64 else torch.float32
+    samples = media.detach().to("cpu", kind).numpy()
     if not np.isfinite(samples).all():
         raise ValueError(f"{what}: the media hold values that are not finite")
     peak = float(np.abs(samples).max())
-    if peak <= 1:
+    if peak <= 1 or peaks:
         return samples
     log.warning(
         "%s: peak %.3f; the level is lowered by %.1f dB so that nothing clips",
@@ -75,7 +76,7 @@ def encode_ffmpeg(samples: np.ndarray, path: Path, *, rate: int, codec: str) -> 
             assert isinstance(context, AudioCodecContext)
             context.bit_rate = 192_000
             context.open()
-            frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+            frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), format="fltp", layout=layout)
             frame.sample_rate, frame.pts = rate, 0
             pieces = av.AudioResampler(
                 format=context.format, layout=layout, rate=rate, frame_size=context.frame_size
