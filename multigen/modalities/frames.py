@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from multigen.modalities import Info, Limits
@@ -34,6 +35,12 @@ def read_frames(path: Source, limits: Limits, start: float = 0.0) -> Iterator[Fr
             return
         seeking.close()  # some containers seek too far: read from the beginning instead
     yield from stream_frames(path, limits, 0.0)
+
+
+def shown_at(count: int, fps: float, to: float) -> list[int]:
+    """Which of `count` frames at `fps` is shown at each k/to (s), to the end."""
+    total = max(1, round(count * to / fps))
+    return [min(math.floor(k * fps / to + 1e-6), count - 1) for k in range(total)]
 
 
 def at_rate(

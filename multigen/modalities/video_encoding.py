@@ -14,10 +14,20 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from PIL import Image as PillowImage
 
 from multigen.modalities.frame import size_tag
+from multigen.modalities.video_sound import Sound
 
 
-def encode_video(levels: np.ndarray, file: str | io.BytesIO, suffix: str, fps: float) -> None:
-    """Encode uint8 [T, H, W, 3] as H.264: yuv420p, BT.709, visually near lossless. Odd sizes are padded."""
+def encode_video(
+    levels: np.ndarray,
+    file: str | io.BytesIO,
+    suffix: str,
+    fps: float,
+    sound: Sound | None = None,
+) -> None:
+    """Encode uint8 [T, H, W, 3] as H.264: yuv420p, BT.709, visually near lossless. Odd sizes are padded.
+
+    `sound`: that of another video goes along.
+    """
     height, width = levels.shape[1:3]
     odd = (height % 2, width % 2)
     if any(odd):
@@ -35,6 +45,7 @@ def encode_video(levels: np.ndarray, file: str | io.BytesIO, suffix: str, fps: f
         context = stream.codec_context
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        play = None if sound is None else sound.begin(out, len(levels) / fps)
         for k, one in enumerate(levels):
             frame = av.VideoFrame.from_ndarray(one, format="rgb24")
             frame = frame.reformat(
@@ -43,6 +54,8 @@ def encode_video(levels: np.ndarray, file: str | io.BytesIO, suffix: str, fps: f
             frame.pts, frame.time_base, frame.duration = k, 1 / rate, 1
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
+        if play is not None:
+            play()
 
 
 def save_animation(pictures: Sequence[PillowImage.Image], path: Path, fps: float) -> None:
