@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -13,7 +12,7 @@ from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.errors import MultigenError, errors_at
+from multigen.errors import errors_at
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.recipe.schema import Recipe
@@ -58,18 +57,3 @@ def decode(parts: ModelParts, x: Tensor, prompt: str, seed: int) -> Media:
     """A sample [C, *D] of model space as a medium. What the codec draws, such as phases, is keyed by `seed`."""
     media = parts.codec.decode(x[None], seed=seed)[0].float().cpu()
     return Media(media, parts.modality, prompt, seed)
-
-
-def read_medium(parts: ModelParts, media: Media | Tensor | str | Path) -> Tensor:
-    """A medium [C, *D] at the model's own channels, rate and frame rate. MediaError names a file's fault."""
-    if isinstance(media, str | Path):
-        media = parts.modality.read(Path(media))
-    tensor = media.tensor if isinstance(media, Media) else media
-    natural = parts.modality.shape()
-    if tensor.ndim != len(natural):
-        raise MultigenError(
-            f"the medium: shape {tuple(tensor.shape)} is not allowed; {parts.modality.name} has {len(natural)} axes"
-        )
-    if tensor.shape[0] != natural[0]:
-        tensor = parts.modality.fit(tensor, (natural[0], *tensor.shape[1:]))
-    return tensor.float()

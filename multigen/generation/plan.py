@@ -16,11 +16,12 @@ from multigen.core.modifiers import Observer
 from multigen.core.samplers import NoiseSource, Trajectory, polish_time, sampler_traits
 from multigen.core.schedules import Schedule
 from multigen.errors import MultigenError, RecipeError, errors_at, message
-from multigen.generation.edit import EditPlan, Known, Start, plan_edit
+from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.guidance import check_guidance, guide_part
 from multigen.generation.parts import ModelParts, check_prompt
 from multigen.generation.request import Request
-from multigen.generation.sizes import check_size, window_of
+from multigen.generation.restore import Known
+from multigen.generation.sizes import check_size, whole_sides, window_of
 from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
@@ -42,6 +43,7 @@ class Plan:
     """What the media of a request have in common.
 
     shape      of a medium in model space, [C, *D]
+    media      of the medium itself, a part of what the codec makes of that
     ts         the grid of times that the sampler walks, float64 [n+1], falling
     sampler, guide, modifiers, polish
                the recipe's, under the request's overrides and guidance scale
@@ -56,6 +58,7 @@ class Plan:
 
     recipe: Recipe
     shape: tuple[int, ...]
+    media: tuple[int, ...]
     ts: Tensor
     sampler: Sampler
     guide: Part
@@ -97,13 +100,14 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
         check_size(start.shape)
-        shape = parts.codec.shape(start.shape)
+        shape = parts.codec.shape(whole_sides(parts, start.shape))
     ts = ts if edit is None else edits.last_steps(ts, edit.strength)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
     return Plan(
         recipe=recipe,
         shape=shape,
+        media=_media(start),
         ts=ts,
         sampler=sampler,
         guide=guide,
@@ -203,6 +207,13 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
     with errors_at("size or duration"):
         shape = parts.modality.shape(size, duration)
     return Start(shape, window_of(parts, shape, sliding=True) if request.sliding_window else None)
+
+
+def _media(start: Start) -> tuple[int, ...]:
+    """The shape [C, *D] of what is made: of an edit what its model sees, of a restoration what was asked for."""
+    if start.edit is not None:
+        return (start.shape[0], *start.edit.original.view.size)
+    return start.shape if start.known is None else (start.shape[0], *start.known.size)
 
 
 def _check_polish(parts: ModelParts, polish: Polish) -> None:

@@ -18,15 +18,23 @@ if TYPE_CHECKING:
     from multigen.modalities.media import Media
     from multigen.registry import Part
 
+# What of a mask is made anew, and how a medium of another size is seen.
+MEANINGS = WHITE, BLACK, OPAQUE, TRANSPARENT = ("white", "black", "opaque", "transparent")
+FITS = CROP, PAD, STRETCH = ("crop", "pad", "stretch")
 Size = int | tuple[int, int]
 _OPTION = "option"
 
 
 def _option(
-    type: Any, help: str, metavar: str = "", low: float = -math.inf, above: float = -math.inf
+    type: Any,
+    help: str,
+    metavar: str = "",
+    low: float = -math.inf,
+    above: float = -math.inf,
+    choices: tuple[str, ...] = (),
 ) -> dict[str, Option]:
     """The declaration of a field; its name and default are the field's."""
-    return {_OPTION: Option("", type, None, help, low=low, above=above, metavar=metavar)}
+    return {_OPTION: Option("", type, None, help, low=low, above=above, choices=choices, metavar=metavar)}
 
 
 @dataclass(frozen=True)
@@ -82,12 +90,15 @@ class EditRequest:
 
     media     a file, a `Media` or a tensor [C, *D] in [-1, 1]
     strength  how far back to noise, over 0 to 1: 0.6, or 1 where a part is kept
-    mask      a picture of the medium's size: white is made anew, black stays
+    mask      a picture: white is made anew, black stays; or one with transparency, a brush or an eraser
+    mask_is   what of the mask is made anew: "white", "black", "opaque" or "transparent"; None: as its kind has it
     keep      what stays: spans of time such as "0:2.5s,4s:", or a bool tensor, True where the medium stays, [*D] or
               over the first axis alone (samples, frames)
     extend    what is added: "8" or "8,0,8,0" pixels (left, top, right, bottom), "3s" after or "1s,3s" before and
               after; or numbers in samples, pixels or frames, before and after each axis from the last one on (as
               `torch.nn.functional.pad` takes them)
+    fit       how a picture or video of another size than the model's is seen: "pad" shows all of it, "crop" the part
+              around what is made anew at a finer scale, "stretch" all of it out of shape; None: "pad"
     feather   width of the cross-fade between kept and new: seconds of sound, pixels of pictures and videos
     resample  how often each step is taken, so that new and kept agree better (RePaint)
     invert    the source's prompt: start from the noise that leads to the source, which keeps its composition
@@ -105,7 +116,16 @@ class EditRequest:
         default=None, metadata=_option(float, "over 0 (as it was) to 1 (all new)", metavar="X")
     )
     mask: str | Path | None = field(
-        default=None, metadata=_option(str, "a picture: white is made anew, black is kept", metavar="PICTURE")
+        default=None,
+        metadata=_option(
+            str,
+            "a picture: white is made anew, black is kept; or a brush or an eraser on transparency",
+            metavar="PICTURE",
+        ),
+    )
+    mask_is: str | None = field(
+        default=None,
+        metadata=_option(str, "what of the mask is made anew (default: its kind says)", choices=MEANINGS),
     )
     keep: str | Tensor | None = field(
         default=None,
@@ -117,6 +137,15 @@ class EditRequest:
             str | int,
             "pixels all round or left,top,right,bottom; 3s after, or 1s,3s before and after",
             metavar="N",
+        ),
+    )
+    fit: str | None = field(
+        default=None,
+        metadata=_option(
+            str,
+            "how another size than the model's is seen: pad (all of it, the default), crop (the part around what is "
+            "made anew), stretch",
+            choices=FITS,
         ),
     )
     feather: float | None = field(

@@ -23,7 +23,9 @@ def channel_names(stream: AudioStream) -> list[str]:
     return names
 
 
-def mix_channels(samples: np.ndarray, names: list[str], channels: int, where: str = "the sound") -> np.ndarray:
+def mix_channels(
+    samples: np.ndarray, names: list[str], channels: int, where: str = "the sound"
+) -> np.ndarray:
     """Mix [C, N] to [channels, N]. Mono is the mean. Stereo from surround: ITU-R BS.775, scaled not to clip.
 
     Two channels that cancel each other are not mixed: the louder one is taken, with a warning. `where`: in messages.

@@ -40,7 +40,8 @@ def encode_soundfile(samples: np.ndarray, rate: int, kind: str, subtype: str) ->
 def playable(media: Tensor, what: str, *, peaks: bool = False) -> np.ndarray:
     """Return media [C, N] within [-1, 1], float32 (float64 stays); warn if the level had to be lowered.
 
-    `what` names the media in messages; `peaks`: the format holds values beyond [-1, 1]. ValueError for other shapes and for values that are not finite.
+    `what` names the media in messages; `peaks`: the format holds values beyond [-1, 1]. ValueError for other shapes
+    and for values that are not finite.
     """
     if media.ndim != 2 or media.shape[1] == 0:
         raise ValueError(
@@ -76,7 +77,9 @@ def encode_ffmpeg(samples: np.ndarray, path: Path, *, rate: int, codec: str) -> 
             assert isinstance(context, AudioCodecContext)
             context.bit_rate = 192_000
             context.open()
-            frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), format="fltp", layout=layout)
+            frame = AudioFrame.from_ndarray(
+                np.ascontiguousarray(samples, np.float32), format="fltp", layout=layout
+            )
             frame.sample_rate, frame.pts = rate, 0
             pieces = av.AudioResampler(
                 format=context.format, layout=layout, rate=rate, frame_size=context.frame_size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import av
 import numpy as np
 import soundfile
@@ -85,5 +84,3 @@ def _line(row: np.ndarray, rate: int, to: int) -> np.ndarray:
         parts += [one.to_ndarray()[0] for one in resampler.resample(frame)]
     parts += [one.to_ndarray()[0] for one in resampler.resample(None)]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-

@@ -123,8 +123,10 @@ class Model:
         *,
         strength: float | None = None,
         mask: str | Path | None = None,
+        mask_is: str | None = None,
         keep: str | Tensor | None = None,
         extend: str | int | Sequence[int] | None = None,
+        fit: str | None = None,
         feather: float | None = None,
         resample: int = 1,
         invert: str | None = None,
@@ -146,7 +148,7 @@ class Model:
         `media` to `noise` as in `EditRequest`, the rest as in `generate`.
         """
         edit = EditRequest(
-            media, strength, mask, keep, extend, feather, resample, invert, restore, noise
+            media, strength, mask, mask_is, keep, extend, fit, feather, resample, invert, restore, noise
         )  # fmt: skip
         common = Request(
             steps=steps,

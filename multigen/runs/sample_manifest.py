@@ -71,8 +71,7 @@ def inversion_errors(model: Model, requests: Sequence[Request]) -> dict[int, flo
     for place, medium in made:
         edit = made.jobs[place].plan.edit
         assert edit is not None
-        source = edit.source.media[tuple(slice(n) for n in medium.tensor.shape)]
-        error = round(float((medium.tensor - source).square().mean().sqrt()), 4)
+        error = round(float((medium.tensor - edit.original.source.media).square().mean().sqrt()), 4)
         log.info("inversion and back: %.3f of full scale from the source", error)
         found |= dict.fromkeys(groups[place], error)
     return found
