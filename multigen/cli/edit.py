@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,8 @@ def run(argv: Sequence[str]) -> int:
         )
     prompts = [*(a.prompt or []), *lines]
     edit = edit_request(given(a, [INPUT if name == "media" else name for name in options(EditRequest)]))
-    values: Mapping[str, Any] = vars(a)
-    for option in ("sliding_window", "tile"):
-        if edit.restore is not None and values[option]:
-            raise MultigenError(f"--{option.replace('_', '-')} does not go with --restore")
+    if edit.restore is not None and a.tile:
+        raise MultigenError("--tile does not go with --restore")
     from multigen.runs import sample as runs
 
     show_log(a.quiet)

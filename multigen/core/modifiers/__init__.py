@@ -18,7 +18,7 @@ from multigen.core.modifiers.attention import perturbed_attention, skip_layers
 from multigen.core.modifiers.contrast import rescale, threshold
 from multigen.core.modifiers.fill import fill, interval
 from multigen.core.modifiers.observe import Observer, observe
-from multigen.core.modifiers.posterior import posterior
+from multigen.core.modifiers.posterior import posterior, posterior_in_windows
 
 __all__ = [
     "Observer",
@@ -27,6 +27,7 @@ __all__ = [
     "observe",
     "perturbed_attention",
     "posterior",
+    "posterior_in_windows",
     "rescale",
     "skip_layers",
     "threshold",
