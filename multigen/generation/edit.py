@@ -23,7 +23,7 @@ from multigen.generation.request import CROP, FITS, MEANINGS, PAD, EditRequest, 
 from multigen.generation.restore import Known, plan_restoration
 from multigen.generation.sizes import largest, window_of
 from multigen.generation.spans import amounts, spans
-from multigen.generation.view import View, identity, picture_view, time_view
+from multigen.generation.view import View, grown_size, identity, picture_view, time_view
 from multigen.modalities import Modality
 from multigen.modalities.video import Video
 
@@ -81,16 +81,17 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
         made = plan_restoration(parts, request)
         return Start(made.shape, made.window, known=made)
     _check(parts, edit)
-    source, own = _source(parts, edit)
+    source, own, before = _source(parts, edit)
     plain = own.convert(source.media, parts.modality).float()
-    view, source = _view(parts, request, source, plain)
-    say_form(_name(edit), own, parts.modality, tuple(source.media.shape), source.keep is not None)
+    view, source = _view(parts, request, source, plain, before)
+    if len(view.size) == 1 or view.length[-2:] != view.size[-2:]:
+        say_form(_name(edit), own, parts.modality, tuple(source.media.shape), source.keep is not None)
     original = Original(source, own, plain, view, _feather(edit, own, source, view))
     seen = _seen(original)
     window = window_of(parts, (len(plain), *view.size), sliding=True)
     if window is not None and not request.sliding_window:
         log.info(
-            "%s: longer than the model makes in one piece; it is made in overlapping windows", _name(edit)
+            "%s: larger than the model makes in one piece; it is made in overlapping windows", _name(edit)
         )
     strength = edit.strength
     if strength is None:
@@ -114,23 +115,28 @@ def _check(parts: ModelParts, edit: EditRequest) -> None:
         check_prompt(parts, edit.invert)
 
 
-def _source(parts: ModelParts, edit: EditRequest) -> tuple[Source, Modality]:
-    """The medium in its own form, grown, and what is kept of it."""
+def _source(parts: ModelParts, edit: EditRequest) -> tuple[Source, Modality, tuple[int, int]]:
+    """The medium in its own form, grown, and what is kept of it; its last two axes before it grew."""
     media, own = read_original(parts, edit.media)
     extend = _extended(own, edit, media)
     if isinstance(own, Video) and len(extend) == 2 * (media.ndim - 1):
         own = own.with_sound_later(extend[-2] / own.fps)
     keep = _kept(parts, own, edit, media)
     source = prepared(media, keep, extend)
-    return source, own
+    return source, own, (media.shape[-2], media.shape[-1])
 
 
 def _name(edit: EditRequest) -> str:
     return Path(edit.media).name if isinstance(edit.media, str | Path) else "the medium"
 
 
-def _view(parts: ModelParts, request: Request, source: Source, plain: Tensor) -> tuple[View, Source]:
-    """What of the medium the model sees; the source, whose parts that are not seen are kept."""
+def _view(
+    parts: ModelParts, request: Request, source: Source, plain: Tensor, before: tuple[int, int]
+) -> tuple[View, Source]:
+    """What of the medium the model sees; the source, whose parts that are not seen are kept.
+
+    before  height and width before it grew
+    """
     edit = request.edit
     assert edit is not None
     axes, keep = tuple(plain.shape[1:]), source.keep
@@ -144,6 +150,8 @@ def _view(parts: ModelParts, request: Request, source: Source, plain: Tensor) ->
     if len(axes) > 1 and not request.sliding_window and axes[-2:] != most[-2:]:
         flat = None if new is None else new if new.ndim == 2 else new.all(0)
         sides, model = (axes[-2], axes[-1]), (most[-2], most[-1])
+        if edit.fit != CROP:
+            model = grown_size(sides, before, model)
         start[-2:], length[-2:] = picture_view(sides, model, edit.fit or PAD, flat)
         size[-2:] = model
     shape = parts.codec.whole((len(plain), *size))

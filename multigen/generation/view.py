@@ -81,6 +81,18 @@ def identity(shape: Sequence[int]) -> View:
     return View((0,) * len(whole), whole, whole, whole)
 
 
+def grown_size(sides: tuple[int, int], before: tuple[int, int], model: tuple[int, int]) -> tuple[int, int]:
+    """The size at which a model sees a picture that was grown to `sides`, all (height, width).
+
+    At least the model's own, and so large that the picture `before` it grew is as large as without: a model knows how
+    large things are, so that what is added is made in windows.
+    """
+    scale = min(m / n for m, n in zip(model, before, strict=True))
+    if all(n <= m for n, m in zip(sides, model, strict=True)):
+        return model
+    return _pair([max(m, round(n * scale)) for n, m in zip(sides, model, strict=True)])
+
+
 def picture_view(
     sides: tuple[int, int], model: tuple[int, int], fit: str, keep: Tensor | None
 ) -> tuple[tuple[int, int], tuple[int, int]]:
