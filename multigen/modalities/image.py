@@ -16,7 +16,7 @@ from torch import Tensor
 from multigen.errors import MediaError, message
 from multigen.modalities import Info, Limits, Modality
 from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargement
-from multigen.modalities.image_file import decode_image, open_image
+from multigen.modalities.image_file import decode_image, open_image, upright_size
 from multigen.modalities.image_native import Form, encode_deep, read_form, shown, stored
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.raster import (
@@ -87,8 +87,7 @@ class Image(Modality):
         """Read width, height (after EXIF rotation) and channels from the header."""
         path = as_source(path)
         with open_image(path, self.limits) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            width, height = image.size[::-1] if turned else image.size
+            width, height = upright_size(image)
             return Info(width=width, height=height, channels=len(image.getbands()))
 
     def read(self, path: str | Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
@@ -103,7 +102,7 @@ class Image(Modality):
             if self._form is not None:
                 media, form = read_form(image, path)
                 return media if form.channels == self.channels else to_channels(media, self.channels)
-            media = decode_image(image)
+            media = decode_image(image, str(path))
         return to_channels(media, self.channels, self.background)
 
     def native(self, source: str | Source | Tensor) -> Image:

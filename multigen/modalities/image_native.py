@@ -59,10 +59,12 @@ def read_form(image: PillowImage.Image, path: Source) -> tuple[Tensor, Form]:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.uint16)[..., None]
-        white = 4095 if 255 < int(levels.max(initial=0)) <= 4095 else 65535
+        white = 4095 if 0 < int(levels.max(initial=0)) <= 4095 else 65535  # as `image_file` has it
         return _from_deep(levels, white), Form(1, white, profile)
     if image.mode.startswith("I") or image.mode == "F":
-        return decode_image(image), Form(1, 65535)
+        return decode_image(image, str(path)), Form(1, 65535)
+    if profile is None and image.mode in ("RGB", "RGBA"):
+        image = to_srgb(image, str(path))  # Adobe RGB that EXIF data alone say, which are not written again
     if image.has_transparency_data:
         return from_levels(np.asarray(image.convert("RGBA"))), Form(4, profile=_of_rgb(image, profile))
     if image.mode in ("1", "L"):

@@ -59,10 +59,22 @@ def encode_video(
 
 
 def save_animation(pictures: Sequence[PillowImage.Image], path: Path, fps: float) -> None:
-    """Save frames as an endless animation. Durations are rounded cumulatively, so that the total stays right."""
-    unit = 10 if path.suffix.lower() == ".gif" else 1  # ms; GIF counts hundredths of a second
+    """Save frames as an endless animation. Durations are rounded cumulatively, so that the total stays right.
+
+    Where the rate is over what the format can show, frames are left out.
+    """
+    # ms. GIF counts hundredths of a second, and browsers show a frame of one hundredth for ten.
+    unit, least = (10, 20) if path.suffix.lower() == ".gif" else (1, 1)
     ends = [round(k * 1000 / fps / unit) * unit for k in range(len(pictures) + 1)]
-    durations = [max(unit, b - a) for a, b in pairwise(ends)]
+    shown = [0]
+    for k in range(1, len(pictures)):
+        if ends[k] - ends[shown[-1]] >= least:
+            shown.append(k)
+    while len(shown) > 1 and ends[-1] - ends[shown[-1]] < least:
+        shown.pop()
+    times = [*(ends[k] for k in shown), ends[-1]]
+    durations = [max(least, b - a) for a, b in pairwise(times)]
+    pictures = [pictures[k] for k in shown]
     small = pictures[0].width * pictures[0].height <= 512 * 512
     kind = {".gif": "GIF", ".webp": "WEBP"}.get(path.suffix.lower(), "PNG")
     options = {"lossless": small, "quality": 90, "method": 4} if kind == "WEBP" else {}

@@ -20,6 +20,8 @@ from multigen.modalities.container import open_container
 from multigen.modalities.file_check import check_count, check_duration, check_frame
 from multigen.modalities.frame import DEFAULT_DURATION, SIZE_TAG, Frame
 from multigen.modalities.member import Source
+from multigen.modalities.video_colour import rgb_levels
+from multigen.modalities.video_geometry import shown_size, upright
 
 _SHARED = 400_000  # pixels; smaller frames take longer to pass between threads than to decode
 
@@ -39,8 +41,9 @@ def _stream(path: Source, file: InputContainer) -> VideoStream:
 
 
 def _header(path: Source, file: InputContainer, stream: VideoStream, limits: Limits) -> Info:
-    width, height = _true_size(file) or (stream.codec_context.width, stream.codec_context.height)
+    width, height = _true_size(file) or shown_size(stream)
     check_frame(path, stream.codec_context.width, stream.codec_context.height, limits)
+    check_frame(path, width, height, limits)
     duration = _stream_duration(stream) or (file.duration or 0) / av.time_base
     fps = float(stream.average_rate or stream.guessed_rate or 0)
     count = stream.frames or round(duration * fps)
@@ -63,7 +66,7 @@ def _stream_duration(stream: VideoStream) -> float:
 
 def _true_size(file: InputContainer) -> tuple[int, int] | None:
     """(width, height) from the comment that `Video.write` leaves where it padded odd sizes."""
-    comment = file.metadata.get("comment", "")
+    comment = next((v for k, v in file.metadata.items() if k.lower() == "comment"), "")  # Matroska: capitals
     width, _, height = comment.removeprefix(SIZE_TAG).partition("x")
     if comment.startswith(SIZE_TAG) and width.isdecimal() and height.isdecimal():
         return int(width), int(height)
@@ -88,7 +91,7 @@ def stream_frames(path: Source, limits: Limits, start: float) -> Generator[Frame
         for count, frame in enumerate(file.decode(stream)):
             check_count(path, count + 1, limits)
             check_frame(path, frame.width, frame.height, limits)
-            size = size or (frame.width, frame.height)
+            size = size or shown_size(stream, frame.width, frame.height)
             if frame.pts is not None:
                 time = max(time, frame.pts * tick - origin)
             else:  # raw streams carry no times, so the place after a seek is unknown
@@ -110,9 +113,9 @@ def _levels(
     """A function that converts the frame to RGB at the first frame's size, cropped and upright."""
 
     def convert() -> np.ndarray:
-        levels = reformatter.reformat(frame, width=size[0], height=size[1], format="rgb24").to_ndarray()
+        levels = rgb_levels(frame, reformatter, *size)
         if crop is not None:
             levels = levels[: crop[1], : crop[0]]
-        return np.ascontiguousarray(np.rot90(levels, round(frame.rotation / 90)))
+        return upright(levels, frame)
 
     return convert
