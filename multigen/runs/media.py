@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from multigen.errors import TrainingError
+from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.progress import Progress
@@ -19,6 +22,8 @@ from multigen.recipe.manifest import read as read_manifest
 from multigen.recipe.schema import Recipe
 from multigen.runs.folders import new_folder
 from multigen.storage.files import write_json
+
+_PREVIEW = 256  # pixels; the longest side of an animated preview
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +90,21 @@ def _save(model: Model, medium: Media, index: int, partial: Path, final: Path) -
 def _save_pictures(model: Model, medium: Media, folder: Path, stem: str) -> None:
     """A picture of one medium beside it, and an animated preview where the modality has one."""
     modality = model.modality
+    # An edit has the rate and size of its source.
+    seen = medium.modality.convert(medium.tensor, modality)
     if modality.suffix != ".png":
-        modality.preview([medium.tensor]).save(folder / f"{stem}.png")
+        modality.preview([seen]).save(folder / f"{stem}.png")
     if modality.animation:
-        modality.write(medium.tensor, folder / f"{stem}{modality.animation}")
+        modality.write(_small(seen, modality), folder / f"{stem}{modality.animation}")
+
+
+def _small(media: Tensor, modality: Modality) -> Tensor:
+    """Frames [C, T, H, W] of at most the preview's size."""
+    sides = media.shape[-2:]
+    scale = _PREVIEW / max(sides)
+    if scale >= 1:
+        return media
+    return modality.fit(media, (*media.shape[:-2], *(max(1, round(n * scale)) for n in sides)))
 
 
 def sampling_facts(recipe: Recipe, steps: int | None) -> dict[str, Any]:
