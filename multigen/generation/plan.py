@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -101,7 +102,10 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     with errors_at("size or duration" if request.edit is None else "the medium"):
         check_size(start.shape)
         shape = parts.codec.shape(whole_sides(parts, start.shape))
-    ts = ts if edit is None else edits.last_steps(ts, edit.strength)
+    polish = recipe.sample.polish
+    if edit is not None:
+        ts = edits.last_steps(ts, edit.strength)
+        polish = _no_stronger(parts, polish, ts)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
     return Plan(
@@ -112,9 +116,9 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         sampler=sampler,
         guide=guide,
         modifiers=recipe.modifiers,
-        polish=recipe.sample.polish,
+        polish=polish,
         negative_prompt=negative,
-        calls=_calls(parts, recipe, sampler, ts, edit, len(shape)),
+        calls=_calls(parts, recipe, sampler, ts, edit, len(shape), polish.passes),
         window=start.window,
         tile=request.tile,
         options=_options(parts, request.options),
@@ -223,6 +227,12 @@ def _check_polish(parts: ModelParts, polish: Polish) -> None:
             polish_time(parts.denoiser.schedule, polish.noise)
 
 
+def _no_stronger(parts: ModelParts, polish: Polish, ts: Tensor) -> Polish:
+    """The polish of an edit: none where the edit begins with less noise than that assumes."""
+    begins = math.exp(-float(parts.denoiser.schedule.log_snr(ts[:1])) / 2)
+    return polish if begins >= polish.noise else dataclasses.replace(polish, passes=0)
+
+
 def deterministic(recipe: Recipe) -> Recipe:
     """How an inversion goes back: fresh noise or polish would not find the source again."""
     name = sampler_traits(registry.lookup("sampler", recipe.sampler.name)).deterministic
@@ -233,7 +243,13 @@ def deterministic(recipe: Recipe) -> Recipe:
 
 
 def _calls(
-    parts: ModelParts, recipe: Recipe, sampler: Sampler, ts: Tensor, edit: EditPlan | None, axes: int
+    parts: ModelParts,
+    recipe: Recipe,
+    sampler: Sampler,
+    ts: Tensor,
+    edit: EditPlan | None,
+    axes: int,
+    passes: int,
 ) -> int | None:
     """How many queries a trajectory makes: counted on a sample of one number, answered by itself."""
     if sampler_traits(registry.lookup("sampler", recipe.sampler.name)).one_sample:
@@ -242,7 +258,7 @@ def _calls(
     walk = sampler(schedule, x, ts, lambda purpose, index: x)
     if edit is not None and edit.resample > 1:
         walk = edits.resample(sampler, schedule, x, ts, lambda purpose, index: x, times=edit.resample)
-    count = recipe.sample.polish.passes
+    count = passes
     try:
         query = next(walk)
         while True:
