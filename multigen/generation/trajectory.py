@@ -11,11 +11,11 @@ from torch import Tensor
 from multigen.core import edits, masks
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Answers, Guide, Query, plain
-from multigen.core.modifiers import fill, observe, posterior, posterior_in_windows
+from multigen.core.modifiers import fill, observe, posterior, posterior_in_windows, watch
 from multigen.core.noise import Noise
 from multigen.core.samplers import NoiseSource, Trajectory, polish
 from multigen.core.sliding_window import Crop, sliding_windows
-from multigen.generation.guidance import guided
+from multigen.generation.guidance import guided, say_strong
 from multigen.generation.parts import ModelParts, encode_prompts
 from multigen.generation.plan import Job, Plan
 
@@ -71,7 +71,7 @@ def _informed(parts: ModelParts, plan: Plan, guide: Guide, crop: Crop) -> Guide:
 
 def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
     """The recipe's guide and modifiers, in windows, and around them what a restoration, a trace or an edit adds."""
-    guide, edit = _restoring(parts, plan, lambda: _recipe_guide(parts, cond, plan)), plan.edit
+    guide, edit = _restoring(parts, plan, lambda: _watched(parts, cond, plan)), plan.edit
     if plan.observer is not None:
         guide = observe(guide, cond, parts.denoiser, plan.observer)
     if edit is None:
@@ -82,6 +82,14 @@ def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
         return guide
     source = encode_prompts(parts, edit.invert)
     return _by_phase(phase, _windowed(parts, plan, lambda: plain(source, source)), guide)
+
+
+def _watched(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
+    """The recipe's guide, which says where it leaves what the network was trained on."""
+    guide = _recipe_guide(parts, cond, plan)
+    if plan.guide.name == "plain" or any(part.name in ("within", "interval") for part in plan.modifiers):
+        return guide
+    return watch(guide, cond, parts.denoiser, lambda far, snr: say_strong(plan.guide, far, snr))
 
 
 def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:

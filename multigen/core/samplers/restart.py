@@ -42,7 +42,8 @@ def restart(
     repeats  how often
 
     low and high are moved into the range of the schedule and the grid; a grid that does not pass from high to low is
-    walked as by `heun`. One without a point between them gets the repeated steps on its first way down, too. Raises ValueError for other values out of range.
+    walked as by `heun`. One without a point between them gets the repeated steps on its first way down, too. Raises
+    ValueError for other values out of range.
     """
     if not (0 < low < high < math.inf and steps >= 1 and repeats >= 0):
         raise ValueError(
