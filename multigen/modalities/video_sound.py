@@ -18,10 +18,11 @@ from multigen.modalities.audio_header import audio_stream
 from multigen.modalities.container import open_container
 from multigen.modalities.member import Source
 
-# Codecs whose packets a container takes as they are; those of others are encoded anew as AAC.
+# Codecs whose packets a container takes as they are; those of others are encoded anew, as AAC or Opus.
 _COPIED = {
     "mp4": ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"),
     "mov": ("aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le"),
+    "webm": ("opus", "vorbis"),
     "matroska": ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac", "vorbis", "pcm_s16le", "pcm_s24le"),
 }
 
@@ -51,13 +52,15 @@ class Sound:
             if kind in _COPIED[out.format.name]:
                 copied = out.add_stream_from_template(stream)
                 return lambda: self._copy(out, copied, seconds)
-            rate = stream.codec_context.sample_rate
+            opus = out.format.name == "webm"
+            rate = 48_000 if opus else stream.codec_context.sample_rate
             layout = "stereo" if stream.codec_context.channels > 1 else "mono"
-        made = out.add_stream("aac", rate=rate, layout=layout)
+        made = out.add_stream("libopus" if opus else "aac", rate=rate, layout=layout)
         context = made.codec_context
         assert isinstance(made, AudioStream)
         assert isinstance(context, AudioCodecContext)
         context.bit_rate = 192_000
+        context.open()
         return lambda: self._encode(out, made, context, seconds)
 
     def _copy(self, out: OutputContainer, copied: AudioStream, seconds: float) -> None:
@@ -79,7 +82,9 @@ class Sound:
         self, out: OutputContainer, made: AudioStream, context: AudioCodecContext, seconds: float
     ) -> None:
         rate = context.sample_rate
-        pieces = av.AudioResampler(format="fltp", layout=context.layout, rate=rate, frame_size=1024)
+        pieces = av.AudioResampler(
+            format=context.format, layout=context.layout, rate=rate, frame_size=context.frame_size
+        )
         moved = round(self.later * rate)
         with open_container(self.path, self.limits) as container:
             stream = audio_stream(container, self.path)
