@@ -150,7 +150,7 @@ def _deep_levels(path: Source) -> np.ndarray:
     """uint16 [H, W, 3 or 4] of a file of 16 bits a channel. ValueError if it cannot be decoded."""
     with open_source(path) as file:
         content = io.BytesIO(file.read())
-    with av.open(content) as container:
+    with av.open(content, "r") as container:
         frame = next(container.decode(video=0))
     assert isinstance(frame, VideoFrame)
     name = "rgba64le" if "a" in frame.format.name.replace("gray", "") else "rgb48le"

@@ -161,16 +161,9 @@ class Model:
             media, strength, mask, mask_is, keep, extend, fit, feather, resample, invert, restore, noise
         )  # fmt: skip
         common = Request(
-            steps=steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            sliding_window=sliding_window,
-            tile=tile,
-            sampler=sampler,
-            guide=guide,
-            options=options or {},
-            edit=edit,
-        )
+            steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,
+            sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
+        )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
     def stream(
