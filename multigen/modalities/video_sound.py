@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 from av.audio.codeccontext import AudioCodecContext
@@ -105,6 +106,6 @@ class Sound:
 
 
 def _put(out: OutputContainer, made: AudioStream, piece: AudioFrame, place: int) -> int:
-    piece.pts = place
+    piece.pts, piece.time_base = place, Fraction(1, piece.sample_rate)
     out.mux(made.encode(piece))
     return place + piece.samples

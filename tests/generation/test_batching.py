@@ -401,7 +401,9 @@ def test_edits_in_a_file_are_those_of_the_edit_command(
     assert torch.equal(
         model.modality.read(files[1])[:, :, :13], model.modality.read(Path("a.png"))[:, :, :13]
     )
-    Path("requests.txt").write_text('3\n{"prompt": "8", "input": "low.png", "mask": "mask.png", "mask_is": "red"}\n')
+    Path("requests.txt").write_text(
+        '3\n{"prompt": "8", "input": "low.png", "mask": "mask.png", "mask_is": "red"}\n'
+    )
     capsys.readouterr()
     assert main(["sample", *common, "--prompts", "requests.txt", "--out", "none"]) == 2
     assert "request 2: mask_is: 'red' is not allowed" in capsys.readouterr().err
