@@ -125,7 +125,8 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
 
     What was made for an edit goes back into its source: at the source's own rate and size, with what is kept of it.
     """
-    medium, plan = decode(parts, x, job.prompt, job.seed), job.plan
+    plan = job.plan
+    medium = decode(parts, x, job.prompt, job.seed, tile=plan.tile)
     # A mel codec made whole frames of a sound, some of which may be missing at its end.
     made = medium.tensor[(slice(None), *(slice(n) for n in plan.media[1:]))]
     if plan.options:
