@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,10 +23,12 @@ from multigen.generation.guidance import check_guidance, guide_part
 from multigen.generation.parts import ModelParts, check_prompt
 from multigen.generation.request import Request, part_of
 from multigen.generation.restore import Known
-from multigen.generation.sizes import check_size, whole_sides, window_of
+from multigen.generation.sizes import check_size, largest, whole_sides, window_of
 from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
+
+log = logging.getLogger(__name__)
 
 Sampler = Callable[[Schedule, Tensor, Tensor, NoiseSource], Trajectory]
 
@@ -219,7 +222,15 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
     duration = recipe.sample.duration if request.duration is None else request.duration
     with errors_at("size or duration"):
         shape = parts.modality.shape(size, duration)
-    return Start(shape, window_of(parts, shape, sliding=True) if request.sliding_window else None)
+    window = window_of(parts, shape, sliding=True) if request.sliding_window else None
+    if window is not None:
+        by = " x ".join(map(str, largest(parts)))
+        log.info(
+            "made in overlapping windows of %s: each is a medium of the model's own, so that things repeat or go on; "
+            "one large thing needs a model of that size",
+            by,
+        )
+    return Start(shape, window)
 
 
 def _media(start: Start) -> tuple[int, ...]:

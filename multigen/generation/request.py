@@ -78,7 +78,11 @@ class Request:
     )
     sliding_window: bool = field(
         default=False,
-        metadata=_option(bool, "make what is larger than the model's own size in overlapping windows"),
+        metadata=_option(
+            bool,
+            "make what is larger than the model's own size in overlapping windows: things repeat or go on, and do not "
+            "become larger",
+        ),
     )
     tile: bool = field(
         default=False, metadata=_option(bool, "with --sliding-window: a seamless panorama or loop")
