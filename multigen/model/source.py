@@ -75,8 +75,8 @@ def read_lora(source: str) -> lora.Adapter:
     path = Path(source).expanduser()
     if not path.is_dir():
         return lora.read(path)
-    if (path / lora.FILE).is_file():
-        return lora.read(path / lora.FILE)
+    if (file := lora.in_folder(path)) is not None:
+        return lora.read(file)
     if (path / RECIPE).is_file() and (adapter := in_run(path).adapter) is not None:
         return adapter
     raise MultigenError(
