@@ -18,7 +18,7 @@ from multigen.core.schedules import Schedule
 from multigen.errors import MultigenError, RecipeError, errors_at, message
 from multigen.generation.edit import EditPlan, Known, Start, plan_edit
 from multigen.generation.guidance import check_guidance, guide_part
-from multigen.generation.parts import ModelParts, check_prompt
+from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.request import Request
 from multigen.generation.sizes import check_size, window_of
 from multigen.recipe.sampling import sampling_recipe
@@ -135,6 +135,7 @@ def jobs(
         try:
             check_counts(parts, n=n, seed=own)
             check_prompt(parts, request.prompt)
+            warn_of_novelty(parts, request.prompt)
             common = dataclasses.replace(request, prompt="", seed=None)
             if last is None or last[0] != common:
                 last = common, plan(parts, request)

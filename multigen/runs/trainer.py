@@ -14,6 +14,7 @@ from multigen.device import choose_precision, describe
 from multigen.errors import MediaError
 from multigen.model.build import build_dataset, resolve
 from multigen.model.compatibility import check_combination
+from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
 from multigen.model.source import RECIPE, base_weights
 from multigen.recipe.dump import to_yaml
@@ -28,6 +29,7 @@ from multigen.training import boards, ranks
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
 from multigen.training.adapter import Lora
+from multigen.training.captions import caption_summary
 from multigen.training.checkpoint import Checkpoint
 from multigen.training.diffusion import Diffusion
 from multigen.training.sizes import Sizes
@@ -73,6 +75,8 @@ def train_here(
             else:
                 tensors = {n: p.detach() for n, p in trainer.parameters.items()}
                 write_lora(folder / LORA, adapter.adapter(tensors, model.denoiser.backbone, recipe, base))
+        samples = trainer.step * recipe.train.batch
+        write_knowledge(folder, caption_summary(model.conditioner, dataset, recipe.seed, samples=samples))
     return recipe, trainer.unreadable.files
 
 
