@@ -17,7 +17,7 @@ from multigen.core.samplers import NoiseSource, Trajectory, polish_time, sampler
 from multigen.core.schedules import Schedule
 from multigen.errors import MultigenError, RecipeError, errors_at, message
 from multigen.generation.edit import EditPlan, Known, Start, plan_edit
-from multigen.generation.guidance import check_guidance, guide_part
+from multigen.generation.guidance import check_guidance, check_negative, guide_part
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.request import Request
 from multigen.generation.sizes import check_size, window_of
@@ -101,6 +101,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     ts = ts if edit is None else edits.last_steps(ts, edit.strength)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
+    check_negative(guide, negative)
     return Plan(
         recipe=recipe,
         shape=shape,
@@ -154,6 +155,8 @@ def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> Non
             raise MultigenError(f"{name}: {value} is not allowed; give 1 or more")
     if not 0 <= seed < 2**62:
         raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
+    if seed + n > 2**62:
+        raise MultigenError(f"seed: {seed} is not allowed with n = {n}; seeds count on, to 2^62 - 1 at most")
 
 
 def grid(parts: ModelParts, part: Part, steps: int) -> Tensor:

@@ -192,6 +192,12 @@ def named(recipe: Recipe, where: str) -> Found:
 def read_weights(source: str | Path) -> dict[str, Tensor]:
     """Weights from a safetensors file, a run folder or by their shipped name, for `train.init`."""
     path = _place(source)
+    if (path / RECIPE).is_file() and not is_trained(
+        path
+    ):  # a run that sampled with weights that its recipe names
+        named_weights = load_recipe(str(path / RECIPE)).weights
+        if named_weights is not None and not stable_diffusion.is_source(named_weights):
+            return read_weights(named_weights)
     return run_weights(path) if path.is_dir() else without_knowledge(load_tensors(path))
 
 

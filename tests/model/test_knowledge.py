@@ -135,3 +135,27 @@ def test_loras_widen_it(run: Path, tmp_path: Path) -> None:
     assert with_loras(base, [WeightedLora(str(tmp_path), 0.0)]) is base
     joined = with_loras(base, [WeightedLora(str(run), 0.5)])
     assert joined is not None and len(joined.captions) == 2 * len(base.captions)
+
+
+def test_a_run_that_only_sampled_is_a_start_for_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comments of the folder recipes said train.init=runs/audio_music, a folder of media without weights."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "image_digits", "sample.n=1", "sample.steps=1", "--quiet"]) == 0
+    assert not (tmp_path / "runs" / "image_digits" / "weights.safetensors").exists()
+    found = multigen.model.source.read_weights("runs/image_digits")
+    shipped = multigen.model.source.read_weights("image_digits")
+    assert found.keys() == shipped.keys()
+    assert all(torch.equal(found[k], shipped[k]) for k in found)
+
+
+@pytest.mark.parametrize("name", ["image", "audio", "video"])
+def test_the_starts_that_the_folder_recipes_name_fit(name: str, tmp_path: Path) -> None:
+    from multigen.model.model import Model
+    from multigen.recipe.source import shipped
+
+    text = shipped()[f"{name}_folder"].read_text(encoding="utf-8")
+    (init,) = (word.removeprefix("train.init=") for word in text.split() if word.startswith("train.init="))
+    model = Model(load_recipe(f"{name}_folder", [f"data.path={tmp_path}"]), device="cpu")
+    model.start_from(multigen.model.source.read_weights(init), "train.init")
