@@ -47,6 +47,10 @@ class ClipTokenizer:
         """Count the tokens of a prompt before it is cut, with its start and end."""
         return len(self._loaded()(prompt, verbose=False).input_ids)
 
+    def pieces(self, word: str) -> list[str]:
+        """Split a word into tokens."""
+        return self._loaded().tokenize(word)
+
     def _loaded(self) -> Any:
         with self._lock:
             if self._tokenizer is None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from multigen.conditioners.prompts import unread
 from multigen.core.upload import side_stream, upload
 from multigen.errors import MultigenError
 from multigen.storage.torchaudio_shim import import_torchaudio
@@ -54,6 +55,11 @@ class TextModel:
         """Return the caption's tokens as text, one for each state."""
         tokenizer, _ = self.loaded
         return [str(token) for token in tokenizer.convert_ids_to_tokens(self.tokens(caption))]
+
+    def unread_words(self, caption: str) -> list[str]:
+        """Return the words of a caption that the tokenizer does not know."""
+        tokenizer, _ = self.loaded
+        return unread(caption.split(), tokenizer.tokenize, tokenizer.unk_token)
 
     def tokens(self, caption: str) -> list[int]:
         """Return the caption's token numbers, at least one."""

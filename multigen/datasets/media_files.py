@@ -99,6 +99,11 @@ class Files(Dataset, ABC):
         text = told.texts[int(torch.randint(len(told.texts), (), generator=rng))]
         return self._item(file, k, media, told, text)
 
+    def caption(self, index: int, rng: torch.Generator) -> str:
+        """One of the captions of the item's file, which is not opened."""
+        texts = self.told(self._segments.place(index)[0]).texts
+        return texts[int(torch.randint(len(texts), (), generator=rng))]
+
     def _split(self, held_files: set[int]) -> tuple[Sequence[int], Sequence[int]]:
         """Training and held-out indices; all segments of a file stay on one side."""
         return self._segments.split(held_files)

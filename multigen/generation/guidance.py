@@ -76,6 +76,28 @@ def say_strong(guide: Part, far: float, snr: float) -> None:
     )
 
 
+def check_negative(guide: Part, negative: str) -> None:
+    """MultigenError for a negative prompt that has no effect: without guidance, or with a guide that takes none."""
+    if not negative.strip():
+        return
+    parameters = inspect.signature(registry.lookup("guide", guide.name)).parameters
+    if guide.name == "plain" or _off(guide, parameters):
+        raise MultigenError(
+            f"negative_prompt: {negative!r} has no effect without guidance; give a guidance scale above 1, such as 3"
+        )
+    if "null" not in parameters:
+        raise MultigenError(
+            f"negative_prompt: {negative!r} has no effect with the guide {guide.name}; use guide.name=cfg"
+        )
+
+
+def _off(guide: Part, parameters: Mapping[str, inspect.Parameter]) -> bool:
+    """Whether the scale turns the guide off. That of `compose` turns off one of several prompts."""
+    if "scale" not in parameters or guide.name == "compose":
+        return False
+    return guide.args.get("scale", parameters["scale"].default) == 1
+
+
 def check_guidance(recipe: Recipe, denoiser: Denoiser) -> None:
     """RecipeError where the recipe's grid, guide, modifiers or sampler do not go with the denoiser."""
     schedule, nothing = denoiser.schedule, Cond()

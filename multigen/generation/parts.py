@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
+from multigen.conditioners.knowledge import Knowledge, Verdict
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.errors import errors_at
@@ -28,6 +30,7 @@ class ModelParts(Protocol):
     modality: Modality
     codec: Codec
     conditioner: Conditioner
+    knowledge: Knowledge | None  # what the weights were told
     load_denoiser: Callable[[str], Denoiser]  # from a run folder, a weights file or a shipped name
 
     @property
@@ -35,11 +38,30 @@ class ModelParts(Protocol):
         """MultigenError if the recipe trains a codec and has none."""
         ...
 
+    def judge(self, prompt: str) -> Verdict | None:
+        """How new a prompt is to the model; None where that is unknown."""
+        ...
+
 
 def check_prompt(parts: ModelParts, prompt: str) -> None:
     """MultigenError if the conditioner cannot take the prompt."""
     with errors_at("prompt"):
         parts.conditioner.from_prompts([prompt])
+
+
+def warn_of_novelty(parts: ModelParts, prompt: str) -> None:
+    """Warn, once for each prompt, of one that is unlike all that the model was trained on."""
+    verdict = parts.judge(prompt)
+    if verdict is None or not verdict.is_new:
+        return
+    name, about = parts.recipe.name, parts.knowledge.about if parts.knowledge else ""
+    new = f", new words: {', '.join(verdict.new_words)}" if verdict.new_words else ""
+    shown = f"{name} knows {about}; nearest" if about else f"{name} knows, as nearest"
+    warnings.warn(
+        f"{prompt!r} is unlike what {name} was trained on (novelty {verdict.novelty:.2f}{new}), so what comes out may "
+        f"show nothing. {shown}: {', '.join(verdict.nearest)}",
+        stacklevel=2,
+    )
 
 
 @torch.no_grad()

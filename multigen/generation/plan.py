@@ -19,8 +19,8 @@ from multigen.core.samplers import NoiseSource, Trajectory, polish_time, sampler
 from multigen.core.schedules import Schedule
 from multigen.errors import MultigenError, RecipeError, errors_at, message
 from multigen.generation.edit import EditPlan, Start, plan_edit
-from multigen.generation.guidance import check_guidance, guide_part
-from multigen.generation.parts import ModelParts, check_prompt
+from multigen.generation.guidance import check_guidance, check_negative, guide_part
+from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.request import Request, part_of
 from multigen.generation.restore import Known
 from multigen.generation.sizes import check_size, largest, whole_sides, window_of
@@ -111,6 +111,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         polish = _no_stronger(parts, polish, ts)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
+    check_negative(guide, negative)
     return Plan(
         recipe=recipe,
         shape=shape,
@@ -146,6 +147,7 @@ def jobs(
         try:
             check_counts(parts, n=n, seed=own)
             check_prompt(parts, request.prompt)
+            warn_of_novelty(parts, request.prompt)
             common = dataclasses.replace(request, prompt="", seed=None)
             if last is None or last[0] != common:
                 last = common, plan(parts, request)
@@ -164,6 +166,8 @@ def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> Non
             raise MultigenError(f"{name}: {value} is not allowed; give 1 or more")
     if not 0 <= seed < 2**62:
         raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
+    if seed + n > 2**62:
+        raise MultigenError(f"seed: {seed} is not allowed with n = {n}; seeds count on, to 2^62 - 1 at most")
 
 
 def grid(parts: ModelParts, part: Part, steps: int) -> Tensor:

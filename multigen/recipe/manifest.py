@@ -14,26 +14,37 @@ from typing import Any
 from multigen.errors import MultigenError
 from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.schema import Recipe
+from multigen.storage.emoji_names import with_emoji_names
 from multigen.storage.files import sha256, write_json
 
 FILE = "manifest.json"
 FORMAT = 1
-SLUG = 48  # characters of the prompt that a file name keeps
+SLUG = 48  # most characters of the prompt that a file name keeps
 
 
 def file_name(index: int, prompt: str, seed: int, suffix: str) -> str:
     """Return a name that is valid on every file system: 003_red-apple-moving-left_seed3.mp4
 
-    It has only ASCII letters, digits, - and _, a bounded length, and is never empty or reserved. `suffix` is like
-    ".mp4".
+    It has only letters of any script, digits, - and _, a bounded length, and is never empty or reserved. Latin letters
+    lose their accents, and emoji become their names. `suffix` is like ".mp4".
     """
     if not re.fullmatch(r"\.[a-z0-9]{1,8}", suffix):
         raise ValueError(
             f"suffix: {suffix!r} is not allowed. Allowed: a dot and letters or digits, like '.wav'."
         )
-    plain = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain)[:SLUG].strip("-")
+    slug = _slug(with_emoji_names(prompt))
     return "_".join(part for part in (f"{index:03d}", slug, f"seed{seed}") if part) + suffix
+
+
+def _slug(prompt: str) -> str:
+    """The first characters of a prompt as a part of a file name."""
+    plain = ""
+    for character in unicodedata.normalize("NFKD", prompt).lower():
+        if not (plain[-1:].isascii() and unicodedata.combining(character)):
+            plain += character if unicodedata.category(character)[0] in "LMN" else "-"
+    slug = re.sub("-+", "-", unicodedata.normalize("NFC", plain))[:SLUG]
+    # File systems count bytes.
+    return slug.encode()[: 3 * SLUG].decode(errors="ignore").strip("-")
 
 
 def versions() -> dict[str, str]:

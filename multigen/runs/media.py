@@ -84,7 +84,9 @@ def _save(model: Model, medium: Media, index: int, partial: Path, final: Path) -
         _save_pictures(model, medium, partial, Path(name).stem)
     except OSError as error:
         raise TrainingError(f"{final / name}: could not be written ({error})") from error
-    return {"file": f"media/{name}", "prompt": medium.prompt, "seed": medium.seed}
+    verdict = model.judge(medium.prompt)
+    novelty = {} if verdict is None else {"novelty": verdict.novelty}
+    return {"file": f"media/{name}", "prompt": medium.prompt, "seed": medium.seed, **novelty}
 
 
 def _save_pictures(model: Model, medium: Media, folder: Path, stem: str) -> None:

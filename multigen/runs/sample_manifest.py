@@ -61,7 +61,7 @@ def inversion_errors(model: Model, requests: Sequence[Request]) -> dict[int, flo
             continue
         alone = EditRequest(edit.media, strength=edit.strength, invert=edit.invert)
         same = dataclasses.replace(
-            request, prompt=edit.invert, seed=None, guidance_scale=1.0, negative_prompt=None, edit=alone
+            request, prompt=edit.invert, seed=None, guidance_scale=1.0, negative_prompt="", edit=alone
         )
         key = (id(edit.media), edit.strength, edit.invert, dataclasses.replace(same, edit=None))
         back.setdefault(key, (same, []))[1].append(number)

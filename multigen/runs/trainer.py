@@ -15,6 +15,7 @@ from multigen.errors import MediaError
 from multigen.modalities.media import Media
 from multigen.model.build import build_dataset, resolve
 from multigen.model.compatibility import check_combination
+from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
 from multigen.model.source import RECIPE, base_weights
 from multigen.recipe.dump import to_yaml
@@ -30,6 +31,7 @@ from multigen.training import boards, ranks
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
 from multigen.training.adapter import Lora
+from multigen.training.captions import caption_summary
 from multigen.training.checkpoint import Checkpoint
 from multigen.training.diffusion import Diffusion
 from multigen.training.sizes import Sizes
@@ -75,6 +77,8 @@ def train_here(
             else:
                 tensors = {n: p.detach() for n, p in trainer.parameters.items()}
                 write_lora(folder / LORA, adapter.adapter(tensors, model.denoiser.backbone, recipe, base))
+        samples = trainer.step * recipe.train.batch
+        write_knowledge(folder, caption_summary(model.conditioner, dataset, recipe.seed, samples=samples))
     return recipe, trainer.unreadable.files
 
 
