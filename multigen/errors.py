@@ -58,7 +58,11 @@ class MediaInterrupted(Interrupted):
 
     def __init__(self, signum: int, done: int, total: int, folder: Path) -> None:
         how = "go on with --resume" if done else "nothing was finished"
-        text = f"stopped after {done} of {total}: {folder}; {how}" if done else f"stopped after 0 of {total}: {how}"
+        text = (
+            f"stopped after {done} of {total}: {folder}; {how}"
+            if done
+            else f"stopped after 0 of {total}: {how}"
+        )
         Exception.__init__(self, text)
         self.code, self.step, self.how = 128 + signum, done, how
 

@@ -203,7 +203,8 @@ class Model:
     ) -> list[Media]:
         """`n` media on the way from one request to another, both ends among them; see `multigen.generation.blend`."""
         batch = self.recipe.sample.batch if batch is None else batch
-        return blend(self, ends, n=n, batch=batch, on_progress=on_progress)
+        made = blend(self, ends, n=n, batch=batch, on_progress=on_progress)
+        return [made.shown(place, medium) for place, medium in enumerate(made.batcher.in_order())]
 
     def trace(self, request: Request | str = "") -> Trace:
         """One medium and how it came about. The medium is the one that `generate` gives."""

@@ -15,11 +15,10 @@ from multigen.errors import MediaError
 from multigen.model.build import build_dataset, resolve
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
-from multigen.model.source import RECIPE, base_weights
-from multigen.recipe.dump import to_yaml
+from multigen.model.source import base_weights
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
-from multigen.runs import resume
+from multigen.runs import rerun, resume
 from multigen.runs.reconstructions import copies
 from multigen.storage.files import atomic, write_text
 from multigen.storage.lora import FILE as LORA
@@ -88,7 +87,7 @@ def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
     ranks.same_step(trainer.step)  # nothing is written before all have read
     if not ranks.first():
         return
-    write_text(folder / RECIPE, to_yaml(recipe))
+    rerun.write_recipe(folder, recipe)
     write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
     if state is not None:
         for name in (WEIGHTS, LORA):  # they are in the checkpoint, until training ends anew
