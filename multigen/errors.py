@@ -82,7 +82,7 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
     "num_steps": ("steps",), "image": ("input",), "init_image": ("input",), "init_img": ("input",),
     "denoising_strength": ("strength",), "denoise": ("strength",), "long": ("sliding_window",), "wrap": ("tile",),
     "seam": ("feather",), "mask_blur": ("feather",), "learning_rate": ("lr",), "batch_size": ("batch",),
-    "epochs": ("steps",), "max_steps": ("steps",), "warmup_steps": ("warmup",), "ema": ("ema_decay",),
+    "gpu": ("cuda",), "epochs": ("steps",), "max_steps": ("steps",), "warmup_steps": ("warmup",), "ema": ("ema_decay",),
     "clip": ("grad_clip",), "dropout": ("cond_dropout",),
 }  # fmt: skip
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from multigen.cli.arguments import Command, Parser, add_common, add_model, lines_of, new_parser, show_log
+from multigen.cli.arguments import (
+    Command,
+    Parser,
+    add_common,
+    add_model,
+    add_resume,
+    lines_of,
+    new_parser,
+    path,
+    show_log,
+)
 from multigen.cli.request_options import add_options, given, parse
 from multigen.errors import MultigenError
 
@@ -31,8 +40,9 @@ def parser() -> Parser:
     parser = new_parser("edit", DESCRIPTION)
     add_model(parser)
     add_common(parser, "folder for the media (default: a new edits-N in the run folder)")
+    add_resume(parser)
     parser.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
-    parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
+    parser.add_argument("--prompts", type=path, metavar="FILE", help="a text file, one prompt a line")
     add_options(parser, [options(Request)[name] for name in NAMES])
     add_options(parser, [option for name, option in options(EditRequest).items() if name != "media"])
     return parser
@@ -55,6 +65,12 @@ def run(argv: Sequence[str]) -> int:
     for option in ("sliding_window", "tile"):
         if edit.restore is not None and values[option]:
             raise MultigenError(f"--{option.replace('_', '-')} does not go with --restore")
+    from multigen.runs.checks import check_source
+    from multigen.storage.claim import check_folder
+
+    if a.out is not None:
+        check_folder(a.out, f"--out {a.out}")
+    check_source(a.source, a.overrides)
     from multigen.runs import sample as runs
 
     show_log(a.quiet)
@@ -66,6 +82,7 @@ def run(argv: Sequence[str]) -> int:
         seed=a.seed,
         overrides=a.overrides,
         out=a.out,
+        resume=a.resume,
         device=a.device,
         quiet=a.quiet,
     )
@@ -74,7 +91,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _declared(source: str) -> Any:
-    from multigen.runs.sample import request_options
+    from multigen.runs.checks import request_options
 
     return request_options(source)
 

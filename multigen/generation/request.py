@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, message
 from multigen.generation.span_text import check_amounts, parse_spans
 from multigen.options import Option
 
@@ -149,7 +149,11 @@ class EditRequest:
         self._check_values()
         if self.restore is None:
             return
-        operator_part(self.restore)
+        from multigen import registry  # takes a tenth of a second
+
+        part = operator_part(self.restore)
+        if part.name not in (names := registry.names("operator")):
+            raise MultigenError(message("restore", part.name, names))
         if others := [k for k in self.given if k not in ("media", "restore", "noise")]:
             raise MultigenError(f"{others[0]}: it does not go with restore")
 

@@ -43,7 +43,5 @@ def check_amounts(text: str) -> None:
     """MultigenError for amounts to grow by that fit no medium, such as "-8" or "1,2,3"."""
     parts = [_AMOUNT.fullmatch(p.strip()) for p in text.split(",")]
     if None in parts or len(parts) not in (1, 2, 4):
-        raise MultigenError(
-            f"extend {text}: is not allowed; give 8 or 8,0,8,0 pixels (left, top, right, bottom), 3s, or 1s,3s (before, "
-            "after)"
-        )
+        allowed = "8 or 8,0,8,0 pixels (left, top, right, bottom), 3s, or 1s,3s (before, after)"
+        raise MultigenError(f"extend {text}: is not allowed; give {allowed}")

@@ -104,7 +104,12 @@ def train(
 
 
 def _begin(
-    recipe: Recipe, out: Path | None, device: str | None, command: Literal["run", "train"], force: bool, resume: bool
+    recipe: Recipe,
+    out: Path | None,
+    device: str | None,
+    command: Literal["run", "train"],
+    force: bool,
+    resume: bool,
 ) -> rerun.Place:
     """The run folder, and the recipe with absolute paths. MultigenError for a device that is not available."""
     choose_device(device)
