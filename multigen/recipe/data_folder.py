@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from multigen.errors import RecipeError, nearest
-from multigen.recipe.paths import expanded_path
+from multigen.recipe.home import expanded_path
 
 
 def find_folder(path: str | None, example: str) -> Path:

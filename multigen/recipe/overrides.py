@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from multigen.errors import RecipeError
-from multigen.recipe.paths import expanded_path
+from multigen.recipe.home import expanded_path
 from multigen.recipe.safety import check_key, check_text, check_top_key, check_value
 
 if TYPE_CHECKING:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from multigen.errors import MultigenError
+from multigen.recipe.home import expanded_path as expanded_path
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 from multigen.storage.hub_id import is_id
@@ -17,17 +16,6 @@ from multigen.storage.hub_id import is_id
 PATHS = ("path", "soundfont")  # arguments of parts that are paths
 WEIGHTS = "weights.safetensors"  # file in a run folder, and in each folder of shipped weights
 RECIPE = "recipe.yaml"  # file in a run folder
-_HOME = re.compile(r"~[\w.-]*(/.*)?")  # a path that begins with the home folder of somebody
-
-
-def expanded_path(text: str) -> str:
-    """A path with `~` or `~name` at its beginning as the home folder. MultigenError for somebody who is not there."""
-    if not _HOME.fullmatch(text):
-        return text
-    try:
-        return str(Path(text).expanduser())
-    except RuntimeError:
-        raise MultigenError(f"{text}: there is no home folder of {text.partition('/')[0][1:]!r}") from None
 
 
 def expanded(recipe: Recipe) -> Recipe:

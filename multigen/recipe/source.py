@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 from multigen.errors import RecipeError, message
-from multigen.recipe.paths import expanded_path
+from multigen.recipe.home import expanded_path
 from multigen.recipe.reader import Source, read, show
 
 MAX_FILES = 16

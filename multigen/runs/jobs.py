@@ -158,10 +158,10 @@ def _make(model: Model, claim: Claim, bad: Bad, *, quiet: bool) -> None:
     requests = [Request(prompt) for prompt in (("",) if codec else recipe.sample.prompts)]
     asked = describe(model, "run", requests, n=n, seed=recipe.seed)
     set_aside(claim.folder, asked)
-    kept = MediaSet(model, claim, asked, 2 * n if codec else n * len(requests))
+    total = 2 * n if codec else n * len(requests)
+    kept = MediaSet(model, claim, asked, total, begin=lambda: rerun.write_recipe(claim.folder, recipe))
     make_media(kept, model, _copied(model, n) if codec else _described(model, n), quiet=quiet)
     if len(kept.there) < kept.total or not (claim.folder / REPORT).is_file():
-        rerun.write_recipe(claim.folder, recipe)
         write_preview(kept, model)
         report(model, claim.folder, bad)
 

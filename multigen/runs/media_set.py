@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from multigen.recipe.dump import to_data
 from multigen.recipe.manifest import FILE as MANIFEST
 from multigen.recipe.manifest import common_facts, entry, fault, file_name, write_entries
 from multigen.recipe.manifest import read as read_manifest
+from multigen.recipe.paths import RECIPE
 from multigen.recipe.schema import Recipe
 from multigen.runs.asked import differences, listed
 from multigen.storage.claim import Claim
@@ -37,16 +38,24 @@ class MediaSet:
 
     asked   what the command asks for (`runs.asked`); the same for a command that goes on with it
     total   how many media it makes
+    begin   writes what the folder holds beside the media, before the first of them
     there   places of the media that an earlier command finished: their files verify
 
     MultigenError if the folder holds media of another command, each difference listed.
     """
 
     def __init__(
-        self, model: Model, claim: Claim, asked: Mapping[str, Any], total: int, *, steps: int | None = None
+        self,
+        model: Model,
+        claim: Claim,
+        asked: Mapping[str, Any],
+        total: int,
+        *,
+        steps: int | None = None,
+        begin: Callable[[], None] | None = None,
     ) -> None:
         self.folder, self.asked, self.total = claim.folder, asked, total
-        self._claim, self._model = claim, model
+        self._claim, self._model, self._first = claim, model, begin
         self._common: dict[str, Any] | None = None
         self._steps = steps
         self._entries = _finished(self.folder, asked)
@@ -118,6 +127,8 @@ class MediaSet:
     def _begin(self) -> None:
         """The folder with a manifest, before the first medium: so that it is known whose media these are."""
         self._claim.keep()
+        if self._first is not None:
+            self._first()
         remove_leftovers(self.folder / "media")
         rows = [row for _, row in sorted(self._entries.items())]
         write_entries(self.folder, rows, asked=self.asked, total=self.total)
@@ -144,7 +155,8 @@ def conflict(folder: Path, asked: Mapping[str, Any]) -> list[str] | None:
     """Why a command cannot write its media into a folder: how those that are there differ; None if it can."""
     manifest = read_manifest(folder)
     if manifest is None:
-        strange = [name for name in OURS if (folder / name).exists()]
+        ours = ("media",) if (folder / RECIPE).is_file() else OURS  # a training has a report, too
+        strange = [name for name in ours if (folder / name).exists()]
         return [f"{name} is not from multigen" for name in strange] or None
     if not isinstance(manifest.get("asked"), dict):
         return ["its manifest does not say what was asked for"]

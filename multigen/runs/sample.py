@@ -85,12 +85,7 @@ def sample(
     n = n or (1 if editing else settings.n)
     seed = model.recipe.seed if seed is None else seed
     kind = "edits" if editing else "samples"
-    what = (
-        {"n": n, "seed": seed}
-        | ({"trajectory": True} if trajectory else {})
-        | ({"clip": True} if clip else {})
-    )
-    said = describe(model, kind, asked, **what)
+    said = describe(model, kind, asked, n=n, seed=seed, trajectory=trajectory, clip=clip)
     with result_folder(source, model.recipe, kind, out, said if resume else None) as claim:
         kept = MediaSet(model, claim, said, n * len(asked))
         make_media(kept, model, _start(model, asked, n, seed), quiet=quiet)
