@@ -1,4 +1,4 @@
-"""Commands that are stopped for real: what is finished stays, whatever comes next, and the same command makes the rest."""
+"""Commands stopped for real: what is finished stays, whatever comes next; the same command makes the rest."""
 
 from __future__ import annotations
 
