@@ -83,6 +83,8 @@ def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
         resume.note_versions(state)
         rows = training_log.read(folder, until=trainer.step)
         log.info("continuing at step %d", trainer.step)
+        if (rise := trainer.counters.rise(state.state)) is not None:
+            log.warning("%s", rise)
     trainer.check_readable()
     ranks.same_step(trainer.step)  # nothing is written before all have read
     if not ranks.first():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -31,6 +32,8 @@ from multigen.training.task import MODEL, Task
 from multigen.training.unreadable import Unreadable
 from multigen.training.updates import Updates
 from multigen.training.writer import Writer
+
+log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -89,8 +92,10 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end and save on the way. Raises Interrupted after SIGINT or SIGTERM, when all is saved."""
+        self._note(self.counters.short_warmup())
         with self.task.training():
             self._run()
+        self._note(self.counters.short_warmup())
 
     def save(self) -> None:
         """Take a checkpoint of the present state; the writer writes it meanwhile. Rank 0 does this for all ranks."""
@@ -105,6 +110,10 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Resume from a checkpoint. Raises MultigenError if it is of another model (`State.restore`)."""
         self.state.restore(checkpoint)
+
+    def _note(self, text: str | None) -> None:
+        if text is not None and ranks.first():
+            log.warning("%s", text)
 
     def check_readable(self) -> None:
         """Raise TrainingError, after a save, if more items are unreadable than `train.bad_media` allows."""
