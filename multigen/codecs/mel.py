@@ -115,7 +115,10 @@ class Mel(Codec):
             )
         least = (self.fft // 2 // self.hop + 1) * self.hop  # an STFT mirrors half a frame at each end
         if media[1] < least:
-            raise ValueError(f"{media[1]} samples are too short: an FFT of {self.fft} needs {least} or more.")
+            given, needed = (
+                f"{math.ceil(10_000 * n / self.settings.rate) / 10_000:g} s" for n in (media[1], least)
+            )
+            raise ValueError(f"{given} are too short: an FFT of {self.fft} samples needs {needed} or more.")
         return media[0] * self.components, media[1] // self.hop
 
     def encode(self, media: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from multigen.errors import RecipeError
+from multigen.errors import RecipeError, reason
 from multigen.storage.files import sha256, write_json
 
 FILE = "index.json"
@@ -129,7 +129,7 @@ def read(folder: Path) -> Index:
             f"{folder}: there is no {FILE} in it; make shards with: multigen pack SOURCE --out {folder}"
         ) from None
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from None
+        raise RecipeError(f"{path}: cannot be read ({reason(error)})") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise RecipeError(f"{path}: is not an index of shards that multigen packed")
     if value.get("version") != VERSION:
@@ -142,7 +142,7 @@ def read(folder: Path) -> Index:
         shards = tuple(Shard(**row) for row in value["shards"])
         index = Index(value["modality"], tuple(map(str, value["classes"])), shards)
     except (KeyError, TypeError) as error:
-        raise RecipeError(f"{path}: incomplete ({error})") from None
+        raise RecipeError(f"{path}: incomplete ({reason(error)})") from None
     for shard in shards:
         if not SHARD.fullmatch(str(shard.file)):
             raise RecipeError(f"{path}: {shard.file!r} is not the name of a shard")

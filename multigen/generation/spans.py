@@ -24,8 +24,8 @@ def spans(text: str, length: int, rate: float) -> Tensor:
         b = length if span.end is None else round(span.end * scale)
         if not 0 <= a < b <= length:
             raise MultigenError(
-                f"keep {text}: {span.text} lies outside; the medium has {length / rate:.6g} s ({length} "
-                f"{'frames' if rate < 1000 else 'samples'})"
+                f"keep {text}: {span.text} lies outside; the medium has {length / rate:.6g} s"
+                + (f" ({length} frames)" if rate < 1000 else "")
             )
         keep[a:b] = True
     return keep

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 from torch import Tensor
 
-from multigen.errors import MediaError
+from multigen.errors import MediaError, reason
 from multigen.modalities import Limits
 from multigen.modalities.file_check import check_file
 from multigen.modalities.member import Source
@@ -65,7 +65,7 @@ def _reason(error: BaseException, limits: Limits) -> str:
         return f"far more pixels than the limit max_pixels, {limits.max_pixels:,}"
     if isinstance(error, PillowImage.UnidentifiedImageError):
         return "cannot be read (not a picture of a known format)"
-    return f"cannot be read ({error})"
+    return f"cannot be read ({reason(error)})"
 
 
 def decode_image(image: PillowImage.Image) -> Tensor:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.schema import Recipe
 from multigen.storage.files import sha256, write_json
@@ -108,7 +108,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise MultigenError(f"{path}: cannot be read ({error})") from error
+        raise MultigenError(f"{path}: cannot be read ({reason(error)})") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise MultigenError(f"{path}: not a manifest of format {FORMAT}")
     files = value.get("files")

@@ -428,7 +428,8 @@ def test_doctor_says_what_is_here(capsys, monkeypatch, tmp_path):
     import torch
 
     for fragment in (
-        f"torch {torch.__version__}", "torchaudio", "python 3.", "default: ", "h264", "flac", "2.0 MB in 1 files",
+        f"torch {torch.__version__}", "torchaudio", "python 3.", "default: ", "h264", "flac", "for sampling",
+        "2.0 MB in 1 files",
         f"no-such-thing                    missing: {packages.install('demo')}",
         f"pytest                           {pytest.__version__}",
     ):  # fmt: skip

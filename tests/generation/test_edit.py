@@ -152,7 +152,7 @@ def test_long_media_are_made_in_windows() -> None:
     model = small("image_digits")
     wide = 0.2 * torch.rand(1, 28, 70, generator=torch.Generator().manual_seed(0))
     with pytest.raises(
-        MultigenError, match=r"\[28, 70\] is larger than the model's \[28, 28\].*sliding_window"
+        MultigenError, match=r"70 x 28 pixels is larger than the model's 28 x 28 pixels.*sliding_window"
     ):
         model.edit(wide, "3", steps=2)
     out = model.edit(wide, "3", steps=2, sliding_window=True)[0].tensor
