@@ -49,12 +49,14 @@ def read_request(text: str, where: str, declared: Callable[[], Sequence[Option]]
 
 
 def edit_request(values: Mapping[str, Any]) -> EditRequest:
-    """An edit from its options by name, the medium as `input`. MultigenError if a file of it is not there."""
+    """An edit from its options by name, the medium as `input`. MultigenError for a missing file or a wrong value."""
     medium = check_media(values[INPUT])
     rest = {name: value for name, value in values.items() if name != INPUT}
     if isinstance(mask := rest.get("mask"), str):
         rest["mask"] = check_media(mask)
-    return EditRequest(medium, **rest)
+    edit = EditRequest(medium, **rest)
+    edit.check()
+    return edit
 
 
 def _size(text: str, where: str) -> Size:

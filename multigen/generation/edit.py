@@ -19,7 +19,7 @@ from multigen.generation.masks import Source, default_feather, picture_mask, pre
 from multigen.generation.operators import Operator
 from multigen.generation.parts import ModelParts, check_prompt, read_medium
 from multigen.generation.request import EditRequest, Request, operator_part
-from multigen.generation.sizes import extent, window_of
+from multigen.generation.sizes import window_of
 from multigen.generation.spans import amounts, spans
 from multigen.registry import Part
 
@@ -156,7 +156,7 @@ def _restoration(parts: ModelParts, edit: EditRequest, part: Part, request: Requ
         whole = operator.whole(tuple(medium.shape))
         if window_of(parts, whole, sliding=True) is not None:
             raise MultigenError(
-                f"the medium: {extent(parts, whole)} when restored is larger than the model's own; cut it into parts"
+                f"the medium: {list(whole[1:])} when restored is larger than the model's own; cut it into parts"
             )
         shape = parts.codec.shape(whole)
     with torch.no_grad():

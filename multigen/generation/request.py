@@ -146,7 +146,6 @@ class EditRequest:
     )
 
     def __post_init__(self) -> None:
-        self._check_values()
         if self.restore is None:
             return
         from multigen import registry  # takes a tenth of a second
@@ -157,10 +156,10 @@ class EditRequest:
         if others := [k for k in self.given if k not in ("media", "restore", "noise")]:
             raise MultigenError(f"{others[0]}: it does not go with restore")
 
-    def _check_values(self) -> None:
-        """MultigenError for values that are wrong whatever the medium is."""
+    def check(self) -> None:
+        """Raise MultigenError for values that are wrong whatever the model and the medium are."""
         if self.strength is not None and not 0 < self.strength <= 1:
-            raise MultigenError(f"strength: {self.strength} is not allowed; give a number over 0, up to 1")
+            raise MultigenError(f"strength: {self.strength} is not allowed; give a number over 0, to 1")
         if isinstance(self.keep, str):
             parse_spans(self.keep)
         if isinstance(self.extend, str | int):
