@@ -52,8 +52,9 @@ class Counters:
         t, ends = self.settings, self.settings.steps
         if self.progress >= 1 and self.step < t.warmup:
             return (
-                f"the training ended at step {self.step}, in its warm-up of {t.warmup} steps: the learning rate only "
-                f"reached {t.lr * self.step / t.warmup:.3g} of {t.lr:.3g}. Train longer, or set a smaller train.warmup"
+                f"the training ended at step {self.step}, in its warm-up of {t.warmup} steps: the learning rate "
+                f"stayed below {t.lr * self.step / t.warmup:.3g} of {t.lr:.3g}. Train longer, or set a smaller "
+                "train.warmup"
             )
         if self.progress < 1 and ends is not None and ends < t.warmup:
             return (

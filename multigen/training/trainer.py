@@ -92,10 +92,12 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end and save on the way. Raises Interrupted after SIGINT or SIGTERM, when all is saved."""
-        self._note(self.counters.short_warmup())
+        foreseen = self.counters.short_warmup()
+        self._note(foreseen)
         with self.task.training():
             self._run()
-        self._note(self.counters.short_warmup())
+        if foreseen is None:  # a limit of time came before the end of the warm-up
+            self._note(self.counters.short_warmup())
 
     def save(self) -> None:
         """Take a checkpoint of the present state; the writer writes it meanwhile. Rank 0 does this for all ranks."""

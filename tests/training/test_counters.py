@@ -53,7 +53,7 @@ def test_a_warmup_that_is_longer_than_the_training_is_said() -> None:
     counters.seconds = 60.0
     said = counters.short_warmup()
     assert said is not None and "ended at step 40, in its warm-up of 100 steps" in said
-    assert "4e-05 of 0.0001" in said
+    assert "stayed below 4e-05 of 0.0001" in said
 
 
 def test_a_finished_cosine_that_goes_on_says_that_the_rate_rises() -> None:
