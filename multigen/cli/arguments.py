@@ -198,10 +198,11 @@ def lines_of(path: Path) -> list[str]:
     """
     try:
         raw = path.read_bytes()
-        marked = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = raw.decode("utf-16" if marked else "utf-8-sig")
     except OSError as error:
         raise MultigenError(f"--prompts {path}: cannot be read ({reason(error)})") from None
+    try:
+        marked = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = raw.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise MultigenError(

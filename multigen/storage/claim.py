@@ -56,19 +56,22 @@ def claimed_new(base: Path) -> Iterator[Claim]:
     """Claim base-1, or base-2 and so on inside the block: the first that is free, so that no two commands share one."""
     check_folder(base)
     with ExitStack() as stack:
-        for k in itertools.count(1):
-            folder = base.with_name(f"{base.name}-{k}")
-            lock = _place(folder)
-            try:
-                lock.acquire()
-            except Timeout:
-                continue
-            if is_free(folder):
-                stack.callback(lock.release)
-                claim = Claim(folder, stack)
-                break
-            lock.release()
-        yield claim
+        yield next(_free(base, stack))
+
+
+def _free(base: Path, stack: ExitStack) -> Iterator[Claim]:
+    """Claims of the folders base-1, base-2 and so on that are free."""
+    for k in itertools.count(1):
+        folder = base.with_name(f"{base.name}-{k}")
+        lock = _place(folder)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        if is_free(folder):
+            stack.callback(lock.release)
+            yield Claim(folder, stack)
+        lock.release()
 
 
 def check_folder(folder: Path, where: str = "") -> None:
