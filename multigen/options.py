@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ class Option:
     low, high the allowed range of a number, both ends included
     above     a number must be more than this
     choices   the allowed values; empty: any
+    edits     whether it also goes with edits, which give back what they keep as it was
     metavar   what stands for the value in a usage line
     """
 
@@ -31,6 +33,7 @@ class Option:
     high: float = math.inf
     above: float = -math.inf
     choices: tuple[Any, ...] = ()
+    edits: bool = True
     metavar: str = ""
 
     @property
@@ -57,3 +60,22 @@ class Option:
         if math.isfinite(self.high):
             return f"give a number from {self.low:g} to {self.high:g}"
         return f"give {self.low:g} or more" if math.isfinite(self.low) else "give a finite number"
+
+
+# What the built-in modalities declare, so that a command line is checked before they are imported, and torch with them.
+BUILTIN: Mapping[str, tuple[Option, ...]] = {
+    "image": (),
+    "audio": (
+        Option(
+            "lufs",
+            float,
+            None,
+            "loudness of each sound in LUFS, such as -14 (streaming) or -23 (broadcast); peaks stay under -1 dB",
+            low=-60,
+            high=0,
+            edits=False,
+            metavar="LUFS",
+        ),  # fmt: skip
+    ),
+    "video": (),
+}

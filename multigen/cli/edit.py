@@ -9,11 +9,13 @@ from multigen.cli.arguments import (
     Command,
     Parser,
     add_common,
+    add_format,
     add_model,
     add_resume,
     lines_of,
     new_parser,
     path,
+    sampling_overrides,
     show_log,
 )
 from multigen.cli.request_options import add_options, given, parse
@@ -30,7 +32,7 @@ Vary, inpaint, extend, restyle or restore a medium. With --input alone: img2img,
   multigen edit image_emoji --input small.png --restore downsample --prompt "red apple"
 """
 # The fields of a request that have an option of their own here.
-NAMES = ("negative_prompt", "steps", "guidance_scale", "sliding_window", "tile")
+NAMES = ("negative_prompt", "steps", "guidance_scale", "sampler", "guide", "sliding_window", "tile")
 
 
 def parser() -> Parser:
@@ -39,6 +41,7 @@ def parser() -> Parser:
 
     parser = new_parser("edit", DESCRIPTION)
     add_model(parser)
+    add_format(parser)
     add_common(parser, "folder for the media (default: a new edits-N in the run folder)")
     add_resume(parser)
     parser.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
@@ -70,7 +73,7 @@ def run(argv: Sequence[str]) -> int:
 
     if a.out is not None:
         check_folder(a.out, f"--out {a.out}")
-    check_source(a.source, a.overrides)
+    check_source(a.source, sampling_overrides(a))
     from multigen.runs import sample as runs
 
     show_log(a.quiet)
@@ -80,7 +83,7 @@ def run(argv: Sequence[str]) -> int:
         requests=[Request(prompt) for prompt in prompts] or None,
         n=a.n,
         seed=a.seed,
-        overrides=a.overrides,
+        overrides=sampling_overrides(a),
         out=a.out,
         resume=a.resume,
         device=a.device,

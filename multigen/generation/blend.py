@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from multigen.errors import MultigenError
@@ -50,6 +51,10 @@ class Blended(NamedTuple):
 
     batcher: Batcher
     names: list[tuple[str, int]]
+
+    def in_order(self) -> Iterator[Media]:
+        """The media from the first end to the last, under their names."""
+        return (self.shown(place, medium) for place, medium in enumerate(self.batcher.in_order()))
 
     def shown(self, place: int, medium: Media) -> Media:
         """The medium at a place, under its name."""

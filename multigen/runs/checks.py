@@ -13,8 +13,7 @@ from typing import Literal
 
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError, message
-from multigen.options import Option
-from multigen.parts import BUILTIN
+from multigen.options import BUILTIN, Option
 from multigen.recipe.data_folder import find_folder
 from multigen.recipe.load import draft_recipe
 from multigen.recipe.paths import RECIPE, WEIGHTS, expanded_path, shipped_weights
@@ -132,8 +131,8 @@ def check_new_file(path: Path) -> None:
 def request_options(source: str) -> tuple[Option, ...]:
     """The options that the modality of a trained model declares, beside those of every request."""
     recipe = check_source(source)
-    if recipe is not None and recipe.modality.name in BUILTIN["modality"]:
-        return ()  # those declare none, and importing them takes a second
+    if recipe is not None and recipe.modality.name in BUILTIN:
+        return BUILTIN[recipe.modality.name]
     from multigen.model.source import find
 
     recipe = find(source).recipe

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 
 from multigen.datasets import Dataset
 from multigen.errors import Interrupted, TrainingError
+from multigen.modalities.media import Media
 from multigen.recipe.schema import Train
 from multigen.training import ranks
 from multigen.training.batch import Batch, Order
@@ -41,7 +42,7 @@ class Trainer:
 
     folder    the run folder: checkpoints, log, snapshots
     sizes     sizes of the media, for a training that draws one at each step
-    preview   called with the step, the averaged weights in place
+    preview   makes media at a step, the averaged weights in place, for the boards
     origin    recorded in the checkpoints: name of the recipe, versions
     """
 
@@ -55,7 +56,7 @@ class Trainer:
         folder: Path,
         device: torch.device,
         sizes: Sizes | None = None,
-        preview: Callable[[int], None] | None = None,
+        preview: Callable[[int], Sequence[Media]] | None = None,
         origin: Mapping[str, Any] | None = None,
         quiet: bool = False,
     ) -> None:

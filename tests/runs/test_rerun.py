@@ -40,9 +40,9 @@ def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def run(*overrides: str, out: str | None = None, **more: bool) -> Path:
+def run(*overrides: str, out: str | None = None) -> Path:
     recipe = load_recipe("image_digits", [*MADE, *overrides])
-    return runs.run(recipe, out=None if out is None else Path(out), **HERE, **more)
+    return runs.run(recipe, out=None if out is None else Path(out), **HERE)
 
 
 def train(*overrides: str, out: str | None = None, command: Any = runs.train, **more: bool) -> Path:
