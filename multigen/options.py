@@ -75,7 +75,7 @@ BUILTIN: Mapping[str, tuple[Option, ...]] = {
             high=0,
             edits=False,
             metavar="LUFS",
-        ),  # fmt: skip
+        ),
     ),
     "video": (),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import subprocess
 import sys
@@ -83,10 +84,13 @@ def options(parser: Parser) -> Iterator[argparse.Action]:
 
 def wrong_lines() -> list[list[str]]:
     """The same 200 lines each time: every kind of mistake in every command."""
-    lines: list[list[str]] = []
+    each: list[list[list[str]]] = []
     for name, command in COMMANDS.items():
         parser, right = command.parser(), RIGHT[name]
-        lines += [[name, *right, "--no-such-option"], [name, *right, *["one-more-argument"] * 3]]
+        lines: list[list[str]] = [
+            [name, *right, "--no-such-option"],
+            [name, *right, *["one-more-argument"] * 3],
+        ]
         lines += [[name, *more] for more in MISSING.get(name, [])]
         for action in options(parser):
             flag = action.option_strings[-1]
@@ -103,8 +107,10 @@ def wrong_lines() -> list[list[str]]:
             lines += [[name, *right, flag, value] for value in WRONG_VALUES.get(kind, ())]
         if any(a.dest == "overrides" for a in parser.actions):
             lines += [[name, *right, override] for override in OVERRIDES]
-    random.Random(16).shuffle(lines)
-    return lines[:200]
+        random.Random(16).shuffle(lines)
+        each.append(lines)
+    in_turn = [line for row in itertools.zip_longest(*each) for line in row if line is not None]
+    return in_turn[:200]
 
 
 @pytest.fixture
