@@ -101,9 +101,13 @@ def _digest(value: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def write(folder: Path, index: Index | None) -> None:
-    """Write index.json; None records that packing has started but is not finished."""
+def write(folder: Path, index: Index | None, made_from: str = "") -> None:
+    """Write index.json; None records that packing has started but is not finished.
+
+    made_from   what is packed, as a hash: shards are passed on, and name no folder of this machine
+    """
     value: dict[str, Any] = {"format": FORMAT, "version": VERSION, "complete": index is not None}
+    value["made_from"] = made_from
     if index is not None:
         value |= {"modality": index.modality, "classes": list(index.classes)}
         value["shards"] = [vars(shard) for shard in index.shards]
@@ -117,6 +121,14 @@ def is_ours(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(value, dict) and value.get("format") == FORMAT
+
+
+def source_of(folder: Path) -> str | None:
+    """What was packed into a folder, as a hash; None where that is not recorded."""
+    try:
+        return json.loads((folder / FILE).read_text(encoding="utf-8")).get("made_from") or None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def read(folder: Path) -> Index:

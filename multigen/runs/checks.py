@@ -45,9 +45,9 @@ def check_source(source: str, overrides: Sequence[str] = ()) -> Recipe | None:
     _check_trained(source, recipe, folder)
     if not overrides:
         return recipe
-    place = folder if (folder / RECIPE).is_file() else source
-    recipe, changed = draft_recipe(str(place)).recipe, draft_recipe(str(place), overrides).recipe
-    check_sampling(recipe, changed)
+    there = not path.is_dir() and (folder / RECIPE).is_file()  # what its run resolved
+    changed = draft_recipe(str(folder) if there else source, overrides).recipe
+    check_sampling(draft_recipe(str(folder)).recipe if there else recipe, changed)
     return changed
 
 

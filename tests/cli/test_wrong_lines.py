@@ -15,7 +15,9 @@ from types import FunctionType
 import pytest
 
 from multigen.cli.arguments import Parser
+from multigen.cli.datasets import NAMES
 from multigen.cli.main import COMMANDS, main
+from multigen.datasets.fetch import FETCHABLE
 
 WRONG_VALUES = {
     "count": ("0", "-1", "x", "1.5", ""),
@@ -157,3 +159,7 @@ def test_torch_is_not_imported_to_refuse_them(here: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=here, timeout=300)
     assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_the_data_sets_that_can_be_fetched_are_known_without_torch() -> None:
+    assert tuple(FETCHABLE) == NAMES

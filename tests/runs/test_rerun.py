@@ -218,6 +218,42 @@ def test_an_evaluation_is_not_made_twice_and_replaces_none(said: pytest.LogCaptu
     assert content(Path("own")) == kept
 
 
+def test_a_pack_of_other_media_replaces_none(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "other"):
+        pictures(here / name)
+    assert main(["pack", "one", "--out", "shards", "--quiet"]) == 0
+    before = content(Path("shards"))
+    assert main(["pack", "one", "--out", "shards", "--quiet"]) == 0
+    assert content(Path("shards")) == before
+    capsys.readouterr()
+    assert main(["pack", "other", "--out", "shards", "--quiet"]) == 2
+    assert "--out shards: holds shards of other media" in capsys.readouterr().err
+    assert content(Path("shards")) == before
+    assert str(here) not in Path("shards/index.json").read_text()
+
+
+def test_a_sweep_again_with_other_settings_replaces_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = [
+        "run",
+        "image_digits",
+        "-m",
+        "guide.scale=1,2",
+        "sample.steps=1",
+        "sample.prompts=['7']",
+        "--quiet",
+    ]
+    assert main([*sweep, "sample.n=1"]) == 0
+    before = content(Path("runs"))
+    assert main([*sweep, "sample.n=1"]) == 0  # all is there
+    assert content(Path("runs")) == before
+    capsys.readouterr()
+    assert main([*sweep, "sample.n=2"]) == 0
+    assert "runs/image_digits-sweep-2" in capsys.readouterr().out
+    assert {k: v for k, v in content(Path("runs")).items() if "sweep-2" not in k} == before
+    assert main([*sweep, "sample.n=3", "--out", "runs/image_digits-sweep"]) == 2
+    assert "sample.n: 1 -> 3" in capsys.readouterr().err
+
+
 # --- paths -------------------------------------------------------------------------------------------------------
 
 
