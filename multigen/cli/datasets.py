@@ -38,7 +38,7 @@ def run(argv: Sequence[str]) -> int:
     from multigen.datasets.fetch import FETCHABLE, fetch, fetchable
 
     if a.what == "fetch":
-        data = fetchable(a.name)
+        data = fetchable(str(a.name))
         show_log(a.quiet)
         print(fetch(data, again=a.again))
         return 0
