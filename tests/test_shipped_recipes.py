@@ -194,7 +194,7 @@ def test_smoke(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     before = model.weights_hash()
     again = runs.run(load_recipe(str(folder)), out=folder, device="cpu", quiet=True)
     assert multigen.load(again, device="cpu").weights_hash() == before  # trained already: it only samples
-    assert (folder / "media-1").is_dir()  # what was there is kept
+    assert not (folder / "media-1").exists()  # the same recipe and weights: all media are there
 
 
 def test_the_same_recipe_and_seed_give_the_same_bytes_twice(tmp_path: Path) -> None:

@@ -114,9 +114,10 @@ class Mel(Codec):
                 f"a mel codec takes audio [channels, samples], not media of shape {tuple(media)}."
             )
         if media[1] < self._least:
-            raise ValueError(
-                f"{media[1]} samples are too short: an FFT of {self.fft} needs {self._least} or more."
+            given, needed = (
+                f"{math.ceil(10_000 * n / self.settings.rate) / 10_000:g} s" for n in (media[1], self._least)
             )
+            raise ValueError(f"{given} are too short: an FFT of {self.fft} samples needs {needed} or more.")
         return media[0] * self.components, media[1] // self.hop
 
     def whole(self, media: tuple[int, ...]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.storage import diffusers_folder
 
 
@@ -61,5 +61,7 @@ class ClipTokenizer:
                 except MultigenError:
                     raise
                 except Exception as error:  # the library raises anything for damaged files
-                    raise MultigenError(f"{place}: cannot be loaded as a CLIPTokenizer ({error})") from error
+                    raise MultigenError(
+                        f"{place}: cannot be loaded as a CLIPTokenizer ({reason(error)})"
+                    ) from error
         return self._tokenizer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
+from multigen.recipe.data_folder import find_folder as find_folder
 
 METADATA = "metadata.jsonl"
 
@@ -36,27 +36,6 @@ class Listing:
     def name(self, path: Path) -> str:
         """A path relative to the root as items, splits and caches name it: forward slashes, always valid Unicode."""
         return os.fsencode(path.relative_to(self.root).as_posix()).decode("utf-8", "backslashreplace")
-
-
-def find_folder(path: str | None, example: str) -> Path:
-    """The folder that a recipe's `data.path` names, as an absolute path.
-
-    `example` shows how to give a path if there is none. RecipeError says what is wrong and what is near.
-    """
-    if not path:
-        raise RecipeError(f"data.path: say where your files are, e.g. {example}")
-    folder = Path(os.path.abspath(Path(path).expanduser()))
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise RecipeError(f"data.path: {folder} is a file; give the folder that holds it")
-    parent = folder.parent
-    while not parent.is_dir():
-        folder, parent = parent, parent.parent
-    inside = sorted(e.name for e in os.scandir(parent) if e.is_dir() and not e.name.startswith("."))
-    near = difflib.get_close_matches(folder.name, inside, n=1, cutoff=0.5)
-    hint = f" Did you mean {str(parent / near[0])!r}?" if near else f" {parent} exists."
-    raise RecipeError(f"data.path: {path!r} is not there: there is no folder {folder}.{hint}")
 
 
 def walk(root: Path, suffixes: Sequence[str]) -> Listing:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, message
+from multigen.generation.span_text import check_amounts, parse_spans
 from multigen.options import Option
 
 if TYPE_CHECKING:
@@ -192,9 +193,28 @@ class EditRequest:
     def __post_init__(self) -> None:
         if self.restore is None:
             return
-        operator_part(self.restore)
+        from multigen import registry  # takes a tenth of a second
+
+        part = operator_part(self.restore)
+        if part.name not in (names := registry.names("operator")):
+            raise MultigenError(message("restore", part.name, names))
         if others := [k for k in self.given if k not in ("media", "restore", "noise")]:
             raise MultigenError(f"{others[0]}: it does not go with restore")
+
+    def check(self) -> None:
+        """Raise MultigenError for values that are wrong whatever the model and the medium are."""
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise MultigenError(f"strength: {self.strength} is not allowed; give a number over 0, to 1")
+        if isinstance(self.keep, str):
+            parse_spans(self.keep)
+        if isinstance(self.extend, str | int):
+            check_amounts(str(self.extend))
+        if self.feather is not None and not (self.feather >= 0 and math.isfinite(self.feather)):
+            raise MultigenError(f"feather: {self.feather} is not allowed; give seconds of sound, or pixels")
+        if self.resample < 1:
+            raise MultigenError(f"resample: {self.resample} is not allowed; give 1 or more")
+        if not (self.noise >= 0 and math.isfinite(self.noise)):
+            raise MultigenError(f"noise: {self.noise} is not allowed; give a number, 0 or more")
 
     @property
     def given(self) -> dict[str, Any]:

@@ -30,6 +30,20 @@ def whole_sides(parts: ModelParts, shape: tuple[int, ...]) -> tuple[int, ...]:
     return parts.codec.whole(shape) if len(shape) > 2 else shape
 
 
+def extent(parts: ModelParts, shape: Sequence[int]) -> str:
+    """The size of a medium [C, *D] for people: seconds of what has a time, width x height of what has a picture."""
+    said = []
+    if len(shape) != 3:  # [C, N] or [C, T, H, W]
+        try:
+            rate = parts.modality.shape(duration=8.0)[1] / 8
+        except ValueError:  # a modality without time
+            return " x ".join(map(str, shape[1:]))
+        said.append(f"{shape[1] / rate:.4g} s")
+    if len(shape) > 2:
+        said.append(f"{shape[-1]} x {shape[-2]} pixels")
+    return " of ".join(said)
+
+
 def window_of(parts: ModelParts, shape: tuple[int, ...], *, sliding: bool) -> tuple[int, ...] | None:
     """Sizes of the windows in model space for a medium [C, *D]; None where the model makes it in one piece.
 
@@ -39,8 +53,9 @@ def window_of(parts: ModelParts, shape: tuple[int, ...], *, sliding: bool) -> tu
     if all(n <= m for n, m in zip(shape[1:], most, strict=True)):
         return None
     if not sliding:
+        given, own = extent(parts, shape), extent(parts, (shape[0], *most))
         raise MultigenError(
-            f"the medium: {list(shape[1:])} is larger than the model's {list(most)}; cut it, or make it in windows "
-            "(sliding_window=True, --sliding-window)"
+            f"the medium: {given} is larger than the model's {own}; cut it, or make it in windows with "
+            "--sliding-window (in Python sliding_window=True)"
         )
     return parts.codec.shape(whole_sides(parts, (shape[0], *most)))[1:]

@@ -24,7 +24,7 @@ from multigen.modalities.container import open_container
 from multigen.modalities.loudness import measure, normalise
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.spectrogram import draw_spectrograms
-from multigen.options import Option
+from multigen.options import BUILTIN
 from multigen.storage.files import atomic
 
 if TYPE_CHECKING:
@@ -32,11 +32,6 @@ if TYPE_CHECKING:
 
 _SOUNDFILE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 _FFMPEG = {".mp3": "libmp3lame", ".m4a": "aac", ".opus": "libopus"}
-_LUFS = Option(
-    "lufs", float, None,
-    "loudness of each sound in LUFS, such as -14 (streaming) or -23 (broadcast); peaks stay under -1 dB",
-    low=-60, high=0, edits=False, metavar="LUFS",
-)  # fmt: skip
 
 
 class Audio(Modality):
@@ -55,7 +50,7 @@ class Audio(Modality):
     suffix = ".wav"
     writes: tuple[str, ...] = (*_SOUNDFILE, *_FFMPEG)
     animation = ""
-    options = (_LUFS,)
+    options = BUILTIN["audio"]
     suffixes: tuple[str, ...] = (
         ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".wma",
         ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg",

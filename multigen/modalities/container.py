@@ -11,7 +11,7 @@ import av
 from av.container import InputContainer
 from av.error import ArgumentError, FFmpegError
 
-from multigen.errors import MediaError
+from multigen.errors import MediaError, reason
 from multigen.modalities import Limits
 from multigen.modalities.file_check import check_file
 from multigen.modalities.member import Source
@@ -38,7 +38,7 @@ def open_container(path: Source, limits: Limits) -> Iterator[InputContainer]:
                     )
             yield container
     except (FFmpegError, UnicodeDecodeError) as error:
-        raise MediaError(f"{path}: cannot be read ({error})") from error
+        raise MediaError(f"{path}: cannot be read ({reason(error)})") from error
 
 
 @contextmanager

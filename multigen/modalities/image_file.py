@@ -19,7 +19,7 @@ from PIL import ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-from multigen.errors import MediaError
+from multigen.errors import MediaError, reason
 from multigen.modalities import Limits
 from multigen.modalities.colour_profile import grey_curve, to_srgb
 from multigen.modalities.file_check import check_file
@@ -94,7 +94,7 @@ def _reason(error: BaseException, limits: Limits) -> str:
         return f"far more pixels than the limit max_pixels, {limits.max_pixels:,}"
     if isinstance(error, PillowImage.UnidentifiedImageError):
         return "cannot be read (not a picture of a known format)"
-    return f"cannot be read ({error})"
+    return f"cannot be read ({reason(error)})"
 
 
 def decode_image(image: PillowImage.Image, name: str = "picture") -> Tensor:

@@ -205,7 +205,7 @@ class Model:
     ) -> MediaList:
         """`n` media on the way from one request to another, both ends among them; see `multigen.generation.blend`."""
         batch = self.recipe.sample.batch if batch is None else batch
-        return MediaList(blend(self, ends, n=n, batch=batch, on_progress=on_progress))
+        return MediaList(blend(self, ends, n=n, batch=batch, on_progress=on_progress).in_order())
 
     def trace(self, request: Request | str = "") -> Trace:
         """One medium and how it came about. The medium is the one that `generate` gives."""

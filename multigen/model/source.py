@@ -15,14 +15,13 @@ from multigen.model import stable_diffusion
 from multigen.model.knowledge import knowledge_at, without_knowledge
 from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.manifest import recipe_changes
+from multigen.recipe.paths import RECIPE as RECIPE
 from multigen.recipe.paths import WEIGHTS, shipped_weights
 from multigen.recipe.sampling import TRAINED, without_decoding
 from multigen.recipe.schema import Recipe
 from multigen.storage import lora
 from multigen.storage.tensors import load_tensors, read_header
 from multigen.training import checkpoint as checkpoints
-
-RECIPE = "recipe.yaml"
 
 
 class Found(NamedTuple):

@@ -13,7 +13,7 @@ from torch import Tensor
 from multigen.generation.plan import Plan
 from multigen.generation.request import EditRequest, Request, operator_part
 from multigen.model.model import Model
-from multigen.runs.media import sampling_facts
+from multigen.runs.media_set import sampling_facts
 from multigen.storage.files import sha256
 
 log = logging.getLogger(__name__)

@@ -17,11 +17,10 @@ from multigen.model.build import build_dataset, resolve
 from multigen.model.compatibility import check_combination
 from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
-from multigen.model.source import RECIPE, base_weights
-from multigen.recipe.dump import to_yaml
+from multigen.model.source import base_weights
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
-from multigen.runs import resume
+from multigen.runs import rerun, resume
 from multigen.runs.previews import write_previews
 from multigen.runs.reconstructions import copies
 from multigen.storage.files import write_text
@@ -90,11 +89,13 @@ def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
         resume.note_versions(state)
         rows = training_log.read(folder, until=trainer.step)
         log.info("continuing at step %d", trainer.step)
+        if (rise := trainer.counters.rise(state.state)) is not None:
+            log.warning("%s", rise)
     trainer.check_readable()
     ranks.same_step(trainer.step)  # nothing is written before all have read
     if not ranks.first():
         return
-    write_text(folder / RECIPE, to_yaml(recipe))
+    rerun.write_recipe(folder, recipe)
     write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
     if state is not None:
         for name in (WEIGHTS, LORA):  # they are in the checkpoint, until training ends anew

@@ -147,7 +147,7 @@ def test_run_hands_over_the_recipe_and_prints_the_folder(calls, capsys):
     (name, recipe, options) = calls[0]
     assert name == "run"
     assert (recipe.train.steps, recipe.seed, recipe.sampler) == (3, 5, Part("ddim", {"eta": 0.5}))
-    assert options == {"out": Path("there"), "device": "cpu", "quiet": True, "force": False}
+    assert options == {"out": Path("there"), "device": "cpu", "quiet": True, "force": False, "resume": False}
     assert capsys.readouterr().out == "there\n"
 
 
@@ -168,7 +168,10 @@ def test_cfg_prints_a_recipe_that_runs_again(calls, capsys):
 
 
 def test_sample_passes_prompts_and_settings(calls, capsys):
-    Path("prompts.txt").write_text("red\n\n blue \n")
+    Path("prompts.txt").write_bytes(b"\xef\xbb\xbfred\r\n\r\n blue \r\n")
+    Path("runs/tiny").mkdir(parents=True)
+    Path("runs/tiny/recipe.yaml").write_text(RECIPE)
+    Path("runs/tiny/weights.safetensors").touch()
     argv = ["sample", "runs/tiny", "--prompt", "a", "--prompt", "b c", "--prompts", "prompts.txt", "-n", "2"]
     argv += [
         "--seed",
@@ -189,8 +192,8 @@ def test_sample_passes_prompts_and_settings(calls, capsys):
     assert shared == Request(steps=4, size=(16, 8), duration=2.5)
     assert options == {
         "requests": [Request("a"), Request("b c"), Request("red"), Request("blue")], "n": 2, "seed": 9,
-        "overrides": ["guide.name=plain"], "trajectory": False, "clip": False, "out": Path("o"), "device": None,
-        "quiet": False,
+        "overrides": ["guide.name=plain"], "trajectory": False, "clip": False, "out": Path("o"), "resume": False,
+        "device": None, "quiet": False,
     }  # fmt: skip
     assert main(["sample", "runs/tiny", "--prompt", "a"]) == 0
     assert calls[1][2]["requests"] == [Request("a")]
@@ -425,7 +428,8 @@ def test_doctor_says_what_is_here(capsys, monkeypatch, tmp_path):
     import torch
 
     for fragment in (
-        f"torch {torch.__version__}", "torchaudio", "python 3.", "default: ", "h264", "flac", "2.0 MB in 1 files",
+        f"torch {torch.__version__}", "torchaudio", "python 3.", "default: ", "h264", "flac", "for sampling",
+        "2.0 MB in 1 files",
         f"no-such-thing                    missing: {packages.install('demo')}",
         f"pytest                           {pytest.__version__}",
     ):  # fmt: skip

@@ -295,7 +295,9 @@ def test_a_wrong_request_is_named_before_any_begins(
         model.batcher([Request("3"), bad], n=2)
 
 
-def test_a_line_is_a_prompt_or_json() -> None:
+def test_a_line_is_a_prompt_or_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").touch()
     assert read_request("red apple", "here") == Request("red apple")
     line = '{"prompt": "red apple", "seed": 3, "size": [20, 24], "overrides": ["sampler.name=ddim"]}'
     assert read_request(line, "here") == Request(
@@ -313,6 +315,8 @@ def test_a_line_is_a_prompt_or_json() -> None:
         ('{"input": "a.png", "edit": {}}', "here: edit"),
         ('{"input": "a.png", "restore": "blur", "feather": 1}', "here: feather: it does not go with restore"),
         ('{"input": "a.png", "restore": {"factor": 2}}', "here: restore .*give a name"),
+        ('{"input": "b.png"}', "here: b.png: no such file"),
+        ('{"input": "a.png", "keep": "2s:1s"}', "here: keep 2s:1s: 2s:1s ends before it starts"),
         ('{"promt": "x"}', "here: promt.*Did you mean 'prompt'"),
         ('{"seed": "3"}', "here: seed"),
         ('{"seed": 3', "here: not JSON"),

@@ -190,9 +190,11 @@ def test_spans() -> None:
     assert spans("0:4f,12f:16f", 16, 8.0).nonzero().flatten().tolist() == [0, 1, 2, 3, 12, 13, 14, 15]
     for text, said in (
         ("0:9s", "lies outside"),
-        ("3:1", "lies outside"),
+        ("3:1", "ends before it starts"),
         ("abc", "no span"),
         (":", "no span"),
+        (".:2s", "no span"),
+        ("1s:4f", "two units"),
     ):
         with pytest.raises(MultigenError, match=said):
             spans(text, 100, 20.0)

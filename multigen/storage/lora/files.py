@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.storage.files import atomic
 from multigen.storage.lora.adapter import Adapter
 from multigen.storage.lora.names import (
@@ -53,7 +53,7 @@ def read(path: Path) -> Adapter:
         about = json.loads(header.get(ABOUT, "{}"))
         theirs = json.loads(header.get("lora_adapter_metadata", "{}"))
     except ValueError as error:
-        raise MultigenError(f"{path}: its header is damaged ({error})") from error
+        raise MultigenError(f"{path}: its header is damaged ({reason(error)})") from error
     if not (isinstance(about, dict) and isinstance(theirs, dict)):
         raise MultigenError(f"{path}: its header is damaged (no JSON objects)")
     if not theirs and any(k.startswith(PEFT) for k in tensors):

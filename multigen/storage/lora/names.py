@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.storage.diffusers_folder import imported
 from multigen.storage.lora.adapter import Pair
 
@@ -171,5 +171,5 @@ def _by_diffusers(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor
     except MultigenError:
         raise
     except Exception as error:  # whatever the library raises for unknown names
-        raise MultigenError(f"{where}: diffusers cannot read it ({error})") from error
+        raise MultigenError(f"{where}: diffusers cannot read it ({reason(error)})") from error
     return {**state, **{k: torch.tensor(float(v)) for k, v in (alphas or {}).items()}}
