@@ -17,7 +17,7 @@ from multigen.storage.cache_folder import cache_folder
 from multigen.storage.files import write_json
 
 _READERS = 8  # threads: headers are small reads that mostly wait for the disk
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 
 def headers(found: Listing, modality: Modality) -> tuple[dict[Path, Info], dict[str, str]]:

@@ -13,7 +13,7 @@ from multigen.errors import MediaError, message
 from multigen.modalities import Info, Limits, Modality
 from multigen.modalities.audio_decoding import decode_audio
 from multigen.modalities.audio_encoding import encode_ffmpeg, encode_soundfile, playable
-from multigen.modalities.audio_header import audio_stream, header_seconds
+from multigen.modalities.audio_header import audio_stream, header_seconds, true_seconds
 from multigen.modalities.container import open_container
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.spectrogram import draw_spectrograms
@@ -80,17 +80,18 @@ class Audio(Modality):
         return self.channels, max(1, round(seconds * self.rate))
 
     def info(self, path: str | Source) -> Info:
-        """Read the file's duration (s), channels and rate (Hz). MediaError if it is unreadable or over a limit."""
+        """Read the file's duration (s), channels and rate (Hz). MediaError if it is unreadable or over a limit.
+
+        A file whose header gives no length, such as a live recording, is read to its end, without decoding.
+        """
         path = as_source(path)
         with open_container(path, self.limits) as container:
             stream = audio_stream(container, path)
-            seconds = header_seconds(container, stream)
+            self._check_seconds(path, header_seconds(container, stream))
+            channels, rate = stream.codec_context.channels, stream.codec_context.sample_rate
+            seconds = true_seconds(container, stream, path)
             self._check_seconds(path, seconds)
-            return Info(
-                duration=seconds,
-                channels=stream.codec_context.channels,
-                rate=stream.codec_context.sample_rate,
-            )
+            return Info(duration=seconds, channels=channels, rate=rate)
 
     def read(self, path: str | Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         """Read [C, N] at this modality's rate and channels: the whole file, or `duration` s from `start` s on.

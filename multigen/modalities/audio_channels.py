@@ -24,7 +24,10 @@ def mix_channels(samples: np.ndarray, names: list[str], channels: int) -> np.nda
         return samples
     if channels != 2 or len(samples) == 1:
         return samples.mean(0, keepdims=True).repeat(channels, 0)
-    side = np.array([0 if n in ("FL", "BL", "SL") else 1 if n in ("FR", "BR", "SR") else 2 for n in names])
-    weight = np.array([1.0 if n in ("FL", "FR") else 0.0 if n == "LFE" else 0.5**0.5 for n in names])
+    # FL, SL, TBL, FLC ... lie to the left, FR, SR, TBR, FRC ... to the right.
+    side = np.array(
+        [0 if n.endswith("L") or n == "FLC" else 1 if n.endswith("R") or n == "FRC" else 2 for n in names]
+    )
+    weight = np.array([1.0 if n in ("FL", "FR") else 0.0 if "LFE" in n else 0.5**0.5 for n in names])
     matrix = np.stack([np.where((side == s) | (side == 2), weight, 0) for s in (0, 1)])
     return (matrix / matrix.sum(1).max()).astype(np.float32) @ samples

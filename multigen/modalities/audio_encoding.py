@@ -75,7 +75,9 @@ def encode_ffmpeg(samples: np.ndarray, path: Path, *, rate: int, codec: str) -> 
             assert isinstance(context, AudioCodecContext)
             context.bit_rate = 192_000
             context.open()
-            frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+            # Packed: PyAV miscounts the planes of eight channels.
+            packed = np.ascontiguousarray(samples.T).reshape(1, -1)
+            frame = AudioFrame.from_ndarray(packed, format="flt", layout=layout)
             frame.sample_rate, frame.pts = rate, 0
             pieces = av.AudioResampler(
                 format=context.format, layout=layout, rate=rate, frame_size=context.frame_size

@@ -9,6 +9,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from multigen.errors import MediaError
+from multigen.modalities.container import packets_end
 from multigen.modalities.member import Source, open_source, size_of
 
 # Containers whose header gives the exact length, so that shorter content means a truncated file.
@@ -31,6 +32,19 @@ def header_seconds(container: InputContainer, stream: AudioStream) -> float:
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return (container.duration or 0) / av.time_base
+
+
+def true_seconds(container: InputContainer, stream: AudioStream, path: Source) -> float:
+    """Return the length (s), also where the header gives none or a guess: then it is that of all packets.
+
+    Live recordings have no length, and that of AAC and of MP3 without a Xing frame is guessed from the bit rate.
+    """
+    seconds = header_seconds(container, stream)
+    kinds = container.format.name.split(",")
+    guessed = "aac" in kinds or ("mp3" in kinds and not has_exact_length(container, path))
+    if seconds and not guessed:
+        return seconds
+    return packets_end(container, stream)
 
 
 def has_exact_length(container: InputContainer, path: Source) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Generator
 
@@ -16,18 +17,32 @@ from av.video.stream import VideoStream
 
 from multigen.errors import MediaError
 from multigen.modalities import Info, Limits
-from multigen.modalities.container import open_container
+from multigen.modalities.container import open_container, packets_end
 from multigen.modalities.file_check import check_count, check_duration, check_frame
 from multigen.modalities.frame import DEFAULT_DURATION, SIZE_TAG, Frame
 from multigen.modalities.member import Source
 
+_FASTEST = 300.0  # frames/s of a file; above, its rate is rather that of its ticks
 _SHARED = 400_000  # pixels; smaller frames take longer to pass between threads than to decode
 
 
 def stream_header(path: Source, limits: Limits) -> Info:
-    """Read the header of a video. MediaError if the file has no video or is over a limit."""
+    """Read the header of a video. MediaError if the file has no video or is over a limit.
+
+    The duration is 0 if the header does not say it, as in live recordings; see `counted`.
+    """
     with open_container(path, limits) as file:
         return _header(path, file, _stream(path, file), limits)
+
+
+def counted(path: Source, limits: Limits, info: Info) -> Info:
+    """Complete a header without a duration: read all packets, without decoding. MediaError if it is over a limit."""
+    with open_container(path, limits) as file:
+        duration = packets_end(file, _stream(path, file))
+    frames = info.frames or round(duration * info.fps)
+    check_duration(path, duration, limits)
+    check_count(path, frames, limits)
+    return dataclasses.replace(info, duration=duration, frames=frames)
 
 
 def _stream(path: Source, file: InputContainer) -> VideoStream:
@@ -42,11 +57,19 @@ def _header(path: Source, file: InputContainer, stream: VideoStream, limits: Lim
     width, height = _true_size(file) or (stream.codec_context.width, stream.codec_context.height)
     check_frame(path, stream.codec_context.width, stream.codec_context.height, limits)
     duration = _stream_duration(stream) or (file.duration or 0) / av.time_base
-    fps = float(stream.average_rate or stream.guessed_rate or 0)
-    count = stream.frames or round(duration * fps)
+    fps = _rate(stream)
+    in_ticks = fps < float(stream.average_rate or 0)  # then their number is that of ticks, too
+    count = round(duration * fps) if in_ticks else stream.frames or round(duration * fps)
     check_duration(path, duration, limits)
     check_count(path, count, limits)
     return Info(duration=duration, width=width, height=height, channels=3, fps=fps, frames=count)
+
+
+def _rate(stream: VideoStream) -> float:
+    """Frames/s; 0 if unknown. Some files give their ticks, such as 1000/s, as their average rate."""
+    average, guessed = float(stream.average_rate or 0), float(stream.guessed_rate or 0)
+    tick = 1 / float(stream.time_base or 1)
+    return guessed if guessed and average >= min(tick, _FASTEST) else average or guessed
 
 
 def _stream_duration(stream: VideoStream) -> float:
