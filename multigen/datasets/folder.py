@@ -72,7 +72,7 @@ class Folder(Files):
         self.classes, self._labels = labels_of(found, metadata, labels)
         named = {p: self.classes[i] for p, i in self._labels.items()}
         self._texts = captions_of(found, metadata, captions, named)
-        infos, bad = headers(found, self.modality)
+        infos, bad = headers(found, self.modality, self._guard)
         self.bad = {**found.closed, **metadata.missing, **bad}
         if not infos:
             raise RecipeError(

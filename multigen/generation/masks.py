@@ -16,6 +16,7 @@ from torch import Tensor
 from multigen.errors import MultigenError
 from multigen.generation.sizes import check_size
 from multigen.modalities import Modality
+from multigen.modalities.guard import guarded
 from multigen.modalities.image import Image
 
 
@@ -82,7 +83,7 @@ def picture_mask(path: Path, medium: Tensor) -> Tensor:
     """What a picture keeps of a medium [C, *D]: bool [*D], True where it is darker than mid-grey."""
     if medium.ndim == 2:
         raise MultigenError("mask: a picture is no mask for a sound; give spans of time: keep 0:2.5s")
-    picture = Image(size=int(medium.shape[-1]), channels=1).read(path)[0]
+    picture = guarded(path, Image(size=int(medium.shape[-1]), channels=1).read, path)[0]
     if picture.shape != medium.shape[-2:]:
         given, asked = (f"{width} x {height}" for height, width in (picture.shape, medium.shape[-2:]))
         raise MultigenError(f"mask {path}: {given} pixels; the medium has {asked}")

@@ -15,6 +15,7 @@ from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.errors import MultigenError, errors_at
 from multigen.modalities import Modality
+from multigen.modalities.guard import guarded
 from multigen.modalities.media import Media
 from multigen.recipe.schema import Recipe
 
@@ -61,10 +62,15 @@ def decode(parts: ModelParts, x: Tensor, prompt: str, seed: int) -> Media:
 
 
 def read_medium(parts: ModelParts, media: Media | Tensor | str | Path) -> Tensor:
-    """A medium [C, *D] at the model's own channels, rate and frame rate. MediaError names a file's fault."""
+    """A medium [C, *D] at the model's own channels, rate and frame rate. MediaError names a file's fault.
+
+    MultigenError for values that are not finite.
+    """
     if isinstance(media, str | Path):
-        media = parts.modality.read(Path(media))
+        media = guarded(Path(media), parts.modality.read, Path(media))
     tensor = media.tensor if isinstance(media, Media) else media
+    if not bool(torch.isfinite(tensor).all()):
+        raise MultigenError("the medium: some values are not finite (NaN or infinity)")
     natural = parts.modality.shape()
     if tensor.ndim != len(natural):
         raise MultigenError(

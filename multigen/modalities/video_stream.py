@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator
 
 import av
 import numpy as np
-import torch
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -21,6 +20,7 @@ from multigen.modalities.container import open_container, packets_end
 from multigen.modalities.file_check import check_count, check_duration, check_frame
 from multigen.modalities.frame import DEFAULT_DURATION, SIZE_TAG, Frame
 from multigen.modalities.member import Source
+from multigen.modalities.threads import decoding_threads
 
 _FASTEST = 300.0  # frames/s of a file; above, its rate is rather that of its ticks
 _SHARED = 400_000  # pixels; smaller frames take longer to pass between threads than to decode
@@ -99,7 +99,7 @@ def stream_frames(path: Source, limits: Limits, start: float) -> Generator[Frame
         stream = _stream(path, file)
         info = _header(path, file, stream, limits)
         # Threads decode whole frames, because most files have no slices. Loader workers have one thread each.
-        threads = torch.get_num_threads() if info.width * info.height >= _SHARED else 1
+        threads = decoding_threads() if info.width * info.height >= _SHARED else 1
         stream.thread_type, stream.codec_context.thread_count = "AUTO", threads
         tick = float(stream.time_base or 0) or 1e-3
         origin = (stream.start_time or 0) * tick
