@@ -76,6 +76,8 @@ def decode_audio(
     if duration is not None:
         stop = min(stop, begin + round(duration * rate))
     parts += _resample(resampler, None, path)
+    if not parts:
+        raise MediaError(f"{path}: no audio in it could be decoded")
     names = channel_names(stream)
     samples = np.concatenate([part.to_ndarray()[0] for part in parts]).reshape(-1, len(names)).T
     # A stream may begin some time after its start.
