@@ -64,6 +64,9 @@ STILL = {
 # --- files ----------------------------------------------------------------------------------------------------
 
 
+MANY = {".7.1.flac": "flac", ".7.1.caf": "pcm_s16be", ".7.1.m4a": "aac", ".12.wav": "pcm_s16le"}  # channels
+
+
 def sound(path: Path, codec: str, channels: int = 2, rate: int = 16000) -> None:
     """Half a second of a chord."""
     rate = 48000 if codec == "libopus" else 44100 if codec in ("wmav2", "mp2") else rate
@@ -71,13 +74,14 @@ def sound(path: Path, codec: str, channels: int = 2, rate: int = 16000) -> None:
     wave = np.stack([0.3 * np.sin(2 * np.pi * (220 + 110 * c) * t) for c in range(channels)]).astype(
         np.float32
     )
-    layout = "mono" if channels == 1 else "stereo"
+    layout = {1: "mono", 2: "stereo", 8: "7.1"}.get(channels, f"{channels} channels")
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=rate, layout=layout)
         context = stream.codec_context
         context.bit_rate = 128_000
         context.open()
-        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout=layout)
+        packed = np.ascontiguousarray(wave.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate, frame.pts = rate, 0
         pieces = av.AudioResampler(context.format, layout, rate, frame_size=context.frame_size or 1024)
         for piece in [*pieces.resample(frame), *pieces.resample(None), None]:
@@ -117,6 +121,9 @@ def originals(folder: Path) -> list[tuple[str, Path]]:
     for suffix, codec in SOUNDS.items():
         path = folder / f"sound{suffix}"
         add("audio", path, lambda path=path, codec=codec: sound(path, codec, 1 + len(made) % 2))
+    for suffix, codec in MANY.items():
+        path, channels = folder / f"many{suffix}", 12 if "12" in suffix else 8
+        add("audio", path, lambda path=path, codec=codec, n=channels: sound(path, codec, n))
     vorbis, wave = folder / "sound.ogg", 0.3 * np.sin(np.arange(8000)[:, None] / np.array([6.0, 9.0]))
     add("audio", vorbis, lambda: soundfile.write(vorbis, wave, 16000, format="OGG", subtype="VORBIS"))
     for suffix, codec in MOVING.items():

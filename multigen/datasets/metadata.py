@@ -82,7 +82,7 @@ def _table(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if cells:
                 yield rows.line_num, cells
     except csv.Error as error:
-        raise RecipeError(f"{source}, line {rows.line_num}: not a row of a table ({error})") from None
+        raise RecipeError(f"{source}, line {rows.line_num + 1}: not a row of a table ({error})") from None
 
 
 def _add(out: Metadata, source: Path, where: str, row: Any, media: Names) -> None:

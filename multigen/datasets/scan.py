@@ -159,7 +159,8 @@ def summary(found: Listing, kind: str, files: int, captioned: int, bad: Mapping[
     if bad:
         text += f", {len(bad)} skipped: {_some([Path(name).name for name in bad])}"
     if found.others:
-        kinds = [f"{count} {suffix}" for suffix, count in found.others.most_common()]
+        ordered = sorted(found.others.items(), key=lambda other: (-other[1], other[0]))
+        kinds = [f"{count} {suffix}" for suffix, count in ordered]
         text += f"; other files, which are not read: {_some(kinds)}"
     if found.made:
         names = _some([found.name(folder) for folder in found.made])

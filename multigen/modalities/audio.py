@@ -86,12 +86,12 @@ class Audio(Modality):
         """
         path = as_source(path)
         with open_container(path, self.limits) as container:
-            stream = audio_stream(container, path)
+            stream, names = audio_stream(container, path)
             self._check_seconds(path, header_seconds(container, stream))
-            channels, rate = stream.codec_context.channels, stream.codec_context.sample_rate
+            rate = stream.codec_context.sample_rate
             seconds = true_seconds(container, stream, path)
             self._check_seconds(path, seconds)
-            return Info(duration=seconds, channels=channels, rate=rate)
+            return Info(duration=seconds, channels=len(names), rate=rate)
 
     def read(self, path: str | Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         """Read [C, N] at this modality's rate and channels: the whole file, or `duration` s from `start` s on.
@@ -105,10 +105,10 @@ class Audio(Modality):
                 f"start {start} s, duration {duration} s: not allowed. Allowed: from 0 s on, over 0 s."
             )
         with open_container(path, self.limits) as container:
-            stream = audio_stream(container, path)
+            stream, names = audio_stream(container, path)
             self._check_seconds(path, header_seconds(container, stream))
             samples = decode_audio(
-                container, stream, path, rate=self.rate, channels=self.channels,
+                container, stream, path, names=names, rate=self.rate, channels=self.channels,
                 start=start, duration=duration, max_seconds=self.limits.max_seconds,
             )  # fmt: skip
         return torch.from_numpy(samples)

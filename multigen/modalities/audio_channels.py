@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
+from av.audio.codeccontext import AudioCodecContext
 
 # Layouts of files that do not name their channels, in the order of FFmpeg and WAVE.
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
-def channel_names(stream: AudioStream) -> list[str]:
-    """Return the names of a stream's channels: FL, FR, FC, LFE ..."""
-    names = [channel.name for channel in stream.layout.channels]
+def channel_names(context: AudioCodecContext) -> list[str]:
+    """Return the names of a stream's channels: FL, FR, FC, LFE ...; empty if the header gives none.
+
+    To be called once, before anything else looks at the layout. PyAV's copy of a layout in an order of its own shares
+    memory with the original, and both free it: the process would abort. So the copy is the only one, and the context
+    gets a layout without such memory.
+    """
+    layout = context.layout
+    names = [channel.name for channel in layout.channels]
+    if not names:
+        return []
+    # "8 channels (FL+FR+...)" and "ambisonic 1+stereo" are orders of their own; "7.1" and "8 channels" are not.
+    own = "(" in layout.name.replace("(side)", "").replace("(back)", "") or "ambisonic" in layout.name
+    context.layout = f"{len(names)} channels" if own else layout.name
     if len(names) > 2 and len(names) in LAYOUTS and "NONE" in names:
         names = [channel.name for channel in av.AudioLayout(LAYOUTS[len(names)]).channels]
     return names

@@ -15,7 +15,7 @@ from av.error import EOFError as EndOfFile
 from av.error import InvalidDataError
 
 from multigen.errors import MediaError
-from multigen.modalities.audio_channels import channel_names, mix_channels
+from multigen.modalities.audio_channels import mix_channels
 from multigen.modalities.audio_clock import FIRST_FRAMES, Clock
 from multigen.modalities.audio_header import check_wav, has_exact_length, header_seconds
 from multigen.modalities.member import Source
@@ -34,6 +34,7 @@ def decode_audio(
     stream: AudioStream,
     path: Source,
     *,
+    names: list[str],
     rate: int,
     channels: int,
     start: float,
@@ -41,6 +42,8 @@ def decode_audio(
     max_seconds: float,
 ) -> np.ndarray:
     """Decode a span to float32 [channels, N] at `rate` (Hz): `duration` s (None: all) from `start` s on.
+
+    `names`: those of the stream's channels.
 
     MediaError if the file is truncated, over the limit `max_seconds`, ends before `start`, or holds samples that are
     not finite or far over full scale.
@@ -78,7 +81,6 @@ def decode_audio(
     parts += _resample(resampler, None, path)
     if not parts:
         raise MediaError(f"{path}: no audio in it could be decoded")
-    names = channel_names(stream)
     samples = np.concatenate([part.to_ndarray()[0] for part in parts]).reshape(-1, len(names)).T
     # A stream may begin some time after its start.
     before = max(0, round(first * rate) - begin)

@@ -22,6 +22,15 @@ from multigen.modalities.audio_channels import LAYOUTS
 
 log = logging.getLogger(__name__)
 
+# Vorbis has another order of channels, and libsndfile leaves it to the caller (Vorbis I specification, 4.3.9).
+_VORBIS = {
+    3: [0, 2, 1],
+    5: [0, 2, 1, 3, 4],
+    6: [0, 2, 1, 4, 5, 3],
+    7: [0, 2, 1, 5, 6, 4, 3],
+    8: [0, 2, 1, 6, 7, 4, 5, 3],
+}
+
 
 def encode_soundfile(samples: np.ndarray, rate: int, kind: str, subtype: str) -> bytes:
     """Encode float32 [C, N] with libsndfile. In memory, because libsndfile does not tell a full disk from other errors.
@@ -29,6 +38,8 @@ def encode_soundfile(samples: np.ndarray, rate: int, kind: str, subtype: str) ->
     MediaError if the format does not take the rate or the number of channels.
     """
     file = io.BytesIO()
+    if subtype == "VORBIS" and len(samples) in _VORBIS:
+        samples = samples[_VORBIS[len(samples)]]
     try:
         soundfile.write(file, samples.T, rate, format=kind, subtype=subtype)
     except soundfile.SoundFileError as error:

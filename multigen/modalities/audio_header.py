@@ -9,22 +9,29 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from multigen.errors import MediaError
+from multigen.modalities.audio_channels import channel_names
 from multigen.modalities.container import packets_end
 from multigen.modalities.member import Source, open_source, size_of
 
+_CHANNELS = 64  # as many as FFmpeg resamples
 # Containers whose header gives the exact length, so that shorter content means a truncated file.
 _EXACT = ("wav", "w64", "flac", "ogg", "aiff", "mov", "caf")
 
 
-def audio_stream(container: InputContainer, path: Source) -> AudioStream:
-    """Return the first audio stream. MediaError if there is none, or none that can be decoded."""
+def audio_stream(container: InputContainer, path: Source) -> tuple[AudioStream, list[str]]:
+    """Return the first audio stream and the names of its channels.
+
+    MediaError if there is none, or none that can be decoded.
+    """
     if not container.streams.audio:
         raise MediaError(f"{path}: no audio in it")
     stream = container.streams.audio[0]
-    context = stream.codec_context
-    if not context.sample_rate or not context.channels:
+    names = channel_names(stream.codec_context)
+    if not stream.codec_context.sample_rate or not names:
         raise MediaError(f"{path}: the header gives no sample rate or no channels")
-    return stream
+    if len(names) > _CHANNELS:
+        raise MediaError(f"{path}: {len(names)} channels; allowed are up to {_CHANNELS}")
+    return stream, names
 
 
 def header_seconds(container: InputContainer, stream: AudioStream) -> float:
