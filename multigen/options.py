@@ -20,6 +20,7 @@ class Option:
     low, high the allowed range of a number, both ends included
     above     a number must be more than this
     choices   the allowed values; empty: any
+    edits     whether it also goes with edits, which give back what they keep as it was
     metavar   what stands for the value in a usage line
     """
 
@@ -31,6 +32,7 @@ class Option:
     high: float = math.inf
     above: float = -math.inf
     choices: tuple[Any, ...] = ()
+    edits: bool = True
     metavar: str = ""
 
     @property

@@ -3,6 +3,7 @@
 recipe.yaml   as it is published: without paths
 media.tar     (xz) the folder of `data.path`; absent where the recipe's media come from packages
 encoder/      the conditioner's text encoder (`benchmarks.gpu.encoder`); absent where it is no text conditioner
+init.safetensors  weights that training starts from, in fp16; absent where it starts from nothing
 prompts.json  what is sampled in the end: {"sheet": [...], "evaluation": [...]}
 """
 
@@ -13,18 +14,24 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.gpu.encoder import trimmed
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benchmarks.gpu.encoder import trimmed, whole
 from multigen.conditioners.text_encoder import packaged_folder
 from multigen.core.noise import stream
 from multigen.datasets import Dataset
 from multigen.errors import MultigenError
 from multigen.model.build import build_dataset
+from multigen.model.source import read_weights
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe, override_recipe
 from multigen.recipe.schema import Recipe
 
-DRAWS = 24  # captions that are drawn of each item, for the vocabulary
+DRAWS = 24  # captions that are drawn of each item at most, for the vocabulary
+CAPTIONS = 200_000  # ... of all items, but at least one of each
 SHEET, EVALUATION = 100, 1500  # prompts
+INIT = "init.safetensors"
 
 
 def pack(name: str, out: Path, *, overrides: Sequence[str] = (), draws: int = DRAWS) -> dict[str, int]:
@@ -43,10 +50,27 @@ def pack(name: str, out: Path, *, overrides: Sequence[str] = (), draws: int = DR
     if recipe.conditioner.name == "text":
         folder = recipe.conditioner.args.get("path")
         source = packaged_folder() if folder is None else Path(folder)
-        wanted = {"", *prompts["sheet"], *prompts["evaluation"], *captions(dataset, draws)}
+        spoken = captions(build_dataset(_small(recipe)), draws)
+        wanted = {"", *prompts["sheet"], *prompts["evaluation"], *spoken}
         trimmed(source, wanted, out / "encoder")
+    if recipe.train.init is not None:
+        save_file(_half(read_weights(recipe.train.init)), out / INIT)
     files = [p for p in out.rglob("*") if p.is_file()]
     return {str(p.relative_to(out)): p.stat().st_size for p in sorted(files)}
+
+
+def _half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in fp16, but for a codec's: its statistics say what the numbers mean."""
+    halves = {k for k, v in weights.items() if v.is_floating_point() and not k.startswith("codec.")}
+    return {k: (v.half() if k in halves else v).contiguous() for k, v in weights.items()}
+
+
+def _small(recipe: Recipe) -> Recipe:
+    """The recipe with emoji as small and short as they get: captions do not depend on that, and drawing them does."""
+    if recipe.data.name not in ("emoji", "moving_emoji"):
+        return recipe
+    short = ["modality.frames=1"] if recipe.modality.name == "video" else []
+    return override_recipe(recipe, ["modality.size=8", *short])
 
 
 def captions(dataset: Dataset, draws: int) -> Iterator[str]:
@@ -55,7 +79,7 @@ def captions(dataset: Dataset, draws: int) -> Iterator[str]:
     for index in [*train, *held]:
         yield dataset[index].get("text", "")
     for index in train:
-        for k in range(draws):
+        for k in range(max(1, min(draws, CAPTIONS // len(train)))):
             yield dataset.draw(index, stream(0, "pack", index, k)).get("text", "")
 
 
@@ -84,14 +108,17 @@ def _spread(dataset: Dataset, indices: Sequence[int], count: int) -> list[str]:
 
 def published(recipe: Recipe) -> Recipe:
     """The recipe without the paths of this machine."""
-    overrides = ["weights=null"]
+    overrides = ["weights=null", "train.init=null"]
     overrides += ["data.path=null"] if "path" in recipe.data.args else []
     overrides += ["conditioner.path=null"] if "path" in recipe.conditioner.args else []
     return override_recipe(recipe, overrides)
 
 
 def unpacked(folder: Path, to: Path) -> tuple[Recipe, Recipe]:
-    """(the recipe with the pack's paths, the published one) of a pack whose media are unpacked to `to`."""
+    """(the recipe with the pack's paths, the published one) of a pack whose media are unpacked to `to`.
+
+    The text encoder is unpacked to `encoder` beside it.
+    """
     if not (folder / "recipe.yaml").is_file():
         raise MultigenError(f"{folder}: not a pack: it has no recipe.yaml")
     overrides = []
@@ -101,6 +128,8 @@ def unpacked(folder: Path, to: Path) -> tuple[Recipe, Recipe]:
             archive.extractall(to, filter="data")
         overrides.append(f"data.path={to}")
     if (folder / "encoder").is_dir():
-        overrides.append(f"conditioner.path={folder / 'encoder'}")
+        overrides.append(f"conditioner.path={whole(folder / 'encoder', to.with_name('encoder'))}")
+    if (folder / INIT).is_file():
+        overrides.append(f"train.init={folder / INIT}")
     public = load_recipe(str(folder / "recipe.yaml"))
     return override_recipe(public, overrides), public

@@ -27,9 +27,10 @@ from multigen.datasets import Dataset
 from multigen.errors import Interrupted
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
+from multigen.model.source import base_weights
 from multigen.recipe.load import override_recipe
 from multigen.recipe.schema import Recipe
-from multigen.runs.trainer import build_task, fit_codec
+from multigen.runs.trainer import build_task, initialize
 from multigen.training import log as training_log
 from multigen.training.trainer import Trainer
 
@@ -138,7 +139,7 @@ def _trainer(
 ) -> Trainer:
     """The one trainer, whose previews are exports of the averaged weights."""
     recipe = model.recipe
-    fit_codec(model, dataset)
+    initialize(model, dataset, base_weights(recipe))
     last = [time.monotonic()]
 
     def look(step: int) -> None:

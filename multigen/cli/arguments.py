@@ -100,6 +100,21 @@ def add_model(parser: Parser) -> None:
     parser.add_argument("-n", type=count, metavar="N", help="media for each prompt")
 
 
+def add_format(parser: Parser) -> None:
+    """Add what every command takes that writes media."""
+    parser.add_argument(
+        "--format",
+        type=lambda text: text.removeprefix(".").lower(),
+        metavar="FORMAT",
+        help="of the files: png, jpg, webp; wav, flac, mp3, opus; mp4, webm, gif ...",
+    )
+
+
+def sampling_overrides(a: argparse.Namespace) -> list[str]:
+    """The overrides of the command line, those that options stand for among them."""
+    return [*a.overrides, *([] if a.format is None else [f"sample.suffix=.{a.format}"])]
+
+
 def show_log(quiet: bool) -> None:
     """Show multigen's log on stderr."""
     from multigen.progress import show_log

@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from multigen.cli.arguments import Command, Parser, add_common, add_model, lines_of, new_parser, show_log
+from multigen.cli.arguments import (
+    Command,
+    Parser,
+    add_common,
+    add_format,
+    add_model,
+    lines_of,
+    new_parser,
+    sampling_overrides,
+    show_log,
+)
 from multigen.cli.request_options import add_options, given, parse
 from multigen.errors import MultigenError
 
@@ -21,7 +31,7 @@ Vary, inpaint, extend, restyle or restore a medium. With --input alone: img2img,
   multigen edit image_emoji --input small.png --restore downsample --prompt "red apple"
 """
 # The fields of a request that have an option of their own here.
-NAMES = ("negative_prompt", "steps", "guidance_scale", "sliding_window", "tile")
+NAMES = ("negative_prompt", "steps", "guidance_scale", "sampler", "guide", "sliding_window", "tile")
 
 
 def parser() -> Parser:
@@ -30,6 +40,7 @@ def parser() -> Parser:
 
     parser = new_parser("edit", DESCRIPTION)
     add_model(parser)
+    add_format(parser)
     add_common(parser, "folder for the media (default: a new edits-N in the run folder)")
     parser.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
@@ -64,7 +75,7 @@ def run(argv: Sequence[str]) -> int:
         requests=[Request(prompt) for prompt in prompts] or None,
         n=a.n,
         seed=a.seed,
-        overrides=a.overrides,
+        overrides=sampling_overrides(a),
         out=a.out,
         device=a.device,
         quiet=a.quiet,

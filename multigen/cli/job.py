@@ -7,7 +7,16 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from multigen.cli.arguments import RECIPE, Parser, add_common, add_overrides, new_parser, show_log
+from multigen.cli.arguments import (
+    RECIPE,
+    Parser,
+    add_common,
+    add_format,
+    add_overrides,
+    new_parser,
+    sampling_overrides,
+    show_log,
+)
 from multigen.errors import RecipeError
 
 
@@ -16,6 +25,7 @@ def job_parser(name: Literal["run", "train"], description: str) -> Parser:
     parser = new_parser(name, description)
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE)
     add_overrides(parser, "train.steps=2000 or sampler.name=heun (Hydra's grammar)")
+    add_format(parser)
     add_common(parser, "the run folder (default: runs/<recipe name>)")
     parser.add_argument(
         "--force", action="store_true", help="continue in a folder that holds a training with other settings"
@@ -29,7 +39,7 @@ def job_parser(name: Literal["run", "train"], description: str) -> Parser:
 
 def run_job(name: Literal["run", "train"], a: argparse.Namespace) -> int:
     """Run one job, or a sweep of them; the exit code."""
-    overrides = [*a.overrides, *([] if a.seed is None else [f"seed={a.seed}"])]
+    overrides = [*sampling_overrides(a), *([] if a.seed is None else [f"seed={a.seed}"])]
     if a.multirun and not a.cfg:
         from multigen.runs.sweep import sweep
 

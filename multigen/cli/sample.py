@@ -12,10 +12,12 @@ from multigen.cli.arguments import (
     Command,
     Parser,
     add_common,
+    add_format,
     add_model,
     count,
     lines_of,
     new_parser,
+    sampling_overrides,
     show_log,
     whole,
 )
@@ -34,7 +36,17 @@ Make media with a trained model.
   multigen sample runs/image_digits --prompts requests.txt
 """
 # The fields of a request that have an option of their own here; `add_common` adds --seed, `add_model` --prompt.
-NAMES = ("negative_prompt", "steps", "guidance_scale", "size", "duration", "sliding_window", "tile")
+NAMES = (
+    "negative_prompt",
+    "steps",
+    "guidance_scale",
+    "sampler",
+    "guide",
+    "size",
+    "duration",
+    "sliding_window",
+    "tile",
+)
 # Options, and those that they go with.
 _GO_WITH = {"tile": "sliding_window", "clip": "trajectory", "to_seed": "blend"}
 
@@ -45,6 +57,7 @@ def parser() -> Parser:
 
     parser = new_parser("sample", DESCRIPTION)
     add_model(parser)
+    add_format(parser)
     add_common(parser, "folder for the media (default: a new samples-N in the run folder)")
     parser.add_argument(
         "--prompts", type=Path, metavar="FILE",
@@ -88,7 +101,7 @@ def run(argv: Sequence[str]) -> int:
         return _class_folders(a, common)
     requests = _requests(a)
     show_log(a.quiet)
-    how: dict[str, Any] = {"requests": requests, "seed": a.seed, "overrides": a.overrides}
+    how: dict[str, Any] = {"requests": requests, "seed": a.seed, "overrides": sampling_overrides(a)}
     how |= {"out": a.out, "device": a.device, "quiet": a.quiet}
     if a.blend is not None:
         folder = runs.sample_blend(a.source, common, n=a.blend, to_seed=a.to_seed, **how)
@@ -139,7 +152,7 @@ def _class_folders(a: argparse.Namespace, common: Request) -> int:
     from multigen.runs.sample import open_model
 
     show_log(a.quiet)
-    model = open_model(a.source, a.overrides, a.device)
+    model = open_model(a.source, sampling_overrides(a), a.device)
     seed = model.recipe.seed if a.seed is None else a.seed
     print(labelled_set(model, a.out, a.per_class, common, seed=seed, quiet=a.quiet))
     return 0

@@ -19,7 +19,7 @@ from multigen.errors import MultigenError, RecipeError, errors_at, message
 from multigen.generation.edit import EditPlan, Known, Start, plan_edit
 from multigen.generation.guidance import check_guidance, guide_part
 from multigen.generation.parts import ModelParts, check_prompt
-from multigen.generation.request import Request
+from multigen.generation.request import Request, part_of
 from multigen.generation.sizes import check_size, window_of
 from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Polish, Recipe
@@ -82,7 +82,7 @@ class Job(NamedTuple):
 
 def plan(parts: ModelParts, request: Request) -> Plan:
     """Resolve a request. MultigenError for what does not fit the model, before any network call."""
-    recipe = _sampling(parts, request.overrides)
+    recipe = _sampling(parts, request)
     steps = recipe.sample.steps if request.steps is None else request.steps
     if steps < 1:
         raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
@@ -113,7 +113,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         calls=_calls(parts, recipe, sampler, ts, edit, len(shape)),
         window=start.window,
         tile=request.tile,
-        options=_options(parts, request.options),
+        options=_options(parts, request),
         edit=edit,
         known=start.known,
     )
@@ -166,28 +166,37 @@ def grid(parts: ModelParts, part: Part, steps: int) -> Tensor:
     return ts
 
 
-def _sampling(parts: ModelParts, overrides: Sequence[str]) -> Recipe:
-    """The model's recipe under a request's overrides of how it samples."""
-    if not overrides:
-        return parts.recipe
-    recipe = sampling_recipe(parts.recipe, overrides)
+def _sampling(parts: ModelParts, request: Request) -> Recipe:
+    """The model's recipe under a request's overrides, sampler and guide."""
+    recipe = sampling_recipe(parts.recipe, request.overrides) if request.overrides else parts.recipe
     if recipe.loras != parts.recipe.loras:
         raise MultigenError("loras: the requests of one model share its weights; load another for others")
     if recipe.seed != parts.recipe.seed:
         raise MultigenError("seed: it is no override of one request; give it as the request's own")
-    check_guidance(recipe, parts.denoiser)
+    if request.sampler is not None:
+        sampler = part_of(request.sampler, "sampler", "ddim", "eta: 0.5")
+        recipe = dataclasses.replace(recipe, sampler=sampler)
+    if request.guide is not None:
+        guide = part_of(request.guide, "guide", "cfg", "scale: 3")
+        recipe = dataclasses.replace(recipe, guide=guide_part(guide, request.guidance_scale))
+    if recipe is not parts.recipe:
+        check_guidance(recipe, parts.denoiser)
     return recipe
 
 
-def _options(parts: ModelParts, values: Mapping[str, Any]) -> dict[str, Any]:
+def _options(parts: ModelParts, request: Request) -> dict[str, Any]:
     """A value for each option that the modality declares. MultigenError for others, and for values out of range."""
-    declared = {option.name: option for option in parts.modality.options}
+    declared, values = {option.name: option for option in parts.modality.options}, request.options
     for name in values:
         if name not in declared:
             hint = (
                 f"The modality {parts.modality.name} {'has these options' if declared else 'has no options'}."
             )
             raise MultigenError(message("options", name, declared, hint))
+        if request.edit is not None and not declared[name].edits and values[name] is not None:
+            raise MultigenError(
+                f"{name}: it does not go with an edit, which gives back what it keeps as it was"
+            )
     given = {n: registry.convert(declared[n].type, v, n) for n, v in values.items() if v is not None}
     return {name: option.check(given.get(name, option.default)) for name, option in declared.items()}
 

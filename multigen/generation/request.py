@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from multigen.errors import MultigenError
 from multigen.options import Option
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from multigen.registry import Part
 
 Size = int | tuple[int, int]
+# A part of a recipe: its name, {name: NAME, argument: value} as text or as data, or the part itself.
+PartLike: TypeAlias = "str | Mapping[str, Any] | Part"
 _OPTION = "option"
 
 
@@ -42,6 +44,8 @@ class Request:
     duration         seconds of audio or video
     sliding_window   what is larger than the model's own size is made in overlapping windows
     tile             the last axis closes into a circle: a panorama, a loop; goes with sliding_window
+    sampler          another one than the recipe's: a name, {"name": "ddim", "eta": 0.5} or a `Part`
+    guide            another way to guide: a name, {"name": "apg", "scale": 4} or a `Part`; guidance_scale goes with it
     overrides        how it is sampled, as on the command line: ("sampler.name=ddim",)
     options          values of what the modality declares beside these (`Modality.options`), by name
     edit             the medium that it is made from; None: noise alone
@@ -70,6 +74,14 @@ class Request:
     )
     tile: bool = field(
         default=False, metadata=_option(bool, "with --sliding-window: a seamless panorama or loop")
+    )
+    sampler: PartLike | None = field(
+        default=None, hash=False, metadata=_option(str | dict[str, Any], "another sampler", metavar="NAME")
+    )
+    guide: PartLike | None = field(
+        default=None,
+        hash=False,
+        metadata=_option(str | dict[str, Any], "another way to guide", metavar="NAME"),
     )
     overrides: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -130,7 +142,7 @@ class EditRequest:
         default=None,
         metadata=_option(str, "the source's own prompt: restyle it and keep its composition", metavar="TEXT"),
     )
-    restore: str | Mapping[str, Any] | Part | None = field(
+    restore: PartLike | None = field(
         default=None,
         metadata=_option(
             str | dict[str, Any],
@@ -169,10 +181,18 @@ def options(kind: type[Request] | type[EditRequest]) -> dict[str, Option]:
     }
 
 
-def operator_part(given: str | Mapping[str, Any] | Part) -> Part:
-    """The operator of `restore`: `downsample`, or `{name: downsample, factor: 4}`, as text or as data.
+def operator_part(given: PartLike) -> Part:
+    """The operator of `restore`; see `part_of`."""
+    return part_of(given, "restore", "downsample", "factor: 4")
 
-    Its name and arguments are checked where it is built.
+
+def part_of(given: PartLike, what: str, name: str, argument: str) -> Part:
+    """A part from its name, from `{name: NAME, argument: value}` as text or as data, or as it is.
+
+    what            where it was given, for messages
+    name, argument  an example of each, for messages
+
+    Whether the part exists and takes its arguments is checked where it is built. MultigenError for anything else.
     """
     import yaml
 
@@ -183,11 +203,9 @@ def operator_part(given: str | Mapping[str, Any] | Part) -> Part:
     try:
         data = yaml.safe_load(given) if isinstance(given, str) else given
     except yaml.YAMLError as error:
-        raise MultigenError(f"restore {given}: cannot be read ({error})") from None
+        raise MultigenError(f"{what} {given}: cannot be read ({error})") from None
     if isinstance(data, str):
         return Part(data)
     if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
-        raise MultigenError(
-            f"restore {given}: is not allowed; give a name, or {{name: downsample, factor: 4}}"
-        )
+        raise MultigenError(f"{what} {given}: is not allowed; give a name, or {{name: {name}, {argument}}}")
     return Part(data["name"], {str(k): v for k, v in data.items() if k != "name"})

@@ -11,7 +11,7 @@ All modalities of a recipe follow one protocol, `Modality`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -126,6 +126,14 @@ class Modality(Protocol):
     def html(self, media: Tensor) -> str:
         """Return an HTML element that shows or plays a medium, with everything embedded."""
         ...
+
+    def describe(self, shape: Sequence[int]) -> str:
+        """Say what a shape [C, *D] means in units: pixels, s, Hz, frames/s."""
+        return " x ".join(map(str, shape))
+
+    def facts(self, media: Tensor) -> dict[str, str]:
+        """What a report says of a medium [C, *D], by name: {"loudness": "-16.0 LUFS"}."""
+        return {}
 
     def finish(self, media: Tensor, options: Mapping[str, Any]) -> Tensor:
         """Apply a request's `options`, which hold a value for each declared option, to a generated medium [C, *D].

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,15 +17,22 @@ from multigen.modalities.audio_decoding import decode_audio
 from multigen.modalities.audio_encoding import encode_ffmpeg, encode_soundfile, playable
 from multigen.modalities.audio_header import audio_stream, header_seconds, true_seconds
 from multigen.modalities.container import open_container
+from multigen.modalities.loudness import measure, normalise
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.spectrogram import draw_spectrograms
+from multigen.options import Option
 from multigen.storage.files import atomic
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SOUNDFILE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
-_FFMPEG = {".mp3": "libmp3lame", ".m4a": "aac"}
+_FFMPEG = {".mp3": "libmp3lame", ".m4a": "aac", ".opus": "libopus"}
+_LUFS = Option(
+    "lufs", float, None,
+    "loudness of each sound in LUFS, such as -14 (streaming) or -23 (broadcast); peaks stay under -1 dB",
+    low=-60, high=0, edits=False, metavar="LUFS",
+)  # fmt: skip
 
 
 class Audio(Modality):
@@ -42,6 +51,7 @@ class Audio(Modality):
     suffix = ".wav"
     writes: tuple[str, ...] = (*_SOUNDFILE, *_FFMPEG)
     animation = ""
+    options = (_LUFS,)
     suffixes: tuple[str, ...] = (
         ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".wma",
         ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg",
@@ -128,9 +138,10 @@ class Audio(Modality):
         return torch.nn.functional.pad(media, (0, max(0, -spare))).contiguous()
 
     def write(self, media: Tensor, path: str | Path) -> None:
-        """Write [C, N] as .wav, .flac (both 16-bit), .ogg, .mp3 or .m4a. A peak over 1 lowers the whole file's level.
+        """Write [C, N] as .wav, .flac (both 16-bit), .ogg, .mp3, .m4a or .opus.
 
-        MediaError for another suffix. OSError with the path for faults of the disk, which leave nothing behind.
+        A peak over 1 lowers the whole file's level. MediaError for another suffix. OSError with the path for faults of
+        the disk, which leave nothing behind.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -145,6 +156,23 @@ class Audio(Modality):
                     encode_ffmpeg(samples, temporary, rate=self.rate, codec=_FFMPEG[suffix])
         except OSError as error:  # it names the temporary file, or none
             raise OSError(error.errno, error.strerror, str(path)) from error
+
+    def describe(self, shape: Sequence[int]) -> str:
+        """Say seconds, rate and channels of a shape [C, N]."""
+        channels = {1: "mono", 2: "stereo"}.get(shape[0], f"{shape[0]} channels")
+        return f"{shape[1] / self.rate:.2f} s at {self.rate} Hz, {channels}"
+
+    def facts(self, media: Tensor) -> dict[str, str]:
+        """Loudness and true peak of a sound [C, N]."""
+        found = measure(media.detach().cpu().float().numpy(), self.rate)
+        if not math.isfinite(found.lufs):
+            return {"loudness": "silence"}
+        return {"loudness": f"{found.lufs:.1f} LUFS", "peak": f"{found.peak:.1f} dB"}
+
+    def finish(self, media: Tensor, options: Mapping[str, Any]) -> Tensor:
+        """Set the loudness of a sound [C, N] where `lufs` is asked for."""
+        lufs = options.get("lufs")
+        return media if lufs is None else normalise(media, self.rate, lufs)
 
     def preview(self, media: list[Tensor]) -> Image:
         """Draw log-frequency spectrograms of sounds [C, N] from 50 Hz to 10 kHz, one above the other."""

@@ -30,6 +30,7 @@ _VORBIS = {
     7: [0, 2, 1, 5, 6, 4, 3],
     8: [0, 2, 1, 6, 7, 4, 5, 3],
 }
+_OPUS = (8000, 12_000, 16_000, 24_000, 48_000)  # Hz
 
 
 def encode_soundfile(samples: np.ndarray, rate: int, kind: str, subtype: str) -> bytes:
@@ -73,14 +74,15 @@ def playable(media: Tensor, what: str) -> np.ndarray:
 
 
 def encode_ffmpeg(samples: np.ndarray, path: Path, *, rate: int, codec: str) -> None:
-    """Write float32 [C, N] with an FFmpeg codec at 192 kbit/s.
+    """Write float32 [C, N] with an FFmpeg codec at 192 kbit/s. Opus, which has five rates alone, becomes 48 kHz.
 
     MediaError if the codec does not take the rate or the number of channels; OSError if the file cannot be written.
     """
     layout = LAYOUTS[samples.shape[0]]
     try:
         with av.open(str(path), "w") as container:
-            stream = container.add_stream(codec, rate=rate, layout=layout)
+            coded = 48_000 if codec == "libopus" and rate not in _OPUS else rate
+            stream = container.add_stream(codec, rate=coded, layout=layout)
             assert isinstance(stream, AudioStream)
             context = stream.codec_context
             assert isinstance(context, AudioCodecContext)
@@ -91,7 +93,7 @@ def encode_ffmpeg(samples: np.ndarray, path: Path, *, rate: int, codec: str) -> 
             frame = AudioFrame.from_ndarray(packed, format="flt", layout=layout)
             frame.sample_rate, frame.pts = rate, 0
             pieces = av.AudioResampler(
-                format=context.format, layout=layout, rate=rate, frame_size=context.frame_size
+                format=context.format, layout=layout, rate=coded, frame_size=context.frame_size
             )
             for piece in [*pieces.resample(frame), *pieces.resample(None), None]:
                 container.mux(stream.encode(piece))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -120,6 +121,10 @@ class Image(Modality):
         levels = to_levels(media, str(path))
         with atomic(path) as temporary:
             to_pil(levels).save(temporary, **options)  # pyright: ignore[reportArgumentType]
+
+    def describe(self, shape: Sequence[int]) -> str:
+        """Say the size of a shape [C, H, W]."""
+        return f"{shape[2]} x {shape[1]} pixels, {pil_mode(shape[0], 'image')}"
 
     def preview(self, media: list[Tensor]) -> PillowImage.Image:
         """Draw a near-square grid; pictures under about 96 pixels are enlarged without smoothing."""

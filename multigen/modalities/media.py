@@ -7,11 +7,17 @@ import html
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from multigen.modalities import Modality
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SHOWN = 64  # most media of a list that a notebook shows: each is embedded
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,3 +66,28 @@ class Media:
             '<figure style="display:inline-block;margin:4px">'
             f"{self.modality.html(self.tensor)}<figcaption>{caption}</figcaption></figure>"
         )
+
+
+class MediaList(list[Media]):
+    """Media that were made together: a list, which notebooks show as a grid.
+
+    A slice of it is a plain list of media.
+    """
+
+    def preview(self) -> Image:
+        """One picture of all: a grid of pictures, spectrograms or contact sheets. ValueError if the list is empty."""
+        if not self:
+            raise ValueError("there are no media to show")
+        return self[0].modality.preview([m.tensor for m in self])
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write all into a folder, which is made if need be, numbered; their paths."""
+        folder = Path(folder).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        digits = max(3, len(str(len(self) - 1)))
+        return [medium.save(folder / f"{k:0{digits}d}_seed{medium.seed}") for k, medium in enumerate(self)]
+
+    def _repr_html_(self) -> str:
+        figures = "".join(medium._repr_html_() for medium in self[:_SHOWN])
+        more = f"<p>… and {len(self) - _SHOWN} more</p>" if len(self) > _SHOWN else ""
+        return f'<div style="display:flex;flex-wrap:wrap;align-items:flex-end">{figures}</div>{more}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +31,7 @@ from multigen.modalities.raster import (
 from multigen.modalities.video_encoding import encode_video, save_animation
 from multigen.storage.files import atomic
 
-_ENCODED = (".mp4", ".mov", ".mkv")
+_ENCODED = (".mp4", ".mov", ".mkv", ".webm")
 _ANIMATED = (".gif", ".webp", ".png", ".apng")
 _COLUMNS = 16  # most frames of each video in a contact sheet
 
@@ -143,10 +144,10 @@ class Video(Modality):
         return fitted.contiguous()
 
     def write(self, media: Tensor, path: str | Path) -> None:
-        """Write [C, T, H, W] as H.264 (.mp4, .mov, .mkv) or as an animation (.gif, .webp, .png), atomically, at `fps`.
+        """Write [C, T, H, W] at `fps`: H.264 (.mp4, .mov, .mkv), VP9 (.webm) or an animation (.gif, .webp, .png).
 
-        H.264 halves the colour resolution (yuv420p, which plays everywhere) and needs even sizes: odd ones are padded
-        with their edge, and `read` crops them again. MediaError for another suffix.
+        Both codecs halve the colour resolution (yuv420p, which plays everywhere). H.264 needs even sizes: odd ones are
+        padded with their edge, and `read` crops them again. MediaError for another suffix.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -158,6 +159,11 @@ class Video(Modality):
                 encode_video(levels, str(temporary), suffix, self.fps)
             else:
                 save_animation([to_pil(frame) for frame in levels], temporary, self.fps)
+
+    def describe(self, shape: Sequence[int]) -> str:
+        """Say frames, size and rate of a shape [C, T, H, W]."""
+        _, frames, height, width = shape
+        return f"{frames} frames of {width} x {height} pixels at {self.fps:g} frames/s"
 
     def preview(self, media: list[Tensor]) -> PillowImage.Image:
         """Draw a contact sheet: a row for each video, with up to 16 evenly spaced frames."""

@@ -11,26 +11,38 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
 from PIL import Image as PillowImage
 
 from multigen.modalities.frame import size_tag
 
+# x264's macroblock tree reads uninitialised memory for small pictures, so that the bytes would vary.
+_H264 = "libx264", {"crf": "12", "preset": "medium", "x264-params": "mbtree=0"}
+_CODECS = {
+    ".webm": ("libvpx-vp9", {"crf": "14", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "0"})
+}
+
 
 def encode_video(levels: np.ndarray, file: str | io.BytesIO, suffix: str, fps: float) -> None:
-    """Encode uint8 [T, H, W, 3] as H.264: yuv420p, BT.709, visually near lossless. Odd sizes are padded."""
+    """Encode uint8 [T, H, W, 3] as H.264, or VP9 for .webm: yuv420p, BT.709, visually near lossless.
+
+    Odd sizes are padded.
+    """
     height, width = levels.shape[1:3]
     odd = (height % 2, width % 2)
     if any(odd):
         levels = np.pad(levels, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
     rate = Fraction(fps).limit_denominator(1001)
-    name = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}[suffix]
-    options = {} if name == "matroska" else {"movflags": "+faststart"} if isinstance(file, str) else {}
+    name = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}[suffix]
+    options = (
+        {} if name in ("matroska", "webm") else {"movflags": "+faststart"} if isinstance(file, str) else {}
+    )
     with av.open(file, "w", format=name, options=options) as out:
         if any(odd):
             out.metadata["comment"] = size_tag(height, width)
-        # x264's macroblock tree reads uninitialised memory for small pictures, so that the bytes would vary.
-        settings = {"crf": "12", "preset": "medium", "x264-params": "mbtree=0"}
-        stream = out.add_stream("libx264", rate=rate, options=settings)
+        codec, settings = _CODECS.get(suffix, _H264)
+        stream = out.add_stream(codec, rate=rate, options=settings)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = levels.shape[2], levels.shape[1], "yuv420p"
         context = stream.codec_context
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG

@@ -18,9 +18,9 @@ from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.blend import blend
 from multigen.generation.parts import encode_prompts
 from multigen.generation.plan import check_counts, jobs
-from multigen.generation.request import EditRequest, Request, Size
+from multigen.generation.request import EditRequest, PartLike, Request, Size
 from multigen.generation.trace import Trace, traced
-from multigen.modalities.media import Media
+from multigen.modalities.media import Media, MediaList
 from multigen.model import weights as model_weights
 from multigen.model.build import build_parts
 from multigen.model.loras import LoraStack, warn_of_base
@@ -79,6 +79,10 @@ class Model:
             "model space": " x ".join(map(str, self.codec.shape(self.modality.shape()))),
         }
 
+    def __repr__(self) -> str:
+        facts = {"makes": self.modality.describe(self.modality.shape()), **self.facts}
+        return f"Model({self.recipe.name}: {'; '.join(f'{name}: {value}' for name, value in facts.items())})"
+
     # --- generating -------------------------------------------------------------------------------------------
 
     def generate(
@@ -94,10 +98,12 @@ class Model:
         duration: float | None = None,
         sliding_window: bool = False,
         tile: bool = False,
+        sampler: PartLike | None = None,
+        guide: PartLike | None = None,
         options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
-    ) -> list[Media]:
+    ) -> MediaList:
         """`n` media for each prompt, prompt after prompt; what is left out comes from the recipe.
 
         Medium k of all has the seed `seed + k`, and is the same whatever the batch. `batch` bounds the samples of one
@@ -112,6 +118,8 @@ class Model:
             duration=duration,
             sliding_window=sliding_window,
             tile=tile,
+            sampler=sampler,
+            guide=guide,
             options=options or {},
         )
         return self._all(common, prompt, n, seed, batch, on_progress)
@@ -137,10 +145,12 @@ class Model:
         negative_prompt: str | None = None,
         sliding_window: bool = False,
         tile: bool = False,
+        sampler: PartLike | None = None,
+        guide: PartLike | None = None,
         options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
-    ) -> list[Media]:
+    ) -> MediaList:
         """`n` versions of a medium for each prompt: img2img, inpainting, outpainting, restyling or restoration.
 
         `media` to `noise` as in `EditRequest`, the rest as in `generate`.
@@ -154,6 +164,8 @@ class Model:
             negative_prompt=negative_prompt,
             sliding_window=sliding_window,
             tile=tile,
+            sampler=sampler,
+            guide=guide,
             options=options or {},
             edit=edit,
         )
@@ -200,10 +212,10 @@ class Model:
         n: int = 8,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
-    ) -> list[Media]:
+    ) -> MediaList:
         """`n` media on the way from one request to another, both ends among them; see `multigen.generation.blend`."""
         batch = self.recipe.sample.batch if batch is None else batch
-        return blend(self, ends, n=n, batch=batch, on_progress=on_progress)
+        return MediaList(blend(self, ends, n=n, batch=batch, on_progress=on_progress))
 
     def trace(self, request: Request | str = "") -> Trace:
         """One medium and how it came about. The medium is the one that `generate` gives."""
@@ -221,10 +233,10 @@ class Model:
         seed: int | None,
         batch: int | None,
         on_progress: OnProgress | None,
-    ) -> list[Media]:
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    ) -> MediaList:
+        prompts = [prompt] if isinstance(prompt, str) else prompt
         requests = [dataclasses.replace(common, prompt=one) for one in prompts]
-        return list(self.stream(requests, n=n, seed=seed, batch=batch, on_progress=on_progress))
+        return MediaList(self.stream(requests, n=n, seed=seed, batch=batch, on_progress=on_progress))
 
     # --- weights ----------------------------------------------------------------------------------------------
 

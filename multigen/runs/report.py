@@ -22,6 +22,7 @@ from multigen.model.model import Model
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.manifest import inside
 from multigen.recipe.manifest import read as read_manifest
+from multigen.runs import previews
 from multigen.training import log as training_log
 from multigen.training.heldout import LEVELS
 
@@ -45,7 +46,7 @@ def report(model: Model, folder: Path, bad: Mapping[str, str], made: str | None 
     media = _media(model, folder)
     rows = training_log.read(folder)
     found = read_report(folder)
-    pictures = {p.stem: p for p in sorted((folder / "previews").glob("step-*.png"))[-4:]}
+    pictures = previews.pictures(folder)
     if found is not None:
         pictures["closest pairs of a sample and a training item"] = folder / PAIRS
         if "style" in found.facts:
@@ -66,6 +67,7 @@ def report(model: Model, folder: Path, bad: Mapping[str, str], made: str | None 
         bars=() if found is None else bars(found),
         pictures=pictures,
         guidance=_add_traces(folder, pictures),
+        previews=previews.playable(folder),
     )
     log.info("%s. Open %s", f"{len(media)} media in {folder / 'media'}" if made is None else made, path)
     return path
@@ -84,7 +86,8 @@ def _media(model: Model, folder: Path) -> list[dict[str, Any]]:
         if picture != path and picture.is_file():
             row["preview"] = str(picture)
         try:
-            row["html"] = model.modality.html(model.modality.read(path))
+            medium = model.modality.read(path)
+            row |= {"html": model.modality.html(medium), "facts": model.modality.facts(medium)}
         except MediaError as error:
             log.warning("not in the report: %s", error)
         media.append(row)

@@ -12,6 +12,7 @@ from multigen import registry
 from multigen.datasets import Dataset
 from multigen.device import choose_precision, describe
 from multigen.errors import MediaError
+from multigen.modalities.media import Media
 from multigen.model.build import build_dataset, check_captions, resolve
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
@@ -20,8 +21,9 @@ from multigen.recipe.dump import to_yaml
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import resume
+from multigen.runs.previews import write_previews
 from multigen.runs.reconstructions import copies
-from multigen.storage.files import atomic, write_text
+from multigen.storage.files import write_text
 from multigen.storage.lora import FILE as LORA
 from multigen.storage.lora import write as write_lora
 from multigen.training import boards, ranks
@@ -64,7 +66,7 @@ def train_here(
     if adapter is not None:
         base = _freeze(model, init, adapter)
     elif state is None:
-        _initialize(model, dataset, init)
+        initialize(model, dataset, init)
     trainer = _build(model, dataset, folder, quiet, base)
     trainer.unreadable.note(dataset.bad)
     _begin(trainer, recipe, state)
@@ -131,7 +133,7 @@ def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Lora) -> str:
     return base
 
 
-def _initialize(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) -> None:
+def initialize(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) -> None:
     """Set the weights from `train.init`, or the codec's statistics from the training media."""
     if init is not None:
         model.start_from(init, f"train.init ({model.recipe.train.init})")
@@ -174,16 +176,15 @@ def _build(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: str 
     )
 
 
-def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> None:
-    """Write a picture of what the model makes at this step."""
+def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> list[Media]:
+    """Write what the model makes at this step: a picture of all, and each medium that sounds or moves."""
     recipe, prompts = model.recipe, model.recipe.sample.prompts
     if recipe.trains == "codec":
         made = list(copies(model, dataset, 4, recipe.seed))
     else:
-        made = model.generate(prompts[:4], n=max(8 // max(len(prompts), 1), 1), seed=recipe.seed)
-    path = folder / "previews" / f"step-{step:08d}.png"
-    with atomic(path) as temporary:
-        model.modality.preview([m.tensor for m in made]).save(temporary)
+        made = list(model.generate(prompts[:4], n=max(8 // max(len(prompts), 1), 1), seed=recipe.seed))
+    write_previews(made, folder, step)
+    return made
 
 
 def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: Sizes | None = None) -> Task:

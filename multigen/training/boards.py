@@ -1,4 +1,4 @@
-"""Boards: TensorBoard and Weights & Biases, optional packages that draw the curves of a training log."""
+"""Boards: TensorBoard and Weights & Biases, optional packages that draw a training's curves and play its previews."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,16 +17,22 @@ import yaml
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.recipe.schema import Train
 from multigen.storage.packages import install
+from multigen.training.shown import Shown
 
 # Values of WANDB_MODE; the last two are old names of the first two.
+_SUFFIX = {"picture": ".png", "sound": ".wav", "clip": ".gif"}
 _MODES = ("offline", "online", "disabled", "shared", "dryrun", "run")
 
 
 class Board(Protocol):
-    """Draws the curves of logged values."""
+    """Draws the curves of logged values, and shows media."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Log values by name, such as "train/loss"."""
+        ...
+
+    def show(self, step: int, found: Sequence[Shown]) -> None:
+        """Show media that were made at a step."""
         ...
 
     def flush(self) -> None:
@@ -49,6 +56,27 @@ class TensorBoard:
         """Log values by name."""
         for key, value in values.items():
             self._writer.add_scalar(key, value, step)
+
+    def show(self, step: int, found: Sequence[Shown]) -> None:
+        """Show media under "images" and "audio"; a clip is a moving image."""
+        Summary: Any = importlib.import_module("tensorboard.compat.proto.summary_pb2").Summary
+
+        for one in found:
+            if one.kind == "sound":
+                sound = Summary.Audio(
+                    sample_rate=one.rate,
+                    num_channels=one.channels,
+                    length_frames=one.length,
+                    encoded_audio_string=one.content,
+                    content_type="audio/wav",
+                )
+                value = Summary.Value(tag=one.name, audio=sound)
+            else:
+                image = Summary.Image(
+                    height=one.height, width=one.width, colorspace=3, encoded_image_string=one.content
+                )
+                value = Summary.Value(tag=one.name, image=image)
+            self._writer._get_file_writer().add_summary(Summary(value=[value]), step)
 
     def flush(self) -> None:
         """Write everything to disk."""
@@ -100,6 +128,18 @@ class WeightsAndBiases:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Log values by name."""
         self._run.log({"step": step, **values})
+
+    def show(self, step: int, found: Sequence[Shown]) -> None:
+        """Show media as images, audio and video, from files in `wandb/` of the run folder."""
+        wandb: Any = importlib.import_module("wandb")
+        row: dict[str, Any] = {"step": step}
+        with tempfile.TemporaryDirectory() as folder:
+            for number, one in enumerate(found):
+                path = Path(folder, f"{number}{_SUFFIX[one.kind]}")
+                path.write_bytes(one.content)
+                kinds = {"picture": wandb.Image, "sound": wandb.Audio, "clip": wandb.Video}
+                row[one.name] = kinds[one.kind](str(path), caption=one.caption)
+            self._run.log(row)  # copies the files
 
     def flush(self) -> None:
         """Do nothing: a separate process writes."""

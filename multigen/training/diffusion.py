@@ -72,8 +72,10 @@ class Diffusion(Task):
         )
         self.objective = registry.build("objective", settings.objective, where="train.objective")
         self.by_level = ByLevel(device)
-        held_out = dataset.split()[1]
-        self.held_out = HeldOut(dataset, held_out, codec, conditioner, denoiser, seed, device, masked=masked)
+        self.seen, self.held_out = (
+            HeldOut(dataset, items, codec, conditioner, denoiser, seed, device, masked=masked)
+            for items in dataset.split()
+        )
         self._cached: Encoded | None = None
         # Compiled without the coefficients, which are float64 and on the CPU.
         self.loss_at = compiled(denoiser.loss_at) if settings.compile else denoiser.loss_at
@@ -100,8 +102,13 @@ class Diffusion(Task):
         self.denoiser.train(training)
 
     def measure(self) -> dict[str, float]:
-        """Return the mean held-out loss in F space at each of the noise levels `heldout.LEVELS`."""
-        return self.held_out.measure()
+        """Return the mean held-out loss in F space at each of the noise levels `heldout.LEVELS`.
+
+        "mean" is that of all levels, "seen" that of as many items that are trained on.
+        """
+        row = self.held_out.measure()
+        seen = self.seen.measure() if row else {}
+        return {**row, **({"seen": seen["mean"]} if seen else {})}
 
     def details(self) -> dict[str, float]:
         """Return the mean training loss in F space near each of the noise levels `heldout.LEVELS`."""

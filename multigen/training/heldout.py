@@ -1,4 +1,4 @@
-"""Losses by noise level: on held-out items with fixed noise, so that they differ by the weights alone; in training."""
+"""Losses by noise level: on some items with fixed noise, so that they differ by the weights alone; in training."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LEVELS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 
 
 class HeldOut:
-    """Measures the mean loss in F space on held-out items at each of `LEVELS`.
+    """Measures the mean loss in F space on some items at each of `LEVELS`.
 
-    indices   held-out items; `count` of them are used, evenly spaced
+    indices   held-out items, or for comparison items trained on; `count` of them are used, evenly spaced
     batch     items in a network call
     masked    the network also sees which part of a medium is known: here nothing is
     """
@@ -50,7 +50,7 @@ class HeldOut:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Return {"-3.0": loss at log(sigma/alpha) = -3, ..., "mean": ...}. Empty if nothing is held out."""
+        """Return {"-3.0": loss at log(sigma/alpha) = -3, ..., "mean": ...}. Empty without items."""
         items = self._items()
         if not items:
             return {}

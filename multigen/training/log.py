@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from multigen.modalities.media import Media
 from multigen.progress import Progress
 from multigen.recipe.schema import Train
 from multigen.training import boards
 from multigen.training.counters import share_done
+from multigen.training.shown import shown
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +123,14 @@ class Log:
         self._write({"step": step, "held_out": dict(row)})
         log.info("step %d: held-out loss %.4f", step, row["mean"])
         self._draw(step, "held_out", row)
+
+    def preview(self, step: int, media: Sequence[Media]) -> None:
+        """Show media that the averaged weights made on the boards."""
+        if not self._boards:
+            return
+        found = shown(media)
+        for board in self._boards:
+            board.show(step, found)
 
     def flush(self) -> None:
         """Write everything to disk."""

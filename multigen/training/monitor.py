@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from multigen.modalities.media import Media
 from multigen.recipe.schema import Train
 from multigen.training import checkpoint as checkpoints
 from multigen.training import ranks
@@ -21,7 +22,7 @@ class Monitor:
     """Measures the averaged weights at the intervals of the settings.
 
     save      takes a checkpoint of the present state
-    preview   called with the step, the averaged weights in place; None: no previews
+    preview   makes media at a step, the averaged weights in place, for the boards; None: no previews
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Monitor:
         writer: Writer,
         *,
         save: Callable[[], None],
-        preview: Callable[[int], None] | None,
+        preview: Callable[[int], Sequence[Media]] | None,
     ) -> None:
         self.state, self.task, self.counters = state, state.task, state.counters
         self.settings, self.log, self.writer = settings, training_log, writer
@@ -60,7 +61,7 @@ class Monitor:
             with self.state.ema.applied(), caught.interrupting():
                 row = self.task.measure() if measure else {}
                 if show and self.preview is not None:
-                    self.preview(step)
+                    self.log.preview(step, self.preview(step))
         except Stop:
             log.info("step %d: stopping without its preview or held-out loss", step)
         self.task.mode(training=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 
 from multigen.datasets import Dataset
 from multigen.errors import Interrupted, TrainingError
+from multigen.modalities.media import Media
 from multigen.recipe.schema import Train
 from multigen.training import ranks
 from multigen.training.batch import Batch, Order
@@ -38,7 +39,7 @@ class Trainer:
 
     folder    the run folder: checkpoints, log, snapshots
     sizes     sizes of the media, for a training that draws one at each step
-    preview   called with the step, the averaged weights in place
+    preview   makes media at a step, the averaged weights in place, for the boards
     origin    recorded in the checkpoints: name of the recipe, versions
     """
 
@@ -52,7 +53,7 @@ class Trainer:
         folder: Path,
         device: torch.device,
         sizes: Sizes | None = None,
-        preview: Callable[[int], None] | None = None,
+        preview: Callable[[int], Sequence[Media]] | None = None,
         origin: Mapping[str, Any] | None = None,
         quiet: bool = False,
     ) -> None:

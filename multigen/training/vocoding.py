@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -57,8 +57,9 @@ class Vocoding(Task):
                 critic: Spectrograms = registry.build("critic", settings.critic, where="train.critic")
             self.critic = networks[CRITIC] = critic.to(device)
         self.networks = networks
-        held = list(dataset.split()[1])
-        self.held_out = held[:: max(len(held) // _HELD_OUT, 1)][:_HELD_OUT]
+        self.seen, self.held_out = (
+            list(items)[:: max(len(items) // _HELD_OUT, 1)][:_HELD_OUT] for items in dataset.split()
+        )
 
     def training(self) -> AbstractContextManager[None]:
         """Do nothing: a vocoder trains in fp32."""
@@ -87,11 +88,19 @@ class Vocoding(Task):
         """Return nothing: the loss is not logged by component."""
         return {}
 
-    @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Return the held-out error of log-mels and of STFT magnitudes, and their sum as "mean"."""
+        """Return the held-out error of log-mels and of STFT magnitudes, their sum as "mean", and "seen".
+
+        "seen" is the same sum of as many items that are trained on.
+        """
+        row = self._measure(self.held_out)
+        seen = self._measure(self.seen) if row else {}
+        return {**row, **({"seen": seen["mean"]} if seen else {})}
+
+    @torch.no_grad()
+    def _measure(self, indices: Sequence[int]) -> dict[str, float]:
         mels, magnitudes = [], []
-        for index in self.held_out:
+        for index in indices:
             try:
                 media = self.dataset[index]["media"]
             except MediaError:  # the loader reports unreadable files

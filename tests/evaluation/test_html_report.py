@@ -8,6 +8,7 @@ import torch
 
 from multigen.evaluation.html_report import media as report_media
 from multigen.evaluation.html_report import write_report
+from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.media import Media
 
@@ -112,11 +113,49 @@ def test_everything_given_is_on_the_page(tmp_path, media):
         "0.0123", "4 clips", "step 500", "multigen 0", "torch 2", "Loss by noise level",
     ):  # fmt: skip
         assert text in page.text, text
-    assert len(page.all("svg")) == 5
+    assert len(page.all("svg")) == 6
     assert len(page.all("img")) == 4 * 2 + 1
     files = local(page, tmp_path)
     assert {f.name for f in files} == {Path(m["file"]).name for m in media}
     assert all(f.is_file() for f in files)
+
+
+def test_the_source_of_an_edit_stands_once_beside_what_was_made_of_it(tmp_path, media):
+    (tmp_path / "sources").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "sources" / name).write_bytes((tmp_path / media[0]["file"]).read_bytes())
+    rows = [
+        {**row, "prompt": "pear", "source": f"sources/{name}"}
+        for row, name in zip(media, "aab", strict=False)
+    ]
+    rows = [{**row, "source": f"{row['source']}.png"} for row in rows]
+    page = written(tmp_path, media=rows)
+    assert page.text.count("source: a.png") == page.text.count("source: b.png") == 1
+    assert page.text.index("source: a.png") < page.text.index("seed 0") < page.text.index("source: b.png")
+    assert [a["src"] for a in page.all("img") if "sources" in a["src"]] == ["sources/a.png", "sources/b.png"]
+
+
+def test_previews_play_and_what_is_measured_is_said(tmp_path, media):
+    sound = Audio(rate=8000, seconds=0.5)
+    path = Media(torch.zeros(1, 4000), sound).save(tmp_path / "step-00000500-0.mp3")
+    rows = [{**media[0], "facts": {"loudness": "-16.0 LUFS", "peak": "-1.0 dB"}}]
+    previews = [{"file": path.name, "prompt": "a tune", "seed": 5}]
+    page = written(tmp_path, media=rows, previews=previews)
+    assert "seed 0 · -16.0 LUFS, -1.0 dB" in page.text
+    assert "Previews" in page.text and "a tune" in page.text
+    assert [a["src"] for a in page.all("audio")] == [path.name]
+    assert "Previews" not in written(tmp_path, media=rows).text
+
+
+def test_media_trained_on_and_held_out_share_a_chart(tmp_path):
+    rows = [{"step": s, "loss": 1.0, "held_out": {"mean": 0.2, "seen": 0.1, "0.0": 0.2}} for s in (100, 200)]
+    page = written(tmp_path, log=rows)
+    (chart,) = [a for a in page.all("svg") if "trained on and held out" in a["aria-label"]]
+    assert chart
+    lines = [
+        a["class"] for name, a in page.tags if name in ("polyline", "path") and "line" in a.get("class", "")
+    ]
+    assert "line seen" in lines and "line held" in lines
 
 
 def test_a_note_stands_below_its_row_and_not_in_a_column(tmp_path):

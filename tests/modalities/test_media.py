@@ -8,7 +8,7 @@ import torch
 from PIL import Image as PillowImage
 
 from multigen.modalities.image import Image
-from multigen.modalities.media import Media
+from multigen.modalities.media import Media, MediaList
 
 
 class Elements(HTMLParser):
@@ -94,3 +94,16 @@ def test_numpy_is_a_copy(picture):
 
 def test_repr_is_one_short_line(picture):
     assert repr(picture) == "Media(image [3, 8, 8], prompt='red & <script>alert(1)</script>', seed=7)"
+
+
+def test_a_list_of_media_is_a_grid_in_a_notebook(modality, picture, tmp_path):
+    media = MediaList(Media(picture.tensor, modality, f"<b>{k}</b>", k) for k in range(70))
+    shown = Elements(media._repr_html_())
+    assert [tag for tag, _ in shown.tags].count("img") == 64
+    assert "6 more" in shown.text and "<b>3</b> · seed 3" in shown.text
+    assert media.preview().size == modality.preview([m.tensor for m in media]).size
+    paths = media.save(tmp_path / "new" / "folder")
+    assert [p.name for p in paths[:2]] == ["000_seed0.png", "001_seed1.png"] and len(paths) == 70
+    assert isinstance(media, list) and media[:2] == list(media)[:2]
+    with pytest.raises(ValueError, match="no media"):
+        MediaList().preview()

@@ -75,4 +75,3 @@ def test_guarded_reading_keeps_nothing(tmp_path: Path) -> None:
     megabytes, files = growth(start_and_end, 30, 10)
     assert megabytes < 20
     assert files == 0
-

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from multigen.storage import torchaudio_hook
 
 SHIM = "from multigen.storage.torchaudio_shim import import_torchaudio, state\n"
 HEALTHY = """
@@ -55,8 +58,8 @@ print(is_torchaudio_available(), state())
 
 
 def test_a_healthy_torchaudio_is_left_alone(tmp_path: Path) -> None:
-    code = "m = import_torchaudio(); print(m.HAS, type(m._extension).__name__, state().split(', ')[-1])"
-    assert python(code, make_fake(tmp_path)) == "True module complete"
+    code = "m = import_torchaudio(); print(m.HAS, hasattr(m._extension, 'unusable'), state().split(', ')[-1])"
+    assert python(code, make_fake(tmp_path)) == "True False complete"
 
 
 def test_a_broken_extension_is_stood_in_for(tmp_path: Path) -> None:
@@ -83,3 +86,39 @@ except RuntimeError as error:
     print(error, "torchaudio._extension" in sys.modules)
 """
     assert python(code, tmp_path) == "something else False"
+
+
+LIBRARIES = """
+import transformers, peft
+from diffusers import UNet2DModel
+from transformers import BertModel
+import sys
+print("multigen" in sys.modules)
+"""
+
+
+def test_diffusers_transformers_and_peft_import_by_themselves(tmp_path: Path) -> None:
+    """The environment that README's first command makes, without a word of multigen in the user's code."""
+    outside = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", LIBRARIES],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=outside,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "False"
+
+
+def test_the_hook_costs_no_import_and_watches_one_module() -> None:
+    code = f"""
+import sys
+before = set(sys.modules)
+sys.path.insert(0, {str(Path(torchaudio_hook.__file__).parent)!r})
+import torchaudio_hook
+print(sorted(set(sys.modules) - before), torchaudio_hook.Finder.find_spec("torchaudio"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['torchaudio_hook'] None"

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import math
 import re
 import time
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image as PillowImage
 
 from multigen.errors import MultigenError, RecipeError
+from multigen.modalities import Modality
+from multigen.modalities.audio import Audio
+from multigen.modalities.image import Image
+from multigen.modalities.media import Media
+from multigen.modalities.video import Video
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Train
 from multigen.runs import jobs as runs
 from multigen.training import boards
 from multigen.training import log as training_log
+from multigen.training.shown import shown
 from tests.training.toys import trainer
 
 SETTINGS = {"steps": 6, "log_every": 2, "held_out_every": 6, "checkpoint_every": 6}
@@ -62,6 +72,47 @@ def test_wandb_gets_the_log_and_the_recipe_without_a_network(tmp_path: Path) -> 
     for name in (b"train/loss", b"train_level/0.0", b"held_out/mean", b"a_toy_of_ours"):
         assert name in content
     assert not list((tmp_path / "wandb").glob("run-*"))  # what would be sent
+
+
+MODALITIES: tuple[Modality, ...] = (Image(size=8), Audio(rate=8000, seconds=0.5), Video(size=8, frames=3))
+
+
+def made(modality: Modality) -> list[Media]:
+    values = torch.linspace(-0.5, 0.5, math.prod(modality.shape())).reshape(modality.shape())
+    return [Media(values * (k + 1) / 2, modality, f"prompt {k}", k) for k in range(2)]
+
+
+@pytest.mark.parametrize("modality", MODALITIES, ids=lambda m: m.name)
+def test_tensorboard_shows_and_plays_previews(tmp_path: Path, modality: Modality) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    t = trainer(tmp_path, tensorboard=True, preview_every=2, **SETTINGS)
+    t.monitor.preview = lambda step: made(modality)
+    t.run()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Images("preview")] == [2, 4]  # the last step is the result's
+    picture = PillowImage.open(io.BytesIO(events.Images("preview")[0].encoded_image_string))
+    assert picture.size == modality.preview([m.tensor for m in made(modality)]).size
+    if modality.name == "audio":
+        (tmp_path / "heard.wav").write_bytes(events.Audio("preview/1")[0].encoded_audio_string)
+        heard = modality.read(tmp_path / "heard.wav")
+        torch.testing.assert_close(heard, made(modality)[1].tensor, rtol=0, atol=1e-4)
+    if modality.name == "video":
+        clip = PillowImage.open(io.BytesIO(events.Images("preview/1")[0].encoded_image_string))
+        assert clip.format == "GIF" and getattr(clip, "n_frames", 1) == 3
+
+
+@pytest.mark.usefixtures("wandb")
+def test_wandb_gets_previews(tmp_path: Path) -> None:
+    (audio,) = (m for m in MODALITIES if m.name == "audio")
+    with boards.opened(tmp_path, Train(tensorboard=False, wandb=True)) as opened:
+        opened[0].show(3, shown(made(audio)))
+    content = offline(tmp_path, b"preview/1")
+    assert b"audio-file" in content and b"image-file" in content
+    (run,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert len([*run.rglob("*.wav")]) == 2 and [*run.rglob("*.png")]
 
 
 @pytest.mark.usefixtures("wandb")

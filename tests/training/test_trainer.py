@@ -223,7 +223,20 @@ def test_log_has_loss_and_held_out(tmp_path: Path) -> None:
     assert [r["step"] for r in rows if "loss" in r] == [10, 20]
     held = [r["held_out"] for r in rows if "held_out" in r]
     assert len(held) == 2
-    assert set(held[0]) == {"-3.0", "-2.0", "-1.0", "0.0", "1.0", "2.0", "3.0", "mean"}
+    assert set(held[0]) == {"-3.0", "-2.0", "-1.0", "0.0", "1.0", "2.0", "3.0", "mean", "seen"}
+
+
+def test_what_is_trained_on_and_what_is_held_out_are_measured_alike(tmp_path: Path) -> None:
+    """The same items on both sides give the same loss, whatever the objective makes of the training's own."""
+    t = trainer(tmp_path, steps=4, huber=0.3)
+    task = diffusion(t)
+    row = task.measure()
+    assert row["seen"] != row["mean"]
+    task.seen.indices = list(task.held_out.indices)
+    row = task.measure()
+    assert row["seen"] == row["mean"]
+    task.held_out.indices = []
+    assert task.measure() == {}
 
 
 def test_dropout_in_the_network_is_keyed_by_the_step(tmp_path: Path) -> None:

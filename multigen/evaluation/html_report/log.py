@@ -21,12 +21,15 @@ def numbers(log: Log, key: str) -> list[Point]:
     return finite([(r["step"], r[key]) for r in log if isinstance(r.get(key), int | float)])
 
 
-def held_out(log: Log) -> list[Point]:
-    """(step, held-out loss) of the rows that have a finite one above 0."""
+def held_out(log: Log, key: str = "mean") -> list[Point]:
+    """(step, held-out loss) of the rows that have a finite one above 0; "seen": that of media trained on."""
     found = []
     for row in log:
         value = row.get("held_out")
-        value = value.get("mean") if isinstance(value, Mapping) else value
+        if isinstance(value, Mapping):
+            value = value.get(key)
+        elif key != "mean":
+            continue
         if isinstance(value, int | float):
             found.append((row["step"], value))
     return finite(found, above=0)

@@ -22,8 +22,20 @@ MIME = {".jpg": "jpeg", ".jpeg": "jpeg", ".gif": "gif", ".webp": "webp", ".avif"
 
 
 @dataclass(frozen=True)
+class Source:
+    """The source of an edit: its file's name, and an element that shows it."""
+
+    name: str
+    element: Markup
+
+
+@dataclass(frozen=True)
 class Card:
-    """One medium as the page shows it; `link` and `picture` are URLs, "" where there is none."""
+    """One medium as the page shows it; `link` and `picture` are URLs, "" where there is none.
+
+    source  what it was edited from; None where it was made anew
+    facts   what is measured of it, such as "-16.0 LUFS"
+    """
 
     prompt: str
     seed: object
@@ -31,6 +43,8 @@ class Card:
     link: str
     element: Markup
     picture: str
+    source: Source | None = None
+    facts: str = ""
 
 
 @dataclass
@@ -75,22 +89,37 @@ class Embedder:
 
 
 def media_section(
-    folder: Path, media: Sequence[Mapping[str, Any]], pictures: Mapping[str, Path]
+    folder: Path,
+    media: Sequence[Mapping[str, Any]],
+    pictures: Mapping[str, Path],
+    previews: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The template's media and pictures. Media come first where there is no room to embed everything."""
+    """The template's media, pictures and previews. Media come first where there is no room to embed everything."""
     embedder = Embedder(folder, EMBED)
     cards = [_card(embedder, row) for row in media]
+    tried = [_card(embedder, row) for row in previews]
     shown = {caption: embedder.picture(path) for caption, path in pictures.items()}
     return {
-        "groups": [(prompt, list(group)) for prompt, group in groupby(cards, key=lambda c: c.prompt)],
+        "groups": _groups(cards),
+        "previews": _groups(tried),
+        "preview_width": _card_width(tried),
         "card_width": _card_width(cards),
         "missing": embedder.missing,
         "pictures": {caption: url for caption, url in shown.items() if url},
     }
 
 
+def _groups(cards: Sequence[Card]) -> list[tuple[str, Source | None, list[Card]]]:
+    """Cards by prompt and source, in their order."""
+    grouped = groupby(cards, key=lambda c: (c.prompt, c.source))
+    return [(prompt, source, list(group)) for (prompt, source), group in grouped]
+
+
 def _card(embedder: Embedder, row: Mapping[str, Any]) -> Card:
+    source = row.get("source")
     return Card(
+        source=None if source is None else Source(Path(source).name, embedder.element({"file": source})),
+        facts=", ".join(row.get("facts", {}).values()),
         prompt=str(row.get("prompt", "")),
         seed=row.get("seed", ""),
         name=Path(row["file"]).name,

@@ -37,20 +37,20 @@ def write_report(
     bars: Sequence[tuple[str, float]] = (),
     pictures: Mapping[str, Path] | None = None,
     guidance: Sequence[tuple[str, Sequence[Point]]] = (),
+    previews: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write `folder`/report.html and return its path.
 
     log                rows of the training log (see `multigen.evaluation.html_report.log`)
     media              rows with "file" (path from `folder`), "prompt", "seed"; optional: "html" (an element that
-                       shows the medium; without it, a player of the file) and "preview" (a picture file)
-    bad_media          name -> why it was skipped
-    facts              what stands under the title: device, parameters ...
-    held_out_by_level  (log(sigma/alpha), held-out loss)
-    trained            name of the training losses by noise level
+                       shows it), "preview" (a picture file), "source" (a file), "facts" (name -> what is measured)
+    bad_media, facts   name -> why it was skipped; what stands under the title
+    held_out_by_level  (log(sigma/alpha), held-out loss); `trained` names the training losses beside them
     tables             title -> rows, each column -> value; "note" is a sentence that stands below its row
     bars               name and skill of each measure, from 0 (floor) to 1 (real media)
     pictures           caption -> picture file, such as the previews made during training
     guidance           name of a trajectory -> (t, how far guidance moved x0)
+    previews           rows, as of `media`, of what was made during the training
 
     Text is escaped; only "html" is inserted as markup. Numbers that are not finite are left out of charts, and counted.
     """
@@ -66,7 +66,7 @@ def write_report(
         recipe=recipe_yaml,
         versions=versions(),
         guidance=guidance_charts(guidance),
-        **media_section(folder, media, pictures or {}),
+        **media_section(folder, media, pictures or {}, previews),
         **training_section(log, held_out_by_level, trained),
     )
     # A file name may hold bytes that are not valid Unicode; the report is written nevertheless.

@@ -23,6 +23,7 @@ def training_section(log: Log, levels: Sequence[Point], trained: str) -> dict[st
     losses = [row["loss"] for row in log if isinstance(row.get("loss"), float)]
     return {
         "loss": _loss_chart(log),
+        "held": _held_out_chart(log),
         "not_finite": sum(1 for loss in losses if not math.isfinite(loss)),
         "small": _small_charts(log),
         "levels": _level_chart(levels, _trained_by_level(log), trained),
@@ -34,13 +35,21 @@ def _smoothed(points: Sequence[Point]) -> list[Point]:
 
 
 def _loss_chart(log: Log) -> Markup | None:
-    losses, held = finite(numbers(log, "loss"), above=0), held_out(log)
+    losses = finite(numbers(log, "loss"), above=0)
     series = [
         svg.Series("loss", "raw", thin(losses, 300)),
         svg.Series("smoothed loss", "smoothed", thin(_smoothed(losses), 150)),
-        svg.Series("held-out loss", "held", held, "both"),
     ]
     return _log_chart(series, "Loss by training step", "step")
+
+
+def _held_out_chart(log: Log) -> Markup | None:
+    """What was trained on beside what was held out, measured alike: the training loss is on a scale of its own."""
+    series = [
+        svg.Series("loss of media trained on", "seen", held_out(log, "seen"), "both"),
+        svg.Series("held-out loss", "held", held_out(log), "both"),
+    ]
+    return _log_chart(series, "Loss of media trained on and held out, by training step", "step")
 
 
 def _trained_by_level(log: Log) -> list[Point]:
