@@ -5,7 +5,9 @@ from __future__ import annotations
 import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
+from av.audio.frame import AudioFrame
 
+PACKED = "flt"  # FFmpeg's name for floats whose channels alternate
 # Layouts of files that do not name their channels, in the order of FFmpeg and WAVE.
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
@@ -42,3 +44,15 @@ def mix_channels(samples: np.ndarray, names: list[str], channels: int) -> np.nda
     weight = np.array([1.0 if n in ("FL", "FR") else 0.0 if "LFE" in n else 0.5**0.5 for n in names])
     matrix = np.stack([np.where((side == s) | (side == 2), weight, 0) for s in (0, 1)])
     return (matrix / matrix.sum(1).max()).astype(np.float32) @ samples
+
+
+def packed_frame(samples: np.ndarray, rate: int, layout: str) -> AudioFrame:
+    """Return float32 [C, N] as a frame of packed floats.
+
+    PyAV counts the planes of a frame up to a null pointer, which FFmpeg does not write after the eighth; a packed frame
+    has one plane, whatever the number of channels.
+    """
+    packed = np.ascontiguousarray(samples.T, dtype=np.float32).reshape(1, -1)
+    frame = AudioFrame.from_ndarray(packed, format=PACKED, layout=layout)
+    frame.sample_rate, frame.pts = rate, 0
+    return frame

@@ -15,7 +15,7 @@ from av.error import EOFError as EndOfFile
 from av.error import InvalidDataError
 
 from multigen.errors import MediaError
-from multigen.modalities.audio_channels import mix_channels
+from multigen.modalities.audio_channels import PACKED, mix_channels, packed_frame
 from multigen.modalities.audio_clock import FIRST_FRAMES, Clock
 from multigen.modalities.audio_header import check_wav, has_exact_length, header_seconds
 from multigen.modalities.member import Source
@@ -24,9 +24,6 @@ _PREROLL = 0.25  # s decoded before a span, in which codecs with memory (MP3, AA
 _PREROLL_OGG = 10.0  # s, more than one page: FFmpeg dates packets wrongly after a seek into the last one
 _BAD_PACKETS = 0.05  # share of undecodable packets above which a file is unreadable; tags are not audio
 _LOUDEST = 100.0  # 40 dB over full scale: above it, samples are not sound but damage, or another scale
-# PyAV counts the planes of a frame up to a null pointer, which FFmpeg does not write after the eighth. Packed samples
-# have one plane, whatever the number of channels.
-_FORMAT = "flt"
 
 
 def decode_audio(
@@ -52,7 +49,7 @@ def decode_audio(
         check_wav(path)
     limit = max_seconds if duration is None else start + duration + _PREROLL
     same = stream.codec_context.sample_rate == rate
-    resampler = None if same else av.AudioResampler(format=_FORMAT, layout=stream.layout, rate=rate)
+    resampler = None if same else av.AudioResampler(format=PACKED, layout=stream.layout, rate=rate)
     parts: list[AudioFrame] = []
     first: float | None = None
     now, whole = 0.0, True
@@ -139,16 +136,14 @@ def _aligned(frame: AudioFrame, at: float, rate: int) -> tuple[AudioFrame, float
     drop = -index % (source // math.gcd(source, rate))
     if not 0 < drop < frame.samples:
         return frame, at
-    samples = np.ascontiguousarray(frame.to_ndarray()[:, drop * frame.layout.nb_channels :], dtype=np.float32)
-    cut = AudioFrame.from_ndarray(samples, _FORMAT, frame.layout.name)
-    cut.sample_rate = source
-    return cut, (index + drop) / source
+    samples = frame.to_ndarray().reshape(frame.samples, -1).T[:, drop:]
+    return packed_frame(samples, source, frame.layout.name), (index + drop) / source
 
 
 def _decodable(container: InputContainer, stream: AudioStream, path: Source) -> Iterator[AudioFrame]:
     """Packed float frames of the packets that can be decoded. MediaError if too many cannot."""
     packets = bad = 0
-    packed = av.AudioResampler(format=_FORMAT, layout=stream.layout, rate=stream.codec_context.sample_rate)
+    packed = av.AudioResampler(format=PACKED, layout=stream.layout, rate=stream.codec_context.sample_rate)
     for packet in container.demux(stream):
         packets += 1
         try:

@@ -12,13 +12,12 @@ import numpy as np
 import soundfile
 import torch
 from av.audio.codeccontext import AudioCodecContext
-from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.error import FFmpegError
 from torch import Tensor
 
 from multigen.errors import MediaError
-from multigen.modalities.audio_channels import LAYOUTS
+from multigen.modalities.audio_channels import LAYOUTS, packed_frame
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +87,7 @@ def encode_ffmpeg(samples: np.ndarray, path: Path, *, rate: int, codec: str) -> 
             assert isinstance(context, AudioCodecContext)
             context.bit_rate = 192_000
             context.open()
-            # Packed: PyAV miscounts the planes of eight channels.
-            packed = np.ascontiguousarray(samples.T).reshape(1, -1)
-            frame = AudioFrame.from_ndarray(packed, format="flt", layout=layout)
-            frame.sample_rate, frame.pts = rate, 0
+            frame = packed_frame(samples, rate, layout)
             pieces = av.AudioResampler(
                 format=context.format, layout=layout, rate=coded, frame_size=context.frame_size
             )
