@@ -14,6 +14,7 @@ from multigen.modalities.container import packets_end
 from multigen.modalities.member import Source, open_source, size_of
 
 _CHANNELS = 64  # as many as FFmpeg resamples
+_RATE = 1_536_000  # Hz; the filter that resamples grows with it, to minutes and gigabytes in damaged files
 # Containers whose header gives the exact length, so that shorter content means a truncated file.
 _EXACT = ("wav", "w64", "flac", "ogg", "aiff", "mov", "caf")
 
@@ -29,6 +30,8 @@ def audio_stream(container: InputContainer, path: Source) -> tuple[AudioStream, 
     names = channel_names(stream.codec_context)
     if not stream.codec_context.sample_rate or not names:
         raise MediaError(f"{path}: the header gives no sample rate or no channels")
+    if stream.codec_context.sample_rate > _RATE:
+        raise MediaError(f"{path}: {stream.codec_context.sample_rate:,} Hz; allowed are up to {_RATE:,} Hz")
     if len(names) > _CHANNELS:
         raise MediaError(f"{path}: {len(names)} channels; allowed are up to {_CHANNELS}")
     return stream, names

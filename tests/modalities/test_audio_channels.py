@@ -73,6 +73,15 @@ def test_more_channels_than_sound_has_are_refused(tmp_path: Path) -> None:
         Audio().read(tmp_path / "a.wav")
 
 
+def test_rates_that_no_sound_has_are_refused_at_once(tmp_path: Path) -> None:
+    """One damaged bit makes 536 MHz of 16 kHz; resampling that takes minutes."""
+    head = struct.pack(">4s5I", b".snd", 24, 2000, 3, 536_886_912, 1)
+    (tmp_path / "a.au").write_bytes(head + bytes(2000))
+    for look in (Audio().info, Audio().read):
+        with pytest.raises(MediaError, match=r"a\.au: 536,886,912 Hz; allowed are up to 1,536,000 Hz"):
+            look(tmp_path / "a.au")
+
+
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".m4a"])
 @pytest.mark.parametrize("channels", [3, 6, 7, 8])
 def test_as_many_channels_as_may_be_written_come_back(tmp_path: Path, suffix: str, channels: int) -> None:
