@@ -40,10 +40,8 @@ def decode_audio(
 ) -> np.ndarray:
     """Decode a span to float32 [channels, N] at `rate` (Hz): `duration` s (None: all) from `start` s on.
 
-    `names`: those of the stream's channels.
-
-    MediaError if the file is truncated, over the limit `max_seconds`, ends before `start`, or holds samples that are
-    not finite or far over full scale.
+    `names` are those of the stream's channels. MediaError if the file is truncated, over the limit `max_seconds`, ends
+    before `start`, or holds samples that are not finite or far over full scale.
     """
     if container.format.name == "wav":
         check_wav(path)
@@ -63,13 +61,7 @@ def decode_audio(
             break
     if duration is None and not whole:
         raise MediaError(f"{path}: longer than the limit max_seconds of {max_seconds:,} s")
-    expected = header_seconds(container, stream) if has_exact_length(container, path) else 0.0
-    if whole and now < expected - max(0.1, 0.01 * expected):
-        raise MediaError(
-            f"{path}: truncated; {now:.2f} s of the {expected:.2f} s in its header could be decoded"
-        )
-    # The resampler rounds up, and AAC pads its last frame: the true end is the earlier one.
-    end = min(now, expected) if expected else now
+    end = _end(container, stream, path, now, whole)
     begin, stop = round(start * rate), round(end * rate)
     if first is None or begin >= stop:
         raise MediaError(f"{path}: no audio from {start:g} s on; it ends at {end:.2f} s")
@@ -79,12 +71,27 @@ def decode_audio(
     if not parts:
         raise MediaError(f"{path}: no audio in it could be decoded")
     samples = np.concatenate([part.to_ndarray()[0] for part in parts]).reshape(-1, len(names)).T
-    # A stream may begin some time after its start.
-    before = max(0, round(first * rate) - begin)
-    begin, stop = (max(0, k - round(first * rate)) for k in (begin, stop))
-    samples = np.pad(samples[:, begin:stop], ((0, 0), (before, max(0, stop - max(begin, samples.shape[1])))))
+    samples = _between(samples, begin - round(first * rate), stop - round(first * rate))
     _check_level(samples, path, start, rate)
     return np.ascontiguousarray(mix_channels(samples, names, channels))
+
+
+def _end(container: InputContainer, stream: AudioStream, path: Source, now: float, whole: bool) -> float:
+    """The end (s) of what was decoded until `now`. MediaError if it is all, and less than the header promises."""
+    expected = header_seconds(container, stream) if has_exact_length(container, path) else 0.0
+    if whole and now < expected - max(0.1, 0.01 * expected):
+        raise MediaError(
+            f"{path}: truncated; {now:.2f} s of the {expected:.2f} s in its header could be decoded"
+        )
+    # The resampler rounds up, and AAC pads its last frame: the true end is the earlier one.
+    return min(now, expected) if expected else now
+
+
+def _between(samples: np.ndarray, begin: int, stop: int) -> np.ndarray:
+    """[C, N] from a place to another; silence before the first sample and after the last."""
+    inside = samples[:, max(0, begin) : max(0, stop)]
+    before = min(max(0, -begin), stop - begin)
+    return np.pad(inside, ((0, 0), (before, stop - begin - before - inside.shape[1])))
 
 
 def _check_level(samples: np.ndarray, path: Source, start: float, rate: int) -> None:
