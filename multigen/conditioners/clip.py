@@ -28,6 +28,7 @@ class CLIP(Conditioner):
     valid. Nothing here is trained or saved. ValueError for a folder that holds no text encoder.
     """
 
+    text = True
     device_of: Tensor
 
     def __init__(self, *, path: str | None = None) -> None:

@@ -32,6 +32,7 @@ class Text(Conditioner):
     the backbone projects both, and a checkpoint stays small. ValueError for other arguments.
     """
 
+    text = True
     device_of: Tensor
 
     def __init__(

@@ -84,6 +84,14 @@ class Dataset(Protocol):
         """Names of the instruments that captions name, sorted; empty for data without instruments."""
         return ()
 
+    def summary(self) -> str:
+        """What was found, in one line to be read before training; "" where the set is always the same."""
+        return ""
+
+    def captioned(self) -> int | None:
+        """How many media have a caption; None where all have."""
+        return None
+
     def catalogue(self) -> Catalogue | None:
         """The things that items show; None if the dataset cannot name them."""
         return None

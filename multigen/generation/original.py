@@ -19,6 +19,7 @@ from multigen.generation.masks import Source, spliced
 from multigen.generation.parts import ModelParts
 from multigen.generation.view import View
 from multigen.modalities import Modality
+from multigen.modalities.guard import guarded
 from multigen.modalities.media import Media
 from multigen.modalities.video import Video
 
@@ -56,12 +57,13 @@ def read_original(parts: ModelParts, media: Media | Tensor | str | Path) -> tupl
     """A medium [C, *D] in its own form, and the modality that writes it so. MediaError names a file's fault."""
     if isinstance(media, str | Path):
         path = Path(media)
-        modality = parts.modality.native(path)
-        tensor = modality.read(path)
+        modality, tensor = guarded(path, _read, parts.modality, path)
     elif isinstance(media, Media):
         tensor, modality = media.tensor, media.modality
     else:
         tensor, modality = media, parts.modality
+    if not bool(torch.isfinite(tensor).all()):
+        raise MultigenError("the medium: some values are not finite (NaN or infinity)")
     natural = parts.modality.shape()
     if tensor.ndim != len(natural) or modality.name != parts.modality.name:
         raise MultigenError(
@@ -73,6 +75,12 @@ def read_original(parts: ModelParts, media: Media | Tensor | str | Path) -> tupl
     if tensor.shape[0] != channels:
         tensor = modality.fit(tensor, (channels, *tensor.shape[1:]))
     return (tensor if tensor.dtype == torch.float64 else tensor.float()), modality
+
+
+def _read(modality: Modality, path: Path) -> tuple[Modality, Tensor]:
+    """The modality of a file's own form, and the medium in it."""
+    own = modality.native(path)
+    return own, own.read(path)
 
 
 def in_form(made: Tensor, model: Modality, own: Modality, source: Source) -> Tensor:

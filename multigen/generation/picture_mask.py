@@ -18,6 +18,7 @@ from torch import Tensor
 
 from multigen.errors import MultigenError
 from multigen.generation.request import BLACK, OPAQUE, TRANSPARENT, WHITE
+from multigen.modalities.guard import guarded
 from multigen.modalities.image import Image
 from multigen.modalities.raster import to_channels
 
@@ -38,7 +39,7 @@ def picture_mask(path: Path, medium: Tensor, meaning: str | None = None) -> Tens
     """
     if medium.ndim == 2:
         raise MultigenError("mask: a picture is no mask for a sound; give spans of time: keep 0:2.5s")
-    picture = Image(channels=4).read(path)
+    picture = guarded(path, Image(channels=4).read, path)
     sides = (int(medium.shape[-2]), int(medium.shape[-1]))
     if tuple(picture.shape[1:]) != sides:
         had = f"{picture.shape[2]} x {picture.shape[1]}"

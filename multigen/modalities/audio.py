@@ -18,7 +18,7 @@ from multigen.modalities import Info, Limits, Modality
 from multigen.modalities.audio_channels import LAYOUTS, mix_channels
 from multigen.modalities.audio_decoding import decode_audio
 from multigen.modalities.audio_encoding import encode_ffmpeg, encode_soundfile, playable
-from multigen.modalities.audio_header import audio_stream, header_seconds
+from multigen.modalities.audio_header import audio_stream, header_seconds, true_seconds
 from multigen.modalities.audio_native import depth_of, holds_peaks, read_deep, resampled, stored_depth
 from multigen.modalities.container import open_container
 from multigen.modalities.loudness import measure, normalise
@@ -90,17 +90,18 @@ class Audio(Modality):
         return self.channels, max(1, round(seconds * self.rate))
 
     def info(self, path: str | Source) -> Info:
-        """Read the file's duration (s), channels and rate (Hz). MediaError if it is unreadable or over a limit."""
+        """Read the file's duration (s), channels and rate (Hz). MediaError if it is unreadable or over a limit.
+
+        A file whose header gives no length, such as a live recording, is read to its end, without decoding.
+        """
         path = as_source(path)
         with open_container(path, self.limits) as container:
-            stream = audio_stream(container, path)
-            seconds = header_seconds(container, stream)
+            stream, names = audio_stream(container, path)
+            self._check_seconds(path, header_seconds(container, stream))
+            rate = stream.codec_context.sample_rate
+            seconds = true_seconds(container, stream, path)
             self._check_seconds(path, seconds)
-            return Info(
-                duration=seconds,
-                channels=stream.codec_context.channels,
-                rate=stream.codec_context.sample_rate,
-            )
+            return Info(duration=seconds, channels=len(names), rate=rate)
 
     def read(self, path: str | Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         """Read [C, N] at this modality's rate and channels: the whole file, or `duration` s from `start` s on.
@@ -114,10 +115,10 @@ class Audio(Modality):
                 f"start {start} s, duration {duration} s: not allowed. Allowed: from 0 s on, over 0 s."
             )
         with open_container(path, self.limits) as container:
-            stream = audio_stream(container, path)
+            stream, names = audio_stream(container, path)
             self._check_seconds(path, header_seconds(container, stream))
             samples = decode_audio(
-                container, stream, path, rate=self.rate, channels=self.channels,
+                container, stream, path, names=names, rate=self.rate, channels=self.channels,
                 start=start, duration=duration, max_seconds=self.limits.max_seconds,
             )  # fmt: skip
         deep = read_deep(path, self._depth or "") if start == 0 and duration is None else None
@@ -131,8 +132,8 @@ class Audio(Modality):
             return made
         path = as_source(source)
         with open_container(path, self.limits) as container:
-            stream = audio_stream(container, path)
-            made.rate, made.channels = stream.codec_context.sample_rate, stream.codec_context.channels
+            stream, names = audio_stream(container, path)
+            made.rate, made.channels = stream.codec_context.sample_rate, len(names)
             made._depth = depth_of(stream)
         return made
 

@@ -12,16 +12,23 @@ import numpy as np
 import soundfile
 import torch
 from av.audio.codeccontext import AudioCodecContext
-from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.error import FFmpegError
 from torch import Tensor
 
 from multigen.errors import MediaError
-from multigen.modalities.audio_channels import LAYOUTS
+from multigen.modalities.audio_channels import LAYOUTS, packed_frame
 
 log = logging.getLogger(__name__)
 
+# Vorbis has another order of channels, and libsndfile leaves it to the caller (Vorbis I specification, 4.3.9).
+_VORBIS = {
+    3: [0, 2, 1],
+    5: [0, 2, 1, 3, 4],
+    6: [0, 2, 1, 4, 5, 3],
+    7: [0, 2, 1, 5, 6, 4, 3],
+    8: [0, 2, 1, 6, 7, 4, 5, 3],
+}
 _OPUS = (8000, 12_000, 16_000, 24_000, 48_000)  # Hz
 
 
@@ -31,6 +38,8 @@ def encode_soundfile(samples: np.ndarray, rate: int, kind: str, subtype: str) ->
     MediaError if the format does not take the rate or the number of channels.
     """
     file = io.BytesIO()
+    if subtype == "VORBIS" and len(samples) in _VORBIS:
+        samples = samples[_VORBIS[len(samples)]]
     try:
         soundfile.write(file, samples.T, rate, format=kind, subtype=subtype)
     except soundfile.SoundFileError as error:
@@ -80,10 +89,7 @@ def encode_ffmpeg(samples: np.ndarray, path: Path, *, rate: int, codec: str) -> 
             assert isinstance(context, AudioCodecContext)
             context.bit_rate = 192_000
             context.open()
-            frame = AudioFrame.from_ndarray(
-                np.ascontiguousarray(samples, np.float32), format="fltp", layout=layout
-            )
-            frame.sample_rate, frame.pts = rate, 0
+            frame = packed_frame(samples, rate, layout)
             pieces = av.AudioResampler(
                 format=context.format, layout=layout, rate=coded, frame_size=context.frame_size
             )

@@ -51,8 +51,8 @@ class Image(Modality):
 
     name = "image"
     suffixes = (
-        ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".pcx",
-        ".pgm", ".ppm", ".pnm", ".qoi", ".tga",
+        ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2",
+        ".pcx", ".pgm", ".ppm", ".pnm", ".qoi", ".tga",
     )  # fmt: skip
     suffix = ".png"
     writes = tuple(_WRITERS)

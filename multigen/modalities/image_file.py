@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,17 +24,18 @@ from multigen.errors import MediaError, reason
 from multigen.modalities import Limits
 from multigen.modalities.colour_profile import grey_curve, to_srgb
 from multigen.modalities.file_check import check_file
-from multigen.modalities.member import Source
+from multigen.modalities.member import Source, open_source
 from multigen.modalities.raster import from_levels
+from multigen.storage.packages import install
 
 # Formats that Pillow decodes itself. EPS and the like are left out: they start other programs.
 FORMATS = (
-    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP",
+    "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP",
 )  # fmt: skip
 # What Pillow's readers raise for damaged files.
 FAULTS = (
     OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, MemoryError,
-    struct.error, zlib.error, PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning,
+    RuntimeError, struct.error, zlib.error, PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning,
 )  # fmt: skip
 
 # Values of white in deep grey, and the tag of a TIFF that counts bits.
@@ -41,10 +43,21 @@ _TWELVE, _SIXTEEN, _BITS = 2.0**12 - 1, 2.0**16 - 1, 258
 _ANIMATED, _ALPHA = 0x02, 0x10  # flags of an extended WebP
 
 
+# Brands in the first bytes of HEIF and AVIF files.
+_BRANDS = {
+    b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC",
+    b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF", b"avis": "AVIF",
+}  # fmt: skip
+
+
 @cache
 def _formats() -> tuple[str, ...]:
-    """The `FORMATS` that this Pillow was built with."""
+    """The `FORMATS` that this Pillow was built with, and HEIF where its package is installed."""
     PillowImage.init()
+    if find_spec("pillow_heif") is not None:
+        import pillow_heif  # pyright: ignore[reportMissingImports]
+
+        pillow_heif.register_heif_opener(thumbnails=False)
     return tuple(f for f in FORMATS if f in PillowImage.OPEN)
 
 
@@ -72,7 +85,7 @@ def open_image(path: Source, limits: Limits) -> Iterator[PillowImage.Image]:
     except MediaError:
         raise
     except FAULTS as error:
-        raise MediaError(f"{path}: {_reason(error, limits)}") from error
+        raise MediaError(f"{path}: {_reason(error, path, limits)}") from error
 
 
 def _with_alpha(file: BinaryIO) -> BinaryIO:
@@ -89,12 +102,24 @@ def _with_alpha(file: BinaryIO) -> BinaryIO:
     return io.BytesIO(content)
 
 
-def _reason(error: BaseException, limits: Limits) -> str:
+def _reason(error: BaseException, path: Source, limits: Limits) -> str:
     if isinstance(error, PillowImage.DecompressionBombError | PillowImage.DecompressionBombWarning):
         return f"far more pixels than the limit max_pixels, {limits.max_pixels:,}"
     if isinstance(error, PillowImage.UnidentifiedImageError):
-        return "cannot be read (not a picture of a known format)"
+        return _missing(path) or "cannot be read (not a picture of a known format)"
     return f"cannot be read ({reason(error)})"
+
+
+def _missing(path: Source) -> str:
+    """What to install for a picture of a format that is not there; "" for other pictures."""
+    with open_source(path) as file:
+        head = file.read(12)
+    brand = _BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
+    if brand == "HEIC" and "HEIF" not in _formats():
+        return f"is HEIC, which needs the package pillow-heif: {install('heif')}"
+    if brand == "AVIF" and "AVIF" not in _formats():
+        return "is AVIF, which needs Pillow 11.3 or newer, built with it: pip install -U pillow"
+    return ""
 
 
 def decode_image(image: PillowImage.Image, name: str = "picture") -> Tensor:

@@ -99,7 +99,10 @@ class Video(Modality):
         return max(1, round(duration * self.fps))
 
     def info(self, path: str | Source) -> Info:
-        """Read duration (s), stored size, fps and number of frames from the file's header."""
+        """Read duration (s), stored size, fps and number of frames from the file's header.
+
+        A file whose header gives no duration, such as a live recording, is read to its end, without decoding.
+        """
         path = as_source(path)
         return read_header(path, self.limits)
 
@@ -112,7 +115,7 @@ class Video(Modality):
         path = as_source(path)
         if start < 0:
             raise ValueError(f"start: {start!r} is not allowed. Allowed: 0 s or more.")
-        info = self.info(path)
+        info = read_header(path, self.limits, count=False)
         count = None if duration is None else self._count(duration)
         whole = max(0.0, info.duration - start) * self.fps
         expected = whole if count is None else min(count, whole)
@@ -120,12 +123,14 @@ class Video(Modality):
         levels: list[np.ndarray] = []
         last: Frame | None = None
         source = read_frames(path, self.limits, start)
-        for frame in at_rate(source, self.fps, start, count, 1 / (info.fps or self.fps)):
+        gap = 1 / (info.fps or self.fps)
+        for frame in at_rate(source, self.fps, start, count, gap=gap, promised=info.duration):
             levels.append(levels[-1] if frame is last else frame.levels())
             last = frame
             check_clip(path, len(levels), levels[-1].shape[0] * levels[-1].shape[1], self.limits)
         if not levels:
-            raise MediaError(f"{path}: no frame at {start:g} s; the video ends at {info.duration:g} s")
+            end = self.info(path).duration
+            raise MediaError(f"{path}: no frame at {start:g} s; the video ends at {end:g} s")
         return to_channels(from_levels(np.stack(levels)), self.channels)
 
     def native(self, source: str | Source | Tensor) -> Video:

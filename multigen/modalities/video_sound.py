@@ -48,7 +48,7 @@ class Sound:
         MediaError where it can be neither copied nor encoded.
         """
         with open_container(self.path, self.limits) as container:
-            stream = audio_stream(container, self.path)
+            stream, _ = audio_stream(container, self.path)
             kind = stream.codec_context.name
             if kind in _COPIED[out.format.name]:
                 copied = out.add_stream_from_template(stream)
@@ -66,7 +66,7 @@ class Sound:
 
     def _copy(self, out: OutputContainer, copied: AudioStream, seconds: float) -> None:
         with open_container(self.path, self.limits) as container:
-            stream = audio_stream(container, self.path)
+            stream, _ = audio_stream(container, self.path)
             tick = stream.time_base
             assert tick is not None
             first, moved = stream.start_time or 0, round(self.later / tick)
@@ -88,7 +88,7 @@ class Sound:
         )
         moved = round(self.later * rate)
         with open_container(self.path, self.limits) as container:
-            stream = audio_stream(container, self.path)
+            stream, _ = audio_stream(container, self.path)
             place = moved
             try:
                 for frame in container.decode(stream):

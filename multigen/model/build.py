@@ -67,6 +67,31 @@ def build_dataset(recipe: Recipe, modality: Modality | None = None) -> Dataset:
     return registry.build("dataset", recipe.data, where="data", given={"modality": modality})
 
 
+def check_captions(recipe: Recipe, dataset: Dataset) -> None:
+    """RecipeError if the network shall follow captions, and no medium has one.
+
+    `data.captions=none` says that media without captions are meant.
+    """
+    if recipe.trains == "codec" or not registry.lookup("conditioner", recipe.conditioner.name).text:
+        return
+    if dataset.captioned() != 0 or recipe.data.args.get("captions") == "none":
+        return
+    if recipe.data.name == "shards":
+        hint = (
+            "Pack them with their captions, or learn them as they are: conditioner.name=none guide.name=plain"
+        )
+    else:
+        hint = (
+            'Give them: a.txt beside a.jpg, or metadata.jsonl ({"file_name": "a.jpg", "text": "a red apple"} a line), '
+            "or metadata.csv, or data.captions=name (the names of the files). Or learn them as they are: "
+            "data.captions=none"
+        )
+    raise RecipeError(
+        f"data.captions: none of the media has a caption, and the conditioner {recipe.conditioner.name} follows "
+        f"captions. {hint}"
+    )
+
+
 def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     """The recipe with what only the dataset knows filled in: the names of the classes.
 

@@ -13,7 +13,7 @@ from multigen.datasets import Dataset
 from multigen.device import choose_precision, describe
 from multigen.errors import MediaError
 from multigen.modalities.media import Media
-from multigen.model.build import build_dataset, resolve
+from multigen.model.build import build_dataset, check_captions, resolve
 from multigen.model.compatibility import check_combination
 from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
@@ -58,6 +58,9 @@ def train_here(
     if known != recipe:  # the data named the classes: now the prompts can be checked too
         check_combination(known)
     recipe = known
+    if dataset.summary() and ranks.first():
+        log.info("%s: %s", recipe.name, dataset.summary())
+    check_captions(recipe, dataset)
     model = Model(recipe, device=device)
     _announce(model, dataset, folder)
     base = None
