@@ -104,7 +104,9 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
         check_size(start.shape)
-        shape = parts.codec.shape(whole_sides(parts, start.shape))
+        # A circle cannot be cut: its sides are those that the codec takes.
+        cut = start.shape if request.tile else whole_sides(parts, start.shape)
+        shape = parts.codec.shape(cut)
     polish = recipe.sample.polish
     if edit is not None:
         ts = edits.last_steps(ts, edit.strength)

@@ -131,6 +131,13 @@ def test_photographs_are_enlarged_in_windows(here: Path, emoji: Model, size: tup
     assert float(made.tensor[3, :4, :4].max()) < -0.9  # what was clear
 
 
+def test_odd_sizes_are_made_but_no_circle_is_cut(emoji: Model) -> None:
+    (made,) = emoji.generate("red apple", size=(50, 63), steps=1)
+    assert made.tensor.shape == (3, 50, 63)
+    with pytest.raises(MultigenError, match="does not divide the size 64 x 131"):
+        emoji.generate("red apple", size=(64, 131), sliding_window=True, tile=True, steps=1)
+
+
 def test_strengths_differ_and_grow(here: Path, emoji: Model) -> None:
     (apple,) = emoji.generate("red apple", steps=4, seed=0)
 
