@@ -64,8 +64,8 @@ def test_seeds_at_the_edges(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("argv", "words"), [
-    (["--seed=-1"], "seed: -1 is not allowed; give a whole number from 0 to 2^62 - 1"),
-    ([f"--seed={2**62}"], f"seed: {2**62} is not allowed"), ([f"--seed={2**64}"], f"seed: {2**64} is not allowed"),
+    (["--seed=-1"], "'-1' is not allowed; give a whole number from 0 to 2^62 - 1"),
+    ([f"--seed={2**62}"], f"'{2**62}' is not allowed"), ([f"--seed={2**64}"], f"'{2**64}' is not allowed"),
     (["--seed=1e3"], "'1e3' is not allowed; give a whole number"), (["--seed=random"], "'random' is not allowed"),
 ])  # fmt: skip
 def test_other_seeds_are_refused(
