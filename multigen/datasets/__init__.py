@@ -97,6 +97,13 @@ class Dataset(Protocol):
         return None
 
 
+def found_by(dataset: Dataset) -> tuple[str, int | None]:
+    """(`summary`, `captioned`) of a dataset; those of the protocol where it follows it without inheriting from it."""
+    if Dataset not in type(dataset).__mro__:
+        return "", None
+    return dataset.summary(), dataset.captioned()
+
+
 def held_out(ids: Sequence[str], share: float = 0.1) -> tuple[list[int], list[int]]:
     """Training and held-out indices, decided by a hash of each id.
 

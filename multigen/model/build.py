@@ -12,7 +12,7 @@ from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.core.backbone import Backbone
 from multigen.core.denoiser import Denoiser
-from multigen.datasets import Dataset
+from multigen.datasets import Dataset, found_by
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.model.compatibility import cond_spec
@@ -67,14 +67,19 @@ def build_dataset(recipe: Recipe, modality: Modality | None = None) -> Dataset:
     return registry.build("dataset", recipe.data, where="data", given={"modality": modality})
 
 
+def _follows_text(recipe: Recipe) -> bool:
+    kind = registry.lookup("conditioner", recipe.conditioner.name)
+    return isinstance(kind, type) and issubclass(kind, Conditioner) and kind.text
+
+
 def check_captions(recipe: Recipe, dataset: Dataset) -> None:
     """RecipeError if the network shall follow captions, and no medium has one.
 
     `data.captions=none` says that media without captions are meant.
     """
-    if recipe.trains == "codec" or not registry.lookup("conditioner", recipe.conditioner.name).text:
+    if recipe.trains == "codec" or not _follows_text(recipe):
         return
-    if dataset.captioned() != 0 or recipe.data.args.get("captions") == "none":
+    if found_by(dataset)[1] != 0 or recipe.data.args.get("captions") == "none":
         return
     if recipe.data.name == "shards":
         hint = (

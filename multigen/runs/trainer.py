@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from multigen import registry
-from multigen.datasets import Dataset
+from multigen.datasets import Dataset, found_by
 from multigen.device import choose_precision, describe
 from multigen.errors import MediaError
 from multigen.modalities.media import Media
@@ -58,8 +58,8 @@ def train_here(
     if known != recipe:  # the data named the classes: now the prompts can be checked too
         check_combination(known)
     recipe = known
-    if dataset.summary() and ranks.first():
-        log.info("%s: %s", recipe.name, dataset.summary())
+    if (found := found_by(dataset)[0]) and ranks.first():
+        log.info("%s: %s", recipe.name, found)
     check_captions(recipe, dataset)
     model = Model(recipe, device=device)
     _announce(model, dataset, folder)

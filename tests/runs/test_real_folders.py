@@ -18,7 +18,7 @@ from multigen.datasets.folder import Folder
 from multigen.errors import MediaError, MultigenError, RecipeError, TrainingError
 from multigen.evaluation.media_folder import MediaFolder
 from multigen.evaluation.sets import folder_set
-from multigen.generation.parts import read_medium
+from multigen.generation.original import read_original
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.model.model import Model
@@ -120,9 +120,9 @@ def test_media_that_are_not_finite_are_refused_in_edits_and_evaluations(tmp_path
     PillowImage.fromarray(values).save(tmp_path / "pictures" / "a.tif")
     model = Model(sounds(tmp_path), device="cpu")
     with pytest.raises(MediaError, match=r"s5\.wav: samples are not finite"):
-        read_medium(model, tmp_path / "s5.wav")
+        read_original(model, tmp_path / "s5.wav")
     with pytest.raises(MultigenError, match="the medium: some values are not finite"):
-        read_medium(model, torch.full((1, 100), math.nan))
+        read_original(model, torch.full((1, 100), math.nan))
     with pytest.raises(MediaError, match=r"s5\.wav: samples are not finite"):
         folder_set(MediaFolder(tmp_path, Audio(rate=RATE, seconds=1.0)), "mine")
     with pytest.raises(MediaError, match=r"a\.tif: cannot be read \(some values are not finite\)"):
