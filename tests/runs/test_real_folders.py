@@ -186,7 +186,7 @@ def test_a_run_inside_the_data_folder_does_not_train_on_itself(
     for k in range(4):
         PillowImage.new("RGB", (20, 20), (200, 30 * k, 30)).save(f"a{k}.jpg")
     own = ["train.batch=2", "train.preview_every=1"]
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="multigen"):
         folder = runs.run(pictures(Path("."), *own, "train.steps=2"), device="cpu", quiet=True)
         assert list(folder.glob("previews/*.png")) and list(folder.glob("media/*.png"))
         runs.run(pictures(Path("."), *own, "train.steps=4"), device="cpu", quiet=True)
