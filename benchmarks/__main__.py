@@ -16,7 +16,7 @@ from benchmarks.peers import note
 from multigen.storage.files import write_json, write_text
 
 # Each module has `measure() -> list[dict]`; the rows are described in `benchmarks.timing.compare`.
-NAMES = ("networks", "samplers", "codec_music", "many", "augmentation", "filling", "ranks", "reading")
+NAMES = ("networks", "samplers", "codec_music", "many", "augmentation", "filling", "ranks", "reading", "fuzz")
 
 
 def machine() -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class MultigenError(ValueError):
@@ -48,6 +49,69 @@ class Interrupted(Exception):
         self.step, self.how = step, how
 
 
+class MediaInterrupted(Interrupted):
+    """A signal stopped a command that makes media. Those that are finished are kept.
+
+    done, total  how many media are finished, and how many the command makes
+    folder       where they are
+    """
+
+    def __init__(self, signum: int, done: int, total: int, folder: Path) -> None:
+        how = "go on with --resume" if done else "nothing was finished"
+        text = (
+            f"stopped after {done} of {total}: {folder}; {how}"
+            if done
+            else f"stopped after 0 of {total}: {how}"
+        )
+        Exception.__init__(self, text)
+        self.code, self.step, self.how = 128 + signum, done, how
+
+
+# Other tools' words for what is called something else here.
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "upscale": ("downsample", "edit"), "upscaling": ("downsample", "edit"), "upsample": ("downsample", "edit"),
+    "super_resolution": ("downsample", "edit"), "superres": ("downsample", "edit"), "sr": ("downsample",),
+    "deblur": ("blur",), "interpolate": ("frames", "edit"), "img2img": ("edit",), "inpaint": ("edit",),
+    "outpaint": ("edit",), "generate": ("sample", "run"), "txt2img": ("sample",), "finetune": ("train",),
+    "fine_tune": ("train",), "fit": ("train",), "eval": ("evaluate",), "test": ("evaluate",), "k_euler": ("euler",),
+    "k_euler_a": ("euler_ancestral",), "dpm_2m": ("dpmpp_2m",), "dpmsolver": ("dpmpp_2m",), "pndm": ("ipndm",),
+    "plms": ("ipndm",), "none": ("plain",), "classifier_free": ("cfg",), "cfg_scale": ("guidance_scale",),
+    "scale": ("guidance_scale",), "guidance": ("guidance_scale",), "negative": ("negative_prompt",),
+    "width": ("size",), "height": ("size",), "resolution": ("size",), "seconds": ("duration",), "length": ("duration",),
+    "output": ("out",), "output_dir": ("out",), "outdir": ("out",), "num_inference_steps": ("steps",),
+    "num_steps": ("steps",), "image": ("input",), "init_image": ("input",), "init_img": ("input",),
+    "denoising_strength": ("strength",), "denoise": ("strength",), "long": ("sliding_window",), "wrap": ("tile",),
+    "seam": ("feather",), "mask_blur": ("feather",), "learning_rate": ("lr",), "batch_size": ("batch",),
+    "gpu": ("cuda",), "epochs": ("steps",), "max_steps": ("steps",), "warmup_steps": ("warmup",), "ema": ("ema_decay",),
+    "clip": ("grad_clip",), "dropout": ("cond_dropout",),
+}  # fmt: skip
+
+
+def nearest(given: str, names: Sequence[str]) -> str | None:
+    """The name that was probably meant: one that it begins, what other tools call so, or one that is spelt alike.
+
+    >>> nearest("euler_a", ["euler", "euler_ancestral"])
+    'euler_ancestral'
+    """
+    plain = {_plain(name): name for name in reversed(names)}
+    word = _plain(given)
+    if word in plain:
+        return plain[word]
+    begun = sorted((name for name in plain if len(word) > 1 and name.startswith(word)), key=len)
+    if begun and (len(begun) == 1 or "_" in word):
+        return plain[begun[0]]
+    for other in _ALIASES.get(word, ()):
+        if other in plain:
+            return plain[other]
+    close = difflib.get_close_matches(word, plain, n=1, cutoff=0.5)
+    return plain[close[0]] if close else None
+
+
+def _plain(name: str) -> str:
+    """A name without the signs in which spellings differ: DPM++ 2M is dpmpp_2m."""
+    return name.lower().strip().lstrip("-").replace("+", "p").replace("-", "_").replace(" ", "_")
+
+
 def message(where: str, given: object, allowed: Iterable[object] = (), hint: str = "") -> str:
     """Write an error message: the place, what was given, what is allowed, the nearest match and a hint.
 
@@ -58,10 +122,17 @@ def message(where: str, given: object, allowed: Iterable[object] = (), hint: str
     text = f"{where}: {given!r} is not allowed."
     if names:
         text += f" Allowed: {', '.join(names)}."
-        close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
-        if close:
-            text += f" Did you mean {close[0]!r}?"
+        close = nearest(str(given), names)
+        if close is not None:
+            text += f" Did you mean {close!r}?"
     return f"{text} {hint}" if hint else text
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, in words alone: of an error of the system without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,3 +60,22 @@ class Option:
         if math.isfinite(self.high):
             return f"give a number from {self.low:g} to {self.high:g}"
         return f"give {self.low:g} or more" if math.isfinite(self.low) else "give a finite number"
+
+
+# What the built-in modalities declare, so that a command line is checked before they are imported, and torch with them.
+BUILTIN: Mapping[str, tuple[Option, ...]] = {
+    "image": (),
+    "audio": (
+        Option(
+            "lufs",
+            float,
+            None,
+            "loudness of each sound in LUFS, such as -14 (streaming) or -23 (broadcast); peaks stay under -1 dB",
+            low=-60,
+            high=0,
+            edits=False,
+            metavar="LUFS",
+        ),
+    ),
+    "video": (),
+}

@@ -64,6 +64,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "rescale": "multigen.core.modifiers:rescale",
         "skip_layers": "multigen.core.modifiers:skip_layers",
         "threshold": "multigen.core.modifiers:threshold",
+        "within": "multigen.core.modifiers:within",
     },
     "conditioner": {
         "clip": "multigen.conditioners.clip:CLIP",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from multigen.backbones.diffusers_taps import tapped
 from multigen.core.backbone import Backbone, Taps
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.errors import reason
 from multigen.registry import Given
 from multigen.storage import diffusers_folder
 
@@ -96,7 +97,9 @@ class Diffusers(Backbone):
         try:
             return diffusers_folder.imported("diffusers").UNet2DConditionModel.from_config(config)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{folder / 'unet'}: its config.json describes no network ({error})") from error
+            raise ValueError(
+                f"{folder / 'unet'}: its config.json describes no network ({reason(error)})"
+            ) from error
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
         """x [B, C, H, W], c_noise [B] from 0 to N - 1, cond.tokens [B, L, K] -> F [B, C, H, W]."""

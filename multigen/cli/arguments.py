@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from multigen.errors import MultigenError, message
+from multigen.errors import MultigenError, message, reason
 
 SOURCE = "a run folder, a weights file or a trained recipe"
 DEVICES = ("cpu", "cuda", "mps")
@@ -74,11 +76,14 @@ def new_parser(name: str, description: str) -> Parser:
 
 def add_common(parser: Parser, out: str) -> None:
     """Add what every command that runs a model takes; `out` is the help of --out."""
-    parser.add_argument("--out", type=Path, metavar="DIR", help=out)
+    parser.add_argument("--out", type=path, metavar="DIR", help=out)
     parser.add_argument(
-        "--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (default: the best available)"
+        "--device",
+        type=device,
+        metavar="DEVICE",
+        help="cpu, cuda, cuda:1, mps (default: the best available)",
     )
-    parser.add_argument("--seed", type=whole, metavar="N", help="random seed; the same as seed=N")
+    parser.add_argument("--seed", type=seed, metavar="N", help="random seed; the same as seed=N")
     add_quiet(parser)
 
 
@@ -98,6 +103,15 @@ def add_model(parser: Parser) -> None:
     add_overrides(parser, "sampler.name=heun or guide.scale=4")
     parser.add_argument("--prompt", action="append", metavar="TEXT", help="what to make; may be repeated")
     parser.add_argument("-n", type=count, metavar="N", help="media for each prompt")
+
+
+def add_resume(parser: Parser) -> None:
+    """Add what every command takes that goes on with what it has left when it was stopped."""
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with what the same command has left when it was stopped; what is finished stays",
+    )
 
 
 def add_format(parser: Parser) -> None:
@@ -125,6 +139,33 @@ def show_log(quiet: bool) -> None:
 # --- types of values ---------------------------------------------------------------------------------------------
 
 
+def path(text: str) -> Path:
+    """A path, `~` at its beginning being the home folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; give a path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not allowed; there is no home folder of {text.partition('/')[0][1:]!r}"
+        ) from None
+
+
+def device(text: str) -> str:
+    """The name of a device as torch writes it; whether it is here is known where torch is."""
+    if not re.fullmatch(r"(auto|cpu|(cuda|mps)(:\d{1,3})?)", text):
+        raise argparse.ArgumentTypeError(message("device", text, DEVICES).partition(": ")[2])
+    return text
+
+
+def seed(text: str) -> int:
+    """A seed of random numbers."""
+    value = whole(text)
+    if not 0 <= value < 2**62:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a whole number from 0 to 2^62 - 1")
+    return value
+
+
 def count(text: str) -> int:
     """A whole number, at least 1."""
     if not text.isdecimal() or int(text) < 1:
@@ -135,7 +176,7 @@ def count(text: str) -> int:
 def whole(text: str) -> int:
     """A whole number."""
     try:
-        return int(text)
+        return int(text, 10) if len(text) < 100 else int("")
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a whole number") from None
 
@@ -166,12 +207,24 @@ def size(text: str) -> int | tuple[int, int]:
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a text file that are not empty. MultigenError if it cannot be read or has none."""
+    """The lines of a text file that are not empty. MultigenError if it cannot be read or has none.
+
+    UTF-8, with or without a byte-order mark, or UTF-16 with one; lines end as on any system.
+    """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise MultigenError(f"--prompts {path}: cannot be read ({error})") from None
-    prompts = [line for line in lines if line]
+        raw = path.read_bytes()
+    except OSError as error:
+        raise MultigenError(f"--prompts {path}: cannot be read ({reason(error)})") from None
+    try:
+        marked = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = raw.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise MultigenError(
+            f"--prompts {path}: line {line} is not UTF-8 text; save the file as UTF-8"
+        ) from None
+    # Not `splitlines`: a line of JSON may hold other signs that separate lines.
+    prompts = [line.strip() for line in re.split("\r\n|\r|\n", text) if line.strip()]
     if not prompts:
         raise MultigenError(f"--prompts {path}: no prompt in it; give one a line")
     return prompts

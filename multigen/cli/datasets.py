@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from multigen.cli.arguments import Command, Parser, new_parser, show_log
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, message
+
+# The keys of `multigen.datasets.fetch.FETCHABLE`, whose room imports torch.
+NAMES = ("emoji",)
 
 DESCRIPTION = """\
 Fetch data sets that no package carries. `fetch NAME` downloads one, checks it against pinned checksums and writes it to
@@ -30,10 +33,12 @@ def run(argv: Sequence[str]) -> int:
         raise MultigenError(
             f"datasets {a.what}: {'name the data set' if a.what == 'fetch' else 'takes no name'}"
         )
+    if a.name is not None and a.name not in NAMES:
+        raise MultigenError(message("datasets", a.name, NAMES))
     from multigen.datasets.fetch import FETCHABLE, fetch, fetchable
 
     if a.what == "fetch":
-        data = fetchable(a.name)
+        data = fetchable(str(a.name))
         show_log(a.quiet)
         print(fetch(data, again=a.again))
         return 0

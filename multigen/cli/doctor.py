@@ -62,9 +62,14 @@ def _versions() -> list[str]:
 
 def _devices() -> list[str]:
     from multigen.device import choose_device, choose_precision, describe, devices
+    from multigen.recipe.schema import Sample, Train
 
     default = choose_device()
-    rows = [f"default: {describe(default, choose_precision('auto', default))}"]
+    trains = choose_precision(Train().precision, default)
+    samples = choose_precision(Sample().precision, default)
+    rows = [
+        f"default: {describe(default, trains)} for training, {'bf16' if samples else 'fp32'} for sampling"
+    ]
     return [*rows, f"available: {', '.join(devices())}", f"processors: {os.cpu_count()}"]
 
 

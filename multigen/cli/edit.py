@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from multigen.cli.arguments import (
@@ -12,8 +11,10 @@ from multigen.cli.arguments import (
     add_common,
     add_format,
     add_model,
+    add_resume,
     lines_of,
     new_parser,
+    path,
     sampling_overrides,
     show_log,
 )
@@ -42,8 +43,9 @@ def parser() -> Parser:
     add_model(parser)
     add_format(parser)
     add_common(parser, "folder for the media (default: a new edits-N in the run folder)")
+    add_resume(parser)
     parser.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
-    parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
+    parser.add_argument("--prompts", type=path, metavar="FILE", help="a text file, one prompt a line")
     add_options(parser, [options(Request)[name] for name in NAMES])
     add_options(parser, [option for name, option in options(EditRequest).items() if name != "media"])
     return parser
@@ -62,10 +64,14 @@ def run(argv: Sequence[str]) -> int:
         )
     prompts = [*(a.prompt or []), *lines]
     edit = edit_request(given(a, [INPUT if name == "media" else name for name in options(EditRequest)]))
-    values: Mapping[str, Any] = vars(a)
-    for option in ("sliding_window", "tile"):
-        if edit.restore is not None and values[option]:
-            raise MultigenError(f"--{option.replace('_', '-')} does not go with --restore")
+    if edit.restore is not None and a.tile:
+        raise MultigenError("--tile does not go with --restore")
+    from multigen.runs.checks import check_source
+    from multigen.storage.claim import check_folder
+
+    if a.out is not None:
+        check_folder(a.out, f"--out {a.out}")
+    check_source(a.source, sampling_overrides(a))
     from multigen.runs import sample as runs
 
     show_log(a.quiet)
@@ -77,6 +83,7 @@ def run(argv: Sequence[str]) -> int:
         seed=a.seed,
         overrides=sampling_overrides(a),
         out=a.out,
+        resume=a.resume,
         device=a.device,
         quiet=a.quiet,
     )
@@ -85,7 +92,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _declared(source: str) -> Any:
-    from multigen.runs.sample import request_options
+    from multigen.runs.checks import request_options
 
     return request_options(source)
 

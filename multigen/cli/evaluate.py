@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from multigen.cli.arguments import SOURCE, Command, Parser, add_common, add_overrides, new_parser, show_log
+from multigen.cli.arguments import (
+    SOURCE,
+    Command,
+    Parser,
+    add_common,
+    add_overrides,
+    new_parser,
+    path,
+    show_log,
+)
 from multigen.errors import MultigenError
 
 DESCRIPTION = """\
@@ -22,7 +30,7 @@ def parser() -> Parser:
     add_common(parser, "folder for the results (default: the run folder)")
     parser.add_argument(
         "--media",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="measure the files of this folder instead of generated media",
     )
@@ -37,10 +45,20 @@ def run(argv: Sequence[str]) -> int:
     a = parser().parse(argv)
     if a.convert and a.media is None:
         raise MultigenError("--convert goes with --media")
+    from multigen.runs.checks import check_source
+    from multigen.storage.claim import check_folder
+
+    overrides = [*a.overrides, *([] if a.seed is None else [f"seed={a.seed}"])]
+    if a.media is not None and not a.media.is_dir():
+        raise MultigenError(
+            f"--media {a.media}: {'is a file; give a folder' if a.media.exists() else 'no such folder'}"
+        )
+    if a.out is not None:
+        check_folder(a.out, f"--out {a.out}")
+    check_source(a.source, overrides)
     from multigen.runs.evaluate import evaluate
 
     show_log(a.quiet)
-    overrides = [*a.overrides, *([] if a.seed is None else [f"seed={a.seed}"])]
     report = evaluate(
         a.source, *overrides, media=a.media, convert=a.convert, out=a.out, device=a.device, quiet=a.quiet
     )

@@ -13,6 +13,7 @@ from multigen.cli.arguments import (
     add_common,
     add_format,
     add_overrides,
+    add_resume,
     new_parser,
     sampling_overrides,
     show_log,
@@ -26,7 +27,10 @@ def job_parser(name: Literal["run", "train"], description: str) -> Parser:
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE)
     add_overrides(parser, "train.steps=2000 or sampler.name=heun (Hydra's grammar)")
     add_format(parser)
-    add_common(parser, "the run folder (default: runs/<recipe name>)")
+    add_common(
+        parser, "the run folder (default: runs/<recipe name>, or with -2 and so on where another recipe is)"
+    )
+    add_resume(parser)
     parser.add_argument(
         "--force", action="store_true", help="continue in a folder that holds a training with other settings"
     )
@@ -45,28 +49,35 @@ def run_job(name: Literal["run", "train"], a: argparse.Namespace) -> int:
 
         sweep(name, a.recipe, overrides, out=a.out, device=a.device, quiet=a.quiet, force=a.force)
         return 0
-    from multigen.model.compatibility import check_combination
-    from multigen.recipe.dump import to_yaml
-    from multigen.recipe.load import load_recipe
+    from multigen.recipe.load import draft_recipe
 
-    recipe = load_recipe(a.recipe, overrides)
-    check_combination(recipe)
+    draft = draft_recipe(a.recipe, overrides)
     training = next((o for o in overrides if o.startswith("train.")), None)
-    if name == "run" and recipe.weights is not None and training is not None:
+    if name == "run" and draft.recipe.weights is not None and training is not None:
         raise RecipeError(
-            f"{training}: train.* has no effect: the recipe uses pretrained weights ({recipe.weights}). "
+            f"{training}: train.* has no effect: the recipe uses pretrained weights ({draft.recipe.weights}). "
             "To train, add weights=null, or use: multigen train"
         )
+    from multigen.runs.folders import is_run_folder
+
+    out = a.out or (Path(a.recipe).expanduser() if is_run_folder(a.recipe) else None)
+    if not a.cfg:
+        from multigen.runs.checks import check_job
+
+        check_job(name, draft.recipe, out)
+    from multigen.model.compatibility import check_combination
+    from multigen.recipe.dump import to_yaml
+
+    recipe = draft.checked()
+    check_combination(recipe)
     if a.cfg:
         print(to_yaml(recipe), end="")
         return 0
     from multigen.runs import jobs
-    from multigen.runs.folders import is_run_folder
 
     show_log(a.quiet)
-    out = a.out or (Path(a.recipe) if is_run_folder(a.recipe) else None)
     work = jobs.run if name == "run" else jobs.train
-    folder = work(recipe, out=out, device=a.device, quiet=a.quiet, force=a.force)
+    folder = work(recipe, out=out, device=a.device, quiet=a.quiet, force=a.force, resume=a.resume)
     if os.environ.get("RANK", "0") == "0" and "MULTIGEN_LAUNCHED" not in os.environ:
         print(folder)
     return 0

@@ -28,7 +28,7 @@ from multigen.cli import (
     verify,
 )
 from multigen.cli.arguments import Command
-from multigen.errors import Interrupted, MultigenError, message
+from multigen.errors import Interrupted, MultigenError, message, reason
 from multigen.version import __version__
 
 _COMMANDS = (
@@ -36,6 +36,16 @@ _COMMANDS = (
 )  # fmt: skip
 COMMANDS: Mapping[str, Command] = {m.COMMAND.name: m.COMMAND for m in _COMMANDS} | {
     "completion": completion.command(lambda: COMMANDS)
+}
+
+# What other tools have a command for.
+_EDIT = "multigen edit SOURCE --input FILE"
+_HINTS = {
+    "upscale": f"Write: {_EDIT} --restore downsample",
+    "upsample": f"Write: {_EDIT} --restore downsample",
+    "img2img": f"Write: {_EDIT} --prompt TEXT",
+    "inpaint": f"Write: {_EDIT} --mask PICTURE",
+    "outpaint": f"Write: {_EDIT} --extend 8",
 }
 
 HELP = """\
@@ -83,7 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, a folder that cannot be written
         if debug:
             traceback.print_exc()
-        _print(error, f"error: {error}. What was already written is intact.")
+        where = f"{error.filename}: " if error.filename else ""
+        _print(error, f"error: {where}{reason(error)}. What was already written is intact.")
         return 1
 
 
@@ -105,7 +116,7 @@ def _dispatch(argv: list[str]) -> int:
         print(f"multigen {__version__}")
         return 0
     if argv[0] not in COMMANDS:
-        raise MultigenError(message("command", argv[0], COMMANDS))
+        raise MultigenError(message("command", argv[0], COMMANDS, _HINTS.get(argv[0], "")))
     return COMMANDS[argv[0]].run(argv[1:])
 
 

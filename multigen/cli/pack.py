@@ -8,7 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from multigen.cli.arguments import Command, Parser, add_overrides, add_quiet, new_parser, positive, show_log
+from multigen.cli.arguments import (
+    Command,
+    Parser,
+    add_overrides,
+    add_quiet,
+    new_parser,
+    path,
+    positive,
+    show_log,
+)
 from multigen.errors import MultigenError, message
 
 MODALITIES = ("image", "audio", "video")
@@ -25,7 +34,7 @@ def parser() -> Parser:
         "source", metavar="SOURCE", help="a folder of media, a recipe, or the name of a dataset"
     )
     add_overrides(parser, "data.captions=name or modality.seconds=4")
-    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new or empty folder")
+    parser.add_argument("--out", type=path, metavar="DIR", required=True, help="a new or empty folder")
     parser.add_argument(
         "--modality", choices=MODALITIES, help="which media to pack, of a folder that holds several kinds"
     )
@@ -45,13 +54,22 @@ def run(argv: Sequence[str]) -> int:
     a = parser().parse(argv)
     show_log(a.quiet)
     from multigen.recipe.load import load_recipe
-    from multigen.runs.pack import pack
+    from multigen.storage.claim import check_folder
 
+    check_folder(a.out, f"--out {a.out}")
     source, overrides = _recipe(a.source, a.modality)
     recipe = load_recipe(source, [*overrides, *a.overrides])
-    if Path(a.source).is_dir() and recipe.data.name == "folder" and recipe.data.args.get("path") is None:
-        data = dataclasses.replace(recipe.data, args={**recipe.data.args, "path": a.source})
+    if (
+        Path(a.source).expanduser().is_dir()
+        and recipe.data.name == "folder"
+        and recipe.data.args.get("path") is None
+    ):
+        data = dataclasses.replace(
+            recipe.data, args={**recipe.data.args, "path": str(Path(a.source).expanduser())}
+        )
         recipe = dataclasses.replace(recipe, data=data)
+    from multigen.runs.pack import pack
+
     count, bad = pack(recipe, a.out, shard_bytes=round(a.shard_size * 1e6), quiet=a.quiet)
     for why in bad.values():
         print(f"multigen: left out: {why}", file=sys.stderr)

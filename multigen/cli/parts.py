@@ -53,7 +53,7 @@ def _part(kind: str, name: str) -> Iterator[str]:
     except MultigenError as error:
         yield f"  {name}: cannot be loaded ({error})"
         return
-    text = inspect.getdoc(factory) or ""
+    text = inspect.cleandoc(factory.__doc__ or "")  # its own: a base class's would be of another part
     yield f"  {name}: {text.splitlines()[0]}" if text else f"  {name}"
     for argument in arguments:
         default = "required" if argument.required else f"= {recipe_text(argument.default)}"

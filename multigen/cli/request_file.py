@@ -12,6 +12,7 @@ from multigen.cli.arguments import size
 from multigen.errors import MultigenError, message
 from multigen.generation.request import EditRequest, Request, Size, options
 from multigen.options import Option
+from multigen.runs.checks import check_media
 
 INPUT = "input"  # what a file of requests and the command line call the medium of an edit
 
@@ -48,9 +49,14 @@ def read_request(text: str, where: str, declared: Callable[[], Sequence[Option]]
 
 
 def edit_request(values: Mapping[str, Any]) -> EditRequest:
-    """An edit from its options by name, the medium as `input`."""
+    """An edit from its options by name, the medium as `input`. MultigenError for a missing file or a wrong value."""
+    medium = check_media(values[INPUT])
     rest = {name: value for name, value in values.items() if name != INPUT}
-    return EditRequest(values[INPUT], **rest)
+    if isinstance(mask := rest.get("mask"), str):
+        rest["mask"] = check_media(mask)
+    edit = EditRequest(medium, **rest)
+    edit.check()
+    return edit
 
 
 def _size(text: str, where: str) -> Size:

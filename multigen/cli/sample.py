@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multigen.cli.arguments import (
@@ -14,12 +13,14 @@ from multigen.cli.arguments import (
     add_common,
     add_format,
     add_model,
+    add_resume,
     count,
     lines_of,
     new_parser,
+    path,
     sampling_overrides,
+    seed,
     show_log,
-    whole,
 )
 from multigen.cli.request_options import add_options, given, parse
 from multigen.errors import MultigenError
@@ -59,8 +60,9 @@ def parser() -> Parser:
     add_model(parser)
     add_format(parser)
     add_common(parser, "folder for the media (default: a new samples-N in the run folder)")
+    add_resume(parser)
     parser.add_argument(
-        "--prompts", type=Path, metavar="FILE",
+        "--prompts", type=path, metavar="FILE",
         help='a text file, one prompt a line. A line may be JSON: {"prompt": ..., "seed": 3, "steps": 20, "overrides": '
         '[...]}; with "input" and the options of `multigen edit` it is an edit',
     )  # fmt: skip
@@ -77,9 +79,7 @@ def parser() -> Parser:
         metavar="N",
         help="make N media from one prompt to another, or between two seeds",
     )
-    parser.add_argument(
-        "--to-seed", type=whole, metavar="N", help="with --blend: the seed of the last medium"
-    )
+    parser.add_argument("--to-seed", type=seed, metavar="N", help="with --blend: the seed of the last medium")
     parser.add_argument(
         "--trajectory",
         action="store_true",
@@ -94,15 +94,23 @@ def run(argv: Sequence[str]) -> int:
     a, own = parse(parser(), argv, _declared)
     _check(a)
     from multigen.generation.request import Request
-    from multigen.runs import sample as runs
+    from multigen.runs.checks import check_source
+    from multigen.storage.claim import check_folder
 
     common = Request(**given(a, NAMES), options=own)
+    requests = _requests(a)
+    if a.out is not None:
+        check_folder(a.out, f"--out {a.out}")
+    recipe = check_source(a.source, sampling_overrides(a))
+    if a.blend is not None:
+        _check_blend(a, [r.prompt for r in requests] if requests else recipe and recipe.sample.prompts)
     if a.per_class:
         return _class_folders(a, common)
-    requests = _requests(a)
+    from multigen.runs import sample as runs
+
     show_log(a.quiet)
     how: dict[str, Any] = {"requests": requests, "seed": a.seed, "overrides": sampling_overrides(a)}
-    how |= {"out": a.out, "device": a.device, "quiet": a.quiet}
+    how |= {"out": a.out, "resume": a.resume, "device": a.device, "quiet": a.quiet}
     if a.blend is not None:
         folder = runs.sample_blend(a.source, common, n=a.blend, to_seed=a.to_seed, **how)
     else:
@@ -111,8 +119,20 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
+def _check_blend(a: argparse.Namespace, prompts: Sequence[str] | None) -> None:
+    """MultigenError for too few media or prompts, or too many, as far as they are known."""
+    if a.blend < 2:
+        raise MultigenError(f"--blend: {a.blend} is not allowed; a blend has 2 ends, so give 2 or more")
+    if prompts is not None and len(prompts) > 2:
+        raise MultigenError(
+            f"--blend takes two prompts, or one and two seeds; {len(prompts)} prompts are given"
+        )
+    if prompts is not None and len(set(prompts)) == 1 and a.to_seed is None:
+        raise MultigenError("--blend needs two prompts, or a second seed: --to-seed N")
+
+
 def _declared(source: str) -> Any:
-    from multigen.runs.sample import request_options
+    from multigen.runs.checks import request_options
 
     return request_options(source)
 

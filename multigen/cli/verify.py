@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from multigen.cli.arguments import Command, Parser, new_parser
+from multigen.cli.arguments import Command, Parser, new_parser, path
+from multigen.errors import MultigenError
 
 
 def parser() -> Parser:
@@ -15,7 +15,7 @@ def parser() -> Parser:
         "Check the media of a folder, or shards, against their checksums. Exit code 1 if one differs.",
     )
     parser.add_argument(
-        "folder", type=Path, metavar="DIR", help="a run folder, the folder of a `sample` or `edit`, or shards"
+        "folder", type=path, metavar="DIR", help="a run folder, the folder of a `sample` or `edit`, or shards"
     )
     return parser
 
@@ -23,8 +23,15 @@ def parser() -> Parser:
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
     folder = parser().parse(argv).folder
+    from multigen.recipe.manifest import FILE, verify
+
+    if not folder.is_dir():
+        raise MultigenError(
+            f"{folder}: {'is a file; give a folder' if folder.exists() else 'no such folder'}"
+        )
+    if not (folder / FILE).is_file() and not (folder / "index.json").is_file():
+        raise MultigenError(f"{folder / FILE}: no such file")
     from multigen.datasets import index
-    from multigen.recipe.manifest import verify
 
     faults = index.faults(folder) if (folder / index.FILE).is_file() else verify(folder)
     for fault in faults:

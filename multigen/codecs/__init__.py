@@ -22,6 +22,10 @@ class Codec(nn.Module, ABC):
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
         """Return the model-space shape [C', *D'] of media [C, *D]. ValueError for media that it cannot take."""
 
+    def whole(self, media: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the least shape [C, *D] of media, nowhere smaller than the given one, that comes back at its size."""
+        return media
+
     @abstractmethod
     def encode(self, media: Tensor) -> Tensor:
         """Media [B, C, *D] in [-1, 1] -> model space [B, C', *D']."""

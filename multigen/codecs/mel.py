@@ -113,10 +113,22 @@ class Mel(Codec):
             raise ValueError(
                 f"a mel codec takes audio [channels, samples], not media of shape {tuple(media)}."
             )
-        least = (self.fft // 2 // self.hop + 1) * self.hop  # an STFT mirrors half a frame at each end
-        if media[1] < least:
-            raise ValueError(f"{media[1]} samples are too short: an FFT of {self.fft} needs {least} or more.")
+        if media[1] < self._least:
+            given, needed = (
+                f"{math.ceil(10_000 * n / self.settings.rate) / 10_000:g} s" for n in (media[1], self._least)
+            )
+            raise ValueError(f"{given} are too short: an FFT of {self.fft} samples needs {needed} or more.")
         return media[0] * self.components, media[1] // self.hop
+
+    def whole(self, media: tuple[int, ...]) -> tuple[int, ...]:
+        """(C, N) -> (C, N up to whole hops), at least as many as can be analysed."""
+        channels, samples = media
+        return channels, max(-(-samples // self.hop) * self.hop, self._least)
+
+    @property
+    def _least(self) -> int:
+        """The fewest samples that are taken: half a frame at each end reaches beyond them."""
+        return (self.fft // 2 // self.hop + 1) * self.hop
 
     def encode(self, media: Tensor) -> Tensor:
         """[B, C, N] in [-1, 1] -> [B, C * components, N // hop]. MultigenError without statistics."""

@@ -49,6 +49,11 @@ class Pixels(Codec):
             raise ValueError(f"unshuffle: {u} does not divide the size {height} x {width}.")
         return (media[0] * u * u, *media[1:-2], height // u, width // u)
 
+    def whole(self, media: tuple[int, ...]) -> tuple[int, ...]:
+        """[C, ..., H, W] with sides up to multiples of u."""
+        u = self.unshuffle
+        return media if u == 1 else (*media[:-2], *(-(-side // u) * u for side in media[-2:]))
+
     def encode(self, media: Tensor) -> Tensor:
         """[B, C, *D] in [-1, 1] -> [B, C * u², ..., H / u, W / u]."""
         self.shape(tuple(media.shape[1:]))

@@ -55,6 +55,10 @@ class VAE(Codec):
             raise ValueError(f"the VAE's factor {self.factor} does not divide the size {height} x {width}.")
         return (self.channels, height // self.factor, width // self.factor)
 
+    def whole(self, media: tuple[int, ...]) -> tuple[int, ...]:
+        """[C, H, W] with sides up to multiples of f."""
+        return (*media[:-2], *(-(-side // self.factor) * self.factor for side in media[-2:]))
+
     def encode(self, media: Tensor, *, seed: int | None = None) -> Tensor:
         """[B, 3, H, W] in [-1, 1] -> [B, C, H / f, W / f]: the mode of each posterior, or with a seed a sample of it.
 

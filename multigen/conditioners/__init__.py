@@ -17,9 +17,11 @@ class Conditioner(nn.Module, ABC):
     """Conditions of a batch. What a conditioner learns is trained, averaged and saved with the backbone.
 
     spec  widths of what it gives
+    text  whether it follows the media's captions
     """
 
     spec: CondSpec
+    text: bool = False
 
     @abstractmethod
     def forward(self, batch: Mapping[str, Any]) -> Cond:

@@ -12,7 +12,7 @@ from torch import Tensor
 from multigen.conditioners import Conditioner
 from multigen.conditioners.clip_tokenizer import ClipTokenizer
 from multigen.conditioners.disk_states import DiskStates
-from multigen.conditioners.prompts import check_text, column, warn_of_length
+from multigen.conditioners.prompts import check_text, column, unread, warn_of_length, warn_of_words
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.storage import diffusers_folder
 from multigen.storage.diffusers_folder import Frozen
@@ -28,6 +28,7 @@ class CLIP(Conditioner):
     valid. Nothing here is trained or saved. ValueError for a folder that holds no text encoder.
     """
 
+    text = True
     device_of: Tensor
 
     def __init__(self, *, path: str | None = None) -> None:
@@ -72,9 +73,10 @@ class CLIP(Conditioner):
         return self({"text": [""]}).expand(batch_size)
 
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
-        """Return {"text": prompts}. MultigenError for what is no text; warns of a prompt that is cut."""
+        """Return {"text": prompts}. MultigenError for what is no text; warns of what is cut or not known."""
         for prompt in prompts:
-            if self.tokenizer.count(check_text(prompt)) > self.tokenizer.length:
+            warn_of_words(unread(check_text(prompt).split(), self.tokenizer.pieces, None))
+            if self.tokenizer.count(prompt) > self.tokenizer.length:
                 warn_of_length(prompt, self.tokenizer.length)
         return {"text": list(prompts)}
 

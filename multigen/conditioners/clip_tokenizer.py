@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.storage import diffusers_folder
 
 
@@ -47,6 +47,10 @@ class ClipTokenizer:
         """Count the tokens of a prompt before it is cut, with its start and end."""
         return len(self._loaded()(prompt, verbose=False).input_ids)
 
+    def pieces(self, word: str) -> list[str]:
+        """Split a word into tokens."""
+        return self._loaded().tokenize(word)
+
     def _loaded(self) -> Any:
         with self._lock:
             if self._tokenizer is None:
@@ -57,5 +61,7 @@ class ClipTokenizer:
                 except MultigenError:
                     raise
                 except Exception as error:  # the library raises anything for damaged files
-                    raise MultigenError(f"{place}: cannot be loaded as a CLIPTokenizer ({error})") from error
+                    raise MultigenError(
+                        f"{place}: cannot be loaded as a CLIPTokenizer ({reason(error)})"
+                    ) from error
         return self._tokenizer

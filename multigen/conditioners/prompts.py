@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from multigen.errors import MultigenError, message
@@ -30,6 +31,32 @@ def check_text(prompt: object) -> str:
     except UnicodeEncodeError as error:
         raise MultigenError(f"prompt: {prompt!r} is not valid Unicode ({error.reason})") from error
     return prompt
+
+
+def unread(words: Sequence[str], pieces: Callable[[str], Sequence[str]], unknown: str | None) -> list[str]:
+    """Return the words that a tokenizer does not know: those with its unknown token, or spelt out letter by letter.
+
+    pieces   splits a word into tokens
+    unknown  the token for what is not in the vocabulary, if there is one
+    """
+    return [word for word in words if not word.isascii() and _is_unread(word, pieces(word), unknown)]
+
+
+def _is_unread(word: str, tokens: Sequence[str], unknown: str | None) -> bool:
+    if unknown is not None and unknown in tokens:
+        return True
+    names = [unicodedata.name(c, "") for c in word if c.isalpha()]
+    foreign = [n for n in names if not n.startswith(("LATIN", "CJK"))]
+    return len(foreign) >= 2 and len(tokens) >= len(names)
+
+
+def warn_of_words(words: Sequence[str]) -> None:
+    """Warn of the words that were not understood."""
+    if words:
+        said = ", ".join(words)
+        warnings.warn(
+            f"the text encoder does not know these words, so they say nothing: {said}", stacklevel=1
+        )
 
 
 def warn_of_length(prompt: str, tokens: int) -> None:

@@ -13,10 +13,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from multigen.conditioners import Conditioner
 from multigen.conditioners.disk_states import DiskStates
-from multigen.conditioners.prompts import check_text, column, warn_of_length
+from multigen.conditioners.prompts import check_text, column, warn_of_length, warn_of_words
 from multigen.conditioners.text_encoder import TextEncoder, packaged_folder
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.storage.disk_cache import DiskCache
+from multigen.storage.emoji_names import with_emoji_names
 
 
 class Text(Conditioner):
@@ -31,6 +32,7 @@ class Text(Conditioner):
     the backbone projects both, and a checkpoint stays small. ValueError for other arguments.
     """
 
+    text = True
     device_of: Tensor
 
     def __init__(
@@ -80,8 +82,9 @@ class Text(Conditioner):
         return self({"text": [""]}).expand(batch_size)
 
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
-        """Return {"text": prompts}. MultigenError for invalid Unicode; warns of a prompt that is cut."""
+        """Return {"text": prompts}. MultigenError for invalid Unicode; warns of what is cut or not known."""
         for prompt in prompts:
+            warn_of_words(self.encoder.unread_words(_normalised(prompt)))
             if self.encoder.is_too_long(_normalised(prompt)):
                 warn_of_length(prompt, self.encoder.model.max_tokens)
         return {"text": list(prompts)}
@@ -106,5 +109,5 @@ class Text(Conditioner):
 
 
 def _normalised(caption: object) -> str:
-    """The caption with each run of white space as one blank, so that variants are one caption in the cache."""
-    return " ".join(check_text(caption).split())
+    """The caption with emoji as their names and each run of white space as one blank: variants are one caption."""
+    return " ".join(with_emoji_names(check_text(caption)).split())

@@ -113,6 +113,13 @@ class TextEncoder:
         with self._lock, torch.inference_mode(False):
             return self.model.words(caption)
 
+    def unread_words(self, caption: str) -> list[str]:
+        """Return the words of a caption that the tokenizer does not know."""
+        if caption.isascii():
+            return []
+        with self._lock, torch.inference_mode(False):
+            return self.model.unread_words(caption)
+
     @contextmanager
     def _encoding(self, device: torch.device) -> Iterator[None]:
         """One thread at a time. States must serve training too: no inference-mode tensors, no half precision."""

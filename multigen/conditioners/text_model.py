@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from multigen.conditioners.prompts import unread
 from multigen.core.upload import side_stream, upload
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.storage.torchaudio_shim import import_torchaudio
 
 
@@ -54,6 +55,11 @@ class TextModel:
         """Return the caption's tokens as text, one for each state."""
         tokenizer, _ = self.loaded
         return [str(token) for token in tokenizer.convert_ids_to_tokens(self.tokens(caption))]
+
+    def unread_words(self, caption: str) -> list[str]:
+        """Return the words of a caption that the tokenizer does not know."""
+        tokenizer, _ = self.loaded
+        return unread(caption.split(), tokenizer.tokenize, tokenizer.unk_token)
 
     def tokens(self, caption: str) -> list[int]:
         """Return the caption's token numbers, at least one."""
@@ -121,7 +127,7 @@ def _load(folder: Path) -> tuple[Any, Any]:
             folder, **local, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise MultigenError(f"{folder}: cannot be loaded as a text encoder ({error})") from error
+        raise MultigenError(f"{folder}: cannot be loaded as a text encoder ({reason(error)})") from error
     finally:
         if bars:
             logging.enable_progress_bar()
@@ -144,7 +150,7 @@ def _width(folder: Path) -> int:
     try:
         values = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise MultigenError(f"{config}: not readable as JSON ({error})") from error
+        raise MultigenError(f"{config}: not readable as JSON ({reason(error)})") from error
     names = ("hidden_size", "d_model", "dim")  # BERT and most others, T5, DistilBERT
     width = next((values[n] for n in names if n in values), None) if isinstance(values, dict) else None
     if not isinstance(width, int) or width < 1:

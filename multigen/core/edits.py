@@ -11,6 +11,7 @@ They wrap samplers and guides and call no network. Inpainting adds `modifiers.fi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -31,16 +32,21 @@ def add_noise(schedule: Schedule, x0: Tensor, t: Tensor, noise: Tensor) -> Tenso
 
 
 def last_steps(ts: Tensor, strength: float) -> Tensor:
-    """Keep the last share `strength` of a grid's steps, one at least: [n+1] -> [m+1].
+    """Keep the last share `strength` of a grid's steps: [n+1] -> [m+1], m = strength n, rounded up.
 
+    Where that is no whole number of steps, the first is the rest of one: it begins between two points of the grid.
     Raises ValueError unless strength is in (0, 1].
     """
     if not 0 < strength <= 1:
         raise ValueError(
             f"strength: {strength} is not allowed. Allowed: over 0 (no change) to 1 (everything is new)."
         )
-    steps = max(round(strength * (len(ts) - 1)), 1)
-    return ts[-steps - 1 :]
+    wanted = round(strength * (len(ts) - 1), 9)
+    steps = max(math.ceil(wanted), 1)
+    share = wanted - (steps - 1)
+    if share == 1:
+        return ts[-steps - 1 :]
+    return torch.cat([torch.lerp(ts[-steps], ts[-steps - 1], share).reshape(1), ts[-steps:]])
 
 
 def invert(schedule: Schedule, x: Tensor, ts: Tensor) -> Trajectory:

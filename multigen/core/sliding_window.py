@@ -8,7 +8,6 @@ The windows i overlap. With C_i the crop to window i and w_i weights that fall t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -32,27 +31,64 @@ def sliding_windows(
 
     Raises ValueError for an overlap out of range.
     """
-    if not 0 <= overlap < 1:
-        raise ValueError(f"overlap: {overlap} is not allowed. Allowed: 0 to under 1.")
+    _check(overlap)
     guides: list[Guide] = []
-    windows: list[list[Tensor]] = []  # made once, since a trajectory has one shape and one device
+    windows: list[Window] = []  # made once, since a trajectory has one shape and one device
 
     def guide(q: Query) -> Answers:
         if not windows:
-            found = _windows(q.x.shape[2:], size, overlap, tile)
-            windows.extend([upload(line, q.x.device) for line in window] for window in found)
-            guides.extend(make(partial(_crop, window=window)) for window in windows)
-        inner = [g(Query(_crop(q.x, window), q.t)) for g, window in zip(guides, windows, strict=True)]
-        parts = yield from together(inner)
-        total, weight = torch.zeros_like(q.x), torch.zeros_like(q.x[:1, :1])
-        for part, window in zip(parts, windows, strict=True):
-            share = _weights(part, [len(line) < n for line, n in zip(window, q.x.shape[2:], strict=True)])
-            index = torch.meshgrid(*window, indexing="ij")
-            total[(slice(None), slice(None), *index)] += share * part
-            weight[(slice(None), slice(None), *index)] += share
-        return total / weight
+            windows.extend(windows_of(q.x, size, overlap, tile))
+            guides.extend(make(window.crop) for window in windows)
+        inner = [g(Query(w.crop(q.x), q.t)) for g, w in zip(guides, windows, strict=True)]
+        return blended((yield from together(inner)), windows, q.x)
 
     return guide
+
+
+class Window:
+    """A window of a sample: its places on each axis, and its weights [1, 1, *d] in the average."""
+
+    def __init__(self, lines: Sequence[Tensor], like: Tensor) -> None:
+        self.lines = [upload(line, like.device) for line in lines]
+        cut = [len(line) < n for line, n in zip(lines, like.shape[2:], strict=True)]
+        self.weights = _weights([len(line) for line in lines], cut, like)
+
+    def crop(self, x: Tensor) -> Tensor:
+        """Any [B, C, *D] -> [B, C, *d]."""
+        for axis, line in enumerate(self.lines):
+            x = x.index_select(axis + 2, line.to(x.device))
+        return x
+
+    def add(self, total: Tensor, part: Tensor) -> None:
+        """Add a part [B, C, *d] to a total [B, C, *D], in place."""
+        total[(slice(None), slice(None), *torch.meshgrid(*self.lines, indexing="ij"))] += part
+
+
+def windows_of(x: Tensor, size: Sequence[int], overlap: float = 0.5, tile: bool = False) -> list[Window]:
+    """The windows of a sample [B, C, *D], as in `sliding_windows`."""
+    _check(overlap)
+    return [Window(lines, x) for lines in _windows(x.shape[2:], size, overlap, tile)]
+
+
+def blended(parts: Sequence[Tensor], windows: Sequence[Window], like: Tensor) -> Tensor:
+    """The average of the windows' parts [B, C, *d] as one sample [B, C, *D]."""
+    total = torch.zeros_like(like)
+    for part, window in zip(parts, windows, strict=True):
+        window.add(total, window.weights * part)
+    return total / total_weight(windows, like)
+
+
+def total_weight(windows: Sequence[Window], like: Tensor) -> Tensor:
+    """The sum of the windows' weights at each place of a sample: [1, 1, *D]."""
+    weight = torch.zeros_like(like[:1, :1])
+    for window in windows:
+        window.add(weight, window.weights)
+    return weight
+
+
+def _check(overlap: float) -> None:
+    if not 0 <= overlap < 1:
+        raise ValueError(f"overlap: {overlap} is not allowed. Allowed: 0 to under 1.")
 
 
 def _windows(shape: Sequence[int], size: Sequence[int], overlap: float, tile: bool) -> list[list[Tensor]]:
@@ -77,18 +113,11 @@ def _windows(shape: Sequence[int], size: Sequence[int], overlap: float, tile: bo
     return windows
 
 
-def _crop(x: Tensor, window: Sequence[Tensor]) -> Tensor:
-    for axis, line in enumerate(window):
-        x = x.index_select(axis + 2, line.to(x.device))
-    return x
-
-
-def _weights(like: Tensor, cut: Sequence[bool]) -> Tensor:
-    """[1, 1, *D]: highest in the middle, low but above 0 at the edges of the axes that are cut."""
-    weight = torch.ones(1, 1, *like.shape[2:], device=like.device, dtype=like.dtype)
-    for axis, is_cut in enumerate(cut):
-        n = like.shape[axis + 2]
+def _weights(size: Sequence[int], cut: Sequence[bool], like: Tensor) -> Tensor:
+    """[1, 1, *size]: highest in the middle, low but above 0 at the edges of the axes that are cut."""
+    weight = torch.ones(1, 1, *size, device=like.device, dtype=like.dtype)
+    for axis, (n, is_cut) in enumerate(zip(size, cut, strict=True)):
         if is_cut:
             line = 1 - (2 * (torch.arange(n, device=like.device) + 0.5) / n - 1).abs()
-            weight = weight * line.to(like.dtype).view(*[1] * (axis + 2), n, *[1] * (like.ndim - axis - 3))
+            weight = weight * line.to(like.dtype).view(*[1] * (axis + 2), n, *[1] * (len(size) - axis - 1))
     return weight

@@ -84,9 +84,24 @@ class Dataset(Protocol):
         """Names of the instruments that captions name, sorted; empty for data without instruments."""
         return ()
 
+    def summary(self) -> str:
+        """What was found, in one line to be read before training; "" where the set is always the same."""
+        return ""
+
+    def captioned(self) -> int | None:
+        """How many media have a caption; None where all have."""
+        return None
+
     def catalogue(self) -> Catalogue | None:
         """The things that items show; None if the dataset cannot name them."""
         return None
+
+
+def found_by(dataset: Dataset) -> tuple[str, int | None]:
+    """(`summary`, `captioned`) of a dataset; those of the protocol where it follows it without inheriting from it."""
+    if Dataset not in type(dataset).__mro__:
+        return "", None
+    return dataset.summary(), dataset.captioned()
 
 
 def held_out(ids: Sequence[str], share: float = 0.1) -> tuple[list[int], list[int]]:

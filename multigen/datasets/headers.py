@@ -6,49 +6,67 @@ import dataclasses
 import hashlib
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from multigen.datasets.decoding import infos
 from multigen.datasets.scan import Listing
 from multigen.errors import MediaError
 from multigen.modalities import Info, Modality
+from multigen.modalities.guard import Guard
 from multigen.storage.cache_folder import cache_folder
 from multigen.storage.files import write_json
 
-_READERS = 8  # threads: headers are small reads that mostly wait for the disk
-_CACHE_VERSION = 1
+_TOGETHER = 64  # files whose headers are asked for at once
+_CACHE_VERSION = 2
 
 
-def headers(found: Listing, modality: Modality) -> tuple[dict[Path, Info], dict[str, str]]:
+def headers(found: Listing, modality: Modality, guard: Guard) -> tuple[dict[Path, Info], dict[str, str]]:
     """Info of every readable file, and why the others cannot be read (path -> reason).
 
     Readable headers are remembered by (path, size, time of change), so that only new files are opened.
     """
     store = _store(found.root, modality)
     known = _load(store)
-    names = {path: found.name(path) for path in found.media}
-
-    def header(path: Path) -> tuple[list[Any] | None, str]:
+    rows: dict[Path, list[Any]] = {}
+    unknown: dict[Path, list[int]] = {}
+    bad: dict[Path, str] = {}
+    for path in found.media:
         try:
             status = path.stat()
-            row = known.get(names[path])
-            if row is not None and row[:2] == [status.st_size, status.st_mtime_ns]:
-                return row, ""
-            info = modality.info(path)
         except OSError as error:
-            return None, f"{path}: {error.strerror or error}"
-        except MediaError as error:
-            return None, str(error)
-        return [status.st_size, status.st_mtime_ns, dataclasses.asdict(info)], ""
+            bad[path] = f"{path}: {error.strerror or error}"
+            continue
+        row, stamp = known.get(found.name(path)), [status.st_size, status.st_mtime_ns]
+        if row is not None and row[:2] == stamp:
+            rows[path] = row
+        else:
+            unknown[path] = stamp
+    for path, info in _opened(list(unknown), modality, guard):
+        if isinstance(info, str):
+            bad[path] = info
+        else:
+            rows[path] = [*unknown[path], dataclasses.asdict(info)]
+    named = {found.name(path): row for path, row in rows.items()}
+    if named != known:
+        _save(store, named)
+    there = {path: Info(**rows[path][2]) for path in found.media if path in rows}
+    return there, {str(path): bad[path] for path in found.media if path in bad}
 
-    with ThreadPoolExecutor(_READERS) as pool:
-        answers = dict(zip(found.media, pool.map(header, found.media), strict=True))
-    rows = {names[path]: row for path, (row, _) in answers.items() if row is not None}
-    if rows != known:
-        _save(store, rows)
-    infos = {path: Info(**row[2]) for path, (row, _) in answers.items() if row is not None}
-    return infos, {str(path): why for path, (row, why) in answers.items() if row is None}
+
+def _opened(paths: list[Path], modality: Modality, guard: Guard) -> Iterator[tuple[Path, Info | str]]:
+    """The headers of files, several at a time; one by one where a decoder crashes on one of them."""
+    for begin in range(0, len(paths), _TOGETHER):
+        some = paths[begin : begin + _TOGETHER]
+        try:
+            yield from zip(some, guard(some[0], infos, modality, some), strict=True)
+        except MediaError:
+            for path in some:
+                try:
+                    yield path, guard(path, infos, modality, [path])[0]
+                except MediaError as error:
+                    yield path, str(error)
 
 
 def _store(root: Path, modality: Modality) -> Path:

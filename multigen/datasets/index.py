@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from multigen.errors import RecipeError
+from multigen.errors import RecipeError, reason
 from multigen.storage.files import sha256, write_json
 
 FILE = "index.json"
@@ -101,9 +101,13 @@ def _digest(value: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def write(folder: Path, index: Index | None) -> None:
-    """Write index.json; None records that packing has started but is not finished."""
+def write(folder: Path, index: Index | None, made_from: str = "") -> None:
+    """Write index.json; None records that packing has started but is not finished.
+
+    made_from   what is packed, as a hash: shards are passed on, and name no folder of this machine
+    """
     value: dict[str, Any] = {"format": FORMAT, "version": VERSION, "complete": index is not None}
+    value["made_from"] = made_from
     if index is not None:
         value |= {"modality": index.modality, "classes": list(index.classes)}
         value["shards"] = [vars(shard) for shard in index.shards]
@@ -119,6 +123,14 @@ def is_ours(folder: Path) -> bool:
     return isinstance(value, dict) and value.get("format") == FORMAT
 
 
+def source_of(folder: Path) -> str | None:
+    """What was packed into a folder, as a hash; None where that is not recorded."""
+    try:
+        return json.loads((folder / FILE).read_text(encoding="utf-8")).get("made_from") or None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 def read(folder: Path) -> Index:
     """Read index.json. RecipeError if it is missing, damaged, unfinished or of another version."""
     path = folder / FILE
@@ -129,7 +141,7 @@ def read(folder: Path) -> Index:
             f"{folder}: there is no {FILE} in it; make shards with: multigen pack SOURCE --out {folder}"
         ) from None
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from None
+        raise RecipeError(f"{path}: cannot be read ({reason(error)})") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise RecipeError(f"{path}: is not an index of shards that multigen packed")
     if value.get("version") != VERSION:
@@ -142,7 +154,7 @@ def read(folder: Path) -> Index:
         shards = tuple(Shard(**row) for row in value["shards"])
         index = Index(value["modality"], tuple(map(str, value["classes"])), shards)
     except (KeyError, TypeError) as error:
-        raise RecipeError(f"{path}: incomplete ({error})") from None
+        raise RecipeError(f"{path}: incomplete ({reason(error)})") from None
     for shard in shards:
         if not SHARD.fullmatch(str(shard.file)):
             raise RecipeError(f"{path}: {shard.file!r} is not the name of a shard")

@@ -1,4 +1,4 @@
-"""Labels of the user's files: from metadata.jsonl or from sub-folders."""
+"""Labels of the user's files: from metadata or from sub-folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_CLASSES = 100_000
 def labels_of(found: Listing, metadata: Metadata, how: Labels) -> Labelled:
     """Names of the classes and the label of each file; both empty without labels.
 
-    "auto" takes the labels of metadata.jsonl, else the top sub-folders if there are several and every file lies in
+    "auto" takes the labels of the metadata, else the top sub-folders if there are several and every file lies in
     one. RecipeError if labels are incomplete or inconsistent.
     """
     if how == "none":
@@ -44,7 +44,7 @@ def _from_metadata(found: Listing, given: Mapping[Path, str | int]) -> Labelled:
     unlabelled = [path for path in found.media if path not in given]
     if unlabelled:
         raise RecipeError(
-            f"data.labels: {METADATA} gives a label to {len(given)} of {len(found.media)} files, none to "
+            f"data.labels: {METADATA} or .csv gives a label to {len(given)} of {len(found.media)} files, none to "
             f"{found.name(unlabelled[0])}; label all of them, or set data.labels=none"
         )
     numbers = [v for v in given.values() if isinstance(v, int)]

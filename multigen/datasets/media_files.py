@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multigen.datasets import Dataset, Item
+from multigen.datasets import Dataset, Item, decoding
 from multigen.datasets.augment import PICTURE, SOUND, Augment, uniform
 from multigen.datasets.segments import Segments, per_second
 from multigen.modalities import Modality, Source
+from multigen.modalities.guard import Guard
 
 
 class Told(NamedTuple):
@@ -43,6 +44,7 @@ class Files(Dataset, ABC):
             raise ValueError(f"memory: {memory} is not allowed. Allowed: 0 GiB or more.")
         self._room = memory * 2**30  # bytes left for pictures
         self._pictures: dict[int, Tensor] = {}
+        self._guard = Guard()  # the files are strangers'
         self._segments = Segments((), self._seconds, self._step)
 
     def _divide(self, durations: Sequence[float] | np.ndarray) -> None:
@@ -66,38 +68,46 @@ class Files(Dataset, ABC):
 
     def __getitem__(self, index: int) -> Item:
         file, k = self._segments.place(index)
+        source, told = self.source(file), self.told(file)
         if self._rate:
             start, _ = self._segments.span(file, k, self._seconds)
-            media = self.modality.read(self.source(file), start=start, duration=self._seconds)
+            media = self._guard(
+                source, decoding.clip, self.modality, source, start, self._seconds, self._shape
+            )
         else:
-            media = self._picture(file)
-        media = self.modality.fit(media, self._shape)
-        told = self.told(file)
+            media = self.modality.fit(self._picture(file), self._shape)
         return self._item(file, k, media, told, told.texts[0])
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
         """The item with start, crop, augmentation and caption drawn from `rng`.
 
-        MediaError if its file has become unreadable.
+        MediaError if its file has become unreadable, also if a decoder crashes on it.
         """
         file, k = self._segments.place(index)
-        augment = self._augment
         if self._rate:
-            speed = augment.draw_speed(rng)
-            start = uniform(*self._segments.span(file, k, self._seconds * speed), rng)
-            media = self.modality.read(self.source(file), start=start, duration=self._seconds * speed)
-            if len(self._shape) == 2:
-                media = augment.change_sound(media, speed, self._rate, rng)
+            media = self._clip(file, k, rng)
         else:
-            media = self._picture(file)
-        if len(self._shape) > 2:
-            media = augment.crop_picture(media, rng)
-            media = augment.change_picture(self.modality.fit(media, self._shape, rng), rng)
-        else:
-            media = self.modality.fit(media, self._shape, rng)
+            media = self._augment.crop_picture(self._picture(file), rng)
+            media = self._augment.change_picture(self.modality.fit(media, self._shape, rng), rng)
         told = self.told(file)
         text = told.texts[int(torch.randint(len(told.texts), (), generator=rng))]
         return self._item(file, k, media, told, text)
+
+    def caption(self, index: int, rng: torch.Generator) -> str:
+        """One of the captions of the item's file, which is not opened."""
+        texts = self.told(self._segments.place(index)[0]).texts
+        return texts[int(torch.randint(len(texts), (), generator=rng))]
+
+    def _clip(self, file: int, k: int, rng: torch.Generator) -> Tensor:
+        """A clip from anywhere within a segment, augmented."""
+        source, speed = self.source(file), self._augment.draw_speed(rng)
+        start = uniform(*self._segments.span(file, k, self._seconds * speed), rng)
+        media, state = self._guard(
+            source, decoding.drawn_clip, self.modality, source, start, self._seconds * speed, self._shape,
+            self._augment, speed, self._rate, rng.get_state(),
+        )  # fmt: skip
+        rng.set_state(state)
+        return media
 
     def _split(self, held_files: set[int]) -> tuple[Sequence[int], Sequence[int]]:
         """Training and held-out indices; all segments of a file stay on one side."""
@@ -128,22 +138,16 @@ class Files(Dataset, ABC):
         """
         kept = self._pictures.get(file)
         if kept is None:
-            media = self.modality.read(self.source(file))
+            source = self.source(file)
             if len(self._shape) != 3:
-                return media
-            kept = _levels(self._reduced(media))
+                return self._guard(source, self.modality.read, source)
+            kept = self._guard(
+                source, decoding.small_picture, self.modality, source, self._shape, self._augment.crop
+            )
             if self._room >= kept.nbytes:
                 self._room -= kept.nbytes
                 self._pictures[file] = kept
         return kept.float() / 127.5 - 1
-
-    def _reduced(self, media: Tensor) -> Tensor:
-        """[C, H, W], just so large that the smallest crop need not be enlarged more than the whole picture."""
-        (_, height, width), (channels, h, w) = self._shape, media.shape
-        scale = max(height / h, width / w) / math.sqrt(self._augment.crop)
-        if scale >= 1:
-            return media
-        return self.modality.fit(media, (channels, max(1, round(h * scale)), max(1, round(w * scale))))
 
 
 def checked_share(held_out: float) -> float:
@@ -151,8 +155,3 @@ def checked_share(held_out: float) -> float:
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out: {held_out} is not allowed. Allowed: 0 to below 1.")
     return held_out
-
-
-def _levels(media: Tensor) -> Tensor:
-    """[-1, 1] -> uint8, the precision of most picture files."""
-    return ((media + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,23 +1,33 @@
-"""metadata.jsonl: captions and labels of the user's files.
+"""metadata.jsonl and metadata.csv: captions and labels of the user's files.
 
-It follows the Hugging Face `imagefolder` convention: one JSON object per line with `file_name`, relative to the folder
-of the metadata.jsonl, and `text` (one caption, or a list of alternatives), `label`, or both.
+They follow the Hugging Face `imagefolder` convention: one JSON object, or one row of a table with these columns, for a
+file, with `file_name`, relative to the folder of the metadata, and `text` (one caption, or a list of alternatives),
+`label`, or both. Other programs call them `image`, `path` ... and `caption`, `prompt`.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from multigen.datasets.names import Names
 from multigen.datasets.scan import Listing, read_text
 from multigen.errors import RecipeError
+
+# In this order, where a row has several.
+FILE_KEYS = ("file_name", "filename", "file", "image", "audio", "video", "path", "image_path", "filepath")
+TEXT_KEYS = ("text", "caption", "captions", "prompt", "description")
+_DELIMITERS = (",", ";", "\t")  # Excel writes the second where the comma is that of decimals
 
 
 @dataclass
 class Row:
-    """What metadata.jsonl says about one file; several lines add up to alternative captions."""
+    """What the metadata say about one file; several lines add up to alternative captions."""
 
     texts: list[str] = field(default_factory=list)
     label: str | int | None = None
@@ -32,31 +42,61 @@ class Metadata:
 
 
 def read_metadata(found: Listing) -> Metadata:
-    """Every metadata.jsonl below the root. RecipeError names file and line of a fault."""
+    """Every metadata.jsonl and metadata.csv below the root. RecipeError names file and line of a fault."""
     out = Metadata()
-    media = set(found.media)
+    media = Names(found.media)
     for source in found.metadata:
-        # Not splitlines: JSON text may hold Unicode's other line separators.
-        for number, line in enumerate(read_text(source).split("\n"), start=1):
-            if line.strip():
-                _add(out, source, f"{source}, line {number}", line, media)
+        rows = _table(source) if source.suffix.lower() == ".csv" else _lines(source)
+        for number, row in rows:
+            _add(out, source, f"{source}, line {number}", row, media)
     return out
 
 
-def _add(out: Metadata, source: Path, where: str, line: str, media: set[Path]) -> None:
-    """Add one line; `where` names it in errors."""
+def _lines(source: Path) -> Iterator[tuple[int, Any]]:
+    """The objects of a metadata.jsonl, each with the number of its line."""
+    # Not splitlines: JSON text may hold Unicode's other line separators.
+    for number, line in enumerate(read_text(source).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise RecipeError(f"{source}, line {number}: not valid JSON ({error})") from None
+
+
+def _table(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a metadata.csv, each with the number of its last line. The first line names the columns."""
+    text = read_text(source)
+    head = text.partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=head.count)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{where}: not valid JSON ({error})") from None
-    if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+        for row in rows:
+            # Columns beyond those of the first line come under None.
+            cells = {
+                str(k).strip().lower(): v for k, v in row.items() if k is not None and v not in (None, "")
+            }
+            label = cells.get("label", "")
+            if label.isdecimal():
+                cells["label"] = int(label)
+            if cells:
+                yield rows.line_num, cells
+    except csv.Error as error:
+        raise RecipeError(f"{source}, line {rows.line_num + 1}: not a row of a table ({error})") from None
+
+
+def _add(out: Metadata, source: Path, where: str, row: Any, media: Names) -> None:
+    """Add one row; `where` names it in errors."""
+    name = _first(row, FILE_KEYS) if isinstance(row, dict) else None
+    if not isinstance(name, str):
         keys = ", ".join(map(repr, row)) if isinstance(row, dict) else type(row).__name__
         raise RecipeError(f'{where}: no "file_name" with the name of a file. Found: {keys or "nothing"}.')
-    path = _inside(source.parent, row["file_name"], where)
-    texts, label = _texts(row.get("text"), where), row.get("label")
+    written = _inside(source.parent, name, where)
+    path = media.find(written) or media.find(source.parent / name.replace("\\", "/")) or written
+    texts, label = _texts(_first(row, TEXT_KEYS), where), row.get("label")
     if label is not None and (isinstance(label, bool) or not isinstance(label, str | int)):
         raise RecipeError(f"{where}: label {label!r} is not allowed. Allowed: a name or a whole number.")
-    if path not in media:
+    if media.find(path) is None:
         why = "not a file of this kind" if path.is_file() else "no such file"
         out.missing[str(path)] = f"{path}: {why} ({where})"
         return
@@ -67,6 +107,11 @@ def _add(out: Metadata, source: Path, where: str, line: str, media: set[Path]) -
         )
     kept.label = label if label is not None else kept.label
     kept.texts += texts
+
+
+def _first(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    """The value of the first of these keys that a row has; None if it has none."""
+    return next((row[key] for key in keys if row.get(key) is not None), None)
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:

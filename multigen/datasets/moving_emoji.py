@@ -8,7 +8,16 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from multigen.datasets import NO_FAULTS, Catalogue, Item, emoji_words, held_out, moving_items, sprites
+from multigen.datasets import (
+    NO_FAULTS,
+    Catalogue,
+    Dataset,
+    Item,
+    emoji_words,
+    held_out,
+    moving_items,
+    sprites,
+)
 from multigen.datasets.emoji_items import held_pair
 from multigen.datasets.emoji_pictures import Pictures
 from multigen.datasets.motions import DIRECTIONS, MOTIONS, moments
@@ -49,7 +58,7 @@ class _Part(NamedTuple):
     mirrored: bool = False
 
 
-class MovingEmoji:
+class MovingEmoji(Dataset):
     """An item for each pair of an object and a motion: `index = object * motions + motion`.
 
     The object is on white, moves subpixel smooth, and is never less than mostly visible; x grows to the right and y

@@ -117,6 +117,15 @@ class Shards(Files):
         _, sample = self._sample(file)
         return Told(sample.name, sample.texts, sample.label)
 
+    def captioned(self) -> int:
+        """How many media have a caption. Reads every index line."""
+        return sum(any(self._sample(file)[1].texts) for file in range(self._segments.files))
+
+    def summary(self) -> str:
+        """Media, captions and what was skipped."""
+        skipped = f", {len(self.bad)} skipped" if self.bad else ""
+        return f"{self._segments.files} media in shards, {self.captioned()} with captions{skipped}"
+
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
         """Training and held-out indices: the split of the packed built-in set, or by a hash of the names."""
         samples = [self._sample(file)[1] for file in range(self._segments.files)]

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from torch import Tensor
 
-from multigen.errors import MediaError, MultigenError, message
+from multigen.errors import MediaError, MultigenError, message, reason
 from multigen.modalities.raster import from_levels, to_channels
 from multigen.storage.packages import package_folder
 
@@ -117,7 +117,7 @@ def load(path: Path) -> PillowImage.Image:
     except MediaError:
         raise
     except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
-        raise MediaError(f"{path}: cannot be read as a picture ({error})") from error
+        raise MediaError(f"{path}: cannot be read as a picture ({reason(error)})") from error
     return out.convert("RGBa")
 
 

@@ -12,6 +12,7 @@ from multigen.datasets.scan import walk
 from multigen.datasets.segments import per_second
 from multigen.errors import MediaError, MultigenError
 from multigen.modalities import Modality
+from multigen.modalities.guard import Guard
 
 _SLACK = 0.01  # relative error that is allowed in a length or frame rate, since headers round
 
@@ -41,13 +42,14 @@ class MediaFolder:
         self._rate = per_second(modality)
         self._seconds = self._shape[1] / self._rate if self._rate else None
         self._converted: dict[Path, list[str]] = {}
+        self._guard = Guard()  # the files are strangers'
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, index: int) -> Item:
         path = self._files[index]
-        media = self.modality.read(path, duration=self._seconds)
+        media = self._guard(path, self.modality.read, path, duration=self._seconds)
         faults = self._faults(path, media)
         if faults and not self._convert:
             raise MediaError(
@@ -67,7 +69,7 @@ class MediaFolder:
     def _faults(self, path: Path, media: Tensor) -> list[str]:
         found: list[str] = []
         if self._rate:
-            info = self.modality.info(path)
+            info = self._guard(path, self.modality.info, path)
             have, unit = (info.rate, "Hz") if info.rate else (info.fps, "frames/s")
             if abs(have - self._rate) > (0 if info.rate else _SLACK * self._rate):
                 found.append(f"{have:g} {unit}, not {self._rate:g} {unit}")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from multigen.datasets import Item
 from multigen.datasets.segments import per_second
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.evaluation.distances import Moments, moments
 from multigen.evaluation.features import Facts, Feature, extract
 from multigen.modalities import Modality
@@ -181,7 +181,7 @@ def load(path: Path) -> Reference:
         facts = Facts(**json.loads(header["facts"]))
         made = Reference(features, facts, header["media"], header["dataset"], header["content"])
     except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise MultigenError(f"{path}: the reference cannot be read ({error})") from error
+        raise MultigenError(f"{path}: the reference cannot be read ({reason(error)})") from error
     if features.ndim != 3 or features.shape[2] != facts.width or _digest(features) != header["sha256"]:
         raise MultigenError(f"{path}: the reference is damaged (its checksum or its shape does not match)")
     return made

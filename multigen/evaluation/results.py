@@ -98,5 +98,5 @@ def short(value: float | None) -> str:
 
 
 def with_error(value: float, error: float | None) -> str:
-    """A value with its standard error: "0.958 ± 0.0417"."""
-    return short(value) if error is None else f"{short(value)} ± {short(error)}"
+    """A value with its standard error, if that is known: "0.958 ± 0.0417"."""
+    return short(value) if error is None or math.isnan(error) else f"{short(value)} ± {short(error)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -186,9 +187,18 @@ class Batcher(Iterator[tuple[int, Media]]):
 
 
 def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
-    """A sample [C, *D] of model space as the medium that was asked for, with what an edit keeps of its source."""
-    medium = decode(parts, x, job.prompt, job.seed)
-    if job.plan.options:
-        medium = medium.with_tensor(parts.modality.finish(medium.tensor, job.plan.options))
-    edit = job.plan.edit
-    return medium if edit is None else medium.with_tensor(edit.spliced(medium.tensor))
+    """A sample [C, *D] of model space as the medium that was asked for.
+
+    What was made for an edit goes back into its source: at the source's own rate and size, with what is kept of it.
+    """
+    plan = job.plan
+    medium = decode(parts, x, job.prompt, job.seed, tile=plan.tile)
+    # A mel codec made whole frames of a sound, some of which may be missing at its end.
+    made = medium.tensor[(slice(None), *(slice(n) for n in plan.media[1:]))]
+    if plan.options:
+        made = parts.modality.finish(made, plan.options)
+    for source in (plan.edit and plan.edit.original, plan.known):
+        if source is not None:
+            own = source.modality
+            return dataclasses.replace(medium, tensor=source.with_made(made, parts.modality), modality=own)
+    return medium.with_tensor(made)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from multigen.errors import MultigenError
 from multigen.generation.batching import Batcher, OnProgress
@@ -19,8 +21,8 @@ def blend(
     n: int,
     batch: int,
     on_progress: OnProgress | None = None,
-) -> list[Media]:
-    """`n` media from the first end to the second, both among them; each end is what it is alone.
+) -> Blended:
+    """A batcher of `n` media from the first end to the second, both among them; each end is what it is alone.
 
     The noise goes along an arc, which keeps its variance; the predictions for the two prompts are mixed. The ends
     differ by prompt and seed alone. MultigenError where they differ by more, and for fewer than 2 media.
@@ -38,8 +40,23 @@ def blend(
     whole = plan(parts, common)
     blends = [Blend(last.prompt, seeds[1], k / (n - 1)) for k in range(n)]
     planned = [Job(first.prompt, seeds[0], dataclasses.replace(whole, blend=one)) for one in blends]
-    made = list(Batcher(parts, planned, batch, on_progress).in_order())
     between = f"{first.prompt} to {last.prompt}"
     names = [first.prompt, *[between] * (n - 2), last.prompt]
     shown = [seeds[0]] * (n - 1) + [seeds[1]]
-    return [dataclasses.replace(m, prompt=p, seed=s) for m, p, s in zip(made, names, shown, strict=True)]
+    return Blended(Batcher(parts, planned, batch, on_progress), list(zip(names, shown, strict=True)))
+
+
+class Blended(NamedTuple):
+    """A batcher of a blend, and the prompt and the seed under which each medium is shown."""
+
+    batcher: Batcher
+    names: list[tuple[str, int]]
+
+    def in_order(self) -> Iterator[Media]:
+        """The media from the first end to the last, under their names."""
+        return (self.shown(place, medium) for place, medium in enumerate(self.batcher.in_order()))
+
+    def shown(self, place: int, medium: Media) -> Media:
+        """The medium at a place, under its name."""
+        prompt, seed = self.names[place]
+        return dataclasses.replace(medium, prompt=prompt, seed=seed)

@@ -1,7 +1,8 @@
-"""Edits as a model sees them: the source in model space, what of it is kept, what is known of a restored medium."""
+"""Edits as a model sees them: the source in model space, and what of it is kept."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +13,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from multigen import registry
 from multigen.codecs import Codec
-from multigen.errors import MultigenError, errors_at
-from multigen.generation.masks import Source, default_feather, picture_mask, prepared, spliced
-from multigen.generation.operators import Operator
-from multigen.generation.parts import ModelParts, check_prompt, read_medium
-from multigen.generation.request import EditRequest, Request, operator_part
-from multigen.generation.sizes import window_of
+from multigen.errors import MultigenError, message
+from multigen.generation.masks import Source, prepared
+from multigen.generation.original import Original, in_time, rate_of, read_original, say_form
+from multigen.generation.parts import ModelParts, check_prompt
+from multigen.generation.picture_mask import picture_mask
+from multigen.generation.request import CROP, FITS, MEANINGS, PAD, EditRequest, Request
+from multigen.generation.restore import Known, plan_restoration
+from multigen.generation.sizes import largest, window_of
 from multigen.generation.spans import amounts, spans
-from multigen.registry import Part
+from multigen.generation.view import View, grown_size, identity, picture_view, time_view
+from multigen.modalities import Modality
+from multigen.modalities.video import Video
+
+log = logging.getLogger(__name__)
+
+_PIXELS = 2  # of what the model sees: the feather of a picture where none is asked for
+_SECONDS = 0.05  # that of a sound
 
 
 class Start(NamedTuple):
@@ -35,15 +44,17 @@ class Start(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class EditPlan:
-    """An edit begins with its source; within `feather` what is kept of it fades into what is made.
+    """An edit begins with its source, as the model sees it.
 
+    source    what the model sees, and what of it is kept
+    original  the medium that it is a view of
     strength  share of the way back to noise
     resample  how often each step is taken
     invert    a prompt: start from the noise that leads to the source under it, in place of random noise
     """
 
     source: Source
-    feather: int
+    original: Original
     codec: Codec
     device: torch.device
     strength: float = 1.0
@@ -61,109 +72,153 @@ class EditPlan:
         """What of x0 stays, bool [*D]."""
         return None if self.source.keep is None else self.codec.latent_mask(self.source.keep).to(self.device)
 
-    def spliced(self, made: Tensor) -> Tensor:
-        """The decoded medium [C, *D], with what is kept as it was."""
-        return spliced(made, self.source, self.feather)
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """What is known of a medium that is restored: what `operator` gives of it, [1, ...], and how exactly."""
-
-    operator: Operator
-    values: Tensor
-    noise: float
-
 
 def plan_edit(parts: ModelParts, request: Request) -> Start:
     """Resolve the edit of a request. MultigenError for what does not fit the model, before any network call."""
     edit = request.edit
     assert edit is not None
     if edit.restore is not None:
-        return _restoration(parts, edit, operator_part(edit.restore), request)
-    medium = read_medium(parts, edit.media)
-    source = prepared(medium, _kept(parts, edit, medium), _extended(parts, edit, medium))
-    most = max(source.media.shape[1:])
-    feather = min(default_feather(parts.modality), most) if edit.feather is None else _feather(parts, edit)
+        made = plan_restoration(parts, request)
+        return Start(made.shape, made.window, known=made)
+    _check(parts, edit)
+    source, own, before = _source(parts, edit)
+    plain = own.convert(source.media, parts.modality).float()
+    view, source = _view(parts, request, source, plain, before)
+    if len(view.size) == 1 or view.length[-2:] != view.size[-2:]:
+        say_form(_name(edit), own, parts.modality, tuple(source.media.shape), source.keep is not None)
+    original = Original(source, own, plain, view, _feather(edit, own, source, view))
+    seen = _seen(original)
+    window = window_of(parts, (len(plain), *view.size), sliding=True)
+    if window is not None and not request.sliding_window:
+        log.info(
+            "%s: larger than the model makes in one piece; it is made in overlapping windows", _name(edit)
+        )
+    strength = edit.strength
+    if strength is None:
+        strength = 0.6 if edit.mask is None and edit.keep is None and edit.extend is None else 1.0
+    plan = EditPlan(seen, original, parts.codec, parts.device, strength, edit.resample, edit.invert)
+    return Start(tuple(seen.media.shape), window, plan)
+
+
+def _check(parts: ModelParts, edit: EditRequest) -> None:
+    """MultigenError for what is wrong whatever the medium."""
+    if edit.strength is not None and not 0 < edit.strength <= 1:
+        raise MultigenError(f"strength: {edit.strength} is not allowed; give a number over 0, to 1")
     if edit.resample < 1:
         raise MultigenError(f"resample: {edit.resample} is not allowed; give 1 or more")
-    if not 0 <= feather <= most:
-        given = f"{edit.feather:.6g}"
-        limit = most if len(source.media.shape) > 2 else most / _rate(parts)
-        raise MultigenError(f"feather: {given} is not allowed; the medium has room for 0 to {limit:.6g}")
-    strength = (0.6 if source.keep is None else 1.0) if edit.strength is None else edit.strength
-    if not 0 < strength <= 1:
-        raise MultigenError(f"strength: {strength} is not allowed; give a number over 0, to 1")
+    for name, value, allowed in (("fit", edit.fit, FITS), ("mask_is", edit.mask_is, MEANINGS)):
+        if value is not None and value not in allowed:
+            raise MultigenError(message(name, value, allowed))
+    if edit.mask_is is not None and edit.mask is None:
+        raise MultigenError("mask_is: it goes with mask")
     if edit.invert is not None:
         check_prompt(parts, edit.invert)
-    shape = tuple(source.media.shape)
-    made = EditPlan(source, feather, parts.codec, parts.device, strength, edit.resample, edit.invert)
-    return Start(shape, window_of(parts, shape, sliding=request.sliding_window), made)
 
 
-def _rate(parts: ModelParts) -> float:
-    """Samples or frames a second; 1 for pictures."""
-    shape = parts.modality.shape()
-    return 1.0 if len(shape) == 3 else float(parts.modality.shape(duration=8.0)[1]) / 8
+def _source(parts: ModelParts, edit: EditRequest) -> tuple[Source, Modality, tuple[int, int]]:
+    """The medium in its own form, grown, and what is kept of it; its last two axes before it grew."""
+    media, own = read_original(parts, edit.media)
+    extend = _extended(own, edit, media)
+    if isinstance(own, Video) and len(extend) == 2 * (media.ndim - 1):
+        own = own.with_sound_later(extend[-2] / own.fps)
+    keep = _kept(parts, own, edit, media)
+    source = prepared(media, keep, extend)
+    return source, own, (media.shape[-2], media.shape[-1])
 
 
-def _kept(parts: ModelParts, edit: EditRequest, medium: Tensor) -> Tensor | None:
+def _name(edit: EditRequest) -> str:
+    return Path(edit.media).name if isinstance(edit.media, str | Path) else "the medium"
+
+
+def _view(
+    parts: ModelParts, request: Request, source: Source, plain: Tensor, before: tuple[int, int]
+) -> tuple[View, Source]:
+    """What of the medium the model sees; the source, whose parts that are not seen are kept.
+
+    before  height and width before it grew
+    """
+    edit = request.edit
+    assert edit is not None
+    axes, keep = tuple(plain.shape[1:]), source.keep
+    view, most = identity(axes), largest(parts)
+    start, length, size = list(view.start), list(view.length), list(view.size)
+    new = None if keep is None else in_time(keep, axes[0]) if len(axes) != 2 else keep
+    if len(axes) != 2 and not request.tile:
+        around = None if new is None else new.reshape(len(new), -1).all(1)
+        start[0], length[0] = time_view(axes[0], most[0], around)
+        size[0] = length[0]
+    if len(axes) > 1 and not request.sliding_window and axes[-2:] != most[-2:]:
+        flat = None if new is None else new if new.ndim == 2 else new.all(0)
+        sides, model = (axes[-2], axes[-1]), (most[-2], most[-1])
+        if edit.fit != CROP:
+            model = grown_size(sides, before, model)
+        start[-2:], length[-2:] = picture_view(sides, model, edit.fit or PAD, flat)
+        size[-2:] = model
+    shape = parts.codec.whole((len(plain), *size))
+    view = View(tuple(start), tuple(length), tuple(size), shape[1:])
+    if edit.fit != CROP or len(axes) == 1:
+        return view, source
+    shown = view.inside(axes)
+    if keep is None:
+        hidden = ~shown if len(axes) == 2 else (~shown).any(0).expand(source.media.shape[1:])
+        return view, Source(source.media, hidden if bool(hidden.any()) else None)
+    if new is not None and not bool((new | shown).all()):
+        raise MultigenError("fit crop: what is made anew is larger than the crop; take fit pad")
+    return view, source
+
+
+def _seen(original: Original) -> Source:
+    """What the model sees of a medium, and what of that is kept; None where nothing is."""
+    view, keep = original.view, original.source.keep
+    media = view.seen(original.plain)
+    if keep is None:
+        return Source(media)
+    kept = view.kept(keep if keep.ndim == 2 else in_time(keep, original.plain.shape[1]))
+    return Source(media, kept if bool(kept.any()) else None)
+
+
+def _kept(parts: ModelParts, own: Modality, edit: EditRequest, medium: Tensor) -> Tensor | None:
     """What mask and spans keep of the medium, bool; None: nothing is said."""
     axes = medium.ndim - 1
-    keep = None if edit.mask is None else picture_mask(Path(edit.mask), medium)
+    keep = None
+    if edit.mask is not None:
+        shown = medium if axes == 1 else own.convert(medium, parts.modality)
+        keep = picture_mask(Path(edit.mask), shown, edit.mask_is)
+        keep = keep if axes == 2 else keep[:1].expand(medium.shape[1:])
     if edit.keep is None:
         return keep
     if isinstance(edit.keep, str):
         if axes == 2:
             raise MultigenError("keep: a picture has no time; give a mask, a picture")
-        stays = spans(edit.keep, medium.shape[1], _rate(parts)).view(-1, *[1] * (axes - 1))
+        stays = spans(edit.keep, medium.shape[1], rate_of(own)).view(-1, *[1] * (axes - 1))
         stays = stays.expand(medium.shape[1:])
     else:
         stays = edit.keep
     return stays if keep is None else keep | stays
 
 
-def _extended(parts: ModelParts, edit: EditRequest, medium: Tensor) -> Sequence[int]:
+def _extended(own: Modality, edit: EditRequest, medium: Tensor) -> Sequence[int]:
     """How much is added before and after each axis, from the last one on."""
     if edit.extend is None:
         return ()
     if isinstance(edit.extend, str | int):
-        return amounts(str(edit.extend), medium.ndim - 1, _rate(parts))
+        return amounts(str(edit.extend), medium.ndim - 1, rate_of(own))
     return edit.extend
 
 
-def _feather(parts: ModelParts, edit: EditRequest) -> int:
-    """In samples, pixels or frames."""
-    assert edit.feather is not None
+def _feather(edit: EditRequest, own: Modality, source: Source, view: View) -> int:
+    """In samples, pixels or frames of the medium's own."""
+    axes = source.media.ndim - 1
+    most = max(source.media.shape[1:])
+    if edit.feather is None:
+        usual = {1: round(_SECONDS * rate_of(own)), 2: round(_PIXELS * max(view.scale, 1.0))}
+        return min(usual.get(axes, 0), most)
     if not math.isfinite(edit.feather):
         raise MultigenError(f"feather: {edit.feather} is not allowed; give seconds of sound, or pixels")
-    sound = len(parts.modality.shape()) == 2
-    return round(edit.feather * (_rate(parts) if sound else 1))
-
-
-def _restoration(parts: ModelParts, edit: EditRequest, part: Part, request: Request) -> Start:
-    """What is known of the whole medium, of which the operator gives the user's."""
-    if not (edit.noise >= 0 and math.isfinite(edit.noise)):
-        raise MultigenError(f"noise: {edit.noise} is not allowed; give a number, 0 or more")
-    if request.sliding_window or request.tile:
+    rate = rate_of(own) if axes == 1 else 1.0
+    feather = round(edit.feather * rate)
+    if not 0 <= feather <= most:
         raise MultigenError(
-            "sliding_window, tile: they do not go with restore; a medium is restored in one piece"
+            f"feather: {edit.feather:.6g} is not allowed; the medium has room for 0 to {most / rate:.6g}"
         )
-    given = {"modality": parts.modality, "codec": parts.codec}
-    operator: Operator = registry.build("operator", part, where="operator", given=given)
-    medium = read_medium(parts, edit.media)
-    with errors_at("the medium"):
-        whole = operator.whole(tuple(medium.shape))
-        if window_of(parts, whole, sliding=True) is not None:
-            raise MultigenError(
-                f"the medium: {list(whole[1:])} when restored is larger than the model's own; cut it into parts"
-            )
-        shape = parts.codec.shape(whole)
-    with torch.no_grad():
-        values = operator.measured(medium[None].to(parts.device))
-        there = tuple(operator(torch.zeros(1, *shape, device=parts.device)).shape)
-    if there[1:] != tuple(values.shape[1:]):
-        raise MultigenError(
-            f"the medium: {list(values.shape[1:])} is known of it; {part.name} gives {list(there[1:])}"
-        )
-    return Start(whole, known=Known(operator, values, edit.noise))
+    return feather

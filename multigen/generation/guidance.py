@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -62,6 +63,39 @@ def guide_part(guide: Part, scale: float | None) -> Part:
     if "scale" not in allowed:
         raise MultigenError(message("guidance_scale", scale, allowed, hint=f"The guide {name} has no scale."))
     return Part(name, {**guide.args, "scale": float(scale)})
+
+
+def say_strong(guide: Part, far: float, snr: float) -> None:
+    """Warn, once for a guide, that guidance leads away from what the network was trained on."""
+    scale = guide.args.get("scale")
+    warnings.warn(
+        f"guidance{'' if scale is None else f' {scale:g}'} moves what is made by {100 * far:.0f}% in weak noise "
+        f"(log-SNR {snr:.1f}), beyond what the model was trained on: colours and levels go wrong. Lower it, or end it "
+        "there: modifiers=[{name: within}]",
+        stacklevel=2,
+    )
+
+
+def check_negative(guide: Part, negative: str) -> None:
+    """MultigenError for a negative prompt that has no effect: without guidance, or with a guide that takes none."""
+    if not negative.strip():
+        return
+    parameters = inspect.signature(registry.lookup("guide", guide.name)).parameters
+    if guide.name == "plain" or _off(guide, parameters):
+        raise MultigenError(
+            f"negative_prompt: {negative!r} has no effect without guidance; give a guidance scale above 1, such as 3"
+        )
+    if "null" not in parameters:
+        raise MultigenError(
+            f"negative_prompt: {negative!r} has no effect with the guide {guide.name}; use guide.name=cfg"
+        )
+
+
+def _off(guide: Part, parameters: Mapping[str, inspect.Parameter]) -> bool:
+    """Whether the scale turns the guide off. That of `compose` turns off one of several prompts."""
+    if "scale" not in parameters or guide.name == "compose":
+        return False
+    return guide.args.get("scale", parameters["scale"].default) == 1
 
 
 def check_guidance(recipe: Recipe, denoiser: Denoiser) -> None:

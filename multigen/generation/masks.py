@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +14,6 @@ from torch import Tensor
 
 from multigen.errors import MultigenError
 from multigen.generation.sizes import check_size
-from multigen.modalities import Modality
-from multigen.modalities.image import Image
 
 
 @dataclass(frozen=True)
@@ -71,26 +68,8 @@ def _full(keep: Tensor, axes: tuple[int, ...]) -> Tensor:
     return keep.clone()
 
 
-def default_feather(modality: Modality) -> int:
-    """The feather where none is asked for: 50 ms of sound in samples, 2 pixels; none of a video, whose frames are
-    kept or not."""
-    axes = len(modality.shape()) - 1
-    return {1: round(0.05 * modality.shape(duration=1.0)[1]) if axes == 1 else 0, 2: 2}.get(axes, 0)
-
-
-def picture_mask(path: Path, medium: Tensor) -> Tensor:
-    """What a picture keeps of a medium [C, *D]: bool [*D], True where it is darker than mid-grey."""
-    if medium.ndim == 2:
-        raise MultigenError("mask: a picture is no mask for a sound; give spans of time: keep 0:2.5s")
-    picture = Image(size=int(medium.shape[-1]), channels=1).read(path)[0]
-    if picture.shape != medium.shape[-2:]:
-        given, asked = (f"{width} x {height}" for height, width in (picture.shape, medium.shape[-2:]))
-        raise MultigenError(f"mask {path}: {given} pixels; the medium has {asked}")
-    return (picture < 0).expand(medium.shape[1:])
-
-
 def spliced(made: Tensor, source: Source, feather: int) -> Tensor:
-    """What was made [C, *D], with what is kept put back as it was; the rest of the source's length stays as made.
+    """What was made [C, *D], with what is kept put back as it was.
 
     Within `feather` samples, pixels or frames of its border the kept part fades into what was made; beyond, it is
     identical.
@@ -100,14 +79,21 @@ def spliced(made: Tensor, source: Source, feather: int) -> Tensor:
     # A sound over full scale would be lowered as a whole when it is written, what is kept with it.
     peak = float(made.abs().max())
     made = made / peak if made.ndim == 2 and peak > 1 else made
-    length = [min(a, b) for a, b in zip(made.shape[1:], source.media.shape[1:], strict=True)]
-    place = tuple(slice(n) for n in length)
-    keep, old = source.keep[place], source.media[(slice(None), *place)]
+    keep, old = source.keep, source.media
     weight = depth(keep, feather + 1).sub_(1).div_(feather).clamp_(0, 1) if feather else keep.float()
-    out = made.clone()
-    region = (slice(None), *place)
-    out[region] = torch.where(weight == 1, old, torch.lerp(made[region], old.to(made), weight))
-    return out
+    made = made.to(old)
+    mixed = (
+        _over(made, old, weight) if len(old) == 4 and old.ndim > 2 else torch.lerp(made, old, weight.to(old))
+    )
+    return torch.where(weight == 1, old, mixed)
+
+
+def _over(made: Tensor, old: Tensor, weight: Tensor) -> Tensor:
+    """A cross-fade of pictures with alpha [4, *D]: the colour of what is clear counts for nothing."""
+    alphas = [(one[3:] + 1) / 2 * share for one, share in ((made, 1 - weight), (old, weight))]
+    alpha = alphas[0] + alphas[1]
+    colours = (made[:3] * alphas[0] + old[:3] * alphas[1]) / alpha.clamp_min(1e-6)
+    return torch.cat([torch.where(alpha > 1e-6, colours, old[:3]), alpha * 2 - 1])
 
 
 def depth(keep: Tensor, limit: int) -> Tensor:

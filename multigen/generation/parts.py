@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -11,12 +11,15 @@ from torch import Tensor
 
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
+from multigen.conditioners.knowledge import Knowledge, Verdict
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.errors import MultigenError, errors_at
+from multigen.errors import errors_at
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.recipe.schema import Recipe
+
+_AROUND = 16  # places in model space that a codec sees beyond both ends of a circle
 
 
 class ModelParts(Protocol):
@@ -27,6 +30,7 @@ class ModelParts(Protocol):
     modality: Modality
     codec: Codec
     conditioner: Conditioner
+    knowledge: Knowledge | None  # what the weights were told
     load_denoiser: Callable[[str], Denoiser]  # from a run folder, a weights file or a shipped name
 
     @property
@@ -34,11 +38,30 @@ class ModelParts(Protocol):
         """MultigenError if the recipe trains a codec and has none."""
         ...
 
+    def judge(self, prompt: str) -> Verdict | None:
+        """How new a prompt is to the model; None where that is unknown."""
+        ...
+
 
 def check_prompt(parts: ModelParts, prompt: str) -> None:
     """MultigenError if the conditioner cannot take the prompt."""
     with errors_at("prompt"):
         parts.conditioner.from_prompts([prompt])
+
+
+def warn_of_novelty(parts: ModelParts, prompt: str) -> None:
+    """Warn, once for each prompt, of one that is unlike all that the model was trained on."""
+    verdict = parts.judge(prompt)
+    if verdict is None or not verdict.is_new:
+        return
+    name, about = parts.recipe.name, parts.knowledge.about if parts.knowledge else ""
+    new = f", new words: {', '.join(verdict.new_words)}" if verdict.new_words else ""
+    shown = f"{name} knows {about}; nearest" if about else f"{name} knows, as nearest"
+    warnings.warn(
+        f"{prompt!r} is unlike what {name} was trained on (novelty {verdict.novelty:.2f}{new}), so what comes out may "
+        f"show nothing. {shown}: {', '.join(verdict.nearest)}",
+        stacklevel=2,
+    )
 
 
 @torch.no_grad()
@@ -54,22 +77,23 @@ def words(parts: ModelParts, prompt: str) -> list[str]:
 
 
 @torch.no_grad()
-def decode(parts: ModelParts, x: Tensor, prompt: str, seed: int) -> Media:
-    """A sample [C, *D] of model space as a medium. What the codec draws, such as phases, is keyed by `seed`."""
-    media = parts.codec.decode(x[None], seed=seed)[0].float().cpu()
-    return Media(media, parts.modality, prompt, seed)
+def decode(parts: ModelParts, x: Tensor, prompt: str, seed: int, *, tile: bool = False) -> Media:
+    """A sample [C, *D] of model space as a medium. What the codec draws, such as phases, is keyed by `seed`.
+
+    tile  the last axis is a circle: the codec sees it go on at both ends
+    """
+    media = _closed(parts, x, seed) if tile else parts.codec.decode(x[None], seed=seed)[0]
+    return Media(media.float().cpu(), parts.modality, prompt, seed)
 
 
-def read_medium(parts: ModelParts, media: Media | Tensor | str | Path) -> Tensor:
-    """A medium [C, *D] at the model's own channels, rate and frame rate. MediaError names a file's fault."""
-    if isinstance(media, str | Path):
-        media = parts.modality.read(Path(media))
-    tensor = media.tensor if isinstance(media, Media) else media
-    natural = parts.modality.shape()
-    if tensor.ndim != len(natural):
-        raise MultigenError(
-            f"the medium: shape {tuple(tensor.shape)} is not allowed; {parts.modality.name} has {len(natural)} axes"
-        )
-    if tensor.shape[0] != natural[0]:
-        tensor = parts.modality.fit(tensor, (natural[0], *tensor.shape[1:]))
-    return tensor.float()
+def _closed(parts: ModelParts, x: Tensor, seed: int) -> Tensor:
+    """A sample [C, *D] of a circle as a medium whose end continues in its beginning."""
+    more = min(_AROUND, x.shape[-1])
+    media = parts.codec.decode(torch.cat([x[..., -more:], x, x[..., :more]], -1)[None], seed=seed)[0]
+    each = media.shape[-1] // (x.shape[-1] + 2 * more)
+    first, end = more * each, (more + x.shape[-1]) * each
+    out, after = media[..., first:end].clone(), media[..., end : end + each]
+    # A vocoder may give the beginning another phase after the end than at its own place.
+    share = torch.linspace(0, 1, each, device=media.device, dtype=media.dtype)
+    out[..., :each] = torch.lerp(after, out[..., :each], share)
+    return out

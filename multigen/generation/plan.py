@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,14 +18,17 @@ from multigen.core.modifiers import Observer
 from multigen.core.samplers import NoiseSource, Trajectory, polish_time, sampler_traits
 from multigen.core.schedules import Schedule
 from multigen.errors import MultigenError, RecipeError, errors_at, message
-from multigen.generation.edit import EditPlan, Known, Start, plan_edit
-from multigen.generation.guidance import check_guidance, guide_part
-from multigen.generation.parts import ModelParts, check_prompt
+from multigen.generation.edit import EditPlan, Start, plan_edit
+from multigen.generation.guidance import check_guidance, check_negative, guide_part
+from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.request import Request, part_of
-from multigen.generation.sizes import check_size, window_of
+from multigen.generation.restore import Known
+from multigen.generation.sizes import check_size, largest, whole_sides, window_of
 from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
+
+log = logging.getLogger(__name__)
 
 Sampler = Callable[[Schedule, Tensor, Tensor, NoiseSource], Trajectory]
 
@@ -42,6 +47,7 @@ class Plan:
     """What the media of a request have in common.
 
     shape      of a medium in model space, [C, *D]
+    media      of the medium itself, a part of what the codec makes of that
     ts         the grid of times that the sampler walks, float64 [n+1], falling
     sampler, guide, modifiers, polish
                the recipe's, under the request's overrides and guidance scale
@@ -56,6 +62,7 @@ class Plan:
 
     recipe: Recipe
     shape: tuple[int, ...]
+    media: tuple[int, ...]
     ts: Tensor
     sampler: Sampler
     guide: Part
@@ -97,20 +104,27 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
         check_size(start.shape)
-        shape = parts.codec.shape(start.shape)
-    ts = ts if edit is None else edits.last_steps(ts, edit.strength)
+        # A circle cannot be cut: its sides are those that the codec takes.
+        cut = start.shape if request.tile else whole_sides(parts, start.shape)
+        shape = parts.codec.shape(cut)
+    polish = recipe.sample.polish
+    if edit is not None:
+        ts = edits.last_steps(ts, edit.strength)
+        polish = _no_stronger(parts, polish, ts)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
+    check_negative(guide, negative)
     return Plan(
         recipe=recipe,
         shape=shape,
+        media=_media(start),
         ts=ts,
         sampler=sampler,
         guide=guide,
         modifiers=recipe.modifiers,
-        polish=recipe.sample.polish,
+        polish=polish,
         negative_prompt=negative,
-        calls=_calls(parts, recipe, sampler, ts, edit, len(shape)),
+        calls=_calls(parts, recipe, sampler, ts, edit, len(shape), polish.passes),
         window=start.window,
         tile=request.tile,
         options=_options(parts, request),
@@ -135,6 +149,7 @@ def jobs(
         try:
             check_counts(parts, n=n, seed=own)
             check_prompt(parts, request.prompt)
+            warn_of_novelty(parts, request.prompt)
             common = dataclasses.replace(request, prompt="", seed=None)
             if last is None or last[0] != common:
                 last = common, plan(parts, request)
@@ -153,6 +168,8 @@ def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> Non
             raise MultigenError(f"{name}: {value} is not allowed; give 1 or more")
     if not 0 <= seed < 2**62:
         raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
+    if seed + n > 2**62:
+        raise MultigenError(f"seed: {seed} is not allowed with n = {n}; seeds count on, to 2^62 - 1 at most")
 
 
 def grid(parts: ModelParts, part: Part, steps: int) -> Tensor:
@@ -211,7 +228,22 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
     duration = recipe.sample.duration if request.duration is None else request.duration
     with errors_at("size or duration"):
         shape = parts.modality.shape(size, duration)
-    return Start(shape, window_of(parts, shape, sliding=True) if request.sliding_window else None)
+    window = window_of(parts, shape, sliding=True) if request.sliding_window else None
+    if window is not None:
+        by = " x ".join(map(str, largest(parts)))
+        log.info(
+            "made in overlapping windows of %s: each is a medium of the model's own, so that things repeat or go on; "
+            "one large thing needs a model of that size",
+            by,
+        )
+    return Start(shape, window)
+
+
+def _media(start: Start) -> tuple[int, ...]:
+    """The shape [C, *D] of what is made: of an edit what its model sees, of a restoration what was asked for."""
+    if start.edit is not None:
+        return (start.shape[0], *start.edit.original.view.size)
+    return start.shape if start.known is None else (start.shape[0], *start.known.size)
 
 
 def _check_polish(parts: ModelParts, polish: Polish) -> None:
@@ -219,6 +251,12 @@ def _check_polish(parts: ModelParts, polish: Polish) -> None:
     if polish.passes:
         with errors_at("sample.polish.noise", RecipeError):
             polish_time(parts.denoiser.schedule, polish.noise)
+
+
+def _no_stronger(parts: ModelParts, polish: Polish, ts: Tensor) -> Polish:
+    """The polish of an edit: none where the edit begins with less noise than that assumes."""
+    begins = math.exp(-float(parts.denoiser.schedule.log_snr(ts[:1])) / 2)
+    return polish if begins >= polish.noise else dataclasses.replace(polish, passes=0)
 
 
 def deterministic(recipe: Recipe) -> Recipe:
@@ -231,7 +269,13 @@ def deterministic(recipe: Recipe) -> Recipe:
 
 
 def _calls(
-    parts: ModelParts, recipe: Recipe, sampler: Sampler, ts: Tensor, edit: EditPlan | None, axes: int
+    parts: ModelParts,
+    recipe: Recipe,
+    sampler: Sampler,
+    ts: Tensor,
+    edit: EditPlan | None,
+    axes: int,
+    passes: int,
 ) -> int | None:
     """How many queries a trajectory makes: counted on a sample of one number, answered by itself."""
     if sampler_traits(registry.lookup("sampler", recipe.sampler.name)).one_sample:
@@ -240,7 +284,7 @@ def _calls(
     walk = sampler(schedule, x, ts, lambda purpose, index: x)
     if edit is not None and edit.resample > 1:
         walk = edits.resample(sampler, schedule, x, ts, lambda purpose, index: x, times=edit.resample)
-    count = recipe.sample.polish.passes
+    count = passes
     try:
         query = next(walk)
         while True:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, message
+from multigen.generation.span_text import check_amounts, parse_spans
 from multigen.options import Option
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from multigen.modalities.media import Media
     from multigen.registry import Part
 
+# What of a mask is made anew, and how a medium of another size is seen.
+MEANINGS = WHITE, BLACK, OPAQUE, TRANSPARENT = ("white", "black", "opaque", "transparent")
+FITS = CROP, PAD, STRETCH = ("crop", "pad", "stretch")
 Size = int | tuple[int, int]
 # A part of a recipe: its name, {name: NAME, argument: value} as text or as data, or the part itself.
 PartLike: TypeAlias = "str | Mapping[str, Any] | Part"
@@ -25,10 +29,15 @@ _OPTION = "option"
 
 
 def _option(
-    type: Any, help: str, metavar: str = "", low: float = -math.inf, above: float = -math.inf
+    type: Any,
+    help: str,
+    metavar: str = "",
+    low: float = -math.inf,
+    above: float = -math.inf,
+    choices: tuple[str, ...] = (),
 ) -> dict[str, Option]:
     """The declaration of a field; its name and default are the field's."""
-    return {_OPTION: Option("", type, None, help, low=low, above=above, metavar=metavar)}
+    return {_OPTION: Option("", type, None, help, low=low, above=above, choices=choices, metavar=metavar)}
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,11 @@ class Request:
     )
     sliding_window: bool = field(
         default=False,
-        metadata=_option(bool, "make what is larger than the model's own size in overlapping windows"),
+        metadata=_option(
+            bool,
+            "make what is larger than the model's own size in overlapping windows: things repeat or go on, and do not "
+            "become larger",
+        ),
     )
     tile: bool = field(
         default=False, metadata=_option(bool, "with --sliding-window: a seamless panorama or loop")
@@ -94,12 +107,15 @@ class EditRequest:
 
     media     a file, a `Media` or a tensor [C, *D] in [-1, 1]
     strength  how far back to noise, over 0 to 1: 0.6, or 1 where a part is kept
-    mask      a picture of the medium's size: white is made anew, black stays
+    mask      a picture: white is made anew, black stays; or one with transparency, a brush or an eraser
+    mask_is   what of the mask is made anew: "white", "black", "opaque" or "transparent"; None: as its kind has it
     keep      what stays: spans of time such as "0:2.5s,4s:", or a bool tensor, True where the medium stays, [*D] or
               over the first axis alone (samples, frames)
     extend    what is added: "8" or "8,0,8,0" pixels (left, top, right, bottom), "3s" after or "1s,3s" before and
               after; or numbers in samples, pixels or frames, before and after each axis from the last one on (as
               `torch.nn.functional.pad` takes them)
+    fit       how a picture or video of another size than the model's is seen: "pad" shows all of it, "crop" the part
+              around what is made anew at a finer scale, "stretch" all of it out of shape; None: "pad"
     feather   width of the cross-fade between kept and new: seconds of sound, pixels of pictures and videos
     resample  how often each step is taken, so that new and kept agree better (RePaint)
     invert    the source's prompt: start from the noise that leads to the source, which keeps its composition
@@ -117,7 +133,16 @@ class EditRequest:
         default=None, metadata=_option(float, "over 0 (as it was) to 1 (all new)", metavar="X")
     )
     mask: str | Path | None = field(
-        default=None, metadata=_option(str, "a picture: white is made anew, black is kept", metavar="PICTURE")
+        default=None,
+        metadata=_option(
+            str,
+            "a picture: white is made anew, black is kept; or a brush or an eraser on transparency",
+            metavar="PICTURE",
+        ),
+    )
+    mask_is: str | None = field(
+        default=None,
+        metadata=_option(str, "what of the mask is made anew (default: its kind says)", choices=MEANINGS),
     )
     keep: str | Tensor | None = field(
         default=None,
@@ -129,6 +154,15 @@ class EditRequest:
             str | int,
             "pixels all round or left,top,right,bottom; 3s after, or 1s,3s before and after",
             metavar="N",
+        ),
+    )
+    fit: str | None = field(
+        default=None,
+        metadata=_option(
+            str,
+            "how another size than the model's is seen: pad (all of it, the default), crop (the part around what is "
+            "made anew), stretch",
+            choices=FITS,
         ),
     )
     feather: float | None = field(
@@ -159,9 +193,28 @@ class EditRequest:
     def __post_init__(self) -> None:
         if self.restore is None:
             return
-        operator_part(self.restore)
+        from multigen import registry  # takes a tenth of a second
+
+        part = operator_part(self.restore)
+        if part.name not in (names := registry.names("operator")):
+            raise MultigenError(message("restore", part.name, names))
         if others := [k for k in self.given if k not in ("media", "restore", "noise")]:
             raise MultigenError(f"{others[0]}: it does not go with restore")
+
+    def check(self) -> None:
+        """Raise MultigenError for values that are wrong whatever the model and the medium are."""
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise MultigenError(f"strength: {self.strength} is not allowed; give a number over 0, to 1")
+        if isinstance(self.keep, str):
+            parse_spans(self.keep)
+        if isinstance(self.extend, str | int):
+            check_amounts(str(self.extend))
+        if self.feather is not None and not (self.feather >= 0 and math.isfinite(self.feather)):
+            raise MultigenError(f"feather: {self.feather} is not allowed; give seconds of sound, or pixels")
+        if self.resample < 1:
+            raise MultigenError(f"resample: {self.resample} is not allowed; give 1 or more")
+        if not (self.noise >= 0 and math.isfinite(self.noise)):
+            raise MultigenError(f"noise: {self.noise} is not allowed; give a number, 0 or more")
 
     @property
     def given(self) -> dict[str, Any]:

@@ -18,19 +18,44 @@ def check_size(shape: Sequence[int]) -> None:
         raise MultigenError(f"a medium of {by} is not allowed; it may have {LARGEST:,} values at most")
 
 
+def largest(parts: ModelParts) -> tuple[int, ...]:
+    """The sides [*D] of the largest medium that the model makes in one piece: its own, or the recipe's."""
+    settings = parts.recipe.sample
+    natural, asked = parts.modality.shape(), parts.modality.shape(settings.size, settings.duration)
+    return tuple(max(pair) for pair in zip(natural[1:], asked[1:], strict=True))
+
+
+def whole_sides(parts: ModelParts, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape [C, *D] in which a medium is made, of which it is a part: sides that the codec takes."""
+    return parts.codec.whole(shape) if len(shape) > 2 else shape
+
+
+def extent(parts: ModelParts, shape: Sequence[int]) -> str:
+    """The size of a medium [C, *D] for people: seconds of what has a time, width x height of what has a picture."""
+    said = []
+    if len(shape) != 3:  # [C, N] or [C, T, H, W]
+        try:
+            rate = parts.modality.shape(duration=8.0)[1] / 8
+        except ValueError:  # a modality without time
+            return " x ".join(map(str, shape[1:]))
+        said.append(f"{shape[1] / rate:.4g} s")
+    if len(shape) > 2:
+        said.append(f"{shape[-1]} x {shape[-2]} pixels")
+    return " of ".join(said)
+
+
 def window_of(parts: ModelParts, shape: tuple[int, ...], *, sliding: bool) -> tuple[int, ...] | None:
     """Sizes of the windows in model space for a medium [C, *D]; None where the model makes it in one piece.
 
     MultigenError where the medium is larger than the model's own size and `sliding` is off.
     """
-    settings = parts.recipe.sample
-    natural, asked = parts.modality.shape(), parts.modality.shape(settings.size, settings.duration)
-    most = [max(pair) for pair in zip(natural[1:], asked[1:], strict=True)]
+    most = largest(parts)
     if all(n <= m for n, m in zip(shape[1:], most, strict=True)):
         return None
     if not sliding:
+        given, own = extent(parts, shape), extent(parts, (shape[0], *most))
         raise MultigenError(
-            f"the medium: {list(shape[1:])} is larger than the model's {most}; cut it, or make it in windows "
-            "(sliding_window=True, --sliding-window)"
+            f"the medium: {given} is larger than the model's {own}; cut it, or make it in windows with "
+            "--sliding-window (in Python sliding_window=True)"
         )
-    return parts.codec.shape((shape[0], *most))[1:]
+    return parts.codec.shape(whole_sides(parts, (shape[0], *most)))[1:]

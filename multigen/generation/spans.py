@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from multigen.errors import MultigenError
-
-_SPAN = re.compile(r"(?P<a>\d*\.?\d*)(?P<au>s|f)?:(?P<b>\d*\.?\d*)(?P<bu>s|f)?")
+from multigen.generation.span_text import parse_spans
 
 
 def spans(text: str, length: int, rate: float) -> Tensor:
@@ -19,18 +18,14 @@ def spans(text: str, length: int, rate: float) -> Tensor:
     MultigenError for anything else, and for spans outside the medium.
     """
     keep = torch.zeros(length, dtype=torch.bool)
-    for part in text.split(","):
-        found = _SPAN.fullmatch(part.strip())
-        if not found or part.strip() == ":":
-            raise MultigenError(f"keep {text}: {part!r} is no span; give FROM:TO such as 0:2.5s or 0:4f")
-        unit = found["bu"] or found["au"] or "s"
-        scale = 1.0 if unit == "f" else rate
-        a = round(float(found["a"]) * scale) if found["a"] else 0
-        b = round(float(found["b"]) * scale) if found["b"] else length
+    for span in parse_spans(text):
+        scale = 1.0 if span.unit == "f" else rate
+        a = 0 if span.start is None else round(span.start * scale)
+        b = length if span.end is None else round(span.end * scale)
         if not 0 <= a < b <= length:
             raise MultigenError(
-                f"keep {text}: {part.strip()} lies outside; the medium has {length / rate:.6g} s ({length} "
-                f"{'frames' if rate < 1000 else 'samples'})"
+                f"keep {text}: {span.text} lies outside; the medium has {length / rate:.6g} s"
+                + (f" ({length} frames)" if rate < 1000 else "")
             )
         keep[a:b] = True
     return keep

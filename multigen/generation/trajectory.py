@@ -11,11 +11,11 @@ from torch import Tensor
 from multigen.core import edits, masks
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Answers, Guide, Query, plain
-from multigen.core.modifiers import fill, observe, posterior
+from multigen.core.modifiers import fill, observe, posterior, posterior_in_windows, watch
 from multigen.core.noise import Noise
 from multigen.core.samplers import NoiseSource, Trajectory, polish
 from multigen.core.sliding_window import Crop, sliding_windows
-from multigen.generation.guidance import guided
+from multigen.generation.guidance import guided, say_strong
 from multigen.generation.parts import ModelParts, encode_prompts
 from multigen.generation.plan import Job, Plan
 
@@ -71,13 +71,7 @@ def _informed(parts: ModelParts, plan: Plan, guide: Guide, crop: Crop) -> Guide:
 
 def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
     """The recipe's guide and modifiers, in windows, and around them what a restoration, a trace or an edit adds."""
-    guide, edit = _windowed(parts, plan, lambda: _recipe_guide(parts, cond, plan)), plan.edit
-    if plan.known is not None:
-        known = plan.known
-        guide = posterior(
-            guide, parts.denoiser, known.operator, known.values,
-            gain=known.operator.gain, noise=known.noise * known.operator.deviation, sigma_data=parts.codec.sigma_data,
-        )  # fmt: skip
+    guide, edit = _restoring(parts, plan, lambda: _watched(parts, cond, plan)), plan.edit
     if plan.observer is not None:
         guide = observe(guide, cond, parts.denoiser, plan.observer)
     if edit is None:
@@ -88,6 +82,14 @@ def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
         return guide
     source = encode_prompts(parts, edit.invert)
     return _by_phase(phase, _windowed(parts, plan, lambda: plain(source, source)), guide)
+
+
+def _watched(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
+    """The recipe's guide, which says where it leaves what the network was trained on."""
+    guide = _recipe_guide(parts, cond, plan)
+    if plan.guide.name == "plain" or any(part.name in ("within", "interval") for part in plan.modifiers):
+        return guide
+    return watch(guide, cond, parts.denoiser, lambda far, snr: say_strong(plan.guide, far, snr))
 
 
 def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
@@ -105,6 +107,28 @@ def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
         denoiser=parts.denoiser,
         encode=lambda prompt: encode_prompts(parts, prompt),
         load=parts.load_denoiser,
+    )
+
+
+def _restoring(parts: ModelParts, plan: Plan, make: Callable[[], Guide]) -> Guide:
+    """The guide in windows, corrected by what is known of a medium that is restored."""
+    known = plan.known
+    if known is None:
+        return _windowed(parts, plan, make)
+    settings = {
+        "gain": known.operator.gain,
+        "noise": known.noise * known.operator.deviation,
+        "sigma_data": parts.codec.sigma_data,
+    }
+    if plan.window is None:
+        return posterior(make(), parts.denoiser, known.operator, known.values, **settings)
+    return posterior_in_windows(
+        lambda crop: _informed(parts, plan, make(), crop),
+        plan.window,
+        parts.denoiser,
+        known.operator,
+        known.values,
+        **settings,
     )
 
 

@@ -127,6 +127,21 @@ class Modality(Protocol):
         """Return an HTML element that shows or plays a medium, with everything embedded."""
         ...
 
+    def native(self, source: Source | Tensor) -> Modality:
+        """Return this modality at the channels, size and rate of a file, or of a medium [C, *D].
+
+        It reads the file as it is, and what it writes keeps the file's depth, colour profile and sound, as far as the
+        suffix allows. MediaError if the file is missing, unreadable or over a limit.
+        """
+        return self
+
+    def convert(self, media: Tensor, to: Modality) -> Tensor:
+        """Return media of this modality with the channels, colours and rate (Hz, fps) of another of its kind.
+
+        Pictures keep their size in pixels.
+        """
+        return media
+
     def describe(self, shape: Sequence[int]) -> str:
         """Say what a shape [C, *D] means in units: pixels, s, Hz, frames/s."""
         return " x ".join(map(str, shape))

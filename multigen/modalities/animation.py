@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image as PillowImage
 
+from multigen.errors import MediaError
 from multigen.modalities import Info, Limits
+from multigen.modalities.colour_profile import to_srgb
 from multigen.modalities.file_check import check_clip, check_count, check_duration, check_frame
 from multigen.modalities.frame import DEFAULT_DURATION, Frame
 from multigen.modalities.image_file import open_image
@@ -47,9 +49,13 @@ def _shown(path: Source, limits: Limits) -> Iterator[tuple[PillowImage.Image, fl
 
 def animation_frames(path: Source, limits: Limits) -> Iterator[Frame]:
     """Yield all frames. MediaError names the fault."""
-    time = 0.0
+    time, shape = 0.0, None
     for file, duration in _shown(path, limits):
-        levels = np.asarray(file.convert("RGBA"))
+        levels = np.asarray(to_srgb(file, str(path)).convert("RGBA"))
+        shape = shape or levels.shape
+        if levels.shape != shape:  # a damaged GIF
+            sizes = [f"{width} x {height}" for height, width, _ in (shape, levels.shape)]
+            raise MediaError(f"{path}: its frames have different sizes, {sizes[0]} and {sizes[1]} pixels")
         # Animations keep whole milliseconds (GIF: hundredths of a second).
         tolerance = 0.5e-2 if file.format == "GIF" else 0.5e-3
         yield Frame(time, duration, lambda levels=levels: levels, tolerance)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import base64
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import av
 import torch
 from torch import Tensor
 
 from multigen.errors import MediaError, message
 from multigen.modalities import Info, Limits, Modality
+from multigen.modalities.audio_channels import LAYOUTS, mix_channels
 from multigen.modalities.audio_decoding import decode_audio
 from multigen.modalities.audio_encoding import encode_ffmpeg, encode_soundfile, playable
-from multigen.modalities.audio_header import audio_stream, header_seconds
+from multigen.modalities.audio_header import audio_stream, header_seconds, true_seconds
+from multigen.modalities.audio_native import depth_of, holds_peaks, read_deep, resampled, stored_depth
 from multigen.modalities.container import open_container
 from multigen.modalities.loudness import measure, normalise
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.spectrogram import draw_spectrograms
-from multigen.options import Option
+from multigen.options import BUILTIN
 from multigen.storage.files import atomic
 
 if TYPE_CHECKING:
@@ -28,11 +32,6 @@ if TYPE_CHECKING:
 
 _SOUNDFILE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 _FFMPEG = {".mp3": "libmp3lame", ".m4a": "aac", ".opus": "libopus"}
-_LUFS = Option(
-    "lufs", float, None,
-    "loudness of each sound in LUFS, such as -14 (streaming) or -23 (broadcast); peaks stay under -1 dB",
-    low=-60, high=0, edits=False, metavar="LUFS",
-)  # fmt: skip
 
 
 class Audio(Modality):
@@ -51,7 +50,7 @@ class Audio(Modality):
     suffix = ".wav"
     writes: tuple[str, ...] = (*_SOUNDFILE, *_FFMPEG)
     animation = ""
-    options = (_LUFS,)
+    options = BUILTIN["audio"]
     suffixes: tuple[str, ...] = (
         ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".wma",
         ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg",
@@ -72,6 +71,7 @@ class Audio(Modality):
             raise ValueError(f"channels: {channels} is not allowed. Allowed: 1 to 8.")
         self.rate, self.channels, self.seconds = rate, channels, seconds
         self.limits = Limits(max_bytes=max_bytes, max_seconds=max_seconds)
+        self._depth: str | None = None  # of the samples of a file that this is the native modality of
         self.shape()  # raises for `seconds` out of range
 
     def shape(
@@ -90,17 +90,18 @@ class Audio(Modality):
         return self.channels, max(1, round(seconds * self.rate))
 
     def info(self, path: str | Source) -> Info:
-        """Read the file's duration (s), channels and rate (Hz). MediaError if it is unreadable or over a limit."""
+        """Read the file's duration (s), channels and rate (Hz). MediaError if it is unreadable or over a limit.
+
+        A file whose header gives no length, such as a live recording, is read to its end, without decoding.
+        """
         path = as_source(path)
         with open_container(path, self.limits) as container:
-            stream = audio_stream(container, path)
-            seconds = header_seconds(container, stream)
+            stream, names = audio_stream(container, path)
+            self._check_seconds(path, header_seconds(container, stream))
+            rate = stream.codec_context.sample_rate
+            seconds = true_seconds(container, stream, path)
             self._check_seconds(path, seconds)
-            return Info(
-                duration=seconds,
-                channels=stream.codec_context.channels,
-                rate=stream.codec_context.sample_rate,
-            )
+            return Info(duration=seconds, channels=len(names), rate=rate)
 
     def read(self, path: str | Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         """Read [C, N] at this modality's rate and channels: the whole file, or `duration` s from `start` s on.
@@ -114,22 +115,44 @@ class Audio(Modality):
                 f"start {start} s, duration {duration} s: not allowed. Allowed: from 0 s on, over 0 s."
             )
         with open_container(path, self.limits) as container:
-            stream = audio_stream(container, path)
+            stream, names = audio_stream(container, path)
             self._check_seconds(path, header_seconds(container, stream))
             samples = decode_audio(
-                container, stream, path, rate=self.rate, channels=self.channels,
+                container, stream, path, names=names, rate=self.rate, channels=self.channels,
                 start=start, duration=duration, max_seconds=self.limits.max_seconds,
             )  # fmt: skip
-        return torch.from_numpy(samples)
+        deep = read_deep(path, self._depth or "") if start == 0 and duration is None else None
+        return torch.from_numpy(samples if deep is None or deep.shape != samples.shape else deep)
+
+    def native(self, source: str | Source | Tensor) -> Audio:
+        """The file's own rate, channels and depth of samples; of a medium [C, N] its channels, at this rate."""
+        made = copy.copy(self)
+        if isinstance(source, Tensor):
+            made.channels = len(source)
+            return made
+        path = as_source(source)
+        with open_container(path, self.limits) as container:
+            stream, names = audio_stream(container, path)
+            made.rate, made.channels = stream.codec_context.sample_rate, len(names)
+            made._depth = depth_of(stream)
+        return made
+
+    def convert(self, media: Tensor, to: Modality) -> Tensor:
+        """[C, N] of this modality at the channels and the rate of `to`: [C', round(N rate'/rate)]."""
+        assert isinstance(to, Audio)
+        if len(media) == to.channels and self.rate == to.rate:
+            return media
+        mixed = mix_channels(media.cpu().numpy(), _names(len(media)), to.channels)
+        return torch.from_numpy(resampled(mixed, self.rate, to.rate))
 
     def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:
         """Crop [C, N] to `shape` from the start, or at random with `rng`; pad short media with silence.
 
-        Other numbers of channels are averaged to one, which is copied.
+        Other numbers of channels are averaged to one, which is copied; of two that cancel each other it is the louder.
         """
         channels, length = shape
         if media.shape[0] != channels:
-            media = media.mean(0, keepdim=True).expand(channels, -1)
+            media = torch.from_numpy(mix_channels(media.cpu().numpy(), [], 1)).expand(channels, -1)
         spare = media.shape[1] - length
         if spare > 0:
             first = 0 if rng is None else int(torch.randint(spare + 1, (1,), generator=rng))
@@ -139,18 +162,21 @@ class Audio(Modality):
     def write(self, media: Tensor, path: str | Path) -> None:
         """Write [C, N] as .wav, .flac (both 16-bit), .ogg, .mp3, .m4a or .opus.
 
-        A peak over 1 lowers the whole file's level. MediaError for another suffix. OSError with the path for faults of
-        the disk, which leave nothing behind.
+        A peak over 1 lowers the whole file's level. The native modality of a file writes .wav and .flac in that file's
+        depth; samples of 32-bit and 64-bit floats go beyond 1 as they are. MediaError for another suffix. OSError with
+        the path for faults of the disk, which leave nothing behind.
         """
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix not in self.writes:
             raise MediaError(message(f"{path}: the suffix", suffix, self.writes))
-        samples = playable(media, path.name)  # its folder may be a temporary one
+        kind, usual = _SOUNDFILE.get(suffix, ("", ""))
+        depth = stored_depth(suffix, self._depth, usual, float(media.abs().max()) if media.numel() else 0.0)
+        samples = playable(media, path.name, peaks=holds_peaks(depth))  # its folder may be a temporary one
         try:
             with atomic(path) as temporary:
                 if suffix in _SOUNDFILE:
-                    temporary.write_bytes(encode_soundfile(samples, self.rate, *_SOUNDFILE[suffix]))
+                    temporary.write_bytes(encode_soundfile(samples, self.rate, kind, depth))
                 else:
                     encode_ffmpeg(samples, temporary, rate=self.rate, codec=_FFMPEG[suffix])
         except OSError as error:  # it names the temporary file, or none
@@ -189,3 +215,10 @@ class Audio(Modality):
             raise MediaError(
                 f"{path}: {seconds:,.1f} s; the limit max_seconds is {self.limits.max_seconds:,} s"
             )
+
+
+def _names(channels: int) -> list[str]:
+    """Names of the channels of a medium that has none."""
+    if channels not in LAYOUTS:
+        return ["NONE"] * channels
+    return [channel.name for channel in av.AudioLayout(LAYOUTS[channels]).channels]

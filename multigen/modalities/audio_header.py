@@ -9,21 +9,32 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from multigen.errors import MediaError
+from multigen.modalities.audio_channels import channel_names
+from multigen.modalities.container import packets_end
 from multigen.modalities.member import Source, open_source, size_of
 
+_CHANNELS = 64  # as many as FFmpeg resamples
+_RATE = 1_536_000  # Hz; the filter that resamples grows with it, to minutes and gigabytes in damaged files
 # Containers whose header gives the exact length, so that shorter content means a truncated file.
 _EXACT = ("wav", "w64", "flac", "ogg", "aiff", "mov", "caf")
 
 
-def audio_stream(container: InputContainer, path: Source) -> AudioStream:
-    """Return the first audio stream. MediaError if there is none, or none that can be decoded."""
+def audio_stream(container: InputContainer, path: Source) -> tuple[AudioStream, list[str]]:
+    """Return the first audio stream and the names of its channels.
+
+    MediaError if there is none, or none that can be decoded.
+    """
     if not container.streams.audio:
         raise MediaError(f"{path}: no audio in it")
     stream = container.streams.audio[0]
-    context = stream.codec_context
-    if not context.sample_rate or not context.channels:
+    names = channel_names(stream.codec_context)
+    if not stream.codec_context.sample_rate or not names:
         raise MediaError(f"{path}: the header gives no sample rate or no channels")
-    return stream
+    if stream.codec_context.sample_rate > _RATE:
+        raise MediaError(f"{path}: {stream.codec_context.sample_rate:,} Hz; allowed are up to {_RATE:,} Hz")
+    if len(names) > _CHANNELS:
+        raise MediaError(f"{path}: {len(names)} channels; allowed are up to {_CHANNELS}")
+    return stream, names
 
 
 def header_seconds(container: InputContainer, stream: AudioStream) -> float:
@@ -31,6 +42,19 @@ def header_seconds(container: InputContainer, stream: AudioStream) -> float:
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return (container.duration or 0) / av.time_base
+
+
+def true_seconds(container: InputContainer, stream: AudioStream, path: Source) -> float:
+    """Return the length (s), also where the header gives none or a guess: then it is that of all packets.
+
+    Live recordings have no length, and that of AAC and of MP3 without a Xing frame is guessed from the bit rate.
+    """
+    seconds = header_seconds(container, stream)
+    kinds = container.format.name.split(",")
+    guessed = "aac" in kinds or ("mp3" in kinds and not has_exact_length(container, path))
+    if seconds and not guessed:
+        return seconds
+    return packets_end(container, stream)
 
 
 def has_exact_length(container: InputContainer, path: Source) -> bool:

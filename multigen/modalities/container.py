@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import ArgumentError, FFmpegError
+from av.video.stream import VideoStream
 
-from multigen.errors import MediaError
+from multigen.errors import MediaError, reason
 from multigen.modalities import Limits
 from multigen.modalities.file_check import check_file
 from multigen.modalities.member import Source
@@ -38,7 +40,7 @@ def open_container(path: Source, limits: Limits) -> Iterator[InputContainer]:
                     )
             yield container
     except (FFmpegError, UnicodeDecodeError) as error:
-        raise MediaError(f"{path}: cannot be read ({error})") from error
+        raise MediaError(f"{path}: cannot be read ({reason(error)})") from error
 
 
 @contextmanager
@@ -60,3 +62,19 @@ def _container(file: str | BinaryIO, path: Source) -> InputContainer:
         raise MediaError(
             f"{path}: cannot be read: damaged, or a format that is not allowed. Allowed: {', '.join(FORMATS)}"
         ) from error
+
+
+def packets_end(container: InputContainer, stream: AudioStream | VideoStream) -> float:
+    """Return when the last packet of a stream ends, in s from its start. Reads the whole file, without decoding."""
+    tick = float(stream.time_base or 0)
+    end, previous = 0, None
+    try:
+        for packet in container.demux(stream):
+            if packet.pts is None:
+                continue
+            # A packet that does not say how long it lasts is taken to last as long as the one before.
+            length = packet.duration or (max(0, packet.pts - previous) if previous is not None else 0)
+            end, previous = max(end, packet.pts + length), packet.pts
+    except FFmpegError:  # as far as it can be read; whoever decodes it meets the fault
+        pass
+    return max(0.0, (end - (stream.start_time or 0)) * tick)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from multigen.modalities import Info, Limits
 from multigen.modalities.animation import animation_frames, animation_header
 from multigen.modalities.frame import Frame
 from multigen.modalities.member import Source
-from multigen.modalities.video_stream import stream_frames, stream_header
+from multigen.modalities.video_stream import counted, stream_frames, stream_header
 
 PICTURES = (".gif", ".webp", ".png", ".apng")  # read with Pillow, because FFmpeg lacks animated WebP
 
 
-def read_header(path: Source, limits: Limits) -> Info:
-    """Read the header. MediaError if the file has no video or is over a limit. A video stream is not decoded."""
+def read_header(path: Source, limits: Limits, *, count: bool = True) -> Info:
+    """Read the header. MediaError if the file has no video or is over a limit. A video stream is not decoded.
+
+    Where a header gives no duration, all packets are read to find it; without `count` the duration stays 0.
+    """
     if path.suffix.lower() in PICTURES:
         return animation_header(path, limits)
-    return stream_header(path, limits)
+    info = stream_header(path, limits)
+    return info if info.duration or not count else counted(path, limits, info)
 
 
 def read_frames(path: Source, limits: Limits, start: float = 0.0) -> Iterator[Frame]:
@@ -36,12 +41,19 @@ def read_frames(path: Source, limits: Limits, start: float = 0.0) -> Iterator[Fr
     yield from stream_frames(path, limits, 0.0)
 
 
+def shown_at(count: int, fps: float, to: float) -> list[int]:
+    """Which of `count` frames at `fps` is shown at each k/to (s), to the end."""
+    total = max(1, round(count * to / fps))
+    return [min(math.floor(k * fps / to + 1e-6), count - 1) for k in range(total)]
+
+
 def at_rate(
-    shown: Iterator[Frame], fps: float, start: float, count: int | None, gap: float
+    shown: Iterator[Frame], fps: float, start: float, count: int | None, *, gap: float, promised: float = 0.0
 ) -> Iterator[Frame]:
     """Yield the frame that is shown at each start + k/fps (s), to the end, or at most `count` of them.
 
-    `gap` (s) is how long the last frame lasts if the file does not say.
+    gap       how long the last frame lasts if the file does not say, s
+    promised  where the header says that the video ends, s; 0: it does not
     """
     k, frame, previous = 0, None, None
     for new in shown:
@@ -55,6 +67,8 @@ def at_rate(
         return
     last = frame.duration or (frame.time - previous.time if previous else 0.0) or gap
     end = frame.time + last
+    if promised > frame.time + 1e-3:  # a frame may carry the duration of the one that was coded before it
+        end = min(end, promised)
     total = max(1, round((end - start) * fps)) if start < end else 0
     for _ in range(k, total if count is None else min(count, total)):
         yield frame

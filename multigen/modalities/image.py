@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import io
 import math
 from collections.abc import Sequence
@@ -15,7 +17,8 @@ from torch import Tensor
 from multigen.errors import MediaError, message
 from multigen.modalities import Info, Limits, Modality
 from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargement
-from multigen.modalities.image_file import decode_image, open_image
+from multigen.modalities.image_file import decode_image, open_image, upright_size
+from multigen.modalities.image_native import Form, encode_deep, read_form, shown, stored
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.raster import (
     WHITE,
@@ -48,8 +51,8 @@ class Image(Modality):
 
     name = "image"
     suffixes = (
-        ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".pcx",
-        ".pgm", ".ppm", ".pnm", ".qoi", ".tga",
+        ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2",
+        ".pcx", ".pgm", ".ppm", ".pnm", ".qoi", ".tga",
     )  # fmt: skip
     suffix = ".png"
     writes = tuple(_WRITERS)
@@ -71,6 +74,7 @@ class Image(Modality):
             )
         self.background = background
         self.limits = Limits(max_bytes=max_bytes, max_pixels=max_pixels)
+        self._form: Form | None = None  # of the file that this is the native modality of
 
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None
@@ -84,8 +88,7 @@ class Image(Modality):
         """Read width, height (after EXIF rotation) and channels from the header."""
         path = as_source(path)
         with open_image(path, self.limits) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            width, height = image.size[::-1] if turned else image.size
+            width, height = upright_size(image)
             return Info(width=width, height=height, channels=len(image.getbands()))
 
     def read(self, path: str | Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
@@ -97,8 +100,41 @@ class Image(Modality):
         if start or duration is not None:
             raise ValueError("start, duration: an image has no span")
         with open_image(path, self.limits) as image:
-            media = decode_image(image)
+            if self._form is not None:
+                media, form = read_form(image, path)
+                return media if form.channels == self.channels else to_channels(media, self.channels)
+            media = decode_image(image, str(path))
         return to_channels(media, self.channels, self.background)
+
+    def native(self, source: str | Source | Tensor) -> Image:
+        """The file's own size, depth, alpha and colour profile; of a medium [C, H, W] its size and channels.
+
+        Grey becomes RGB where this modality has colours: what is made shall have them, too.
+        """
+        made = copy.copy(self)
+        if isinstance(source, Tensor):
+            form = Form(len(source))
+            made.size = (source.shape[-2], source.shape[-1])
+        else:
+            path = as_source(source)
+            with open_image(path, self.limits) as image:
+                media, form = read_form(image, path)
+            made.size = (media.shape[-2], media.shape[-1])
+        if form.channels == 1 and self.channels > 1 and form.profile is None:
+            form = dataclasses.replace(form, channels=3)
+        if form.channels == 3 and self.channels == 4:
+            form = dataclasses.replace(form, channels=4)
+        made.channels, made._form = form.channels, form  # type: ignore[assignment]
+        return made
+
+    def convert(self, media: Tensor, to: Modality) -> Tensor:
+        """[C, H, W] of this modality in the channels and the colours of `to`."""
+        assert isinstance(to, Image)
+        if self._form is not None:
+            media = shown(media, self._form)
+        if to._form is None:
+            return to_channels(media, to.channels, self.background)
+        return stored(media, to._form)
 
     def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:
         """Resize [C, H, W] until it covers `shape`, antialiased, then crop: centrally, or randomly with `rng`."""
@@ -109,12 +145,22 @@ class Image(Modality):
     def write(self, media: Tensor, path: str | Path) -> None:
         """Write [C, H, W] as .png, .jpg or .webp, atomically. For .jpg, alpha is composited on the background.
 
+        The native modality of a file writes that file's colour profile, and its depth into .png.
+
         MediaError for another suffix, or for numbers of channels that pictures do not have.
         """
         path = Path(path)
         if path.suffix.lower() not in self.writes:
             raise MediaError(message(f"{path}: the suffix", path.suffix, self.writes))
-        options = _WRITERS[path.suffix.lower()]
+        options = dict(_WRITERS[path.suffix.lower()])
+        form = self._form
+        if form is not None and form.deep and options["format"] == "PNG":
+            content = encode_deep(media.detach().float().cpu(), form)
+            with atomic(path) as temporary:
+                temporary.write_bytes(content)
+            return
+        if form is not None and form.profile is not None:
+            options["icc_profile"] = form.profile
         if media.shape[0] == 4 and options["format"] == "JPEG":
             media = to_channels(media, 3, self.background)
         pil_mode(media.shape[0], str(path))
@@ -128,13 +174,13 @@ class Image(Modality):
 
     def preview(self, media: list[Tensor]) -> PillowImage.Image:
         """Draw a near-square grid; pictures under about 96 pixels are enlarged without smoothing."""
-        levels = [to_levels(m, "preview") for m in media]
+        levels = [to_levels(self._shown(m), "preview") for m in media]
         columns = math.ceil(math.sqrt(len(levels))) or 1
         return contact_sheet([levels[i : i + columns] for i in range(0, len(levels), columns)])
 
     def html(self, media: Tensor) -> str:
         """Return an <img> with the PNG embedded; small pictures are enlarged without smoothing."""
-        levels = to_levels(media, "html")
+        levels = to_levels(self._shown(media), "html")
         file = io.BytesIO()
         to_pil(levels).save(file, format="PNG")
         height, width = levels.shape[:2]
@@ -142,3 +188,7 @@ class Image(Modality):
         style = "image-rendering:pixelated" if factor > 1 else "max-width:100%;height:auto"
         size = f'width="{width * factor}" height="{height * factor}"'
         return f'<img src="{data_url(file.getvalue(), "image/png")}" {size} style="{style}" alt="image">'
+
+    def _shown(self, media: Tensor) -> Tensor:
+        """In sRGB, as viewers show it."""
+        return media if self._form is None else shown(media, self._form)

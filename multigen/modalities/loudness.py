@@ -8,13 +8,12 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
-from av.audio.frame import AudioFrame
 from av.error import BlockingIOError as NothingYet
 from av.error import EOFError as AllRead
 from av.filter import Graph
 from torch import Tensor
 
-from multigen.modalities.audio_channels import LAYOUTS
+from multigen.modalities.audio_channels import LAYOUTS, PACKED, packed_frame
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +37,10 @@ def measure(samples: np.ndarray, rate: int) -> Loudness:
     times = max(1, math.ceil(_SHORTEST * rate / length))
     samples = np.ascontiguousarray(np.tile(samples, (1, times)), dtype=np.float32)
     graph, layout = Graph(), LAYOUTS[samples.shape[0]]
-    source = graph.add_abuffer(sample_rate=rate, format="fltp", layout=layout, time_base=Fraction(1, rate))
+    source = graph.add_abuffer(sample_rate=rate, format=PACKED, layout=layout, time_base=Fraction(1, rate))
     meter, sink = graph.add("ebur128", "metadata=1:peak=true"), graph.add("abuffersink")
     graph.link_nodes(source, meter, sink).configure()
-    frame = AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
-    frame.sample_rate, frame.pts = rate, 0
-    source.push(frame)
+    source.push(packed_frame(samples, rate, layout))
     source.push(None)
     lufs, peak = -math.inf, 0.0
     while True:

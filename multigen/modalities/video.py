@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import io
 import math
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from multigen.modalities import Info, Limits, Modality
 from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargement
 from multigen.modalities.file_check import check_clip
 from multigen.modalities.frame import Frame
-from multigen.modalities.frames import at_rate, read_frames, read_header
+from multigen.modalities.frames import PICTURES, at_rate, read_frames, read_header, shown_at
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.raster import (
     from_levels,
@@ -29,6 +31,7 @@ from multigen.modalities.raster import (
     to_pil,
 )
 from multigen.modalities.video_encoding import encode_video, save_animation
+from multigen.modalities.video_sound import Sound, sound_of
 from multigen.storage.files import atomic
 
 _ENCODED = (".mp4", ".mov", ".mkv", ".webm")
@@ -81,6 +84,7 @@ class Video(Modality):
             raise ValueError(f"fps: {fps!r} is not allowed. Allowed: more than 0 frames/s.")
         self.size, self.frames, self.fps, self.channels = height_width(size), frames, float(fps), channels
         self.limits = Limits(max_bytes, max_pixels, max_seconds, max_frames, max_clip_pixels)
+        self._sound: Sound | None = None  # of the file that this is the native modality of
 
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None
@@ -95,7 +99,10 @@ class Video(Modality):
         return max(1, round(duration * self.fps))
 
     def info(self, path: str | Source) -> Info:
-        """Read duration (s), stored size, fps and number of frames from the file's header."""
+        """Read duration (s), stored size, fps and number of frames from the file's header.
+
+        A file whose header gives no duration, such as a live recording, is read to its end, without decoding.
+        """
         path = as_source(path)
         return read_header(path, self.limits)
 
@@ -108,7 +115,7 @@ class Video(Modality):
         path = as_source(path)
         if start < 0:
             raise ValueError(f"start: {start!r} is not allowed. Allowed: 0 s or more.")
-        info = self.info(path)
+        info = read_header(path, self.limits, count=False)
         count = None if duration is None else self._count(duration)
         whole = max(0.0, info.duration - start) * self.fps
         expected = whole if count is None else min(count, whole)
@@ -116,13 +123,38 @@ class Video(Modality):
         levels: list[np.ndarray] = []
         last: Frame | None = None
         source = read_frames(path, self.limits, start)
-        for frame in at_rate(source, self.fps, start, count, 1 / (info.fps or self.fps)):
+        gap = 1 / (info.fps or self.fps)
+        for frame in at_rate(source, self.fps, start, count, gap=gap, promised=info.duration):
             levels.append(levels[-1] if frame is last else frame.levels())
             last = frame
             check_clip(path, len(levels), levels[-1].shape[0] * levels[-1].shape[1], self.limits)
         if not levels:
-            raise MediaError(f"{path}: no frame at {start:g} s; the video ends at {info.duration:g} s")
+            end = self.info(path).duration
+            raise MediaError(f"{path}: no frame at {start:g} s; the video ends at {end:g} s")
         return to_channels(from_levels(np.stack(levels)), self.channels)
+
+    def native(self, source: str | Source | Tensor) -> Video:
+        """The file's own frame rate, size and sound; of a medium [C, T, H, W] its channels, at this rate."""
+        made = copy.copy(self)
+        if isinstance(source, Tensor):
+            made.channels = 1 if len(source) == 1 else 3
+            return made
+        path = as_source(source)
+        info = self.info(path)
+        made.fps, made.channels, made.size = info.fps or self.fps, 3, (info.height, info.width)
+        made._sound = None if path.suffix.lower() in PICTURES else sound_of(path, self.limits)
+        return made
+
+    def convert(self, media: Tensor, to: Modality) -> Tensor:
+        """[C, T, H, W] at the channels and the rate of `to`: the frame that is shown at each k/fps' (s)."""
+        assert isinstance(to, Video)
+        return to_channels(media[:, shown_at(media.shape[1], self.fps, to.fps)], to.channels)
+
+    def with_sound_later(self, seconds: float) -> Video:
+        """This modality, whose sound begins `seconds` after the pictures."""
+        made = copy.copy(self)
+        made._sound = None if self._sound is None else dataclasses.replace(self._sound, later=seconds)
+        return made
 
     def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:
         """Take frames of [C, T, H, W] from the start, or at random with `rng`, and resize and crop them to `shape`.
@@ -142,7 +174,8 @@ class Video(Modality):
         """Write [C, T, H, W] at `fps`: H.264 (.mp4, .mov, .mkv), VP9 (.webm) or an animation (.gif, .webp, .png).
 
         Both codecs halve the colour resolution (yuv420p, which plays everywhere). H.264 needs even sizes: odd ones are
-        padded with their edge, and `read` crops them again. MediaError for another suffix.
+        padded with their edge, and `read` crops them again. With both, the native modality of a file writes that file's
+        sound, too. MediaError for another suffix.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -151,7 +184,7 @@ class Video(Modality):
         levels = to_levels(to_channels(media, 3), str(path))
         with atomic(path) as temporary:
             if suffix in _ENCODED:
-                encode_video(levels, str(temporary), suffix, self.fps)
+                encode_video(levels, str(temporary), suffix, self.fps, self._sound)
             else:
                 save_animation([to_pil(frame) for frame in levels], temporary, self.fps)
 

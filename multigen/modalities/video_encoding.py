@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from PIL import Image as PillowImage
 
 from multigen.modalities.frame import size_tag
+from multigen.modalities.video_sound import Sound
 
 # x264's macroblock tree reads uninitialised memory for small pictures, so that the bytes would vary.
 _H264 = "libx264", {"crf": "12", "preset": "medium", "x264-params": "mbtree=0"}
@@ -23,10 +24,16 @@ _CODECS = {
 }
 
 
-def encode_video(levels: np.ndarray, file: str | io.BytesIO, suffix: str, fps: float) -> None:
+def encode_video(
+    levels: np.ndarray,
+    file: str | io.BytesIO,
+    suffix: str,
+    fps: float,
+    sound: Sound | None = None,
+) -> None:
     """Encode uint8 [T, H, W, 3] as H.264, or VP9 for .webm: yuv420p, BT.709, visually near lossless.
 
-    Odd sizes are padded.
+    Odd sizes are padded. `sound`: that of another video goes along.
     """
     height, width = levels.shape[1:3]
     odd = (height % 2, width % 2)
@@ -47,6 +54,7 @@ def encode_video(levels: np.ndarray, file: str | io.BytesIO, suffix: str, fps: f
         context = stream.codec_context
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        play = None if sound is None else sound.begin(out, len(levels) / fps)
         for k, one in enumerate(levels):
             frame = av.VideoFrame.from_ndarray(one, format="rgb24")
             frame = frame.reformat(
@@ -55,13 +63,27 @@ def encode_video(levels: np.ndarray, file: str | io.BytesIO, suffix: str, fps: f
             frame.pts, frame.time_base, frame.duration = k, 1 / rate, 1
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
+        if play is not None:
+            play()
 
 
 def save_animation(pictures: Sequence[PillowImage.Image], path: Path, fps: float) -> None:
-    """Save frames as an endless animation. Durations are rounded cumulatively, so that the total stays right."""
-    unit = 10 if path.suffix.lower() == ".gif" else 1  # ms; GIF counts hundredths of a second
+    """Save frames as an endless animation. Durations are rounded cumulatively, so that the total stays right.
+
+    Where the rate is over what the format can show, frames are left out.
+    """
+    # ms. GIF counts hundredths of a second, and browsers show a frame of one hundredth for ten.
+    unit, least = (10, 20) if path.suffix.lower() == ".gif" else (1, 1)
     ends = [round(k * 1000 / fps / unit) * unit for k in range(len(pictures) + 1)]
-    durations = [max(unit, b - a) for a, b in pairwise(ends)]
+    shown = [0]
+    for k in range(1, len(pictures)):
+        if ends[k] - ends[shown[-1]] >= least:
+            shown.append(k)
+    while len(shown) > 1 and ends[-1] - ends[shown[-1]] < least:
+        shown.pop()
+    times = [*(ends[k] for k in shown), ends[-1]]
+    durations = [max(least, b - a) for a, b in pairwise(times)]
+    pictures = [pictures[k] for k in shown]
     small = pictures[0].width * pictures[0].height <= 512 * 512
     kind = {".gif": "GIF", ".webp": "WEBP"}.get(path.suffix.lower(), "PNG")
     options = {"lossless": small, "quality": 90, "method": 4} if kind == "WEBP" else {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Generator
 
 import av
 import numpy as np
-import torch
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -16,18 +16,35 @@ from av.video.stream import VideoStream
 
 from multigen.errors import MediaError
 from multigen.modalities import Info, Limits
-from multigen.modalities.container import open_container
+from multigen.modalities.container import open_container, packets_end
 from multigen.modalities.file_check import check_count, check_duration, check_frame
 from multigen.modalities.frame import DEFAULT_DURATION, SIZE_TAG, Frame
 from multigen.modalities.member import Source
+from multigen.modalities.threads import decoding_threads
+from multigen.modalities.video_colour import rgb_levels
+from multigen.modalities.video_geometry import shown_size, upright
 
+_FASTEST = 300.0  # frames/s of a file; above, its rate is rather that of its ticks
 _SHARED = 400_000  # pixels; smaller frames take longer to pass between threads than to decode
 
 
 def stream_header(path: Source, limits: Limits) -> Info:
-    """Read the header of a video. MediaError if the file has no video or is over a limit."""
+    """Read the header of a video. MediaError if the file has no video or is over a limit.
+
+    The duration is 0 if the header does not say it, as in live recordings; see `counted`.
+    """
     with open_container(path, limits) as file:
         return _header(path, file, _stream(path, file), limits)
+
+
+def counted(path: Source, limits: Limits, info: Info) -> Info:
+    """Complete a header without a duration: read all packets, without decoding. MediaError if it is over a limit."""
+    with open_container(path, limits) as file:
+        duration = packets_end(file, _stream(path, file))
+    frames = info.frames or round(duration * info.fps)
+    check_duration(path, duration, limits)
+    check_count(path, frames, limits)
+    return dataclasses.replace(info, duration=duration, frames=frames)
 
 
 def _stream(path: Source, file: InputContainer) -> VideoStream:
@@ -39,14 +56,23 @@ def _stream(path: Source, file: InputContainer) -> VideoStream:
 
 
 def _header(path: Source, file: InputContainer, stream: VideoStream, limits: Limits) -> Info:
-    width, height = _true_size(file) or (stream.codec_context.width, stream.codec_context.height)
+    width, height = _true_size(file) or shown_size(stream)
     check_frame(path, stream.codec_context.width, stream.codec_context.height, limits)
+    check_frame(path, width, height, limits)
     duration = _stream_duration(stream) or (file.duration or 0) / av.time_base
-    fps = float(stream.average_rate or stream.guessed_rate or 0)
-    count = stream.frames or round(duration * fps)
+    fps = _rate(stream)
+    in_ticks = fps < float(stream.average_rate or 0)  # then their number is that of ticks, too
+    count = round(duration * fps) if in_ticks else stream.frames or round(duration * fps)
     check_duration(path, duration, limits)
     check_count(path, count, limits)
     return Info(duration=duration, width=width, height=height, channels=3, fps=fps, frames=count)
+
+
+def _rate(stream: VideoStream) -> float:
+    """Frames/s; 0 if unknown. Some files give their ticks, such as 1000/s, as their average rate."""
+    average, guessed = float(stream.average_rate or 0), float(stream.guessed_rate or 0)
+    tick = 1 / float(stream.time_base or 1)
+    return guessed if guessed and average >= min(tick, _FASTEST) else average or guessed
 
 
 def _stream_duration(stream: VideoStream) -> float:
@@ -63,7 +89,7 @@ def _stream_duration(stream: VideoStream) -> float:
 
 def _true_size(file: InputContainer) -> tuple[int, int] | None:
     """(width, height) from the comment that `Video.write` leaves where it padded odd sizes."""
-    comment = file.metadata.get("comment", "")
+    comment = next((v for k, v in file.metadata.items() if k.lower() == "comment"), "")  # Matroska: capitals
     width, _, height = comment.removeprefix(SIZE_TAG).partition("x")
     if comment.startswith(SIZE_TAG) and width.isdecimal() and height.isdecimal():
         return int(width), int(height)
@@ -76,7 +102,7 @@ def stream_frames(path: Source, limits: Limits, start: float) -> Generator[Frame
         stream = _stream(path, file)
         info = _header(path, file, stream, limits)
         # Threads decode whole frames, because most files have no slices. Loader workers have one thread each.
-        threads = torch.get_num_threads() if info.width * info.height >= _SHARED else 1
+        threads = decoding_threads() if info.width * info.height >= _SHARED else 1
         stream.thread_type, stream.codec_context.thread_count = "AUTO", threads
         tick = float(stream.time_base or 0) or 1e-3
         origin = (stream.start_time or 0) * tick
@@ -88,7 +114,7 @@ def stream_frames(path: Source, limits: Limits, start: float) -> Generator[Frame
         for count, frame in enumerate(file.decode(stream)):
             check_count(path, count + 1, limits)
             check_frame(path, frame.width, frame.height, limits)
-            size = size or (frame.width, frame.height)
+            size = size or shown_size(stream, frame.width, frame.height)
             if frame.pts is not None:
                 time = max(time, frame.pts * tick - origin)
             else:  # raw streams carry no times, so the place after a seek is unknown
@@ -110,9 +136,9 @@ def _levels(
     """A function that converts the frame to RGB at the first frame's size, cropped and upright."""
 
     def convert() -> np.ndarray:
-        levels = reformatter.reformat(frame, width=size[0], height=size[1], format="rgb24").to_ndarray()
+        levels = rgb_levels(frame, reformatter, *size)
         if crop is not None:
             levels = levels[: crop[1], : crop[0]]
-        return np.ascontiguousarray(np.rot90(levels, round(frame.rotation / 90)))
+        return upright(levels, frame)
 
     return convert

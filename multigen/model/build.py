@@ -12,7 +12,7 @@ from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.core.backbone import Backbone
 from multigen.core.denoiser import Denoiser
-from multigen.datasets import Dataset
+from multigen.datasets import Dataset, found_by
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.model.compatibility import cond_spec
@@ -65,6 +65,36 @@ def build_dataset(recipe: Recipe, modality: Modality | None = None) -> Dataset:
     """The recipe's dataset, for its modality."""
     modality = modality or registry.build("modality", recipe.modality, where="modality")
     return registry.build("dataset", recipe.data, where="data", given={"modality": modality})
+
+
+def _follows_text(recipe: Recipe) -> bool:
+    kind = registry.lookup("conditioner", recipe.conditioner.name)
+    return isinstance(kind, type) and issubclass(kind, Conditioner) and kind.text
+
+
+def check_captions(recipe: Recipe, dataset: Dataset) -> None:
+    """RecipeError if the network shall follow captions, and no medium has one.
+
+    `data.captions=none` says that media without captions are meant.
+    """
+    if recipe.trains == "codec" or not _follows_text(recipe):
+        return
+    if found_by(dataset)[1] != 0 or recipe.data.args.get("captions") == "none":
+        return
+    if recipe.data.name == "shards":
+        hint = (
+            "Pack them with their captions, or learn them as they are: conditioner.name=none guide.name=plain"
+        )
+    else:
+        hint = (
+            'Give them: a.txt beside a.jpg, or metadata.jsonl ({"file_name": "a.jpg", "text": "a red apple"} a line), '
+            "or metadata.csv, or data.captions=name (the names of the files). Or learn them as they are: "
+            "data.captions=none"
+        )
+    raise RecipeError(
+        f"data.captions: none of the media has a caption, and the conditioner {recipe.conditioner.name} follows "
+        f"captions. {hint}"
+    )
 
 
 def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:

@@ -71,4 +71,5 @@ def _averaged(found: Found, sigma: float) -> Found:
     rows = [f"{k} is not expected" for k in tensors if k not in found.tensors]
     if rows:
         raise MultigenError(f"{run}: the snapshots are of another model: {'; '.join(rows[:5])}")
-    return Found(found.recipe, {**found.tensors, **tensors}, f"{run} (sigma_rel {sigma:g} at step {step})")
+    where = f"{run} (sigma_rel {sigma:g} at step {step})"
+    return found._replace(tensors={**found.tensors, **tensors}, where=where)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from multigen.conditioners.knowledge import Knowledge, Verdict
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.device import choose_device, choose_precision, describe
@@ -23,6 +24,7 @@ from multigen.generation.trace import Trace, traced
 from multigen.modalities.media import Media, MediaList
 from multigen.model import weights as model_weights
 from multigen.model.build import build_parts
+from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack, warn_of_base
 from multigen.model.source import Found, find_weights
 from multigen.recipe.schema import Recipe, WeightedLora
@@ -47,6 +49,7 @@ class Model:
         for module in self.learned.values():
             module.to(self.device).eval()
         self.loras = LoraStack()
+        self.knowledge: Knowledge | None = None  # what the weights were told
         self._others: dict[str, Denoiser] = {}
 
     @classmethod
@@ -55,7 +58,7 @@ class Model:
         model = cls(found.recipe if recipe is None else recipe, device=device)
         if found.tensors is not None:
             model.load_weights(found.tensors, found.where)
-        model.loras.own = found.adapter
+        model.loras.own, model.knowledge = found.adapter, found.knowledge
         model.set_loras(model.recipe.loras)
         return model
 
@@ -111,17 +114,9 @@ class Model:
         for what does not fit the model, before any network call.
         """
         common = Request(
-            steps=steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            size=size,
-            duration=duration,
-            sliding_window=sliding_window,
-            tile=tile,
-            sampler=sampler,
-            guide=guide,
-            options=options or {},
-        )
+            steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, size=size, duration=duration,
+            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, options=options or {},
+        )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
     def edit(
@@ -131,8 +126,10 @@ class Model:
         *,
         strength: float | None = None,
         mask: str | Path | None = None,
+        mask_is: str | None = None,
         keep: str | Tensor | None = None,
         extend: str | int | Sequence[int] | None = None,
+        fit: str | None = None,
         feather: float | None = None,
         resample: int = 1,
         invert: str | None = None,
@@ -156,19 +153,12 @@ class Model:
         `media` to `noise` as in `EditRequest`, the rest as in `generate`.
         """
         edit = EditRequest(
-            media, strength, mask, keep, extend, feather, resample, invert, restore, noise
+            media, strength, mask, mask_is, keep, extend, fit, feather, resample, invert, restore, noise
         )  # fmt: skip
         common = Request(
-            steps=steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            sliding_window=sliding_window,
-            tile=tile,
-            sampler=sampler,
-            guide=guide,
-            options=options or {},
-            edit=edit,
-        )
+            steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,
+            sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
+        )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
     def stream(
@@ -215,7 +205,7 @@ class Model:
     ) -> MediaList:
         """`n` media on the way from one request to another, both ends among them; see `multigen.generation.blend`."""
         batch = self.recipe.sample.batch if batch is None else batch
-        return MediaList(blend(self, ends, n=n, batch=batch, on_progress=on_progress))
+        return MediaList(blend(self, ends, n=n, batch=batch, on_progress=on_progress).in_order())
 
     def trace(self, request: Request | str = "") -> Trace:
         """One medium and how it came about. The medium is the one that `generate` gives."""
@@ -224,6 +214,11 @@ class Model:
     def encode(self, *prompts: str) -> Cond:
         """The condition of a batch of prompts. MultigenError if the conditioner cannot take one."""
         return encode_prompts(self, *prompts)
+
+    def judge(self, prompt: str) -> Verdict | None:
+        """How new a prompt is to the model; None where its training's captions are unknown, and for "" ."""
+        knows = with_loras(self.knowledge, self.recipe.loras) if prompt.strip() else None
+        return None if knows is None else knows.judge(self.conditioner, prompt)
 
     def _all(
         self,
@@ -297,4 +292,5 @@ class Model:
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
-        return model_weights.save_weights(Path(path), self.state_dict(), self.recipe, half=half)
+        knows = {} if self.knowledge is None else self.knowledge.tensors()
+        return model_weights.save_weights(Path(path), self.state_dict() | knows, self.recipe, half=half)

@@ -9,10 +9,13 @@ from typing import NamedTuple
 from torch import Tensor
 
 from multigen import registry
+from multigen.conditioners.knowledge import Knowledge
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.model import stable_diffusion
+from multigen.model.knowledge import knowledge_at, without_knowledge
 from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.manifest import recipe_changes
+from multigen.recipe.paths import RECIPE as RECIPE
 from multigen.recipe.paths import WEIGHTS, shipped_weights
 from multigen.recipe.sampling import TRAINED, without_decoding
 from multigen.recipe.schema import Recipe
@@ -20,20 +23,19 @@ from multigen.storage import lora
 from multigen.storage.tensors import load_tensors, read_header
 from multigen.training import checkpoint as checkpoints
 
-RECIPE = "recipe.yaml"
-
 
 class Found(NamedTuple):
     """What stands at a source: the recipe, the weights, and how messages call it.
 
     `tensors` is None where the recipe's parts bring their weights with them, as those of a foreign pipeline do.
-    `adapter` is what a training added to them, where they are its frozen base.
+    `adapter` is what a training added to them, where they are its frozen base; `knowledge`, what they were told.
     """
 
     recipe: Recipe
     tensors: dict[str, Tensor] | None
     where: str
     adapter: lora.Adapter | None = None
+    knowledge: Knowledge | None = None
 
 
 def find(source: str | Path) -> Found:
@@ -75,8 +77,8 @@ def read_lora(source: str) -> lora.Adapter:
     path = Path(source).expanduser()
     if not path.is_dir():
         return lora.read(path)
-    if (path / lora.FILE).is_file():
-        return lora.read(path / lora.FILE)
+    if (file := lora.in_folder(path)) is not None:
+        return lora.read(file)
     if (path / RECIPE).is_file() and (adapter := in_run(path).adapter) is not None:
         return adapter
     raise MultigenError(
@@ -95,12 +97,17 @@ def in_run(folder: Path) -> Found:
 def of_run(recipe: Recipe, folder: Path) -> Found:
     """What a recipe's training left in its run folder: averaged weights, or its base's and what it added to them."""
     if recipe.train.adapter is None:
-        return Found(recipe, run_weights(folder), str(folder))
+        return Found(recipe, run_weights(folder), str(folder), knowledge=knowledge_at(folder))
     if (folder / lora.FILE).is_file():
         adapter = lora.read(folder / lora.FILE)
     else:
         adapter = _in_checkpoint(recipe, _newest(folder))
-    return Found(recipe, base_weights(recipe), str(folder), adapter)
+    own, base = (
+        knowledge_at(folder),
+        None if recipe.train.init is None else knowledge_at(_place(recipe.train.init)),
+    )
+    knows = None if own is None or base is None else base.joined(own)
+    return Found(recipe, base_weights(recipe), str(folder), adapter, knows)
 
 
 def base_weights(recipe: Recipe) -> dict[str, Tensor] | None:
@@ -183,8 +190,18 @@ def named(recipe: Recipe, where: str) -> Found:
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:
     """Weights from a safetensors file, a run folder or by their shipped name, for `train.init`."""
-    path = shipped_weights().get(str(source)) or Path(source).expanduser()
-    return run_weights(path) if path.is_dir() else load_tensors(path)
+    path = _place(source)
+    if (path / RECIPE).is_file() and not is_trained(
+        path
+    ):  # a run that sampled with weights that its recipe names
+        named_weights = load_recipe(str(path / RECIPE)).weights
+        if named_weights is not None and not stable_diffusion.is_source(named_weights):
+            return read_weights(named_weights)
+    return run_weights(path) if path.is_dir() else without_knowledge(load_tensors(path))
+
+
+def _place(source: str | Path) -> Path:
+    return shipped_weights().get(str(source)) or Path(source).expanduser()
 
 
 def _in_file(path: Path) -> Found:
@@ -198,4 +215,5 @@ def _in_file(path: Path) -> Found:
         )
     if "recipe" not in header:
         raise MultigenError(f"{path}: no recipe in its header; use the run folder, or train.init={path}")
-    return Found(parse_recipe(header["recipe"], f"{path} (header)"), tensors, str(path))
+    recipe, weights = parse_recipe(header["recipe"], f"{path} (header)"), without_knowledge(tensors)
+    return Found(recipe, weights, str(path), knowledge=knowledge_at(path))

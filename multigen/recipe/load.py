@@ -10,7 +10,7 @@ from multigen.recipe.dump import to_yaml
 from multigen.recipe.reader import parse
 from multigen.recipe.schema import Recipe
 from multigen.recipe.source import chain, find_recipe
-from multigen.recipe.validate import to_recipe
+from multigen.recipe.validate import Draft, draft, to_recipe
 
 
 def load_recipe(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -20,7 +20,12 @@ def load_recipe(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
     arguments are checked; nothing is built. RecipeError names the file and line, the key, what was given, what is
     allowed and the nearest match.
     """
-    return to_recipe(compose(chain(find_recipe(path_or_name)), overrides))
+    return draft_recipe(path_or_name, overrides).checked()
+
+
+def draft_recipe(path_or_name: str, overrides: Sequence[str] = ()) -> Draft:
+    """As `load_recipe`, without the arguments of parts, which only their code can check (`Draft.checked`)."""
+    return draft(compose(chain(find_recipe(path_or_name)), overrides))
 
 
 def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe:

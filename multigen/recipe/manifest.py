@@ -11,29 +11,40 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.schema import Recipe
+from multigen.storage.emoji_names import with_emoji_names
 from multigen.storage.files import sha256, write_json
 
 FILE = "manifest.json"
 FORMAT = 1
-SLUG = 48  # characters of the prompt that a file name keeps
+SLUG = 48  # most characters of the prompt that a file name keeps
 
 
 def file_name(index: int, prompt: str, seed: int, suffix: str) -> str:
     """Return a name that is valid on every file system: 003_red-apple-moving-left_seed3.mp4
 
-    It has only ASCII letters, digits, - and _, a bounded length, and is never empty or reserved. `suffix` is like
-    ".mp4".
+    It has only letters of any script, digits, - and _, a bounded length, and is never empty or reserved. Latin letters
+    lose their accents, and emoji become their names. `suffix` is like ".mp4".
     """
     if not re.fullmatch(r"\.[a-z0-9]{1,8}", suffix):
         raise ValueError(
             f"suffix: {suffix!r} is not allowed. Allowed: a dot and letters or digits, like '.wav'."
         )
-    plain = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain)[:SLUG].strip("-")
+    slug = _slug(with_emoji_names(prompt))
     return "_".join(part for part in (f"{index:03d}", slug, f"seed{seed}") if part) + suffix
+
+
+def _slug(prompt: str) -> str:
+    """The first characters of a prompt as a part of a file name."""
+    plain = ""
+    for character in unicodedata.normalize("NFKD", prompt).lower():
+        if not (plain[-1:].isascii() and unicodedata.combining(character)):
+            plain += character if unicodedata.category(character)[0] in "LMN" else "-"
+    slug = re.sub("-+", "-", unicodedata.normalize("NFC", plain))[:SLUG]
+    # File systems count bytes.
+    return slug.encode()[: 3 * SLUG].decode(errors="ignore").strip("-")
 
 
 def versions() -> dict[str, str]:
@@ -61,20 +72,42 @@ def write_manifest(
     Every entry is complete, so that it can be read or moved alone: to its row and the settings it adds the hashes of
     recipe, weights and file, the size of the file, the versions and the time (UTC).
     """
+    common = common_facts(recipe, weights_hash, settings)
+    return write_entries(folder, [entry(folder, row, common) for row in rows])
+
+
+def common_facts(recipe: Recipe, weights_hash: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What all entries of a manifest share."""
     common = {
         **settings,
         "recipe": recipe.name,
         "recipe_hash": recipe_hash(recipe),
         "weights_hash": weights_hash,
     }
-    common |= {"versions": versions(), "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
-    files = []
-    for row in rows:
-        path = inside(folder, row["file"])
-        if path is None:
-            raise ValueError(f"manifest: {row['file']!r} is not a path inside the folder")
-        files.append({**common, **row, "bytes": path.stat().st_size, "sha256": sha256(path)})
-    write_json(folder / FILE, {"format": FORMAT, "files": files})
+    return common | {
+        "versions": versions(),
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def entry(folder: Path, row: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    """The complete entry of one file, from its row (`write_manifest`) and what all share. The file is read."""
+    path = inside(folder, row["file"])
+    if path is None:
+        raise ValueError(f"manifest: {row['file']!r} is not a path inside the folder")
+    return {**common, **row, "bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def write_entries(
+    folder: Path,
+    entries: Sequence[Mapping[str, Any]],
+    *,
+    asked: Mapping[str, Any] | None = None,
+    total: int | None = None,
+) -> Path:
+    """Write `folder`/manifest.json atomically, with what was asked for and how many files that makes."""
+    head = {} if asked is None else {"asked": dict(asked), "total": total}
+    write_json(folder / FILE, {"format": FORMAT, **head, "files": list(entries)})
     return folder / FILE
 
 
@@ -86,7 +119,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise MultigenError(f"{path}: cannot be read ({error})") from error
+        raise MultigenError(f"{path}: cannot be read ({reason(error)})") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise MultigenError(f"{path}: not a manifest of format {FORMAT}")
     files = value.get("files")
@@ -104,7 +137,7 @@ def verify(folder: Path) -> list[str]:
     manifest = read(folder)
     if manifest is None:
         raise MultigenError(f"{folder / FILE}: no such file")
-    return [fault for entry in manifest["files"] if (fault := _fault(folder, entry))]
+    return [found for one in manifest["files"] if (found := fault(folder, one))]
 
 
 def recipe_changes(before: Recipe, after: Recipe) -> list[tuple[str, Any, Any]]:
@@ -121,7 +154,8 @@ def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _fault(folder: Path, entry: Mapping[str, Any]) -> str | None:
+def fault(folder: Path, entry: Mapping[str, Any]) -> str | None:
+    """What is wrong with the file of an entry: missing, another size, another content; None: nothing."""
     name = entry["file"]
     path = inside(folder, name)
     if path is None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from multigen.errors import RecipeError
+from multigen.recipe.home import expanded_path
 from multigen.recipe.safety import check_key, check_text, check_top_key, check_value
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override as HydraOverride
 
 COMMAND_LINE = "command line"
+PATH_KEYS = frozenset({"path", "soundfont", "init", "weights", "vocoder"})  # last segments of keys of paths
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,30 @@ def parse_text(text: str) -> HydraOverride:
     from hydra.errors import HydraException
 
     try:
-        return OverridesParser.create().parse_override(text)
+        return OverridesParser.create().parse_override(quoted_path(text))
     except (HydraException, ValueError, RecursionError) as error:  # too many digits; nested too deep
         reason = " ".join(str(error.__cause__ or error).split())
         raise RecipeError(
             f"{COMMAND_LINE}: {text}: not an override. Write key=value, +key=value or ~key. ({reason})"
         ) from None
+
+
+def quoted_path(text: str) -> str:
+    """An override whose value is a path, as a shell user writes it, with the path in Hydra's quotes.
+
+    That is a value that begins with the home folder, `data.path=~/songs`, or that is there as it stands, whatever signs
+    of Hydra's grammar are in its name: `data.path=photos (2024), [best]`. Other overrides are returned as they are.
+    """
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    key, sign, value = text.partition("=")
+    if not sign or key.rpartition(".")[2] not in PATH_KEYS or value[:1] in ("", "'", '"'):
+        return text
+    path = expanded_path(value)
+    plain = re.fullmatch(r"[\w./:-]*", value)
+    if path == value and (plain or "${" in value or not os.path.exists(path)):
+        return text
+    return f"{key}={QuotedString(path, Quote.single).with_quotes()}"
 
 
 def check_override_key(key: str, package: str | None, at: str) -> str:
@@ -69,6 +91,7 @@ def _parse(text: str) -> Override:
     check_text(text, at)
     if text.startswith("launch="):  # short for launch.name=
         text = f"launch.name={text.removeprefix('launch=')}"
+    text = quoted_path(text)
     override = parse_text(text)
     key = check_override_key(override.key_or_group, override.package, at)
     if override.is_sweep_override():

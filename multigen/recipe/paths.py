@@ -6,13 +6,47 @@ import dataclasses
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+from multigen.recipe.home import expanded_path as expanded_path
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
-from multigen.storage.diffusers_folder.hub import is_id
+from multigen.storage.hub_id import is_id
 
 PATHS = ("path", "soundfont")  # arguments of parts that are paths
 WEIGHTS = "weights.safetensors"  # file in a run folder, and in each folder of shipped weights
+RECIPE = "recipe.yaml"  # file in a run folder
+
+
+def expanded(recipe: Recipe) -> Recipe:
+    """The recipe with `~` at the beginning of its paths as the home folder."""
+
+    def part(old: Part) -> Part:
+        paths = {k: expanded_path(v) for k, v in old.args.items() if isinstance(v, str)}
+        return Part(old.name, {**old.args, **paths}) if paths else old
+
+    def path(text: str | None) -> str | None:
+        return None if text is None else expanded_path(text)
+
+    def parts(section: Any) -> Any:
+        """The section with the paths in all of its parts."""
+        values = {f.name: getattr(section, f.name) for f in dataclasses.fields(section)}
+        found = {k: part(v) for k, v in values.items() if isinstance(v, Part)}
+        found |= {
+            k: tuple(part(one) if isinstance(one, Part) else one for one in v)
+            for k, v in values.items()
+            if isinstance(v, tuple)
+        }
+        return dataclasses.replace(section, **found)
+
+    whole = parts(recipe)
+    return dataclasses.replace(
+        whole,
+        train=dataclasses.replace(parts(recipe.train), init=path(recipe.train.init)),
+        evaluate=parts(recipe.evaluate),
+        weights=path(recipe.weights),
+        loras=tuple(dataclasses.replace(one, path=expanded_path(one.path)) for one in recipe.loras),
+    )
 
 
 def shipped_weights() -> dict[str, Path]:

@@ -27,10 +27,15 @@ def without_decoding(recipe: Recipe) -> Recipe:
 def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """Apply overrides for sampling to a recipe. RecipeError for one that would change what was trained."""
     changed = override_recipe(recipe, overrides)
+    check_sampling(recipe, changed)
+    return changed
+
+
+def check_sampling(recipe: Recipe, changed: Recipe) -> None:
+    """RecipeError where overrides would change what was trained."""
     for key in (*TRAINED, "train", "weights"):
         if getattr(without_decoding(changed), key) != getattr(without_decoding(recipe), key):
             raise RecipeError(
                 f"{key}: the weights of {recipe.name} were trained with it. For sampling, override only "
                 f"sampler, timesteps, guide, sample, evaluate, loras, seed, {', '.join(DECODING)}"
             )
-    return changed

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 
 from multigen.errors import RecipeError, message
+from multigen.recipe.home import expanded_path
 from multigen.recipe.reader import Source, read, show
 
 MAX_FILES = 16
@@ -25,7 +26,7 @@ def shipped() -> dict[str, Path]:
 
 def find_recipe(path_or_name: str) -> Path:
     """Return the file of a path, a run folder or a shipped recipe's name. RecipeError with the nearest match."""
-    path = Path(path_or_name)
+    path = Path(expanded_path(path_or_name))
     if path.is_file():
         return path
     if (path / "recipe.yaml").is_file():

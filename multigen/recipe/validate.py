@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from multigen import registry
 from multigen.errors import RecipeError, message
 from multigen.recipe.composed import Composed
+from multigen.recipe.paths import expanded
 from multigen.recipe.places import LISTS, PLACES
 from multigen.recipe.rules import RULES, check_relations
 from multigen.recipe.schema import (
@@ -42,15 +44,50 @@ SECTIONS: Mapping[str, type] = {
 ROWS: Mapping[str, tuple[type, str]] = {"loras": (WeightedLora, "path")}
 
 
-def to_recipe(composed: Composed) -> Recipe:
-    """Check plain data, and return it as a recipe. RecipeError for the first mistake."""
+@dataclass(frozen=True)
+class Draft:
+    """A recipe whose keys, values and names of parts are checked, but not yet the arguments of its parts.
+
+    Those are in the code of the parts, so that checking them imports what the parts need: torch, most of all. What can
+    be refused without that is refused in a fraction of a second.
+    """
+
+    recipe: Recipe
+    composed: Composed
+
+    def checked(self) -> Recipe:
+        """The recipe, its parts' arguments checked, too. RecipeError for the first wrong one."""
+        for place, kind in PLACES.items():
+            part = _value(self.recipe, place)
+            if part is not None:
+                _check_arguments(kind, part, place, self.composed)
+        for place, kind in LISTS.items():
+            for number, part in enumerate(_value(self.recipe, place)):
+                _check_arguments(kind, part, f"{place}.{number}", self.composed)
+        return self.recipe
+
+
+def draft(composed: Composed) -> Draft:
+    """Check plain data, but for the arguments of parts. RecipeError for the first mistake."""
     recipe = _section(Recipe, composed.data, "", composed)
     for place, (allowed, holds) in RULES.items():
         value = _value(recipe, place)
         if value is not None and not all(holds(v) for v in (value if isinstance(value, tuple) else (value,))):
             raise composed.error(f"{place}: {_plain(value)!r} is not allowed. Allowed: {allowed}.", place)
     check_relations(recipe, composed)
-    return recipe
+    return Draft(expanded(recipe), composed)
+
+
+def to_recipe(composed: Composed) -> Recipe:
+    """Check plain data, and return it as a recipe. RecipeError for the first mistake."""
+    return draft(composed).checked()
+
+
+def _check_arguments(kind: str, part: Part, place: str, composed: Composed) -> None:
+    try:
+        registry.check(kind, part, place)
+    except RecipeError as error:
+        raise composed.error(str(error)) from None
 
 
 def _section(cls: type, data: Any, place: str, composed: Composed) -> Any:
@@ -125,14 +162,9 @@ def _part(kind: str, value: Any, place: str, default: Part | None, composed: Com
     name = value.get("name", default.name if default else None)
     if name is None:
         raise composed.error(f"{place}.name: missing. Allowed: {', '.join(names)}.", f"{place}.name")
-    if not isinstance(name, str):
+    if name not in names:
         raise composed.error(message(f"{place}.name", name, names), f"{place}.name")
-    part = Part(name, {k: v for k, v in value.items() if k != "name"})
-    try:
-        registry.check(kind, part, place)
-    except RecipeError as error:
-        raise composed.error(str(error)) from None
-    return part
+    return Part(name, {k: v for k, v in value.items() if k != "name"})
 
 
 def _refuse_unset(value: Any, place: str, composed: Composed) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from multigen.errors import MultigenError
 from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.progress import Progress
-from multigen.recipe.manifest import write_manifest
+from multigen.recipe.manifest import read as read_manifest
+from multigen.runs.asked import asked as describe
+from multigen.runs.media import Made, batched, make_media
+from multigen.runs.media_set import MediaSet
+from multigen.storage.claim import claimed
+from multigen.storage.lock import is_free
 
 log = logging.getLogger(__name__)
 
@@ -23,42 +27,31 @@ def labelled_set(
 ) -> Path:
     """Write `per_class` media of each class to `folder`/<class>/, and a manifest; medium k of all has seed + k.
 
-    `common` says how they are made. The folder appears when all of them are made. MultigenError if the model has no
-    classes, or the folder is not empty.
+    `common` says how they are made. Each file is written when it is made; the same command goes on with a set that was
+    stopped. MultigenError if the model has no classes, or the folder holds anything else.
     """
     classes = model.recipe.conditioner.args.get("classes")
     if not classes:
         raise MultigenError(
             f"--per-class: {model.recipe.name} has no classes, it follows prompts; use --prompt or --prompts FILE"
         )
-    if folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
-        raise MultigenError(f"--out {folder}: is not empty; give a new folder")
     suffix = model.recipe.sample.suffix or model.modality.suffix
     names = _folders(classes)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    rows = []
-    requests, total = (
-        [dataclasses.replace(common, prompt=label) for label in classes],
-        per_class * len(classes),
-    )
-    with Progress("sample", total, quiet=quiet) as progress:
+    requests = [dataclasses.replace(common, prompt=label) for label in classes]
+    asked = describe(model, "per-class", requests, n=per_class, seed=seed)
+
+    def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
         batcher = model.batcher(requests, n=per_class, seed=seed, on_progress=lambda _: progress.called())
-        progress.expect(batcher.calls, total)
-        for k, medium in enumerate(batcher.in_order()):
-            place = partial / names[k // per_class] / f"{k % per_class:05d}{suffix}"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            medium.save(place)
-            progress.advance()
-            file = place.relative_to(partial).as_posix()
-            rows.append({"file": file, "prompt": medium.prompt, "seed": medium.seed})
-    how = {"sampler": model.recipe.sampler.name, "steps": common.steps or model.recipe.sample.steps}
-    write_manifest(partial, rows, recipe=model.recipe, weights_hash=model.weights_hash(), settings=how)
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(partial.iterdir()):
-        path.replace(folder / path.name)
-    partial.rmdir()
-    log.info("%d media of %d classes in %s", total, len(classes), folder)
+        for one in batched(batcher, progress, there):
+            row, number = divmod(one.place, per_class)
+            yield one._replace(name=f"{names[row]}/{number:05d}{suffix}")
+
+    if read_manifest(folder) is None and not is_free(folder):
+        raise MultigenError(f"--out {folder}: is not empty; give a new folder")
+    with claimed(folder) as claim:
+        kept = MediaSet(model, claim, asked, per_class * len(classes), steps=common.steps)
+        make_media(kept, model, start, quiet=quiet)
+    log.info("%d media of %d classes in %s", kept.total, len(classes), folder)
     return folder
 
 

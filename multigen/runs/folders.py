@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from multigen.model.source import RECIPE
+from multigen.recipe.paths import RECIPE
 from multigen.recipe.schema import Recipe
 
 
@@ -16,7 +16,7 @@ def run_folder(recipe: Recipe, out: Path | None) -> Path:
 
 def is_run_folder(path: str | Path) -> bool:
     """Whether a run folder is at the path."""
-    return (Path(path) / RECIPE).is_file()
+    return (Path(path).expanduser() / RECIPE).is_file()
 
 
 def new_folder(base: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def hydra_sweep(job: Callable[[Any], Any], folder: Path, overrides: list[str]) -
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "sweep.yaml").write_text("{}\n", encoding="utf-8")
     except OSError as error:
-        raise MultigenError(f"--out {folder.parent}: cannot be written ({error})") from None
+        raise MultigenError(f"--out {folder.parent}: cannot be written ({reason(error)})") from None
     quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     place = f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
     argv = ["multigen", "--multirun", place, *quiet, *overrides]

@@ -3,110 +3,125 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from multigen.errors import TrainingError
+from torch import Tensor
+
+from multigen.errors import MediaError, MediaInterrupted, TrainingError
+from multigen.generation.batching import Batcher
 from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.progress import Progress
-from multigen.recipe.dump import to_data
 from multigen.recipe.manifest import FILE as MANIFEST
-from multigen.recipe.manifest import file_name, write_manifest
 from multigen.recipe.manifest import read as read_manifest
-from multigen.recipe.schema import Recipe
 from multigen.runs.folders import new_folder
-from multigen.storage.files import write_json
+from multigen.runs.media_set import MediaSet, conflict
+from multigen.storage.files import atomic, write_json
+from multigen.training.signals import Stop, signals
 
 log = logging.getLogger(__name__)
 
-# Begins to make media, and reports the network calls.
+PREVIEW = "preview.png"
+_SHOWN = 64  # media in the preview
+
+
+class Made(NamedTuple):
+    """One finished medium: its place among all, how it was made where that is not the recipe's way, its own path."""
+
+    place: int
+    medium: Media
+    how: Mapping[str, Any] = {}
+    name: str | None = None
+
+
+# Begins to make media, but for those at the places that are there, and reports the network calls.
 # MultigenError for a request that cannot be met, before anything is made.
-Start = Callable[[Progress], Iterable[Media]]
+Start = Callable[[Progress, frozenset[int]], Iterable[Made]]
 
 
-def make_media(
-    model: Model,
-    folder: Path,
-    start: Start,
-    *,
-    total: int,
-    steps: int | None = None,
-    each: Sequence[Mapping[str, Any]] = (),
-    quiet: bool = False,
-) -> list[Path]:
-    """Write `total` media into `folder`/media, with a picture of each, and a manifest; the files.
+def make_media(kept: MediaSet, model: Model, start: Start, *, quiet: bool = False) -> list[Path]:
+    """Make those of the media of a set that are not there yet, each written when it is finished; all files.
 
-    steps  for the manifest, where they are not the recipe's
-    each   how each medium was made, where that is not the recipe's way; read when all of them are there
-
-    Earlier media move to `folder`/media-N; they stay in place where a new one cannot be made. TrainingError for
-    media whose numbers are not finite, or that cannot be written.
+    MediaInterrupted after SIGINT or SIGTERM; a second signal acts at once. TrainingError for media whose numbers are
+    not finite, or that cannot be written. Whatever ends it, what is finished stays, and the manifest says what.
     """
-    final, partial = folder / "media", folder / ".media.partial"
-    made: list[Media] = []
-    rows: list[dict[str, Any]] = []
-    with Progress("sample", total, quiet=quiet) as progress:
-        media = start(progress)
-        log.info("%s: %d media on %s", model.recipe.name, total, model.facts["device"])
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for index, medium in enumerate(media):
-            progress.advance()
-            rows.append(_save(model, medium, index, partial, final))
-            made.append(medium)
-    _set_aside(folder)
-    partial.rename(final)
-    model.modality.preview([m.tensor for m in made[:64]]).save(folder / "preview.png")
-    rows = [{**row, **how} for row, how in zip(rows, each, strict=True)] if each else rows
-    how = sampling_facts(model.recipe, steps)
-    write_manifest(folder, rows, recipe=model.recipe, weights_hash=model.weights_hash(), settings=how)
-    return [folder / row["file"] for row in rows]
+    if kept.complete:
+        log.info("all %d media are there: %s", kept.total, kept.folder)
+        return kept.files
+    if kept.there:
+        log.info("%d of %d media are there; going on: %s", kept.done, kept.total, kept.folder)
+    with Progress("sample", kept.total, quiet=quiet) as progress:
+        progress.advance(kept.done)
+        made = start(progress, kept.there)
+        log.info("%s: %d media on %s", model.recipe.name, kept.total - kept.done, model.facts["device"])
+        with _saved(kept), signals() as caught:
+            source = iter(made)
+            try:
+                while True:
+                    with caught.interrupting():
+                        found = next(source, None)
+                    if found is None:
+                        break
+                    kept.add(found.place, found.medium, found.how, name=found.name)
+                    progress.advance()
+            except Stop:
+                raise MediaInterrupted(caught[0], kept.done, kept.total, kept.folder / "media") from None
+    return kept.files
 
 
-def _save(model: Model, medium: Media, index: int, partial: Path, final: Path) -> dict[str, Any]:
-    """Write one medium and its pictures; its row in the manifest."""
-    suffix = model.recipe.sample.suffix or model.modality.suffix
-    name = file_name(index, medium.prompt, medium.seed, suffix)
-    if not medium.tensor.isfinite().all():
-        raise TrainingError(
-            f"{final / name}: not written, its numbers are not finite; a lower guidance scale or more steps may help"
-        )
+@contextmanager
+def _saved(kept: MediaSet) -> Iterator[None]:
+    """Write the manifest however the block ends; a fault says where the finished media are."""
     try:
-        medium.save(partial / name)
-        _save_pictures(model, medium, partial, Path(name).stem)
-    except OSError as error:
-        raise TrainingError(f"{final / name}: could not be written ({error})") from error
-    return {"file": f"media/{name}", "prompt": medium.prompt, "seed": medium.seed}
+        yield
+    except TrainingError as error:
+        if kept.done:
+            place = f"{kept.done} of {kept.total} are in {kept.folder}; go on with --resume"
+            raise type(error)(f"{error}. {place}") from error
+        raise
+    finally:
+        kept.save()
 
 
-def _save_pictures(model: Model, medium: Media, folder: Path, stem: str) -> None:
-    """A picture of one medium beside it, and an animated preview where the modality has one."""
-    modality = model.modality
-    if modality.suffix != ".png":
-        modality.preview([medium.tensor]).save(folder / f"{stem}.png")
-    if modality.animation:
-        modality.write(medium.tensor, folder / f"{stem}{modality.animation}")
+def batched(
+    batcher: Batcher,
+    progress: Progress,
+    there: frozenset[int],
+    how: Callable[[int], Mapping[str, Any]] = lambda _: {},
+) -> Iterator[Made]:
+    """The media of a batcher as they end, but for those that are there; `how` each was made, by its place."""
+    for place in there:
+        batcher.cancel(place)
+    progress.expect(batcher.calls, len(batcher.jobs))
+    progress.called(round((batcher.calls or 0) * len(there) / max(len(batcher.jobs), 1)))
+    return (Made(place, medium, how(place)) for place, medium in batcher)
 
 
-def sampling_facts(recipe: Recipe, steps: int | None) -> dict[str, Any]:
-    """How media were sampled, for a manifest; nothing where a codec made them."""
-    if recipe.trains == "codec":
-        return {}
-    plain = to_data(recipe)
-    how = {key: plain[key] for key in ("sampler", "timesteps", "guide", "modifiers", "loras")}
-    return how | {"steps": steps or recipe.sample.steps, "polish": plain["sample"]["polish"]}
+def write_preview(kept: MediaSet, model: Model) -> None:
+    """Draw the first media of a set as one picture, from their files."""
+    tensors: list[Tensor] = []
+    for path in kept.files[:_SHOWN]:
+        try:
+            tensors.append(model.modality.read(path))
+        except MediaError as error:
+            log.warning("not in the preview: %s", error)
+    if tensors:
+        with atomic(kept.folder / PREVIEW) as temporary:
+            model.modality.preview(tensors).save(temporary)
 
 
-def _set_aside(folder: Path) -> None:
-    """Keep earlier media, and the manifest that describes them, as media-N."""
+def set_aside(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Keep media of another command, and the manifest that describes them, as media-N, and say so."""
     media, manifest = folder / "media", read_manifest(folder)
-    if not media.exists():
+    if not media.exists() or conflict(folder, asked) is None:
         return
     kept = new_folder(media)
     media.replace(kept)
     if manifest is not None:
-        files = [{**entry, "file": Path(entry["file"]).name} for entry in manifest["files"]]
+        files = [{**one, "file": Path(one["file"]).name} for one in manifest["files"]]
         write_json(kept / MANIFEST, {**manifest, "files": files})
+        (folder / MANIFEST).unlink()
+    log.info("%s: the media of before are now in %s", folder, kept)

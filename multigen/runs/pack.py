@@ -21,6 +21,7 @@ from multigen.modalities import Modality
 from multigen.modalities.member import size_of
 from multigen.model.build import build_dataset
 from multigen.progress import Progress
+from multigen.recipe.paths import absolute
 from multigen.recipe.schema import Recipe
 from multigen.runs.shards import Entry, write_shard
 from multigen.storage.lock import LOCK, locked
@@ -45,15 +46,27 @@ def _pack(recipe: Recipe, out: Path, shard_bytes: int, quiet: bool) -> tuple[int
     dataset = build_dataset(recipe, modality)
     entries = _of_files(dataset) if isinstance(dataset, Folder) else _of_set(recipe, dataset, modality)
     plan = _plan(dataset, entries, shard_bytes)
-    shard_index.write(out, None)
+    made_from = _source(recipe)
+    if shard_index.source_of(out) not in (None, made_from):
+        raise MultigenError(
+            f"--out {out}: holds shards of other media, or made with other settings; give a new folder"
+        )
+    shard_index.write(out, None, made_from)
     shards = []
     with Progress("pack", len(entries), quiet=quiet) as progress:
         for number, part in enumerate(plan):
             shards.append(write_shard(out, f"shard-{number:06d}.tar", part, dataset, modality))
             progress.advance(len(part))
     _clear(out, {name for s in shards for name in (s.file, s.index)})
-    shard_index.write(out, Index(modality.name, tuple(dataset.classes), tuple(shards)))
+    shard_index.write(out, Index(modality.name, tuple(dataset.classes), tuple(shards)), made_from)
     return len(entries), dict(dataset.bad)
+
+
+def _source(recipe: Recipe) -> str:
+    """What a recipe packs, as a hash: the dataset and the modality, with their settings."""
+    whole = absolute(recipe)
+    parts = [whole.data.name, dict(whole.data.args), whole.modality.name, dict(whole.modality.args)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _check_folder(out: Path) -> None:

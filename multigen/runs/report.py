@@ -14,6 +14,7 @@ from typing import Any
 
 from multigen.errors import MediaError
 from multigen.evaluation.html_report import write_report
+from multigen.evaluation.html_report.page import FILE as FILE
 from multigen.evaluation.memorisation import PAIRS
 from multigen.evaluation.report import read_report
 from multigen.evaluation.style import SHEET

@@ -81,12 +81,8 @@ def same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:
     if not path.is_file():
         return recipe
     before = load_recipe(str(path))
-    if recipe.conditioner.args.get("classes") is None and recipe.conditioner.name == before.conditioner.name:
-        filled = {k: v for k, v in before.conditioner.args.items() if k == "classes"}
-        part = dataclasses.replace(recipe.conditioner, args={**recipe.conditioner.args, **filled})
-        recipe = dataclasses.replace(recipe, conditioner=part)
-    both = without_decoding(before), without_decoding(recipe)
-    changes = [c for c in recipe_changes(*both) if _matters(c[0])]
+    recipe = with_classes(recipe, before)
+    changes = training_changes(before, recipe)
     if changes and not force:
         rows = "; ".join(f"{key}: {old!r} -> {new!r}" for key, old, new in changes[:ROWS])
         rows += f"; and {len(changes) - ROWS} more" if len(changes) > ROWS else ""
@@ -97,6 +93,30 @@ def same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:
     return recipe
 
 
-def _matters(key: str) -> bool:
+def with_classes(recipe: Recipe, before: Recipe) -> Recipe:
+    """The recipe, with the classes that the training of another filled in, where it leaves them to the data."""
+    if (
+        recipe.conditioner.args.get("classes") is not None
+        or recipe.conditioner.name != before.conditioner.name
+    ):
+        return recipe
+    filled = {k: v for k, v in before.conditioner.args.items() if k == "classes"}
+    part = dataclasses.replace(recipe.conditioner, args={**recipe.conditioner.args, **filled})
+    return dataclasses.replace(recipe, conditioner=part)
+
+
+def training_changes(before: Recipe, now: Recipe) -> list[tuple[str, Any, Any]]:
+    """Where another recipe would make another training: (key, before, now)."""
+    return [c for c in recipe_changes(without_decoding(before), without_decoding(now)) if matters(c[0])]
+
+
+def matters(key: str) -> bool:
+    """Whether another value of a key makes another training."""
     head, _, rest = key.partition(".")
     return head in (*TRAINED, "seed") or (head == "train" and rest.partition(".")[0] not in FREE)
+
+
+def is_free(key: str) -> bool:
+    """Whether a key may change between two starts of one run."""
+    head, _, rest = key.partition(".")
+    return head == "train" and rest.partition(".")[0] in FREE

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from multigen import registry
 from multigen.errors import MultigenError
+from multigen.generation.blend import blend
 from multigen.generation.request import Request
 from multigen.modalities import Modality
-from multigen.modalities.media import Media
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
 from multigen.model.source import RECIPE, find, is_finished
 from multigen.options import Option
 from multigen.progress import Progress
 from multigen.recipe.dump import to_yaml
+from multigen.recipe.manifest import read as read_manifest
 from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Recipe
-from multigen.runs.folders import new_folder
-from multigen.runs.media import make_media
+from multigen.runs.asked import asked as describe
+from multigen.runs.asked import listed
+from multigen.runs.media import Made, Start, batched, make_media, write_preview
+from multigen.runs.media_set import MediaSet, conflict, unfinished
+from multigen.runs.report import FILE as REPORT
 from multigen.runs.report import TRACES, report
 from multigen.runs.sample_manifest import facts, inversion_errors
+from multigen.storage.claim import Claim, claimed, claimed_new
 from multigen.storage.files import write_text
-from multigen.storage.lock import locked
 
 
 def open_model(source: str, overrides: Sequence[str] = (), device: str | None = None) -> Model:
@@ -54,6 +59,7 @@ def sample(
     trajectory: bool = False,
     clip: bool = False,
     out: Path | None = None,
+    resume: bool = False,
     device: str | None = None,
     quiet: bool = False,
 ) -> Path:
@@ -65,6 +71,10 @@ def sample(
     overrides   changes to how the model samples (sampler, timesteps, guide, sample, seed)
     trajectory  also keep pictures of how the first medium of each request is made; with `clip` as a clip, too
     out         the folder; None: a new samples-N or edits-N, in the run folder or beside the weights file
+    resume      go on with what the same command has left there when it was stopped; without `out`, in the newest such
+
+    Media of another command are never replaced: MultigenError lists how it differs. Of the same command, what is
+    missing is made, with the same seeds. The folder appears with the first medium.
     """
     common = common or Request()
     model = open_model(source, overrides, device)
@@ -74,15 +84,17 @@ def sample(
     asked = [filled(request, common) for request in requests]
     n = n or (1 if editing else settings.n)
     seed = model.recipe.seed if seed is None else seed
-    folder = result_folder(source, model.recipe, "edits" if editing else "samples", out)
-    with locked(folder):
-        _make(model, folder, asked, n, seed, quiet)
+    kind = "edits" if editing else "samples"
+    said = describe(model, kind, asked, n=n, seed=seed, trajectory=trajectory, clip=clip)
+    with result_folder(source, model.recipe, kind, out, said if resume else None) as claim:
+        kept = MediaSet(model, claim, said, n * len(asked))
+        make_media(kept, model, _start(model, asked, n, seed), quiet=quiet)
         for number, request in enumerate(asked if trajectory else []):
             own = seed + number * n if request.seed is None else request.seed
             trace = model.trace(dataclasses.replace(request, seed=own))
-            trace.save(model, folder / TRACES, f"{number:03d}", clip=clip)
-        _finish(model, folder)
-    return folder
+            trace.save(model, claim.folder / TRACES, f"{number:03d}", clip=clip)
+        _finish(model, kept)
+    return claim.folder
 
 
 def sample_blend(
@@ -95,6 +107,7 @@ def sample_blend(
     to_seed: int | None = None,
     overrides: Sequence[str] = (),
     out: Path | None = None,
+    resume: bool = False,
     device: str | None = None,
     quiet: bool = False,
 ) -> Path:
@@ -116,16 +129,24 @@ def sample_blend(
         raise MultigenError(f"--blend takes two prompts, or one and two seeds; {len(ends)} prompts are given")
     if first == last:
         raise MultigenError("--blend needs two prompts, or a second seed: --to-seed N")
-    folder = result_folder(source, model.recipe, "samples", out)
+    said = describe(model, "blend", [first, last], n=n)
 
-    def start(progress: Progress) -> Iterable[Media]:
-        progress.expect(model.batcher(first).calls, 1)
-        return model.blend((first, last), n=n, on_progress=lambda _: progress.called())
+    def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
+        made = blend(
+            model,
+            (first, last),
+            n=n,
+            batch=model.recipe.sample.batch,
+            on_progress=lambda _: progress.called(),
+        )
+        for one in batched(made.batcher, progress, there):
+            yield one._replace(medium=made.shown(one.place, one.medium))
 
-    with locked(folder):
-        make_media(model, folder, start, total=n, steps=first.steps, quiet=quiet)
-        _finish(model, folder)
-    return folder
+    with result_folder(source, model.recipe, "samples", out, said if resume else None) as claim:
+        kept = MediaSet(model, claim, said, n, steps=first.steps)
+        make_media(kept, model, start, quiet=quiet)
+        _finish(model, kept)
+    return claim.folder
 
 
 def filled(request: Request, common: Request) -> Request:
@@ -138,32 +159,61 @@ def filled(request: Request, common: Request) -> Request:
     return dataclasses.replace(request, **left, options={**common.options, **request.options}, edit=edit)
 
 
-def _make(model: Model, folder: Path, requests: Sequence[Request], n: int, seed: int, quiet: bool) -> None:
-    """Write `n` media of each request to the folder, and how each was made to the manifest."""
-    each: list[dict[str, Any]] = []
+def _start(model: Model, requests: Sequence[Request], n: int, seed: int) -> Start:
+    """Begins to make `n` media of each request; the manifest says how each was made."""
 
-    def start(progress: Progress) -> Iterable[Media]:
+    def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
         made = model.batcher(requests, n=n, seed=seed, on_progress=lambda _: progress.called())
-        progress.expect(made.calls, len(made.jobs))
         errors = inversion_errors(model, requests)
-        each.extend(facts(requests[k // n], job.plan, errors.get(k // n)) for k, job in made.jobs.items())
-        return made.in_order()
+        how = [facts(requests[k // n], job.plan, errors.get(k // n)) for k, job in made.jobs.items()]
+        return batched(made, progress, there, how.__getitem__)
 
-    make_media(model, folder, start, total=n * len(requests), each=each, quiet=quiet)
-
-
-def _finish(model: Model, folder: Path) -> None:
-    write_text(folder / "sampled.yaml", to_yaml(model.recipe))
-    report(model, folder, {})
+    return start
 
 
-def result_folder(source: str, recipe: Recipe, kind: str, out: Path | None) -> Path:
-    """`out`, or a new folder beside what was loaded from `source`. MultigenError if `out` is a run folder."""
-    if out is None:
-        return new_folder(home(source, recipe) / kind)
-    if (out / "checkpoints").is_dir() or is_finished(out):
+def _finish(model: Model, kept: MediaSet) -> None:
+    """What a folder holds beside its media, where a stopped command did not come to it."""
+    if len(kept.there) == kept.total and (kept.folder / REPORT).is_file():
+        return
+    write_preview(kept, model)
+    write_text(kept.folder / "sampled.yaml", to_yaml(model.recipe))
+    report(model, kept.folder, {})
+
+
+@contextmanager
+def result_folder(
+    source: str, recipe: Recipe, kind: str, out: Path | None, resumes: Mapping[str, Any] | None = None
+) -> Iterator[Claim]:
+    """Claim `out`, or a new folder beside what was loaded from `source`, inside the block.
+
+    resumes  what the command asks for, where it has to go on with one that was stopped: the newest folder of that
+
+    MultigenError if `out` is a run folder, or where there is nothing to go on with.
+    """
+    base = home(source, recipe) / kind
+    if out is not None and ((out / "checkpoints").is_dir() or is_finished(out)):
         raise MultigenError(f"--out {out}: this is a run folder; give another folder, or omit --out")
-    return out
+    if resumes is not None:
+        out = out or _stopped(base, resumes)
+        if read_manifest(out) is None:
+            raise MultigenError(f"--resume: there is nothing to go on with in {out}")
+    with claimed_new(base) if out is None else claimed(out) as claim:
+        yield claim
+
+
+def _stopped(base: Path, asked: Mapping[str, Any]) -> Path:
+    """The newest of the folders base-N whose command asked for the same."""
+    numbers = [
+        int(p.name.rpartition("-")[2]) for p in base.parent.glob(f"{base.name}-*") if p.name[-1:].isdecimal()
+    ]
+    folders = [base.with_name(f"{base.name}-{k}") for k in sorted(numbers, reverse=True)]
+    same = [folder for folder in folders if read_manifest(folder) and conflict(folder, asked) is None]
+    if not same:
+        stopped = next((folder for folder in folders if unfinished(folder)), None)
+        rows = [] if stopped is None else conflict(stopped, asked) or []
+        near = f" {stopped} was stopped, but asked for another thing: {listed(rows)}." if rows else ""
+        raise MultigenError(f"--resume: no command with these settings was stopped in {base.parent}.{near}")
+    return next((folder for folder in same if unfinished(folder)), same[0])
 
 
 def home(source: str, recipe: Recipe) -> Path:

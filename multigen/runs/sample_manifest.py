@@ -13,7 +13,7 @@ from torch import Tensor
 from multigen.generation.plan import Plan
 from multigen.generation.request import EditRequest, Request, operator_part
 from multigen.model.model import Model
-from multigen.runs.media import sampling_facts
+from multigen.runs.media_set import sampling_facts
 from multigen.storage.files import sha256
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def inversion_errors(model: Model, requests: Sequence[Request]) -> dict[int, flo
             continue
         alone = EditRequest(edit.media, strength=edit.strength, invert=edit.invert)
         same = dataclasses.replace(
-            request, prompt=edit.invert, seed=None, guidance_scale=1.0, negative_prompt=None, edit=alone
+            request, prompt=edit.invert, seed=None, guidance_scale=1.0, negative_prompt="", edit=alone
         )
         key = (id(edit.media), edit.strength, edit.invert, dataclasses.replace(same, edit=None))
         back.setdefault(key, (same, []))[1].append(number)
@@ -71,8 +71,7 @@ def inversion_errors(model: Model, requests: Sequence[Request]) -> dict[int, flo
     for place, medium in made:
         edit = made.jobs[place].plan.edit
         assert edit is not None
-        source = edit.source.media[tuple(slice(n) for n in medium.tensor.shape)]
-        error = round(float((medium.tensor - source).square().mean().sqrt()), 4)
+        error = round(float((medium.tensor - edit.original.source.media).square().mean().sqrt()), 4)
         log.info("inversion and back: %.3f of full scale from the source", error)
         found |= dict.fromkeys(groups[place], error)
     return found

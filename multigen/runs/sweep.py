@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -19,8 +20,12 @@ from multigen.errors import Interrupted, RecipeError
 from multigen.model.compatibility import check_combination
 from multigen.recipe.load import load_recipe
 from multigen.recipe.overrides import COMMAND_LINE
+from multigen.recipe.paths import absolute
 from multigen.runs.hydra_sweep import hydra_sweep
+from multigen.runs.rerun import differences
 from multigen.runs.sweep_overrides import combinations, sort
+
+log = logging.getLogger(__name__)
 
 # So many combinations are checked before the first job starts.
 CHECKED = 64
@@ -44,7 +49,7 @@ def sweep(
     fixed, varying, hydra = sort(overrides)
     recipe = str(Path(recipe).resolve()) if Path(recipe).exists() else recipe
     name = _check_jobs(recipe, fixed, varying)
-    folder = (out or Path("runs") / f"{name}-sweep").absolute()
+    folder = (out or _free(Path("runs") / f"{name}-sweep", command, recipe, fixed, varying)).absolute()
 
     def job(_: Any) -> float:
         # Imported here: a launcher may have sent this function to another process.
@@ -67,6 +72,20 @@ def sweep(
         return _score(done)
 
     hydra_sweep(job, folder / _FOLDER, [*hydra, *(f"++{o.lstrip('+')}" for o in varying)])
+
+
+def _free(
+    base: Path, command: Literal["run", "train"], recipe: str, fixed: Sequence[str], varying: Sequence[str]
+) -> Path:
+    """The first of base, base-2 and so on in which no job of the sweep finds another recipe."""
+    own = list(itertools.islice(combinations(varying), CHECKED))
+    jobs = [(job_name(job), absolute(load_recipe(recipe, [*fixed, *job]))) for job in own]
+    for k in itertools.count(1):
+        folder = base if k == 1 else base.with_name(f"{base.name}-{k}")
+        if not any(differences(folder / name, job, command).changes for name, job in jobs):
+            return folder
+        log.warning("%s holds jobs of another recipe: this sweep is in another folder", folder)
+    raise AssertionError
 
 
 def _score(folder: Path) -> float:

@@ -9,18 +9,18 @@ from pathlib import Path
 from torch import Tensor
 
 from multigen import registry
-from multigen.datasets import Dataset
+from multigen.datasets import Dataset, found_by
 from multigen.device import choose_precision, describe
 from multigen.errors import MediaError
 from multigen.modalities.media import Media
-from multigen.model.build import build_dataset, resolve
+from multigen.model.build import build_dataset, check_captions, resolve
 from multigen.model.compatibility import check_combination
+from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
-from multigen.model.source import RECIPE, base_weights
-from multigen.recipe.dump import to_yaml
+from multigen.model.source import base_weights
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
-from multigen.runs import resume
+from multigen.runs import rerun, resume
 from multigen.runs.previews import write_previews
 from multigen.runs.reconstructions import copies
 from multigen.storage.files import write_text
@@ -30,6 +30,7 @@ from multigen.training import boards, ranks
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
 from multigen.training.adapter import Lora
+from multigen.training.captions import caption_summary
 from multigen.training.checkpoint import Checkpoint
 from multigen.training.diffusion import Diffusion
 from multigen.training.sizes import Sizes
@@ -57,6 +58,9 @@ def train_here(
     if known != recipe:  # the data named the classes: now the prompts can be checked too
         check_combination(known)
     recipe = known
+    if (found := found_by(dataset)[0]) and ranks.first():
+        log.info("%s: %s", recipe.name, found)
+    check_captions(recipe, dataset)
     model = Model(recipe, device=device)
     _announce(model, dataset, folder)
     base = None
@@ -75,6 +79,8 @@ def train_here(
             else:
                 tensors = {n: p.detach() for n, p in trainer.parameters.items()}
                 write_lora(folder / LORA, adapter.adapter(tensors, model.denoiser.backbone, recipe, base))
+        samples = trainer.step * recipe.train.batch
+        write_knowledge(folder, caption_summary(model.conditioner, dataset, recipe.seed, samples=samples))
     return recipe, trainer.unreadable.files
 
 
@@ -86,11 +92,13 @@ def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
         resume.note_versions(state)
         rows = training_log.read(folder, until=trainer.step)
         log.info("continuing at step %d", trainer.step)
+        if (rise := trainer.counters.rise(state.state)) is not None:
+            log.warning("%s", rise)
     trainer.check_readable()
     ranks.same_step(trainer.step)  # nothing is written before all have read
     if not ranks.first():
         return
-    write_text(folder / RECIPE, to_yaml(recipe))
+    rerun.write_recipe(folder, recipe)
     write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
     if state is not None:
         for name in (WEIGHTS, LORA):  # they are in the checkpoint, until training ends anew

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.storage.files import alive, remove_leftovers
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _READERS = 30  # s that readers of a killed training may take to notice; torch's
 
 @contextmanager
 def locked(folder: Path, *, stays: bool = True) -> Iterator[None]:
-    """Lock a folder inside the block. It is created if missing, and removed again if it is still empty.
+    """Lock a folder inside the block. It is created if missing, and then removed again if it is still empty.
 
     stays   keep the lock file, which contains the name of this machine, in the folder
 
@@ -35,6 +35,7 @@ def locked(folder: Path, *, stays: bool = True) -> Iterator[None]:
     path = folder / LOCK
     lock = FileLock(path, timeout=0)
     try:
+        made = new_folders(folder)
         folder.mkdir(parents=True, exist_ok=True)
         _acquire(lock, path)
     except Timeout:
@@ -45,7 +46,7 @@ def locked(folder: Path, *, stays: bool = True) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise MultigenError(
-            f"{folder}: cannot be written to ({error.strerror or error}). Choose another folder with --out."
+            f"{folder}: cannot be written to ({reason(error)}). Choose another folder."
         ) from error
     try:
         remove_leftovers(folder)
@@ -56,7 +57,28 @@ def locked(folder: Path, *, stays: bool = True) -> Iterator[None]:
             path.unlink(missing_ok=True)
         lock.release()
         if empty:
+            remove_empty(made)
+
+
+def is_free(folder: Path) -> bool:
+    """Whether nothing is in a folder, or no folder there: the lock of a command that was killed does not count."""
+    return not folder.exists() or (folder.is_dir() and all(p.name == LOCK for p in folder.iterdir()))
+
+
+def new_folders(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there yet, the innermost first; also one with a dead lock alone."""
+    left = folder.is_dir() and [p.name for p in folder.iterdir()] == [LOCK]
+    above = [p for p in folder.parents if not p.exists()]
+    return [folder, *above] if left or not folder.exists() else []
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those of the folders, from the first on, that are empty."""
+    for folder in folders:
+        try:
             folder.rmdir()
+        except OSError:  # in use, or gone
+            return
 
 
 def _acquire(lock: FileLock, path: Path) -> None:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -17,7 +17,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     try:
         save_file({k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}, path, metadata=metadata)
     except SafetensorError as error:  # as safetensors reports a full disk
-        raise OSError(f"{path}: {error}") from error
+        raise OSError(f"{path}: {reason(error)}") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -31,7 +31,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, RuntimeError) as error:  # torch opens it again: it may be gone by then
-        raise MultigenError(f"{path}: not a readable safetensors file ({error})") from error
+        raise MultigenError(f"{path}: not a readable safetensors file ({reason(error)})") from error
 
 
 def read_header(path: Path) -> dict[str, str]:
@@ -40,7 +40,7 @@ def read_header(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise MultigenError(f"{path}: not a readable safetensors file ({error})") from error
+        raise MultigenError(f"{path}: not a readable safetensors file ({reason(error)})") from error
 
 
 def mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], limit: int = 5) -> list[str]:

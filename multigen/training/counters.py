@@ -41,8 +41,37 @@ class Counters:
 
     def lr(self) -> float:
         """Return the learning rate of the next step: a linear warm-up, and a cosine to 0 along `progress`."""
+        return self._lr(self.progress)
+
+    def _lr(self, progress: float) -> float:
         warm = min((self.step + 1) / max(self.settings.warmup, 1), 1.0)
-        return self.settings.lr * warm * 0.5 * (1 + math.cos(math.pi * self.progress))
+        return self.settings.lr * warm * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def short_warmup(self) -> str | None:
+        """What to say of a warm-up that the training does not get through; None if it does."""
+        t, ends = self.settings, self.settings.steps
+        if self.progress >= 1 and self.step < t.warmup:
+            return (
+                f"the training ended at step {self.step}, in its warm-up of {t.warmup} steps: the learning rate "
+                f"stayed below {t.lr * self.step / t.warmup:.3g} of {t.lr:.3g}. Train longer, or set a smaller "
+                "train.warmup"
+            )
+        if self.progress < 1 and ends is not None and ends < t.warmup:
+            return (
+                f"train.warmup: {t.warmup} steps are more than the training has ({ends}): its learning rate stays "
+                f"below {t.lr:.3g}. A tenth of them is usual: train.warmup={max(ends // 10, 1)}"
+            )
+        return None
+
+    def rise(self, state: Mapping[str, Any]) -> str | None:
+        """What to say where other limits lift the learning rate above the checkpoint's; None where they do not."""
+        before, now = self._lr(float(state.get("progress", self.progress))), self.lr()
+        if now <= 1.05 * before:
+            return None
+        return (
+            f"the learning rate goes up from {before:.2g} to {now:.2g}: its cosine now ends at the new train.steps or "
+            "train.minutes. The loss may rise at first"
+        )
 
     def state(self) -> dict[str, Any]:
         """Return what the JSON state of a checkpoint records."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -32,6 +33,8 @@ from multigen.training.task import MODEL, Task
 from multigen.training.unreadable import Unreadable
 from multigen.training.updates import Updates
 from multigen.training.writer import Writer
+
+log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -90,8 +93,12 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end and save on the way. Raises Interrupted after SIGINT or SIGTERM, when all is saved."""
+        foreseen = self.counters.short_warmup()
+        self._note(foreseen)
         with self.task.training():
             self._run()
+        if foreseen is None:  # a limit of time came before the end of the warm-up
+            self._note(self.counters.short_warmup())
 
     def save(self) -> None:
         """Take a checkpoint of the present state; the writer writes it meanwhile. Rank 0 does this for all ranks."""
@@ -106,6 +113,10 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Resume from a checkpoint. Raises MultigenError if it is of another model (`State.restore`)."""
         self.state.restore(checkpoint)
+
+    def _note(self, text: str | None) -> None:
+        if text is not None and ranks.first():
+            log.warning("%s", text)
 
     def check_readable(self) -> None:
         """Raise TrainingError, after a save, if more items are unreadable than `train.bad_media` allows."""

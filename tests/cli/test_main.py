@@ -147,7 +147,7 @@ def test_run_hands_over_the_recipe_and_prints_the_folder(calls, capsys):
     (name, recipe, options) = calls[0]
     assert name == "run"
     assert (recipe.train.steps, recipe.seed, recipe.sampler) == (3, 5, Part("ddim", {"eta": 0.5}))
-    assert options == {"out": Path("there"), "device": "cpu", "quiet": True, "force": False}
+    assert options == {"out": Path("there"), "device": "cpu", "quiet": True, "force": False, "resume": False}
     assert capsys.readouterr().out == "there\n"
 
 
@@ -168,7 +168,10 @@ def test_cfg_prints_a_recipe_that_runs_again(calls, capsys):
 
 
 def test_sample_passes_prompts_and_settings(calls, capsys):
-    Path("prompts.txt").write_text("red\n\n blue \n")
+    Path("prompts.txt").write_bytes(b"\xef\xbb\xbfred\r\n\r\n blue \r\n")
+    Path("runs/tiny").mkdir(parents=True)
+    Path("runs/tiny/recipe.yaml").write_text(RECIPE)
+    Path("runs/tiny/weights.safetensors").touch()
     argv = ["sample", "runs/tiny", "--prompt", "a", "--prompt", "b c", "--prompts", "prompts.txt", "-n", "2"]
     argv += [
         "--seed",
@@ -189,8 +192,8 @@ def test_sample_passes_prompts_and_settings(calls, capsys):
     assert shared == Request(steps=4, size=(16, 8), duration=2.5)
     assert options == {
         "requests": [Request("a"), Request("b c"), Request("red"), Request("blue")], "n": 2, "seed": 9,
-        "overrides": ["guide.name=plain"], "trajectory": False, "clip": False, "out": Path("o"), "device": None,
-        "quiet": False,
+        "overrides": ["guide.name=plain"], "trajectory": False, "clip": False, "out": Path("o"), "resume": False,
+        "device": None, "quiet": False,
     }  # fmt: skip
     assert main(["sample", "runs/tiny", "--prompt", "a"]) == 0
     assert calls[1][2]["requests"] == [Request("a")]
@@ -396,11 +399,14 @@ def test_a_warning_is_one_line_and_says_no_place_in_the_code(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code, *sample, *more], capture_output=True, text=True, check=True
     )
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith(
         "multigen: warning: the prompt has over 48 tokens; its end is ignored: 'red apple red"
     )
-    assert len(line) < 160
+    assert len(lines[0]) < 160
+    # Nor is it a prompt that the weights know.
+    assert [line.startswith("multigen: warning: ") for line in lines] == [True] * len(lines)
+    assert len(lines) <= 2 and ".py" not in done.stderr
 
 
 def test_a_cache_that_cannot_be_made_names_its_variable(capsys, monkeypatch, tmp_path):
@@ -425,7 +431,8 @@ def test_doctor_says_what_is_here(capsys, monkeypatch, tmp_path):
     import torch
 
     for fragment in (
-        f"torch {torch.__version__}", "torchaudio", "python 3.", "default: ", "h264", "flac", "2.0 MB in 1 files",
+        f"torch {torch.__version__}", "torchaudio", "python 3.", "default: ", "h264", "flac", "for sampling",
+        "2.0 MB in 1 files",
         f"no-such-thing                    missing: {packages.install('demo')}",
         f"pytest                           {pytest.__version__}",
     ):  # fmt: skip

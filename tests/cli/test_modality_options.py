@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 import multigen
+from multigen import parts, registry
 from multigen.cli.completion import words
 from multigen.cli.main import main
 from multigen.cli.request_options import parse
 from multigen.cli.sample import parser
 from multigen.errors import MultigenError
 from multigen.model.model import Model
-from multigen.options import Option
+from multigen.options import BUILTIN, Option
 from multigen.recipe.schema import Recipe, Sample, Train
 from multigen.registry import Part, register
 from tests.model.test_fourth_modality import Series
@@ -178,3 +179,9 @@ def test_the_modality_is_looked_at_only_where_an_option_is_unknown() -> None:
     with pytest.raises(MultigenError, match="'--voice' is not allowed"):
         parse(parser(), ["--voice", "bass", "x"], declared)  # the source comes first
     assert "--voice" not in words(parser()).names
+
+
+def test_what_the_built_in_modalities_declare_is_known_without_them() -> None:
+    assert BUILTIN.keys() == parts.BUILTIN["modality"].keys()
+    for name, declared in BUILTIN.items():
+        assert registry.lookup("modality", name).options == declared

@@ -234,7 +234,7 @@ def test_only_audio_is_taken(fitted: Mel) -> None:
         Mel(modality=Picture())
     with pytest.raises(ValueError, match="a mel codec takes audio"):
         fitted.shape((3, 64, 64))
-    with pytest.raises(ValueError, match="1535 samples are too short: an FFT of 2048 needs 1536 or more"):
+    with pytest.raises(ValueError, match=r"0\.\d+ s are too short: an FFT of 2048 samples needs 0\.\d+ s"):
         fitted.shape((1, 1535))
     with pytest.raises(MultigenError, match="frames of training media"):
         Mel(modality=AUDIO).fit([chord(0, seconds=0.5)])

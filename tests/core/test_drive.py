@@ -384,3 +384,27 @@ def test_mistakes_are_refused() -> None:
         Driver(max_batch=0)
     with pytest.raises(ValueError, match="batch size 2 cannot serve 3 samples"):
         solve(trajectory(3, 0, "ddim", 2), plain(condition(2, 0), condition(1, 0)), denoiser())
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_solving_builds_no_graph_but_for_calls_that_ask(asked: bool) -> None:
+    """With gradients on, as they are in a user's code: the whole walk is under no_grad, a call only where it asks."""
+    model, modes = denoiser(), []
+    start = normal((2, *SHAPE), 0, "start").requires_grad_(True)
+
+    def sampler() -> samplers.Trajectory:
+        modes.append(torch.is_grad_enabled())
+        x0 = yield Query(start, torch.tensor(0.5, dtype=torch.float64))
+        modes.append(torch.is_grad_enabled())
+        return start + x0
+
+    def guide(q: Query) -> Answers:
+        (x0,) = yield [Call(q.x, q.t, Cond(), grad=asked)]
+        modes.append(x0.requires_grad)
+        return x0.detach()
+
+    assert torch.is_grad_enabled()
+    sample = solve(sampler(), guide, model)
+    assert modes == [False, asked, False]
+    assert not sample.requires_grad
+    assert torch.is_grad_enabled()

@@ -139,7 +139,11 @@ def test_start_and_tail() -> None:
     ts = uniform(schedule, 10)
     assert len(last_steps(ts, 1.0)) == 11
     assert torch.equal(last_steps(ts, 0.3), ts[-4:])
-    assert len(last_steps(ts, 0.001)) == 2
+    # Between the points of the grid: 0.07 of 10 steps are 0.7 of one, 0.25 are two and a half.
+    torch.testing.assert_close(last_steps(ts, 0.07), torch.tensor([0.07, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(last_steps(ts, 0.25), torch.tensor([0.25, 0.2, 0.1, 0.0], dtype=torch.float64))
+    assert [round(float(last_steps(ts, s)[0]), 9) for s in (0.001, 0.05, 0.1)] == [0.001, 0.05, 0.1]
+    assert len(last_steps(ts, 0.6000000000000001)) == 7
     for wrong in (0.0, -1.0, 1.01):
         with pytest.raises(ValueError, match="strength"):
             last_steps(ts, wrong)

@@ -12,10 +12,19 @@ from torch import Tensor, nn
 from multigen.core import Backbone, Cond, Denoiser, Driver, Guide, Query, Sampling, cfg, plain, solve
 from multigen.core import schedules as S
 from multigen.core.guides import Call, apg, autoguidance, cfg_zero, compose
-from multigen.core.modifiers import interval, perturbed_attention, posterior, rescale, skip_layers, threshold
+from multigen.core.modifiers import (
+    interval,
+    perturbed_attention,
+    posterior,
+    posterior_in_windows,
+    rescale,
+    skip_layers,
+    threshold,
+)
 from multigen.core.noise import Noise
 from multigen.core.predictions import eps, flow, v, x0
 from multigen.core.samplers import heun
+from multigen.core.sliding_window import sliding_windows
 from multigen.core.timesteps import uniform
 
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
@@ -386,3 +395,43 @@ def test_posterior_asks_for_differentiable_calls_and_leaves_no_graph() -> None:
     assert not request.sample.requires_grad
     bare, _ = ask(cfg(COND, NULL, scale=2.0), d)
     assert request.sample.sum(1).abs().mean() < bare.sum(1).abs().mean()
+
+
+class Along(Backbone):
+    """F(x, c_noise, cond) of x [B, 1, N]: neighbours are mixed, so that a window's edge differs from its middle."""
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+        line = torch.tensor([[[0.2, 0.5, 0.3]]])
+        return torch.tanh(torch.nn.functional.conv1d(x, line, padding=1)) + 0.1 * x
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 16])
+def test_the_posterior_in_windows_is_that_of_the_windows_together(at_once: int) -> None:
+    """A few windows at a time hold their graphs; the gradient is that of all of them, at another order of additions."""
+    d = Denoiser(Along(), S.flow(), flow())
+    x = torch.randn(2, 1, 20, generator=torch.Generator().manual_seed(3))
+    known = torch.randn(1, 1, 10, generator=torch.Generator().manual_seed(4))
+
+    def measure(x0: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool1d(x0, 2)
+
+    def one(guide: Guide) -> Tensor:
+        def sampler():
+            return (yield Query(x, T))
+
+        return solve(sampler(), guide, d)
+
+    whole = one(
+        posterior(
+            sliding_windows(lambda _: plain(Cond(), Cond()), (8,)), d, measure, known, gain=0.5, noise=0.1
+        )
+    )
+    apart = one(
+        posterior_in_windows(
+            lambda _: plain(Cond(), Cond()), (8,), d, measure, known, gain=0.5, noise=0.1, at_once=at_once
+        )
+    )
+    # Sums of some ten numbers of size 1 in another order: 1e-6.
+    torch.testing.assert_close(apart, whole, rtol=0, atol=1e-5)
+    bare = one(sliding_windows(lambda _: plain(Cond(), Cond()), (8,)))
+    assert (bare - whole).abs().max() > 0.05

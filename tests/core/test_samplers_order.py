@@ -247,6 +247,24 @@ def test_requests_of_one_sample_merge_their_calls() -> None:
 # --- restart and churn ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 20])
+def test_restart_takes_no_step_that_heun_would_blow_up(steps: int) -> None:
+    """Heun's correction of a step is half of (sigma_t/sigma_s - 1) times the difference of two x0: 8 for a single step
+    from pure noise to restart's low level, which inverted colours."""
+    schedule = schedules.flow()
+    asked: list[float] = []
+    start = torch.zeros(1, 1)
+    walk = samplers.restart(schedule, start, timesteps.uniform(schedule, steps), lambda *_: start)
+    solve(
+        walk,
+        plain(Cond(), Cond()),
+        Mixture(schedule),  # type: ignore[arg-type]
+        on_progress=lambda p: asked.append(float(schedule(p.query.t.reshape(1)).sigma)),
+    )
+    falls = [a / b for a, b in pairwise(asked) if b < a]
+    assert max(falls) < 6
+
+
 def test_restart_goes_down_up_and_down_again() -> None:
     schedule, seen = schedules.edm(), []
     trajectory = samplers.restart(

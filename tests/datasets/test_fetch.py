@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from multigen.cli import datasets
 from multigen.cli.main import main
 from multigen.datasets import fetch as fetching
 from multigen.datasets.fetch import Fetchable, fetch
@@ -263,7 +264,11 @@ def test_the_command(
     server: Registry, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.put(ONE, DATA)
+    assert (
+        tuple(fetching.FETCHABLE) == datasets.NAMES
+    )  # which the command knows without what fetching imports
     monkeypatch.setattr(fetching, "FETCHABLE", {"thing": data_set(unpack)})
+    monkeypatch.setattr(datasets, "NAMES", ("thing",))
     assert main(["datasets", "list"]) == 0
     out = capsys.readouterr().out
     assert "thing  a thing (0 MB to fetch)" in out

@@ -21,7 +21,7 @@ from multigen.datasets import scan
 from multigen.datasets.captions import from_name
 from multigen.datasets.folder import Folder
 from multigen.errors import MediaError, RecipeError
-from multigen.modalities import Info
+from multigen.modalities import Info, guard
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
@@ -128,6 +128,7 @@ def test_large_pictures_are_decoded_once_and_reduced(tmp_path: Path, monkeypatch
         reads.append(path)
         return read(self, path, **span)
 
+    monkeypatch.setattr(guard, "AVAILABLE", False)  # count in this process
     monkeypatch.setattr(Image, "read", counted)
     data = pictures(tmp_path, crop=0.25)
     for k in range(5):
@@ -647,6 +648,7 @@ def test_headers_are_remembered_until_a_file_changes(tmp_path: Path, monkeypatch
         opened.append(path.name)
         return info(self, path)
 
+    monkeypatch.setattr(guard, "AVAILABLE", False)  # count in this process
     monkeypatch.setattr(Image, "info", counted)
     first = pictures(tmp_path)
     assert len(opened) == 21

@@ -52,3 +52,4 @@ def fill(folder: Path) -> None:
         (folder / "ten_pictures" / f"{k}.txt").write_text("red apple")
     for k in range(3):
         audio.write(tone(6, 220 * (k + 1)), folder / "my_songs" / f"{k}.wav")
+        (folder / "my_songs" / f"{k}.txt").write_text("a tone")

@@ -196,10 +196,11 @@ def test_a_folder_of_media_is_measured_as_it_is(tmp_path: Path, capsys: pytest.C
     assert not found.measures  # no prompts, nothing that was asked for
     assert "speed" not in found.facts
     model.modality.write(torch.zeros(1, 40, 28), tmp_path / "other" / "tall.png")
+    argv[argv.index("--out") + 1] = str(tmp_path / "again")  # of other media, so not in place of the first
     assert main([*argv, "--device", "cpu"]) != 0
     assert "28x40 pixels, not 28x28" in capsys.readouterr().err
     assert main([*argv, "--device", "cpu", "--convert"]) == 0
-    assert "28x40 pixels, not 28x28: 1 of 31 files" in (tmp_path / "out" / "report.html").read_text()
+    assert "28x40 pixels, not 28x28: 1 of 31 files" in (tmp_path / "again" / "report.html").read_text()
     (tmp_path / "empty").mkdir()
     assert main(["evaluate", str(path), "--media", str(tmp_path / "empty"), "--quiet"]) != 0
     assert "holds no image to measure" in capsys.readouterr().err

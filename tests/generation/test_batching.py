@@ -190,8 +190,11 @@ def test_a_text_is_a_request_for_that_prompt() -> None:
 
 def test_the_prompts_of_one_edit_share_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, read = small("image_digits"), []
-    monkeypatch.setattr(model.modality, "read", lambda path: read.append(path) or source("image_digits")[0])
-    edit, other = EditRequest("a.png", strength=0.5), EditRequest("a.png", strength=0.7)
+    model.modality.write(source("image_digits")[0], tmp_path / "a.png")
+    native = model.modality.native
+    monkeypatch.setattr(model.modality, "native", lambda path: read.append(path) or native(path))
+    path = tmp_path / "a.png"
+    edit, other = EditRequest(path, strength=0.5), EditRequest(path, strength=0.7)
     made = model.batcher(
         [Request(prompt, edit=edit, steps=2) for prompt in "38"] + [Request("3", edit=other, steps=2)]
     )
@@ -256,10 +259,7 @@ def test_no_more_than_a_batch_are_under_way() -> None:
         (Request("3", tile=True), "request 2: tile: it goes with sliding_window"),
         (Request("3", edit=EditRequest(torch.zeros(1, 28, 28), strength=2.0)), "request 2: strength: 2.0"),
         (Request("3", edit=EditRequest(torch.zeros(1, 28, 28), invert="eleven")), "request 2: .*eleven"),
-        (
-            Request("3", edit=EditRequest(torch.zeros(1, 28, 40))),
-            "request 2: .* larger than the model's .*--sliding-window",
-        ),
+        (Request("3", edit=EditRequest(torch.zeros(1, 28, 40), fit="zoom")), "request 2: fit: 'zoom'"),
         (Request("3", edit=EditRequest("none.png")), "request 2: .*none.png"),
         (
             Request(
@@ -275,8 +275,13 @@ def test_no_more_than_a_batch_are_under_way() -> None:
         ),
         (Request("3", size=20, edit=EditRequest(torch.zeros(1, 28, 28))), "request 2: size, duration"),
         (
-            Request("3", sliding_window=True, edit=EditRequest(torch.zeros(1, 28, 28), restore=Part("blur"))),
-            "request 2: sliding_window, tile: they do not go with restore",
+            Request(
+                "3",
+                sliding_window=True,
+                tile=True,
+                edit=EditRequest(torch.zeros(1, 28, 28), restore=Part("blur")),
+            ),
+            "request 2: tile: it does not go with restore",
         ),
     ],
 )
@@ -290,7 +295,9 @@ def test_a_wrong_request_is_named_before_any_begins(
         model.batcher([Request("3"), bad], n=2)
 
 
-def test_a_line_is_a_prompt_or_json() -> None:
+def test_a_line_is_a_prompt_or_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").touch()
     assert read_request("red apple", "here") == Request("red apple")
     line = '{"prompt": "red apple", "seed": 3, "size": [20, 24], "overrides": ["sampler.name=ddim"]}'
     assert read_request(line, "here") == Request(
@@ -308,6 +315,8 @@ def test_a_line_is_a_prompt_or_json() -> None:
         ('{"input": "a.png", "edit": {}}', "here: edit"),
         ('{"input": "a.png", "restore": "blur", "feather": 1}', "here: feather: it does not go with restore"),
         ('{"input": "a.png", "restore": {"factor": 2}}', "here: restore .*give a name"),
+        ('{"input": "b.png"}', "here: b.png: no such file"),
+        ('{"input": "a.png", "keep": "2s:1s"}', "here: keep 2s:1s: 2s:1s ends before it starts"),
         ('{"promt": "x"}', "here: promt.*Did you mean 'prompt'"),
         ('{"seed": "3"}', "here: seed"),
         ('{"seed": 3', "here: not JSON"),
@@ -396,8 +405,10 @@ def test_edits_in_a_file_are_those_of_the_edit_command(
     assert torch.equal(
         model.modality.read(files[1])[:, :, :13], model.modality.read(Path("a.png"))[:, :, :13]
     )
-    Path("requests.txt").write_text('3\n{"prompt": "8", "input": "low.png", "mask": "mask.png"}\n')
+    Path("requests.txt").write_text(
+        '3\n{"prompt": "8", "input": "low.png", "mask": "mask.png", "mask_is": "red"}\n'
+    )
     capsys.readouterr()
     assert main(["sample", *common, "--prompts", "requests.txt", "--out", "none"]) == 2
-    assert "request 2: mask mask.png: 28 x 28 pixels; the medium has 14 x 14" in capsys.readouterr().err
+    assert "request 2: mask_is: 'red' is not allowed" in capsys.readouterr().err
     assert not Path("none").exists()

@@ -17,6 +17,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from multigen.errors import MediaError
+from multigen.modalities import image_file
 from multigen.modalities.image import Image
 
 
@@ -271,3 +272,56 @@ def test_files_may_be_named_by_strings(tmp_path: Path) -> None:
     image.write(media, str(tmp_path / "a.png"))
     assert image.read(str(tmp_path / "a.png")).shape == media.shape
     assert image.info(str(tmp_path / "a.png")).width == 8
+
+
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA"
+    "ACJpbG9jAAAAAERAAAEAAQAAAAABoAABAAAAAAAAAKYAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRt"
+    "AAAAAAABAAAA/GlwcnAAAADcaXBjbwAAAHVodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMA"
+    "AAMAHroCQGEAAQApQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbqrprm4CGgwIAAAAyAAAADAIRiAAEABkQBwXPBiQAAABNjb2xybmNs"
+    "eAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAAQAAAAChjbGFwAAAAKAAAAAEAAAAYAAAAAf///+gAAAAC////2AAAAAIAAAAQcGl4"
+    "aQAAAAADCAgIAAAAGGlwbWEAAAAAAAAAAQABBYECAwWEAAAArm1kYXQAAACiKAGvBrIeWNQQkgJz/ml///9zO+h/bLmImzcTMv+4"
+    "uDT+BgzC9213jY/CA3rlvGa8nlZ9Nz75MPm3EQ+bq4FPgVlrxxm4/qPvO7dt0i8Xfk/uPhgugFih+/ubeFqSE5C71z6AV0yM8Cig"
+    "oeY1rr8Ey+XETVvCi+ACkR+LVPolwl2N3vsqSd27AfxN+T8tjaH4ng3Lhg1bZwPG9HvXVEnTLb2A"
+)
+
+
+def test_heic_without_its_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.heic").write_bytes(HEIC)
+    monkeypatch.setattr(image_file, "_formats", lambda: ("JPEG", "PNG"))
+    with pytest.raises(
+        MediaError, match=r"a\.heic: is HEIC, which needs the package pillow-heif: pip install .*heif"
+    ):
+        Image().read(tmp_path / "a.heic")
+    smooth_file = tmp_path / "a.avif"
+    PillowImage.new("RGB", (16, 16)).save(smooth_file)
+    with pytest.raises(MediaError, match=r"a\.avif: is AVIF, which needs Pillow"):
+        Image().read(smooth_file)
+    (tmp_path / "b.heic").write_bytes(b"no picture")
+    with pytest.raises(MediaError, match=r"b\.heic: cannot be read \(not a picture of a known format\)"):
+        Image().read(tmp_path / "b.heic")
+
+
+def test_heic_is_read(tmp_path: Path) -> None:
+    """Red to the left, blue to the right."""
+    pytest.importorskip("pillow_heif")
+    (tmp_path / "a.HEIC").write_bytes(HEIC)
+    info, media = Image().info(tmp_path / "a.HEIC"), Image().read(tmp_path / "a.HEIC")
+    assert (info.width, info.height, info.channels) == (40, 24, 3)
+    assert media.shape == (3, 24, 40)
+    expected = torch.tensor([[250, 20, 20], [20, 20, 250]]) / 127.5 - 1
+    torch.testing.assert_close(torch.stack([media[:, 12, 5], media[:, 12, 35]]), expected, atol=0.06, rtol=0)
+    (tmp_path / "cut.heic").write_bytes(HEIC[: len(HEIC) // 2])
+    with pytest.raises(MediaError, match=r"cut\.heic: cannot be read"):
+        Image().read(tmp_path / "cut.heic")
+
+
+def test_avif_is_read(tmp_path: Path) -> None:
+    levels = np.zeros((24, 40, 3), np.uint8)
+    levels[:, :20], levels[:, 20:] = (250, 20, 20), (20, 20, 250)
+    PillowImage.fromarray(levels).save(tmp_path / "a.avif", quality=95)
+    media = Image().read(tmp_path / "a.avif")
+    assert media.shape == (3, 24, 40)
+    assert (media - torch.from_numpy(levels).movedim(-1, 0) / 127.5 + 1)[:, :, [5, 35]].abs().max() < 0.06

@@ -39,6 +39,15 @@ def test_short_sounds_are_measured_too(seconds: float) -> None:
     assert measure(sine(48_000, seconds, -23), 48_000).lufs == pytest.approx(-23, abs=0.2)
 
 
+@pytest.mark.parametrize("channels", [3, 6, 7, 8])
+def test_many_channels_are_measured(channels: int) -> None:
+    """The front ones add in power, those behind count 1.5 dB more, the LFE not at all (BS.1770-4, table 4)."""
+    weights = {3: 3.0, 6: 3 + 2 * 1.41, 7: 3 + 3 * 1.41, 8: 3 + 4 * 1.41}[channels]
+    level = -23.01 + 10 * math.log10(weights)
+    found = measure(sine(48_000, 5, -20, channels=channels), 48_000).lufs
+    assert found == pytest.approx(level, abs=0.6)
+
+
 def test_silence_has_no_loudness_and_stays() -> None:
     silence = torch.zeros(1, 4800)
     assert measure(silence.numpy(), 48_000) == (-math.inf, -math.inf)

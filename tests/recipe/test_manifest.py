@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -133,7 +134,12 @@ def test_a_broken_manifest_is_named(tmp_path, text):
 def test_file_names():
     assert file_name(3, "red apple moving left", 3, ".mp4") == "003_red-apple-moving-left_seed3.mp4"
     assert file_name(0, "Äpfel & Bïrnen!", 12, ".png") == "000_apfel-birnen_seed12.png"
-    assert file_name(1, "赤いりんご", 5, ".wav") == "001_seed5.wav"
+    assert file_name(1, "赤いりんご", 5, ".wav") == "001_赤いりんご_seed5.wav"
+    assert file_name(1, "красное яблоко", 5, ".png") == "001_красное-яблоко_seed5.png"
+    assert file_name(1, "เหลือง", 5, ".png") == "001_เหลือง_seed5.png"
+    assert file_name(1, "🍎, 🍌", 5, ".png") == "001_red-apple-banana_seed5.png"
+    assert file_name(1, "a🏽b\x01/c:d*", 5, ".png") == "001_a-b-c-d_seed5.png"
+    assert all(len(file_name(999, c * 999, 2**62, ".png").encode()) < 255 for c in ("a", "я", "赤", "👩‍🌾"))
     assert file_name(1, "", 5, ".wav") == "001_seed5.wav"
     assert file_name(1, "../../etc/passwd", 5, ".wav") == "001_etc-passwd_seed5.wav"
     assert file_name(2, "x" * 1000, 1, ".wav") == f"002_{'x' * 48}_seed1.wav"
@@ -145,10 +151,11 @@ def test_file_names():
 @example("\ud800", 0, 0)
 def test_any_prompt_makes_a_name_for_any_file_system(prompt, index, seed):
     name = file_name(index, prompt, seed, ".mp4")
-    assert name.isascii()
-    assert name.removesuffix(".mp4").replace("-", "").replace("_", "").isalnum()
+    letters = name.removesuffix(".mp4").replace("-", "").replace("_", "")
+    assert {unicodedata.category(c)[0] for c in letters} <= {"L", "M", "N"}
     assert name[0].isdigit()  # no reserved name of Windows starts with one, nor is it hidden
-    assert len(name) <= 100
+    assert len(name.encode()) <= 200
+    assert unicodedata.normalize("NFC", name) == name
 
 
 @pytest.mark.parametrize("suffix", ["", "mp4", ".MP4", "./x", ".m p", "../x"])

@@ -31,7 +31,15 @@ def test_a_set_is_read_back_with_its_labels(
     made = [image.read(p) for p in sorted(Path("zero/media").glob("*.png"))]
     kept = [image.read(p) for p in sorted(Path("set/0").glob("*.png"))]
     assert all(torch.equal(a, b) for a, b in zip(made, kept, strict=True))
-    assert main([*argv, "--out", "set"]) == 2
+    before = sorted((p, p.stat().st_mtime_ns) for p in Path("set").rglob("*.png"))
+    assert main([*argv, "--out", "set"]) == 0  # all is there
+    assert sorted((p, p.stat().st_mtime_ns) for p in Path("set").rglob("*.png")) == before
+    capsys.readouterr()
+    assert main([*argv[:3], "3", *argv[4:], "--out", "set"]) == 2
+    assert "another command (n: 2 -> 3)" in capsys.readouterr().err
+    Path("mine").mkdir()
+    Path("mine", "notes.txt").write_text("mine")
+    assert main([*argv, "--out", "mine"]) == 2
     assert "not empty" in capsys.readouterr().err
     assert main([*argv]) == 2
     assert "--out DIR" in capsys.readouterr().err

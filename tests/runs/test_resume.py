@@ -124,7 +124,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     assert digest(moved) == digest(whole)
     weights = [(run / "weights.safetensors").read_bytes() for run in (moved, whole)]
     assert weights[0].partition(b"}}")[2] == weights[1].partition(b"}}")[2]
-    assert {p.name for p in (moved / "previews").iterdir()} == {f"step-0000000{k}.png" for k in (3, 6)}
+    assert {p.name for p in (moved / "previews").glob("*.png")} == {f"step-0000000{k}.png" for k in (3, 6)}
     rows = training_log.read(moved)
     assert [r["step"] for r in rows if "held_out" in r] == [3, 6, 7]
     assert not [p for p in moved.rglob(".*") if p.name != ".lock"]

@@ -26,8 +26,10 @@ from multigen.model.compatibility import check_combination
 from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import verify
 from multigen.runs import jobs as runs
-from multigen.runs.media import make_media
+from multigen.runs.media import Made, make_media
+from multigen.runs.media_set import MediaSet
 from multigen.runs.sample import sample
+from multigen.storage.claim import claimed
 from multigen.storage.lock import locked
 
 TINY = [
@@ -112,7 +114,7 @@ def test_errors_inside_are_not_blamed_on_the_folder(tmp_path: Path) -> None:
 def test_older_media_keep_their_manifest(trained: Path, tmp_path: Path) -> None:
     folder = copy(trained, tmp_path / "again")
     seeds = [entry["seed"] for entry in json.loads((folder / "manifest.json").read_text())["files"]]
-    runs.run(tiny("seed=0", "sample.n=2"), out=folder, device="cpu", quiet=True)
+    runs.run(tiny("seed=0", "train.steps=3"), out=folder, device="cpu", quiet=True)  # trains on: other media
     assert verify(folder) == []
     assert verify(folder / "media-1") == []
     kept = json.loads((folder / "media-1" / "manifest.json").read_text())["files"]
@@ -338,8 +340,17 @@ def test_media_that_are_not_finite_are_not_written_and_older_ones_stay(trained: 
     model = multigen.load(trained, device="cpu")
     (good,) = model.generate("3", steps=1)
     bad = dataclasses.replace(good, tensor=torch.full_like(good.tensor, float("nan")))
-    (path,) = make_media(model, tmp_path, lambda _: [good], total=1, quiet=True)
-    with pytest.raises(TrainingError, match=r"media/001_.*not finite"):
-        make_media(model, tmp_path, lambda _: [good, bad], total=2, quiet=True)
-    assert [p.name for p in (tmp_path / "media").iterdir()] == [path.name]
-    assert verify(tmp_path) == []
+    with claimed(tmp_path / "set") as claim:
+        kept = MediaSet(model, claim, {"n": 2}, 2)
+        with pytest.raises(TrainingError, match=r"media/001_.*not finite.*1 of 2 are in .*--resume"):
+            make_media(kept, model, lambda *_: [Made(0, good), Made(1, bad)], quiet=True)
+    (path,) = (tmp_path / "set" / "media").iterdir()
+    assert path.name.startswith("000_")
+    assert verify(tmp_path / "set") == []
+    with claimed(tmp_path / "set") as claim:
+        again = MediaSet(model, claim, {"n": 2}, 2)
+        assert again.there == {0}
+        assert make_media(again, model, lambda *_: [Made(1, good)], quiet=True)[0] == path
+    with claimed(tmp_path / "none") as claim, pytest.raises(TrainingError):
+        make_media(MediaSet(model, claim, {"n": 1}, 1), model, lambda *_: [Made(0, bad)], quiet=True)
+    assert not (tmp_path / "none").exists()

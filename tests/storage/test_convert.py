@@ -75,7 +75,7 @@ def test_wrong_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         ([str(tmp_path / "text.pt"), out], "text.pt: "),
         ([str(tmp_path / "none.pt"), out], "no tensors"),
         ([str(good), str(tmp_path / "w.bin")], "saved as .safetensors"),
-        ([str(good), str(tmp_path / "there.safetensors")], "the file exists"),
+        ([str(good), str(tmp_path / "there.safetensors")], "already exists"),
         ([str(good), out, "--key", "ema"], "--key"),
     ):
         assert main(["convert", *argv]) == 2, argv

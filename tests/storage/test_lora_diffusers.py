@@ -72,6 +72,7 @@ def test_diffusers_reads_what_we_train(home: Path, tmp_path: Path) -> None:
     ]
     options += ["train.warmup=0", "train.ema_decay=0", "train.tensorboard=false", "data.held_out=0"]
     options += ["train.adapter={name: lora, rank: 2, alpha: 4}", "train.preview_every=0"]
+    options += ["data.captions=none"]
     recipe = load_recipe("image_stable_diffusion", options)
     folder = runs.train(recipe, out=tmp_path / "tuned", device="cpu", quiet=True)
     file = folder / lora.FILE

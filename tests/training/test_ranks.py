@@ -226,7 +226,9 @@ def test_one_override_trains_in_two_ranks(tmp_path: Path) -> None:
     assert (tmp_path / "runs/tiny/weights.safetensors").is_file()
     assert (tmp_path / "runs/tiny/report.html").is_file()
     assert done.stderr.count("training on cpu") == 1
-    bad = run("train.steps=9", "train.lr=1e30")  # another training: every rank refuses it, one says so
+    bad = run(
+        "--out", "runs/tiny", "train.steps=9", "train.lr=1e30"
+    )  # another training: every rank refuses it, one says so
     assert bad.returncode == 2 and bad.stderr.count("error") == 1, bad.stderr
     on = run("launch.nproc=1", "train.steps=8")  # how many ranks there are may change
     assert on.returncode == 0 and "continuing at step 6" in on.stderr, on.stderr

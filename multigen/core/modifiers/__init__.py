@@ -6,6 +6,7 @@ With D the inner guide's x0 and D_c the conditional prediction:
     interval             D inside a range of log-SNR, D_c outside
     rescale              D with the standard deviation of D_c, by a share      Lin et al. 2023 (arXiv:2305.08891)
     threshold            D clipped to a quantile of |D| and scaled back        Saharia et al. 2022 (arXiv:2205.11487)
+    within               D_c once D is far from it in weak noise
     perturbed_attention  D + w (D_c - D_perturbed)                             Ahn et al. 2024 (arXiv:2403.17377)
     skip_layers          D + w (D_c - D_skipped)                               Hyung et al. 2024 (arXiv:2411.18664)
     posterior            D - (sigma²/alpha) gradient of the data's misfit      Chung et al. 2023 (arXiv:2209.14687)
@@ -18,7 +19,8 @@ from multigen.core.modifiers.attention import perturbed_attention, skip_layers
 from multigen.core.modifiers.contrast import rescale, threshold
 from multigen.core.modifiers.fill import fill, interval
 from multigen.core.modifiers.observe import Observer, observe
-from multigen.core.modifiers.posterior import posterior
+from multigen.core.modifiers.posterior import posterior, posterior_in_windows
+from multigen.core.modifiers.within import watch, within
 
 __all__ = [
     "Observer",
@@ -27,7 +29,10 @@ __all__ = [
     "observe",
     "perturbed_attention",
     "posterior",
+    "posterior_in_windows",
     "rescale",
     "skip_layers",
     "threshold",
+    "watch",
+    "within",
 ]

@@ -42,7 +42,8 @@ def restart(
     repeats  how often
 
     low and high are moved into the range of the schedule and the grid; a grid that does not pass from high to low is
-    walked as by `heun`. Raises ValueError for other values out of range.
+    walked as by `heun`. One without a point between them gets the repeated steps on its first way down, too. Raises
+    ValueError for other values out of range.
     """
     if not (0 < low < high < math.inf and steps >= 1 and repeats >= 0):
         raise ValueError(
@@ -69,4 +70,9 @@ def _parts(
     roots = torch.linspace(high ** (1 / RHO), low ** (1 / RHO), steps + 1, dtype=torch.float64)
     again = schedule.inverse(-2 * RHO * torch.log(roots))
     turn = again[-1:]
-    return torch.cat([ts[ts > turn], turn]), again, torch.cat([turn, ts[ts < turn]])
+    above = ts[ts > turn]
+    # A coarse grid jumps over all of this: then the first walk down takes the same steps as the others. In one step,
+    # Heun's correction would enlarge the difference of two x0 by the ratio of the noises.
+    first = 1 if bool(above[-1] <= again[0]) else 0
+    down = turn if bool((above < again[0]).any()) else again[first:]
+    return torch.cat([above, down]), again, torch.cat([turn, ts[ts < turn]])

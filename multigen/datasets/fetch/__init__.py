@@ -12,7 +12,7 @@ from pathlib import Path
 
 from multigen.datasets.fetch import emoji
 from multigen.datasets.fetch.download import Package, download
-from multigen.errors import MultigenError, message
+from multigen.errors import MultigenError, message, reason
 from multigen.storage.cache_folder import cache_folder
 from multigen.storage.lock import locked
 
@@ -108,7 +108,7 @@ def fetch(data: Fetchable, *, again: bool = False) -> Path:
             os.replace(fresh, data.folder)
         shutil.rmtree(parts, ignore_errors=True)
     except OSError as error:
-        raise MultigenError(f"datasets fetch {data.name}: {error}") from error
+        raise MultigenError(f"datasets fetch {data.name}: {reason(error)}") from error
     return data.folder
 
 

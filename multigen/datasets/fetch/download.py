@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.version import __version__
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def members(package: Package, path: Path, wanted: re.Pattern[str]) -> Iterator[t
                 assert file is not None
                 yield member.name, file.read()
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise MultigenError(f"{package}: {path} cannot be read: {error}") from error
+        raise MultigenError(f"{package}: {path} cannot be read: {reason(error)}") from error
 
 
 def _digest(path: Path) -> str:

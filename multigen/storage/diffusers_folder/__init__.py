@@ -4,7 +4,7 @@ Only what is safe from any source is read: JSON, the text files of a tokenizer, 
 diffusers and transformers take seconds to import, so they are imported when a network is needed, not before.
 """
 
-from multigen.storage.diffusers_folder.hub import is_id, located
+from multigen.storage.diffusers_folder.hub import located
 from multigen.storage.diffusers_folder.layout import (
     COMPONENTS,
     INDEX,
@@ -17,6 +17,7 @@ from multigen.storage.diffusers_folder.layout import (
     vae_factor,
 )
 from multigen.storage.diffusers_folder.networks import Frozen, imported, network
+from multigen.storage.hub_id import is_id
 
 __all__ = [
     "COMPONENTS",

@@ -1,17 +1,14 @@
-"""Pipelines on the Hugging Face hub: their ids, and downloading them."""
+"""Pipelines on the Hugging Face hub: downloading them."""
 
 from __future__ import annotations
 
 import functools
-import re
 from pathlib import Path
 
 from multigen.errors import MultigenError
 from multigen.storage.diffusers_folder.layout import COMPONENTS, INDEX, SCHEDULER
+from multigen.storage.hub_id import is_id
 
-_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-_OWN_FOLDERS = ("runs", "recipes")  # "runs/name" is a run folder, not an id on the hub
-_FILES = (".yaml", ".yml", ".safetensors", ".ckpt", ".bin", ".pt")
 # What is downloaded.
 WANTED = (
     INDEX,
@@ -21,19 +18,6 @@ WANTED = (
     *(f"{name}/*.safetensors" for name in ("unet", "vae", "text_encoder")),
 )
 UNWANTED = ("*.fp16.*", "*.non_ema.*")
-
-
-def is_id(source: str) -> bool:
-    """Return whether a source has the form owner/name of an id on the hub, and is no file or folder here."""
-    path = Path(source).expanduser()
-    owner = source.partition("/")[0]
-    return (
-        _ID.fullmatch(source) is not None
-        and path.suffix not in _FILES
-        and owner not in _OWN_FOLDERS
-        and not path.exists()
-        and not path.parent.is_dir()
-    )
 
 
 def located(path: str | None) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.registry import convert
 
 INDEX = "model_index.json"
@@ -101,7 +101,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise MultigenError(f"{path}: no such file, which a folder in diffusers' format has") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise MultigenError(f"{path}: not readable as JSON ({error})") from error
+        raise MultigenError(f"{path}: not readable as JSON ({reason(error)})") from error
     if not isinstance(value, dict):
         raise MultigenError(f"{path}: not a JSON object")
     return value

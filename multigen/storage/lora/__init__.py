@@ -8,10 +8,13 @@ With LoRAs k of weights w_k a layer has
 begin with `unet.` for a Stable Diffusion U-Net, as in diffusers, and with `backbone.` for other backbones. In the files
 that multigen writes alpha is multiplied into `up`, so that every reader applies the same strength. Reading and adding
 LoRAs needs no further package.
+
+Files of peft, of diffusers' `save_attn_procs` and of kohya's trainers are read, too. DoRA of weight 1 is what
+peft makes; another weight multiplies the change that it makes to the base, so that 0 is the base.
 """
 
 from multigen.storage.lora.adapter import Adapter, Pair, check_weight, deltas, prefixes
-from multigen.storage.lora.files import FILE, is_lora, read, write
+from multigen.storage.lora.files import FILE, in_folder, is_lora, read, write
 from multigen.storage.lora.merged import MergedWeights
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "Pair",
     "check_weight",
     "deltas",
+    "in_folder",
     "is_lora",
     "prefixes",
     "read",

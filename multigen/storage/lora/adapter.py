@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from multigen.core.backbone import Backbone
@@ -14,15 +15,33 @@ from multigen.errors import MultigenError
 
 
 class Pair(NamedTuple):
-    """The change of one layer, scale (up down): down [r, in, *k], up [out, r, *1]."""
+    """The change of one layer, scale (up down): down [r, in, *k], up [out, r, *1].
+
+    magnitude  of DoRA (Liu et al. 2024, arXiv:2402.09353, eq. 5): the length of each row of the changed weight, [out],
+               or of each column, [1, in]; None: plain LoRA
+    """
 
     down: Tensor
     up: Tensor
     scale: float = 1.0
+    magnitude: Tensor | None = None
 
-    def delta(self) -> Tensor:
-        """Return the change of the weight, [out, in k] in fp32."""
-        return self.scale * (self.up.float().flatten(1) @ self.down.float().flatten(1))
+    def delta(self, base: Tensor) -> Tensor:
+        """Return the change of the weight `base`, in its shape, fp32."""
+        base = base.float()
+        change = (self.scale * (self.up.float().flatten(1) @ self.down.float().flatten(1))).view_as(base)
+        if self.magnitude is None:
+            return change
+        changed = base + change
+        axis = self.magnitude.ndim - 1
+        length = changed.transpose(0, axis).flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float32).eps)
+        shape = [-1 if a == axis else 1 for a in range(base.ndim)]
+        return changed * (self.magnitude.float().flatten() / length).view(shape) - base
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weight that it changes."""
+        return (self.up.shape[0], *self.down.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -60,12 +79,13 @@ def deltas(adapter: Adapter, backbone: Backbone, recipe: str) -> dict[str, Pair]
     found: dict[str, Pair] = {}
     rows: list[str] = []
     for layer, pair in adapter.pairs.items():
-        name = f"{inside}{layer.removeprefix(outside)}.weight"
-        weight = weights.get(name) if layer.startswith(outside) else None
-        if weight is None:
+        # Some writers leave the prefix out.
+        names = [f"{inside}{n}.weight" for n in dict.fromkeys((layer.removeprefix(outside), layer))]
+        name = next((n for n in names if n in weights), None)
+        if name is None:
             rows.append(f"{layer}: there is no such layer")
-        elif (shape := (pair.up.shape[0], *pair.down.shape[1:])) != tuple(weight.shape):
-            rows.append(f"{layer} is for weights {list(shape)}, here {list(weight.shape)}")
+        elif pair.shape != tuple(weights[name].shape):
+            rows.append(f"{layer} is for weights {list(pair.shape)}, here {list(weights[name].shape)}")
         else:
             found[name] = pair
     if rows:

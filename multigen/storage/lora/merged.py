@@ -29,7 +29,7 @@ class MergedWeights:
         for pairs, times in changes:
             for name, pair in pairs.items():
                 weight = self.weights[name]
-                weight.add_(pair.delta().to(weight).view_as(weight), alpha=times)
+                weight.add_(pair.delta(self._base[name]).to(weight), alpha=times)
 
     @contextmanager
     def bare(self) -> Iterator[None]:

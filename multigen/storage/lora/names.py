@@ -11,20 +11,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, reason
 from multigen.storage.diffusers_folder import imported
 from multigen.storage.lora.adapter import Pair
 
 log = logging.getLogger(__name__)
 
-DOWN, UP, ALPHA = "lora_A.weight", "lora_B.weight", "alpha"
+DOWN, UP, ALPHA, MAGNITUDE = "lora_A.weight", "lora_B.weight", "alpha", "lora_magnitude_vector"
 OTHER_SPELLINGS = {
     "lora.down.weight": DOWN,
     "lora.up.weight": UP,
     "lora_down.weight": DOWN,
     "lora_up.weight": UP,
+    "lora_magnitude_vector.weight": MAGNITUDE,
 }
-_TEXT = ("text_encoder.", "text_encoder_2.", "lora_te")  # prefixes of layers outside the backbone
+DORA = "dora_scale"  # kohya's and LyCORIS' magnitudes, which may be those of columns
+PEFT = "base_model.model."  # how peft begins the names of layers
+_TEXT = (
+    "text_encoder.",
+    "text_encoder_2.",
+    "text_model.",
+    "lora_te",
+)  # prefixes of layers outside the backbone
+# Adapters of other kinds (LyCORIS, peft), by what their tensors are called.
+_OTHER_KINDS = {
+    r"hada_(w|t)\d|hada_": "LoHa",
+    r"lokr_": "LoKr",
+    r"oft_(blocks|diag|r)|\bboft_": "OFT",
+    r"lora_mid\.": "LoCon with a Tucker decomposition",
+    r"on_input$|\bia3_l": "(IA)3",
+    r"\b[ab][12]\.weight$": "GLoRA",
+    r"\.(diff|diff_b|w_norm|b_norm)$": "full weights",
+    r"vera_|lora_embedding_": "embeddings or VeRA",
+}
+
+
+def kind_of_others(keys: Any) -> str | None:
+    """Return the name of an adapter's kind that is no LoRA, from the names of its tensors; None: it may be one."""
+    return next((kind for kind in map(_kind, keys) if kind is not None), None)
+
+
+def _kind(key: str) -> str | None:
+    return next((kind for pattern, kind in _OTHER_KINDS.items() if re.search(pattern, key)), None)
 
 
 def pairs_of(tensors: Mapping[str, Tensor], theirs: Mapping[str, Any], where: str) -> dict[str, Pair]:
@@ -35,6 +63,7 @@ def pairs_of(tensors: Mapping[str, Tensor], theirs: Mapping[str, Any], where: st
 
     Layers of a text encoder are ignored with a warning. Raises MultigenError if other tensors are not those of a LoRA.
     """
+    tensors = {key.removeprefix(PEFT): tensor for key, tensor in tensors.items()}
     text = {_split(k)[0] for k in tensors if k.startswith(_TEXT)}
     tensors = {k: v for k, v in tensors.items() if not k.startswith(_TEXT)}
     if text and tensors:
@@ -43,6 +72,8 @@ def pairs_of(tensors: Mapping[str, Tensor], theirs: Mapping[str, Any], where: st
             "differ a little from what this LoRA was trained for",
             where, len(text),
         )  # fmt: skip
+    if (kind := kind_of_others(tensors)) is not None:
+        raise MultigenError(f"{where}: its kind is {kind}, which is not applied. Applied: LoRA, DoRA.")
     if any(k.startswith("lora_unet_") for k in tensors):
         tensors = _converted(tensors, where)
     layers: dict[str, dict[str, Tensor]] = {}
@@ -63,7 +94,8 @@ def _split(key: str) -> tuple[str, str | None]:
     """Split a key into layer and kind of tensor, in any spelling: lora_A, lora.down, processor.to_q_lora.down."""
     key = re.sub(r"\.(to_q|to_k|to_v|to_out)_lora\.", r".\1.lora.", key.replace(".processor.", "."))
     key = key.replace(".to_out.lora.", ".to_out.0.lora.").replace(".lora.down.weight.alpha", ".alpha")
-    for ending, part in {DOWN: DOWN, UP: UP, ALPHA: ALPHA, **OTHER_SPELLINGS}.items():
+    own = {name: name for name in (DOWN, UP, ALPHA, MAGNITUDE, DORA)}
+    for ending, part in {**own, **OTHER_SPELLINGS}.items():
         if key.endswith(f".{ending}"):
             layer = key.removesuffix(f".{ending}")
             if layer.endswith(".lora"):  # beside an .alpha
@@ -80,25 +112,64 @@ def _pair(layer: str, parts: Mapping[str, Tensor], theirs: Mapping[str, Any], wh
         raise MultigenError(
             f"{where}: {layer}: {list(up.shape)} and {list(down.shape)} do not multiply to the change of a layer"
         )
-    if not (down.isfinite().all() and up.isfinite().all()):
+    if not all(t.isfinite().all() for t in parts.values()):
         raise MultigenError(f"{where}: {layer}: contains non-finite numbers")
-    rank = down.shape[0]
-    if alpha is not None:
-        return Pair(down, up, float(alpha) / rank)
+    scale = _scale(layer, theirs, down.shape[0]) if alpha is None else float(alpha) / down.shape[0]
+    return Pair(down, up, scale, _magnitude(layer, parts, up.shape[0], down.shape[1], where))
+
+
+def _magnitude(layer: str, parts: Mapping[str, Tensor], out: int, into: int, where: str) -> Tensor | None:
+    """DoRA's lengths of rows, [out], or of columns, [1, in]."""
+    given = parts.get(MAGNITUDE, parts.get(DORA))
+    if given is None:
+        return None
+    if DORA in parts and given.ndim > 1 and given.shape[0] == 1 != out and given.numel() == into:
+        return given.reshape(1, into)
+    if given.numel() != out:
+        raise MultigenError(f"{where}: {layer}: {given.numel()} magnitudes, for a weight of {out} x {into}")
+    return given.reshape(out)
+
+
+def _scale(layer: str, theirs: Mapping[str, Any], rank: int) -> float:
+    """Alpha over rank (its root for rsLoRA) by peft's metadata, whose keys may begin as the layers do; or else 1."""
     prefix = layer.partition(".")[0]
-    given = theirs.get(f"{prefix}.alpha_pattern", {})
-    own = next((v for k, v in given.items() if layer.endswith(k)), None) if isinstance(given, dict) else None
-    strength = own if own is not None else theirs.get(f"{prefix}.lora_alpha")
-    return Pair(down, up, float(strength) / rank if isinstance(strength, int | float) else 1.0)
+
+    def told(key: str) -> Any:
+        return theirs.get(f"{prefix}.{key}", theirs.get(key))
+
+    pattern = told("alpha_pattern")
+    own = (
+        next((v for k, v in pattern.items() if layer.endswith(k)), None)
+        if isinstance(pattern, dict)
+        else None
+    )
+    alpha = own if own is not None else told("lora_alpha")
+    if not isinstance(alpha, int | float):
+        return 1.0
+    return float(alpha) / (math.sqrt(rank) if told("use_rslora") else rank)
 
 
 def _converted(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """Convert the names of other trainers (kohya) with diffusers' own reader."""
+    # That reader drops the magnitudes of DoRA: they pass through it under the names of pairs.
+    scales = {k.removesuffix(f".{DORA}"): v for k, v in tensors.items() if k.endswith(f".{DORA}")}
+    disguised = {
+        f"{k}.{name}": v for k, v in scales.items() for name in ("lora_down.weight", "lora_up.weight")
+    }
+    made = _by_diffusers({k: v for k, v in tensors.items() if not k.endswith(f".{DORA}")}, where)
+    for key, value in _by_diffusers(disguised, where).items() if disguised else ():
+        layer, part = _split(key)
+        if part == DOWN:
+            made[f"{layer}.{DORA}"] = value
+    return made
+
+
+def _by_diffusers(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     try:
         mixin = imported("diffusers").loaders.StableDiffusionLoraLoaderMixin
         state, alphas = mixin.lora_state_dict(dict(tensors))
     except MultigenError:
         raise
     except Exception as error:  # whatever the library raises for unknown names
-        raise MultigenError(f"{where}: diffusers cannot read it ({error})") from error
+        raise MultigenError(f"{where}: diffusers cannot read it ({reason(error)})") from error
     return {**state, **{k: torch.tensor(float(v)) for k, v in (alphas or {}).items()}}

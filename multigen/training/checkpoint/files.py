@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multigen.errors import TrainingError
+from multigen.errors import TrainingError, reason
 from multigen.storage.files import sha256, write_text
 from multigen.storage.tensors import load_tensors, save_tensors
 from multigen.training.checkpoint.folder import LATEST, drop_old, path_of, take_back
@@ -57,8 +57,8 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, *, keep: int, every: i
         shutil.rmtree(temporary, ignore_errors=True)
         take_back(aside)
         raise TrainingError(
-            f"{final}: the checkpoint could not be written ({error}). Older checkpoints are intact. Free some disk "
-            "space and re-run the same command to resume from the newest."
+            f"{final}: the checkpoint could not be written ({reason(error)}). Older checkpoints are intact. Free some "
+            "disk space and re-run the same command to resume from the newest."
         ) from error
     shutil.rmtree(aside, ignore_errors=True)
     drop_old(final, keep, every)

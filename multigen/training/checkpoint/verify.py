@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from multigen.errors import reason
 from multigen.storage.files import sha256
 
 MANIFEST = "manifest.json"
@@ -36,7 +37,7 @@ def verify(path: Path, needed: frozenset[str] = _NEEDED) -> str | None:
                 return f"{name} does not match its checksum"
         return _impossible(json.loads((path / STATE).read_text(encoding="utf-8")), step_of(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{MANIFEST} or {STATE} is unreadable ({error})"
+        return f"{MANIFEST} or {STATE} is unreadable ({reason(error)})"
 
 
 def _impossible(state: Mapping[str, Any], step: int) -> str | None:

@@ -1,0 +1,77 @@
+"""From a file to what an item needs of it. These run in the process of a `Guard`, so that little is sent back."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from multigen.datasets.augment import Augment
+from multigen.errors import MediaError
+from multigen.modalities import Info, Modality, Source
+
+_READERS = 8  # threads: headers are small reads that mostly wait for the disk
+
+
+def clip(modality: Modality, source: Source, start: float, seconds: float, shape: tuple[int, ...]) -> Tensor:
+    """[C, *D] of `shape` from `start` (s) on, without augmentation."""
+    return modality.fit(modality.read(source, start=start, duration=seconds), shape)
+
+
+def drawn_clip(
+    modality: Modality,
+    source: Source,
+    start: float,
+    seconds: float,
+    shape: tuple[int, ...],
+    augment: Augment,
+    speed: float,
+    rate: float,
+    state: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """`seconds` s from `start` on as a medium of `shape`, augmented.
+
+    speed   of a sound that becomes slower or faster
+    rate    samples or frames/s
+    state   of the generator that crops and changes are drawn from. Its state afterwards is returned, too
+    """
+    rng = torch.Generator()
+    rng.set_state(state)
+    media = modality.read(source, start=start, duration=seconds)
+    if len(shape) == 2:
+        media = modality.fit(augment.change_sound(media, speed, rate, rng), shape, rng)
+    else:
+        media = augment.crop_picture(media, rng)
+        media = augment.change_picture(modality.fit(media, shape, rng), rng)
+    return media, rng.get_state()
+
+
+def small_picture(modality: Modality, source: Source, shape: tuple[int, ...], crop: float) -> Tensor:
+    """A picture as 8-bit levels [C, H, W], reduced to what training at `shape` needs.
+
+    It is just so large that a crop of the share `crop` need not be enlarged more than the whole picture.
+    """
+    media = modality.read(source)
+    (_, height, width), (channels, h, w) = shape, media.shape
+    scale = max(height / h, width / w) / math.sqrt(crop)
+    if scale < 1:
+        media = modality.fit(media, (channels, max(1, round(h * scale)), max(1, round(w * scale))))
+    return ((media + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # the precision of most picture files
+
+
+def infos(modality: Modality, paths: list[Path]) -> list[Info | str]:
+    """The header of each file, or why it cannot be read."""
+
+    def header(path: Path) -> Info | str:
+        try:
+            return modality.info(path)
+        except MediaError as error:
+            return str(error)
+        except OSError as error:
+            return f"{path}: {error.strerror or error}"
+
+    with ThreadPoolExecutor(min(_READERS, len(paths))) as pool:
+        return list(pool.map(header, paths))

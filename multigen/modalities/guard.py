@@ -1,0 +1,130 @@
+"""Reading strangers' files in a process of its own: a decoder that crashes makes its file unreadable, nothing else.
+
+FFmpeg, Pillow's codecs and libheif are C code that reads data of any origin. The process is a fork of this one, which
+starts within milliseconds; results come back through shared memory. Where processes cannot be forked safely (macOS,
+Windows) files are read in this process.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from multigen.errors import MediaError
+
+if TYPE_CHECKING:
+    from multigen.modalities.guard_process import Channel
+
+AVAILABLE = sys.platform == "linux"
+_MOST = 600.0  # s for one file, by default
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Guard:
+    """A process that decodes, started at the first call, and again after it died or this process was forked.
+
+    Threads may share a guard: their calls take turns. `close` ends the process; so does the end of this one.
+    """
+
+    def __init__(self, most: float = _MOST) -> None:
+        """`most`: seconds that one call may take."""
+        self._most = most
+        self._reset()
+
+    def _reset(self) -> None:
+        self._owner, self._lock = os.getpid(), threading.Lock()
+        self._child: tuple[int, Channel] | None = None
+        self._end: Callable[[], Any] = int  # nothing to do yet
+
+    def __getstate__(self) -> float:
+        return self._most
+
+    def __setstate__(self, state: float) -> None:
+        self._most = state
+        self._reset()
+
+    def __call__(self, where: object, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return `function(*args, **kwargs)`, computed in the other process. Its errors are raised here.
+
+        Tensors of the result are copies. MediaError that begins with `where`, the name of the file, if the process
+        died or took too long. What cannot be sent (a class that is local to a function) is computed in this process.
+        """
+        if not AVAILABLE:
+            return function(*args, **kwargs)
+        try:
+            request = pickle.dumps((function, args, kwargs), protocol=5)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return function(*args, **kwargs)
+        if self._owner != os.getpid():
+            self._reset()  # the process and the lock are those of the process that this one was forked from
+        with self._lock:
+            known, answer = self._ask(where, request)
+        if not known:  # a class that was defined after the process had started
+            return function(*args, **kwargs)
+        for text, category in answer.warned:
+            warnings.warn(text, category, stacklevel=2)
+        if isinstance(answer.value, BaseException):
+            raise answer.value
+        return answer.value
+
+    def _ask(self, where: object, request: bytes) -> tuple[bool, Any]:
+        if self._child is None:
+            from multigen.modalities.guard_process import fork  # Windows lacks what it imports
+
+            pid, channel = self._child = fork(self._most)
+            self._end = weakref.finalize(self, _end, self._owner, pid, channel)
+        pid, channel = self._child
+        try:
+            channel.send(request)
+            return channel.receive()
+        except TimeoutError:
+            self.close()
+            raise MediaError(f"{where}: cannot be read within {self._most:g} s") from None
+        except (EOFError, ConnectionError):
+            why = _ending(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            self.close()
+            raise MediaError(f"{where}: cannot be read: its decoder {why}") from None
+        except BaseException:  # the answer to this call must not be taken for the answer to the next
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the process; the next call starts another."""
+        self._child = None
+        self._end()
+
+
+def guarded(where: object, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a `Guard` once."""
+    guard = Guard()
+    try:
+        return guard(where, function, *args, **kwargs)
+    finally:
+        guard.close()
+
+
+def _end(owner: int, pid: int, channel: Channel) -> None:
+    if owner != os.getpid():
+        return
+    channel.close()
+    with suppress(ChildProcessError):  # it died, and was waited for
+        if os.waitpid(pid, os.WNOHANG)[0] == 0:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name
+    return f"was killed ({name}); is memory short?" if code == -signal.SIGKILL else f"crashed ({name})"

@@ -1,0 +1,111 @@
+"""The sound of a video that is edited: its packets are copied into the file that is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.error import FFmpegError
+
+from multigen.errors import MediaError
+from multigen.modalities import Limits
+from multigen.modalities.audio_header import audio_stream
+from multigen.modalities.container import open_container
+from multigen.modalities.member import Source
+
+# Codecs whose packets a container takes as they are; those of others are encoded anew, as AAC or Opus.
+_COPIED = {
+    "mp4": ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"),
+    "mov": ("aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le"),
+    "webm": ("opus", "vorbis"),
+    "matroska": ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac", "vorbis", "pcm_s16le", "pcm_s24le"),
+}
+
+
+def sound_of(path: Source, limits: Limits) -> Sound | None:
+    """The sound of a file; None where it has none."""
+    with open_container(path, limits) as container:
+        return Sound(path, limits) if container.streams.audio else None
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The first sound of a file, which begins `later` s after the pictures."""
+
+    path: Source
+    limits: Limits
+    later: float = 0.0
+
+    def begin(self, out: OutputContainer, seconds: float) -> Callable[[], None]:
+        """Add its stream to a file of pictures, `seconds` long; what writes it once the pictures are there.
+
+        MediaError where it can be neither copied nor encoded.
+        """
+        with open_container(self.path, self.limits) as container:
+            stream, _ = audio_stream(container, self.path)
+            kind = stream.codec_context.name
+            if kind in _COPIED[out.format.name]:
+                copied = out.add_stream_from_template(stream)
+                return lambda: self._copy(out, copied, seconds)
+            opus = out.format.name == "webm"
+            rate = 48_000 if opus else stream.codec_context.sample_rate
+            layout = "stereo" if stream.codec_context.channels > 1 else "mono"
+        made = out.add_stream("libopus" if opus else "aac", rate=rate, layout=layout)
+        context = made.codec_context
+        assert isinstance(made, AudioStream)
+        assert isinstance(context, AudioCodecContext)
+        context.bit_rate = 192_000
+        context.open()
+        return lambda: self._encode(out, made, context, seconds)
+
+    def _copy(self, out: OutputContainer, copied: AudioStream, seconds: float) -> None:
+        with open_container(self.path, self.limits) as container:
+            stream, _ = audio_stream(container, self.path)
+            tick = stream.time_base
+            assert tick is not None
+            first, moved = stream.start_time or 0, round(self.later / tick)
+            for packet in container.demux(stream):
+                if packet.pts is None or packet.dts is None:
+                    continue
+                packet.pts, packet.dts = packet.pts - first + moved, packet.dts - first + moved
+                if float(packet.pts * tick) >= seconds:
+                    break
+                packet.stream = copied
+                out.mux(packet)
+
+    def _encode(
+        self, out: OutputContainer, made: AudioStream, context: AudioCodecContext, seconds: float
+    ) -> None:
+        rate = context.sample_rate
+        pieces = av.AudioResampler(
+            format=context.format, layout=context.layout, rate=rate, frame_size=context.frame_size
+        )
+        moved = round(self.later * rate)
+        with open_container(self.path, self.limits) as container:
+            stream, _ = audio_stream(container, self.path)
+            place = moved
+            try:
+                for frame in container.decode(stream):
+                    assert isinstance(frame, AudioFrame)
+                    frame.pts = None
+                    for piece in pieces.resample(frame):
+                        place = _put(out, made, piece, place)
+                    if place >= seconds * rate:
+                        break
+                for piece in pieces.resample(None):
+                    place = _put(out, made, piece, place)
+                out.mux(made.encode(None))
+            except (FFmpegError, ValueError) as error:
+                raise MediaError(f"{self.path}: its sound cannot be written ({error})") from error
+
+
+def _put(out: OutputContainer, made: AudioStream, piece: AudioFrame, place: int) -> int:
+    piece.pts, piece.time_base = place, Fraction(1, piece.sample_rate)
+    out.mux(made.encode(piece))
+    return place + piece.samples

@@ -1,0 +1,139 @@
+"""Refusals that need no model: what a command names is there, and can be used, before anything is loaded.
+
+Nothing here imports torch, so that a mistake is said in a fraction of a second. What only a model knows is checked
+where it is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from multigen import registry
+from multigen.errors import MultigenError, RecipeError, message
+from multigen.options import BUILTIN, Option
+from multigen.recipe.data_folder import find_folder
+from multigen.recipe.load import draft_recipe
+from multigen.recipe.paths import RECIPE, WEIGHTS, expanded_path, shipped_weights
+from multigen.recipe.sampling import check_sampling
+from multigen.recipe.schema import Recipe
+from multigen.storage.claim import check_folder
+from multigen.storage.hub_id import is_id
+
+_INDEX = "model_index.json"  # of a folder in diffusers' format
+# Datasets that read a folder of the user's, which `data.path` names.
+_OF_FILES = frozenset({"folder", "shards", "mnist", "cifar10", "celeba"})
+
+
+def check_source(source: str, overrides: Sequence[str] = ()) -> Recipe | None:
+    """The recipe of a trained model, as far as it is known without its parts; None of a foreign or packed one.
+
+    MultigenError if there is no such model, or for overrides that it cannot sample with.
+    """
+    path = Path(expanded_path(source))
+    if is_id(source) or ((path / _INDEX).is_file() and not (path / RECIPE).is_file()):
+        return None
+    if path.suffix == ".safetensors" or (path.is_file() and path.suffix not in (".yaml", ".yml")):
+        check_weights_file(path)
+        return None
+    if path.is_dir() and not (path / RECIPE).is_file():
+        raise MultigenError(f"{path}: not a run folder: it has no {RECIPE}")
+    recipe = draft_recipe(source).recipe
+    folder = path if path.is_dir() else Path("runs") / recipe.name
+    _check_trained(source, recipe, folder)
+    if not overrides:
+        return recipe
+    there = not path.is_dir() and (folder / RECIPE).is_file()  # what its run resolved
+    changed = draft_recipe(str(folder) if there else source, overrides).recipe
+    check_sampling(draft_recipe(str(folder)).recipe if there else recipe, changed)
+    return changed
+
+
+def _check_trained(source: str, recipe: Recipe, folder: Path) -> None:
+    """MultigenError if nothing is trained for a recipe, in its folder or elsewhere."""
+    there = (folder / RECIPE).is_file()
+    if there and ((folder / WEIGHTS).is_file() or any(folder.glob("*.safetensors"))):
+        return
+    if there and any((folder / "checkpoints").glob("step-*")):
+        return
+    if recipe.weights is None and there and draft_recipe(str(folder)).recipe.weights is None:
+        raise MultigenError(f"{folder}: no weights yet; train with: multigen train {folder}")
+    if recipe.weights is None and not there:
+        raise MultigenError(
+            f"{source}: nothing is trained for this recipe yet: there is no run folder {folder}. "
+            f"Train it with: multigen train {source}"
+        )
+    if recipe.weights is not None and not there:
+        check_named("weights", recipe.weights)
+
+
+def check_named(where: str, source: str) -> None:
+    """RecipeError if weights that a recipe names are neither shipped nor there."""
+    shipped = shipped_weights()
+    if source not in shipped and not is_id(source) and not Path(expanded_path(source)).exists():
+        raise RecipeError(message(where, source, shipped, hint="Or a weights file, a run folder, or null."))
+
+
+def check_weights_file(path: Path) -> None:
+    """MultigenError unless a file is there whose name is that of weights."""
+    if not path.is_file():
+        raise MultigenError(f"{path}: no such file")
+    if path.suffix != ".safetensors":
+        raise MultigenError(
+            f"{path}: weights are read from .safetensors only, never from pickles (.pt, .ckpt, .bin)"
+        )
+
+
+def check_job(command: Literal["run", "train"], recipe: Recipe, out: Path | None) -> None:
+    """MultigenError if a recipe cannot run: its files are not there, or the folder cannot be written to."""
+    folder = out or Path("runs") / recipe.name
+    check_folder(folder, "--out " + str(out) if out is not None else "")
+    finished = (folder / WEIGHTS).is_file()
+    if command == "run" and recipe.weights is not None and not finished:
+        check_named("weights", recipe.weights)
+        return
+    if finished:  # what it was made from is needed no longer
+        return
+    if recipe.data.name in _OF_FILES:
+        path = recipe.data.args.get("path")
+        example = f"multigen {command} {recipe.name} data.path=./my_files"
+        find_folder(path if isinstance(path, str) else None, example)
+    init = recipe.train.init
+    if init is not None and init not in shipped_weights() and not Path(init).exists():
+        if Path(init).suffix == ".safetensors":
+            raise MultigenError(f"{init}: no such file")
+        raise RecipeError(
+            message("train.init", init, shipped_weights(), hint="Or a weights file or a run folder.")
+        )
+
+
+def check_media(path: str) -> str:
+    """The path of a file of media, its `~` expanded. MultigenError if there is none."""
+    path = expanded_path(path)
+    if os.path.isdir(path):
+        raise MultigenError(f"{path}: is a folder; give a file")
+    if not os.path.exists(path):
+        raise MultigenError(f"{path}: no such file")
+    return path
+
+
+def check_new_file(path: Path) -> None:
+    """MultigenError unless a new weights file can be written at a path."""
+    if path.suffix != ".safetensors":
+        raise MultigenError(f"{path}: weights are saved as .safetensors")
+    if path.exists():
+        raise MultigenError(f"{path}: already exists; give another name")
+    check_folder(path.parent, str(path))
+
+
+def request_options(source: str) -> tuple[Option, ...]:
+    """The options that the modality of a trained model declares, beside those of every request."""
+    recipe = check_source(source)
+    if recipe is not None and recipe.modality.name in BUILTIN:
+        return BUILTIN[recipe.modality.name]
+    from multigen.model.source import find
+
+    recipe = find(source).recipe
+    return registry.build("modality", recipe.modality, where="modality").options

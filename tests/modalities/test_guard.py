@@ -1,0 +1,175 @@
+"""A process that decodes: what it returns and raises, and that its death is an unreadable file."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from multigen.errors import MediaError
+from multigen.modalities import guard
+from multigen.modalities.guard import Guard, guarded
+from multigen.modalities.image import Image
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="files are read in this process there")
+
+
+def where_am_i() -> int:
+    return os.getpid()
+
+
+def crash() -> None:
+    ctypes.string_at(0)
+
+
+def end(how: int) -> None:
+    os.kill(os.getpid(), how)
+
+
+def doubled(media: Tensor, note: dict[str, int]) -> tuple[Tensor, dict[str, int]]:
+    return media * 2, {**note, "seen": media.numel()}
+
+
+def refuse(text: str) -> None:
+    raise MediaError(text)
+
+
+def stumble() -> None:
+    raise ZeroDivisionError("a fault of ours")
+
+
+def linger(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_calls_run_elsewhere_and_return_what_they_would_here() -> None:
+    ask = Guard()
+    assert ask("f", where_am_i) == ask("f", where_am_i) != os.getpid()
+    # Over the shared memory's size, not contiguous, empty.
+    for media in (torch.rand(3, 1500, 1300), torch.rand(4, 6).T, torch.zeros(1, 0)):
+        out, note = ask("f", doubled, media, {"a": 1})
+        assert torch.equal(out, media * 2)
+        assert note == {"a": 1, "seen": media.numel()}
+        out += 1  # it is writable, and ours
+    ask.close()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [(signal.SIGSEGV, r"crashed \(SIGSEGV\)"), (signal.SIGABRT, r"crashed \(SIGABRT\)"),
+     (signal.SIGKILL, r"was killed \(SIGKILL\); is memory short\?")],
+)  # fmt: skip
+def test_a_death_is_an_unreadable_file_and_the_next_is_read(how: int, said: str) -> None:
+    ask = Guard()
+    before = ask("a.mp4", where_am_i)
+    with pytest.raises(MediaError, match=rf"^a\.mp4: cannot be read: its decoder {said}"):
+        ask("a.mp4", end, how)
+    assert ask("b.mp4", where_am_i) not in (before, os.getpid())
+
+
+def test_a_real_fault_of_memory_is_survived(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(MediaError, match=r"SIGSEGV"):
+        guarded("a.flac", crash)
+    assert "Fatal Python error" not in capfd.readouterr().err  # nothing is printed beside the message
+
+
+def test_errors_come_back_as_they_are() -> None:
+    ask = Guard()
+    with pytest.raises(MediaError, match="^b.wav: the file is empty$"):
+        ask("b.wav", refuse, "b.wav: the file is empty")
+    with pytest.raises(ZeroDivisionError, match="a fault of ours"):
+        ask("b.wav", stumble)
+
+
+def test_a_decoder_that_hangs_is_ended() -> None:
+    ask = Guard(most=0.3)
+    begun = time.monotonic()
+    with pytest.raises(MediaError, match="^c.mkv: cannot be read within 0.3 s$"):
+        ask("c.mkv", linger, 60)
+    assert time.monotonic() - begun < 5
+    assert ask("d.mkv", where_am_i) != os.getpid()
+
+
+def test_threads_take_turns() -> None:
+    ask, got = Guard(), {}
+
+    def work(k: int) -> None:
+        for _ in range(20):
+            out, _ = ask("f", doubled, torch.full((100,), float(k)), {})
+            got.setdefault(k, set()).add(float(out[0]))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(30)
+    assert got == {k: {2.0 * k} for k in range(4)}
+
+
+def test_a_copy_and_a_forked_process_have_a_process_of_their_own() -> None:
+    ask = Guard()
+    first = ask("f", where_am_i)
+    copy = pickle.loads(pickle.dumps(ask))
+    assert copy("f", where_am_i) not in (first, os.getpid())
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, str(ask("f", where_am_i)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert int(os.read(read, 20)) not in (first, child, os.getpid())
+    assert ask("f", where_am_i) == first
+
+
+def test_the_process_ends_with_its_guard_and_with_this_process() -> None:
+    ask = Guard()
+    pid = ask("f", where_am_i)
+    del ask
+    gc.collect()
+    assert not alive(pid)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, str(Guard()("f", where_am_i)).encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    orphan = int(os.read(read, 20))
+    deadline = time.monotonic() + 10
+    while alive(orphan) and time.monotonic() < deadline and "Z" not in _state(orphan):
+        time.sleep(0.05)
+    assert not alive(orphan) or "Z" in _state(orphan)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+def test_what_cannot_be_sent_is_read_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Mine(Image):
+        """Local to this function, so it cannot be pickled."""
+
+    Image(size=4).write(torch.zeros(3, 4, 4), tmp_path / "a.png")
+    assert Guard()("a.png", Mine(size=4).read, tmp_path / "a.png").shape == (3, 4, 4)
+    monkeypatch.setattr(guard, "AVAILABLE", False)
+    assert Guard()("a.png", where_am_i) == os.getpid()
