@@ -7,15 +7,16 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from multigen.serving.api import errors, files, images, models
+from multigen.serving.api import errors, files, health, images, models
 from multigen.serving.api.state import Server
+from multigen.serving.guard.guard import Guard, Rules
 from multigen.version import __version__
 
-ROUTERS = (images.router, models.router, files.router)
+ROUTERS = (images.router, models.router, files.router, health.router)
 
 
-def create_app(server: Server, *, root_path: str = "") -> FastAPI:
-    """The app of a server; `root_path` is what a proxy puts in front of its paths."""
+def create_app(server: Server, *, root_path: str = "", rules: Rules | None = None) -> FastAPI:
+    """The app of a server; `root_path` is what a proxy puts in front of its paths, `rules` are the guard's."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -34,4 +35,5 @@ def create_app(server: Server, *, root_path: str = "") -> FastAPI:
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(Guard, server=server, rules=rules or Rules())
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,14 +17,15 @@ from starlette.responses import JSONResponse
 from multigen.errors import MultigenError
 from multigen.serving.engine.engine import Busy, Draining
 from multigen.serving.engine.ticket import Failure
+from multigen.serving.guard.budgets import Spent
 
 log = logging.getLogger(__name__)
 
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     405: "invalid_request_error", 408: "timeout_error", 409: "conflict_error", 413: "invalid_request_error",
-    415: "invalid_request_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error",
-    504: "timeout_error",
+    415: "invalid_request_error", 431: "invalid_request_error", 429: "rate_limit_error",
+    500: "server_error", 503: "server_error", 504: "timeout_error",
 }  # fmt: skip
 # How the failures of a ticket are answered.
 _FAILURES = {"invalid_request": 400, "deadline": 504, "draining": 503, "server_error": 500}
@@ -68,6 +70,9 @@ def of(error: Exception) -> ApiError:
         return ApiError(
             429, str(error), code="queue_full", headers={"retry-after": str(round(error.seconds))}
         )
+    if isinstance(error, Spent):
+        wait = str(max(1, math.ceil(error.seconds)))
+        return ApiError(429, str(error), code="rate_limit_exceeded", headers={"retry-after": wait})
     if isinstance(error, Draining):
         return ApiError(503, str(error), code="draining", headers={"retry-after": "5"})
     if isinstance(error, MultigenError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -69,7 +70,7 @@ async def generate(body: Generation, http: HttpRequest, server: TheServer, calle
 def whose(caller: Caller, body: ImageSampling) -> Caller:
     """The caller, told apart from other users of its key where the request says who they are."""
     user = body.user or body.safety_identifier
-    return caller if user is None else Caller(f"{caller.key}/{user}", caller.scopes)
+    return caller if user is None else replace(caller, key=f"{caller.key}/{user}")
 
 
 def check(body: ImageSampling, served: Served) -> None:

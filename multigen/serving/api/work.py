@@ -14,6 +14,7 @@ from multigen.modalities.media import Media
 from multigen.serving.api.errors import ApiError, failed
 from multigen.serving.api.sampling import Sampling, loras_of
 from multigen.serving.api.state import Caller, Server
+from multigen.serving.api.units import units_of
 from multigen.serving.engine.engine import Engine
 from multigen.serving.engine.models import Served
 from multigen.serving.engine.ticket import Ticket
@@ -34,6 +35,7 @@ async def submit(
         raise ApiError(400, f"n: {n}; allowed: 1 to {server.limits.n}", param="n", code="invalid_value")
     engine = await server.models.engine(served.id, loras_of(given, server))
     jobs = await engine.plan(request, n)
+    caller.budget.units.take(n * units_of(engine.model, jobs[0]))
     deadline = None if given.deadline is None else time.monotonic() + given.deadline
     ticket = Ticket(served.id, caller.key, jobs, given.priority, deadline, previews)
     return engine, engine.submit(ticket)
