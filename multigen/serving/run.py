@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 import uvicorn
+from fastapi import FastAPI
 
 from multigen.device import choose_device
 from multigen.errors import MultigenError
@@ -81,7 +82,21 @@ def serve(sources: Sequence[str], options: Options | None = None, *, open_page: 
     app = create_app(server, root_path=_root(o.root_path), rules=rules)
     listening = _listen(o.host, o.port)
     address = f"http://{_shown(o.host)}:{listening.getsockname()[1]}{_root(o.root_path)}"
-    config = uvicorn.Config(
+    show_logs()
+    # Not to evict one for the other, only the first is loaded where not all may fit.
+    first = list(server.models.served)[: None if o.budget is None else 1]
+    process = Process(
+        config_of(app), server, drain=o.drain, first=first, opened=f"{address}/" if open_page else None
+    )
+    print(f"multigen: {address}", flush=True)
+    process.run(sockets=[listening])
+    if process.failure is not None:
+        raise process.failure
+
+
+def config_of(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn runs an app: nothing of a connection is unbounded."""
+    return uvicorn.Config(
         app,
         http=Protocol,
         ws="none",
@@ -93,14 +108,6 @@ def serve(sources: Sequence[str], options: Options | None = None, *, open_page: 
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=ANSWERS,
     )
-    show_logs()
-    # Not to evict one for the other, only the first is loaded where not all may fit.
-    first = list(server.models.served)[: None if o.budget is None else 1]
-    process = Process(config, server, drain=o.drain, first=first, opened=f"{address}/" if open_page else None)
-    print(f"multigen: {address}", flush=True)
-    process.run(sockets=[listening])
-    if process.failure is not None:
-        raise process.failure
 
 
 def server_of(sources: Sequence[str], options: Options) -> Server:
