@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ class Hosted:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self.server.active == 0 and all(engine.idle for engine in self.server.models.engines):
+                time.sleep(0.05)  # the log is written last
                 return
             time.sleep(0.02)
         raise AssertionError("something is still under way")
@@ -94,11 +95,14 @@ class Answer:
 
 
 @contextmanager
-def hosted(source: Path, store: Path, **options: Any) -> Iterator[Hosted]:
-    """Serve a weights file as `digits`."""
+def hosted(source: Path, store: Path, *, patience: float = 15.0, **options: Any) -> Iterator[Hosted]:
+    """Serve a weights file as `digits`; `patience` is the guard's."""
     given = Options(store=store, device="cpu", port=0, **options)
     server = server_of([f"digits={source}"], given)
-    process = uvicorn.Server(config_of(create_app(server, root_path=given.root_path, rules=rules_of(given))))
+    rules = replace(rules_of(given), patience=patience)
+    config = config_of(create_app(server, root_path=given.root_path, rules=rules))
+    config.timeout_keep_alive = 1
+    process = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0))
     loops: list[asyncio.AbstractEventLoop] = []
 

@@ -26,7 +26,6 @@ def create_app(server: Server, *, root_path: str = "", rules: Rules | None = Non
     app = FastAPI(
         title="multigen",
         version=__version__,
-        root_path=root_path,
         lifespan=life,
         docs_url=None,
         redoc_url=None,
@@ -35,5 +34,5 @@ def create_app(server: Server, *, root_path: str = "", rules: Rules | None = Non
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(Guard, server=server, rules=rules or Rules())
+    app.add_middleware(Guard, server=server, rules=rules or Rules(), root_path=root_path)
     return app

@@ -45,8 +45,8 @@ class Rules:
 class Guard:
     """Lets a request through to the app, or answers it with the reason why not."""
 
-    def __init__(self, app: ASGIApp, server: Server, rules: Rules) -> None:
-        self._app, self._server, self._rules = app, server, rules
+    def __init__(self, app: ASGIApp, server: Server, rules: Rules, root_path: str = "") -> None:
+        self._app, self._server, self._rules, self._root = app, server, rules, root_path
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,6 +55,7 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return  # no route speaks anything else
+        scope = {**scope, "root_path": self._root}
         headers = _headers(scope)
         answer = _Answer(scope, send, answers.request_id(headers))
         state = {**scope.get("state", {}), "request_id": answer.id}
@@ -198,7 +199,7 @@ class _Answer:
         }
         await self(start)
         await self({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
-        if self.body is not None and self._has_body():
+        if self.body is not None and self._has_body() and error.status != 408:
             await self.body.discard()
         await self({"type": "http.response.body", "body": b"", "more_body": False})
 
