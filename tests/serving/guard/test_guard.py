@@ -177,6 +177,7 @@ def test_the_log_has_a_line_an_answer_and_no_prompt(served: Hosted, caplog: pyte
         served.ask("GET", "/v1/files/file_abcdefgh.png/content?expires=1&signature=hidden")
         served.quiet()
     lines = [json.loads(r.getMessage()) for r in caplog.records if r.name == "multigen.access"]
+    lines = lines[-3:]  # that of an earlier answer may come late
     assert [line["status"] for line in lines] == [200, 400, 403]
     assert lines[0]["route"] == MAKE and lines[0]["seconds"] > 0 and lines[0]["bytes"] > 100
     assert "secret" not in caplog.text and "hidden" not in caplog.text
