@@ -29,7 +29,8 @@ def test_members_that_name_paths_weights_or_plugins_are_refused_by_name(
     probe = tmp_path / "probe.safetensors"
     probe.write_bytes(b"x")
     for member in ("overrides", "weights", "recipe", "path", "source", "checkpoint", "device", "plugins", "codec",
-                   "image", "image_url", "url", "callback_url", "webhook", "__class__", "_target_", "edit"):  # fmt: skip
+                   "image", "image_url", "url", "callback_url", "webhook", "__class__", "_target_", "edit", "body",
+                   "query"):  # fmt: skip
         answer = served.ask("POST", MAKE, {**ONE, member: str(probe)})
         assert answer.status == 400 and answer.error["param"] == member, member
     for name in ("sampler", "guide"):
@@ -53,7 +54,8 @@ def test_members_that_name_paths_weights_or_plugins_are_refused_by_name(
      {"prompt": ["3"]}, {"prompt": None}, {"prompt": {"$ref": "#"}}, {"n": 10**9}, {"n": -1}, {"n": 1.5}, {"n": "1"},
      {"steps": 10**9}, {"steps": 0}, {"seed": -1}, {"seed": 2**200}, {"seed": "x"}, {"guidance_scale": 1e308},
      {"guidance_scale": -1e308}, {"size": "16384x16384"}, {"size": "0x0"}, {"size": "-1x-1"}, {"size": "1x1x1"},
-     {"size": "\uff11\uff10x10"}, {"size": "9" * 5000 + "x1"}, {"size": "28x28 "}, {"options": {"x": 1}}, {"options": []},
+     {"size": "\uff11\uff10x10"}, {"size": "9" * 5000 + "x1"}, {"size": "28x28 "}, {"options": {"x": 1}},
+     {"options": []}, {"sampler": {"name": "ddim", "eta": 1e308}}, {"sampler": {"name": "ddim", "eta": 10**398}},
      {"deadline": 1e-9}, {"deadline": -1}, {"deadline": 1e308}, {"priority": 10**9}, {"user": "u" * 10_000},
      {"loras": [{"name": "x"}] * 10_000}, {"sliding_window": True, "size": "100000x28"}, {"tile": True}, {"n": True},
      {"output_format": "../png"}, {"output_format": "svg"}, {"output_compression": 1e9}, {"response_format": "file"},
@@ -120,15 +122,14 @@ def test_methods_and_paths_that_are_none(served: Hosted) -> None:
         assert served.ask("GET", path).status < 500, path
 
 
-@pytest.mark.parametrize(
-    "kind", ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=x"]
-)
-def test_forms_that_are_none(served: Hosted, kind: str) -> None:
+@pytest.mark.parametrize("boundary", ["", "; boundary=", "; boundary=x"])
+def test_forms_that_are_none(served: Hosted, boundary: str) -> None:
+    kind = {"content-type": f"multipart/form-data{boundary}"}
     part = b'--x\r\nContent-Disposition: form-data; name="image"; filename="../../a.png"\r\n\r\nGIF89a\r\n'
     for body in (b"", b"--", b"--x", part, part * 2000 + b"--x--", b"--x\r\n" * 10_000, b"\0" * 100_000,
                  b"--x\r\nContent-Disposition: form-data\r\n\r\n\r\n--x--"):  # fmt: skip
         for path in (MAKE, "/v1/images/edits", "/v1/videos"):
-            assert 400 <= served.ask("POST", path, body, {"content-type": kind}).status < 500
+            assert 400 <= served.ask("POST", path, body, kind).status < 500
 
 
 def test_a_hundred_disconnects_and_cancels_leave_nothing(served: Hosted) -> None:

@@ -136,7 +136,8 @@ def install(app: FastAPI) -> None:
 def validation(found: Iterable[Mapping[str, Any]], known: Iterable[str]) -> ApiError:
     """The first of pydantic's complaints."""
     first = next(iter(found))
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    loc = [str(part) for part in first["loc"]]
+    place = loc[1:] if loc and loc[0] in ("body", "query", "path", "header") else loc
     name = ".".join(place)
     if first["type"] == "extra_forbidden" and known:
         return unknown(place[-1], known)

@@ -15,6 +15,7 @@ def test_depth_is_counted_outside_strings() -> None:
     assert "deep" in (fault(b"[" * 17, 16) or "")
     assert "deep" in (fault(b'{"a":' * 17, 16) or "")
     assert fault(json.dumps({"prompt": "[" * 1000 + '"{{{\\'}).encode(), 16) is None
+    assert "20,000 values" in (fault(b"[" + b"1," * 20_000, 16) or "")
     assert fault(b"[]" * 1000, 16) is None  # not deep, whatever else it is
 
 
