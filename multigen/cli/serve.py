@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multigen.cli.arguments import Command, Parser, count, new_parser, positive, whole
-from multigen.cli.serve_keys import run_keys
+from multigen.cli.serve_keys import add_key_options, check_no_key_options, run_keys
 from multigen.errors import MultigenError
 
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "psutil")
@@ -19,9 +19,11 @@ Serve models over HTTP, for the web page at / and for clients of OpenAI's API.
   multigen serve mine=runs/image_folder sd=/models/stable-diffusion --port 9000
   multigen serve image_emoji --host 0.0.0.0 --keys keys.json
 
-Beyond this machine it asks for keys, which are made, listed and revoked with:
+Beyond this machine it asks for keys. One is printed once, when it is made; the file holds its hash, and a running
+server sees a change within a second.
 
   multigen serve keys add keys.json ana --requests-per-minute 60
+  multigen serve keys add keys.json prometheus --scope metrics
   multigen serve keys list keys.json
   multigen serve keys revoke keys.json ana
 """
@@ -51,6 +53,7 @@ def parser() -> Parser:
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument("--log-prompts", action="store_true", help="keep prompts in the log")
+    add_key_options(parser)
     return parser
 
 
@@ -96,9 +99,10 @@ def _how_much(parser: Parser) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
-    if argv and argv[0] == "keys":
-        return run_keys(argv[1:])
     a = parser().parse(argv)
+    if a.source[0] == "keys":
+        return run_keys(a.source[1:], a)
+    check_no_key_options(a)
     check_packages()
     from multigen.serving.run import Options, serve
 
