@@ -1,17 +1,20 @@
-"""One server for all conformance tests: digits as shipped, music and moving emoji small and untrained."""
+"""Servers that the tests share: one for the official client, one for hostile requests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
 
+from tests.serving.hosted import Hosted, hosted, weights
 from tests.serving.servers import Running, running, saved
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Digits as shipped, music and moving emoji small and untrained."""
     folder = tmp_path_factory.mktemp("models")
     sources = {
         "digits": "image_digits",
@@ -25,4 +28,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture
 def client(served: Running) -> Iterator[openai.OpenAI]:
     with served.client() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file."""
+    return weights(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
+def guarded(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
+    """A server without keys."""
+    with hosted(digits, tmp_path_factory.mktemp("store"), max_queue=64) as one:
         yield one

@@ -7,15 +7,29 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from multigen.serving.api import audio, errors, files, image_edits, images, jobs, models, speech, videos
+from multigen.serving.api import (
+    audio,
+    errors,
+    files,
+    health,
+    image_edits,
+    images,
+    jobs,
+    models,
+    speech,
+    videos,
+)
 from multigen.serving.api.state import Server
+from multigen.serving.guard.guard import Guard, Rules
 from multigen.version import __version__
 
-ROUTERS = tuple(part.router for part in (images, image_edits, audio, speech, videos, jobs, models, files))
+ROUTERS = tuple(
+    part.router for part in (images, image_edits, audio, speech, videos, jobs, models, files, health)
+)
 
 
-def create_app(server: Server, *, root_path: str = "") -> FastAPI:
-    """The app of a server; `root_path` is what a proxy puts in front of its paths."""
+def create_app(server: Server, *, root_path: str = "", rules: Rules | None = None) -> FastAPI:
+    """The app of a server; `root_path` is what a proxy puts in front of its paths, `rules` are the guard's."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -27,7 +41,6 @@ def create_app(server: Server, *, root_path: str = "") -> FastAPI:
     app = FastAPI(
         title="multigen",
         version=__version__,
-        root_path=root_path,
         lifespan=life,
         docs_url=None,
         redoc_url=None,
@@ -36,4 +49,5 @@ def create_app(server: Server, *, root_path: str = "") -> FastAPI:
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(Guard, server=server, rules=rules or Rules(), root_path=root_path)
     return app

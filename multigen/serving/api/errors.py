@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,14 +20,15 @@ from multigen.generation.request import EditRequest, Request, options
 from multigen.serving.api.fields import fields_at
 from multigen.serving.engine.engine import Busy, Draining
 from multigen.serving.engine.ticket import Failure
+from multigen.serving.guard.budgets import Spent
 
 log = logging.getLogger(__name__)
 
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     405: "invalid_request_error", 408: "timeout_error", 409: "conflict_error", 413: "invalid_request_error",
-    415: "invalid_request_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error",
-    504: "timeout_error",
+    415: "invalid_request_error", 431: "invalid_request_error", 429: "rate_limit_error",
+    500: "server_error", 503: "server_error", 504: "timeout_error",
 }  # fmt: skip
 _MEMBERS = {*options(Request), *options(EditRequest), "n", "overrides", "options", "loras"}
 # How the failures of a ticket are answered.
@@ -72,6 +74,9 @@ def of(error: Exception) -> ApiError:
         return ApiError(
             429, str(error), code="queue_full", headers={"retry-after": str(round(error.seconds))}
         )
+    if isinstance(error, Spent):
+        wait = str(max(1, math.ceil(error.seconds)))
+        return ApiError(429, str(error), code="rate_limit_exceeded", headers={"retry-after": wait})
     if isinstance(error, Draining):
         return ApiError(503, str(error), code="draining", headers={"retry-after": "5"})
     if isinstance(error, MultigenError):
@@ -146,7 +151,8 @@ def _known(http: HttpRequest, place: Sequence[int | str]) -> list[str]:
 def validation(found: Iterable[Mapping[str, Any]], known: Iterable[str]) -> ApiError:
     """The first of pydantic's complaints."""
     first = next(iter(found))
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    loc = [str(part) for part in first["loc"]]
+    place = loc[1:] if loc and loc[0] in ("body", "query", "path", "header") else loc
     name = ".".join(place)
     if first["type"] == "extra_forbidden" and known:
         return unknown(place[-1], known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from typing import Any
 
@@ -13,6 +14,9 @@ from multigen.serving.api.errors import ApiError, unknown
 from multigen.serving.api.members import Members
 from multigen.serving.api.state import Limits, Server
 from multigen.serving.engine.models import Served
+
+LARGEST = 1_000_000  # of a number that goes into the arithmetic of a sampler or guide
+_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 
 
 class Lora(Members):
@@ -33,7 +37,9 @@ class Sampling(Members):
         description="of the first medium; medium k has seed + k; null: by chance",
     )
     steps: int | None = Field(default=None, ge=1, description="of the sampler")
-    guidance_scale: float | None = Field(default=None, description="1 turns guidance off")
+    guidance_scale: float | None = Field(
+        default=None, ge=-LARGEST, le=LARGEST, description="1 turns guidance off"
+    )
     negative_prompt: str | None = Field(default=None, description="what guidance leads away from")
     sampler: str | dict[str, Any] | None = Field(default=None, description="a name, or {name, arguments}")
     guide: str | dict[str, Any] | None = Field(default=None, description="a name, or {name, arguments}")
@@ -110,37 +116,22 @@ def size_of(text: str | None, served: Served) -> Size | None:
     """WIDTHxHEIGHT or "auto" as (height, width); None: the model's own. ApiError for anything else."""
     if text is None or text == "auto":
         return None
-    width, by, height = text.partition("x")
-    if not (
-        by
-        and width.isdecimal()
-        and height.isdecimal()
-        and 0 < int(width) <= 16384
-        and 0 < int(height) <= 16384
-    ):
-        raise ApiError(
-            400,
-            f"size: {text!r} is not allowed; give WIDTHxHEIGHT or auto",
-            param="size",
-            code="invalid_value",
-        )
-    return int(height), int(width)
+    found = _SIZE.fullmatch(text)
+    width, height = (int(side) for side in found.groups()) if found else (0, 0)
+    if not (0 < width <= 16384 and 0 < height <= 16384):
+        said = f"size: {text[:40]!r} is not allowed; give WIDTHxHEIGHT or auto"
+        raise ApiError(400, said, param="size", code="invalid_value")
+    return height, width
 
 
 def check_part(name: str, part: str | dict[str, Any] | None) -> None:
     """Only plain arguments: no weights of this machine and no other part may come in from a client."""
-    if isinstance(part, str):
-        if not part.replace("_", "").isalnum():
-            raise ApiError(
-                400, f"{name}: give a name, or {{name, arguments}}", param=name, code="invalid_value"
-            )
-        return
-    for key, value in (part or {}).items():
-        plain = (
-            isinstance(value, int | float | bool)
-            or value is None
-            or (key == "name" and isinstance(value, str))
-        )
-        if not plain:
-            text = f"{name}.{key}: a client may give numbers alone"
+    for key, value in ({"name": part} if isinstance(part, str) else part or {}).items():
+        if key == "name":
+            if not (isinstance(value, str) and value.replace("_", "").isalnum()):
+                raise ApiError(
+                    400, f"{name}: give a name, or {{name, arguments}}", param=name, code="invalid_value"
+                )
+        elif value is not None and not (isinstance(value, int | float) and abs(value) <= LARGEST):
+            text = f"{name}.{key}: a client may give numbers alone, up to {LARGEST:,}"
             raise ApiError(400, text, param=f"{name}.{key}", code="invalid_value")

@@ -13,6 +13,7 @@ from multigen.serving.api.background import Background
 from multigen.serving.api.errors import no_model
 from multigen.serving.engine.models import Models, Served
 from multigen.serving.engine.store import Store
+from multigen.serving.guard.budgets import Budget
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Limits:
     """What a request may take.
 
     body     bytes of a request
+    json     bytes of a request that is JSON: it is read whole
     upload   bytes of one file in it
     pixels   of a picture or frame that is uploaded
     seconds  of a sound or clip that is uploaded
@@ -30,6 +32,7 @@ class Limits:
     """
 
     body: int = 64 << 20
+    json: int = 8 << 20
     upload: int = 32 << 20
     pixels: int = 16_000_000
     seconds: float = 300.0
@@ -41,21 +44,29 @@ class Limits:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the key by which users take turns and are counted, and what it may do."""
+    """Who asks: the key by which users take turns and are counted, what it may do, and what it may still use."""
 
     key: str = "local"
     scopes: frozenset[str] = frozenset({"generate", "read"})
+    budget: Budget = field(default_factory=Budget, compare=False)
 
 
 @dataclass
 class Server:
-    """The state of a server."""
+    """The state of a server.
+
+    loading   whether its first models are being loaded
+    draining  whether it takes nothing new
+    active    requests that are being answered and may make media
+    """
 
     models: Models
     store: Store
     limits: Limits = field(default_factory=Limits)
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))  # signs addresses of media
+    loading: bool = False
     draining: bool = False
+    active: int = 0
     background: Background = field(init=False)
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from starlette.requests import Request as HttpRequest
 
@@ -14,6 +15,7 @@ from multigen.modalities.media import Media
 from multigen.serving.api.errors import ApiError, failed
 from multigen.serving.api.sampling import Sampling, loras_of
 from multigen.serving.api.state import Caller, Server
+from multigen.serving.api.units import units_of
 from multigen.serving.engine.engine import Engine
 from multigen.serving.engine.models import Served
 from multigen.serving.engine.ticket import Ticket
@@ -21,7 +23,7 @@ from multigen.serving.engine.ticket import Ticket
 
 def whose(caller: Caller, user: str | None) -> Caller:
     """The caller, told apart from other users of its key where the request says who they are."""
-    return caller if user is None else Caller(f"{caller.key}/{user}", caller.scopes)
+    return caller if user is None else replace(caller, key=f"{caller.key}/{user}")
 
 
 async def submit(
@@ -39,6 +41,7 @@ async def submit(
         raise ApiError(400, f"n: {n}; allowed: 1 to {server.limits.n}", param="n", code="invalid_value")
     engine = await server.models.engine(served.id, loras_of(given, server))
     jobs = await engine.plan(request, n)
+    caller.budget.units.take(n * units_of(engine.model, jobs[0]))
     deadline = None if given.deadline is None else time.monotonic() + given.deadline
     ticket = Ticket(served.id, caller.key, jobs, given.priority, deadline, previews)
     return engine, engine.submit(ticket)

@@ -97,6 +97,11 @@ class Models:
         """Those whose models are in memory."""
         return list(self._engines.values())
 
+    @property
+    def weights(self) -> int:
+        """Bytes of the weights that are in memory."""
+        return sum(self._sizes.values())
+
     async def unload(self, key: Key) -> None:
         """Let an engine go, with its model."""
         engine = self._engines.pop(key)

@@ -68,6 +68,9 @@ class Watch:
     def evicted(self, model: str) -> None:
         """A model was unloaded to make room."""
 
+    def answered(self, route: str, method: str, code: int, seconds: float) -> None:
+        """A request was answered after `seconds`; code 0: its client had gone."""
+
     def seconds_for(self, model: str, count: int) -> float:
         """About how long it takes to make `count` media, 1 to 600 s."""
         return min(max(self._seconds.get(model, 1.0) * count, 1.0), 600.0)

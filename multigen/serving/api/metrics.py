@@ -1,0 +1,119 @@
+"""Metrics for Prometheus: what the engine and the guard tell, in a registry of this server's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psutil
+import torch
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from multigen.serving.engine.models import Models
+from multigen.serving.engine.watch import Watch
+
+SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+SAMPLES = (1, 2, 4, 8, 16, 32, 64)
+# Steps are told in ranges: a label for each number would let clients make as many series as they like.
+STEPS = (10, 20, 30, 50, 100)
+
+
+class Metrics(Watch):
+    """Counters, gauges and histograms of one server."""
+
+    media_type = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registry = to = CollectorRegistry()
+        by = ("model",)
+
+        def counter(name: str, about: str, labels: Sequence[str] = by) -> Counter:
+            return Counter(f"multigen_{name}", about, labels, registry=to)
+
+        def gauge(name: str, about: str, labels: Sequence[str] = by) -> Gauge:
+            return Gauge(f"multigen_{name}", about, labels, registry=to)
+
+        def histogram(
+            name: str, about: str, labels: Sequence[str] = by, buckets: Sequence[float] = SECONDS
+        ) -> Histogram:
+            return Histogram(f"multigen_{name}", about, labels, buckets=buckets, registry=to)
+
+        self._requests = counter("requests", "Answers by route, method, status", ("route", "method", "code"))
+        self._answers = histogram("request_seconds", "From a request to the end of its answer", ("route",))
+        self._queue = gauge("queue_media", "Media that wait")
+        self._running = gauge("running_media", "Media under way")
+        self._wait = histogram("queue_wait_seconds", "Time that a request waited")
+        self._batch = histogram("call_samples", "Samples that shared a network call", buckets=SAMPLES)
+        self._calls = counter("call_seconds", "Time in calls, all of it")
+        self._network = counter("network_seconds", "Time in calls, in the network")
+        self._media = histogram("medium_seconds", "From a request to its end, a medium", ("model", "steps"))
+        self._made = counter("media", "Media that were made")
+        self._cancelled = counter("cancelled", "Requests that were cancelled")
+        self._evicted = counter("evicted", "Models that were unloaded to make room")
+        self._memory = gauge("memory_bytes", "Memory by kind", ("kind",))
+        self._loaded = gauge("models_loaded", "Models in memory", ())
+
+    def queued(self, model: str, count: int) -> None:
+        """`count` media wait."""
+        self._queue.labels(_base(model)).set(count)
+
+    def waited(self, model: str, seconds: float) -> None:
+        """A request began after so long in the queue."""
+        self._wait.labels(_base(model)).observe(seconds)
+
+    def called(self, model: str, samples: int, seconds: float, network: float) -> None:
+        """A network call."""
+        name = _base(model)
+        self._batch.labels(name).observe(samples)
+        self._calls.labels(name).inc(seconds)
+        self._network.labels(name).inc(min(network, seconds))
+
+    def made(self, model: str, count: int, seconds: float, steps: int) -> None:
+        """A request ended."""
+        super().made(model, count, seconds, steps)
+        name, each = _base(model), steps / max(count, 1)
+        self._made.labels(name).inc(count)
+        self._media.labels(name, range_of(each)).observe(seconds / max(count, 1))
+
+    def cancelled(self, model: str) -> None:
+        """A request was cancelled."""
+        self._cancelled.labels(_base(model)).inc()
+
+    def evicted(self, model: str) -> None:
+        """A model was unloaded."""
+        self._evicted.labels(_base(model)).inc()
+
+    def answered(self, route: str, method: str, code: int, seconds: float) -> None:
+        """A request was answered; code 0: its client had gone."""
+        known = method if method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH") else "other"
+        self._requests.labels(route, known, str(code or 499)).inc()
+        self._answers.labels(route).observe(seconds)
+
+    def text(self, models: Models) -> bytes:
+        """All of it, as Prometheus reads it."""
+        running: dict[str, int] = {}
+        for engine in models.engines:
+            running[_base(engine.name)] = running.get(_base(engine.name), 0) + engine.running
+        for name in models.served:
+            self._running.labels(name).set(running.get(name, 0))
+        self._loaded.set(len(models.engines))
+        self._memory.labels("resident").set(psutil.Process().memory_info().rss)
+        self._memory.labels("weights").set(models.weights)
+        if torch.cuda.is_available():
+            self._memory.labels("device").set(torch.cuda.memory_allocated())
+        return generate_latest(self.registry)
+
+
+def range_of(steps: float) -> str:
+    """The range that a number of steps lies in."""
+    low = 1
+    for high in STEPS:
+        if steps <= high:
+            return f"{low}-{high}"
+        low = high + 1
+    return f"{low}+"
+
+
+def _base(model: str) -> str:
+    """The id of a model, without the LoRAs beside it: clients choose those."""
+    return model.partition(" with ")[0]

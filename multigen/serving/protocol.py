@@ -1,0 +1,86 @@
+"""Connections: what HTTP itself leaves open. Heads that never end, answers that nobody reads, floods of headers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_SECONDS = 15.0  # in which the head of a request must come
+READ_SECONDS = 60.0  # in which a client must read on
+HEAD_BYTES = 32_768  # of the request line and all headers
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 by uvicorn and h11, with a bound on the time that a connection holds without doing anything."""
+
+    head_seconds = HEAD_SECONDS
+    read_seconds = READ_SECONDS
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._late: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there; its request must follow."""
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        """A part of a request came."""
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._expect()
+        else:
+            self._late = _stopped(self._late)
+
+    def on_response_complete(self) -> None:
+        """An answer is sent; a pipelined request may have begun."""
+        super().on_response_complete()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._late = _stopped(self._late)
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        super().pause_writing()
+        if self._stuck is None:
+            self._stuck = self.loop.call_later(self.read_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads on."""
+        super().resume_writing()
+        self._stuck = _stopped(self._stuck)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._late = _stopped(self._late)
+        self._stuck = _stopped(self._stuck)
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP in the shape of every other error."""
+        error = {"message": msg, "type": "invalid_request_error", "param": None, "code": "not_http"}
+        body = json.dumps({"error": error}).encode()
+        head = (
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            f"x-content-type-options: nosniff\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def _expect(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(self.head_seconds, self._overdue)
+
+    def _overdue(self) -> None:
+        self._late = None
+        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+            self.transport.abort()
+
+
+def _stopped(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

@@ -1,0 +1,196 @@
+"""Serve models over HTTP: what `multigen serve` does."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+import uvicorn
+from fastapi import FastAPI
+
+from multigen.device import choose_device
+from multigen.errors import MultigenError
+from multigen.serving.api.app import create_app
+from multigen.serving.api.metrics import Metrics
+from multigen.serving.api.state import Server
+from multigen.serving.engine.engine import Settings
+from multigen.serving.engine.models import Models
+from multigen.serving.engine.store import Store
+from multigen.serving.guard.guard import Rules
+from multigen.serving.guard.hosts import hosts_of, is_local
+from multigen.serving.guard.keys import Keys
+from multigen.serving.logs import show_logs
+from multigen.serving.process import ANSWERS, Process
+from multigen.serving.protocol import HEAD_BYTES, Protocol
+from multigen.storage.cache_folder import cache_folder
+
+GB = 10**9
+CONNECTIONS = 512  # open at once; more are refused
+FREE = 0.7  # share of the free memory that calls may take
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a server runs. Memory, budget and store_size are in GB (10^9 bytes).
+
+    host, port   where it listens; beyond this machine only with keys
+    root_path    what a proxy puts in front of its paths
+    keys         a file of keys; None: everybody on this machine
+    allow_hosts  names that it answers to beside its own
+    max_batch    most media that share a network call
+    max_queue    most media that wait for a model
+    memory       of the samples in network calls; None: 70% of what is free
+    budget       of the weights in memory; None: no bound
+    store        folder of results; None: in the cache
+    ttl          h for which results are kept
+    store_size   of all results
+    loras        folder of LoRAs that clients may name
+    device       of the models
+    drain        s that running requests have to end after SIGTERM
+    log_prompts  whether the log keeps prompts
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    root_path: str = ""
+    keys: Path | None = None
+    allow_hosts: Sequence[str] = ()
+    max_batch: int = 16
+    max_queue: int = 256
+    memory: float | None = None
+    budget: float | None = None
+    store: Path | None = None
+    ttl: float = 24.0
+    store_size: float = 4.0
+    loras: Path | None = None
+    device: str | None = None
+    drain: float = 30.0
+    log_prompts: bool = False
+
+
+def serve(sources: Sequence[str], options: Options | None = None, *, open_page: bool = False) -> None:
+    """Serve until a signal comes. MultigenError for what cannot be served, or not like that."""
+    o = options or Options()
+    check_reach(o.host, o.keys)
+    server, rules = server_of(sources, o), rules_of(o)
+    app = create_app(server, root_path=_root(o.root_path), rules=rules)
+    listening = _listen(o.host, o.port)
+    address = f"http://{_shown(o.host)}:{listening.getsockname()[1]}{_root(o.root_path)}"
+    show_logs()
+    # Not to evict one for the other, only the first is loaded where not all may fit.
+    first = list(server.models.served)[: None if o.budget is None else 1]
+    process = Process(
+        config_of(app), server, drain=o.drain, first=first, opened=f"{address}/" if open_page else None
+    )
+    print(f"multigen: {address}", flush=True)
+    process.run(sockets=[listening])
+    if process.failure is not None:
+        raise process.failure
+
+
+def config_of(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn runs an app: nothing of a connection is unbounded."""
+    return uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=ANSWERS,
+    )
+
+
+def server_of(sources: Sequence[str], options: Options) -> Server:
+    """The server of some sources: nothing listens yet, and no weights are read."""
+    device = choose_device(options.device)
+    memory = _free(device) * FREE if options.memory is None else options.memory * GB
+    models = Models(
+        named(sources),
+        settings=Settings(options.max_batch, options.max_queue, int(memory)),
+        watch=Metrics(),
+        device=options.device,
+        budget=None if options.budget is None else int(options.budget * GB),
+        loras={} if options.loras is None else loras_in(options.loras),
+    )
+    folder = cache_folder("served") if options.store is None else options.store
+    store = Store(folder, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
+    return Server(models, store, loading=True)
+
+
+def rules_of(options: Options) -> Rules:
+    """What the guard asks for."""
+    keys = None if options.keys is None else Keys(options.keys)
+    return Rules(
+        hosts=hosts_of(options.host, options.allow_hosts), keys=keys, log_prompts=options.log_prompts
+    )
+
+
+def check_reach(host: str, keys: Path | None) -> None:
+    """MultigenError for a server that others reach and that asks for no key."""
+    if not is_local(host) and keys is None:
+        raise MultigenError(
+            f"--host {host}: beyond this machine a server asks for keys. "
+            "Make one with: multigen serve keys add FILE NAME, and give --keys FILE"
+        )
+
+
+def named(sources: Sequence[str]) -> dict[str, str]:
+    """Sources by their id: of `id=path` what stands before the sign, else the name of the recipe, file or folder."""
+    found: dict[str, str] = {}
+    for text in sources:
+        name, sign, path = text.partition("=")
+        if not sign:
+            name, path = (Path(text).stem if text.endswith(".safetensors") else Path(text).name), text
+        if not _ID.fullmatch(name):
+            raise MultigenError(
+                f"{text}: {name!r} is no id; give id=path, with an id of A-Z, a-z, 0-9, '.', '_', '-'"
+            )
+        if name in found:
+            raise MultigenError(f"{text}: there are two models {name!r}; give id=path")
+        found[name] = path
+    if not found:
+        raise MultigenError("SOURCE: give a model to serve, such as image_emoji")
+    return found
+
+
+def loras_in(folder: Path) -> Mapping[str, str]:
+    """LoRAs of a folder by their names: safetensors files and run folders. MultigenError if there is no folder."""
+    if not folder.is_dir():
+        raise MultigenError(f"--loras {folder}: there is no such folder")
+    files = {path.stem: str(path) for path in sorted(folder.glob("*.safetensors"))}
+    runs = {path.parent.name: str(path.parent) for path in sorted(folder.glob("*/recipe.yaml"))}
+    return {**runs, **files}
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=256)
+    except (OSError, OverflowError) as error:
+        raise MultigenError(f"--host {host} --port {port}: cannot listen there ({error})") from None
+
+
+def _shown(host: str) -> str:
+    host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def _root(path: str) -> str:
+    return f"/{path.strip('/')}" if path.strip("/") else ""
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that are free on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available

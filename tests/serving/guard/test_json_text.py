@@ -1,0 +1,37 @@
+"""Limits on JSON text."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from multigen.serving.guard.json_text import fault
+
+
+def test_depth_is_counted_outside_strings() -> None:
+    assert fault(b"[" * 16 + b"]" * 16, 16) is None
+    assert "deep" in (fault(b"[" * 17, 16) or "")
+    assert "deep" in (fault(b'{"a":' * 17, 16) or "")
+    assert fault(json.dumps({"prompt": "[" * 1000 + '"{{{\\'}).encode(), 16) is None
+    assert "20,000 values" in (fault(b"[" + b"1," * 20_000, 16) or "")
+    assert fault(b"[]" * 1000, 16) is None  # not deep, whatever else it is
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"9" * 4301])
+def test_numbers_that_json_does_not_have_are_refused(number: bytes) -> None:
+    assert fault(b'{"n": ' + number + b"}", 16) is not None
+    assert fault(b'{"n": "' + number + b'"}', 16) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'"' + b"\\" * 1_000_001, b'"' * 1_000_000, b'"' + b'\\"' * 500_000, b"[" * 16 + b"[]," * 300_000, b"9" * 10**6,
+     b"\x00" * 10**6, b'"' + b"a" * 4_000_000 + b'"'],
+    ids=["backslashes", "quotes", "escapes", "wide", "digits", "zeros", "long"],
+)  # fmt: skip
+def test_no_text_takes_long(text: bytes) -> None:
+    begun = time.process_time()
+    fault(text, 17)
+    assert time.process_time() - begun < 2.0
