@@ -29,6 +29,7 @@ class JsonLines(logging.Formatter):
 
 def show_logs(level: int = logging.INFO) -> None:
     """Show what the server and uvicorn log on stderr."""
+    logging.captureWarnings(True)  # lines as the others, not text of Python's own
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     for name, at in (("multigen", level), ("uvicorn", logging.WARNING)):

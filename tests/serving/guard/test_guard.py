@@ -84,12 +84,12 @@ def test_budgets_of_requests_and_of_units(locked: tuple[Hosted, dict[str, str]])
     assert spent.status == 429 and "units" in spent.error["message"]
 
 
-def test_every_answer_has_an_id_and_security_headers(served: Hosted) -> None:
+def test_every_answer_has_an_id_and_security_headers(guarded: Hosted) -> None:
     for method, path, body in (
         ("GET", "/v1/models", None), ("GET", "/nothing", None), ("POST", MAKE, {"prompt": "3", "n": 0}),
         ("OPTIONS", MAKE, None), ("POST", MAKE, b"{"), ("PUT", MAKE, b"{}"),
     ):  # fmt: skip
-        answer = served.ask(method, path, body)
+        answer = guarded.ask(method, path, body)
         assert answer.headers["x-request-id"].startswith("req_")
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
@@ -97,31 +97,31 @@ def test_every_answer_has_an_id_and_security_headers(served: Hosted) -> None:
         assert not any(name.startswith("access-control") for name in answer.headers)
         if answer.status >= 400:
             assert set(answer.error) == {"message", "type", "param", "code"} and answer.error["message"]
-    own = served.ask("GET", "/health", headers={"x-request-id": "mine-1.2_3"})
+    own = guarded.ask("GET", "/health", headers={"x-request-id": "mine-1.2_3"})
     assert own.headers["x-request-id"] == "mine-1.2_3"
     for bad in ("a b", "x" * 129, "<script>", "é"):
-        answer = served.ask("GET", "/health", headers={"x-request-id": bad})
+        answer = guarded.ask("GET", "/health", headers={"x-request-id": bad})
         assert answer.headers["x-request-id"].startswith("req_")
 
 
-def test_other_sites_and_other_names_are_refused(served: Hosted) -> None:
+def test_other_sites_and_other_names_are_refused(guarded: Hosted) -> None:
     for headers in (
         {"host": "evil.example"},
         {"origin": "https://evil.example"},
         {"origin": "null"},
         {"sec-fetch-site": "cross-site"},
-        {"sec-fetch-site": "same-site", "origin": f"http://localhost:{served.port + 1}"},
+        {"sec-fetch-site": "same-site", "origin": f"http://localhost:{guarded.port + 1}"},
     ):
         for method, path in (("POST", MAKE), ("GET", "/v1/models"), ("OPTIONS", MAKE), ("GET", "/metrics")):
-            answer = served.ask(method, path, ONE if method == "POST" else None, headers)
+            answer = guarded.ask(method, path, ONE if method == "POST" else None, headers)
             assert (answer.status, answer.error["code"]) == (403, "forbidden_origin")
     two = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
-    assert served.raw(two).split()[1] in (b"400", b"403")
+    assert guarded.raw(two).split()[1] in (b"400", b"403")
     form = {"content-type": "multipart/form-data; boundary=x", "origin": "https://evil.example"}
-    assert served.ask("POST", "/v1/images/edits", b"--x--", form).status == 403
+    assert guarded.ask("POST", "/v1/images/edits", b"--x--", form).status == 403
 
 
-def test_bodies_of_other_kinds_are_refused(served: Hosted) -> None:
+def test_bodies_of_other_kinds_are_refused(guarded: Hosted) -> None:
     """A page elsewhere can send text/plain and forms without asking; JSON it cannot."""
     for kind in (
         "text/plain",
@@ -130,31 +130,31 @@ def test_bodies_of_other_kinds_are_refused(served: Hosted) -> None:
         "",
         "application/json5",
     ):
-        answer = served.ask("POST", MAKE, json.dumps(ONE).encode(), {"content-type": kind})
+        answer = guarded.ask("POST", MAKE, json.dumps(ONE).encode(), {"content-type": kind})
         assert answer.status == 415, kind
     packed = {"content-encoding": "gzip"}
-    assert served.ask("POST", MAKE, b"\x1f\x8b", packed).status == 415
+    assert guarded.ask("POST", MAKE, b"\x1f\x8b", packed).status == 415
 
 
-def test_a_body_is_refused_by_its_length_before_it_is_read(served: Hosted) -> None:
+def test_a_body_is_refused_by_its_length_before_it_is_read(guarded: Hosted) -> None:
     head = f"POST {MAKE} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     begun = time.monotonic()
-    found = served.raw(f"{head}Content-Length: 99999999999\r\n\r\n".encode() + b"{", half_close=True)
+    found = guarded.raw(f"{head}Content-Length: 99999999999\r\n\r\n".encode() + b"{", half_close=True)
     assert b" 413 " in found.split(b"\r\n")[0] and b"body_too_large" in found
     assert time.monotonic() - begun < 5
     for length in ("-1", "abc", "1e3", "1, 2", "9" * 30):
-        found = served.raw(f"{head}Content-Length: {length}\r\n\r\n{{".encode(), half_close=True)
+        found = guarded.raw(f"{head}Content-Length: {length}\r\n\r\n{{".encode(), half_close=True)
         assert found.split()[1] in (b"400", b"413"), length
 
 
-def test_a_body_without_a_length_is_counted(served: Hosted) -> None:
+def test_a_body_without_a_length_is_counted(guarded: Hosted) -> None:
     head = f"POST {MAKE} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     head += "Transfer-Encoding: chunked\r\n"
     chunk = b"100000\r\n" + b"a" * 0x100000 + b"\r\n"
-    found = served.raw(head.encode() + b"\r\n" + chunk * 9 + b"0\r\n\r\n")
+    found = guarded.raw(head.encode() + b"\r\n" + chunk * 9 + b"0\r\n\r\n")
     assert b" 413 " in found.split(b"\r\n")[0]
     smuggled = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    both = served.raw(head.encode() + b"Content-Length: 4\r\n\r\n0\r\n\r\n" + smuggled)
+    both = guarded.raw(head.encode() + b"Content-Length: 4\r\n\r\n0\r\n\r\n" + smuggled)
     assert both.count(b"HTTP/1.1 ") <= 2 and b" 200 " not in both.split(b"\r\n")[0]
 
 
@@ -165,17 +165,17 @@ def test_a_body_without_a_length_is_counted(served: Hosted) -> None:
      b"[]"],
     ids=lambda b: repr(b[:20]),
 )  # fmt: skip
-def test_json_that_is_none(served: Hosted, body: bytes) -> None:
-    answer = served.ask("POST", MAKE, body)
+def test_json_that_is_none(guarded: Hosted, body: bytes) -> None:
+    answer = guarded.ask("POST", MAKE, body)
     assert answer.status == 400 and answer.error["type"] == "invalid_request_error"
 
 
-def test_the_log_has_a_line_an_answer_and_no_prompt(served: Hosted, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_a_line_an_answer_and_no_prompt(guarded: Hosted, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "multigen"):
-        served.ask("POST", MAKE, {"prompt": "7", "steps": 2, "negative_prompt": "", "user": "u"})
-        served.ask("POST", MAKE, {"prompt": "secret words"})
-        served.ask("GET", "/v1/files/file_abcdefgh.png/content?expires=1&signature=hidden")
-        served.quiet()
+        guarded.ask("POST", MAKE, {"prompt": "7", "steps": 2, "negative_prompt": "", "user": "u"})
+        guarded.ask("POST", MAKE, {"prompt": "secret words"})
+        guarded.ask("GET", "/v1/files/file_abcdefgh.png/content?expires=1&signature=hidden")
+        guarded.quiet()
     lines = [json.loads(r.getMessage()) for r in caplog.records if r.name == "multigen.access"]
     lines = lines[-3:]  # that of an earlier answer may come late
     assert [line["status"] for line in lines] == [200, 400, 403]
