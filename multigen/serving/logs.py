@@ -32,7 +32,7 @@ def show_logs(level: int = logging.INFO) -> None:
     logging.captureWarnings(True)  # lines as the others, not text of Python's own
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, at in (("multigen", level), ("uvicorn", logging.WARNING)):
+    for name, at in (("multigen", level), ("uvicorn", logging.WARNING), ("py.warnings", level)):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(at)

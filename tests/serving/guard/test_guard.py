@@ -170,7 +170,9 @@ def test_json_that_is_none(guarded: Hosted, body: bytes) -> None:
     assert answer.status == 400 and answer.error["type"] == "invalid_request_error"
 
 
-def test_the_log_has_a_line_an_answer_and_no_prompt(guarded: Hosted, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_a_line_an_answer_and_no_prompt(
+    guarded: Hosted, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, "multigen"):
         guarded.ask("POST", MAKE, {"prompt": "7", "steps": 2, "negative_prompt": "", "user": "u"})
         guarded.ask("POST", MAKE, {"prompt": "secret words"})
