@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from multigen.serving.api import errors, files, images, models
+from multigen.serving.api import errors, files, images, models, page
 from multigen.serving.api.state import Server
 from multigen.version import __version__
 
-ROUTERS = (images.router, models.router, files.router)
+ROUTERS = (images.router, models.router, files.router, page.router)
 
 
 def create_app(server: Server, *, root_path: str = "") -> FastAPI:
