@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 
@@ -16,9 +17,7 @@ FOLDER = Path(multigen.__file__).parent / "serving" / "page"
 TYPES = {
     ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain",
 }  # fmt: skip
-FILES = {
-    path.relative_to(FOLDER).as_posix(): path for path in sorted(FOLDER.rglob("*")) if path.suffix in TYPES
-}
+_NAME = re.compile(r"(?:[a-z0-9-]+/)?[A-Za-z0-9-]+\.[a-z]+")
 
 
 def policy(nonce: str) -> str:
@@ -46,8 +45,8 @@ async def index() -> Response:
 @router.get("/page/{name:path}", name="page_file")
 async def page_file(name: str) -> Response:
     """A file of the page; none but those of the package."""
-    path = FILES.get(name)
-    if path is None:
+    path = FOLDER / name
+    if not _NAME.fullmatch(name) or path.suffix not in TYPES or not path.is_file():
         raise ApiError(404, "the page has no such file", code="not_found")
     headers = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
     return FileResponse(path, media_type=TYPES[path.suffix], headers=headers)

@@ -1,11 +1,14 @@
 // The page: header, views, notices.
 import * as api from "./api.js";
+import { Compare } from "./compare.js";
 import { Detail } from "./detail.js";
+import { Edit } from "./edit.js";
 import { Form } from "./form.js";
 import { Gallery } from "./gallery.js";
 import { KeyDialog } from "./key.js";
 import { cancelAll, restore } from "./run.js";
 import { forModel } from "./settings.js";
+import { Sheet } from "./sheet.js";
 import { get, notify, set, useStore } from "./store.js";
 import { ThemeButton } from "./theme.js";
 import { html, render, useEffect, useState } from "./vendor/htm-preact.js";
@@ -33,7 +36,7 @@ export async function connect() {
 }
 
 function Header({ view }) {
-  return html`<header class="top">
+  return html`<header class="masthead">
     <a class="brand" href="#create"><img src="page/icon.svg" alt="" width="24" height="24" />multigen</a>
     <nav aria-label="Views">
       ${Object.entries(VIEWS).map(
@@ -63,6 +66,9 @@ function Create({ state }) {
 
 function View({ view, state }) {
   if (!state.settings) return html`<p class="empty">${state.keyWanted ? "The server wants a key." : "Loading the models …"}</p>`;
+  if (view === "edit") return html`<${Edit} state=${state} />`;
+  if (view === "compare") return html`<${Compare} state=${state} />`;
+  if (view === "sheet") return html`<${Sheet} state=${state} />`;
   return html`<${Create} state=${state} />`;
 }
 

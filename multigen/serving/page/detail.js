@@ -1,8 +1,10 @@
 // One result: large, with all its settings and what can be done with it.
+import { BeforeAfter } from "./edit-results.js";
 import { KINDS } from "./copy.js";
 import { described as caption, Medium } from "./media.js";
 import { remove } from "./run.js";
 import { described, difference, randomSeed } from "./settings.js";
+import { fromResult } from "./source.js";
 import { notify, set } from "./store.js";
 import { html, useEffect, useRef } from "./vendor/htm-preact.js";
 
@@ -30,10 +32,7 @@ async function copy(text, kind) {
 }
 
 function Actions({ r, partner }) {
-  const editIt = () => {
-    set({ edit: { blob: r.blob, modality: r.modality, name: caption(r), suffix: suffixOf(r), from: r.id }, open: null });
-    location.hash = "edit";
-  };
+  const editIt = () => fromResult(r, caption(r), suffixOf(r));
   const compare = () => {
     set({ pair: [partner ? partner.id : null, r.id], open: null });
     location.hash = "compare";
@@ -68,7 +67,11 @@ function Body({ r, state }) {
   const model = state.models.find((m) => m.id === r.settings.model);
   const changed = parent ? difference(parent.settings, r.settings) : [];
   return html`<div class="detail">
-    <div class=${`stage ${r.modality}`}><${Medium} key=${r.id} r=${r} large /></div>
+    <div class=${`stage ${r.modality}`}>
+      ${r.settings.edit && r.modality === "image"
+        ? html`<${BeforeAfter} key=${r.id} r=${r} />`
+        : html`<${Medium} key=${r.id} r=${r} large />`}
+    </div>
     <div class="facts">
       <h2 id="detail-title">${r.settings.prompt || "no prompt"}</h2>
       <${Actions} r=${r} partner=${parent} />

@@ -12,7 +12,7 @@ const running = new Map(); // id -> AbortController
 export const alive = (r) => r.status === "queued" || r.status === "running";
 
 // Begin the results of some settings; their ids.
-export function begin(settings, { parent = null, cell = null, count = settings.n } = {}) {
+export function begin(settings, { parent = null, count = settings.n } = {}) {
   const model = get().models.find((m) => m.id === settings.model);
   const fresh = Array.from({ length: count }, (_, k) => ({
     id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`,
@@ -27,7 +27,6 @@ export function begin(settings, { parent = null, cell = null, count = settings.n
     blob: null, // the medium's file
     error: null,
     parent,
-    cell,
   }));
   set((s) => ({ results: [...fresh.toReversed(), ...s.results] }));
   waiting.push(...fresh.map((r) => r.id));
