@@ -134,6 +134,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "kept": "multigen.evaluation.metrics.motion:Kept",
         "key": "multigen.evaluation.metrics.sounds:Key",
         "loudness": "multigen.evaluation.metrics.sounds:Loudness",
+        "motion": "multigen.evaluation.metrics.motion_kind:Motion",
         "onset_rate": "multigen.evaluation.metrics.sounds:OnsetRate",
         "retrieval": "multigen.evaluation.metrics.retrieval:Retrieval",
         "silence": "multigen.evaluation.metrics.sounds:Silence",

@@ -57,6 +57,11 @@ OWN = {
         "sample.prompts=['church organ, G major, 92 bpm']",
     ],
     "video_moving_emoji": [*CLIP, "data.count=4", "sample.prompts=['red apple moving left']"],
+    "video_emoji_styles": [
+        *CLIP,
+        f"data.path={Path(__file__).parent / 'datasets' / 'emoji'}",
+        "sample.prompts=['red apple bouncing, 3D','']",
+    ],
     "image_folder": ["data.path=media", "modality.size=32"],
     "audio_folder": [*SOUND, "data.path=media"],
     "video_folder": [*CLIP, "data.path=media", "train.workers=0"],

@@ -19,6 +19,7 @@ from multigen.recipe.schema import Recipe
 
 PART = 15 * 2**20  # bytes of a file at most
 BATCH = 256  # pictures that are made at once
+CLIPS = 32  # ... clips
 LAST = 1.5  # s that writing takes
 
 
@@ -42,9 +43,10 @@ def weights(model: Model, recipe: Recipe, out: Path) -> Row:
 def samples(
     model: Model, prompts: Mapping[str, Sequence[str]], out: Path, deadline: float, *, log: Path
 ) -> Iterator[Row]:
-    """samples.tar: sheet.png, its prompts, evaluation/*.png with metadata.jsonl as in a folder of media, and the log.
+    """samples.tar: sheet.png, its prompts, evaluation/ with metadata.jsonl as in a folder of media, and the log.
 
-    As many pictures as can be made until the deadline (time.monotonic), the sheet first.
+    Pictures are .png, clips the modality's animations.
+    As many as can be made until the deadline (time.monotonic), the sheet first.
     """
     precision, model.denoiser.precision = model.denoiser.precision, _fast(model.device)
     try:
@@ -62,8 +64,8 @@ def samples(
             yield {"what": "sheet", "pictures": len(shown), "seconds": round(time.monotonic() - begin, 1)}
             begin, count, lines = time.monotonic(), 0, []
             for medium in _until(model, prompts["evaluation"], deadline - LAST):
-                name = f"{count:05d}.png"
-                _add(archive, f"evaluation/{name}", _png(model, medium))
+                name = f"{count:05d}{model.modality.animation or '.png'}"
+                _add(archive, f"evaluation/{name}", _file(model, medium, Path(name).suffix))
                 lines.append({"file_name": name, "text": medium.prompt, "seed": medium.seed})
                 count += 1
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -75,13 +77,13 @@ def samples(
 
 def _until(model: Model, prompts: Sequence[str], deadline: float) -> Iterator[Media]:
     """A picture of each prompt, batch by batch, while there is time for as long a batch as the longest so far."""
-    longest = 0.0
-    for start in range(0, len(prompts), BATCH):
+    longest, batch = 0.0, CLIPS if model.modality.name == "video" else BATCH
+    for start in range(0, len(prompts), batch):
         begin = time.monotonic()
         if begin + longest > deadline:
             return
-        some = prompts[start : start + BATCH]
-        yield from list(model.stream(some, n=1, seed=model.recipe.seed + start, batch=BATCH))
+        some = prompts[start : start + batch]
+        yield from list(model.stream(some, n=1, seed=model.recipe.seed + start, batch=batch))
         longest = max(longest, time.monotonic() - begin)
 
 
@@ -89,9 +91,9 @@ def _fast(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if device.type == "cuda" else None
 
 
-def _png(model: Model, medium: Media) -> bytes:
+def _file(model: Model, medium: Media, suffix: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "medium.png")
+        path = Path(folder, f"medium{suffix}")
         model.modality.write(medium.tensor, path)
         return path.read_bytes()
 

@@ -28,7 +28,8 @@ from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe, override_recipe
 from multigen.recipe.schema import Recipe
 
-DRAWS = 24  # captions that are drawn of each item, for the vocabulary
+DRAWS = 24  # captions that are drawn of each item at most, for the vocabulary
+CAPTIONS = 200_000  # ... of all items, but at least one of each
 SHEET, EVALUATION = 100, 1500  # prompts
 INIT = "init.safetensors"
 
@@ -49,7 +50,8 @@ def pack(name: str, out: Path, *, overrides: Sequence[str] = (), draws: int = DR
     if recipe.conditioner.name == "text":
         folder = recipe.conditioner.args.get("path")
         source = packaged_folder() if folder is None else Path(folder)
-        wanted = {"", *prompts["sheet"], *prompts["evaluation"], *captions(dataset, draws)}
+        spoken = captions(build_dataset(_small(recipe)), draws)
+        wanted = {"", *prompts["sheet"], *prompts["evaluation"], *spoken}
         trimmed(source, wanted, out / "encoder")
     if recipe.train.init is not None:
         save_file(_half(read_weights(recipe.train.init)), out / INIT)
@@ -63,13 +65,21 @@ def _half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: (v.half() if k in halves else v).contiguous() for k, v in weights.items()}
 
 
+def _small(recipe: Recipe) -> Recipe:
+    """The recipe with emoji as small and short as they get: captions do not depend on that, and drawing them does."""
+    if recipe.data.name not in ("emoji", "moving_emoji"):
+        return recipe
+    short = ["modality.frames=1"] if recipe.modality.name == "video" else []
+    return override_recipe(recipe, ["modality.size=8", *short])
+
+
 def captions(dataset: Dataset, draws: int) -> Iterator[str]:
     """Captions that training draws, and those of all items as they are."""
     train, held = dataset.split()
     for index in [*train, *held]:
         yield dataset[index].get("text", "")
     for index in train:
-        for k in range(draws):
+        for k in range(max(1, min(draws, CAPTIONS // len(train)))):
             yield dataset.draw(index, stream(0, "pack", index, k)).get("text", "")
 
 

@@ -23,6 +23,10 @@ class Item(TypedDict):
     label: NotRequired[int]
 
 
+def _middle(name: str) -> float:
+    return 0.5
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """The things that a dataset's pictures or videos show, for metrics that look for them.
@@ -30,11 +34,13 @@ class Catalogue:
     names     name of each thing
     pictures  thing -> one or more pictures [C, H, W] in [-1, 1] of it
     find      an item's id -> the thing that the item shows, None for an unknown id
+    moment    an item's id -> when in a video the thing is seen best, from 0, the first frame, to 1; else the middle
     """
 
     names: tuple[str, ...]
     pictures: Callable[[int], list[Tensor]]
     find: Callable[[str], int | None]
+    moment: Callable[[str], float] = _middle
 
 
 class Dataset(Protocol):

@@ -151,7 +151,7 @@ class Composer:
             one = sprites.place(
                 part, x * self.width + dx, y * self.height + dy, side, self.height, self.width
             )
-            out = _over(one, out) if k else one
+            out = sprites.over(one, out) if k else one
         return out
 
 
@@ -168,9 +168,3 @@ def counted(count: int, colour: str | None, name: str) -> str:
 def _counted(number: str, count: int, colour: str | None, name: str) -> str:
     shown = name if count == 1 else plural(name) or name
     return f"{number} {shown if colour is None else said(colour, shown)}"
-
-
-def _over(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    """Premultiplied uint8 [H, W, 4], one upon the other (Porter and Duff's "over")."""
-    rest = 255 - top[..., 3:].astype(np.uint16)
-    return (top + (bottom * rest + 127) // 255).clip(0, 255).astype(np.uint8)

@@ -1,87 +1,76 @@
-"""Moving emoji: an object that moves in one of eight directions, or stands still, and a text that says so."""
+"""Moving emoji: an object, or two, that moves as the text says."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image as PillowImage
 from torch import Tensor
 
-from multigen.datasets import NO_FAULTS, Catalogue, Item, held_out, sprites
-from multigen.datasets.nouns import with_article
+from multigen.datasets import NO_FAULTS, Catalogue, Item, emoji_words, held_out, moving_items, sprites
+from multigen.datasets.emoji_items import held_pair
+from multigen.datasets.emoji_pictures import Pictures
+from multigen.datasets.motions import DIRECTIONS, MOTIONS, moments
+from multigen.datasets.moving_frames import ALONE, LEFT, RIGHT, Mover, compose
+from multigen.datasets.moving_items import Clip, Clips, said
+from multigen.datasets.moving_objects import choose
+from multigen.datasets.nouns import plural, with_article
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.registry import Given
 
-# What reads well at 18 pixels: emoji's short name -> what a text calls it.
-OBJECTS = {
-    "apple": "red apple", "green apple": "green apple", "banana": "banana", "strawberry": "strawberry",
-    "watermelon": "watermelon", "lemon": "lemon", "tangerine": "tangerine", "pear": "pear", "peach": "peach",
-    "pineapple": "pineapple", "tomato": "tomato", "eggplant": "eggplant", "carrot": "carrot", "corn": "corn cob",
-    "broccoli": "broccoli", "avocado": "avocado", "mushroom": "red mushroom", "croissant": "croissant",
-    "hamburger": "hamburger", "pizza": "slice of pizza", "hotdog": "hot dog", "taco": "taco", "egg": "egg",
-    "doughnut": "doughnut", "cookie": "cookie", "birthday": "birthday cake", "cupcake": "cupcake",
-    "lollipop": "lollipop", "icecream": "ice cream cone", "coffee": "cup of coffee", "beer": "beer mug",
-    "crab": "crab", "lobster": "lobster", "octopus": "octopus", "fish": "blue fish", "tropical fish": "tropical fish",
-    "whale": "whale", "dolphin": "dolphin", "turtle": "turtle", "snail": "snail", "butterfly": "butterfly",
-    "bee": "bee", "ladybug": "ladybug", "spider": "spider", "frog": "frog", "cat": "cat", "dog": "dog",
-    "fox face": "fox", "lion face": "lion", "tiger": "tiger", "bear": "bear", "panda face": "panda",
-    "koala": "koala", "pig": "pig", "cow": "cow", "mouse": "mouse", "rabbit": "rabbit", "monkey face": "monkey",
-    "chicken": "chicken", "penguin": "penguin", "owl": "owl", "duck": "duck", "baby chick": "baby chick",
-    "elephant": "elephant", "unicorn face": "unicorn", "rose": "rose", "tulip": "tulip", "sunflower": "sunflower",
-    "cactus": "cactus", "evergreen tree": "fir tree", "palm tree": "palm tree", "maple leaf": "maple leaf",
-    "four leaf clover": "clover", "car": "red car", "blue car": "blue car", "taxi": "yellow taxi", "bus": "bus",
-    "fire engine": "fire engine", "tractor": "tractor", "airplane": "airplane", "rocket": "rocket",
-    "helicopter": "helicopter", "boat": "sailboat", "flying saucer": "flying saucer", "sunny": "sun",
-    "crescent moon": "crescent moon", "star": "star", "rainbow": "rainbow", "zap": "lightning bolt",
-    "snowman": "snowman", "fire": "fire", "droplet": "water drop", "umbrella": "umbrella", "soccer": "soccer ball",
-    "basketball": "basketball", "tennis": "tennis ball", "baseball": "baseball", "football": "american football",
-    "8ball": "billiard ball", "balloon": "balloon", "gift": "gift", "heart": "red heart", "blue heart": "blue heart",
-    "green heart": "green heart", "crown": "crown", "gem": "gem", "key": "key", "bell": "bell", "bomb": "bomb",
-    "bulb": "light bulb", "alarm clock": "alarm clock", "trophy": "trophy", "guitar": "guitar",
-    "drum with drumsticks": "drum",
-    "ghost": "ghost", "skull": "skull", "robot face": "robot", "alien": "alien", "grinning": "smiley",
-    "jack o lantern": "pumpkin", "tophat": "top hat", "anchor": "anchor", "earth americas": "globe",
-}  # fmt: skip
+MotionName = Literal[
+    "left",
+    "right",
+    "up",
+    "down",
+    "up left",
+    "up right",
+    "down left",
+    "down right",
+    "still",
+    "bounce",
+    "spin",
+    "grow",
+    "shrink",
+    "appear",
+]
+_TRIES = 4  # partners that are looked at
+_MIDDLE = [0.5] * 4
 
-# Name -> step (x to the right, y down) and ways to say it after the object's name.
-DIRECTIONS: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
-    "left": ((-1, 0), ("moving left", "moves to the left", "moving to the left")),
-    "right": ((1, 0), ("moving right", "moves to the right", "moving to the right")),
-    "up": ((0, -1), ("moving up", "moves up", "rising")),
-    "down": ((0, 1), ("moving down", "moves down", "sinking")),
-    "up left": ((-1, -1), ("moving up and left", "moves up and to the left", "moving diagonally up left")),
-    "up right": ((1, -1), ("moving up and right", "moves up and to the right", "moving diagonally up right")),
-    "down left": (
-        (-1, 1),
-        ("moving down and left", "moves down and to the left", "moving diagonally down left"),
-    ),
-    "down right": (
-        (1, 1),
-        ("moving down and right", "moves down and to the right", "moving diagonally down right"),
-    ),
-    "still": ((0, 0), ("standing still", "stays still", "not moving")),
-}
-_SIDE, _WAY = 0.56, 0.5  # of the frame's shorter side: the sprite's side and the way that it goes
-_DIAGONAL = 0.85  # of the way, along each axis
+
+class _Part(NamedTuple):
+    """One of the objects of a video, its motion and how it is drawn: numbers in [0, 1)."""
+
+    thing: int
+    motion: str
+    u: Sequence[float]
+    mirrored: bool = False
 
 
 class MovingEmoji:
-    """An item for each pair of an object and a direction: `index = object * 9 + direction`.
+    """An item for each pair of an object and a motion: `index = object * motions + motion`.
 
-    The object crosses the middle of a white frame at a steady speed, subpixel smooth, and is never less than mostly
-    visible; x grows to the right and y downwards. Labels are the directions, texts like "red apple moving left".
-    `objects` names which ones (any emoji's name; null: the built-in list), `count` how many of them, evenly
-    spread. `augment`: `draw` varies size, speed and place. `held_out`: share of the pairs that `split` keeps from
-    training; every object and every direction is still seen, in other pairs.
+    The object is on white, moves subpixel smooth, and is never less than mostly visible; x grows to the right and y
+    downwards. Labels are the motions, texts like "red apple moving left". `objects` names which ones (any emoji's
+    name; null: the built-in list), `count` how many of them, evenly spread. `motions`: eight directions and still, if
+    nothing else is named; also bounce, spin, grow, shrink, appear. `augment`: `draw` varies size, speed and place.
+    `held_out`: share of the pairs of object and motion that `split` keeps from training; every object and every
+    motion is still seen, in other pairs.
+
+    With `styles` the emoji come out of a folder that `multigen datasets fetch emoji` made (`path`; null: where it put
+    it), all of them without `objects` and with `count` null; there is an item for each object, style and motion, and
+    texts say the style: "red apple bouncing, 3D". `unstyled`: share of the texts that do not. `pairs`: share of what
+    `draw` makes that shows two objects, the first on the left, each with a motion of its own: "cat moving left and
+    dog bouncing". With either, `held_out` is the share of objects and motions, of objects and styles and of pairs of
+    objects; these combinations are items of their own, after the others.
+
     For a modality of pictures the items are frames: the middle one, or one drawn. What is learnt from them is where
     a video may start (`train.init`).
-    MultigenError if a package is missing, a name is unknown or the modality is neither.
+    MultigenError if a package or the folder is missing, a name is unknown or the modality is neither.
     """
 
-    classes = tuple(DIRECTIONS)
     bad = NO_FAULTS
     holds_out = "captions"
 
@@ -91,7 +80,12 @@ class MovingEmoji:
         modality: Given[Modality],
         objects: tuple[str, ...] | None = None,
         count: int | None = 100,
+        motions: tuple[MotionName, ...] | None = None,
         augment: bool = True,
+        styles: tuple[str, ...] | None = None,
+        path: str | None = None,
+        unstyled: float = 0.0,
+        pairs: float = 0.0,
         held_out: float = 0.1,
     ) -> None:
         self.shape = modality.shape()
@@ -99,87 +93,146 @@ class MovingEmoji:
             raise MultigenError(
                 f"data: moving emoji are videos or their frames; the modality {modality.name} is neither"
             )
-        self.augment, self.share = augment, held_out
-        self.objects = _select(objects, count)
-        self._sprites: dict[int, PillowImage.Image] = {}
+        for name, share in {"unstyled": unstyled, "pairs": pairs}.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name}: {share!r} is not allowed. Allowed: a share, 0 to 1.")
+        self.augment, self.share, self.unstyled, self.pairs = augment, held_out, unstyled, pairs
+        self.classes: tuple[str, ...] = tuple(dict.fromkeys(motions)) if motions else tuple(DIRECTIONS)
+        self._styled = styles or ()
+        self._mixed = styles is not None or pairs > 0
+        self.emoji = choose(objects, count, styles, path)
+        self._pictures = Pictures(self.emoji)
+        self._clips = Clips(self.emoji, self._pictures, self.classes)
+        self._pairable = [k for k, e in enumerate(self.emoji) if emoji_words.pairs(e)]
+        words = {word for e in self.emoji for word in e.name.split()}
+        self._spoken = [emoji_words.spoken(e, words) if self._mixed else [e.name] for e in self.emoji]
+        if self._mixed:
+            self._clips.hold_out(held_out, pairs > 0)
 
     def __len__(self) -> int:
-        return len(self.objects) * len(DIRECTIONS)
+        return len(self._clips.items)
 
     def __getitem__(self, index: int) -> Item:
-        """The middle size, speed and path; the text is "<object> <first way to say the direction>"."""
-        return self._item(index, [0.5] * 5, 0)
+        """The middle size, speed and place; what the item leaves open is the first; texts are said the first way."""
+        clip = self._clip(index)
+        style = clip.style or self._clips.shared(clip)[0]
+        parts = [_Part(clip.thing, clip.motion or self._clips.motions[clip.thing][0], _MIDDLE)]
+        if clip.other is not None:
+            parts.append(_Part(clip.other, self._clips.motions[clip.other][-1], _MIDDLE))
+        name = self._name(parts, style if self._styled else None)
+        return self._item(parts, style, 0.5, name, name)
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
-        """Size, speed, path and words drawn from `rng`."""
+        """Size, speed, place and words drawn from `rng`; with styles or pairs also what the item leaves open."""
+        clip = self._clip(index)
         u = torch.rand(7, generator=rng).tolist()
-        words = int(u[4] * 3)
-        place = [*u[:4], u[6]] if self.augment else [0.5] * 5
-        return self._item(index, place, words, article=u[5] < 0.5)
+        way, place = int(u[4] * 3), [*u[:4]] if self.augment else _MIDDLE
+        if not self._mixed:
+            parts = [_Part(clip.thing, clip.motion or self.classes[0], place)]
+            text = self._text(parts, [self.emoji[clip.thing].name], way, article=u[5] < 0.5)
+            return self._item(parts, clip.style or "", u[6], self._name(parts, None), text)
+        v = torch.rand(16, generator=rng).tolist()
+        style = clip.style or _pick(self._clips.shared(clip), v[0])
+        parts = [_Part(clip.thing, clip.motion or _pick(self._clips.motions[clip.thing], v[1]), place)]
+        if (other := self._partner(clip, style, v)) is not None:
+            motion = _pick(self._clips.motions[other], v[8])
+            parts.append(_Part(other, motion, v[9:13] if self.augment else _MIDDLE, v[13] < 0.5))
+        parts[0] = parts[0]._replace(mirrored=v[14] < 0.5)
+        called = [_called(self._spoken[part.thing], v[7]) for part in parts]
+        says_style = bool(self._styled) and (clip.held == "style" or v[2] >= self.unstyled)
+        before = says_style and 0.7 <= v[3] < 0.85  # "3D cat bouncing": no article
+        text = self._text(parts, called, way, article=u[5] < 0.3 and not before)
+        text = emoji_words.in_style(text, style, v[3]) if says_style else text
+        return self._item(parts, style, u[6], self._name(parts, style if says_style else None), text)
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Whole pairs are held out, by a hash of the first text: none of their texts is trained on."""
-        return held_out([self._name(i) for i in range(len(self))], self.share)
+        """Whole combinations are held out, by a hash of what they say: none of their texts is trained on."""
+        if self._mixed:
+            return range(self._clips.trained), range(self._clips.trained, len(self))
+        ids = [said(self.emoji[c.thing].name, c.motion or "") for c in self._clips.items]
+        return held_out(ids, self.share)
+
+    def held_kinds(self) -> dict[str, Sequence[int]]:
+        """With styles or pairs, the held-out combinations by their kind: "motion", "style", "pair"."""
+        return self._clips.kinds()
 
     def catalogue(self) -> Catalogue:
-        """Each object, standing still."""
-        still = self.classes.index("still")
+        """Each object in each style, standing still; then the pairs that are held out, side by side."""
+        pairs = [c for c in self._clips.items[self._clips.trained :] if c.other is not None]
+        clips = [*(Clip(k) for k in range(len(self.emoji))), *pairs]
+        names = [" and ".join(self.emoji[k].name for k in _things(c)) for c in clips]
 
         def pictures(thing: int) -> list[Tensor]:
-            media = self[thing * len(DIRECTIONS) + still]["media"]
-            return [media if media.ndim == 3 else media[:, 0]]
+            clip = clips[thing]
+            parts = [_Part(k, "still", _MIDDLE) for k in _things(clip)]
+            styles = self._clips.shared(clip)[:1] if clip.other is not None else self._pictures.styles(thing)
+            return [self._media(parts, style, [0.5])[:, 0] for style in styles]
 
-        known = {self._name(i): i // len(DIRECTIONS) for i in range(len(self))}
-        return Catalogue(tuple(name for name, _ in self.objects), pictures, known.get)
+        known = {name: k for k, name in reversed(list(enumerate(names)))}
+        return Catalogue(
+            tuple(names),
+            pictures,
+            lambda name: moving_items.find(known, name, self._styled),
+            lambda name: moving_items.best_moment(emoji_words.without_style(name, self._styled)),
+        )
 
-    def _name(self, index: int) -> str:
-        thing, direction = divmod(index, len(DIRECTIONS))
-        return f"{self.objects[thing][0]} {DIRECTIONS[self.classes[direction]][1][0]}"
+    def _clip(self, index: int) -> Clip:
+        return self._clips.items[index]
 
-    def _item(self, index: int, u: Sequence[float], words: int, article: bool = False) -> Item:
-        thing, direction = divmod(index, len(DIRECTIONS))
-        step, says = DIRECTIONS[self.classes[direction]]
-        name = self.objects[thing][0]
-        text = f"{with_article(name) if article else name} {says[words]}"
-        media = sprites.to_media(self._frames(thing, step, u), self.shape[0])
-        return Item(media=media, id=self._name(index), text=text, label=direction)
+    def _partner(self, clip: Clip, style: str, v: Sequence[float]) -> int | None:
+        """The second object, if there is to be one."""
+        if clip.other is not None or clip.held is not None:
+            return clip.other
+        if v[4] >= self.pairs or len(self._pairable) < 2 or not emoji_words.pairs(self.emoji[clip.thing]):
+            return None
+        first, step = int(v[5] * len(self._pairable)), 1 + int(v[6] * (len(self._pairable) - 1))
+        for n in range(_TRIES):
+            other = self._pairable[(first + n * step) % len(self._pairable)]
+            held = held_pair(self.emoji[clip.thing].name, self.emoji[other].name, self.share)
+            if other != clip.thing and not held and style in self._clips.styles[other]:
+                return other
+        return None
 
-    def _frames(self, thing: int, step: tuple[int, int], u: Sequence[float]) -> np.ndarray:
-        """Premultiplied uint8 [(T,) H, W, 4] of the object on its way; `u`: size, way, place (x, y), moment."""
-        height, width = self.shape[-2:]
-        unit = min(height, width)
-        side = (_SIDE + 0.08 * (u[0] - 0.5)) * unit
-        way = (_WAY + 0.12 * (u[1] - 0.5)) * unit * (_DIAGONAL if all(step) else 1)
-        slack = 0.6 * (unit - side)  # within which the middle of the way may lie
-        x = width / 2 + slack * (u[2] - 0.5) * (0.25 if step[0] else 1)
-        y = height / 2 + slack * (u[3] - 0.5) * (0.25 if step[1] else 1)
-        if thing not in self._sprites:
-            self._sprites[thing] = sprites.load(self.objects[thing][1].file)
-        sprite = sprites.shrink(self._sprites[thing], side)
+    def _name(self, parts: Sequence[_Part], style: str | None) -> str:
+        name = " and ".join(said(self.emoji[p.thing].name, p.motion) for p in parts)
+        return name if style is None else emoji_words.with_style(name, style)
 
-        def at(share: float) -> np.ndarray:
-            return sprites.place(
-                sprite, x + way * step[0] * share, y + way * step[1] * share, side, height, width
+    def _text(self, parts: Sequence[_Part], called: Sequence[str], way: int, article: bool) -> str:
+        """What moves and how, said in one of three ways; with articles if all can have one."""
+        article = article and (not self._mixed or all(plural(name) for name in called))
+        names = [with_article(name) if article else name for name in called]
+        return " and ".join(f"{n} {MOTIONS[p.motion].says[way]}" for n, p in zip(names, parts, strict=True))
+
+    def _item(self, parts: Sequence[_Part], style: str, moment: float, name: str, text: str) -> Item:
+        at = [moment if self.augment else 0.5] if len(self.shape) == 3 else moments(self.shape[1])
+        media = self._media(parts, style, at)
+        media = media[:, 0] if len(self.shape) == 3 else media
+        return Item(media=media, id=name, text=text, label=self.classes.index(parts[0].motion))
+
+    def _media(self, parts: Sequence[_Part], style: str, at: Sequence[float]) -> Tensor:
+        """[C, T, H, W] at the given moments."""
+        lanes = (ALONE,) if len(parts) == 1 else (LEFT, RIGHT)
+        movers = [
+            Mover(
+                self._pictures.sprite(p.thing, style, mirrored=self.augment and p.mirrored),
+                MOTIONS[p.motion],
+                p.u,
+                lane,
             )
-
-        if len(self.shape) == 3:
-            return at(u[4] - 0.5)
-        frames = self.shape[1]
-        if step == (0, 0):
-            return np.broadcast_to(at(0), (frames, height, width, 4))
-        return np.stack([at(k / max(1, frames - 1) - 0.5) for k in range(frames)])
+            for p, lane in zip(parts, lanes, strict=True)
+        ]
+        media = sprites.to_media(compose(movers, at, *self.shape[-2:]), self.shape[0])
+        return media if media.shape[1] == len(at) else media.repeat(1, len(at), 1, 1)
 
 
-def _select(objects: tuple[str, ...] | None, count: int | None) -> list[tuple[str, sprites.Emoji]]:
-    """Text names and emoji of a selection."""
-    emoji = sprites.all_emoji()
-    known = {name: short for short, name in OBJECTS.items()}
-    names = list(OBJECTS.values()) if objects is None else list(dict.fromkeys(objects))
-    if not names:
-        raise ValueError("objects: none are named")
-    if count is not None and objects is None:
-        if count < 1:
-            raise ValueError(f"count: {count!r} is not allowed. Allowed: 1 or more.")
-        kept = min(count, len(names))
-        names = [names[i * len(names) // kept] for i in range(kept)]
-    return [(name, sprites.choose(emoji, known.get(name, name), "data.objects")) for name in names]
+def _things(clip: Clip) -> tuple[int, ...]:
+    return (clip.thing,) if clip.other is None else (clip.thing, clip.other)
+
+
+def _pick(some: Sequence[str], u: float) -> str:
+    return some[int(u * len(some))]
+
+
+def _called(names: Sequence[str], u: float) -> str:
+    """The first of some names seven times of ten, else any."""
+    return names[0] if u < 0.7 else names[int((u - 0.7) / 0.3 * len(names))]

@@ -150,13 +150,33 @@ def place(sprite: PillowImage.Image, x: float, y: float, side: float, height: in
     return out
 
 
+def place_turned(
+    sprite: PillowImage.Image, x: float, y: float, side: float, height: int, width: int, *, angle: float
+) -> np.ndarray:
+    """`place` of a sprite turned clockwise by `angle` degrees (bicubic): best of one little larger than its place."""
+    scale = sprite.width * SIDE / (SIDE + 2 * _MARGIN) / side  # sprite pixels per output pixel
+    cos, sin = scale * math.cos(math.radians(angle)), scale * math.sin(math.radians(angle))
+    middle = sprite.width / 2
+    data = (cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y)
+    out = sprite.transform(
+        (width, height), PillowImage.Transform.AFFINE, data, PillowImage.Resampling.BICUBIC
+    )
+    return np.asarray(out)
+
+
+def over(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Premultiplied uint8 [..., H, W, 4], one upon the other (Porter and Duff's "over")."""
+    rest = 255 - top[..., 3:].astype(np.uint16)
+    return (top + (bottom * rest + 127) // 255).clip(0, 255).astype(np.uint8)
+
+
 def to_media(placed: np.ndarray, channels: int) -> Tensor:
     """Premultiplied uint8 [..., H, W, 4] from `place` -> [channels, ..., H, W] in [-1, 1], on white unless RGBA."""
     colours, alpha = placed[..., :3], placed[..., 3:]
     if channels == 4:
         straight = np.minimum(255, colours.astype(np.int32) * 255 // np.maximum(alpha, 1).astype(np.int32))
         return from_levels(np.concatenate([straight.astype(np.uint8), alpha], -1))
-    white = colours + np.minimum(
-        255 - alpha, 255 - colours
-    )  # of what is clear; sharpened edges may exceed their alpha
+    # Channel by channel: numpy is slow along an axis of 3. Of what is clear; sharpened edges may exceed their alpha.
+    planes = np.ascontiguousarray(np.moveaxis(placed, -1, 0))
+    white = np.moveaxis(planes[:3] + np.minimum(255 - planes[3], 255 - planes[:3]), 0, -1)
     return to_channels(from_levels(white), channels)

@@ -10,6 +10,7 @@ import torch
 from multigen import registry
 from multigen.core.conditioning import CondSpec
 from multigen.core.noise import stream
+from multigen.datasets.motions import MOTIONS, parse
 from multigen.model.compatibility import check_combination
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe
@@ -57,16 +58,30 @@ def test_prompts_of_the_styles_are_texts_of_the_bundled_emoji() -> None:
     assert all(set(p.rpartition(", ")[0].split(" and ")) <= names for p in pairs)
 
 
-def test_the_network_of_the_styles_is_small_enough_to_ship() -> None:
-    recipe = loaded("image_emoji_styles.yaml")
-    shape = registry.build("codec", recipe.codec).shape((3, 64, 64))
+def test_prompts_of_the_moving_styles_are_texts_of_the_bundled_emoji() -> None:
+    recipe = loaded("video_emoji_styles.yaml", f"data.path={Path(__file__).with_name('emoji')}")
+    modality = registry.build("modality", recipe.modality)
+    data = registry.build("dataset", recipe.data, given={"modality": modality})
+    catalogue = data.catalogue()
+    assert data.classes == tuple(MOTIONS)
+    names = {e.name for e in data.emoji}
+    bundled = [p for p in recipe.sample.prompts if all(name in names for name, _ in parse(p))]
+    assert len(bundled) >= 5
+    assert all(parse(p) for p in recipe.sample.prompts)
+    assert all(catalogue.find(p) is not None for p in bundled if len(parse(p)) == 1)
+
+
+@pytest.mark.parametrize(("name", "axes"), [("image_emoji_styles.yaml", 2), ("video_emoji_styles.yaml", 3)])
+def test_the_network_of_the_styles_is_small_enough_to_ship(name: str, axes: int) -> None:
+    recipe = loaded(name)
+    shape = registry.build("codec", recipe.codec).shape((3, *[64] * axes))
     assert recipe.backbone is not None
     given = {
-        "axes": 2,
+        "axes": axes,
         "channels": shape[0],
         "out_channels": shape[0],
         "cond": CondSpec(vector=384, tokens=384),
     }
     with torch.device("meta"):
         network = registry.build("backbone", recipe.backbone, given=given)
-    assert sum(p.numel() for p in network.parameters()) <= 9.8e6  # 20 MB at half precision
+    assert sum(p.numel() for p in network.parameters()) <= 9.9e6  # 20 MB at half precision

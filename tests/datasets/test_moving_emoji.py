@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 import torch
 from torch import Tensor
 
 from multigen.core.noise import stream
 from multigen.datasets import sprites
-from multigen.datasets.moving_emoji import DIRECTIONS, OBJECTS, MovingEmoji
+from multigen.datasets.motions import DIRECTIONS
+from multigen.datasets.moving_emoji import MovingEmoji
+from multigen.datasets.moving_objects import OBJECTS
 from multigen.errors import MultigenError
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
@@ -32,8 +36,21 @@ def centres(media: Tensor) -> Tensor:
 
 def test_every_object_exists() -> None:
     data = MovingEmoji(modality=VIDEO, count=None)
-    assert len(data.objects) == len(OBJECTS) > 100
-    assert len({name for name, _ in data.objects}) == len({e.file for _, e in data.objects}) == len(OBJECTS)
+    assert len(data.emoji) == len(OBJECTS) > 100
+    assert len({e.name for e in data.emoji}) == len({e.file for e in data.emoji}) == len(OBJECTS)
+
+
+def test_items_are_bit_for_bit_what_the_shipped_weights_learnt() -> None:
+    """Pillow's filters and the draws, hashed at the time that the weights were trained."""
+    found = hashlib.blake2b(digest_size=16)
+    for modality in (VIDEO, Image(size=32)):
+        data = MovingEmoji(modality=modality)
+        for i in range(0, 900, 31):
+            for item in (data[i], data.draw(i, stream(i))):
+                found.update(item["media"].numpy().tobytes())
+                found.update(repr((item["id"], item.get("text"), item.get("label"))).encode())
+        found.update(repr([list(part) for part in data.split()]).encode())
+    assert found.hexdigest() == "5fb38cf7f99d3a2d020085231b73a136"
 
 
 def test_index_space(data: MovingEmoji) -> None:

@@ -14,11 +14,13 @@ from multigen.datasets import Dataset
 from multigen.datasets.digits import Digits
 from multigen.datasets.emoji import Emoji
 from multigen.datasets.general_midi import key_classes
-from multigen.datasets.moving_emoji import DIRECTIONS, MovingEmoji
+from multigen.datasets.motions import DIRECTIONS, MOTIONS
+from multigen.datasets.moving_emoji import MovingEmoji
 from multigen.errors import RecipeError
 from multigen.evaluation.metrics import Metric, Score, Target, shuffled, skill
 from multigen.evaluation.metrics.cut_out import cut_out, ink
 from multigen.evaluation.metrics.motion import direction, track
+from multigen.evaluation.metrics.motion_kind import motion, turn
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
@@ -130,6 +132,80 @@ def test_direction_is_seen_and_its_reverse_is_another() -> None:
     assert not any(v for v, m in zip(measure(backwards, wanted).values, moving, strict=True) if m)
     assert direction(torch.ones(3, 16, 32, 32)) is None
     assert track(torch.ones(3, 2, 8, 8)).isnan().all()
+
+
+MOVING = {"objects": ("red heart", "panda", "banana", "ghost", "rocket", "key"), "motions": tuple(MOTIONS)}
+
+
+def test_fourteen_motions_are_seen_and_others_are_not() -> None:
+    video = Video(size=32, frames=16)
+    data = MovingEmoji(modality=video, **MOVING)  # type: ignore[arg-type]
+    measure = metric("motion", video, data)
+    drawn = [data.draw(i, stream(i)) for i in range(len(data))]
+    wanted = [Target(d.get("text", ""), d["id"], d.get("label")) for d in drawn]
+    media = [d["media"] for d in drawn]
+    assert measure(media, wanted).value >= 0.97
+    assert measure(media, [Target(w.prompt, "", w.label) for w in wanted]).value >= 0.97
+    assert measure(media, shuffled(wanted)).value < 0.2
+    mirrored = {"left": "right", "right": "left"}
+    backwards = {"left": "right", "right": "left", "up": "down", "grow": "shrink", "shrink": "grow"}
+    for one, target in zip(media, wanted, strict=True):
+        asked = data.classes[target.label or 0]
+        if asked in backwards:
+            assert motion(one.flip(1)) == backwards[asked]
+        if asked in mirrored:
+            assert motion(one.flip(3)) == mirrored[asked]
+    assert motion(torch.ones(3, 16, 32, 32)) is None
+    assert math.isnan(measure(media[:1], [Target("a heart")]).value)
+    with pytest.raises(RecipeError, match="motion needs a dataset whose labels are motions"):
+        metric("motion", video, Emoji(modality=Image(), names=("red apple",)))
+
+
+def test_turns_are_measured_in_degrees_and_direction() -> None:
+    video = Video(size=64, frames=16)
+    data = MovingEmoji(modality=video, objects=("key",), motions=("spin", "still"))
+    spun = data[0]["media"]
+    assert turn(spun) == pytest.approx(360 / 15, abs=3)
+    assert turn(spun.flip(1)) == pytest.approx(-360 / 15, abs=3)
+    assert turn(spun.flip(3)) == pytest.approx(-360 / 15, abs=3)
+    assert turn(data[1]["media"]) == 0
+    assert turn(torch.ones(3, 4, 8, 8)) == 0
+
+
+def test_two_motions_are_each_a_half() -> None:
+    video = Video(size=64, frames=16)
+    data = MovingEmoji(
+        modality=video, objects=("cat", "panda", "rocket"), motions=("up", "bounce"), pairs=1.0
+    )
+    measure = metric("motion", video, data)
+    drawn = [data.draw(i % len(data), stream(i)) for i in range(24)]
+    media, ids = [d["media"] for d in drawn], [d["id"] for d in drawn]
+    assert measure(media, [Target("", i) for i in ids]).value >= 0.97
+    swap = {"moving up": "bouncing", "bouncing": "moving up"}
+    first = [" and ".join([f"x {swap[w]}" if k == 0 else f"x {w}" for k, w in enumerate(
+        [m for p in i.split(" and ") for m in swap if p.endswith(m)])]) for i in ids]  # fmt: skip
+    assert measure(media, [Target("", i) for i in first]).value == pytest.approx(0.5, abs=0.03)
+
+
+def test_what_spins_or_appears_is_not_asked_to_stay_the_same() -> None:
+    video = Video(size=32, frames=16)
+    data = MovingEmoji(modality=video, objects=("red heart",), motions=("grow", "spin", "appear"))
+    kept, flicker = (metric(name, video, data) for name in ("kept", "flicker"))
+    media, wanted = [data[i]["media"] for i in range(3)], [Target("", data[i]["id"]) for i in range(3)]
+    for measure in (kept, flicker):
+        assert [math.isnan(v) for v in measure(media, wanted).values] == [False, True, True]
+    assert kept(media[:1], wanted[:1]).value > 0.9
+    assert math.isnan(kept(media[:1], [Target("", "cat moving left and dog bouncing")]).value)
+
+
+def test_things_are_looked_for_when_they_are_seen_best() -> None:
+    video = Video(size=64, frames=16)
+    data = MovingEmoji(modality=video, **{**MOVING, "motions": ("spin", "grow", "shrink", "appear")})  # type: ignore[arg-type]
+    measure = metric("retrieval", video, data, top=1)
+    drawn = [data.draw(i, stream(i)) for i in range(len(data))]
+    wanted = [Target(d.get("text", ""), d["id"]) for d in drawn]
+    assert measure([d["media"] for d in drawn], wanted).value >= 0.95
+    assert measure([d["media"] for d in drawn], shuffled(wanted)).value < 0.4
 
 
 def test_a_thing_that_changes_is_not_kept_and_flickers() -> None:

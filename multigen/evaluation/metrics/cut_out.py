@@ -8,7 +8,12 @@ from torch import Tensor
 
 def middle_frame(media: Tensor) -> Tensor:
     """The picture [C, H, W] itself, or the middle frame of a video [C, T, H, W]."""
-    return media if media.ndim == 3 else media[:, media.shape[1] // 2]
+    return frame_at(media, 0.5)
+
+
+def frame_at(media: Tensor, moment: float) -> Tensor:
+    """The picture [C, H, W] itself, or the frame of a video [C, T, H, W] at a moment from 0 to 1."""
+    return media if media.ndim == 3 else media[:, min(int(moment * media.shape[1]), media.shape[1] - 1)]
 
 
 def ink(picture: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from multigen.datasets import Dataset
-from multigen.datasets.moving_emoji import DIRECTIONS
+from multigen.datasets.motions import DIRECTIONS, MOTIONS, parse
 from multigen.errors import RecipeError
 from multigen.evaluation.metrics import Metric, Score, Target
 from multigen.evaluation.metrics.checks import check_modality
@@ -51,7 +51,10 @@ class Direction(Metric):
 
 
 class Kept(Metric):
-    """How constant the object is: mean correlation of each frame, cut out, with the middle frame."""
+    """How constant the object is: mean correlation of each frame, cut out, with the middle frame.
+
+    Not of two objects, nor of one that is asked to spin or appear: they are not to stay the same picture.
+    """
 
     better = "higher"
     reads = "media"
@@ -61,12 +64,20 @@ class Kept(Metric):
         check_modality(modality, (3,), "kept")
 
     def __call__(self, media: Sequence[Tensor], targets: Sequence[Target]) -> Score:
-        """Correlations from -1 to 1."""
-        return Score.of([_correlation(_cut_frames(m)) for m in media])
+        """Correlations from -1 to 1; NaN for what is not to stay the same."""
+        return Score.of(
+            [
+                _correlation(_cut_frames(m)) if _stays(t) else math.nan
+                for m, t in zip(media, targets, strict=True)
+            ]
+        )
 
 
 class Flicker(Metric):
-    """Mean absolute change of the object, cut out, between neighbouring frames; 0 if it only moves."""
+    """Mean absolute change of the object, cut out, between neighbouring frames; 0 if it only moves.
+
+    Not of two objects, nor of one that is asked to spin or appear.
+    """
 
     better = "lower"
     reads = "media"
@@ -76,9 +87,13 @@ class Flicker(Metric):
         check_modality(modality, (3,), "flicker")
 
     def __call__(self, media: Sequence[Tensor], targets: Sequence[Target]) -> Score:
-        """Changes from 0 to 2; NaN for a single frame."""
-        cut = [_cut_frames(m) for m in media]
-        return Score.of([float(c.diff(dim=0).abs().mean()) if len(c) > 1 else math.nan for c in cut])
+        """Changes from 0 to 2; NaN for a single frame and for what is not to stay the same."""
+        return Score.of(
+            [
+                float(_cut_frames(m).diff(dim=0).abs().mean()) if m.shape[1] > 1 and _stays(t) else math.nan
+                for m, t in zip(media, targets, strict=True)
+            ]
+        )
 
 
 def track(video: Tensor) -> Tensor:
@@ -103,6 +118,12 @@ def direction(video: Tensor) -> str | None:
     eighth = round(math.atan2(y, x) / (math.pi / 4)) * math.pi / 4
     step = (round(math.cos(eighth)), round(math.sin(eighth)))
     return next(name for name, (way, _) in DIRECTIONS.items() if way == step)
+
+
+def _stays(target: Target) -> bool:
+    """Whether the object, cut out, is to be the same picture in each frame; so it is where no motion is known."""
+    asked = parse(target.id)
+    return len(asked) < 2 and all(MOTIONS[motion].same for _, motion in asked)
 
 
 def _cut_frames(video: Tensor) -> Tensor:

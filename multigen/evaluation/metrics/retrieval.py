@@ -13,7 +13,7 @@ from multigen.datasets import Catalogue, Dataset
 from multigen.errors import RecipeError
 from multigen.evaluation.features import Feature, extract
 from multigen.evaluation.metrics import Metric, Score, Target
-from multigen.evaluation.metrics.cut_out import cut_out, middle_frame
+from multigen.evaluation.metrics.cut_out import cut_out, frame_at
 from multigen.modalities import Modality
 from multigen.modalities.image import Image
 from multigen.registry import Given, Part
@@ -24,7 +24,7 @@ class Retrieval(Metric):
 
     Similarity is the cosine between features, each less the mean over all objects, with the nearest of the pictures
     that the catalogue has of an object. The object is cut out first, so that size and place do not matter. Of a video
-    the middle frame counts.
+    one frame counts: the middle one, unless the catalogue says that the object is seen best at another moment.
     """
 
     better = "higher"
@@ -56,16 +56,17 @@ class Retrieval(Metric):
         objects = [self.catalogue.find(t.id) for t in targets]
         if all(o is None for o in objects):
             return Score.of([math.nan] * len(objects))
-        ranks = self.ranks(media, objects)
+        frames = [frame_at(m, self.catalogue.moment(t.id)) for m, t in zip(media, targets, strict=True)]
+        ranks = self.ranks(frames, objects)
         return Score.of([math.nan if r is None else float(r < self.top) for r in ranks])
 
-    def ranks(self, media: Sequence[Tensor], objects: Sequence[int | None]) -> list[int | None]:
-        """For each medium, the number of objects that are more similar than the requested one; None if unknown."""
+    def ranks(self, pictures: Sequence[Tensor], objects: Sequence[int | None]) -> list[int | None]:
+        """For each picture [C, H, W], how many objects are more similar than the requested one; None if unknown."""
         bank, owner = self._features_of_objects()
-        features = self._embed([middle_frame(m) for m in media])
+        features = self._embed(pictures)
         similarity = features @ bank.T
-        best = torch.full((len(media), len(self.catalogue.names)), -math.inf)
-        best.scatter_reduce_(1, owner.expand(len(media), -1), similarity, "amax")
+        best = torch.full((len(pictures), len(self.catalogue.names)), -math.inf)
+        best.scatter_reduce_(1, owner.expand(len(pictures), -1), similarity, "amax")
         return [
             None if one is None else int((row > row[one]).sum())
             for row, one in zip(best, objects, strict=True)
