@@ -8,6 +8,12 @@ export const setKey = (value) => (value ? sessionStorage.setItem(KEY, value) : s
 // Where the API stands, behind a proxy with a path of its own too.
 export const base = () => new URL("v1", document.baseURI).href;
 
+// An address that the server gave out, on the host that this page comes from, whatever a proxy calls it.
+export function own(url) {
+  const { pathname, search } = new URL(url, document.baseURI);
+  return `${pathname}${search}`;
+}
+
 export class ApiError extends Error {
   constructor(message, status, param = null, code = null) {
     super(message);
@@ -15,11 +21,11 @@ export class ApiError extends Error {
   }
 }
 
-export async function request(path, { json, form, method, signal } = {}) {
-  const headers = {};
+export async function request(path, { json, method, signal, headers: more = {} } = {}) {
+  const headers = { ...more };
   if (key()) headers.authorization = `Bearer ${key()}`;
   if (json) headers["content-type"] = "application/json";
-  const body = json ? JSON.stringify(json) : form;
+  const body = json && JSON.stringify(json);
   let response;
   try {
     response = await fetch(`${base()}${path}`, { method: method ?? (body ? "POST" : "GET"), headers, body, signal });
@@ -42,7 +48,7 @@ export async function models() {
   return (await (await request("/models")).json()).data;
 }
 
-// Events of a stream, one after the other: {kind, data}.
+// Events of a stream, one after the other: {id, data}.
 export async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
@@ -57,7 +63,7 @@ export async function* events(response) {
         const lines = part.split("\n");
         const of = (name) => lines.filter((l) => l.startsWith(`${name}:`)).map((l) => l.slice(name.length + 1).trim());
         const data = of("data").join("\n");
-        if (data && data !== "[DONE]") yield { kind: of("event")[0] ?? "message", data: JSON.parse(data) };
+        if (data && data !== "[DONE]") yield { id: of("id")[0], data: JSON.parse(data) };
       }
     }
   } finally {

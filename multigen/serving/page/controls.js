@@ -37,7 +37,8 @@ export function NumberField({ label, value, onChange, min, max, step = 1, hint, 
   const left = (event) => {
     const given = event.target.valueAsNumber;
     if (Number.isNaN(given)) return onChange(null);
-    const inside = Math.min(Math.max(given, min ?? -Infinity), max ?? Infinity);
+    const whole = step === "any" ? given : Math.round(given / step) * step;
+    const inside = Math.min(Math.max(whole, min ?? -Infinity), max ?? Infinity);
     event.target.value = inside;
     onChange(inside);
   };

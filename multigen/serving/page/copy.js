@@ -21,7 +21,7 @@ export function asCurl(settings, model) {
   const lines = [`curl ${base()}${path}`];
   if (key()) lines.push(`-H "Authorization: Bearer $MULTIGEN_KEY"`);
   if (Object.keys(files).length) {
-    for (const [name, file] of Object.entries(files)) lines.push(`-F ${name}=@${file.name}`);
+    for (const [name, file] of Object.entries(files)) lines.push(`-F ${name}=@${file}`);
     for (const [name, value] of Object.entries(body)) {
       lines.push(`-F ${shell(`${name}=${typeof value === "object" ? JSON.stringify(value) : value}`)}`);
     }

@@ -81,7 +81,7 @@ function Workspace({ edit, model }) {
     return html`<div class="workspace whole"><${Medium} r=${{ ...edit, settings: { prompt: edit.name, seed: "–", format: edit.suffix } }} large /></div>`;
   }
   if (modality === "image" && mode === "part") return html`<${Mask} source=${edit} onMask=${(mask) => changeEdit({ mask })} />`;
-  if (modality === "image") return html`<${Outpaint} source=${edit} extend=${edit.options.extend} onExtend=${(extend) => option({ extend })} />`;
+  if (modality === "image") return html`<${Outpaint} source=${edit} extend=${edit.options.extend} multiple=${model.size_multiple} onExtend=${(extend) => option({ extend })} />`;
   if (mode === "extend") return html`<${Extend} edit=${edit} />`;
   if (modality === "audio") return html`<${Span} source=${edit} onKeep=${(keep) => option({ keep })} />`;
   return html`<${Frames} source=${edit} fps=${model.fps} onKeep=${(keep) => option({ keep })} />`;

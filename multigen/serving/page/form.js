@@ -63,8 +63,8 @@ function Size({ settings, model }) {
   return html`
     ${model.modality !== "audio" &&
     html`<div class="pair">
-      <${NumberField} label="Width" value=${settings.width} min=${1} max=${4096} onChange=${(width) => change({ width })} />
-      <${NumberField} label="Height" value=${settings.height} min=${1} max=${4096} onChange=${(height) => change({ height })} />
+      <${NumberField} label="Width" value=${settings.width} min=${model.size_multiple} step=${model.size_multiple} max=${4096} onChange=${(width) => change({ width })} />
+      <${NumberField} label="Height" value=${settings.height} min=${model.size_multiple} step=${model.size_multiple} max=${4096} onChange=${(height) => change({ height })} />
     </div>`}
     ${natural !== null &&
     html`<${NumberField} label="Seconds" value=${settings.seconds} min=${0.01} max=${600} step="any"
@@ -80,7 +80,7 @@ function Size({ settings, model }) {
 
 export function Sampling({ settings, model }) {
   return html`
-    <${Slider} label="Steps" value=${settings.steps} min=${1} max=${Math.max(100, model.steps)} own=${model.steps}
+    <${Slider} label="Steps" value=${settings.steps} min=${1} max=${Math.min(model.limits.steps, Math.max(100, model.steps))} own=${model.steps}
       onChange=${(steps) => change({ steps })} />
     ${settings.guidance_scale !== null &&
     html`<${Slider} label="Guidance" value=${settings.guidance_scale} min=${1} max=${12} step=${0.1} own=${model.guidance_scale}

@@ -35,14 +35,17 @@ function Handle({ side, value, most, scale, onChange }) {
     onPointerDown=${down} onPointerMove=${move} onPointerUp=${() => (start.current = null)} onKeyDown=${keys}></div>`;
 }
 
-export function Outpaint({ source, extend, onExtend }) {
+export function Outpaint({ source, extend, onExtend, multiple }) {
   const { width, height, url } = source;
   const room = useRef(null);
   const frame = useRef(null);
   const picture = useRef(null);
   const now = extend ? pixels(extend) : NONE;
+  // A side goes to where the whole is a multiple of what the model needs.
   const change = (side) => (value) => {
-    const next = { ...now, [side]: value ?? 0 };
+    const across = side === "left" || side === "right";
+    const rest = across ? width + now.left + now.right - now[side] : height + now.top + now.bottom - now[side];
+    const next = { ...now, [side]: Math.max(0, (value ?? 0) + ((multiple - ((rest + (value ?? 0)) % multiple)) % multiple)) };
     const all = [next.left, next.top, next.right, next.bottom];
     onExtend(all.some(Boolean) ? all.join(",") : null);
   };

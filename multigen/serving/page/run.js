@@ -1,13 +1,13 @@
-// From settings to results: each result is a request of its own; the server puts them into the same network calls.
+// From settings to results: each result is a job of its own; the server puts them into the same network calls.
 import * as history from "./history.js";
 import { ApiError } from "./api.js";
-import { make } from "./jobs.js";
+import * as jobs from "./jobs.js";
 import { get, notify, result, set, setResult } from "./store.js";
 import { randomSeed } from "./settings.js";
 
 const AT_ONCE = 4; // a browser opens six connections to a host; some must stay free for cancelling
-const waiting = [];
-const running = new Map(); // id -> AbortController
+const waiting = []; // ids of jobs that nobody follows yet: they go on, and their events wait
+const following = new Map(); // id -> AbortController
 
 export const alive = (r) => r.status === "queued" || r.status === "running";
 
@@ -20,6 +20,7 @@ export function begin(settings, { parent = null, count = settings.n } = {}) {
     settings: { ...settings, n: 1, seed: settings.seed + k },
     modality: model.modality,
     status: "queued",
+    job: null, // its id on the server
     line: null, // how many media stand before it
     step: 0,
     of: 0,
@@ -29,8 +30,7 @@ export function begin(settings, { parent = null, count = settings.n } = {}) {
     parent,
   }));
   set((s) => ({ results: [...fresh.toReversed(), ...s.results] }));
-  waiting.push(...fresh.map((r) => r.id));
-  next();
+  submitAll(fresh.map((r) => r.id));
   return fresh.map((r) => r.id);
 }
 
@@ -44,9 +44,12 @@ export function generate() {
 export function cancel(id) {
   const at = waiting.indexOf(id);
   if (at >= 0) waiting.splice(at, 1);
-  running.get(id)?.abort();
+  following.get(id)?.abort();
   const one = result(id);
-  if (one && alive(one)) setResult(id, { status: "cancelled", preview: null });
+  if (!one || !alive(one)) return;
+  setResult(id, { status: "cancelled", preview: null });
+  history.remove(id);
+  if (one.job) jobs.cancel(one.job);
 }
 
 export function cancelAll() {
@@ -68,43 +71,71 @@ export async function remove(id) {
 export async function restore() {
   const kept = await history.load();
   set((s) => ({ results: [...s.results, ...kept.map((r) => ({ ...r, url: r.blob && URL.createObjectURL(r.blob) }))] }));
+  waiting.push(...kept.filter(alive).map((r) => r.id));
+  next();
+}
+
+// One after the other: that is the order in which they stand in line.
+async function submitAll(ids) {
+  for (const id of ids) await submit(id);
+}
+
+function change(id, part) {
+  const now = result(id);
+  if (!now || !alive(now)) return;
+  if (part.preview && now.preview) URL.revokeObjectURL(now.preview);
+  setResult(id, part);
+}
+
+// Put it into the server's line. Its job is kept in the history, so that a reload does not lose it.
+async function submit(id) {
+  const one = result(id);
+  if (!one || !alive(one)) return;
+  const model = get().models.find((m) => m.id === one.settings.model);
+  try {
+    const job = await jobs.begin(one.settings, model);
+    if (!result(id) || !alive(result(id))) return jobs.cancel(job.id); // cancelled meanwhile
+    change(id, { job: job.id, line: job.line });
+    await history.save(result(id));
+    waiting.push(id);
+    next();
+  } catch (error) {
+    fail(id, error);
+  }
 }
 
 function next() {
-  while (running.size < AT_ONCE && waiting.length) work(waiting.shift());
+  while (following.size < AT_ONCE && waiting.length) follow(waiting.shift());
 }
 
-async function work(id) {
+async function follow(id) {
   const control = new AbortController();
-  running.set(id, control);
-  const one = result(id);
-  const model = get().models.find((m) => m.id === one.settings.model);
-  const tell = (part) => {
-    const now = result(id);
-    if (!now || !alive(now)) return;
-    if (part.preview && now.preview) URL.revokeObjectURL(now.preview);
-    setResult(id, part);
-  };
+  following.set(id, control);
   try {
-    const blob = await make(one.settings, model, { tell, signal: control.signal });
-    const now = result(id);
-    if (now && alive(now)) {
-      if (now.preview) URL.revokeObjectURL(now.preview);
-      const seconds = (Date.now() - now.created) / 1000;
-      setResult(id, { status: "done", blob, url: URL.createObjectURL(blob), preview: null, seconds });
-      if (!(await history.save(result(id)))) notify("This browser keeps no history; download what you need.");
-    }
+    const blob = await jobs.follow(result(id).job, { tell: (part) => change(id, part), signal: control.signal });
+    await done(id, blob);
   } catch (error) {
     if (error.name !== "AbortError") fail(id, error);
   } finally {
-    running.delete(id);
+    following.delete(id);
     next();
   }
+}
+
+async function done(id, blob) {
+  const now = result(id);
+  if (!now || !alive(now)) return;
+  if (now.preview) URL.revokeObjectURL(now.preview);
+  const seconds = (Date.now() - now.created) / 1000;
+  setResult(id, { status: "done", blob, url: URL.createObjectURL(blob), preview: null, seconds });
+  if (!(await history.save(result(id)))) notify("This browser keeps no history; download what you need.");
 }
 
 function fail(id, error) {
   const text = error instanceof ApiError ? error.message : `The page failed: ${error.message}`;
   const now = result(id);
-  if (now && alive(now)) setResult(id, { status: "failed", error: text, preview: null });
+  if (!now || !alive(now)) return;
+  setResult(id, { status: "failed", error: text, preview: null });
+  history.remove(id);
   notify(text, true);
 }
