@@ -81,9 +81,7 @@ class Watched:
 
     def outside(self) -> list[str]:
         """Addresses of other hosts that were asked for."""
-        return [
-            r.url for r in self.requests if not r.url.startswith((self.address, "blob:", "data:"))
-        ]
+        return [r.url for r in self.requests if not r.url.startswith((self.address, "blob:", "data:"))]
 
     def findings(self) -> list[str]:
         """What axe-core finds that is serious or worse, as the page is now."""

@@ -259,6 +259,12 @@ def test_policy_and_files(address: str) -> None:
     assert "unsafe" not in policy and "default-src 'none'" in policy
     nonce = re.search(r'csp-nonce" content="([^"]+)"', text)
     assert nonce is not None and f"'nonce-{nonce[1]}'" in policy
-    for name in ("page/../state.py", "page/%2e%2e/api/page.py", "page//etc/passwd", "page/app.py", "page/none.js"):
+    for name in (
+        "page/../state.py",
+        "page/%2e%2e/api/page.py",
+        "page//etc/passwd",
+        "page/app.py",
+        "page/none.js",
+    ):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(address + name)

@@ -7,11 +7,24 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from multigen.serving.api import errors, files, images, models, page
+from multigen.serving.api import (
+    audio,
+    errors,
+    files,
+    image_edits,
+    images,
+    jobs,
+    models,
+    page,
+    speech,
+    videos,
+)
 from multigen.serving.api.state import Server
 from multigen.version import __version__
 
-ROUTERS = (images.router, models.router, files.router, page.router)
+ROUTERS = tuple(
+    part.router for part in (images, image_edits, audio, speech, videos, jobs, models, files, page)
+)
 
 
 def create_app(server: Server, *, root_path: str = "") -> FastAPI:
@@ -19,8 +32,10 @@ def create_app(server: Server, *, root_path: str = "") -> FastAPI:
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        await server.background.restore()
         yield
         await server.models.close("the server is ending")
+        await server.background.finish()
 
     app = FastAPI(
         title="multigen",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse
 
 from multigen.errors import MultigenError
+from multigen.generation.request import EditRequest, Request, options
+from multigen.serving.api.fields import fields_at
 from multigen.serving.engine.engine import Busy, Draining
 from multigen.serving.engine.ticket import Failure
 
@@ -25,6 +28,7 @@ _TYPES = {
     415: "invalid_request_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error",
     504: "timeout_error",
 }  # fmt: skip
+_MEMBERS = {*options(Request), *options(EditRequest), "n", "overrides", "options", "loras"}
 # How the failures of a ticket are answered.
 _FAILURES = {"invalid_request": 400, "deadline": 504, "draining": 503, "server_error": 500}
 
@@ -71,13 +75,15 @@ def of(error: Exception) -> ApiError:
     if isinstance(error, Draining):
         return ApiError(503, str(error), code="draining", headers={"retry-after": "5"})
     if isinstance(error, MultigenError):
-        text = str(error)
-        param = text.partition(":")[0].partition(" ")[0]
-        return ApiError(
-            400, text, param=param if param.replace("_", "").isalnum() else None, code="invalid_value"
-        )
+        return ApiError(400, str(error), param=_param(str(error)), code="invalid_value")
     log.exception("an answer failed", exc_info=error)
     return ApiError(500, "the server failed to answer this; its log says why", code="server_error")
+
+
+def _param(text: str) -> str | None:
+    """The member that a message of the engine begins with."""
+    first = text.partition(":")[0].partition(" ")[0]
+    return first if first.partition(".")[0] in _MEMBERS else None
 
 
 def failed(failure: Failure) -> ApiError:
@@ -109,23 +115,32 @@ def no_model(name: str, known: Iterable[str]) -> ApiError:
 def install(app: FastAPI) -> None:
     """Let every error of the app be answered in this shape."""
 
-    async def ours(_: Request, error: Exception) -> JSONResponse:
+    async def ours(_: HttpRequest, error: Exception) -> JSONResponse:
         return of(error).response()
 
-    async def framework(_: Request, error: Exception) -> JSONResponse:
+    async def framework(_: HttpRequest, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         status = 400 if error.status_code == 422 else error.status_code
         return ApiError(status, str(error.detail), headers=error.headers).response()
 
-    async def invalid(_: Request, error: Exception) -> JSONResponse:
+    async def invalid(http: HttpRequest, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return validation(error.errors(), {}).response()
+        found = error.errors()
+        return validation(found, _known(http, found[0]["loc"])).response()
 
     app.add_exception_handler(ApiError, ours)
     app.add_exception_handler(MultigenError, ours)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, ours)
+
+
+def _known(http: HttpRequest, place: Sequence[int | str]) -> list[str]:
+    """The members that the route of a request knows at the place of an unknown one."""
+    route = http.scope.get("route")
+    if not isinstance(route, APIRoute) or route.body_field is None or place[:1] != ("body",):
+        return []
+    return fields_at(route.body_field.field_info.annotation, place[1:-1])
 
 
 def validation(found: Iterable[Mapping[str, Any]], known: Iterable[str]) -> ApiError:
@@ -141,6 +156,9 @@ def validation(found: Iterable[Mapping[str, Any]], known: Iterable[str]) -> ApiE
         return ApiError(
             400, f"the body is not JSON ({first.get('ctx', {}).get('error', first['msg'])})", code="not_json"
         )
+    if first["type"] == "value_error":  # of a validator of ours, which names the member
+        text = str(first.get("ctx", {}).get("error", first["msg"]))
+        return ApiError(400, text, param=text.partition(":")[0], code="invalid_value")
     given = first.get("input")
     shown = f": {given!r}" if isinstance(given, str | int | float | bool) and len(repr(given)) < 60 else ""
     return ApiError(400, f"{name}{shown}: {first['msg']}", param=name or None, code="invalid_value")

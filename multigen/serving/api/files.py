@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import time
@@ -18,14 +19,15 @@ VALID = 3600  # s for which an address is
 TYPES = {
     ".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif", ".wav": "audio/wav",
     ".mp3": "audio/mpeg", ".flac": "audio/flac", ".opus": "audio/ogg", ".aac": "audio/aac", ".mp4": "video/mp4",
-    ".webm": "video/webm",
+    ".webm": "video/webm", ".ogg": "audio/ogg", ".m4a": "audio/mp4", ".mov": "video/quicktime", ".jpeg": "image/jpeg",
+    ".mkv": "video/matroska", ".apng": "image/apng",
 }  # fmt: skip
 
 
-def address(http: HttpRequest, server: Server, content: bytes, suffix: str) -> str:
+async def address(http: HttpRequest, server: Server, content: bytes, suffix: str) -> str:
     """Keep a file, and return an address that is valid for `VALID` seconds."""
     name = server.store.new_id("file")
-    server.store.put(name, {"suffix": suffix}, {suffix: content})
+    await asyncio.to_thread(server.store.put, name, {"suffix": suffix}, {suffix: content})
     return signed(http, server, name, suffix)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -14,11 +14,13 @@ from starlette.responses import JSONResponse, Response
 
 from multigen.modalities.media import Media
 from multigen.serving.api import sse
+from multigen.serving.api.encoding import encoded, opaque
 from multigen.serving.api.errors import ApiError, failed
 from multigen.serving.api.files import address
+from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, request_of, size_of
-from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
-from multigen.serving.api.work import encoded, media_of, released, submit
+from multigen.serving.api.state import Server, TheCaller, TheServer
+from multigen.serving.api.work import media_of, released, submit, whose
 from multigen.serving.engine.engine import Engine
 from multigen.serving.engine.models import Served
 from multigen.serving.engine.ticket import Ticket
@@ -28,7 +30,7 @@ Format = Literal["png", "jpeg", "webp"]
 SUFFIX: dict[str, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
-class ImageSampling(Sampling):
+class ImageMembers(Members):
     """What requests for pictures have in common."""
 
     prompt: str = Field(description="what to make")
@@ -42,14 +44,13 @@ class ImageSampling(Sampling):
     background: Literal["auto", "opaque", "transparent"] | None = None
     quality: Literal["auto"] | None = Field(default=None, description="auto alone: give steps instead")
     moderation: Literal["auto"] | None = None
-    style: None = None
     user: str | None = Field(default=None, max_length=256, description="users of one key take turns by it")
     safety_identifier: str | None = Field(default=None, max_length=256)
     stream: bool = False
     partial_images: int = Field(default=0, ge=0, le=3, description="with stream: previews of each picture")
 
 
-class Generation(ImageSampling):
+class Generation(ImageMembers, Sampling):
     """A request for new pictures."""
 
 
@@ -61,18 +62,18 @@ async def generate(body: Generation, http: HttpRequest, server: TheServer, calle
     request = request_of(body, body.prompt, server.limits, size=size_of(body.size, served))
     previews = body.partial_images if body.stream else 0
     engine, ticket = await submit(
-        server, whose(caller, body), served, body, request, body.n, previews=previews
+        server,
+        whose(caller, body.user or body.safety_identifier),
+        served,
+        body,
+        request,
+        body.n,
+        previews=previews,
     )
     return await answer(http, server, engine, ticket, body, "image_generation")
 
 
-def whose(caller: Caller, body: ImageSampling) -> Caller:
-    """The caller, told apart from other users of its key where the request says who they are."""
-    user = body.user or body.safety_identifier
-    return caller if user is None else Caller(f"{caller.key}/{user}", caller.scopes)
-
-
-def check(body: ImageSampling, served: Served) -> None:
+def check(body: ImageMembers, served: Served) -> None:
     """ApiError for members that this model cannot honour."""
     alpha = served.recipe.modality.args.get("channels", 3) == 4
     if body.background == "transparent" and not alpha:
@@ -88,7 +89,7 @@ def check(body: ImageSampling, served: Served) -> None:
 
 
 async def answer(
-    http: HttpRequest, server: Server, engine: Engine, ticket: Ticket, body: ImageSampling, kind: str
+    http: HttpRequest, server: Server, engine: Engine, ticket: Ticket, body: ImageMembers, kind: str
 ) -> Response:
     """The pictures of a ticket, whole or as they come."""
     if body.stream:
@@ -100,17 +101,18 @@ async def answer(
     )
 
 
-async def row(http: HttpRequest, server: Server, medium: Media, body: ImageSampling) -> dict[str, Any]:
+async def row(http: HttpRequest, server: Server, medium: Media, body: ImageMembers) -> dict[str, Any]:
     """One picture as the client reads it."""
     content = await picture(medium, body)
     if body.response_format == "url":
-        return {"url": address(http, server, content, SUFFIX[body.output_format]), "seed": medium.seed}
+        return {"url": await address(http, server, content, SUFFIX[body.output_format]), "seed": medium.seed}
     return {"b64_json": base64.b64encode(content).decode("ascii"), "seed": medium.seed}
 
 
-async def picture(medium: Media, body: ImageSampling) -> bytes:
+async def picture(medium: Media, body: ImageMembers) -> bytes:
     """The file of a picture."""
-    return await encoded(medium, SUFFIX[body.output_format])
+    shown = opaque(medium) if body.background == "opaque" else medium
+    return await encoded(shown, SUFFIX[body.output_format], quality=body.output_compression)
 
 
 def usage(ticket: Ticket) -> dict[str, Any]:
@@ -120,9 +122,9 @@ def usage(ticket: Ticket) -> dict[str, Any]:
     return {"input_tokens": 0, "output_tokens": spent, "total_tokens": spent, "input_tokens_details": none}
 
 
-def _said(body: ImageSampling, media: Sequence[Media]) -> dict[str, Any]:
+def _said(body: ImageMembers, media: Sequence[Media]) -> dict[str, Any]:
     height, width = media[0].tensor.shape[-2:]
-    background = "transparent" if media[0].tensor.shape[0] == 4 else "opaque"
+    background = "transparent" if body.background != "opaque" and media[0].tensor.shape[0] == 4 else "opaque"
     return {
         "output_format": body.output_format,
         "size": f"{width}x{height}",
@@ -132,8 +134,8 @@ def _said(body: ImageSampling, media: Sequence[Media]) -> dict[str, Any]:
 
 
 async def _events(
-    server: Server, engine: Engine, ticket: Ticket, body: ImageSampling, kind: str
-) -> AsyncIterator[bytes]:
+    server: Server, engine: Engine, ticket: Ticket, body: ImageMembers, kind: str
+) -> AsyncGenerator[bytes, None]:
     """Partial pictures and whole ones, then nothing more."""
     shown: dict[int, int] = {}
     async with released(None, engine, ticket):

@@ -42,7 +42,7 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         "description": recipe.description,
         "modality": recipe.modality.name,
         "natural": modality.describe(modality.shape()),
-        "shape": list(modality.shape()),
+        "shape": list(modality.shape(recipe.sample.size, recipe.sample.duration)),
         "size_multiple": _multiple(recipe),
         "limits": {"n": limits.n, "steps": limits.steps, "prompt": limits.prompt, "upload": limits.upload},
         "rate": getattr(modality, "rate", None),

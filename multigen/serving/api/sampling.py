@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import math
+import secrets
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from multigen.generation.request import EditRequest, Request, Size
 from multigen.serving.api.errors import ApiError, unknown
+from multigen.serving.api.members import Members
 from multigen.serving.api.state import Limits, Server
 from multigen.serving.engine.models import Served
 
 
-class Lora(BaseModel):
+class Lora(Members):
     """A LoRA of the server's folder, and how strongly it counts."""
 
-    model_config = ConfigDict(extra="forbid")
     name: str
     weight: float = Field(default=1.0, ge=-4, le=4)
 
 
-class Sampling(BaseModel):
-    """How media are made. What is left out comes from the model's recipe."""
+class Sampling(Members):
+    """How media are made. What is left out comes from the model's recipe, the seed by chance."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     model: str | None = Field(default=None, description="id of a served model; null: the first that fits")
     seed: int | None = Field(
-        default=None, ge=0, lt=2**53, description="of the first medium; medium k has seed + k"
+        default=None,
+        ge=0,
+        lt=2**53,
+        description="of the first medium; medium k has seed + k; null: by chance",
     )
     steps: int | None = Field(default=None, ge=1, description="of the sampler")
     guidance_scale: float | None = Field(default=None, description="1 turns guidance off")
@@ -53,6 +57,7 @@ def request_of(
     size: Size | None = None,
     duration: float | None = None,
     edit: EditRequest | None = None,
+    overrides: tuple[str, ...] = (),
 ) -> Request:
     """The request of some members. ApiError for what is over a limit."""
     for name, text in (("prompt", prompt), ("negative_prompt", given.negative_prompt or "")):
@@ -67,12 +72,18 @@ def request_of(
         raise ApiError(
             400, f"steps: {given.steps}; allowed: 1 to {limits.steps}", param="steps", code="invalid_value"
         )
+    if duration is not None and not 0 < duration <= limits.seconds:
+        text = f"duration: {duration:g} s is not allowed; give over 0 to {limits.seconds:g}"
+        raise ApiError(400, text, param="duration", code="invalid_value")
+    if size is not None and math.prod((size, size) if isinstance(size, int) else size) > limits.pixels:
+        text = f"size: more than {limits.pixels:,} pixels is not allowed"
+        raise ApiError(400, text, param="size", code="invalid_value")
     for name, part in (("sampler", given.sampler), ("guide", given.guide)):
-        _check_part(name, part)
+        check_part(name, part)
     return Request(
         prompt=prompt,
         negative_prompt=given.negative_prompt,
-        seed=given.seed,
+        seed=secrets.randbelow(2**31) if given.seed is None else given.seed,
         steps=given.steps,
         guidance_scale=given.guidance_scale,
         size=size,
@@ -81,6 +92,7 @@ def request_of(
         tile=given.tile,
         sampler=given.sampler,
         guide=given.guide,
+        overrides=overrides,
         options=given.options,
         edit=edit,
     )
@@ -115,7 +127,7 @@ def size_of(text: str | None, served: Served) -> Size | None:
     return int(height), int(width)
 
 
-def _check_part(name: str, part: str | dict[str, Any] | None) -> None:
+def check_part(name: str, part: str | dict[str, Any] | None) -> None:
     """Only plain arguments: no weights of this machine and no other part may come in from a client."""
     if isinstance(part, str):
         if not part.replace("_", "").isalnum():

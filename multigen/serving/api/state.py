@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
+from multigen.serving.api.background import Background
 from multigen.serving.api.errors import no_model
 from multigen.serving.engine.models import Models, Served
 from multigen.serving.engine.store import Store
@@ -55,6 +56,10 @@ class Server:
     limits: Limits = field(default_factory=Limits)
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))  # signs addresses of media
     draining: bool = False
+    background: Background = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.background = Background(self.store)
 
     def served(self, name: str | None, modality: str) -> Served:
         """The model that a request names, or the first that makes such media. ApiError 404 or 400."""

@@ -19,6 +19,11 @@ from multigen.serving.engine.models import Served
 from multigen.serving.engine.ticket import Ticket
 
 
+def whose(caller: Caller, user: str | None) -> Caller:
+    """The caller, told apart from other users of its key where the request says who they are."""
+    return caller if user is None else Caller(f"{caller.key}/{user}", caller.scopes)
+
+
 async def submit(
     server: Server,
     caller: Caller,
@@ -68,15 +73,3 @@ async def _gone(http: HttpRequest, engine: Engine, ticket: Ticket) -> None:
         if message["type"] == "http.disconnect":
             engine.cancel(ticket)
             return
-
-
-async def encoded(media: Media, suffix: str) -> bytes:
-    """A medium's file, made beside the event loop."""
-    import tempfile
-    from pathlib import Path
-
-    def write() -> bytes:
-        with tempfile.TemporaryDirectory() as folder:
-            return media.save(Path(folder, f"medium{suffix}")).read_bytes()
-
-    return await asyncio.to_thread(write)

@@ -10,8 +10,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from torch import Tensor
-
 from multigen.core.sampling import Progress
 from multigen.errors import MultigenError
 from multigen.generation.batching import Batcher
@@ -21,6 +19,7 @@ from multigen.generation.request import Request
 from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.serving.engine.memory import Costs
+from multigen.serving.engine.places import Seen, by_key, due, tell_lines
 from multigen.serving.engine.ticket import Event, Failure, Ticket
 from multigen.serving.engine.turns import Turns
 from multigen.serving.engine.watch import Watch
@@ -69,7 +68,9 @@ class Engine:
         self._turns = Turns()
         self._waiting: dict[int, Ticket] = {}
         self._under_way: dict[int, Ticket] = {}
-        self._seen: list[tuple[int, int, Tensor | None]] = []  # of the call at hand: place, queries, x0
+        self._planning = 0  # media of requests that are being planned
+        self._gone: set[int] = set()  # places that were cancelled while they waited
+        self._seen: list[Seen] = []  # of the call at hand
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.closing = False
@@ -83,20 +84,24 @@ class Engine:
     async def plan(self, request: Request, n: int) -> list[Job]:
         """Resolve a request. MultigenError for what does not fit the model or the memory."""
         self._refuse(n)
-        planned = await self._off(lambda: jobs(self.model, [request], n, self.model.recipe.seed))
-        if self.settings.memory is not None:
-            await self._off(lambda: self._costs.check(planned[0], self.settings.memory or 0))
+        self._planning += n
+        try:
+            planned = await self._off(lambda: jobs(self.model, [request], n, self.model.recipe.seed))
+            if (memory := self.settings.memory) is not None:
+                await self._off(lambda: self._costs.check(planned[0], memory))
+        finally:
+            self._planning -= n
         return planned
 
     def submit(self, ticket: Ticket) -> Ticket:
         """Accept a ticket. Busy where the queue is full, Draining where the server is about to end."""
         self._refuse(len(ticket.jobs))
         places = self._batcher.add_jobs(ticket.jobs)
-        ticket.line = len(self._waiting)
         for index, place in enumerate(places):
             ticket.places[place] = index
             self._waiting[place] = ticket
         self.watch.queued(self.name, len(self._waiting))
+        ticket.line = self._lines()[places[0]]
         ticket.say(Event("queued", data=ticket.line))
         self._wake.set()
         return ticket
@@ -106,16 +111,18 @@ class Engine:
         if ticket.over:
             return
         for place in ticket.places:
-            self._batcher.cancel(place)
-            self._waiting.pop(place, None)
+            if self._waiting.pop(place, None) is not None:
+                self._gone.add(place)
+            elif place in self._under_way:
+                self._batcher.cancel(place)
         self.watch.cancelled(self.name)
         ticket.end("cancelled" if failure is None else "failed", failure)
         self._wake.set()
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing is under way."""
-        return not self._waiting and not self._under_way
+        """Whether nothing waits, nothing is under way and nothing is being planned."""
+        return not self._waiting and not self._under_way and not self._planning
 
     @property
     def waiting(self) -> int:
@@ -142,10 +149,10 @@ class Engine:
         while True:
             self._expire()
             await self._begin()
-            chosen = self._turns.share(self._by_key(self._under_way), self._most())
+            chosen = self._turns.share(by_key(self._under_way), self._most())
             if not chosen:
                 self._wake.clear()
-                if self.idle:
+                if not self._waiting and not self._under_way:
                     await self._wake.wait()
                 continue
             await self._call(chosen)
@@ -183,28 +190,15 @@ class Engine:
         """In the worker, after each answered query."""
         place = self._batcher.place_of(progress.sampling)
         if place is not None:
-            self._seen.append((place, progress.queries, progress.x0))
+            self._seen.append(Seen(place, progress.queries, progress.x0))
 
     async def _previews(self) -> list[tuple[int, Media]]:
-        """Previews that are due: each medium's, evenly spread over its steps, the first as early as there is one."""
-        due: list[tuple[int, Tensor]] = []
-        for place, queries, x0 in self._seen:
-            ticket = self._under_way.get(place)
-            if ticket is None or ticket.over or not ticket.previews or x0 is None:
-                continue
-            job = ticket.jobs[ticket.places[place]]
-            calls = len(job.plan.ts) - 1 if job.plan.calls is None else job.plan.calls
-            moments = {1 + k * calls // (ticket.previews + 1) for k in range(ticket.previews)}
-            if queries in moments and queries < calls:
-                due.append((place, x0))
-        if not due:
-            return []
+        """The previews that are due after a call."""
+        rows = due(self._seen, self._under_way)
         model = self.model
-
-        def decoded() -> list[tuple[int, Media]]:
-            return [(place, decode(model, x0[0], "", 0)) for place, x0 in due]
-
-        return await self._off(decoded)
+        if not rows:
+            return []
+        return await self._off(lambda: [(place, decode(model, x0[0], "", 0)) for place, x0 in rows])
 
     async def _begin(self) -> None:
         """Let those begin whose turn it is, while there is room; a user who has nothing under way always gets in."""
@@ -213,7 +207,7 @@ class Engine:
             for place, ticket in self._waiting.items():
                 waiting.setdefault(ticket.key, []).append((ticket.priority, place))
             if len(self._under_way) >= self.settings.max_batch:
-                there = self._by_key(self._under_way)
+                there = by_key(self._under_way)
                 waiting = {key: places for key, places in waiting.items() if key not in there}
             turn = self._turns.next(waiting)
             if turn is None:
@@ -231,6 +225,13 @@ class Engine:
                 self.watch.waited(self.name, ticket.started - ticket.created)
                 ticket.say(Event("running"))
         self.watch.queued(self.name, len(self._waiting))
+        tell_lines(self._waiting, self._lines())
+
+    def _lines(self) -> dict[int, int]:
+        """How many media begin before each that waits."""
+        return self._turns.lines(
+            (ticket.key, ticket.priority, place) for place, ticket in self._waiting.items()
+        )
 
     def _finish(self, place: int, medium: Media) -> None:
         ticket = self._under_way.get(place)
@@ -256,13 +257,11 @@ class Engine:
             self._leave(place)
 
     def _leave(self, place: int) -> None:
-        ticket = self._under_way.pop(place, None)
+        self._under_way.pop(place, None)
         self._batcher.forget(place)
-        if ticket is not None and not any(t.key == ticket.key for t in self._waiting.values()):
-            self._turns.forget([ticket.key] if ticket.key not in self._by_key(self._under_way) else [])
 
     def _expire(self) -> None:
-        """End those whose deadline has passed, and forget the waiting ones that were cancelled."""
+        """End those whose deadline has passed, and forget those that were cancelled."""
         now = time.monotonic()
         for ticket in {*self._waiting.values(), *self._under_way.values()}:
             if ticket.deadline is not None and now > ticket.deadline:
@@ -270,29 +269,26 @@ class Engine:
         for place in [p for p, ticket in self._under_way.items() if ticket.over]:
             self._batcher.cancel(place)
             self._leave(place)
+        gone, self._gone = self._gone, set()
+        for place in gone:
+            self._batcher.forget(place)
+        there = {ticket.key for ticket in (*self._waiting.values(), *self._under_way.values())}
+        self._turns.keep(there)
 
     def _most(self) -> int:
         """How many samples may share a call, by memory."""
         if self.settings.memory is None or not self._under_way:
             return self.settings.max_batch
-        ticket = next(iter(self._under_way.values()))
-        return max(
-            1, min(self.settings.max_batch, self.settings.memory // max(self._costs.of(ticket.jobs[0]), 1))
-        )
-
-    def _by_key(self, places: dict[int, Ticket]) -> dict[str, list[int]]:
-        out: dict[str, list[int]] = {}
-        for place, ticket in places.items():
-            if not ticket.over:
-                out.setdefault(ticket.key, []).append(place)
-        return out
+        largest = max(self._costs.of(ticket.jobs[0]) for ticket in set(self._under_way.values()))
+        return max(1, min(self.settings.max_batch, self.settings.memory // max(largest, 1)))
 
     def _refuse(self, n: int) -> None:
         if self.closing:
             raise Draining("the server is about to end and takes no new requests")
-        if len(self._waiting) + n > self.settings.max_queue and self._waiting:
-            seconds = self.watch.seconds_for(self.name, len(self._waiting))
-            raise Busy(f"{self.name}: {len(self._waiting)} media wait already; try again later", seconds)
+        there = len(self._waiting) + self._planning
+        if there + n > self.settings.max_queue and there:
+            seconds = self.watch.seconds_for(self.name, there)
+            raise Busy(f"{self.name}: {there} media wait already; try again later", seconds)
 
     async def _off(self, work: Callable[[], T]) -> T:
         """Do something in the worker thread."""

@@ -84,15 +84,18 @@ class Store:
 
     def tidy(self) -> None:
         """Drop what is too old, and the oldest beyond the bound."""
-        rows = []
+        ages: dict[str, float] = {}
+        sizes: dict[str, int] = {}
         for path in self.folder.iterdir():
             try:
                 seen = path.stat()
             except OSError:
                 continue
-            rows.append((seen.st_mtime, seen.st_size, path.name.partition(".")[0]))
-        ages = {name: max(m for m, _, n in rows if n == name) for name in {n for _, _, n in rows}}
-        sizes = {name: sum(s for _, s, n in rows if n == name) for name in ages}
+            name = path.name.partition(".")[0]
+            if not name:  # a file that is being written
+                continue
+            ages[name] = max(ages.get(name, 0.0), seen.st_mtime)
+            sizes[name] = sizes.get(name, 0) + seen.st_size
         total, now = sum(sizes.values()), time.time()
         for name in sorted(ages, key=lambda n: ages[n]):
             if now - ages[name] <= self.ttl and total <= self.limit:

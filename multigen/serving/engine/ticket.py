@@ -75,7 +75,12 @@ class Ticket:
     @property
     def total(self) -> int:
         """Queries that all media take; those of samplers that choose their own steps count as their grid says."""
-        return sum(len(j.plan.ts) - 1 if j.plan.calls is None else j.plan.calls for j in self.jobs)
+        return sum(self.steps_of(index) for index in range(len(self.jobs)))
+
+    def steps_of(self, index: int) -> int:
+        """Queries that one medium takes."""
+        plan = self.jobs[index].plan
+        return len(plan.ts) - 1 if plan.calls is None else plan.calls
 
     @property
     def progress(self) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+_NEVER = 1 << 40  # those who never had a turn come before all others
 
 
 class Turns:
@@ -49,7 +51,17 @@ class Turns:
             ring.rotate(-quota)
         return chosen[:most]
 
-    def forget(self, keys: Iterable[str]) -> None:
+    def lines(self, waiting: Iterable[tuple[str, int, int]]) -> dict[int, int]:
+        """How many media begin before each place, of (key, priority, place) in the order in which they came."""
+        order = {key: number for number, key in enumerate(self._last)}
+        rounds: dict[tuple[str, int], int] = {}  # by key and priority: how many stand before
+        rows: list[tuple[int, int, int, int]] = []
+        for number, (key, priority, place) in enumerate(waiting):
+            turn = rounds[key, priority] = rounds.get((key, priority), -1) + 1
+            rows.append((-priority, turn, order.get(key, number - _NEVER), place))
+        return {row[3]: line for line, row in enumerate(sorted(rows))}
+
+    def keep(self, keys: Collection[str]) -> None:
         """Drop users who have nothing left, so that keys do not pile up."""
-        for key in keys:
-            self._last.pop(key, None)
+        for key in [key for key in self._last if key not in keys]:
+            del self._last[key]

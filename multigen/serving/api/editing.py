@@ -1,0 +1,61 @@
+"""Members of edits, and the edit that they make with an uploaded medium."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor
+
+from multigen.generation.request import EditRequest
+from multigen.serving.api.errors import ApiError
+from multigen.serving.api.members import Members
+from multigen.serving.api.sampling import Sampling, check_part
+
+
+class EditMembers(Members):
+    """How a medium is edited; see `multigen edit`."""
+
+    strength: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="over 0 (as it was) to 1 (all new); 0.6, or 1 where a part is kept",
+    )
+    keep: str | None = Field(default=None, description="what stays of a sound or video: 0:2.5s,4s: or 0:4f")
+    extend: int | str | None = Field(
+        default=None,
+        description="pixels all round or left,top,right,bottom; of sounds and videos 3s after, or 1s,3s",
+    )
+    feather: float | None = Field(
+        default=None, ge=0, description="width of the fade between kept and new: seconds of sound, or pixels"
+    )
+    resample: int | None = Field(default=None, ge=1, le=50, description="take each step so often (RePaint)")
+    invert: str | None = Field(default=None, description="the source's own prompt: keep its composition")
+    restore: str | dict[str, Any] | None = Field(
+        default=None,
+        description="downsample, blur, frames, band_limit, or {name, arguments}: the damage to undo",
+    )
+    noise: float | None = Field(default=None, ge=0, description="with restore: noise in the medium")
+
+
+class Editing(EditMembers, Sampling):
+    """How a medium is edited and how what is new is made."""
+
+
+def edit_of(given: EditMembers, medium: Tensor, keep: Tensor | None = None) -> EditRequest:
+    """The edit of a medium. `keep`: what its mask keeps, bool. MultigenError for what does not go together."""
+    check_part("restore", given.restore)
+    if keep is not None and given.keep is not None:
+        raise ApiError(400, "keep: it does not go with mask", param="keep", code="invalid_value")
+    values = {
+        "strength": given.strength,
+        "keep": given.keep if keep is None else keep,
+        "extend": given.extend,
+        "feather": given.feather,
+        "resample": given.resample,
+        "invert": given.invert,
+        "restore": given.restore,
+        "noise": given.noise,
+    }
+    return EditRequest(medium, **{name: value for name, value in values.items() if value is not None})

@@ -1,0 +1,80 @@
+"""Files of media, made beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from multigen.modalities.audio_encoding import encode_ffmpeg, playable
+from multigen.modalities.media import Media
+from multigen.modalities.raster import to_channels, to_levels, to_pil
+from multigen.serving.api.errors import ApiError
+
+# Suffixes that no modality writes: sound without a header, and AAC as a stream.
+PCM, AAC = ".pcm", ".aac"
+
+
+async def encoded(medium: Media, suffix: str, *, quality: int | None = None) -> bytes:
+    """The file of a medium. `quality`: of .jpg and .webp pictures, 0 to 100."""
+    return await asyncio.to_thread(_file, medium, suffix, quality)
+
+
+async def drawn(medium: Media) -> bytes:
+    """A picture that shows a medium, as PNG: itself, a contact sheet, a spectrogram."""
+
+    def draw() -> bytes:
+        file = io.BytesIO()
+        if medium.modality.name == "image":
+            to_pil(to_levels(medium.tensor)).save(file, format="PNG")
+        else:
+            medium.modality.preview([medium.tensor]).save(file, format="PNG")
+        return file.getvalue()
+
+    return await asyncio.to_thread(draw)
+
+
+def opaque(medium: Media) -> Media:
+    """A picture without its alpha, on white."""
+    return medium.with_tensor(to_channels(medium.tensor, 3)) if medium.tensor.shape[0] == 4 else medium
+
+
+def pcm(medium: Media) -> bytes:
+    """Samples of a sound alone: 16 bits, little-endian, channels side by side."""
+    samples = playable(medium.tensor, "sound")
+    return np.round(samples.T * 32767).astype("<i2").tobytes()
+
+
+def rate_of(medium: Media) -> int:
+    """Of a sound, Hz."""
+    rate: int = vars(medium.modality)["rate"]
+    return rate
+
+
+def check_suffix(suffix: str, writes: tuple[str, ...], member: str) -> None:
+    """ApiError for a format that a modality does not write."""
+    if suffix not in writes:
+        allowed = ", ".join(one.removeprefix(".") for one in writes)
+        text = f"{member}: {suffix.removeprefix('.')!r} is not allowed. Allowed: {allowed}"
+        raise ApiError(400, text, param=member, code="invalid_value")
+
+
+def _file(medium: Media, suffix: str, quality: int | None) -> bytes:
+    if suffix == PCM:
+        return pcm(medium)
+    if quality is not None:
+        kind = {".jpg": "JPEG", ".webp": "WEBP"}[suffix]
+        picture = opaque(medium) if kind == "JPEG" else medium
+        file = io.BytesIO()
+        to_pil(to_levels(picture.tensor)).save(file, format=kind, quality=quality)
+        return file.getvalue()
+    with tempfile.TemporaryDirectory(prefix="multigen-medium-") as folder:
+        path = Path(folder, f"medium{suffix}")
+        if suffix == AAC:
+            encode_ffmpeg(playable(medium.tensor, "sound"), path, rate=rate_of(medium), codec="aac")
+        else:
+            medium.save(path)
+        return path.read_bytes()

@@ -1,0 +1,88 @@
+"""/v1/images/edits: img2img, inpainting, outpainting, restyling and restoration of an uploaded picture."""
+
+from __future__ import annotations
+
+import math
+
+from fastapi import APIRouter
+from pydantic import Field
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from torch import Tensor
+
+from multigen.generation.request import Request
+from multigen.serving.api.editing import Editing, edit_of
+from multigen.serving.api.errors import ApiError
+from multigen.serving.api.forms import Upload, one, read_form, schema
+from multigen.serving.api.images import ImageMembers, answer, check
+from multigen.serving.api.sampling import request_of, size_of
+from multigen.serving.api.state import Limits, Server, TheCaller, TheServer
+from multigen.serving.api.uploads import mask_of, medium_of, reader, resized_mask
+from multigen.serving.api.work import submit, whose
+from multigen.serving.engine.models import Served
+
+router = APIRouter()
+FILES = {
+    "image": "the picture to edit, PNG, JPEG, WebP or another that Pillow reads",
+    "mask": "a picture of its size: what is transparent is made anew; one without transparency: what is white",
+}
+
+
+class ImageEdit(ImageMembers, Editing):
+    """A request to edit a picture."""
+
+    prompt: str = Field(default="", description="what to make")
+    size: str | None = Field(
+        default=None, description="WIDTHxHEIGHT to bring the picture to first; auto: as it is"
+    )
+    input_fidelity: None = None
+
+
+@router.post(
+    "/v1/images/edits", response_model=None, openapi_extra=schema(ImageEdit, FILES, required=("image",))
+)
+async def edit(http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
+    """Edit a picture."""
+    body, uploads = await read_form(http, ImageEdit, FILES, server.limits)
+    served = server.served(body.model, "image")
+    check(body, served)
+    request = await _request(body, uploads, server, served)
+    previews = body.partial_images if body.stream else 0
+    engine, ticket = await submit(
+        server,
+        whose(caller, body.user or body.safety_identifier),
+        served,
+        body,
+        request,
+        body.n,
+        previews=previews,
+    )
+    return await answer(http, server, engine, ticket, body, "image_edit")
+
+
+async def _request(body: ImageEdit, uploads: list[Upload], server: Server, served: Served) -> Request:
+    upload, mask = one(uploads, "image"), one(uploads, "mask")
+    if upload is None:
+        raise ApiError(400, "image: it is missing", param="image", code="missing_member")
+    picture, keep = await source(upload, mask, served, server.limits, size_of(body.size, served))
+    return request_of(body, body.prompt, server.limits, edit=edit_of(body, picture, keep))
+
+
+async def source(
+    upload: Upload,
+    mask: Upload | None,
+    served: Served,
+    limits: Limits,
+    size: tuple[int, int] | int | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """A picture and what its mask keeps, both brought to a size."""
+    if isinstance(size, tuple) and math.prod(size) > limits.pixels:
+        text = f"size: more than {limits.pixels:,} pixels is not allowed"
+        raise ApiError(400, text, param="size", code="invalid_value")
+    picture = await medium_of(upload, served, limits)
+    height, width = int(picture.shape[-2]), int(picture.shape[-1])
+    keep = None if mask is None else await mask_of(mask, (height, width), limits)
+    if isinstance(size, tuple) and size != (height, width):
+        picture = reader(served, limits).fit(picture, (picture.shape[0], *size))
+        keep = None if keep is None else resized_mask(keep, *size)
+    return picture, keep

@@ -1,0 +1,91 @@
+"""What a job is asked with: a `Request` of Python and the command line as JSON, an edit's media as base64."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from pydantic import Field
+
+from multigen.generation.request import EditRequest, Request, Size
+from multigen.serving.api.editing import EditMembers, edit_of
+from multigen.serving.api.errors import ApiError
+from multigen.serving.api.forms import Upload
+from multigen.serving.api.overrides import check_overrides
+from multigen.serving.api.sampling import Sampling, request_of, size_of
+from multigen.serving.api.state import Limits
+from multigen.serving.api.uploads import mask_of, medium_of
+from multigen.serving.engine.models import Served
+
+
+class JobEdit(EditMembers):
+    """An edit of a medium that comes with the request."""
+
+    media: str = Field(description="the medium: base64 of its file, or a data: address")
+    mask: str | None = Field(
+        default=None, description="a picture likewise: what is transparent (or white) is made anew"
+    )
+
+
+class JobBody(Sampling):
+    """A job."""
+
+    prompt: str = Field(default="", description="what to make")
+    n: int = Field(default=1, ge=1, description="media")
+    size: str | int | tuple[int, int] | None = Field(
+        default=None, description="pixels: WIDTHxHEIGHT, a side, or [height, width]"
+    )
+    duration: float | None = Field(default=None, gt=0, description="seconds of sound or video")
+    overrides: list[str] = Field(default_factory=list, max_length=32, description="such as sampler.eta=0.5")
+    edit: JobEdit | None = Field(default=None, description="the medium to begin with, and how")
+    format: str | None = Field(default=None, max_length=8, description="of the files: png, mp3, webm ...")
+    previews: int = Field(default=0, ge=0, le=8, description="of each medium, among the job's events")
+    user: str | None = Field(default=None, max_length=256, description="users of one key take turns by it")
+
+
+async def request_for(body: JobBody, limits: Limits, served: Served) -> Request:
+    """The request that a job makes."""
+    edit = None if body.edit is None else await _edit(body.edit, limits, served)
+    size = size_of(body.size, served) if isinstance(body.size, str) else _size(body.size)
+    overrides = check_overrides(body.overrides)
+    return request_of(
+        body, body.prompt, limits, size=size, duration=body.duration, edit=edit, overrides=overrides
+    )
+
+
+def _size(size: int | tuple[int, int] | None) -> Size | None:
+    if size is not None and min((size,) if isinstance(size, int) else size) < 1:
+        raise ApiError(400, f"size: {size} is not allowed", param="size", code="invalid_value")
+    return size
+
+
+async def _edit(given: JobEdit, limits: Limits, served: Served) -> EditRequest:
+    medium = await medium_of(_upload("edit.media", given.media, limits), served, limits)
+    keep = None
+    if given.mask is not None:
+        if medium.ndim == 2:
+            text = "edit.mask: a picture is no mask for a sound; give keep"
+            raise ApiError(400, text, param="edit.mask", code="invalid_value")
+        size = int(medium.shape[-2]), int(medium.shape[-1])
+        keep = await mask_of(_upload("edit.mask", given.mask, limits), size, limits)
+    return edit_of(given, medium, keep)
+
+
+def _upload(member: str, text: str, limits: Limits) -> Upload:
+    """A file that came as text. ApiError for what is no base64, an address of another kind, and what is too large."""
+    if text.startswith("data:"):
+        head, _, text = text.partition(",")
+        if not head.endswith(";base64"):
+            raise ApiError(
+                400, f"{member}: a data: address in base64, please", param=member, code="invalid_value"
+            )
+    elif ":" in text[:16]:
+        what = f"{member}: addresses are not fetched; send the file as base64"
+        raise ApiError(400, what, param=member, code="invalid_value")
+    if len(text) * 3 // 4 > limits.upload + 2:
+        what = f"{member}: more than {limits.upload:,} bytes"
+        raise ApiError(413, what, param=member, code="too_large")
+    try:
+        return Upload(member, base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError):
+        raise ApiError(400, f"{member}: not base64", param=member, code="invalid_value") from None

@@ -1,0 +1,122 @@
+"""/v1/jobs: everything that is long or not in OpenAI's shape. Requests with events, previews and results by address."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+
+from multigen import registry
+from multigen.serving.api import sse
+from multigen.serving.api.encoding import check_suffix
+from multigen.serving.api.errors import ApiError, no_model
+from multigen.serving.api.job_body import JobBody, request_for
+from multigen.serving.api.job_records import events, keep, shown
+from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
+from multigen.serving.api.work import submit, whose
+
+router = APIRouter()
+Key = Annotated[str | None, Header(alias="idempotency-key", max_length=256)]
+Last = Annotated[int | None, Header(alias="last-event-id")]
+
+
+@router.post("/v1/jobs", response_model=None)
+async def create(
+    body: JobBody, http: HttpRequest, server: TheServer, caller: TheCaller, idempotency_key: Key = None
+) -> Response:
+    """Begin a job. The same idempotency key and body give the same job again."""
+    if idempotency_key is None:
+        return await _begin(body, http, server, caller, None, "")
+    key = hashlib.sha256(idempotency_key.encode()).hexdigest()
+    digest = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
+    name = None
+    async with server.background.lock(caller.key, key):
+        try:
+            known = server.background.known(caller.key, key)
+            before = None if known is None else await server.background.record(known)
+            if before is None:
+                answer = await _begin(body, http, server, caller, key, digest)
+                name = answer.headers["x-job-id"]
+                return answer
+            name = known
+        finally:
+            server.background.remember(caller.key, key, name)
+    if before["digest"] != digest:
+        text = "idempotency-key: it came with another body before"
+        raise ApiError(409, text, code="idempotency_conflict", headers={"x-should-retry": "false"})
+    return JSONResponse(shown(http, server, before), headers={"x-job-id": before["id"]})
+
+
+@router.get("/v1/jobs/{name}", response_model=None)
+async def retrieve(name: str, http: HttpRequest, server: TheServer, caller: TheCaller) -> dict[str, Any]:
+    """A job: its state, and the addresses of what it made."""
+    return shown(http, server, await _record(server, caller, name))
+
+
+@router.delete("/v1/jobs/{name}", response_model=None)
+async def delete(name: str, http: HttpRequest, server: TheServer, caller: TheCaller) -> dict[str, Any]:
+    """Cancel a job that is under way; forget one that has ended, with what it made."""
+    record = await _record(server, caller, name)
+    work = server.background.get(name)
+    if work is not None:
+        await server.background.cancel(name)
+        return shown(http, server, await _record(server, caller, name))
+    for row in record.get("files", ()):
+        await server.background.drop(row["file"])
+    await server.background.drop(name)
+    return {"id": name, "object": "job.deleted", "deleted": True}
+
+
+@router.get("/v1/jobs/{name}/events", response_model=None)
+async def follow(
+    name: str, http: HttpRequest, server: TheServer, caller: TheCaller, last_event_id: Last = None
+) -> Response:
+    """What happens to a job, from its beginning or from the event after `last-event-id`, as server-sent events."""
+    record = await _record(server, caller, name)
+    return sse.stream(events(http, server, record, -1 if last_event_id is None else last_event_id))
+
+
+async def _begin(
+    body: JobBody, http: HttpRequest, server: Server, caller: Caller, key: str | None, digest: str
+) -> Response:
+    able = list(server.models.served)
+    if body.model not in able and (body.model is not None or not able):
+        raise no_model(body.model or "", able)
+    served = server.models.served[body.model or able[0]]
+    modality = registry.build("modality", served.recipe.modality, where="modality")
+    suffix = modality.suffix if body.format is None else f".{body.format.removeprefix('.').lower()}"
+    check_suffix(suffix, modality.writes, "format")
+    request = await request_for(body, server.limits, served)
+    user = whose(caller, body.user)
+    engine, ticket = await submit(server, user, served, body, request, body.n, previews=body.previews)
+    name = server.store.new_id("job")
+    asked = body.model_dump(exclude_none=True, exclude_defaults=True, exclude={"edit": {"media", "mask"}})
+    record = {
+        "id": name,
+        "owner": caller.key,
+        "status": "queued",
+        "model": served.id,
+        "began": time.time(),
+        "n": body.n,
+        "seed": request.seed,
+        "format": suffix,
+        "request": asked,
+        "idempotency": key,
+        "digest": digest,
+    }
+    await server.background.begin(
+        name, record, engine, ticket, lambda ticket: keep(server, caller, ticket, suffix)
+    )
+    return JSONResponse(shown(http, server, record), 201, headers={"x-job-id": name})
+
+
+async def _record(server: Server, caller: Caller, name: str) -> dict[str, Any]:
+    """A job of the caller. ApiError where there is none."""
+    record = await server.background.record(name) if name.startswith("job_") else None
+    if record is None or record["owner"] != caller.key:
+        raise ApiError(404, f"there is no job {name!r}", param="job_id", code="not_found")
+    return record

@@ -1,0 +1,142 @@
+"""/v1/videos, as OpenAI's client calls it: videos are made while the client comes back to ask."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.requests import Request as HttpRequest
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from multigen.generation.request import Request
+from multigen.serving.api.errors import ApiError
+from multigen.serving.api.files import TYPES
+from multigen.serving.api.forms import read_form, schema
+from multigen.serving.api.sampling import Sampling, request_of
+from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
+from multigen.serving.api.video_records import SHEET, THUMBNAIL, begun, keep, poll_after, remixed, shown
+from multigen.serving.api.video_request import FILES, VideoBody, request_for
+from multigen.serving.api.work import submit
+from multigen.serving.engine.models import Served
+
+router = APIRouter()
+
+
+class Remix(Sampling):
+    """A request for another version of a finished video."""
+
+    prompt: str = Field(description="what to make of it")
+    strength: float = Field(default=0.6, gt=0, le=1, description="over 0 (as it was) to 1 (all new)")
+
+
+@router.post("/v1/videos", response_model=None, openapi_extra=schema(VideoBody, FILES))
+async def create(http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
+    """Begin a video."""
+    body, uploads = await read_form(http, VideoBody, FILES, server.limits)
+    served = server.served(body.model, "video")
+    request = await request_for(body, uploads, server.limits, served)
+    return await _begin(server, caller, served, body, request, {"output_format": body.output_format})
+
+
+@router.post("/v1/videos/{name}/remix", response_model=None)
+async def remix(name: str, body: Remix, server: TheServer, caller: TheCaller) -> Response:
+    """Begin another version of a video that is there."""
+    record = await _completed(server, caller, name)
+    served = server.served(body.model or record["model"], "video")
+    edit = await remixed(server, record, served, body.strength)
+    request = request_of(body, body.prompt, server.limits, edit=edit)
+    more = {"output_format": record["output_format"], "remixed_from_video_id": name}
+    return await _begin(server, caller, served, body, request, more)
+
+
+@router.get("/v1/videos", response_model=None)
+async def listing(
+    server: TheServer,
+    caller: TheCaller,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> dict[str, Any]:
+    """The videos of the caller, the newest first."""
+    rows = await server.background.records("video", caller.key)
+    rows = rows[::-1] if order == "asc" else rows
+    names = [row["id"] for row in rows]
+    if after is not None:
+        if after not in names:
+            raise ApiError(400, f"after: there is no video {after!r}", param="after", code="invalid_value")
+        rows = rows[names.index(after) + 1 :]
+    page = rows[:limit]
+    return {
+        "object": "list",
+        "data": [shown(server, row) for row in page],
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+        "has_more": len(rows) > limit,
+    }
+
+
+@router.get("/v1/videos/{name}", response_model=None)
+async def retrieve(name: str, server: TheServer, caller: TheCaller) -> Response:
+    """One video."""
+    return _answer(server, await _record(server, caller, name))
+
+
+@router.delete("/v1/videos/{name}", response_model=None)
+async def delete(name: str, server: TheServer, caller: TheCaller) -> dict[str, Any]:
+    """Forget a video; one that is under way is cancelled."""
+    await _record(server, caller, name)
+    await server.background.drop(name)
+    return {"id": name, "object": "video.deleted", "deleted": True}
+
+
+@router.get("/v1/videos/{name}/content", response_model=None)
+async def content(
+    name: str,
+    server: TheServer,
+    caller: TheCaller,
+    variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+) -> Response:
+    """The file of a finished video, its first frame, or a sheet of its frames."""
+    record = await _completed(server, caller, name)
+    suffix = {"video": f".{record['output_format']}", "thumbnail": THUMBNAIL, "spritesheet": SHEET}[variant]
+    path = server.store.file(name, suffix)
+    if path is None:
+        raise ApiError(404, "this file is not kept any more", code="not_found")
+    return FileResponse(path, media_type=TYPES[suffix], headers={"cache-control": "private, no-store"})
+
+
+async def _begin(
+    server: Server, caller: Caller, served: Served, body: Sampling, request: Request, more: dict[str, Any]
+) -> Response:
+    engine, ticket = await submit(server, caller, served, body, request, 1)
+    name = server.store.new_id("video")
+    record = {**begun(name, engine, ticket, request), "owner": caller.key, "model": served.id, **more}
+    suffix = f".{record['output_format']}"
+    await server.background.begin(name, record, engine, ticket, lambda ticket: keep(ticket, suffix))
+    return _answer(server, record)
+
+
+def _answer(server: Server, record: dict[str, Any]) -> Response:
+    after = poll_after(server, record)
+    headers = {} if after is None else {"openai-poll-after-ms": str(after)}
+    return JSONResponse(shown(server, record), headers=headers)
+
+
+async def _record(server: Server, caller: Caller, name: str) -> dict[str, Any]:
+    """A video of the caller. ApiError where there is none."""
+    record = await server.background.record(name) if name.startswith("video_") else None
+    if record is None or record["owner"] != caller.key:
+        raise ApiError(404, f"there is no video {name!r}", param="video_id", code="not_found")
+    return record
+
+
+async def _completed(server: Server, caller: Caller, name: str) -> dict[str, Any]:
+    record = await _record(server, caller, name)
+    if record["status"] != "completed":
+        status = shown(server, record)["status"]
+        headers = {"x-should-retry": "false"}
+        raise ApiError(
+            409, f"the video {name} is {status}, not completed", code="not_completed", headers=headers
+        )
+    return record

@@ -1,0 +1,56 @@
+"""Places of an engine's batcher, and the tickets that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from multigen.serving.engine.ticket import Event, Ticket
+
+
+class Seen(NamedTuple):
+    """An answered query: whose, how many of its queries are answered, and the estimate of the sample, [1, C, *D]."""
+
+    place: int
+    queries: int
+    x0: Tensor
+
+
+def by_key(places: Mapping[int, Ticket]) -> dict[str, list[int]]:
+    """The places of tickets that have not ended, by whose they are."""
+    out: dict[str, list[int]] = {}
+    for place, ticket in places.items():
+        if not ticket.over:
+            out.setdefault(ticket.key, []).append(place)
+    return out
+
+
+def due(seen: Iterable[Seen], under_way: Mapping[int, Ticket]) -> list[tuple[int, Tensor]]:
+    """Place and estimate of the previews that are due.
+
+    Each medium's are evenly spread over its steps, the first as early as there is one.
+    """
+    found: list[tuple[int, Tensor]] = []
+    for place, queries, x0 in seen:
+        ticket = under_way.get(place)
+        if ticket is None or ticket.over or not ticket.previews:
+            continue
+        job = ticket.jobs[ticket.places[place]]
+        calls = len(job.plan.ts) - 1 if job.plan.calls is None else job.plan.calls
+        moments = {1 + k * calls // (ticket.previews + 1) for k in range(ticket.previews)}
+        if queries in moments and queries < calls:
+            found.append((place, x0))
+    return found
+
+
+def tell_lines(waiting: Mapping[int, Ticket], lines: Mapping[int, int]) -> None:
+    """Tell the tickets that wait how many media begin before their first, where that has changed."""
+    seen: set[Ticket] = set()
+    for place, line in sorted(lines.items(), key=lambda row: row[1]):
+        ticket = waiting[place]
+        if ticket.state == "queued" and ticket not in seen and ticket.line != line:
+            ticket.line = line
+            ticket.say(Event("queued", data=line))
+        seen.add(ticket)
