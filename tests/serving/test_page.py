@@ -162,9 +162,11 @@ _INSERT = """async ([prompt, seed, steps]) => {
   canvas.getContext("2d").fillRect(4, 4, 9, 9);
   const blob = await canvas.convertToBlob();
   const settings = {model: "image_digits", prompt, negative_prompt: "", seed, steps, guidance_scale: 2, sampler: null,
-    width: 28, height: 28, seconds: null, sliding_window: false, tile: false, options: {}, n: 1, format: "png", edit: null};
+    width: 28, height: 28, seconds: null, sliding_window: false, tile: false, options: {}, n: 1,
+    format: "png", edit: null};
   const {save} = await import("./page/history.js");
-  await save({id: crypto.randomUUID(), created: Date.now(), settings, modality: "image", status: "done", blob, parent: null});
+  await save({id: crypto.randomUUID(), created: Date.now(), settings, modality: "image", status: "done", blob,
+    parent: null});
 }"""
 
 

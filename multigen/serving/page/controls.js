@@ -32,7 +32,7 @@ export function Text({ label, value, onChange, hint, placeholder }) {
 }
 
 // A number; null where the field is empty. Values outside the range are brought into it when the field is left.
-export function NumberField({ label, value, onChange, min, max, step = 1, hint, disabled }) {
+export function NumberField({ label, value, onChange, min, max, step = 1, hint, disabled, wide }) {
   const id = useId();
   const left = (event) => {
     const given = event.target.valueAsNumber;
@@ -46,7 +46,7 @@ export function NumberField({ label, value, onChange, min, max, step = 1, hint, 
     const given = event.target.valueAsNumber;
     if (!Number.isNaN(given) && event.target.validity.valid) onChange(given);
   };
-  return html`<${Field} label=${label} hint=${hint} id=${id}>
+  return html`<${Field} label=${label} hint=${hint} id=${id} wide=${wide}>
     <input id=${id} type="number" inputmode="decimal" value=${value ?? ""} min=${min} max=${max} step=${step}
       disabled=${disabled} onInput=${typed} onBlur=${left} aria-describedby=${hint ? `${id}-hint` : null} />
   <//>`;

@@ -67,7 +67,7 @@ function Size({ settings, model }) {
       <${NumberField} label="Height" value=${settings.height} min=${model.size_multiple} step=${model.size_multiple} max=${4096} onChange=${(height) => change({ height })} />
     </div>`}
     ${natural !== null &&
-    html`<${NumberField} label="Seconds" value=${settings.seconds} min=${0.01} max=${600} step="any"
+    html`<${NumberField} label="Seconds" wide value=${settings.seconds} min=${0.01} max=${600} step="any"
       onChange=${(seconds) => change({ seconds })} hint=${`The model's own: ${natural} s`} />`}
     ${(large || settings.sliding_window) &&
     html`<${Check} label="Sliding window" checked=${settings.sliding_window}
