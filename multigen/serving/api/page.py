@@ -9,11 +9,10 @@ from pathlib import Path
 from fastapi import APIRouter
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-import multigen
 from multigen.serving.api.errors import ApiError
 
 router = APIRouter(include_in_schema=False)
-FOLDER = Path(multigen.__file__).parent / "serving" / "page"
+FOLDER = Path(__file__).parent.parent / "page"
 TYPES = {
     ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain",
 }  # fmt: skip
