@@ -16,6 +16,7 @@ from multigen.serving.api import (
     images,
     jobs,
     models,
+    page,
     speech,
     videos,
 )
@@ -24,7 +25,7 @@ from multigen.serving.guard.guard import Guard, Rules
 from multigen.version import __version__
 
 ROUTERS = tuple(
-    part.router for part in (images, image_edits, audio, speech, videos, jobs, models, files, health)
+    part.router for part in (images, image_edits, audio, speech, videos, jobs, models, files, health, page)
 )
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from fastapi import APIRouter
 
 from multigen import registry
+from multigen.recipe.schema import Recipe
 from multigen.serving.api.errors import no_model
-from multigen.serving.api.state import TheServer
+from multigen.serving.api.state import Limits, TheServer
 from multigen.serving.engine.models import Served
 
 router = APIRouter()
@@ -17,7 +18,8 @@ router = APIRouter()
 @router.get("/v1/models")
 async def models(server: TheServer) -> dict[str, Any]:
     """All models."""
-    return {"object": "list", "data": [_row(one) for one in server.models.served.values()]}
+    rows = [_row(one, server.limits) for one in server.models.served.values()]
+    return {"object": "list", "data": rows}
 
 
 @router.get("/v1/models/{name:path}")
@@ -25,10 +27,10 @@ async def model(name: str, server: TheServer) -> dict[str, Any]:
     """One model."""
     if name not in server.models.served:
         raise no_model(name, server.models.served)
-    return _row(server.models.served[name])
+    return _row(server.models.served[name], server.limits)
 
 
-def _row(one: Served) -> dict[str, Any]:
+def _row(one: Served, limits: Limits) -> dict[str, Any]:
     """A model as OpenAI's client reads it, and what multigen says beside that."""
     recipe = one.recipe
     modality = registry.build("modality", recipe.modality, where="modality")
@@ -40,7 +42,9 @@ def _row(one: Served) -> dict[str, Any]:
         "description": recipe.description,
         "modality": recipe.modality.name,
         "natural": modality.describe(modality.shape()),
-        "shape": list(modality.shape()),
+        "shape": list(modality.shape(recipe.sample.size, recipe.sample.duration)),
+        "size_multiple": _multiple(recipe),
+        "limits": {"n": limits.n, "steps": limits.steps, "prompt": limits.prompt, "upload": limits.upload},
         "rate": getattr(modality, "rate", None),
         "fps": getattr(modality, "fps", None),
         "steps": recipe.sample.steps,
@@ -62,6 +66,14 @@ def _row(one: Served) -> dict[str, Any]:
             for o in modality.options
         ],
     }
+
+
+def _multiple(recipe: Recipe) -> int:
+    """What divides width and height of what a model makes: a VAE's or unshuffled pixels' factor."""
+    if recipe.codec.name == "vae":
+        return 8
+    found = recipe.codec.args.get("unshuffle", 1)
+    return found if isinstance(found, int) else 1
 
 
 def _finite(value: float) -> float | None:

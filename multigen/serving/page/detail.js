@@ -1,0 +1,117 @@
+// One result: large, with all its settings and what can be done with it.
+import { BeforeAfter } from "./edit-results.js";
+import { KINDS } from "./copy.js";
+import { described as caption, Medium } from "./media.js";
+import { remove } from "./run.js";
+import { described, difference, randomSeed } from "./settings.js";
+import { fromResult } from "./source.js";
+import { notify, set } from "./store.js";
+import { html, useEffect, useRef } from "./vendor/htm-preact.js";
+
+export const suffixOf = (r) => ({ jpeg: "jpg" })[r.settings.format] ?? r.settings.format;
+
+function again(r, locked) {
+  const { edit, ...settings } = r.settings;
+  const seed = locked ? settings.seed : randomSeed();
+  set({
+    settings: { ...settings, edit: null, seed, n: locked ? 1 : 4 },
+    lock: locked,
+    base: locked ? r.id : null,
+    open: null,
+  });
+  location.hash = "create";
+}
+
+async function copy(text, kind) {
+  try {
+    await navigator.clipboard.writeText(text);
+    notify(`Copied: ${kind}.`);
+  } catch {
+    notify("This browser does not let the page copy; select the text below.", true);
+  }
+}
+
+function Actions({ r, partner }) {
+  const editIt = () => fromResult(r, caption(r), suffixOf(r));
+  const compare = () => {
+    set({ pair: [partner ? partner.id : null, r.id], open: null });
+    location.hash = "compare";
+  };
+  return html`<div class="actions">
+    <a class="button primary" href=${r.url} download=${`${r.settings.model}_seed${r.settings.seed}.${suffixOf(r)}`}>Download</a>
+    <button type="button" onClick=${() => again(r, true)}>Same seed, change one thing</button>
+    <button type="button" onClick=${() => again(r, false)}>Use these settings</button>
+    <button type="button" onClick=${editIt}>Edit</button>
+    <button type="button" onClick=${compare}>${partner ? "Compare with the one before" : "Compare"}</button>
+    <button type="button" class="danger" onClick=${() => remove(r.id)}>Delete</button>
+  </div>`;
+}
+
+function Copies({ r, model }) {
+  if (!model) return html`<p class="hint">The server does not offer ${r.settings.model} any more.</p>`;
+  return html`<div class="copies">
+    <h3>Copy as</h3>
+    ${Object.entries(KINDS).map(([kind, make]) => {
+      const text = make(r.settings, model);
+      return html`<details>
+        <summary>${kind}</summary>
+        <pre tabindex="0" aria-label=${kind}>${text}</pre>
+        <button type="button" class="tiny" onClick=${() => copy(text, kind)}>Copy ${kind}</button>
+      </details>`;
+    })}
+  </div>`;
+}
+
+function Body({ r, state }) {
+  const parent = state.results.find((other) => other.id === r.parent && other.status === "done");
+  const model = state.models.find((m) => m.id === r.settings.model);
+  const changed = parent ? difference(parent.settings, r.settings) : [];
+  return html`<div class="detail">
+    <div class=${`stage ${r.modality}`}>
+      ${r.settings.edit && r.modality === "image"
+        ? html`<${BeforeAfter} key=${r.id} r=${r} />`
+        : html`<${Medium} key=${r.id} r=${r} large />`}
+    </div>
+    <div class="facts">
+      <h2 id="detail-title">${r.settings.prompt || "no prompt"}</h2>
+      <${Actions} r=${r} partner=${parent} />
+      ${parent &&
+      html`<p class="changed">${changed.length
+        ? changed.map(([name, before, after]) => html`<span>${name}: ${before} → ${after}</span>`)
+        : "The same settings as the one before."}</p>`}
+      <dl>
+        ${described(r.settings).map(([, name, text]) => html`<div><dt>${name}</dt><dd>${text}</dd></div>`)}
+        ${r.seconds && html`<div><dt>Took</dt><dd>${r.seconds.toFixed(1)} s</dd></div>`}
+        <div><dt>Made</dt><dd>${new Date(r.created).toLocaleString()}</dd></div>
+      </dl>
+      <${Copies} r=${r} model=${model} />
+    </div>
+  </div>`;
+}
+
+export function Detail({ state }) {
+  const dialog = useRef(null);
+  const done = state.results.filter((r) => r.status === "done");
+  const at = done.findIndex((r) => r.id === state.open);
+  const r = done[at];
+  useEffect(() => {
+    if (r && !dialog.current.open) dialog.current.showModal();
+    if (!r && dialog.current.open) dialog.current.close();
+  }, [r]);
+  const go = (by) => done[at + by] && set({ open: done[at + by].id });
+  const keys = (event) => {
+    if (event.target.matches("input, textarea, select, video, pre")) return;
+    if (event.key === "ArrowRight") go(1);
+    if (event.key === "ArrowLeft") go(-1);
+  };
+  return html`<dialog ref=${dialog} class="large" aria-labelledby="detail-title" onKeyDown=${keys}
+    onClose=${() => set({ open: null })} onClick=${(e) => e.target === dialog.current && set({ open: null })}>
+    ${r &&
+    html`<div class="row end close">
+        <button type="button" class="plain" disabled=${at <= 0} onClick=${() => go(-1)} aria-label="Newer result">‹</button>
+        <button type="button" class="plain" disabled=${at >= done.length - 1} onClick=${() => go(1)} aria-label="Older result">›</button>
+        <button type="button" class="plain" onClick=${() => set({ open: null })} aria-label="Close">×</button>
+      </div>
+      <${Body} r=${r} state=${state} />`}
+  </dialog>`;
+}

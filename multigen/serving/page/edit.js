@@ -1,0 +1,160 @@
+// Editing: a medium, what of it is made anew, and what came of it.
+import { FileButton, Choice, NumberField, Slider } from "./controls.js";
+import { change, ModelPicker, More, Prompt, Sampling, Seed } from "./form.js";
+import { suffixOf } from "./detail.js";
+import { EditResults } from "./edit-results.js";
+import { Frames } from "./frames.js";
+import { Mask } from "./mask.js";
+import { Outpaint, pixels } from "./outpaint.js";
+import { described, Medium } from "./media.js";
+import { begin } from "./run.js";
+import { naturalSeconds, randomSeed } from "./settings.js";
+import { ACCEPT, fromFile, fromResult } from "./source.js";
+import { Span } from "./span.js";
+import { notify, set } from "./store.js";
+import { html, useState } from "./vendor/htm-preact.js";
+
+const MODES = {
+  image: [["part", "Paint a mask"], ["extend", "Outpaint"], ["vary", "Vary"]],
+  audio: [["part", "Select a span"], ["extend", "Extend"], ["vary", "Vary"]],
+  video: [["part", "Keep frames"], ["extend", "Extend"], ["vary", "Vary"]],
+};
+const MISSING = {
+  image: { part: "Paint over what is to be made anew.", extend: "Drag a border outwards." },
+  audio: { part: "Select what is to be made anew.", extend: "Say how many seconds are added." },
+  video: { part: "Mark the frames that are to be made anew.", extend: "Say how many seconds are added." },
+};
+
+export const changeEdit = (part) => set((s) => ({ edit: { ...s.edit, ...part } }));
+const option = (part) => set((s) => ({ edit: { ...s.edit, options: { ...s.edit.options, ...part } } }));
+
+// What the request says of the edit, as `EditRequest` names it. null where something is still missing.
+export function request(edit) {
+  const { mode, options, mask, modality } = edit;
+  const { strength = null, extend = null, keep = null, feather = null, resample = 1 } = options;
+  const shared = resample > 1 ? { resample } : {};
+  if (mode === "vary") return { options: { strength: strength ?? 0.6, ...shared } };
+  const width = feather === null ? {} : { feather };
+  if (mode === "extend") return extend ? { options: { extend, ...width, ...shared } } : null;
+  if (modality === "image") return mask ? { mask, options: { ...width, ...shared } } : null;
+  return keep ? { options: { keep, ...width, ...shared } } : null;
+}
+
+// Whether what comes of it is larger than the model makes in one piece.
+function large(edit, model) {
+  if (edit.modality === "image") {
+    const { left, top, right, bottom } = pixels(edit.mode === "extend" ? edit.options.extend : null);
+    return edit.width + left + right > model.shape.at(-1) || edit.height + top + bottom > model.shape.at(-2);
+  }
+  const added = edit.mode === "extend" ? (edit.options.extend ?? "0").split(",").reduce((sum, s) => sum + parseFloat(s), 0) : 0;
+  return (edit.seconds ?? 0) + added > naturalSeconds(model) + 0.02;
+}
+
+function make(state, model) {
+  const { edit, settings, lock } = state;
+  const asked = request(edit);
+  if (!asked) return notify(MISSING[edit.modality][edit.mode], true);
+  const seed = lock ? settings.seed : randomSeed();
+  change({ seed });
+  const whole = {
+    ...settings, seed, width: null, height: null, seconds: null, tile: false, sliding_window: large(edit, model),
+    edit: { mask: null, ...asked, source: edit.blob, suffix: edit.suffix, mode: edit.mode },
+  };
+  changeEdit({ results: [...begin(whole, { parent: edit.from }), ...edit.results] });
+}
+
+function Extend({ edit }) {
+  const [before, after] = (edit.options.extend ?? "0s,0s").split(",").map(parseFloat);
+  const write = (a, b) => option({ extend: a || b ? `${a}s,${b}s` : null });
+  return html`<div class="workspace">
+    <${Medium} r=${{ ...edit, settings: { prompt: edit.name, seed: "–", format: edit.suffix } }} large />
+    <div class="pair">
+      <${NumberField} label="Seconds before" value=${before} min=${0} max=${120} step="any" onChange=${(v) => write(v ?? 0, after)} />
+      <${NumberField} label="Seconds after" value=${after} min=${0} max=${120} step="any" onChange=${(v) => write(before, v ?? 0)} />
+    </div>
+  </div>`;
+}
+
+function Workspace({ edit, model }) {
+  const { modality, mode } = edit;
+  if (mode === "vary") {
+    return html`<div class="workspace whole"><${Medium} r=${{ ...edit, settings: { prompt: edit.name, seed: "–", format: edit.suffix } }} large /></div>`;
+  }
+  if (modality === "image" && mode === "part") return html`<${Mask} source=${edit} onMask=${(mask) => changeEdit({ mask })} />`;
+  if (modality === "image") return html`<${Outpaint} source=${edit} extend=${edit.options.extend} multiple=${model.size_multiple} onExtend=${(extend) => option({ extend })} />`;
+  if (mode === "extend") return html`<${Extend} edit=${edit} />`;
+  if (modality === "audio") return html`<${Span} source=${edit} onKeep=${(keep) => option({ keep })} />`;
+  return html`<${Frames} source=${edit} fps=${model.fps} onKeep=${(keep) => option({ keep })} />`;
+}
+
+function Options({ edit }) {
+  const unit = edit.modality === "audio" ? "seconds" : "pixels";
+  const { strength, feather, resample } = edit.options;
+  if (edit.mode === "vary") {
+    return html`<${Slider} label="Strength" value=${strength ?? 0.6} min=${0.05} max=${1} step=${0.05}
+      onChange=${(value) => option({ strength: value })} hint="How much changes: little to all" />`;
+  }
+  return html`
+    <${NumberField} label=${`Feather in ${unit}`} value=${feather ?? null} min=${0} max=${512} step="any"
+      onChange=${(value) => option({ feather: value })} hint="The fade between kept and new; empty: the server's own" />
+    <${NumberField} label="Resample" value=${resample ?? 1} min=${1} max=${10}
+      onChange=${(value) => option({ resample: value ?? 1 })} hint="Each step so often: joins better, takes longer" />`;
+}
+
+function Pick({ state }) {
+  const [over, setOver] = useState(false);
+  const drop = (e) => {
+    e.preventDefault();
+    setOver(false);
+    const [file] = e.dataTransfer.files;
+    if (file) fromFile(file);
+  };
+  const done = state.results.filter((r) => r.status === "done").slice(0, 12);
+  return html`<div class=${`pick ${over ? "over" : ""}`} onDragOver=${(e) => (e.preventDefault(), setOver(true))}
+      onDragLeave=${() => setOver(false)} onDrop=${drop}>
+    <h2>What do you want to edit?</h2>
+    <p class="hint">A picture, a sound or a clip. Drop a file here, or</p>
+    <${FileButton} label="Open a file" accept=${ACCEPT} onFile=${fromFile} />
+    ${done.length > 0 &&
+    html`<p class="hint">or take one of the latest results:</p>
+      <ul class="few">${done.map(
+        (r) => html`<li key=${r.id}><button type="button" aria-label=${`Edit: ${described(r)}`}
+          onClick=${() => fromResult(r, described(r), suffixOf(r))}>
+          ${r.modality === "image" ? html`<img class="crisp" src=${r.url} alt="" />` : null}
+          <span>${r.settings.prompt || "no prompt"}</span></button></li>`,
+      )}</ul>`}
+  </div>`;
+}
+
+export function Edit({ state }) {
+  const { edit, settings, models } = state;
+  const model = models.find((m) => m.id === settings.model);
+  if (!edit || model.modality !== edit.modality) return html`<${Pick} state=${state} />`;
+  const submit = (event) => {
+    event?.preventDefault();
+    make(state, model);
+  };
+  return html`<div class="columns">
+    <form class="panel" onSubmit=${submit} aria-label="What to change">
+      <div class="fields">
+        <div class="source wide"><span class="hint">${edit.name}</span>
+          <button type="button" class="plain tiny" onClick=${() => set({ edit: null })}>Edit another</button></div>
+        <${Choice} label="How to edit" value=${edit.mode} options=${MODES[edit.modality]} onChange=${(mode) => changeEdit({ mode })} />
+        <${ModelPicker} state=${state} only=${edit.modality} />
+        <${Prompt} settings=${settings} model=${model} onSubmit=${submit} />
+        <${Options} edit=${edit} />
+        <${Sampling} settings=${settings} model=${model} />
+        <${Seed} settings=${settings} lock=${state.lock} />
+        <${More} settings=${settings} model=${model} />
+      </div>
+      <div class="go">
+        <${NumberField} label="How many" value=${settings.n} min=${1} max=${32} onChange=${(n) => change({ n: n ?? 1 })} />
+        <button class="primary">Make it</button>
+      </div>
+    </form>
+    <section class="gallery" aria-label="The medium">
+      <${Workspace} key=${`${edit.url}-${edit.mode}`} edit=${edit} model=${model} />
+      <${EditResults} edit=${edit} results=${state.results} />
+    </section>
+  </div>`;
+}

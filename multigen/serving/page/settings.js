@@ -1,0 +1,105 @@
+// Settings: what one result is made from. null means "as the model's recipe says".
+
+export const MODALITIES = { image: "Pictures", audio: "Sounds", video: "Videos" };
+
+export function defaults(model) {
+  return {
+    model: model.id,
+    prompt: model.prompts[0] ?? "",
+    negative_prompt: "",
+    seed: randomSeed(),
+    steps: model.steps,
+    guidance_scale: model.guidance_scale,
+    sampler: null,
+    width: model.modality === "audio" ? null : model.shape.at(-1),
+    height: model.modality === "audio" ? null : model.shape.at(-2),
+    seconds: naturalSeconds(model),
+    sliding_window: false,
+    tile: false,
+    options: {},
+    n: model.modality === "image" ? 4 : 1,
+    format: { image: "png", audio: "wav", video: "mp4" }[model.modality],
+    edit: null, // see edit.js
+  };
+}
+
+export const randomSeed = () => Math.floor(Math.random() * 2 ** 31);
+
+// Seconds of the model's own size, rounded as a person would write them; null for pictures.
+export function naturalSeconds(model) {
+  if (model.modality === "audio") return Math.round((model.shape.at(-1) / model.rate) * 100) / 100;
+  if (model.modality === "video") return Math.round((model.shape[1] / model.fps) * 100) / 100;
+  return null;
+}
+
+// The settings as they are after another model was picked: what both have stays.
+export function forModel(settings, model, models) {
+  const fresh = defaults(model);
+  const before = models.find((m) => m.id === settings?.model);
+  if (!settings || !before) return fresh;
+  const prompt = before.prompts.includes(settings.prompt) ? fresh.prompt : settings.prompt;
+  return { ...fresh, prompt, negative_prompt: settings.negative_prompt, seed: settings.seed };
+}
+
+// The members of a request that differ from the model's own, as the API takes them.
+export function members(settings, model) {
+  const body = { model: settings.model, prompt: settings.prompt, seed: settings.seed };
+  if (settings.negative_prompt) body.negative_prompt = settings.negative_prompt;
+  if (settings.steps !== null && settings.steps !== model.steps) body.steps = settings.steps;
+  if (settings.guidance_scale !== null && settings.guidance_scale !== model.guidance_scale) {
+    body.guidance_scale = settings.guidance_scale;
+  }
+  if (settings.sampler) body.sampler = settings.sampler;
+  if (settings.sliding_window) body.sliding_window = true;
+  if (settings.tile) body.tile = true;
+  const given = Object.entries(settings.options).filter(([, value]) => value !== null && value !== "");
+  if (given.length) body.options = Object.fromEntries(given);
+  return body;
+}
+
+// "28x28", or null where it is the model's own.
+export function sizeOf(settings, model) {
+  const { width, height } = settings;
+  if (!width || !height || (width === model.shape.at(-1) && height === model.shape.at(-2))) return null;
+  return `${width}x${height}`;
+}
+
+// Seconds, or null where they are the model's own.
+export function secondsOf(settings, model) {
+  return settings.seconds && settings.seconds !== naturalSeconds(model) ? settings.seconds : null;
+}
+
+// Whether the medium is larger than the model makes in one piece.
+export function tooLarge(settings, model) {
+  if (settings.edit) return false;
+  const natural = naturalSeconds(model);
+  const longer = natural !== null && settings.seconds > natural + 0.005;
+  return longer || settings.width > model.shape.at(-1) || settings.height > model.shape.at(-2);
+}
+
+const LABELS = {
+  model: "Model", prompt: "Prompt", negative_prompt: "Negative prompt", seed: "Seed", steps: "Steps",
+  guidance_scale: "Guidance", sampler: "Sampler", width: "Width", height: "Height", seconds: "Seconds",
+  sliding_window: "Sliding window", tile: "Tile", format: "Format", strength: "Strength", extend: "Extend",
+  keep: "Keep", feather: "Feather", resample: "Resample", mask: "Mask", lufs: "Loudness (LUFS)",
+};
+export const label = (name) => LABELS[name] ?? name;
+
+// [name, label, text] of everything that was set, for people.
+export function described(settings) {
+  const { options, edit, n, ...plain } = settings;
+  const all = { ...plain, ...options, ...(edit?.options ?? {}) };
+  if (edit?.mask) all.mask = "painted";
+  return Object.entries(all)
+    .filter(([, value]) => value !== null && value !== "" && value !== false && value !== undefined)
+    .map(([name, value]) => [name, label(name), value === true ? "yes" : String(value)]);
+}
+
+// What differs between two results' settings: [label, first, second].
+export function difference(a, b) {
+  const first = new Map(described(a).map(([name, , text]) => [name, text]));
+  const second = new Map(described(b).map(([name, , text]) => [name, text]));
+  return [...new Set([...first.keys(), ...second.keys()])]
+    .filter((name) => first.get(name) !== second.get(name))
+    .map((name) => [label(name), first.get(name) ?? "–", second.get(name) ?? "–"]);
+}

@@ -1,0 +1,79 @@
+// The medium that is edited: from the gallery or a file, measured, and scaled to what the model makes if need be.
+import { forModel, defaults } from "./settings.js";
+import { get, notify, set } from "./store.js";
+
+const KINDS = { image: /^image\/(png|jpeg|webp)$/, audio: /^audio\//, video: /^(video\/|image\/gif)/ };
+const SUFFIX = { jpeg: "jpg", mpeg: "mp3", "x-wav": "wav", wave: "wav", "x-flac": "flac", quicktime: "mov", ogg: "ogg" };
+export const ACCEPT = "image/png,image/jpeg,image/webp,audio/*,video/*,image/gif";
+
+export async function fromFile(file) {
+  const modality = Object.keys(KINDS).find((kind) => KINDS[kind].test(file.type));
+  const model = modality && modelFor(modality);
+  if (!model) return notify(`${file.name}: no model here edits such a file (${file.type || "unknown type"}).`, true);
+  const kind = file.type.split("/")[1];
+  await open({ blob: file, modality, name: file.name, suffix: SUFFIX[kind] ?? kind, from: null }, forModel(get().settings, model, get().models));
+}
+
+export async function fromResult(r, name, suffix) {
+  const { edit, ...settings } = r.settings;
+  await open({ blob: r.blob, modality: r.modality, name, suffix, from: r.id }, { ...settings, n: r.modality === "image" ? 4 : 1 });
+}
+
+function modelFor(modality) {
+  const { models, settings } = get();
+  const now = models.find((m) => m.id === settings.model);
+  return now?.modality === modality ? now : models.find((m) => m.modality === modality);
+}
+
+async function open(source, settings) {
+  const model = get().models.find((m) => m.id === settings.model) ?? modelFor(source.modality);
+  if (!model) return notify("The server offers no model for this medium any more.", true);
+  const fitting = settings.model === model.id ? settings : defaults(model);
+  try {
+    const measured = await measure(source, model);
+    const url = URL.createObjectURL(measured.blob);
+    set((s) => {
+      if (s.edit) URL.revokeObjectURL(s.edit.url);
+      return { edit: { ...measured, url, mode: "part", options: {}, mask: null, results: [] }, settings: { ...fitting, edit: null }, open: null };
+    });
+    location.hash = "edit";
+  } catch {
+    notify(`${source.name}: this browser cannot read it.`, true);
+  }
+}
+
+async function measure(source, model) {
+  if (source.modality === "image") return picture(source, model);
+  const element = document.createElement(source.modality);
+  const url = URL.createObjectURL(source.blob);
+  try {
+    element.preload = "auto";
+    element.src = url;
+    if (source.suffix === "gif") return { ...source, seconds: null };
+    await new Promise((resolve, reject) => {
+      element.onloadedmetadata = resolve;
+      element.onerror = reject;
+    });
+    return { ...source, seconds: element.duration, width: element.videoWidth, height: element.videoHeight };
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+// A picture larger than the model's own size is cut to its shape and scaled down to it.
+async function picture(source, model) {
+  const bitmap = await createImageBitmap(source.blob);
+  const [height, width] = model.shape.slice(-2);
+  if (bitmap.width <= width && bitmap.height <= height) {
+    return { ...source, width: bitmap.width, height: bitmap.height };
+  }
+  if (source.from) return { ...source, width: bitmap.width, height: bitmap.height };
+  const canvas = new OffscreenCanvas(width, height);
+  const scale = Math.max(width / bitmap.width, height / bitmap.height);
+  const [w, h] = [bitmap.width * scale, bitmap.height * scale];
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
+  notify(`Cut and scaled to ${width} × ${height} pixels, the model's own size.`);
+  return { ...source, blob: await canvas.convertToBlob({ type: "image/png" }), suffix: "png", width, height };
+}
