@@ -143,11 +143,12 @@ def run_weights(folder: Path) -> dict[str, Tensor]:
         raise MultigenError(
             f"{folder}: it holds a LoRA, no whole model. Write both as one: multigen export {folder} FILE --merge"
         )
+    path = folder / WEIGHTS
     for last in (False, False, True):
-        path = folder / WEIGHTS
-        if not path.is_file():
-            path = _newest(folder) / "ema.safetensors"
         try:
+            path = folder / WEIGHTS
+            if not path.is_file():
+                path = _newest(folder) / "ema.safetensors"
             return load_tensors(path)
         except MultigenError:
             if last or path.is_file():  # else the training has dropped it for a newer one
