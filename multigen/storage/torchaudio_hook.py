@@ -5,7 +5,7 @@ of it is pure PyTorch, and so does whatever imports it when it finds it: transfo
 watches for the import of `torchaudio._extension` alone. Only where that fails does it answer, as a build without
 the extension would, that there is none.
 
-The wheel carries a copy beside the package, as `_multigen_torchaudio`, and `torchaudio_hook.pth`, with which Python
+The wheel carries it beside the package, as `_multigen_torchaudio`, and `torchaudio_hook.pth`, with which Python
 runs it when it starts. So it imports nothing that Python has not loaded by then, least of all multigen.
 """
 

@@ -10,7 +10,10 @@ import importlib
 from importlib import metadata
 from types import ModuleType
 
-from multigen.storage import torchaudio_hook
+try:
+    from multigen.storage import torchaudio_hook
+except ImportError:  # a wheel has it beside the package alone, where Python runs it when it starts
+    import _multigen_torchaudio as torchaudio_hook  # pyright: ignore[reportMissingImports]
 
 
 def import_torchaudio() -> ModuleType:
