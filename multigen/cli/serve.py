@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 from collections.abc import Sequence
-from pathlib import Path
 
-from multigen.cli.arguments import Command, Parser, count, new_parser, positive, whole
+from multigen.cli.arguments import Command, Parser, count, device, new_parser, path, positive, whole
 from multigen.cli.serve_keys import add_key_options, check_no_key_options, run_keys
 from multigen.errors import MultigenError
 
@@ -40,16 +39,16 @@ def parser() -> Parser:
     )
     _where(parser)
     _how_much(parser)
-    parser.add_argument("--store", type=Path, metavar="DIR", help="folder of results (default: in the cache)")
+    parser.add_argument("--store", type=path, metavar="DIR", help="folder of results (default: in the cache)")
     parser.add_argument(
         "--ttl", type=positive, default=24.0, metavar="HOURS", help="results are kept so long (default: 24)"
     )
     parser.add_argument(
         "--store-size", type=positive, default=4.0, metavar="GB", help="most of all results (default: 4)"
     )
-    parser.add_argument("--loras", type=Path, metavar="DIR", help="folder of LoRAs that clients may name")
+    parser.add_argument("--loras", type=path, metavar="DIR", help="folder of LoRAs that clients may name")
     parser.add_argument(
-        "--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (default: the best available)"
+        "--device", type=device, metavar="DEVICE", help="cpu, cuda, cuda:1, mps (default: the best available)"
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument("--log-prompts", action="store_true", help="keep prompts in the log")
@@ -65,7 +64,7 @@ def _where(parser: Parser) -> None:
     parser.add_argument(
         "--root-path", default="", metavar="PATH", help="what a proxy puts in front of the paths"
     )
-    parser.add_argument("--keys", type=Path, metavar="FILE", help="let in only who has a key of this file")
+    parser.add_argument("--keys", type=path, metavar="FILE", help="let in only who has a key of this file")
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME",
         help="answer to this name, too, such as that of a proxy; may be repeated",
@@ -104,6 +103,12 @@ def run(argv: Sequence[str]) -> int:
         return run_keys(a.source[1:], a)
     check_no_key_options(a)
     check_packages()
+    from multigen.runs.checks import check_source
+    from multigen.serving.sources import check_reach, named
+
+    check_reach(a.host, a.keys)
+    for source in named(a.source).values():
+        check_source(source)
     from multigen.serving.run import Options, serve
 
     options = Options(

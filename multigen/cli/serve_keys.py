@@ -9,6 +9,7 @@ from pathlib import Path
 
 from multigen.cli.arguments import Parser, positive
 from multigen.errors import MultigenError, message
+from multigen.recipe.paths import expanded_path
 
 USAGE = {"add": ("FILE", "NAME"), "list": ("FILE",), "revoke": ("FILE", "NAME")}
 
@@ -49,7 +50,7 @@ def run_keys(words: Sequence[str], a: argparse.Namespace) -> int:
         check_no_key_options(a)
     from multigen.serving.guard.keys import DEFAULT_SCOPES, add_key, read_keys, revoke_key
 
-    path = Path(rest[0])
+    path = Path(expanded_path(rest[0]))
     if what == "add":
         bounds = {"requests_per_minute": a.requests_per_minute, "units_per_minute": a.units_per_minute}
         print(add_key(path, rest[1], a.scope or DEFAULT_SCOPES, **bounds))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,17 +21,17 @@ from multigen.serving.engine.engine import Settings
 from multigen.serving.engine.models import Models
 from multigen.serving.engine.store import Store
 from multigen.serving.guard.guard import Rules
-from multigen.serving.guard.hosts import hosts_of, is_local
+from multigen.serving.guard.hosts import hosts_of
 from multigen.serving.guard.keys import Keys
 from multigen.serving.logs import show_logs
 from multigen.serving.process import ANSWERS, Process
 from multigen.serving.protocol import HEAD_BYTES, Protocol
+from multigen.serving.sources import check_reach, named
 from multigen.storage.cache_folder import cache_folder
 
 GB = 10**9
 CONNECTIONS = 512  # open at once; more are refused
 FREE = 0.7  # share of the free memory that calls may take
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -133,34 +132,6 @@ def rules_of(options: Options) -> Rules:
     return Rules(
         hosts=hosts_of(options.host, options.allow_hosts), keys=keys, log_prompts=options.log_prompts
     )
-
-
-def check_reach(host: str, keys: Path | None) -> None:
-    """MultigenError for a server that others reach and that asks for no key."""
-    if not is_local(host) and keys is None:
-        raise MultigenError(
-            f"--host {host}: beyond this machine a server asks for keys. "
-            "Make one with: multigen serve keys add FILE NAME, and give --keys FILE"
-        )
-
-
-def named(sources: Sequence[str]) -> dict[str, str]:
-    """Sources by their id: of `id=path` what stands before the sign, else the name of the recipe, file or folder."""
-    found: dict[str, str] = {}
-    for text in sources:
-        name, sign, path = text.partition("=")
-        if not sign:
-            name, path = (Path(text).stem if text.endswith(".safetensors") else Path(text).name), text
-        if not _ID.fullmatch(name):
-            raise MultigenError(
-                f"{text}: {name!r} is no id; give id=path, with an id of A-Z, a-z, 0-9, '.', '_', '-'"
-            )
-        if name in found:
-            raise MultigenError(f"{text}: there are two models {name!r}; give id=path")
-        found[name] = path
-    if not found:
-        raise MultigenError("SOURCE: give a model to serve, such as image_emoji")
-    return found
 
 
 def loras_in(folder: Path) -> Mapping[str, str]:

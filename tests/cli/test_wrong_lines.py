@@ -41,6 +41,7 @@ RIGHT = {
     "datasets": ["list"],
     "parts": [],
     "doctor": [],
+    "serve": ["image_digits"],
     "completion": ["bash"],
 }
 MISSING = {
@@ -71,6 +72,9 @@ MISSING = {
     "verify": [["none"], ["a.png"], ["."]],
     "datasets": [["fetch"], ["list", "emoji"], ["fetch", "emojis"]],
     "parts": [["samplr"]],
+    "serve": [["no_such_recipe"], ["image_folder"], ["a=none.safetensors"], ["image_digits", "image_digits"], ["a b=x"],
+              ["image_digits", "--host", "0.0.0.0"], ["image_digits", "--port", "65536"], ["keys"], ["keys", "ad"],
+              ["keys", "add", "keys.json"], ["keys", "list", "none.json"], ["image_digits", "--scope", "read"]],
     "completion": [["csh"]],
 }  # fmt: skip
 OVERRIDES = (
