@@ -15,6 +15,7 @@ from torch import Tensor
 from multigen import registry
 from multigen.errors import MediaError
 from multigen.modalities import Modality
+from multigen.modalities.guard import guarded
 from multigen.modalities.image import Image
 from multigen.modalities.raster import to_channels
 from multigen.registry import Part
@@ -122,7 +123,7 @@ async def _decoded(
             path = Path(folder, f"medium{suffix}")
             path.write_bytes(upload.content)
             try:
-                return read(path).contiguous()
+                return guarded(path, read, path).contiguous()
             except MediaError as error:
                 text = str(error).replace(f"{path}: ", "").replace(str(path), "the file")
                 raise ApiError(
