@@ -176,14 +176,10 @@ class Batcher(Iterator[tuple[int, Media]]):
         """The places that begin now, the longest first."""
         with self._lock:
             self._waiting = [place for place in self._waiting if place not in self._cancelled]
-            self._waiting.sort(key=self._length, reverse=True)
+            self._waiting.sort(key=lambda place: self.jobs[place].plan.queries, reverse=True)
             free = max(0, self._batch - len(self._under_way))
             begin, self._waiting = self._waiting[:free], self._waiting[free:]
             return begin
-
-    def _length(self, place: int) -> int:
-        plan = self.jobs[place].plan
-        return len(plan.ts) - 1 if plan.calls is None else plan.calls
 
 
 def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,6 +76,7 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
     """Resolve the edit of a request. MultigenError for what does not fit the model, before any network call."""
     edit = request.edit
     assert edit is not None
+    edit.check()
     if edit.restore is not None:
         made = plan_restoration(parts, request)
         return Start(made.shape, made.window, known=made)
@@ -101,11 +101,7 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
 
 
 def _check(parts: ModelParts, edit: EditRequest) -> None:
-    """MultigenError for what is wrong whatever the medium."""
-    if edit.strength is not None and not 0 < edit.strength <= 1:
-        raise MultigenError(f"strength: {edit.strength} is not allowed; give a number over 0, to 1")
-    if edit.resample < 1:
-        raise MultigenError(f"resample: {edit.resample} is not allowed; give 1 or more")
+    """MultigenError for what is wrong whatever the medium, beyond `EditRequest.check`."""
     for name, value, allowed in (("fit", edit.fit, FITS), ("mask_is", edit.mask_is, MEANINGS)):
         if value is not None and value not in allowed:
             raise MultigenError(message(name, value, allowed))
@@ -213,8 +209,6 @@ def _feather(edit: EditRequest, own: Modality, source: Source, view: View) -> in
     if edit.feather is None:
         usual = {1: round(_SECONDS * rate_of(own)), 2: round(_PIXELS * max(view.scale, 1.0))}
         return min(usual.get(axes, 0), most)
-    if not math.isfinite(edit.feather):
-        raise MultigenError(f"feather: {edit.feather} is not allowed; give seconds of sound, or pixels")
     rate = rate_of(own) if axes == 1 else 1.0
     feather = round(edit.feather * rate)
     if not 0 <= feather <= most:

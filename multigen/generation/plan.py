@@ -78,6 +78,11 @@ class Plan:
     blend: Blend | None = None
     observer: Observer | None = None
 
+    @property
+    def queries(self) -> int:
+        """How many queries the sampler makes, `calls`, or where it chooses its steps itself the grid's steps."""
+        return len(self.ts) - 1 if self.calls is None else self.calls
+
 
 class Job(NamedTuple):
     """One medium: its prompt and seed, and the plan that it shares with others of its request."""
@@ -191,8 +196,7 @@ def _sampling(parts: ModelParts, request: Request) -> Recipe:
     if recipe.seed != parts.recipe.seed:
         raise MultigenError("seed: it is no override of one request; give it as the request's own")
     if request.sampler is not None:
-        sampler = part_of(request.sampler, "sampler", "ddim", "eta: 0.5")
-        recipe = dataclasses.replace(recipe, sampler=sampler)
+        recipe = dataclasses.replace(recipe, sampler=part_of(request.sampler, "sampler", "ddim", "eta: 0.5"))
     if request.guide is not None:
         guide = part_of(request.guide, "guide", "cfg", "scale: 3")
         recipe = dataclasses.replace(recipe, guide=guide_part(guide, request.guidance_scale))

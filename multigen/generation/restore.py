@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -62,8 +61,6 @@ def plan_restoration(parts: ModelParts, request: Request) -> Known:
     edit = request.edit
     assert edit is not None
     assert edit.restore is not None
-    if not (edit.noise >= 0 and math.isfinite(edit.noise)):
-        raise MultigenError(f"noise: {edit.noise} is not allowed; give a number, 0 or more")
     if request.tile:
         raise MultigenError("tile: it does not go with restore")
     part = operator_part(edit.restore)

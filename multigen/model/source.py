@@ -10,8 +10,9 @@ from torch import Tensor
 
 from multigen import registry
 from multigen.conditioners.knowledge import Knowledge
-from multigen.errors import MultigenError, RecipeError, message
+from multigen.errors import MultigenError, RecipeError
 from multigen.model import stable_diffusion
+from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
 from multigen.model.knowledge import knowledge_at, without_knowledge
 from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.manifest import recipe_changes
@@ -47,17 +48,14 @@ def find(source: str | Path) -> Found:
         return _in_file(path)
     if path.is_dir():
         if not (path / RECIPE).is_file():
-            raise MultigenError(f"{path}: not a run folder: it has no {RECIPE}")
+            raise no_run(path)
         return in_run(path)
     recipe = load_recipe(str(source))
     folder = Path("runs") / recipe.name
     if not (folder / RECIPE).is_file():
         if recipe.weights is not None:
             return named(recipe, str(source))
-        raise MultigenError(
-            f"{source}: nothing is trained for this recipe yet: there is no run folder {folder}. "
-            f"Train it with: multigen train {source}"
-        )
+        raise nothing_trained(source, folder)
     return in_run(folder)
 
 
@@ -160,7 +158,7 @@ def _newest(folder: Path) -> Path:
     """The newest checkpoint of a run folder that verifies."""
     newest = checkpoints.newest(folder / "checkpoints")
     if newest is None:
-        raise MultigenError(f"{folder}: no weights yet; train with: multigen train {folder}")
+        raise no_weights(folder)
     return newest
 
 
@@ -171,9 +169,7 @@ def named(recipe: Recipe, where: str) -> Found:
     if stable_diffusion.is_source(source):
         return Found(stable_diffusion.checked(recipe, source), None, source)
     if not path.exists():
-        raise RecipeError(
-            message("weights", source, shipped, hint="Or a weights file, a run folder, or null.")
-        )
+        raise unknown_weights("weights", source)
     trained = in_run(path) if path.is_dir() else _in_file(path)
     rows = [
         f"{key}: {old!r} there, {new!r} here"

@@ -28,7 +28,9 @@ _LEFT = ("batch", "n", "prompts")
 _ROWS = 12  # how many differences a message lists
 
 
-def asked(model: Model, command: str, requests: Sequence[Request], **settings: Any) -> dict[str, Any]:
+def asked(
+    model: Model, command: str, requests: Sequence[Request], settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """The settings of a command that makes media with a model, flat: dotted key -> value.
 
     command   "sample", "blend", "run" and so on

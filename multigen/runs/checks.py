@@ -13,6 +13,7 @@ from typing import Literal
 
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError, message
+from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
 from multigen.options import BUILTIN, Option
 from multigen.recipe.data_folder import find_folder
 from multigen.recipe.load import draft_recipe
@@ -21,6 +22,7 @@ from multigen.recipe.sampling import check_sampling
 from multigen.recipe.schema import Recipe
 from multigen.storage.claim import check_folder
 from multigen.storage.hub_id import is_id
+from multigen.storage.weights_file import check_weights_file
 
 _INDEX = "model_index.json"  # of a folder in diffusers' format
 # Datasets that read a folder of the user's, which `data.path` names.
@@ -39,7 +41,7 @@ def check_source(source: str, overrides: Sequence[str] = ()) -> Recipe | None:
         check_weights_file(path)
         return None
     if path.is_dir() and not (path / RECIPE).is_file():
-        raise MultigenError(f"{path}: not a run folder: it has no {RECIPE}")
+        raise no_run(path)
     recipe = draft_recipe(source).recipe
     folder = path if path.is_dir() else Path("runs") / recipe.name
     _check_trained(source, recipe, folder)
@@ -59,31 +61,17 @@ def _check_trained(source: str, recipe: Recipe, folder: Path) -> None:
     if there and any((folder / "checkpoints").glob("step-*")):
         return
     if recipe.weights is None and there and draft_recipe(str(folder)).recipe.weights is None:
-        raise MultigenError(f"{folder}: no weights yet; train with: multigen train {folder}")
+        raise no_weights(folder)
     if recipe.weights is None and not there:
-        raise MultigenError(
-            f"{source}: nothing is trained for this recipe yet: there is no run folder {folder}. "
-            f"Train it with: multigen train {source}"
-        )
+        raise nothing_trained(source, folder)
     if recipe.weights is not None and not there:
         check_named("weights", recipe.weights)
 
 
 def check_named(where: str, source: str) -> None:
     """RecipeError if weights that a recipe names are neither shipped nor there."""
-    shipped = shipped_weights()
-    if source not in shipped and not is_id(source) and not Path(expanded_path(source)).exists():
-        raise RecipeError(message(where, source, shipped, hint="Or a weights file, a run folder, or null."))
-
-
-def check_weights_file(path: Path) -> None:
-    """MultigenError unless a file is there whose name is that of weights."""
-    if not path.is_file():
-        raise MultigenError(f"{path}: no such file")
-    if path.suffix != ".safetensors":
-        raise MultigenError(
-            f"{path}: weights are read from .safetensors only, never from pickles (.pt, .ckpt, .bin)"
-        )
+    if source not in shipped_weights() and not is_id(source) and not Path(expanded_path(source)).exists():
+        raise unknown_weights(where, source)
 
 
 def check_job(command: Literal["run", "train"], recipe: Recipe, out: Path | None) -> None:

@@ -38,7 +38,7 @@ def labelled_set(
     suffix = model.recipe.sample.suffix or model.modality.suffix
     names = _folders(classes)
     requests = [dataclasses.replace(common, prompt=label) for label in classes]
-    asked = describe(model, "per-class", requests, n=per_class, seed=seed)
+    asked = describe(model, "per-class", requests, {"n": per_class, "seed": seed})
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
         batcher = model.batcher(requests, n=per_class, seed=seed, on_progress=lambda _: progress.called())

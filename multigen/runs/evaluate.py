@@ -76,7 +76,7 @@ def _asked(model: Model, media: Path | None, *, convert: bool) -> dict[str, Any]
         settings["files"] = sorted(f"{p.name} {p.stat().st_size}" for p in media.iterdir() if p.is_file())
     plain = to_data(model.recipe)
     settings |= {f"evaluate.{key}": value for key, value in plain["evaluate"].items()}
-    return describe(model, "evaluate", [], **settings, data=plain["data"])
+    return describe(model, "evaluate", [], {**settings, "data": plain["data"]})
 
 
 def _set_aside(folder: Path, there: Report, asked: Mapping[str, Any], out: Path | None) -> None:

@@ -156,7 +156,7 @@ def _make(model: Model, claim: Claim, bad: Bad, *, quiet: bool) -> None:
     recipe, n = model.recipe, model.recipe.sample.n
     codec = recipe.trains == "codec"
     requests = [Request(prompt) for prompt in (("",) if codec else recipe.sample.prompts)]
-    asked = describe(model, "run", requests, n=n, seed=recipe.seed)
+    asked = describe(model, "run", requests, {"n": n, "seed": recipe.seed})
     set_aside(claim.folder, asked)
     total = 2 * n if codec else n * len(requests)
     kept = MediaSet(model, claim, asked, total, begin=lambda: rerun.write_recipe(claim.folder, recipe))

@@ -85,7 +85,7 @@ def sample(
     n = n or (1 if editing else settings.n)
     seed = model.recipe.seed if seed is None else seed
     kind = "edits" if editing else "samples"
-    said = describe(model, kind, asked, n=n, seed=seed, trajectory=trajectory, clip=clip)
+    said = describe(model, kind, asked, {"n": n, "seed": seed, "trajectory": trajectory, "clip": clip})
     with result_folder(source, model.recipe, kind, out, said if resume else None) as claim:
         kept = MediaSet(model, claim, said, n * len(asked))
         make_media(kept, model, _start(model, asked, n, seed), quiet=quiet)
@@ -129,7 +129,7 @@ def sample_blend(
         raise MultigenError(f"--blend takes two prompts, or one and two seeds; {len(ends)} prompts are given")
     if first == last:
         raise MultigenError("--blend needs two prompts, or a second seed: --to-seed N")
-    said = describe(model, "blend", [first, last], n=n)
+    said = describe(model, "blend", [first, last], {"n": n})
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
         made = blend(

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multigen.errors import MultigenError, reason
+from multigen.storage.weights_file import check_weights_file
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -22,12 +23,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file. MultigenError if it is missing, damaged or anything else."""
-    if not path.is_file():
-        raise MultigenError(f"{path}: no such file")
-    if path.suffix != ".safetensors":
-        raise MultigenError(
-            f"{path}: weights are read from .safetensors only, never from pickles (.pt, .ckpt, .bin)"
-        )
+    check_weights_file(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError, RuntimeError) as error:  # torch opens it again: it may be gone by then

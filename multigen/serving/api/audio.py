@@ -17,6 +17,7 @@ from multigen.serving.api import sse
 from multigen.serving.api.editing import Editing, edit_of
 from multigen.serving.api.encoding import encoded, rate_of
 from multigen.serving.api.errors import ApiError, failed
+from multigen.serving.api.files import TYPES
 from multigen.serving.api.forms import one, read_form, schema
 from multigen.serving.api.images import usage
 from multigen.serving.api.members import Members
@@ -29,10 +30,6 @@ from multigen.serving.engine.ticket import Ticket
 
 router = APIRouter()
 Format = Literal["wav", "mp3", "flac", "opus", "aac", "pcm"]
-TYPES = {
-    "wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "opus": "audio/ogg", "aac": "audio/aac",
-    "pcm": "audio/pcm",
-}  # fmt: skip
 CHUNK = 1 << 15  # bytes
 FILES = {"audio": "the sound to edit: WAV, FLAC, MP3, Ogg, Opus, AAC, MP4, WebM"}
 
@@ -111,7 +108,7 @@ async def answer(http: HttpRequest, engine: Engine, ticket: Ticket, body: AudioM
         return JSONResponse(
             {"created": int(time.time()), "data": rows, **_said(body, media[0]), "usage": usage(ticket)}
         )
-    kind = TYPES[body.response_format]
+    kind = TYPES[f".{body.response_format}"]
     if body.response_format == "pcm":
         kind = f"{kind};rate={rate_of(media[0])};channels={media[0].tensor.shape[0]}"
     headers = {"x-seed": str(media[0].seed), "cache-control": "no-store"}

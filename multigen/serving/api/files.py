@@ -20,7 +20,7 @@ TYPES = {
     ".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif", ".wav": "audio/wav",
     ".mp3": "audio/mpeg", ".flac": "audio/flac", ".opus": "audio/ogg", ".aac": "audio/aac", ".mp4": "video/mp4",
     ".webm": "video/webm", ".ogg": "audio/ogg", ".m4a": "audio/mp4", ".mov": "video/quicktime", ".jpeg": "image/jpeg",
-    ".mkv": "video/matroska", ".apng": "image/apng",
+    ".mkv": "video/matroska", ".apng": "image/apng", ".pcm": "audio/pcm",
 }  # fmt: skip
 
 

@@ -11,14 +11,13 @@ from starlette.responses import Response
 from torch import Tensor
 
 from multigen.generation.request import Request
-from multigen.serving.api.editing import Editing, edit_of
+from multigen.serving.api.editing import EditMembers, edit_of
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload, one, read_form, schema
-from multigen.serving.api.images import ImageMembers, answer, check
+from multigen.serving.api.images import ImageSampling, check, make
 from multigen.serving.api.sampling import request_of, size_of
 from multigen.serving.api.state import Limits, Server, TheCaller, TheServer
 from multigen.serving.api.uploads import mask_of, medium_of, reader, resized_mask
-from multigen.serving.api.work import submit, whose
 from multigen.serving.engine.models import Served
 
 router = APIRouter()
@@ -28,7 +27,7 @@ FILES = {
 }
 
 
-class ImageEdit(ImageMembers, Editing):
+class ImageEdit(ImageSampling, EditMembers):
     """A request to edit a picture."""
 
     prompt: str = Field(default="", description="what to make")
@@ -47,17 +46,7 @@ async def edit(http: HttpRequest, server: TheServer, caller: TheCaller) -> Respo
     served = server.served(body.model, "image")
     check(body, served)
     request = await _request(body, uploads, server, served)
-    previews = body.partial_images if body.stream else 0
-    engine, ticket = await submit(
-        server,
-        whose(caller, body.user or body.safety_identifier),
-        served,
-        body,
-        request,
-        body.n,
-        previews=previews,
-    )
-    return await answer(http, server, engine, ticket, body, "image_edit")
+    return await make(body, request, http, server, caller, served, "image_edit")
 
 
 async def _request(body: ImageEdit, uploads: list[Upload], server: Server, served: Served) -> Request:

@@ -12,6 +12,7 @@ from pydantic import Field
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
+from multigen.generation.request import Request
 from multigen.modalities.media import Media
 from multigen.serving.api import sse
 from multigen.serving.api.encoding import encoded, opaque
@@ -19,7 +20,7 @@ from multigen.serving.api.errors import ApiError, failed
 from multigen.serving.api.files import address
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, request_of, size_of
-from multigen.serving.api.state import Server, TheCaller, TheServer
+from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
 from multigen.serving.api.work import media_of, released, submit, whose
 from multigen.serving.engine.engine import Engine
 from multigen.serving.engine.models import Served
@@ -50,7 +51,11 @@ class ImageMembers(Members):
     partial_images: int = Field(default=0, ge=0, le=3, description="with stream: previews of each picture")
 
 
-class Generation(ImageMembers, Sampling):
+class ImageSampling(ImageMembers, Sampling):
+    """Pictures, and how they are made."""
+
+
+class Generation(ImageSampling):
     """A request for new pictures."""
 
 
@@ -60,17 +65,25 @@ async def generate(body: Generation, http: HttpRequest, server: TheServer, calle
     served = server.served(body.model, "image")
     check(body, served)
     request = request_of(body, body.prompt, server.limits, size=size_of(body.size, served))
-    previews = body.partial_images if body.stream else 0
-    engine, ticket = await submit(
-        server,
+    return await make(body, request, http, server, caller, served, "image_generation")
+
+
+async def make(
+    body: ImageSampling,
+    request: Request,
+    http: HttpRequest,
+    server: Server,
+    caller: Caller,
+    served: Served,
+    kind: str,
+) -> Response:
+    """Accept a request for pictures, and answer with them. `kind` is how its events are called."""
+    user, previews = (
         whose(caller, body.user or body.safety_identifier),
-        served,
-        body,
-        request,
-        body.n,
-        previews=previews,
+        body.partial_images if body.stream else 0,
     )
-    return await answer(http, server, engine, ticket, body, "image_generation")
+    engine, ticket = await submit(server, user, served, body, request, body.n, previews=previews)
+    return await answer(http, server, engine, ticket, body, kind)
 
 
 def check(body: ImageMembers, served: Served) -> None:

@@ -162,9 +162,7 @@ class Engine:
         begin, self._seen = time.monotonic(), []
         try:
             made, network = await self._off(lambda: self._step(chosen))
-        except (
-            Exception
-        ) as error:  # whatever the network or a codec throws ends these tickets, not the server
+        except Exception as error:  # of the network or a codec: it ends these tickets, not the server
             self._fail(chosen, error)
             return
         self.watch.called(self.name, len(chosen), time.monotonic() - begin, network)
@@ -178,8 +176,7 @@ class Engine:
                 ticket.say(Event("preview", ticket.places[place], preview))
         for place, medium in made:
             self._finish(place, medium)
-        for place in [p for p, ticket in self._under_way.items() if ticket.over]:
-            self._leave(place)
+        self._leave_ended()
 
     def _step(self, chosen: Sequence[int]) -> tuple[list[tuple[int, Media]], float]:
         """In the worker: the media that ended, and seconds in the network."""
@@ -253,12 +250,16 @@ class Engine:
         said = str(error) if known else "the server failed to make this; its log says why"
         for ticket in {self._under_way[place] for place in places if place in self._under_way}:
             self.cancel(ticket, Failure("invalid_request" if known else "server_error", said))
-        for place in [p for p, ticket in self._under_way.items() if ticket.over]:
-            self._leave(place)
+        self._leave_ended()
 
     def _leave(self, place: int) -> None:
         self._under_way.pop(place, None)
         self._batcher.forget(place)
+
+    def _leave_ended(self) -> None:
+        """Free the places of tickets that have ended; `cancel` has told the batcher."""
+        for place in [p for p, ticket in self._under_way.items() if ticket.over]:
+            self._leave(place)
 
     def _expire(self) -> None:
         """End those whose deadline has passed, and forget those that were cancelled."""
@@ -266,9 +267,7 @@ class Engine:
         for ticket in {*self._waiting.values(), *self._under_way.values()}:
             if ticket.deadline is not None and now > ticket.deadline:
                 self.cancel(ticket, Failure("deadline", "the deadline of this request has passed"))
-        for place in [p for p, ticket in self._under_way.items() if ticket.over]:
-            self._batcher.cancel(place)
-            self._leave(place)
+        self._leave_ended()
         gone, self._gone = self._gone, set()
         for place in gone:
             self._batcher.forget(place)

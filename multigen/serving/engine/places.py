@@ -37,8 +37,7 @@ def due(seen: Iterable[Seen], under_way: Mapping[int, Ticket]) -> list[tuple[int
         ticket = under_way.get(place)
         if ticket is None or ticket.over or not ticket.previews:
             continue
-        job = ticket.jobs[ticket.places[place]]
-        calls = len(job.plan.ts) - 1 if job.plan.calls is None else job.plan.calls
+        calls = ticket.steps_of(ticket.places[place])
         moments = {1 + k * calls // (ticket.previews + 1) for k in range(ticket.previews)}
         if queries in moments and queries < calls:
             found.append((place, x0))

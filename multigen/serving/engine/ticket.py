@@ -79,8 +79,7 @@ class Ticket:
 
     def steps_of(self, index: int) -> int:
         """Queries that one medium takes."""
-        plan = self.jobs[index].plan
-        return len(plan.ts) - 1 if plan.calls is None else plan.calls
+        return self.jobs[index].plan.queries
 
     @property
     def progress(self) -> float:
