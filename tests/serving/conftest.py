@@ -12,7 +12,8 @@ from tests.serving.hosted import Hosted, hosted, weights
 from tests.serving.servers import Running, running, saved
 
 
-@pytest.fixture(scope="session")
+# Of a module each: no server lives on beside the tests that come after these.
+@pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Digits as shipped, music and moving emoji small and untrained."""
     folder = tmp_path_factory.mktemp("models")
@@ -37,7 +38,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return weights(tmp_path_factory.mktemp("digits"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def guarded(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
     """A server without keys."""
     with hosted(digits, tmp_path_factory.mktemp("store"), max_queue=64) as one:

@@ -6,8 +6,10 @@ import asyncio
 import http.client
 import json
 import socket
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -123,4 +125,6 @@ def hosted(source: Path, store: Path, *, patience: float = 15.0, **options: Any)
     finally:
         process.should_exit = True
         thread.join(30)
-        assert not thread.is_alive()
+        assert not thread.is_alive(), "".join(
+            traceback.format_stack(sys._current_frames()[thread.ident or 0])
+        )

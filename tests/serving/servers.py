@@ -85,4 +85,5 @@ def running(
             yield Running(f"http://127.0.0.1:{listening.getsockname()[1]}", state, loops[0])
         finally:
             one.should_exit = True
-            thread.join()
+            thread.join(60)
+            assert not thread.is_alive()
