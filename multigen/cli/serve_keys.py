@@ -9,7 +9,6 @@ from pathlib import Path
 
 from multigen.cli.arguments import Parser, positive
 from multigen.errors import MultigenError, message
-from multigen.recipe.paths import expanded_path
 
 USAGE = {"add": ("FILE", "NAME"), "list": ("FILE",), "revoke": ("FILE", "NAME")}
 
@@ -48,6 +47,7 @@ def run_keys(words: Sequence[str], a: argparse.Namespace) -> int:
         raise MultigenError(f"keys {what}: give {' and '.join(USAGE[what])}")
     if what != "add":
         check_no_key_options(a)
+    from multigen.recipe.home import expanded_path
     from multigen.serving.guard.keys import DEFAULT_SCOPES, add_key, read_keys, revoke_key
 
     path = Path(expanded_path(rest[0]))
