@@ -15,8 +15,8 @@ import uvicorn
 
 from multigen.serving.api.app import create_app
 from multigen.serving.api.state import Limits, Server
-from multigen.serving.engine.engine import Settings
 from multigen.serving.engine.models import Models
+from multigen.serving.engine.settings import Settings
 from multigen.serving.engine.store import Store
 from tests.model.test_model import SMALL, small
 

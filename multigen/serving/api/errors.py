@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from multigen.errors import MultigenError
 from multigen.generation.request import EditRequest, Request, options
 from multigen.serving.api.fields import fields_at
-from multigen.serving.engine.engine import Busy, Draining
+from multigen.serving.engine.settings import Busy, Draining
 from multigen.serving.engine.ticket import Failure
 from multigen.serving.guard.budgets import Spent
 
@@ -32,7 +32,13 @@ _TYPES = {
 }  # fmt: skip
 _MEMBERS = {*options(Request), *options(EditRequest), "n", "overrides", "options", "loras"}
 # How the failures of a ticket are answered.
-_FAILURES = {"invalid_request": 400, "deadline": 504, "draining": 503, "server_error": 500}
+_FAILURES = {
+    "invalid_request": 400,
+    "deadline": 504,
+    "draining": 503,
+    "out_of_memory": 503,
+    "server_error": 500,
+}
 
 
 class ApiError(Exception):
