@@ -21,7 +21,7 @@ from multigen.recipe.paths import WEIGHTS, shipped_weights
 from multigen.recipe.sampling import TRAINED, without_decoding
 from multigen.recipe.schema import Recipe
 from multigen.storage import lora
-from multigen.storage.tensors import load_tensors, read_header
+from multigen.storage.tensors import check_weights_file, load_tensors, read_header
 from multigen.training import checkpoint as checkpoints
 
 
@@ -41,22 +41,31 @@ class Found(NamedTuple):
 
 def find(source: str | Path) -> Found:
     """Recipe and weights at a source, as `load` takes it."""
+    return _find(source, weights=True)
+
+
+def find_recipe(source: str | Path) -> Recipe:
+    """The recipe at a source, as `find` gives it. Of the weights no more is read than what says that they are there."""
+    return _find(source, weights=False).recipe
+
+
+def _find(source: str | Path, *, weights: bool) -> Found:
     path = Path(source).expanduser()
     if stable_diffusion.is_source(str(source)) and not (path / RECIPE).is_file():
         return Found(stable_diffusion.recipe_of(str(source)), None, str(source))
     if path.suffix == ".safetensors" or (path.is_file() and path.suffix not in (".yaml", ".yml")):
-        return _in_file(path)
+        return _in_file(path, weights)
     if path.is_dir():
         if not (path / RECIPE).is_file():
             raise no_run(path)
-        return in_run(path)
+        return in_run(path, weights=weights)
     recipe = load_recipe(str(source))
     folder = Path("runs") / recipe.name
     if not (folder / RECIPE).is_file():
         if recipe.weights is not None:
-            return named(recipe, str(source))
+            return named(recipe, str(source), weights=weights)
         raise nothing_trained(source, folder)
-    return in_run(folder)
+    return in_run(folder, weights=weights)
 
 
 def find_weights(source: str | Path) -> Found:
@@ -84,12 +93,18 @@ def read_lora(source: str) -> lora.Adapter:
     )
 
 
-def in_run(folder: Path) -> Found:
-    """Recipe and averaged weights of a run folder."""
+def in_run(folder: Path, *, weights: bool = True) -> Found:
+    """Recipe and averaged weights of a run folder; without `weights` the recipe alone, if there are any."""
     recipe = load_recipe(str(folder / RECIPE))
     if recipe.weights is not None and not is_trained(folder):
-        return named(recipe, str(folder))
-    return of_run(recipe, folder)
+        return named(recipe, str(folder), weights=weights)
+    if weights:
+        return of_run(recipe, folder)
+    if recipe.train.adapter is None:
+        check_whole(folder)
+    if not is_trained(folder):
+        raise no_weights(folder)
+    return Found(recipe, None, str(folder))
 
 
 def of_run(recipe: Recipe, folder: Path) -> Found:
@@ -137,10 +152,7 @@ def run_weights(folder: Path) -> dict[str, Tensor]:
 
     A training may go on there meanwhile, in another process.
     """
-    if (folder / lora.FILE).is_file() and not (folder / WEIGHTS).is_file():
-        raise MultigenError(
-            f"{folder}: it holds a LoRA, no whole model. Write both as one: multigen export {folder} FILE --merge"
-        )
+    check_whole(folder)
     path = folder / WEIGHTS
     for last in (False, False, True):
         try:
@@ -154,6 +166,14 @@ def run_weights(folder: Path) -> dict[str, Tensor]:
     raise AssertionError
 
 
+def check_whole(folder: Path) -> None:
+    """MultigenError for a run folder that holds a LoRA alone."""
+    if (folder / lora.FILE).is_file() and not (folder / WEIGHTS).is_file():
+        raise MultigenError(
+            f"{folder}: it holds a LoRA, no whole model. Write both as one: multigen export {folder} FILE --merge"
+        )
+
+
 def _newest(folder: Path) -> Path:
     """The newest checkpoint of a run folder that verifies."""
     newest = checkpoints.newest(folder / "checkpoints")
@@ -162,15 +182,15 @@ def _newest(folder: Path) -> Path:
     return newest
 
 
-def named(recipe: Recipe, where: str) -> Found:
-    """A recipe with the weights it names. RecipeError where they were trained as another model or on other data."""
+def named(recipe: Recipe, where: str, *, weights: bool = True) -> Found:
+    """A recipe with the weights it names, which are read with `weights` alone. RecipeError where they were trained as another model or on other data."""
     source, shipped = str(recipe.weights), shipped_weights()
     path = shipped.get(source) or Path(source).expanduser()
     if stable_diffusion.is_source(source):
         return Found(stable_diffusion.checked(recipe, source), None, source)
     if not path.exists():
         raise unknown_weights("weights", source)
-    trained = in_run(path) if path.is_dir() else _in_file(path)
+    trained = in_run(path, weights=weights) if path.is_dir() else _in_file(path, weights)
     rows = [
         f"{key}: {old!r} there, {new!r} here"
         for key, old, new in recipe_changes(without_decoding(trained.recipe), without_decoding(recipe))
@@ -201,8 +221,9 @@ def _place(source: str | Path) -> Path:
     return shipped_weights().get(str(source)) or Path(source).expanduser()
 
 
-def _in_file(path: Path) -> Found:
-    tensors = load_tensors(path)
+def _in_file(path: Path, weights: bool = True) -> Found:
+    check_weights_file(path)
+    tensors = load_tensors(path) if weights else None
     header = read_header(path)
     if "recipe" not in header and lora.is_lora(path):
         adapter = lora.read(path)
@@ -212,5 +233,7 @@ def _in_file(path: Path) -> Found:
         )
     if "recipe" not in header:
         raise MultigenError(f"{path}: no recipe in its header; use the run folder, or train.init={path}")
-    recipe, weights = parse_recipe(header["recipe"], f"{path} (header)"), without_knowledge(tensors)
-    return Found(recipe, weights, str(path), knowledge=knowledge_at(path))
+    recipe = parse_recipe(header["recipe"], f"{path} (header)")
+    if tensors is None:
+        return Found(recipe, None, str(path))
+    return Found(recipe, without_knowledge(tensors), str(path), knowledge=knowledge_at(path))
