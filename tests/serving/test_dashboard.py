@@ -56,7 +56,7 @@ def faults(expr: str) -> list[str]:
             if label not in EXPOSED.get(name, set()) | OWN:
                 found.append(f"{name} has no label {label}")
     rest = re.sub(r"\{[^}]*\}|\[[^\]]*\]", "", bare)
-    names = {name for name in re.findall(r"(?<![\w$])[a-zA-Z_]\w*", rest)}
+    names = set(re.findall(r"(?<![\w$])[a-zA-Z_]\w*", rest))
     series = {name for name in names if name in EXPOSED}
     labels: set[str] = set()
     for group in re.findall(r"\b(?:by|on|group_left|ignoring|without)\s*\(([^)]*)\)", rest):
