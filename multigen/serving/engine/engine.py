@@ -19,7 +19,7 @@ from multigen.serving.engine.places import by_key, due, previews, tell_lines
 from multigen.serving.engine.settings import Busy, Draining, Settings
 from multigen.serving.engine.ticket import Event, Failure, Ticket, failure_of
 from multigen.serving.engine.turns import Turns
-from multigen.serving.engine.watch import Watch
+from multigen.serving.engine.watch import Mark, Watch
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -81,7 +81,6 @@ class Engine:
         for index, place in enumerate(places):
             ticket.places[place] = index
             self._waiting[place] = ticket
-        self.watch.queued(self.name, len(self._waiting))
         ticket.line = self._lines()[places[0]]
         ticket.say(Event("queued", data=ticket.line))
         self._wake.set()
@@ -96,7 +95,7 @@ class Engine:
                 self._gone.add(place)
             elif place in self._under_way:
                 self._batcher.cancel(place)
-        self.watch.cancelled(self.name)
+        self.watch.ended(self.name, "client" if failure is None else failure.code)
         ticket.end("cancelled" if failure is None else "failed", failure)
         self._wake.set()
 
@@ -130,31 +129,28 @@ class Engine:
         while True:
             try:
                 await self._turn()
-            except (
-                Exception
-            ) as error:  # a fault of this server: it ends what is there, and the next is served
+            except Exception as error:  # a fault of this server: it ends what is there
                 for ticket in self._tickets():
                     self._fail(ticket, error)
                 self._leave_ended()
 
     async def _turn(self) -> None:
         """Some begin, and a network call is made for those whose turn it is; if there are none, wait for some."""
+        mark = self.watch.mark()
         self._expire()
         await self._begin()
         chosen = self._turns.share(by_key(self._under_way), self._most())
         if chosen:
-            await self._call(chosen)
+            await self._call(chosen, mark)
             return
         self._wake.clear()
         if not self._waiting and not self._under_way:
             self._tell_rest()
             await self._wake.wait()
 
-    async def _call(self, chosen: Sequence[int]) -> None:
-        """One network call, and what came of it."""
-        begin = time.monotonic()
+    async def _call(self, chosen: Sequence[int], mark: Mark) -> None:
+        """One network call, and what came of it. `mark`: when the preparations for it began."""
         step, network = await self._off(lambda: self._step(chosen))
-        self.watch.called(self.name, len(chosen), time.monotonic() - begin, network)
         for place, queries, _ in step.answered:
             if (ticket := self._under_way.get(place)) is not None and not ticket.over:
                 ticket.steps[ticket.places[place]] = queries
@@ -162,6 +158,7 @@ class Engine:
         for place, preview in await self._previews(step):
             if (ticket := self._under_way.get(place)) is not None and not ticket.over:
                 ticket.say(Event("preview", ticket.places[place], preview))
+        self.watch.called(self.name, len(chosen), self.watch.since(mark, network), network)
         for place, medium in step.ended:
             self._finish(place, medium)
         self._leave_ended()
@@ -169,7 +166,8 @@ class Engine:
     def _step(self, chosen: Sequence[int]) -> tuple[Step, float]:
         """In the worker: what came of the call, and seconds in the network."""
         with self.watch.network(self.model) as clock:
-            return self._batcher.step(chosen), clock.seconds
+            step = self._batcher.step(chosen)
+        return step, clock.seconds
 
     async def _previews(self, step: Step) -> list[tuple[int, Media]]:
         """The previews that are due after a call."""
@@ -191,6 +189,7 @@ class Engine:
             place = turn[1]
             ticket = self._waiting.pop(place)
             self._under_way[place] = ticket
+            ticket.begun[ticket.places[place]] = time.monotonic()
             try:
                 await self._off(lambda place=place: self._batcher.begin(place))
             except Exception as error:
@@ -201,7 +200,6 @@ class Engine:
                 ticket.state, ticket.started = "running", time.time()
                 self.watch.waited(self.name, ticket.started - ticket.created)
                 ticket.say(Event("running"))
-        self.watch.queued(self.name, len(self._waiting))
         tell_lines(self._waiting, self._lines())
 
     def _lines(self) -> dict[int, int]:
@@ -221,8 +219,9 @@ class Engine:
         ticket.media[index] = medium
         ticket.say(Event("medium", index, medium))
         self._leave(place)
+        took, steps = time.monotonic() - ticket.begun[index], len(ticket.jobs[index].plan.ts) - 1
+        self.watch.made(self.name, took, steps)
         if len(ticket.media) == len(ticket.jobs):
-            self.watch.made(self.name, len(ticket.jobs), time.time() - ticket.created, ticket.total)
             ticket.end("done")
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:

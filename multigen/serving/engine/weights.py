@@ -7,43 +7,38 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from multigen.recipe.paths import RECIPE, WEIGHTS, shipped_weights
+from multigen.model.source import Place
+from multigen.recipe.paths import WEIGHTS, shipped_weights
 from multigen.recipe.schema import Recipe
 from multigen.storage import lora
 
 _LARGE = ("F64", "I64", "U64")  # 8 bytes; whole numbers of fewer keep theirs, floats become fp32
 
 
-def expected_bytes(source: str, recipe: Recipe) -> int:
-    """Bytes that the weights at a source take in memory, by the headers of its files; 0 where they cannot be told."""
-    return sum(_bytes(path) for path in _files(source, recipe))
+def expected_bytes(place: Place) -> int:
+    """Bytes that weights take in memory, by the headers of their files; 0 where they cannot be told."""
+    if place.path is not None:
+        files = [place.path] if place.path.is_file() else _of_run(place.path, place.trained)
+    else:
+        files = _of_pipeline(Path(place.where).expanduser())
+    return sum(_bytes(path) for path in files)
 
 
-def _files(source: str, recipe: Recipe) -> list[Path]:
-    """The files that a source's weights are read from."""
-    place = shipped_weights().get(source) or Path(source).expanduser()
-    if place.suffix == ".safetensors" and place.is_file():
-        return [place]
-    if (place / RECIPE).is_file():
-        return _of_run(place, recipe)
-    if place.is_dir():
-        files = sorted(place.rglob("*.safetensors"))
-        return [path for path in files if ".fp16." not in path.name] or files
-    if (Path("runs") / recipe.name / RECIPE).is_file():
-        return _of_run(Path("runs") / recipe.name, recipe)
-    return [] if recipe.weights in (None, source) else _files(str(recipe.weights), recipe)
+def _of_pipeline(folder: Path) -> list[Path]:
+    files = sorted(folder.rglob("*.safetensors")) if folder.is_dir() else []
+    return [path for path in files if ".fp16." not in path.name] or files
 
 
 def _of_run(folder: Path, recipe: Recipe) -> list[Path]:
+    """The final weights, or the average in the newest checkpoint; beside a LoRA, what it was trained on."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     newest = sorted(folder.glob("checkpoints/*/ema.safetensors"))[-1:]
-    added = [folder / lora.FILE] if (folder / lora.FILE).is_file() else newest
-    if recipe.train.adapter is not None and recipe.train.init not in (None, str(folder)):
-        return [*added, *_files(str(recipe.train.init), recipe)]
-    if added or recipe.weights in (None, str(folder)):
-        return added
-    return _files(str(recipe.weights), recipe)
+    own = [folder / lora.FILE] if (folder / lora.FILE).is_file() else newest
+    if recipe.train.adapter is None or recipe.train.init is None:
+        return own
+    base = shipped_weights().get(recipe.train.init) or Path(recipe.train.init).expanduser()
+    return [*own, base if base.is_file() else base / WEIGHTS]
 
 
 def _bytes(path: Path) -> int:
