@@ -151,13 +151,15 @@ class Batcher(Iterator[tuple[int, Media]]):
         answered = self._call([s for s, place in self._under_way.items() if place in places])
         return Step(answered, list(self._drained()))
 
-    def forget(self, place: int) -> None:
-        """Keep nothing of a medium that is made or cancelled."""
+    def forget(self, places: Collection[int]) -> None:
+        """Keep nothing of media that are made or cancelled."""
         self._drop_cancelled()
+        gone = set(places)
         with self._lock:
-            self._waiting = [waiting for waiting in self._waiting if waiting != place]
-        self.jobs.pop(place, None)
-        self._cancelled.discard(place)
+            self._waiting = [place for place in self._waiting if place not in gone]
+        for place in gone:
+            self.jobs.pop(place, None)
+        self._cancelled -= gone
 
     # --- the calls -------------------------------------------------------------------------------------------------
 

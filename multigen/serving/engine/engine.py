@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -122,6 +122,7 @@ class Engine:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        self._under_way.clear()
 
     # --- the task --------------------------------------------------------------------------------------------------
 
@@ -218,7 +219,7 @@ class Engine:
         index = ticket.places[place]
         ticket.media[index] = medium
         ticket.say(Event("medium", index, medium))
-        self._leave(place)
+        self._leave([place])
         took, steps = time.monotonic() - ticket.begun[index], len(ticket.jobs[index].plan.ts) - 1
         self.watch.made(self.name, took, steps)
         if len(ticket.media) == len(ticket.jobs):
@@ -231,14 +232,15 @@ class Engine:
             log.error("%s: a request failed", self.name, exc_info=error)
         self.cancel(ticket, failure)
 
-    def _leave(self, place: int) -> None:
-        self._under_way.pop(place, None)
-        self._batcher.forget(place)
-
     def _leave_ended(self) -> None:
         """Free the places of tickets that have ended; `cancel` has told the batcher."""
-        for place in [p for p, ticket in self._under_way.items() if ticket.over]:
-            self._leave(place)
+        self._leave([place for place, ticket in self._under_way.items() if ticket.over])
+
+    def _leave(self, places: Collection[int]) -> None:
+        for place in places:
+            self._under_way.pop(place, None)
+        if places:
+            self._batcher.forget(places)
 
     def _expire(self) -> None:
         """End those whose deadline has passed, and forget those that were cancelled."""
@@ -248,8 +250,7 @@ class Engine:
                 self.cancel(ticket, Failure("deadline", "the deadline of this request has passed"))
         self._leave_ended()
         gone, self._gone = self._gone, set()
-        for place in gone:
-            self._batcher.forget(place)
+        self._leave(gone)
         self._turns.keep({ticket.key for ticket in self._tickets()})
 
     def _tickets(self) -> set[Ticket]:
