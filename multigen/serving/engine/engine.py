@@ -119,9 +119,11 @@ class Engine:
         self._closing = reason
         for ticket in self._tickets():
             self.cancel(ticket, Failure("draining", reason))
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        # Its frames hold this engine, and with it the model: to drop it frees them without a collector.
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
         self._under_way.clear()
 
     # --- the task --------------------------------------------------------------------------------------------------
