@@ -108,9 +108,9 @@ class Server:
 
     @property
     def memory(self) -> int:
-        """Bytes of the process and those that it has started."""
+        """Bytes of the process and those that it has started; what they share counts once."""
         one = psutil.Process(self.process.pid)
-        return sum(p.memory_info().rss for p in (one, *one.children(recursive=True)))
+        return sum(_pages(p) for p in (one, *one.children(recursive=True)))
 
     def stop(self, sign: int = signal.SIGTERM, seconds: float = 60.0) -> int:
         """End it; its exit code."""
@@ -193,6 +193,13 @@ def quartiles(values: Sequence[float], form: str = "{:.3g}") -> str:
         return ""
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     return f"{form.format(low)} to {form.format(high)} of {len(values)}"
+
+
+def _pages(process: psutil.Process) -> int:
+    try:
+        return process.memory_full_info().pss
+    except psutil.Error:  # it has ended meanwhile
+        return 0
 
 
 def _short(value: float | str) -> str:
