@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse
 
@@ -87,6 +88,8 @@ def of(error: Exception) -> ApiError:
         return ApiError(503, str(error), code="draining", headers={"retry-after": "5"})
     if isinstance(error, MultigenError):
         return ApiError(400, str(error), param=_param(str(error)), code="invalid_value")
+    if isinstance(error, ClientDisconnect):  # in the middle of a form; nobody reads this
+        return ApiError(499, "the client went away", code="cancelled")
     log.exception("an answer failed", exc_info=error)
     return ApiError(500, "the server failed to answer this; its log says why", code="server_error")
 
