@@ -183,7 +183,10 @@ def _newest(folder: Path) -> Path:
 
 
 def named(recipe: Recipe, where: str, *, weights: bool = True) -> Found:
-    """A recipe with the weights it names, which are read with `weights` alone. RecipeError where they were trained as another model or on other data."""
+    """A recipe with the weights it names. RecipeError where they were trained as another model or on other data.
+
+    weights  whether they are read
+    """
     source, shipped = str(recipe.weights), shipped_weights()
     path = shipped.get(source) or Path(source).expanduser()
     if stable_diffusion.is_source(source):

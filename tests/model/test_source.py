@@ -46,10 +46,12 @@ def test_what_is_no_model_is_refused_alike(kind: str, file: Path, tmp_path: Path
         place = tmp_path / "run"
         place.mkdir()
         if kind == "no weights":
-            (place / "recipe.yaml").write_text("name: run\nextends: image_digits\nweights: null\n")
+            text = (Path(__file__).parents[2] / "recipes" / "image_digits.yaml").read_text()
+            (place / "recipe.yaml").write_text(text.replace("weights: image_digits", "weights: null"))
     said = []
     for look in (find, find_recipe):
         with pytest.raises(MultigenError) as caught:
             look(place)
         said.append(str(caught.value))
     assert said[0] == said[1]
+    assert kind != "no weights" or "no weights yet" in said[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import AsyncGenerator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fastapi import APIRouter
 from pydantic import Field, model_validator
@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from multigen.modalities.media import Media
 from multigen.serving.api import sse
+from multigen.serving.api.document import answers
 from multigen.serving.api.editing import Editing, edit_of
 from multigen.serving.api.encoding import encoded, rate_of
 from multigen.serving.api.errors import ApiError, failed
@@ -22,6 +23,7 @@ from multigen.serving.api.forms import one, read_form, schema
 from multigen.serving.api.images import usage
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, request_of
+from multigen.serving.api.shapes import Sounds
 from multigen.serving.api.state import TheCaller, TheServer
 from multigen.serving.api.uploads import medium_of
 from multigen.serving.api.work import media_of, released, submit, whose
@@ -32,6 +34,14 @@ router = APIRouter()
 Format = Literal["wav", "mp3", "flac", "opus", "aac", "pcm"]
 CHUNK = 1 << 15  # bytes
 FILES = {"audio": "the sound to edit: WAV, FLAC, MP3, Ogg, Opus, AAC, MP4, WebM"}
+
+
+SOUNDS = answers(
+    Sounds,
+    "the sound; of several, JSON",
+    files={TYPES[f".{name}"]: name for name in get_args(Format)},
+    events="with stream_format sse: audio.delta and audio.done",
+)
 
 
 class AudioMembers(Members):
@@ -67,7 +77,7 @@ class AudioEdit(AudioMembers, Editing):
     prompt: str = Field(default="", description="what to make")
 
 
-@router.post("/v1/audio/generations", response_model=None)
+@router.post("/v1/audio/generations", response_model=None, responses=SOUNDS)
 async def generate(
     body: AudioGeneration, http: HttpRequest, server: TheServer, caller: TheCaller
 ) -> Response:
@@ -79,7 +89,10 @@ async def generate(
 
 
 @router.post(
-    "/v1/audio/edits", response_model=None, openapi_extra=schema(AudioEdit, FILES, required=("audio",))
+    "/v1/audio/edits",
+    response_model=None,
+    responses=SOUNDS,
+    openapi_extra=schema(AudioEdit, FILES, required=("audio",)),
 )
 async def edit(http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Extend a sound, make a part of it anew (`keep`), or vary it (`strength`)."""

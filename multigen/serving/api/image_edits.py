@@ -16,7 +16,7 @@ from multigen.modalities.raster import resize_to_cover
 from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload, one, read_form, schema
-from multigen.serving.api.images import ImageSampling, check, make
+from multigen.serving.api.images import PICTURES, ImageSampling, check, make
 from multigen.serving.api.sampling import request_of, size_of
 from multigen.serving.api.state import Limits, Server, TheCaller, TheServer
 from multigen.serving.api.uploads import mask_of, medium_of
@@ -40,7 +40,10 @@ class ImageEdit(ImageSampling, PixelEditMembers):
 
 
 @router.post(
-    "/v1/images/edits", response_model=None, openapi_extra=schema(ImageEdit, FILES, required=("image",))
+    "/v1/images/edits",
+    response_model=None,
+    responses=PICTURES,
+    openapi_extra=schema(ImageEdit, FILES, required=("image",)),
 )
 async def edit(http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Edit a picture."""

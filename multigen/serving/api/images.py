@@ -15,11 +15,13 @@ from starlette.responses import JSONResponse, Response
 from multigen.generation.request import Request
 from multigen.modalities.media import Media
 from multigen.serving.api import sse
+from multigen.serving.api.document import answers
 from multigen.serving.api.encoding import encoded, opaque
 from multigen.serving.api.errors import ApiError, failed
 from multigen.serving.api.files import address
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, request_of, size_of
+from multigen.serving.api.shapes import Pictures
 from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
 from multigen.serving.api.work import media_of, released, submit, whose
 from multigen.serving.engine.engine import Engine
@@ -29,6 +31,12 @@ from multigen.serving.engine.ticket import Ticket
 router = APIRouter()
 Format = Literal["png", "jpeg", "webp"]
 SUFFIX: dict[str, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+
+
+PICTURES = answers(
+    Pictures, "the pictures", events="with stream: image_generation.partial_image and image_generation.completed, "
+    "or image_edit.partial_image and image_edit.completed"
+)  # fmt: skip
 
 
 class ImageMembers(Members):
@@ -59,7 +67,7 @@ class Generation(ImageSampling):
     """A request for new pictures."""
 
 
-@router.post("/v1/images/generations", response_model=None)
+@router.post("/v1/images/generations", response_model=None, responses=PICTURES)
 async def generate(body: Generation, http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Make pictures."""
     served = server.served(body.model, "image")

@@ -10,7 +10,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from multigen import registry
-from multigen.serving.api.audio import AudioMembers, Format, answer
+from multigen.serving.api.audio import SOUNDS, AudioMembers, Format, answer
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, request_of
@@ -42,7 +42,7 @@ class Voice(Members):
 Speech.model_rebuild()
 
 
-@router.post("/v1/audio/speech", response_model=None)
+@router.post("/v1/audio/speech", response_model=None, responses=SOUNDS)
 async def speak(body: Speech, http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Say something."""
     served = _served(server, body.model)
