@@ -27,6 +27,9 @@ MAKING = {
     504: "the deadline has passed",
 }
 NAMED = {404: "there is no such thing, or not any more"}
+_TEXT = {"type": "string"}
+# Of server-sent events, the fields of each; `data` is JSON.
+_EVENT = {"type": "object", "properties": {"event": _TEXT, "id": _TEXT, "data": _TEXT}, "required": ["data"]}
 _BEARER = "key"
 _METHODS = ("get", "put", "post", "delete")
 
@@ -49,7 +52,7 @@ def answers(
     """
     content: dict[str, Any] = {kind: {"schema": _binary(what)} for kind, what in (files or {}).items()}
     if events:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": events}}
+        content["text/event-stream"] = {"schema": {**_EVENT, "description": events}}
     found: Responses = {status: {"description": about}}
     if shape is not None:
         found[status]["model"] = shape
