@@ -1,57 +1,60 @@
-"""What stands at a source, with its weights and without."""
+"""Finding what stands at a source: with its weights, or its recipe alone."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
+from torch import Tensor
 
 from multigen.errors import MultigenError
-from multigen.model import source as module
-from multigen.model.source import find, find_recipe
+from multigen.model import source
+from multigen.model.load import load
+from multigen.recipe.load import load_recipe
 from multigen.recipe.paths import shipped_weights
-from tests.model.test_model import small
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return small("image_digits").save(tmp_path / "digits.safetensors")
+def unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tensor of a file can be read."""
 
-
-def test_the_recipe_alone_is_that_of_the_model_and_reads_no_weights(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sources = [str(file), "image_digits", str(shipped_weights()["image_digits"])]
-    expected = [find(one).recipe for one in sources]
-
-    def read(path: Path) -> None:
+    def refuse(path: Path) -> dict[str, Tensor]:
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr(module, "load_tensors", read)
-    assert [find_recipe(one) for one in sources] == expected
-    with pytest.raises(AssertionError, match="was read"):
-        find(file)
+    monkeypatch.setattr(source, "load_tensors", refuse)
 
 
-@pytest.mark.parametrize("kind", ["missing", "damaged", "no recipe", "no run", "no weights"])
-def test_what_is_no_model_is_refused_alike(kind: str, file: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
+@pytest.mark.usefixtures("unread")
+def test_the_recipe_of_a_source_is_found_without_reading_weights(tmp_path: Path) -> None:
+    shipped = shipped_weights()["image_digits"]
+    run = tmp_path / "run"
+    shutil.copytree(shipped.parent, run)
+    file = run / "weights.safetensors"
+    (run / "recipe.yaml").write_text(source.read_header(file)["recipe"])
+    for place in (file, run, "image_digits"):
+        assert source.find_recipe(place).name == "image_digits", place
+        with pytest.raises(AssertionError, match="was read"):
+            source.find(place)
 
-    place = tmp_path / "other.safetensors"
-    if kind == "damaged":
-        place.write_bytes(file.read_bytes()[:100])
-    elif kind == "no recipe":
-        save_file(load_file(file), place)
-    elif kind in ("no run", "no weights"):
-        place = tmp_path / "run"
-        place.mkdir()
-        if kind == "no weights":
-            text = (Path(__file__).parents[2] / "recipes" / "image_digits.yaml").read_text()
-            (place / "recipe.yaml").write_text(text.replace("weights: image_digits", "weights: null"))
-    said = []
-    for look in (find, find_recipe):
-        with pytest.raises(MultigenError) as caught:
-            look(place)
-        said.append(str(caught.value))
-    assert said[0] == said[1]
-    assert kind != "no weights" or "no weights yet" in said[0]
+
+def test_both_ways_find_the_same_recipe_and_refuse_the_same_sources(tmp_path: Path) -> None:
+    assert source.find_recipe("image_digits") == source.find("image_digits").recipe
+    empty, torn, bare = tmp_path / "empty", tmp_path / "torn.safetensors", tmp_path / "bare.safetensors"
+    empty.mkdir()
+    torn.write_bytes(b"\xff" * 100)
+    save_file({}, bare)
+    untrained = tmp_path / "untrained"
+    load("image_digits").save(tmp_path / "whole.safetensors")
+    untrained.mkdir()
+    text = source.read_header(tmp_path / "whole.safetensors")["recipe"]
+    (untrained / "recipe.yaml").write_text(text.replace("weights: image_digits", "weights: null"))
+    assert load_recipe(str(untrained / "recipe.yaml")).weights is None
+    for wrong in (empty, torn, bare, untrained, tmp_path / "none.safetensors", tmp_path / "w.ckpt"):
+        said = []
+        for way in (source.find, source.find_recipe):
+            with pytest.raises(MultigenError) as error:
+                way(wrong)
+            said.append(str(error.value))
+        assert said[0] == said[1], wrong
