@@ -14,6 +14,7 @@ import openai
 import uvicorn
 
 from multigen.serving.api.app import create_app
+from multigen.serving.api.metrics import Metrics
 from multigen.serving.api.state import Limits, Server
 from multigen.serving.engine.models import Models
 from multigen.serving.engine.settings import Settings
@@ -62,7 +63,7 @@ def running(
     sources: dict[str, str], folder: Path, *, settings: Settings | None = None, limits: Limits = LIMITS
 ) -> Iterator[Running]:
     """Serve models inside the block."""
-    state = Server(Models(sources, device="cpu", settings=settings), Store(folder), limits)
+    state = Server(Models(sources, device="cpu", settings=settings, watch=Metrics()), Store(folder), limits)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(

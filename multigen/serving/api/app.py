@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -21,6 +22,7 @@ from multigen.serving.api import (
     speech,
     videos,
 )
+from multigen.serving.api.document import completed
 from multigen.serving.api.lag import watch_loop
 from multigen.serving.api.state import Server
 from multigen.serving.guard.guard import Guard, Rules
@@ -29,6 +31,18 @@ from multigen.version import __version__
 ROUTERS = tuple(
     part.router for part in (images, image_edits, audio, speech, videos, jobs, models, files, health, page)
 )
+
+
+class App(FastAPI):
+    """An app whose document says all that it answers. `keys`: whether it asks for keys."""
+
+    keys = False
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            self.openapi_schema = completed(super().openapi(), keys=self.keys)
+        return self.openapi_schema
 
 
 def create_app(server: Server, *, root_path: str = "", rules: Rules | None = None) -> FastAPI:
@@ -43,16 +57,12 @@ def create_app(server: Server, *, root_path: str = "", rules: Rules | None = Non
         await server.models.close("the server is ending")
         await server.background.finish()
 
-    app = FastAPI(
-        title="multigen",
-        version=__version__,
-        lifespan=life,
-        docs_url=None,
-        redoc_url=None,
-    )
+    asked = rules or Rules()
+    app = App(title="multigen", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
+    app.keys = asked.keys is not None
     app.state.server = server
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(Guard, server=server, rules=rules or Rules(), root_path=root_path)
+    app.add_middleware(Guard, server=server, rules=asked, root_path=root_path)
     return app
