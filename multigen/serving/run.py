@@ -16,6 +16,7 @@ from multigen.device import choose_device
 from multigen.errors import MultigenError
 from multigen.serving.api.app import create_app
 from multigen.serving.api.metrics import Metrics
+from multigen.serving.api.sharing import Sharing
 from multigen.serving.api.state import Server
 from multigen.serving.engine.engine import Settings
 from multigen.serving.engine.models import Models
@@ -46,7 +47,8 @@ class Options:
     max_queue    most media that wait for a model
     memory       of the samples in network calls; None: 70% of what is free
     budget       of the weights in memory; None: no bound
-    store        folder of results; None: in the cache
+    store        of results: a folder, or the address of a bucket; None: in the cache
+    shared       whether other servers use the store too: each goes on with what another left
     ttl          h for which results are kept
     store_size   of all results
     loras        folder of LoRAs that clients may name
@@ -64,7 +66,8 @@ class Options:
     max_queue: int = 256
     memory: float | None = None
     budget: float | None = None
-    store: Path | None = None
+    store: Path | str | None = None
+    shared: bool = False
     ttl: float = 24.0
     store_size: float = 4.0
     loras: Path | None = None
@@ -78,9 +81,9 @@ def serve(sources: Sequence[str], options: Options | None = None, *, open_page: 
     o = options or Options()
     check_reach(o.host, o.keys)
     server, rules = server_of(sources, o), rules_of(o)
-    app = create_app(server, root_path=_root(o.root_path), rules=rules)
+    app = create_app(server, root_path=root_of(o.root_path), rules=rules)
     listening = _listen(o.host, o.port)
-    address = f"http://{_shown(o.host)}:{listening.getsockname()[1]}{_root(o.root_path)}"
+    address = f"http://{shown_host(o.host)}:{listening.getsockname()[1]}{root_of(o.root_path)}"
     show_logs()
     # Not to evict one for the other, only the first is loaded where not all may fit.
     first = list(server.models.served)[: None if o.budget is None else 1]
@@ -109,8 +112,8 @@ def config_of(app: FastAPI) -> uvicorn.Config:
     )
 
 
-def server_of(sources: Sequence[str], options: Options) -> Server:
-    """The server of some sources: nothing listens yet, and no weights are read."""
+def server_of(sources: Sequence[str], options: Options, *, own: frozenset[str] | None = None) -> Server:
+    """The server of some sources: nothing listens yet, and no weights are read. `own`: the models it makes media of."""
     device = choose_device(options.device)
     memory = _free(device) * FREE if options.memory is None else options.memory * GB
     models = Models(
@@ -121,9 +124,10 @@ def server_of(sources: Sequence[str], options: Options) -> Server:
         budget=None if options.budget is None else int(options.budget * GB),
         loras={} if options.loras is None else loras_in(options.loras),
     )
-    folder = cache_folder("served") if options.store is None else options.store
-    store = Store(folder, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
-    return Server(models, store, loading=True)
+    place = cache_folder("served") if options.store is None else options.store
+    store = Store(place, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
+    sharing = Sharing(store) if options.shared else None
+    return Server(models, store, sharing=sharing, own=own, loading=True)
 
 
 def rules_of(options: Options) -> Rules:
@@ -151,12 +155,14 @@ def _listen(host: str, port: int) -> socket.socket:
         raise MultigenError(f"--host {host} --port {port}: cannot listen there ({error})") from None
 
 
-def _shown(host: str) -> str:
+def shown_host(host: str) -> str:
+    """A host as it stands in an address."""
     host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
     return f"[{host}]" if ":" in host else host
 
 
-def _root(path: str) -> str:
+def root_of(path: str) -> str:
+    """A prefix of paths: /a/b, or ""."""
     return f"/{path.strip('/')}" if path.strip("/") else ""
 
 

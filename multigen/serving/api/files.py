@@ -46,7 +46,7 @@ async def media_file(name: str, expires: int, signature: str, server: TheServer)
     valid = hmac.compare_digest(signature, _signature(server, stem, suffix, expires))
     if not valid or expires < time.time() or suffix not in TYPES:
         raise ApiError(403, "this address is not valid, or not any more", code="invalid_signature")
-    path = server.store.file(stem, suffix)
+    path = await asyncio.to_thread(server.store.file, stem, suffix)
     if path is None:
         raise ApiError(404, "this file is not kept any more", code="not_found")
     return FileResponse(path, media_type=TYPES[suffix], headers={"cache-control": "private, no-store"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -10,6 +11,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from multigen.generation.request import Request
+from multigen.serving.api.ask import asked, name_for, resumed
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.files import TYPES
 from multigen.serving.api.forms import read_form, schema
@@ -36,18 +38,18 @@ async def create(http: HttpRequest, server: TheServer, caller: TheCaller) -> Res
     body, uploads = await read_form(http, VideoBody, FILES, server.limits)
     served = server.served(body.model, "video")
     request = await request_for(body, uploads, server.limits, served)
-    return await _begin(server, caller, served, body, request, {"output_format": body.output_format})
+    return await _begin(http, server, caller, served, body, request, {"output_format": body.output_format})
 
 
 @router.post("/v1/videos/{name}/remix", response_model=None)
-async def remix(name: str, body: Remix, server: TheServer, caller: TheCaller) -> Response:
+async def remix(name: str, body: Remix, http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Begin another version of a video that is there."""
     record = await _completed(server, caller, name)
     served = server.served(body.model or record["model"], "video")
     edit = await remixed(server, record, served, body.strength)
     request = request_of(body, body.prompt, server.limits, edit=edit)
     more = {"output_format": record["output_format"], "remixed_from_video_id": name}
-    return await _begin(server, caller, served, body, request, more)
+    return await _begin(http, server, caller, served, body, request, more)
 
 
 @router.get("/v1/videos", response_model=None)
@@ -100,20 +102,29 @@ async def content(
     """The file of a finished video, its first frame, or a sheet of its frames."""
     record = await _completed(server, caller, name)
     suffix = {"video": f".{record['output_format']}", "thumbnail": THUMBNAIL, "spritesheet": SHEET}[variant]
-    path = server.store.file(name, suffix)
+    path = await asyncio.to_thread(server.store.file, name, suffix)
     if path is None:
         raise ApiError(404, "this file is not kept any more", code="not_found")
     return FileResponse(path, media_type=TYPES[suffix], headers={"cache-control": "private, no-store"})
 
 
 async def _begin(
-    server: Server, caller: Caller, served: Served, body: Sampling, request: Request, more: dict[str, Any]
+    http: HttpRequest,
+    server: Server,
+    caller: Caller,
+    served: Served,
+    body: Sampling,
+    request: Request,
+    more: dict[str, Any],
 ) -> Response:
     engine, ticket = await submit(server, caller, served, body, request, 1)
-    name = server.store.new_id("video")
+    again = resumed(http)
+    name = name_for(http, server.store, "video")
     record = {**begun(name, engine, ticket, request), "owner": caller.key, "model": served.id, **more}
     suffix = f".{record['output_format']}"
-    await server.background.begin(name, record, engine, ticket, lambda ticket: keep(ticket, suffix))
+    record = await server.background.begin(
+        name, record, engine, ticket, lambda ticket: keep(ticket, suffix), ask=asked(http), resumed=again
+    )
     return _answer(server, record)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 import re
 import secrets
@@ -40,16 +43,24 @@ class Store:
             remove_leftovers(Path(place))
         self._bucket = open_bucket(place, f"--store {place}")
         self._tidied = 0.0
+        self._key: bytes | None = None
         self._fetched: tempfile.TemporaryDirectory[str] | None = None
 
     def new_id(self, kind: str) -> str:
         """A name that nobody can guess, such as video_x3..."""
         return f"{kind}_{secrets.token_urlsafe(18)}"
 
+    def id_of(self, kind: str, *parts: str) -> str:
+        """The name that belongs to some texts: always the same, and as hard to guess."""
+        said = hmac.new(self.secret(), json.dumps(parts).encode(), hashlib.sha256).digest()
+        return f"{kind}_{base64.urlsafe_b64encode(said[:18]).decode('ascii')}"
+
     def secret(self) -> bytes:
         """32 bytes that all servers of this store share; made by the first."""
-        self._bucket.create(_SECRET, secrets.token_bytes(32))
-        return self._bucket.read(_SECRET)
+        if self._key is None:
+            self._bucket.create(_SECRET, secrets.token_bytes(32))
+            self._key = self._bucket.read(_SECRET)
+        return self._key
 
     def put(self, name: str, record: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:
         """Keep a record, in place of an earlier one of that name, and more of its files: suffix -> content."""
