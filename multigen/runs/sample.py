@@ -15,7 +15,7 @@ from multigen.generation.request import Request
 from multigen.modalities import Modality
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
-from multigen.model.source import RECIPE, find, is_finished
+from multigen.model.source import RECIPE, find, find_recipe, is_finished
 from multigen.options import Option
 from multigen.progress import Progress
 from multigen.recipe.dump import to_yaml
@@ -43,7 +43,7 @@ def open_model(source: str, overrides: Sequence[str] = (), device: str | None = 
 
 def request_options(source: str) -> tuple[Option, ...]:
     """The options that the modality of a trained model declares, beside those of every request."""
-    recipe = find(source).recipe
+    recipe = find_recipe(source)
     modality: Modality = registry.build("modality", recipe.modality, where="modality")
     return modality.options
 

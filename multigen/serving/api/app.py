@@ -23,6 +23,7 @@ from multigen.serving.api import (
     videos,
 )
 from multigen.serving.api.ask import Recorder
+from multigen.serving.api.lag import watch_loop
 from multigen.serving.api.state import Server
 from multigen.serving.api.takeover import share
 from multigen.serving.guard.guard import Guard, Rules
@@ -50,10 +51,12 @@ def create_app(
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await server.background.restore()
-        sharing = server.sharing and asyncio.create_task(share(app, server, server.sharing))
+        tasks = [asyncio.create_task(watch_loop(server.models.watch))]
+        if server.sharing is not None:
+            tasks.append(asyncio.create_task(share(app, server, server.sharing)))
         yield
-        if sharing is not None:
-            sharing.cancel()
+        for task in tasks:
+            task.cancel()
         await server.models.close("the server is ending")
         await server.background.finish()
 

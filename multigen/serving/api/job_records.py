@@ -14,6 +14,7 @@ from multigen.serving.api.files import signed
 from multigen.serving.api.job_events import event_data, live
 from multigen.serving.api.sharing import UNDER_WAY
 from multigen.serving.api.state import Caller, Server
+from multigen.serving.api.uploads import Scratch
 from multigen.serving.engine.ticket import Ticket
 
 Record = dict[str, Any]
@@ -21,9 +22,12 @@ _SHOWN = ("id", "model", "n", "seed", "request", "error")
 
 
 async def keep(
-    server: Server, caller: Caller, job: str, ticket: Ticket, suffix: str
+    server: Server, caller: Caller, job: str, ticket: Ticket, suffix: str, scratch: Scratch
 ) -> tuple[Record, Mapping[str, bytes]]:
-    """What is added to the record of a job that is done; its media are files of their own."""
+    """What is added to the record of a job that is done; its media are files of their own.
+
+    scratch  holds the sound of an edited video
+    """
     rows: list[Record] = []
     for index in range(len(ticket.jobs)):
         medium = ticket.media[index]

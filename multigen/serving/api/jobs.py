@@ -19,6 +19,7 @@ from multigen.serving.api.job_body import JobBody, request_for
 from multigen.serving.api.job_records import events, keep, shown
 from multigen.serving.api.sharing import UNDER_WAY
 from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
+from multigen.serving.api.uploads import Scratch
 from multigen.serving.api.work import submit, whose
 
 router = APIRouter()
@@ -83,7 +84,8 @@ async def _begin(
     modality = registry.build("modality", served.recipe.modality, where="modality")
     suffix = modality.suffix if body.format is None else f".{body.format.removeprefix('.').lower()}"
     check_suffix(suffix, modality.writes, "format")
-    request = await request_for(body, server.limits, served)
+    scratch = Scratch()
+    request = await request_for(body, server.limits, served, scratch)
     user = whose(caller, body.user)
     engine, ticket = await submit(server, user, served, body, request, body.n, previews=body.previews)
     again = resumed(http)
@@ -102,7 +104,7 @@ async def _begin(
         "digest": digest,
     }
     record = await server.background.begin(
-        name, record, engine, ticket, lambda ticket: keep(server, caller, name, ticket, suffix),
+        name, record, engine, ticket, lambda ticket: keep(server, caller, name, ticket, suffix, scratch),
         ask=asked(http), resumed=again,
     )  # fmt: skip
     return JSONResponse(shown(http, server, record), 201, headers={"x-job-id": name})
