@@ -57,7 +57,7 @@ def read_original(parts: ModelParts, media: Media | Tensor | str | Path) -> tupl
     """A medium [C, *D] in its own form, and the modality that writes it so. MediaError names a file's fault."""
     if isinstance(media, str | Path):
         path = Path(media)
-        modality, tensor = guarded(path, _read, parts.modality, path)
+        modality, tensor = guarded(path, read_own, parts.modality, path)
     elif isinstance(media, Media):
         tensor, modality = media.tensor, media.modality
     else:
@@ -77,8 +77,8 @@ def read_original(parts: ModelParts, media: Media | Tensor | str | Path) -> tupl
     return (tensor if tensor.dtype == torch.float64 else tensor.float()), modality
 
 
-def _read(modality: Modality, path: Path) -> tuple[Modality, Tensor]:
-    """The modality of a file's own form, and the medium in it."""
+def read_own(modality: Modality, path: Path) -> tuple[Modality, Tensor]:
+    """The modality of a file's own form, and the medium in it. MediaError names the file's fault."""
     own = modality.native(path)
     return own, own.read(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,6 +21,7 @@ from multigen.serving.api import (
     speech,
     videos,
 )
+from multigen.serving.api.lag import watch_loop
 from multigen.serving.api.state import Server
 from multigen.serving.guard.guard import Guard, Rules
 from multigen.version import __version__
@@ -35,7 +37,9 @@ def create_app(server: Server, *, root_path: str = "", rules: Rules | None = Non
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await server.background.restore()
+        watching = asyncio.create_task(watch_loop(server.models.watch))
         yield
+        watching.cancel()
         await server.models.close("the server is ending")
         await server.background.finish()
 

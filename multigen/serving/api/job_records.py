@@ -14,6 +14,7 @@ from multigen.serving.api.background import Work
 from multigen.serving.api.encoding import drawn, encoded
 from multigen.serving.api.files import signed
 from multigen.serving.api.state import Caller, Server
+from multigen.serving.api.uploads import Scratch
 from multigen.serving.engine.ticket import Event, Ticket
 
 Record = dict[str, Any]
@@ -22,9 +23,12 @@ _STATES = {"running": "in_progress", "done": "in_progress"}  # what is made has 
 
 
 async def keep(
-    server: Server, caller: Caller, ticket: Ticket, suffix: str
+    server: Server, caller: Caller, ticket: Ticket, suffix: str, scratch: Scratch
 ) -> tuple[Record, Mapping[str, bytes]]:
-    """What is added to the record of a job that is done; its media are files of their own."""
+    """What is added to the record of a job that is done; its media are files of their own.
+
+    scratch  holds the sound of an edited video
+    """
     rows: list[Record] = []
     for index in range(len(ticket.jobs)):
         medium = ticket.media[index]

@@ -17,6 +17,7 @@ from multigen.serving.api.errors import ApiError, no_model
 from multigen.serving.api.job_body import JobBody, request_for
 from multigen.serving.api.job_records import events, keep, shown
 from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
+from multigen.serving.api.uploads import Scratch
 from multigen.serving.api.work import submit, whose
 
 router = APIRouter()
@@ -90,7 +91,8 @@ async def _begin(
     modality = registry.build("modality", served.recipe.modality, where="modality")
     suffix = modality.suffix if body.format is None else f".{body.format.removeprefix('.').lower()}"
     check_suffix(suffix, modality.writes, "format")
-    request = await request_for(body, server.limits, served)
+    scratch = Scratch()
+    request = await request_for(body, server.limits, served, scratch)
     user = whose(caller, body.user)
     engine, ticket = await submit(server, user, served, body, request, body.n, previews=body.previews)
     name = server.store.new_id("job")
@@ -109,7 +111,7 @@ async def _begin(
         "digest": digest,
     }
     await server.background.begin(
-        name, record, engine, ticket, lambda ticket: keep(server, caller, ticket, suffix)
+        name, record, engine, ticket, lambda ticket: keep(server, caller, ticket, suffix, scratch)
     )
     return JSONResponse(shown(http, server, record), 201, headers={"x-job-id": name})
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from multigen import registry
+from multigen.recipe.paths import shipped_weights
 from multigen.recipe.schema import Recipe
 from multigen.serving.api.errors import no_model
 from multigen.serving.api.state import Limits, TheServer
@@ -39,6 +40,8 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         "object": "model",
         "created": one.created,
         "owned_by": "multigen",
+        # Its name wherever multigen is installed; what else a server offers lies where only it knows.
+        "shipped": one.source if one.source in shipped_weights() else None,
         "description": recipe.description,
         "modality": recipe.modality.name,
         "natural": modality.describe(modality.shape()),

@@ -16,7 +16,7 @@ from multigen.serving.api.encoding import encoded
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload
 from multigen.serving.api.state import Server
-from multigen.serving.api.uploads import medium_of
+from multigen.serving.api.uploads import Scratch, medium_of
 from multigen.serving.engine.engine import Engine
 from multigen.serving.engine.models import Served
 from multigen.serving.engine.ticket import Ticket
@@ -34,7 +34,12 @@ def begun(name: str, engine: Engine, ticket: Ticket, request: Request) -> Record
     sample = plan.recipe.sample
     size = sample.size if request.size is None else request.size
     duration = sample.duration if request.duration is None else request.duration
-    shape = tuple(modality.shape(size, duration) if plan.edit is None else plan.edit.source.media.shape)
+    shape = tuple(modality.shape(size, duration))
+    if plan.edit is not None:
+        original = plan.edit.original
+        shape, modality = tuple(original.source.media.shape), original.modality
+    elif plan.known is not None:
+        shape = plan.known.shape
     fps = float(vars(modality)["fps"])
     return {
         "id": name,
@@ -47,8 +52,8 @@ def begun(name: str, engine: Engine, ticket: Ticket, request: Request) -> Record
     }
 
 
-async def keep(ticket: Ticket, suffix: str) -> tuple[Record, Mapping[str, bytes]]:
-    """What is added to the record of a video that is made, and its files."""
+async def keep(ticket: Ticket, suffix: str, scratch: Scratch) -> tuple[Record, Mapping[str, bytes]]:
+    """What is added to the record of a video that is made, and its files; `scratch` holds the sound of an edit."""
     medium = ticket.media[0]
     _, _, height, width = medium.tensor.shape
 
@@ -63,13 +68,15 @@ async def keep(ticket: Ticket, suffix: str) -> tuple[Record, Mapping[str, bytes]
     return {"size": f"{width}x{height}", "seconds": _seconds(medium)}, files
 
 
-async def remixed(server: Server, record: Record, served: Served, strength: float) -> EditRequest:
+async def remixed(
+    server: Server, record: Record, served: Served, strength: float, scratch: Scratch
+) -> EditRequest:
     """The edit of a finished video. ApiError where its file is not there any more."""
     path = server.store.file(record["id"], f".{record['output_format']}")
     if path is None:
         raise ApiError(404, "this video is not kept any more", param="video_id", code="not_found")
     upload = Upload("video_id", await asyncio.to_thread(Path.read_bytes, path))
-    return EditRequest(await medium_of(upload, served, server.limits), strength=strength)
+    return EditRequest(await medium_of(upload, served, server.limits, scratch), strength=strength)
 
 
 def shown(server: Server, record: Record) -> Record:

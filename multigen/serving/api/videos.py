@@ -15,6 +15,7 @@ from multigen.serving.api.files import TYPES
 from multigen.serving.api.forms import read_form, schema
 from multigen.serving.api.sampling import Sampling, request_of
 from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
+from multigen.serving.api.uploads import Scratch
 from multigen.serving.api.video_records import SHEET, THUMBNAIL, begun, keep, poll_after, remixed, shown
 from multigen.serving.api.video_request import FILES, VideoBody, request_for
 from multigen.serving.api.work import submit
@@ -35,8 +36,10 @@ async def create(http: HttpRequest, server: TheServer, caller: TheCaller) -> Res
     """Begin a video."""
     body, uploads = await read_form(http, VideoBody, FILES, server.limits)
     served = server.served(body.model, "video")
-    request = await request_for(body, uploads, server.limits, served)
-    return await _begin(server, caller, served, body, request, {"output_format": body.output_format})
+    scratch = Scratch()
+    request = await request_for(body, uploads, server.limits, served, scratch)
+    more = {"output_format": body.output_format}
+    return await _begin(server, caller, served, body, request, more, scratch)
 
 
 @router.post("/v1/videos/{name}/remix", response_model=None)
@@ -44,10 +47,11 @@ async def remix(name: str, body: Remix, server: TheServer, caller: TheCaller) ->
     """Begin another version of a video that is there."""
     record = await _completed(server, caller, name)
     served = server.served(body.model or record["model"], "video")
-    edit = await remixed(server, record, served, body.strength)
+    scratch = Scratch()
+    edit = await remixed(server, record, served, body.strength, scratch)
     request = request_of(body, body.prompt, server.limits, edit=edit)
     more = {"output_format": record["output_format"], "remixed_from_video_id": name}
-    return await _begin(server, caller, served, body, request, more)
+    return await _begin(server, caller, served, body, request, more, scratch)
 
 
 @router.get("/v1/videos", response_model=None)
@@ -107,13 +111,20 @@ async def content(
 
 
 async def _begin(
-    server: Server, caller: Caller, served: Served, body: Sampling, request: Request, more: dict[str, Any]
+    server: Server,
+    caller: Caller,
+    served: Served,
+    body: Sampling,
+    request: Request,
+    more: dict[str, Any],
+    scratch: Scratch,
 ) -> Response:
+    """Accept a request for a video. `scratch`: a folder that it needs until it is written."""
     engine, ticket = await submit(server, caller, served, body, request, 1)
     name = server.store.new_id("video")
     record = {**begun(name, engine, ticket, request), "owner": caller.key, "model": served.id, **more}
     suffix = f".{record['output_format']}"
-    await server.background.begin(name, record, engine, ticket, lambda ticket: keep(ticket, suffix))
+    await server.background.begin(name, record, engine, ticket, lambda ticket: keep(ticket, suffix, scratch))
     return _answer(server, record)
 
 

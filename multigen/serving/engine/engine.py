@@ -22,7 +22,7 @@ from multigen.serving.engine.memory import Costs
 from multigen.serving.engine.places import Seen, by_key, due, tell_lines
 from multigen.serving.engine.ticket import Event, Failure, Ticket
 from multigen.serving.engine.turns import Turns
-from multigen.serving.engine.watch import Watch
+from multigen.serving.engine.watch import Mark, Watch
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -100,7 +100,6 @@ class Engine:
         for index, place in enumerate(places):
             ticket.places[place] = index
             self._waiting[place] = ticket
-        self.watch.queued(self.name, len(self._waiting))
         ticket.line = self._lines()[places[0]]
         ticket.say(Event("queued", data=ticket.line))
         self._wake.set()
@@ -115,7 +114,7 @@ class Engine:
                 self._gone.add(place)
             elif place in self._under_way:
                 self._batcher.cancel(place)
-        self.watch.cancelled(self.name)
+        self.watch.ended(self.name, "client" if failure is None else failure.code)
         ticket.end("cancelled" if failure is None else "failed", failure)
         self._wake.set()
 
@@ -147,6 +146,7 @@ class Engine:
 
     async def _run(self) -> None:
         while True:
+            mark = self.watch.mark()
             self._expire()
             await self._begin()
             chosen = self._turns.share(by_key(self._under_way), self._most())
@@ -155,17 +155,16 @@ class Engine:
                 if not self._waiting and not self._under_way:
                     await self._wake.wait()
                 continue
-            await self._call(chosen)
+            await self._call(chosen, mark)
 
-    async def _call(self, chosen: Sequence[int]) -> None:
-        """One network call, and what came of it."""
-        begin, self._seen = time.monotonic(), []
+    async def _call(self, chosen: Sequence[int], mark: Mark) -> None:
+        """One network call, and what came of it. `mark`: when the preparations for it began."""
+        self._seen = []
         try:
             made, network = await self._off(lambda: self._step(chosen))
         except Exception as error:  # of the network or a codec: it ends these tickets, not the server
             self._fail(chosen, error)
             return
-        self.watch.called(self.name, len(chosen), time.monotonic() - begin, network)
         for place, queries, _ in self._seen:
             if (ticket := self._under_way.get(place)) is not None and not ticket.over:
                 ticket.steps[ticket.places[place]] = queries
@@ -174,6 +173,7 @@ class Engine:
             ticket = self._under_way.get(place)
             if ticket is not None and not ticket.over:
                 ticket.say(Event("preview", ticket.places[place], preview))
+        self.watch.called(self.name, len(chosen), self.watch.since(mark, network), network)
         for place, medium in made:
             self._finish(place, medium)
         self._leave_ended()
@@ -181,7 +181,8 @@ class Engine:
     def _step(self, chosen: Sequence[int]) -> tuple[list[tuple[int, Media]], float]:
         """In the worker: the media that ended, and seconds in the network."""
         with self.watch.network(self.model) as clock:
-            return self._batcher.step(chosen), clock.seconds
+            made = self._batcher.step(chosen)
+        return made, clock.seconds
 
     def _saw(self, progress: Progress) -> None:
         """In the worker, after each answered query."""
@@ -212,6 +213,7 @@ class Engine:
             place = turn[1]
             ticket = self._waiting.pop(place)
             self._under_way[place] = ticket
+            ticket.begun[ticket.places[place]] = time.monotonic()
             try:
                 await self._off(lambda place=place: self._batcher.begin(place))
             except Exception as error:
@@ -221,7 +223,6 @@ class Engine:
                 ticket.state, ticket.started = "running", time.time()
                 self.watch.waited(self.name, ticket.started - ticket.created)
                 ticket.say(Event("running"))
-        self.watch.queued(self.name, len(self._waiting))
         tell_lines(self._waiting, self._lines())
 
     def _lines(self) -> dict[int, int]:
@@ -238,8 +239,9 @@ class Engine:
         ticket.media[index] = medium
         ticket.say(Event("medium", index, medium))
         self._leave(place)
+        took, steps = time.monotonic() - ticket.begun[index], len(ticket.jobs[index].plan.ts) - 1
+        self.watch.made(self.name, took, steps)
         if len(ticket.media) == len(ticket.jobs):
-            self.watch.made(self.name, len(ticket.jobs), time.time() - ticket.created, ticket.total)
             ticket.end("done")
 
     def _fail(self, places: Sequence[int], error: Exception) -> None:

@@ -14,7 +14,7 @@ from multigen.errors import MultigenError
 from multigen.model.compatibility import check_combination
 from multigen.model.load import load
 from multigen.model.model import Model
-from multigen.model.source import find
+from multigen.model.source import find_recipe
 from multigen.recipe.schema import Recipe
 from multigen.registry import build
 from multigen.serving.engine.engine import Engine, Settings
@@ -147,9 +147,9 @@ class Models:
 
 def _served(name: str, source: str) -> Served:
     """A source, without its weights in memory. MultigenError if there is none, or it makes no media."""
-    found = find(source)
-    check_combination(found.recipe)
-    if found.recipe.trains == "codec":
+    recipe = find_recipe(source)
+    check_combination(recipe)
+    if recipe.trains == "codec":
         raise MultigenError(f"{source}: this recipe trains a codec; it makes no media and cannot be served")
-    build("modality", found.recipe.modality, where="modality")
-    return Served(name, source, found.recipe)
+    build("modality", recipe.modality, where="modality")
+    return Served(name, source, recipe)

@@ -66,6 +66,7 @@ class Ticket:
     places: dict[int, int] = field(default_factory=dict)  # of the batcher -> index of the medium
     media: dict[int, Media] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)  # queries answered, by the index of the medium
+    begun: dict[int, float] = field(default_factory=dict)  # time.monotonic() by the index of the medium
     line: int = 0  # how many media stand before its first
     started: float | None = None
     ended: float | None = None
