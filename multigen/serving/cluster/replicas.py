@@ -55,7 +55,11 @@ class ModelReplica:
         from multigen.serving.api.metrics import Metrics
 
         watch = self._server.models.watch
-        return watch.text(self._server.models).decode() if isinstance(watch, Metrics) else ""
+        return (
+            watch.text(self._server.models, ready=not self._server.loading).decode()
+            if isinstance(watch, Metrics)
+            else ""
+        )
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What the scaling asks for."""
