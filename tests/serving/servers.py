@@ -18,6 +18,7 @@ from multigen.serving.api.state import Limits, Server
 from multigen.serving.engine.models import Models
 from multigen.serving.engine.settings import Settings
 from multigen.serving.engine.store import Store
+from multigen.serving.process import Process
 from tests.model.test_model import SMALL, small
 
 LIMITS = Limits(upload=2 << 20, pixels=1_000_000, seconds=30.0, prompt=500, steps=100)
@@ -68,7 +69,7 @@ def running(
         config = uvicorn.Config(
             create_app(state), log_level="warning", ws="none", timeout_graceful_shutdown=3
         )
-        one = uvicorn.Server(config)
+        one = Process(config, state, drain=0.0, first=[])
         loops: list[asyncio.AbstractEventLoop] = []
 
         async def serve() -> None:

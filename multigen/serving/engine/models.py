@@ -131,10 +131,10 @@ class Models:
 
     async def close(self, reason: str) -> None:
         """End all engines; what is under way fails with the reason."""
-        self._closed = reason
+        self._closed = self._closed or reason
         self._rested.set()
         for engine in self.engines:
-            await engine.close(reason)
+            await engine.close(self._closed)
         for pool in (self._worker, self._loader):
             pool.shutdown(wait=False)
 
