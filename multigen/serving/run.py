@@ -16,6 +16,7 @@ from multigen.device import choose_device
 from multigen.errors import MultigenError
 from multigen.serving.api.app import create_app
 from multigen.serving.api.metrics import Metrics
+from multigen.serving.api.sharing import Sharing
 from multigen.serving.api.state import Server
 from multigen.serving.engine.models import Models
 from multigen.serving.engine.settings import Settings
@@ -47,7 +48,8 @@ class Options:
     max_queue    most media that wait for a model
     memory       of the samples in network calls; None: 70% of what the weights leave free
     budget       of the weights in memory; None: half of what is free, and no less than a model alone takes
-    store        folder of results; None: in the cache
+    store        of results: a folder, or the address of a bucket; None: in the cache
+    shared       whether other servers use the store too: each goes on with what another left
     ttl          h for which results are kept
     store_size   of all results
     loras        folder of LoRAs that clients may name
@@ -65,7 +67,8 @@ class Options:
     max_queue: int = 256
     memory: float | None = None
     budget: float | None = None
-    store: Path | None = None
+    store: Path | str | None = None
+    shared: bool = False
     ttl: float = 24.0
     store_size: float = 4.0
     loras: Path | None = None
@@ -79,9 +82,9 @@ def serve(sources: Sequence[str], options: Options | None = None, *, open_page: 
     o = options or Options()
     check_reach(o.host, o.keys)
     server, rules = server_of(sources, o), rules_of(o)
-    app = create_app(server, root_path=_root(o.root_path), rules=rules)
+    app = create_app(server, root_path=root_of(o.root_path), rules=rules)
     listening = _listen(o.host, o.port)
-    address = f"http://{_shown(o.host)}:{listening.getsockname()[1]}{_root(o.root_path)}"
+    address = f"http://{shown_host(o.host)}:{listening.getsockname()[1]}{root_of(o.root_path)}"
     show_logs()
     process = Process(
         config_of(app),
@@ -112,8 +115,8 @@ def config_of(app: FastAPI) -> uvicorn.Config:
     )
 
 
-def server_of(sources: Sequence[str], options: Options) -> Server:
-    """The server of some sources: nothing listens yet, and no weights are read."""
+def server_of(sources: Sequence[str], options: Options, *, own: frozenset[str] | None = None) -> Server:
+    """The server of some sources: nothing listens yet, and no weights are read. `own`: the models it makes media of."""
     free = _free(choose_device(options.device))
     models = Models(
         named(sources),
@@ -128,9 +131,10 @@ def server_of(sources: Sequence[str], options: Options) -> Server:
     left = max(free - min(models.budget, sum(sizes)), 0)
     memory = CALLS * left if options.memory is None else options.memory * GB
     models.settings = Settings(options.max_batch, options.max_queue, int(memory))
-    folder = cache_folder("served") if options.store is None else options.store
-    store = Store(folder, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
-    return Server(models, store, loading=True)
+    place = cache_folder("served") if options.store is None else options.store
+    store = Store(place, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
+    sharing = Sharing(store) if options.shared else None
+    return Server(models, store, sharing=sharing, own=own, loading=True)
 
 
 def rules_of(options: Options) -> Rules:
@@ -158,12 +162,14 @@ def _listen(host: str, port: int) -> socket.socket:
         raise MultigenError(f"--host {host} --port {port}: cannot listen there ({error})") from None
 
 
-def _shown(host: str) -> str:
+def shown_host(host: str) -> str:
+    """A host as it stands in an address."""
     host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
     return f"[{host}]" if ":" in host else host
 
 
-def _root(path: str) -> str:
+def root_of(path: str) -> str:
+    """A prefix of paths: /a/b, or ""."""
     return f"/{path.strip('/')}" if path.strip("/") else ""
 
 
