@@ -35,6 +35,11 @@ class Hosted:
     server: Server
     port: int
     loop: asyncio.AbstractEventLoop
+    process: Process
+
+    def end(self) -> None:
+        """Begin to end, as after a signal that drains nothing."""
+        self.process.should_exit = True
 
     def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         """Send a request on a connection of its own; a body is JSON unless it is bytes."""
@@ -118,7 +123,7 @@ def hosted(source: Path, store: Path, *, patience: float = 15.0, **options: Any)
         while (not process.started or server.loading) and time.monotonic() < until and thread.is_alive():
             time.sleep(0.01)
         assert process.started and not server.loading
-        yield Hosted(server, listening.getsockname()[1], loops[0])
+        yield Hosted(server, listening.getsockname()[1], loops[0], process)
     finally:
         process.should_exit = True
         thread.join(30)
