@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,9 +68,11 @@ def running(
     settings: Settings | None = None,
     limits: Limits = LIMITS,
     share: Callable[[Store], Sharing] | None = None,
+    loras: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
     """Serve models inside the block. `share`: how with other servers of the store."""
-    models, store = Models(sources, device="cpu", settings=settings, watch=Metrics()), Store(folder)
+    models = Models(sources, device="cpu", settings=settings, watch=Metrics(), loras=loras)
+    store = Store(folder)
     state = Server(models, store, limits, sharing=None if share is None else share(store))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -147,7 +147,8 @@ class Models:
         loras = {self.loras[lora]: weight for lora, weight in key[1]}
         loop = asyncio.get_running_loop()
         model = await loop.run_in_executor(self._loader, _loaded, one.source, self.device, loras or None)
-        size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+        # Frozen parts of a pipeline and a LoRA's pairs are in no state_dict, but in the files.
+        size = max(sum(t.numel() * t.element_size() for t in model.state_dict().values()), one.size)
         if size > one.size:
             self._check_size(name, size)
             await self._make_room(name, size)
