@@ -65,6 +65,7 @@ def create_app(
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await server.background.restore()
+        app.openapi()  # takes long, once: not when a client asks
         tasks = [asyncio.create_task(watch_loop(server.models.watch))]
         if server.sharing is not None:
             tasks.append(asyncio.create_task(share(app, server, server.sharing)))
