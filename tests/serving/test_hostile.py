@@ -92,7 +92,9 @@ def test_no_address_is_fetched(guarded: Hosted) -> None:
 
 
 def test_names_of_files_lead_nowhere(guarded: Hosted) -> None:
-    secret = guarded.server.store.folder.parent / "secret.png"
+    folder = guarded.server.store._bucket.folder
+    assert folder is not None
+    secret = folder.parent / "secret.png"
     secret.write_bytes(b"TOP SECRET")
     later = int(time.time()) + 600
     names = ["../secret", "..%2fsecret", "%2e%2e%2fsecret", "..%5csecret", "/etc/passwd", "....//secret", "secret%00",

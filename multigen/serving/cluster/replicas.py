@@ -54,8 +54,8 @@ class ModelReplica:
         """What happened here, for Prometheus."""
         from multigen.serving.api.metrics import Metrics
 
-        watch = self._server.models.watch
-        return watch.text(self._server.models).decode() if isinstance(watch, Metrics) else ""
+        server, watch = self._server, self._server.models.watch
+        return watch.text(server.models, ready=server.ready).decode() if isinstance(watch, Metrics) else ""
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What the scaling asks for."""
