@@ -22,6 +22,7 @@ from multigen.serving.cluster.forward import Forward, Full, Gone, answered
 from multigen.serving.cluster.scaling import METRIC
 from multigen.serving.logs import show_logs
 from multigen.serving.run import Options, root_of, rules_of, server_of
+from multigen.serving.tracing import tracing_of
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ class Front:
         root = root_of(self._options.root_path)
         calls = {name: partial(_called, handle) for name, handle in self._models.items()}
         forward = partial(Forward, server=server, calls=calls, root=root)
-        return create_app(server, root_path=root, rules=rules_of(self._options), forward=forward)
+        rules, tracing = rules_of(self._options), tracing_of(self._options.otlp)
+        return create_app(server, root_path=root, rules=rules, forward=forward, tracing=tracing)
 
 
 FrontDeployment = serve.ingress()(Front)
