@@ -28,6 +28,7 @@ from multigen.serving.logs import show_logs
 from multigen.serving.process import ANSWERS, Process
 from multigen.serving.protocol import HEAD_BYTES, Protocol
 from multigen.serving.sources import check_reach, named
+from multigen.serving.tracing import tracing_of
 from multigen.storage.cache_folder import cache_folder
 
 GB = 10**9
@@ -56,6 +57,7 @@ class Options:
     device       of the models
     drain        s that running requests have to end after SIGTERM
     log_prompts  whether the log keeps prompts
+    otlp         address of a collector of traces; None: OTEL_EXPORTER_OTLP_ENDPOINT, or no traces
     """
 
     host: str = "127.0.0.1"
@@ -75,6 +77,7 @@ class Options:
     device: str | None = None
     drain: float = 30.0
     log_prompts: bool = False
+    otlp: str | None = None
 
 
 def serve(sources: Sequence[str], options: Options | None = None, *, open_page: bool = False) -> None:
@@ -82,7 +85,8 @@ def serve(sources: Sequence[str], options: Options | None = None, *, open_page: 
     o = options or Options()
     check_reach(o.host, o.keys)
     server, rules = server_of(sources, o), rules_of(o)
-    app = create_app(server, root_path=root_of(o.root_path), rules=rules)
+    tracing = tracing_of(o.otlp)
+    app = create_app(server, root_path=root_of(o.root_path), rules=rules, tracing=tracing)
     listening = _listen(o.host, o.port)
     address = f"http://{shown_host(o.host)}:{listening.getsockname()[1]}{root_of(o.root_path)}"
     show_logs()
