@@ -117,7 +117,7 @@ async def media_file(name: str, expires: int, signature: str, server: TheServer)
     valid = hmac.compare_digest(signature.encode("utf-8", "surrogatepass"), expected.encode())
     if not valid or expires < time.time() or suffix not in TYPES:
         raise ApiError(403, "this address is not valid, or not any more", code="invalid_signature")
-    path = server.store.file(stem, suffix)
+    path = await asyncio.to_thread(server.store.file, stem, suffix)
     if path is None:
         raise gone()
     return Kept(path, suffix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -10,6 +11,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from multigen.generation.request import Request
+from multigen.serving.api.ask import asked, name_for, resumed
 from multigen.serving.api.document import answers
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.files import Kept, file_answers, gone
@@ -48,7 +50,7 @@ async def create(http: HttpRequest, server: TheServer, caller: TheCaller) -> Res
     scratch = Scratch()
     request = await request_for(body, uploads, server.limits, served, scratch)
     more = {"output_format": body.output_format}
-    return await _begin(server, caller, served, body, request, more, scratch)
+    return await _begin(http, server, caller, served, body, request, more, scratch)
 
 
 @router.post(
@@ -56,7 +58,7 @@ async def create(http: HttpRequest, server: TheServer, caller: TheCaller) -> Res
     response_model=None,
     responses=answers(Video, "the new video, under way", others=NOT_YET),
 )
-async def remix(name: str, body: Remix, server: TheServer, caller: TheCaller) -> Response:
+async def remix(name: str, body: Remix, http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Begin another version of a video that is there."""
     record = await _completed(server, caller, name)
     served = server.served(body.model or record["model"], "video")
@@ -64,7 +66,7 @@ async def remix(name: str, body: Remix, server: TheServer, caller: TheCaller) ->
     edit = await remixed(server, record, served, body.strength, scratch)
     request = request_of(body, body.prompt, server.limits, edit=edit)
     more = {"output_format": record["output_format"], "remixed_from_video_id": name}
-    return await _begin(server, caller, served, body, request, more, scratch)
+    return await _begin(http, server, caller, served, body, request, more, scratch)
 
 
 @router.get("/v1/videos", response_model=None, responses=answers(Videos, "the videos"))
@@ -122,13 +124,14 @@ async def content(
     """The file of a finished video, its first frame, or a sheet of its frames."""
     record = await _completed(server, caller, name)
     suffix = {"video": f".{record['output_format']}", "thumbnail": THUMBNAIL, "spritesheet": SHEET}[variant]
-    path = server.store.file(name, suffix)
+    path = await asyncio.to_thread(server.store.file, name, suffix)
     if path is None:
         raise gone()
     return Kept(path, suffix)
 
 
 async def _begin(
+    http: HttpRequest,
     server: Server,
     caller: Caller,
     served: Served,
@@ -139,10 +142,19 @@ async def _begin(
 ) -> Response:
     """Accept a request for a video. `scratch`: a folder that it needs until it is written."""
     engine, ticket = await submit(server, caller, served, body, request, 1)
-    name = server.store.new_id("video")
+    again = resumed(http)
+    name = name_for(http, server.store, "video")
     record = {**begun(name, engine, ticket, request), "owner": caller.key, "model": served.id, **more}
     suffix = f".{record['output_format']}"
-    await server.background.begin(name, record, engine, ticket, lambda ticket: keep(ticket, suffix, scratch))
+    record = await server.background.begin(
+        name,
+        record,
+        engine,
+        ticket,
+        lambda ticket: keep(ticket, suffix, scratch),
+        ask=asked(http),
+        resumed=again,
+    )
     return _answer(server, record)
 
 
