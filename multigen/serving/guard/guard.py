@@ -188,6 +188,17 @@ class _Answer:
                 message["headers"].append((b"connection", b"close"))
         elif message["type"] == "http.response.body":
             self.sent += len(message.get("body", b""))
+            body = self.body
+            if (
+                body is not None
+                and not body.read
+                and self._has_body()
+                and not message.get("more_body", False)
+            ):
+                # What closes with data unread loses the answer: a route that is none reads no body.
+                await self._send({**message, "more_body": True})
+                await body.discard()
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
     async def refuse(self, error: ApiError) -> None:
