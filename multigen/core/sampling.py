@@ -7,6 +7,8 @@ x0 travels back the same way.
 
 from __future__ import annotations
 
+import traceback
+from contextlib import suppress
 from typing import NamedTuple
 
 from torch import Tensor
@@ -39,12 +41,14 @@ class Sampling:
     calls    the calls that wait for answers
     queries  how many queries are answered
     sample   [B, C, *D] once finished, None before
+    error    what ended it before its time, where something did
     """
 
     def __init__(self, sampler: Trajectory, guide: Guide, denoiser: Denoiser) -> None:
         self.sampler, self.guide, self.denoiser = sampler, guide, denoiser
         self.queries = 0
         self.sample: Tensor | None = None
+        self.error: Exception | None = None
         self.calls: list[Call] = []
         self._query: Query | None = None
         self._answers: Answers | None = None
@@ -87,6 +91,13 @@ class Sampling:
             self.calls = next(self._answers)
         except StopIteration as stop:
             self._x0 = stop.value
+
+    def fail(self, error: Exception) -> None:
+        """End it with an error, which keeps no tensors of the frames that it went through."""
+        self.error = error
+        traceback.clear_frames(error.__traceback__)
+        with suppress(Exception):  # what has failed once may fail again
+            self.close()
 
     def close(self) -> None:
         """Close both coroutines where they are."""

@@ -22,6 +22,7 @@ from multigen.recipe.sampling import TRAINED, without_decoding
 from multigen.recipe.schema import Recipe
 from multigen.storage import lora
 from multigen.storage.tensors import load_tensors, read_header
+from multigen.storage.weights_file import check_weights_file
 from multigen.training import checkpoint as checkpoints
 
 
@@ -39,24 +40,60 @@ class Found(NamedTuple):
     knowledge: Knowledge | None = None
 
 
+class Place(NamedTuple):
+    """Where weights stand, and the recipe that they are sampled with; no weight is read.
+
+    `path` is a run folder or a weights file; None where the recipe's parts bring their weights with them. `trained` is
+    the recipe that the weights were trained by.
+    """
+
+    recipe: Recipe
+    path: Path | None
+    where: str
+    trained: Recipe
+
+
 def find(source: str | Path) -> Found:
     """Recipe and weights at a source, as `load` takes it."""
+    return _read(locate(source))
+
+
+def find_recipe(source: str | Path) -> Recipe:
+    """The recipe of what `find` finds, without reading the weights; a damaged weights file is refused all the same."""
+    return locate(source).recipe
+
+
+def locate(source: str | Path) -> Place:
+    """Where the weights of a source stand. MultigenError if there is nothing, or nothing trained."""
     path = Path(source).expanduser()
     if stable_diffusion.is_source(str(source)) and not (path / RECIPE).is_file():
-        return Found(stable_diffusion.recipe_of(str(source)), None, str(source))
+        recipe = stable_diffusion.recipe_of(str(source))
+        return Place(recipe, None, str(source), recipe)
     if path.suffix == ".safetensors" or (path.is_file() and path.suffix not in (".yaml", ".yml")):
-        return _in_file(path)
+        return _of_file(path)
     if path.is_dir():
         if not (path / RECIPE).is_file():
             raise no_run(path)
-        return in_run(path)
+        return _of_folder(path)
     recipe = load_recipe(str(source))
     folder = Path("runs") / recipe.name
     if not (folder / RECIPE).is_file():
         if recipe.weights is not None:
-            return named(recipe, str(source))
+            return _of_recipe(recipe, str(source))
         raise nothing_trained(source, folder)
-    return in_run(folder)
+    return _of_folder(folder)
+
+
+def _read(place: Place) -> Found:
+    """What stands at a place, with its weights."""
+    if place.path is None:
+        return Found(place.recipe, None, place.where)
+    if place.path.is_dir():
+        found = of_run(place.trained, place.path)
+    else:
+        tensors = without_knowledge(load_tensors(place.path))
+        found = Found(place.trained, tensors, place.where, knowledge=knowledge_at(place.path))
+    return found._replace(recipe=place.recipe, where=place.where)
 
 
 def find_weights(source: str | Path) -> Found:
@@ -86,10 +123,16 @@ def read_lora(source: str) -> lora.Adapter:
 
 def in_run(folder: Path) -> Found:
     """Recipe and averaged weights of a run folder."""
+    return _read(_of_folder(folder))
+
+
+def _of_folder(folder: Path) -> Place:
     recipe = load_recipe(str(folder / RECIPE))
     if recipe.weights is not None and not is_trained(folder):
-        return named(recipe, str(folder))
-    return of_run(recipe, folder)
+        return _of_recipe(recipe, str(folder))
+    if not is_finished(folder) and not checkpoints.found(folder / "checkpoints"):
+        raise no_weights(folder)
+    return Place(recipe, folder, str(folder), recipe)
 
 
 def of_run(recipe: Recipe, folder: Path) -> Found:
@@ -164,16 +207,22 @@ def _newest(folder: Path) -> Path:
 
 def named(recipe: Recipe, where: str) -> Found:
     """A recipe with the weights it names. RecipeError where they were trained as another model or on other data."""
+    return _read(_of_recipe(recipe, where))
+
+
+def _of_recipe(recipe: Recipe, where: str) -> Place:
+    """As `named`."""
     source, shipped = str(recipe.weights), shipped_weights()
     path = shipped.get(source) or Path(source).expanduser()
     if stable_diffusion.is_source(source):
-        return Found(stable_diffusion.checked(recipe, source), None, source)
+        recipe = stable_diffusion.checked(recipe, source)
+        return Place(recipe, None, source, recipe)
     if not path.exists():
         raise unknown_weights("weights", source)
-    trained = in_run(path) if path.is_dir() else _in_file(path)
+    place = _of_folder(path) if path.is_dir() else _of_file(path)
     rows = [
         f"{key}: {old!r} there, {new!r} here"
-        for key, old, new in recipe_changes(without_decoding(trained.recipe), without_decoding(recipe))
+        for key, old, new in recipe_changes(without_decoding(place.recipe), without_decoding(recipe))
         if key.partition(".")[0] in TRAINED and key != "conditioner.classes"
     ]
     if rows:
@@ -181,8 +230,9 @@ def named(recipe: Recipe, where: str) -> Found:
             f"{where}: weights {source} were trained with other settings ({'; '.join(rows[:6])}). "
             "Leave these as they are, or train: weights=null"
         )
-    recipe = dataclasses.replace(recipe, conditioner=trained.recipe.conditioner)
-    return trained._replace(recipe=recipe, where=source)
+    return place._replace(
+        recipe=dataclasses.replace(recipe, conditioner=place.recipe.conditioner), where=source
+    )
 
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:
@@ -201,8 +251,9 @@ def _place(source: str | Path) -> Path:
     return shipped_weights().get(str(source)) or Path(source).expanduser()
 
 
-def _in_file(path: Path) -> Found:
-    tensors = load_tensors(path)
+def _of_file(path: Path) -> Place:
+    """A weights file: its recipe is in its header."""
+    check_weights_file(path)
     header = read_header(path)
     if "recipe" not in header and lora.is_lora(path):
         adapter = lora.read(path)
@@ -212,5 +263,5 @@ def _in_file(path: Path) -> Found:
         )
     if "recipe" not in header:
         raise MultigenError(f"{path}: no recipe in its header; use the run folder, or train.init={path}")
-    recipe, weights = parse_recipe(header["recipe"], f"{path} (header)"), without_knowledge(tensors)
-    return Found(recipe, weights, str(path), knowledge=knowledge_at(path))
+    recipe = parse_recipe(header["recipe"], f"{path} (header)")
+    return Place(recipe, path, str(path), recipe)

@@ -121,7 +121,7 @@ def request_options(source: str) -> tuple[Option, ...]:
     recipe = check_source(source)
     if recipe is not None and recipe.modality.name in BUILTIN:
         return BUILTIN[recipe.modality.name]
-    from multigen.model.source import find
+    from multigen.model.source import find_recipe
 
-    recipe = find(source).recipe
+    recipe = find_recipe(source)
     return registry.build("modality", recipe.modality, where="modality").options
