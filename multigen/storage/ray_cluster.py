@@ -7,6 +7,8 @@ from typing import Any
 
 from multigen.storage.packages import check_installed
 
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reads it when a cluster is started
+
 
 def ray_here(what: str = "--ray") -> Any:
     """Ray, connected to the cluster of $RAY_ADDRESS; without one, a cluster is started on this machine.
@@ -14,7 +16,6 @@ def ray_here(what: str = "--ray") -> Any:
     It tells nobody of its use. MultigenError, with `what` in front, if Ray is missing.
     """
     check_installed("ray", what, "ray")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
     import ray
 
     if not ray.is_initialized():

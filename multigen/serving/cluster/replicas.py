@@ -54,8 +54,10 @@ class ModelReplica:
         """What happened here, for Prometheus."""
         from multigen.serving.api.metrics import Metrics
 
-        watch = self._server.models.watch
-        return watch.text(self._server.models).decode() if isinstance(watch, Metrics) else ""
+        watch, draining = self._server.models.watch, self._server.draining
+        return (
+            watch.text(self._server.models, ready=not draining).decode() if isinstance(watch, Metrics) else ""
+        )
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What the scaling asks for."""
@@ -87,8 +89,16 @@ class Front:
         server.loading = False
         root = root_of(self._options.root_path)
         calls = {name: partial(_called, handle) for name, handle in self._models.items()}
-        forward = partial(Forward, server=server, calls=calls, root=root)
+        forward = partial(Forward, server=server, calls=calls, root=root, metrics=self._metrics)
         return create_app(server, root_path=root, rules=rules_of(self._options), forward=forward)
+
+    async def _metrics(self) -> dict[str, str]:
+        """What each replica tells Prometheus."""
+        found: dict[str, str] = {}
+        for name, handle in self._models.items():
+            texts = await handle.broadcast("metrics").results_async(timeout_s=5)
+            found |= {f"{name}/{number}": text for number, text in enumerate(texts)}
+        return found
 
 
 FrontDeployment = serve.ingress()(Front)
