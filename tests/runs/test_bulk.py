@@ -170,7 +170,7 @@ NO_RAY = "Ray is not installed: pip install -c constraints.txt -e '.[ray]'"
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason=NO_RAY)
 def test_on_ray_after_kill_9(digits: str, tmp_path: Path) -> None:
-    lines = [json.dumps({"prompt": str(k % 10), "steps": 30}) for k in range(48)]
+    lines = [json.dumps({"prompt": str(k % 10), "steps": 30}) for k in range(24)]
     (tmp_path / "requests.jsonl").write_text("\n".join(lines))
     argv = [sys.executable, "-m", "multigen", "sample", digits, "--prompts", str(tmp_path / "requests.jsonl")]
     argv += ["-n", "1", "--device", "cpu", "sample.batch=4", "--quiet"]
@@ -178,7 +178,7 @@ def test_on_ray_after_kill_9(digits: str, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
         first = subprocess.Popen([*argv, "--ray", "--out", str(out)], stderr=log, start_new_session=True)
         end = time.monotonic() + 180
-        while len(list((out / MADE).glob("*.json"))) < 6:
+        while len(list((out / MADE).glob("*.json"))) < 4:
             assert first.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
             time.sleep(0.05)
         os.killpg(first.pid, signal.SIGKILL)
@@ -186,12 +186,12 @@ def test_on_ray_after_kill_9(digits: str, tmp_path: Path) -> None:
         time.sleep(2)  # workers notice that their command is gone
         kept = {p.name: p.stat().st_mtime_ns for p in (out / "media").glob("*.png")}
         made = len(list((out / MADE).glob("*.json")))
-        assert 6 <= made < 48
+        assert 4 <= made < 24
         again = [*argv, "--ray", "--out", str(out), "--resume"]
         assert subprocess.run(again, stderr=log, timeout=300).returncode == 0, (tmp_path / "log").read_text()
         assert (
             subprocess.run([*argv, "--out", str(tmp_path / "one")], stderr=log, timeout=300).returncode == 0
         )
     now = {p.name: p.stat().st_mtime_ns for p in (out / "media").glob("*.png")}
-    assert len(now) == 48 and sum(now.get(name) == when for name, when in kept.items()) >= made
+    assert len(now) == 24 and sum(now.get(name) == when for name, when in kept.items()) >= made
     assert_alike(tmp_path / "one", out)
