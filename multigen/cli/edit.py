@@ -64,6 +64,8 @@ def run(argv: Sequence[str]) -> int:
         )
     prompts = [*(a.prompt or []), *lines]
     edit = edit_request(given(a, [INPUT if name == "media" else name for name in options(EditRequest)]))
+    common = Request(**given(a, NAMES), options=own, edit=edit)
+    common.check()
     if edit.restore is not None and a.tile:
         raise MultigenError("--tile does not go with --restore")
     from multigen.runs.checks import check_source
@@ -77,7 +79,7 @@ def run(argv: Sequence[str]) -> int:
     show_log(a.quiet)
     folder = runs.sample(
         a.source,
-        Request(**given(a, NAMES), options=own, edit=edit),
+        common,
         requests=[Request(prompt) for prompt in prompts] or None,
         n=a.n,
         seed=a.seed,

@@ -103,6 +103,7 @@ def run(argv: Sequence[str]) -> int:
     from multigen.runs.checks import check_source
 
     common = Request(**given(a, NAMES), options=own)
+    common.check()
     requests = _requests(a)
     _check_place(a.out)
     recipe = check_source(a.source, sampling_overrides(a))

@@ -104,13 +104,16 @@ def _how_much(parser: Parser) -> None:
         "--max-queue", type=count, default=256, metavar="N", help="most media that wait (default: 256)"
     )
     parser.add_argument(
-        "--memory", type=positive, metavar="GB", help="for network calls (default: 70%% of what is free)"
+        "--memory",
+        type=positive,
+        metavar="GB",
+        help="for network calls (default: 70%% of what weights leave)",
     )
     parser.add_argument(
         "--budget",
         type=positive,
         metavar="GB",
-        help="of weights in memory; the least recently used model goes (default: no bound)",
+        help="of weights in memory; the least recently used model goes (default: half of what is free)",
     )
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from multigen.runs.asked import asked
 from multigen.runs.bulk_worker import MADE, Arguments, Worker
 from multigen.runs.media import Made, Start
 from multigen.runs.media_set import MediaSet
+from multigen.runs.sources import Sources
 from multigen.storage.bucket import open_bucket
 from multigen.storage.ray_cluster import ray_here
 
@@ -33,22 +34,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class One:
-    """One medium: its place among all, its id, and what it is made of."""
+    """One medium: its place among all, its id, what it is made of, and the source of an edit (`Sources.facts`)."""
 
     place: int
     id: str
     request: Request
+    source: Mapping[str, Any]
 
 
-def listed_media(model: Model, requests: Sequence[Request], n: int, seed: int) -> list[One]:
+def listed_media(model: Model, requests: Sequence[Request], n: int, seed: int, sources: Sources) -> list[One]:
     """Each request `n` times, with the seeds that one machine gives them."""
     found = []
     for number, request in enumerate(requests):
         first = seed + number * n if request.seed is None else request.seed
+        source = sources.facts(request)
         for k in range(n):
             own = replace(request, seed=first + k)
             text = json.dumps(asked(model, "medium", [own], {"place": number * n + k}), sort_keys=True)
-            found.append(One(number * n + k, hashlib.sha256(text.encode()).hexdigest()[:32], own))
+            found.append(One(number * n + k, hashlib.sha256(text.encode()).hexdigest()[:32], own, source))
     return found
 
 
@@ -88,7 +91,9 @@ def _rows(left: Sequence[One], model: Model, arguments: Arguments) -> Iterable[d
     if not most:
         raise MultigenError(f"--ray: this Ray cluster has no {kind}; give another --device")
     blocks = -(-len(left) // batch)
-    items = [{"place": one.place, "id": one.id, "request": pickle.dumps(one.request)} for one in left]
+    items = [
+        {"place": one.place, "id": one.id, "request": pickle.dumps((one.request, one.source))} for one in left
+    ]
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     rows = data.from_items(items, override_num_blocks=blocks).map_batches(

@@ -21,6 +21,8 @@ from multigen.runs.media_set import default_name, sampling_facts, write_medium
 from multigen.runs.sample_manifest import facts, inversion_errors
 from multigen.storage.bucket import open_bucket
 
+# A place, an id, and a request with the source of an edit.
+Left = tuple[int, str, tuple[Request, Mapping[str, Any]]]
 MADE = ".made"  # folder of the entries, until the manifest has them
 
 
@@ -62,11 +64,11 @@ class Worker:
             entries += self._make(left)
         return {"entry": entries}
 
-    def _make(self, left: Sequence[tuple[int, str, Request]]) -> Iterator[str]:
-        model, requests = self._model, [request for _, _, request in left]
+    def _make(self, left: Sequence[Left]) -> Iterator[str]:
+        model, requests = self._model, [request for _, _, (request, _) in left]
         made = model.batcher(requests, n=1, seed=0)
         errors = inversion_errors(model, requests)
-        how = [facts(requests[k], made.jobs[k].plan, errors.get(k)) for k in range(len(left))]
+        how = [facts(requests[k], made.jobs[k].plan, left[k][2][1], errors.get(k)) for k in range(len(left))]
         for k, medium in made:
             place, name, _ = left[k]
             with self._folder() as folder:

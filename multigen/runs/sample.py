@@ -32,6 +32,7 @@ from multigen.runs.outbox import outbox
 from multigen.runs.report import FILE as REPORT
 from multigen.runs.report import TRACES, report
 from multigen.runs.sample_manifest import facts, inversion_errors
+from multigen.runs.sources import Sources
 from multigen.storage.claim import Claim, claimed, claimed_new
 from multigen.storage.files import write_text
 
@@ -94,11 +95,12 @@ def sample(
     said = describe(model, kind, asked, {"n": n, "seed": seed, "trajectory": trajectory, "clip": clip})
     resumes = said if resume else None
     with outbox(out) as box, result_folder(source, model.recipe, kind, box.folder, resumes) as claim:
-        kept = MediaSet(model, claim, said, n * len(asked), on_save=box.push)
-        start = _start(model, asked, n, seed)
+        sources = Sources(claim.folder, asked)
+        kept = MediaSet(model, claim, said, n * len(asked), begin=sources.copy, on_save=box.push)
+        start = _start(model, asked, n, seed, sources)
         if ray:
             worker = Arguments(box.address or claim.folder.absolute(), source, overrides, device)
-            start = bulk(kept, model, listed_media(model, asked, n, seed), worker)
+            start = bulk(kept, model, listed_media(model, asked, n, seed, sources), worker)
         make_media(kept, model, start, quiet=quiet)
         if trajectory:
             _write_traces(model, asked, n, seed, claim.folder, clip=clip)
@@ -167,13 +169,17 @@ def filled(request: Request, common: Request) -> Request:
     return dataclasses.replace(request, **left, options={**common.options, **request.options}, edit=edit)
 
 
-def _start(model: Model, requests: Sequence[Request], n: int, seed: int) -> Start:
+def _start(model: Model, requests: Sequence[Request], n: int, seed: int, sources: Sources) -> Start:
     """Begins to make `n` media of each request; the manifest says how each was made."""
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
         made = model.batcher(requests, n=n, seed=seed, on_progress=lambda _: progress.called())
         errors = inversion_errors(model, requests)
-        how = [facts(requests[k // n], job.plan, errors.get(k // n)) for k, job in made.jobs.items()]
+        origins = [sources.facts(request) for request in requests]
+        how = [
+            facts(requests[k // n], job.plan, origins[k // n], errors.get(k // n))
+            for k, job in made.jobs.items()
+        ]
         return batched(made, progress, there, how.__getitem__)
 
     return start

@@ -18,8 +18,8 @@ from multigen.serving.api.app import create_app
 from multigen.serving.api.metrics import Metrics
 from multigen.serving.api.sharing import Sharing
 from multigen.serving.api.state import Server
-from multigen.serving.engine.engine import Settings
 from multigen.serving.engine.models import Models
+from multigen.serving.engine.settings import Settings
 from multigen.serving.engine.store import Store
 from multigen.serving.guard.guard import Rules
 from multigen.serving.guard.hosts import hosts_of
@@ -32,7 +32,8 @@ from multigen.storage.cache_folder import cache_folder
 
 GB = 10**9
 CONNECTIONS = 512  # open at once; more are refused
-FREE = 0.7  # share of the free memory that calls may take
+# Of the free memory: what weights may take, and what calls may take of the rest.
+WEIGHTS, CALLS = 0.5, 0.7
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Options:
     allow_hosts  names that it answers to beside its own
     max_batch    most media that share a network call
     max_queue    most media that wait for a model
-    memory       of the samples in network calls; None: 70% of what is free
-    budget       of the weights in memory; None: no bound
+    memory       of the samples in network calls; None: 70% of what the weights leave free
+    budget       of the weights in memory; None: half of what is free, and no less than a model alone takes
     store        of results: a folder, or the address of a bucket; None: in the cache
     shared       whether other servers use the store too: each goes on with what another left
     lost         s of silence after which another server's jobs are taken over
@@ -87,10 +88,12 @@ def serve(sources: Sequence[str], options: Options | None = None, *, open_page: 
     listening = _listen(o.host, o.port)
     address = f"http://{shown_host(o.host)}:{listening.getsockname()[1]}{root_of(o.root_path)}"
     show_logs()
-    # Not to evict one for the other, only the first is loaded where not all may fit.
-    first = list(server.models.served)[: None if o.budget is None else 1]
     process = Process(
-        config_of(app), server, drain=o.drain, first=first, opened=f"{address}/" if open_page else None
+        config_of(app),
+        server,
+        drain=o.drain,
+        first=server.models.fitting,
+        opened=f"{address}/" if open_page else None,
     )
     print(f"multigen: {address}", flush=True)
     process.run(sockets=[listening])
@@ -116,16 +119,20 @@ def config_of(app: FastAPI) -> uvicorn.Config:
 
 def server_of(sources: Sequence[str], options: Options, *, own: frozenset[str] | None = None) -> Server:
     """The server of some sources: nothing listens yet, and no weights are read. `own`: the models it makes media of."""
-    device = choose_device(options.device)
-    memory = _free(device) * FREE if options.memory is None else options.memory * GB
+    free = _free(choose_device(options.device))
     models = Models(
         named(sources),
-        settings=Settings(options.max_batch, options.max_queue, int(memory)),
         watch=Metrics(),
         device=options.device,
         budget=None if options.budget is None else int(options.budget * GB),
         loras={} if options.loras is None else loras_in(options.loras),
     )
+    sizes = [one.size for one in models.served.values()]
+    if models.budget is None:
+        models.budget = int(max(WEIGHTS * free, 1.5 * max(sizes)))  # the largest with LoRAs beside it
+    left = max(free - min(models.budget, sum(sizes)), 0)
+    memory = CALLS * left if options.memory is None else options.memory * GB
+    models.settings = Settings(options.max_batch, options.max_queue, int(memory))
     place = cache_folder("served") if options.store is None else options.store
     store = Store(place, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
     sharing = Sharing(store, lost=options.lost) if options.shared else None

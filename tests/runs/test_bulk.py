@@ -26,6 +26,7 @@ from multigen.runs import bulk as module
 from multigen.runs.bulk import One, listed_media
 from multigen.runs.bulk_worker import MADE, Arguments, Worker
 from multigen.runs.sample import open_model, sample
+from multigen.runs.sources import Sources
 from multigen.storage.bucket import Remote, open_bucket
 from tests.model.test_model import small
 
@@ -75,7 +76,7 @@ def rows_here(left: Sequence[One], model: Model, arguments: Arguments) -> Iterat
     for k in range(0, len(left), 2):
         batch = left[k : k + 2]
         rows = {"place": [o.place for o in batch], "id": [o.id for o in batch],
-                "request": [pickle.dumps(o.request) for o in batch]}  # fmt: skip
+                "request": [pickle.dumps((o.request, o.source)) for o in batch]}  # fmt: skip
         yield from (json.loads(text) for text in worker(rows)["entry"])
 
 
@@ -156,11 +157,12 @@ def test_what_is_there_is_not_made_again(
 
 def test_ids_follow_from_request_seed_and_weights(digits: str) -> None:
     model = open_model(digits, (), "cpu")
-    ones = listed_media(model, REQUESTS, 2, 7)
+    sources = Sources(Path("none"), REQUESTS)
+    ones = listed_media(model, REQUESTS, 2, 7, sources)
     assert [(one.place, one.request.seed) for one in ones] == [(0, 7), (1, 8), (2, 50), (3, 51)]
-    assert [one.id for one in ones] == [one.id for one in listed_media(model, REQUESTS, 2, 7)]
+    assert [one.id for one in ones] == [one.id for one in listed_media(model, REQUESTS, 2, 7, sources)]
     assert len({one.id for one in ones}) == 4
-    others = listed_media(model, [Request("3", steps=3), REQUESTS[1]], 2, 7)
+    others = listed_media(model, [Request("3", steps=3), REQUESTS[1]], 2, 7, sources)
     assert [a.id == b.id for a, b in zip(ones, others, strict=True)] == [False, False, True, True]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -23,6 +24,7 @@ from multigen.serving.api import (
     videos,
 )
 from multigen.serving.api.ask import Recorder
+from multigen.serving.api.document import completed
 from multigen.serving.api.lag import watch_loop
 from multigen.serving.api.state import Server
 from multigen.serving.api.takeover import share
@@ -32,6 +34,18 @@ from multigen.version import __version__
 ROUTERS = tuple(
     part.router for part in (images, image_edits, audio, speech, videos, jobs, models, files, health, page)
 )
+
+
+class App(FastAPI):
+    """An app whose document says all that it answers. `keys`: whether it asks for keys."""
+
+    keys = False
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            self.openapi_schema = completed(super().openapi(), keys=self.keys)
+        return self.openapi_schema
 
 
 def create_app(
@@ -60,13 +74,9 @@ def create_app(
         await server.models.close("the server is ending")
         await server.background.finish()
 
-    app = FastAPI(
-        title="multigen",
-        version=__version__,
-        lifespan=life,
-        docs_url=None,
-        redoc_url=None,
-    )
+    asked = rules or Rules()
+    app = App(title="multigen", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
+    app.keys = asked.keys is not None
     app.state.server = server
     errors.install(app)
     for router in ROUTERS:
@@ -75,5 +85,5 @@ def create_app(
         app.add_middleware(forward)
     if server.sharing is not None:
         app.add_middleware(Recorder)
-    app.add_middleware(Guard, server=server, rules=rules or Rules(), root_path=root_path)
+    app.add_middleware(Guard, server=server, rules=asked, root_path=root_path)
     return app

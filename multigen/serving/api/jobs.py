@@ -8,26 +8,36 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from multigen import registry
 from multigen.serving.api import sse
 from multigen.serving.api.ask import asked, name_for, resumed
+from multigen.serving.api.document import answers
 from multigen.serving.api.encoding import check_suffix
 from multigen.serving.api.errors import ApiError, no_model
 from multigen.serving.api.job_body import JobBody, request_for
 from multigen.serving.api.job_records import events, keep, shown
+from multigen.serving.api.shapes import Deleted, Job
 from multigen.serving.api.sharing import UNDER_WAY
 from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
 from multigen.serving.api.uploads import Scratch
 from multigen.serving.api.work import submit, whose
 
 router = APIRouter()
+EVENTS = "queued, running, step, preview and medium; at last done, failed or cancelled, with the job"
+CONFLICT = {409: "the idempotency key came with another body before"}
 Key = Annotated[str | None, Header(alias="idempotency-key", max_length=256)]
-Last = Annotated[int | None, Header(alias="last-event-id")]
+Last = Annotated[int | None, Header(alias="last-event-id", ge=0)]
 
 
-@router.post("/v1/jobs", response_model=None)
+@router.post(
+    "/v1/jobs",
+    response_model=None,
+    status_code=201,
+    responses=answers(Job, "the job, under way", status=201, others=CONFLICT)
+    | answers(Job, "the job that this idempotency key began before"),
+)
 async def create(
     body: JobBody, http: HttpRequest, server: TheServer, caller: TheCaller, idempotency_key: Key = None
 ) -> Response:
@@ -46,13 +56,17 @@ async def create(
     return JSONResponse(shown(http, server, before), headers={"x-job-id": before["id"]})
 
 
-@router.get("/v1/jobs/{name}", response_model=None)
+@router.get("/v1/jobs/{name}", response_model=None, responses=answers(Job, "the job"))
 async def retrieve(name: str, http: HttpRequest, server: TheServer, caller: TheCaller) -> dict[str, Any]:
     """A job: its state, and the addresses of what it made."""
     return shown(http, server, await _record(server, caller, name))
 
 
-@router.delete("/v1/jobs/{name}", response_model=None)
+@router.delete(
+    "/v1/jobs/{name}",
+    response_model=None,
+    responses=answers(Job | Deleted, "the job that was cancelled, or what was forgotten"),
+)
 async def delete(name: str, http: HttpRequest, server: TheServer, caller: TheCaller) -> dict[str, Any]:
     """Cancel a job that is under way; forget one that has ended, with what it made."""
     record = await _record(server, caller, name)
@@ -65,7 +79,12 @@ async def delete(name: str, http: HttpRequest, server: TheServer, caller: TheCal
     return {"id": name, "object": "job.deleted", "deleted": True}
 
 
-@router.get("/v1/jobs/{name}/events", response_model=None)
+@router.get(
+    "/v1/jobs/{name}/events",
+    response_model=None,
+    response_class=StreamingResponse,
+    responses=answers(about="what happens", events=EVENTS),
+)
 async def follow(
     name: str, http: HttpRequest, server: TheServer, caller: TheCaller, last_event_id: Last = None
 ) -> Response:

@@ -12,10 +12,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from multigen.generation.request import Request
 from multigen.serving.api.ask import asked, name_for, resumed
+from multigen.serving.api.document import answers
 from multigen.serving.api.errors import ApiError
-from multigen.serving.api.files import TYPES
+from multigen.serving.api.files import Kept, file_answers, gone
 from multigen.serving.api.forms import read_form, schema
 from multigen.serving.api.sampling import Sampling, request_of
+from multigen.serving.api.shapes import Deleted, Video, Videos
 from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
 from multigen.serving.api.uploads import Scratch
 from multigen.serving.api.video_records import SHEET, THUMBNAIL, begun, keep, poll_after, remixed, shown
@@ -24,6 +26,8 @@ from multigen.serving.api.work import submit
 from multigen.serving.engine.models import Served
 
 router = APIRouter()
+NOT_YET = {409: "the video is not completed"}
+KINDS = (".mp4", ".webm", ".gif", THUMBNAIL, SHEET)
 
 
 class Remix(Sampling):
@@ -33,7 +37,12 @@ class Remix(Sampling):
     strength: float = Field(default=0.6, gt=0, le=1, description="over 0 (as it was) to 1 (all new)")
 
 
-@router.post("/v1/videos", response_model=None, openapi_extra=schema(VideoBody, FILES))
+@router.post(
+    "/v1/videos",
+    response_model=None,
+    responses=answers(Video, "the video, under way"),
+    openapi_extra=schema(VideoBody, FILES),
+)
 async def create(http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Begin a video."""
     body, uploads = await read_form(http, VideoBody, FILES, server.limits)
@@ -44,7 +53,11 @@ async def create(http: HttpRequest, server: TheServer, caller: TheCaller) -> Res
     return await _begin(http, server, caller, served, body, request, more, scratch)
 
 
-@router.post("/v1/videos/{name}/remix", response_model=None)
+@router.post(
+    "/v1/videos/{name}/remix",
+    response_model=None,
+    responses=answers(Video, "the new video, under way", others=NOT_YET),
+)
 async def remix(name: str, body: Remix, http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Begin another version of a video that is there."""
     record = await _completed(server, caller, name)
@@ -56,7 +69,7 @@ async def remix(name: str, body: Remix, http: HttpRequest, server: TheServer, ca
     return await _begin(http, server, caller, served, body, request, more, scratch)
 
 
-@router.get("/v1/videos", response_model=None)
+@router.get("/v1/videos", response_model=None, responses=answers(Videos, "the videos"))
 async def listing(
     server: TheServer,
     caller: TheCaller,
@@ -82,13 +95,13 @@ async def listing(
     }
 
 
-@router.get("/v1/videos/{name}", response_model=None)
+@router.get("/v1/videos/{name}", response_model=None, responses=answers(Video, "the video"))
 async def retrieve(name: str, server: TheServer, caller: TheCaller) -> Response:
     """One video."""
     return _answer(server, await _record(server, caller, name))
 
 
-@router.delete("/v1/videos/{name}", response_model=None)
+@router.delete("/v1/videos/{name}", response_model=None, responses=answers(Deleted, "it is forgotten"))
 async def delete(name: str, server: TheServer, caller: TheCaller) -> dict[str, Any]:
     """Forget a video; one that is under way is cancelled."""
     await _record(server, caller, name)
@@ -96,7 +109,12 @@ async def delete(name: str, server: TheServer, caller: TheCaller) -> dict[str, A
     return {"id": name, "object": "video.deleted", "deleted": True}
 
 
-@router.get("/v1/videos/{name}/content", response_model=None)
+@router.get(
+    "/v1/videos/{name}/content",
+    response_model=None,
+    response_class=FileResponse,
+    responses=file_answers(KINDS, NOT_YET),
+)
 async def content(
     name: str,
     server: TheServer,
@@ -108,8 +126,8 @@ async def content(
     suffix = {"video": f".{record['output_format']}", "thumbnail": THUMBNAIL, "spritesheet": SHEET}[variant]
     path = await asyncio.to_thread(server.store.file, name, suffix)
     if path is None:
-        raise ApiError(404, "this file is not kept any more", code="not_found")
-    return FileResponse(path, media_type=TYPES[suffix], headers={"cache-control": "private, no-store"})
+        raise gone()
+    return Kept(path, suffix)
 
 
 async def _begin(
