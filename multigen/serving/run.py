@@ -51,6 +51,7 @@ class Options:
     budget       of the weights in memory; None: half of what is free, and no less than a model alone takes
     store        of results: a folder, or the address of a bucket; None: in the cache
     shared       whether other servers use the store too: each goes on with what another left
+    lost         s of silence after which another server's jobs are taken over
     ttl          h for which results are kept
     store_size   of all results
     loras        folder of LoRAs that clients may name
@@ -71,6 +72,7 @@ class Options:
     budget: float | None = None
     store: Path | str | None = None
     shared: bool = False
+    lost: float = 15.0
     ttl: float = 24.0
     store_size: float = 4.0
     loras: Path | None = None
@@ -137,7 +139,7 @@ def server_of(sources: Sequence[str], options: Options, *, own: frozenset[str] |
     models.settings = Settings(options.max_batch, options.max_queue, int(memory))
     place = cache_folder("served") if options.store is None else options.store
     store = Store(place, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
-    sharing = Sharing(store) if options.shared else None
+    sharing = Sharing(store, lost=options.lost) if options.shared else None
     return Server(models, store, sharing=sharing, own=own, loading=True)
 
 

@@ -88,9 +88,17 @@ class Front:
         server.loading = False
         root = root_of(self._options.root_path)
         calls = {name: partial(_called, handle) for name, handle in self._models.items()}
-        forward = partial(Forward, server=server, calls=calls, root=root)
+        forward = partial(Forward, server=server, calls=calls, root=root, metrics=self._metrics)
         rules, tracing = rules_of(self._options), tracing_of(self._options.otlp)
         return create_app(server, root_path=root, rules=rules, forward=forward, tracing=tracing)
+
+    async def _metrics(self) -> dict[str, str]:
+        """What each replica tells Prometheus."""
+        found: dict[str, str] = {}
+        for name, handle in self._models.items():
+            texts = await handle.broadcast("metrics").results_async(timeout_s=5)
+            found |= {f"{name}/{number}": text for number, text in enumerate(texts)}
+        return found
 
 
 FrontDeployment = serve.ingress()(Front)
