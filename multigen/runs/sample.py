@@ -24,7 +24,7 @@ from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Recipe
 from multigen.runs.asked import asked as describe
 from multigen.runs.asked import listed
-from multigen.runs.media import Made, Start, batched, make_media, write_preview
+from multigen.runs.media import Made, Start, batched, make_media, under_way, write_preview
 from multigen.runs.media_set import MediaSet, conflict, unfinished
 from multigen.runs.report import FILE as REPORT
 from multigen.runs.report import TRACES, report
@@ -138,7 +138,7 @@ def sample_blend(
             model,
             (first, last),
             n=n,
-            batch=model.recipe.sample.batch,
+            batch=under_way(model),
             on_progress=lambda _: progress.called(),
         )
         for one in batched(made.batcher, progress, there):
@@ -165,7 +165,9 @@ def _start(model: Model, requests: Sequence[Request], n: int, seed: int, sources
     """Begins to make `n` media of each request; the manifest says how each was made."""
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
-        made = model.batcher(requests, n=n, seed=seed, on_progress=lambda _: progress.called())
+        made = model.batcher(
+            requests, n=n, seed=seed, batch=under_way(model), on_progress=lambda _: progress.called()
+        )
         errors = inversion_errors(model, requests)
         origins = [sources.facts(request) for request in requests]
         how = [
