@@ -6,6 +6,7 @@ import dataclasses
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -21,6 +22,21 @@ from multigen.modalities.media import Media
 OnProgress = Callable[[Progress], None]
 # A place, and its medium or why there is none.
 Ended = tuple[int, Media | Exception]
+
+
+class Answered(NamedTuple):
+    """A place, how many of its queries are answered, and the latest estimate of its sample, [1, C, *D]."""
+
+    place: int
+    queries: int
+    x0: Tensor
+
+
+class Step(NamedTuple):
+    """What came of a network call: the queries that it answered, and the media that ended with it."""
+
+    answered: list[Answered]
+    ended: list[Ended]
 
 
 class Batcher(Iterator[tuple[int, Media]]):
@@ -126,22 +142,24 @@ class Batcher(Iterator[tuple[int, Media]]):
         if place not in self._cancelled:
             self._start(place)
 
-    def step(self, places: Collection[int]) -> list[Ended]:
-        """Call the network once for those of `places` that are under way; what ended with it.
+    def step(self, places: Collection[int]) -> Step:
+        """Call the network once for those of `places` that are under way.
 
         A medium that was cancelled meanwhile is dropped.
         """
         self._drop_cancelled()
-        self._call([s for s, place in self._under_way.items() if place in places])
-        return list(self._drained())
+        answered = self._call([s for s, place in self._under_way.items() if place in places])
+        return Step(answered, list(self._drained()))
 
-    def forget(self, place: int) -> None:
-        """Keep nothing of a medium that is made or cancelled."""
+    def forget(self, places: Collection[int]) -> None:
+        """Keep nothing of media that are made or cancelled."""
         self._drop_cancelled()
+        gone = set(places)
         with self._lock:
-            self._waiting = [waiting for waiting in self._waiting if waiting != place]
-        self.jobs.pop(place, None)
-        self._cancelled.discard(place)
+            self._waiting = [place for place in self._waiting if place not in gone]
+        for place in gone:
+            self.jobs.pop(place, None)
+        self._cancelled -= gone
 
     # --- the calls -------------------------------------------------------------------------------------------------
 
@@ -183,20 +201,19 @@ class Batcher(Iterator[tuple[int, Media]]):
         except Exception as error:
             return error
 
-    def place_of(self, sampling: Sampling) -> int | None:
-        """The place of a sampling that is under way, for `on_progress`."""
-        return self._under_way.get(sampling)
-
-    def _call(self, only: Collection[Sampling] | None) -> None:
+    def _call(self, only: Collection[Sampling] | None) -> list[Answered]:
+        answered: list[Answered] = []
         for progress in self._driver.round(only):
             if self._on_progress is not None:
                 self._on_progress(progress)
+            answered.append(Answered(self._under_way[progress.sampling], progress.queries, progress.x0))
             if progress.sample is not None:
                 self._ended.append((self._under_way.pop(progress.sampling), progress.sample[0]))
         for sampling, place in list(self._under_way.items()):
             if sampling.error is not None:
                 del self._under_way[sampling]
                 self._ended.append((place, sampling.error))
+        return answered
 
     def _next(self) -> list[int]:
         """The places that begin now, the longest first."""

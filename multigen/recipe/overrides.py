@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from multigen.errors import RecipeError
 from multigen.recipe.home import expanded_path
+from multigen.recipe.quoting import quoted_words
 from multigen.recipe.safety import check_key, check_text, check_top_key, check_value
 
 if TYPE_CHECKING:
@@ -45,12 +46,24 @@ def parse_text(text: str) -> HydraOverride:
     from hydra.errors import HydraException
 
     try:
-        return OverridesParser.create().parse_override(quoted_path(text))
+        return OverridesParser.create().parse_override(as_hydra_reads(text))
     except (HydraException, ValueError, RecursionError) as error:  # too many digits; nested too deep
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise RecipeError(
-            f"{COMMAND_LINE}: {text}: not an override. Write key=value, +key=value or ~key. ({reason})"
-        ) from None
+        raise RecipeError(f"{COMMAND_LINE}: {text}: not an override. {_advice(text, error)}") from None
+
+
+def _advice(text: str, error: Exception) -> str:
+    """How an override is written that Hydra's grammar does not read."""
+    key, sign, value = text.partition("=")
+    if not sign or not re.fullmatch(r"\+{0,2}[A-Za-z_][\w.-]*", key):
+        return "Write key=value, +key=value or ~key."
+    if isinstance(error, ValueError | RecursionError):
+        return f"{value[:20]}... is too long or too deep."
+    return f"Write lists as {key}=[one, two], mappings as {key}={{name: value}}, and text with such signs in quotes."
+
+
+def as_hydra_reads(text: str) -> str:
+    """An override with quotes where Hydra's grammar needs them and a shell user does not write them."""
+    return quoted_words(quoted_path(text))
 
 
 def quoted_path(text: str) -> str:
@@ -102,8 +115,8 @@ def _parse(text: str) -> Override:
     check_text(text, at)
     if text.startswith("launch="):  # short for launch.name=
         text = f"launch.name={text.removeprefix('launch=')}"
-    text = quoted_path(text)
     override = parse_text(text)
+    text = as_hydra_reads(text)
     key = check_override_key(override.key_or_group, override.package, at)
     if override.is_sweep_override():
         raise RecipeError(f"{at}: several values make a sweep: add -m, or quote the value.")

@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Glob, Override
 
 from multigen import registry
 from multigen.errors import RecipeError, message
-from multigen.recipe.overrides import COMMAND_LINE, check_override_key, parse_text
+from multigen.recipe.overrides import COMMAND_LINE, as_hydra_reads, check_override_key, parse_text
 from multigen.recipe.places import PLACES
 from multigen.recipe.safety import check_text
 
@@ -25,7 +25,7 @@ def sort(overrides: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
             at = f"{COMMAND_LINE}: {text}"
             check_text(text, at)
             check_override_key(override.key_or_group, override.package, at)
-            varying.append(_globbed(text, override))
+            varying.append(_globbed(as_hydra_reads(text), override))
         else:
             fixed.append(text)
     return fixed, varying, hydra

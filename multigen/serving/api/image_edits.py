@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -16,7 +17,7 @@ from multigen.modalities.raster import resize_to_cover
 from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload, one, read_form, schema
-from multigen.serving.api.images import ImageSampling, check, make
+from multigen.serving.api.images import PICTURES, ImageSampling, check, make
 from multigen.serving.api.sampling import request_of, size_of
 from multigen.serving.api.state import Limits, Server, TheCaller, TheServer
 from multigen.serving.api.uploads import mask_of, medium_of
@@ -24,7 +25,8 @@ from multigen.serving.engine.models import Served
 
 router = APIRouter()
 FILES = {
-    "image": "the picture to edit, PNG, JPEG, WebP or another that Pillow reads",
+    "image": "the picture to edit, PNG, JPEG, WebP or another that Pillow reads; of several, as image[], each is "
+    "edited by itself",
     "mask": "a picture: what is transparent is made anew; of one without transparency, what is white",
 }
 
@@ -40,25 +42,38 @@ class ImageEdit(ImageSampling, PixelEditMembers):
 
 
 @router.post(
-    "/v1/images/edits", response_model=None, openapi_extra=schema(ImageEdit, FILES, required=("image",))
+    "/v1/images/edits",
+    response_model=None,
+    responses=PICTURES,
+    openapi_extra=schema(ImageEdit, FILES, required=("image",)),
 )
 async def edit(http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Edit a picture."""
     body, uploads = await read_form(http, ImageEdit, FILES, server.limits)
     served = server.served(body.model, "image")
     check(body, served)
-    request = await _request(body, uploads, server, served)
-    return await make(body, request, http, server, caller, served, "image_edit")
+    requests = await _requests(body, uploads, server, served)
+    return await make(body, requests, http, server, caller, served, "image_edit")
 
 
-async def _request(body: ImageEdit, uploads: list[Upload], server: Server, served: Served) -> Request:
-    upload, mask = one(uploads, "image"), one(uploads, "mask")
-    if upload is None:
+async def _requests(body: ImageEdit, uploads: list[Upload], server: Server, served: Served) -> list[Request]:
+    """A request for each picture: none of the models that are served takes several at once."""
+    pictures, mask = [upload for upload in uploads if upload.member == "image"], one(uploads, "mask")
+    if not pictures:
         raise ApiError(400, "image: it is missing", param="image", code="missing_member")
     check_mask_is(body, mask)
     size = size_of(body.size, served)
-    picture, keep = await source(upload, mask, served, server.limits, size, body.mask_is)
-    return request_of(body, body.prompt, server.limits, edit=edit_of(body, picture, keep))
+    if body.seed is None:
+        body = body.model_copy(update={"seed": secrets.randbelow(2**31)})  # the same for all
+    found, pixels = [], 0
+    for upload in pictures[: server.limits.n + 1]:  # more are refused with n
+        picture, keep = await source(upload, mask, served, server.limits, size, body.mask_is)
+        pixels += math.prod(picture.tensor.shape[1:])
+        if pixels > server.limits.pixels:
+            text = f"image: all together have more than {server.limits.pixels:,} pixels"
+            raise ApiError(400, text, param="image", code="invalid_value")
+        found.append(request_of(body, body.prompt, server.limits, edit=edit_of(body, picture, keep)))
+    return found
 
 
 async def source(

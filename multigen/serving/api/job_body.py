@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from multigen.generation.request import EditRequest, Request, Size
 from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
@@ -32,7 +33,7 @@ class JobBody(Sampling):
 
     prompt: str = Field(default="", description="what to make")
     n: int = Field(default=1, ge=1, description="media")
-    size: str | int | tuple[int, int] | None = Field(
+    size: str | int | Annotated[tuple[int, int], Strict(False)] | None = Field(
         default=None, description="pixels: WIDTHxHEIGHT, a side, or [height, width]"
     )
     duration: float | None = Field(default=None, gt=0, description="seconds of sound or video")

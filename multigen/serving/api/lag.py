@@ -7,7 +7,7 @@ import time
 
 from multigen.serving.engine.watch import Watch
 
-EVERY = 0.01  # s; a block of the loop is seen but for up to so much of it
+EVERY = 0.02  # s; a block of the loop is seen but for up to so much of it
 
 
 async def watch_loop(watch: Watch) -> None:

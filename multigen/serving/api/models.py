@@ -9,21 +9,23 @@ from fastapi import APIRouter
 from multigen import registry
 from multigen.recipe.paths import shipped_weights
 from multigen.recipe.schema import Recipe
+from multigen.serving.api.document import answers
 from multigen.serving.api.errors import no_model
+from multigen.serving.api.shapes import Model, Models
 from multigen.serving.api.state import Limits, TheServer
 from multigen.serving.engine.models import Served
 
 router = APIRouter()
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", response_model=None, responses=answers(Models, "the models"))
 async def models(server: TheServer) -> dict[str, Any]:
     """All models."""
     rows = [_row(one, server.limits) for one in server.models.served.values()]
     return {"object": "list", "data": rows}
 
 
-@router.get("/v1/models/{name:path}")
+@router.get("/v1/models/{name:path}", response_model=None, responses=answers(Model, "the model"))
 async def model(name: str, server: TheServer) -> dict[str, Any]:
     """One model."""
     if name not in server.models.served:

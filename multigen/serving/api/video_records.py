@@ -15,6 +15,7 @@ from multigen.modalities.raster import to_levels, to_pil
 from multigen.serving.api.encoding import encoded
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload
+from multigen.serving.api.sharing import UNDER_WAY
 from multigen.serving.api.state import Server
 from multigen.serving.api.uploads import Scratch, medium_of
 from multigen.serving.engine.engine import Engine
@@ -72,7 +73,7 @@ async def remixed(
     server: Server, record: Record, served: Served, strength: float, scratch: Scratch
 ) -> EditRequest:
     """The edit of a finished video. ApiError where its file is not there any more."""
-    path = server.store.file(record["id"], f".{record['output_format']}")
+    path = await asyncio.to_thread(server.store.file, record["id"], f".{record['output_format']}")
     if path is None:
         raise ApiError(404, "this video is not kept any more", param="video_id", code="not_found")
     upload = Upload("video_id", await asyncio.to_thread(Path.read_bytes, path))
@@ -87,6 +88,8 @@ def shown(server: Server, record: Record) -> Record:
         # A ticket that is done has its files yet to be written.
         status = {"queued": "queued", "failed": "failed"}.get(work.ticket.state, "in_progress")
         progress = int(99 * work.ticket.progress)
+    elif (said := record.get("live")) is not None:
+        status, progress = said["status"], int(99 * said["progress"])
     ended = record.get("ended")
     return {
         "object": "video",
@@ -106,7 +109,7 @@ def poll_after(server: Server, record: Record) -> int | None:
     """Milliseconds after which it is worth asking again; None for a video that has ended."""
     work = server.background.get(record["id"])
     if work is None:
-        return None
+        return 1000 if record["status"] in UNDER_WAY else None
     left = (1 - work.ticket.progress) * work.engine.watch.seconds_for(work.engine.name, 1)
     return int(1000 * min(max(left / 4, 0.1), 5.0))
 
