@@ -26,7 +26,7 @@ from multigen.runs.asked import asked as describe
 from multigen.runs.asked import listed
 from multigen.runs.bulk import bulk, listed_media
 from multigen.runs.bulk_worker import Arguments
-from multigen.runs.media import Made, Start, batched, make_media, write_preview
+from multigen.runs.media import Made, Start, batched, make_media, under_way, write_preview
 from multigen.runs.media_set import MediaSet, conflict, unfinished
 from multigen.runs.outbox import outbox
 from multigen.runs.report import FILE as REPORT
@@ -145,8 +145,13 @@ def sample_blend(
     said = describe(model, "blend", [first, last], {"n": n})
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
-        batch = model.recipe.sample.batch
-        made = blend(model, (first, last), n=n, batch=batch, on_progress=lambda _: progress.called())
+        made = blend(
+            model,
+            (first, last),
+            n=n,
+            batch=under_way(model),
+            on_progress=lambda _: progress.called(),
+        )
         for one in batched(made.batcher, progress, there):
             assert one.medium is not None
             yield one._replace(medium=made.shown(one.place, one.medium))
@@ -173,7 +178,9 @@ def _start(model: Model, requests: Sequence[Request], n: int, seed: int, sources
     """Begins to make `n` media of each request; the manifest says how each was made."""
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
-        made = model.batcher(requests, n=n, seed=seed, on_progress=lambda _: progress.called())
+        made = model.batcher(
+            requests, n=n, seed=seed, batch=under_way(model), on_progress=lambda _: progress.called()
+        )
         errors = inversion_errors(model, requests)
         origins = [sources.facts(request) for request in requests]
         how = [
