@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,12 @@ from multigen import registry
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.guides import Guide
+from multigen.core.modifiers.within import FAR
 from multigen.errors import MultigenError, RecipeError, errors_at, message
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
+
+log = logging.getLogger(__name__)
 
 
 def guided(
@@ -66,12 +70,13 @@ def guide_part(guide: Part, scale: float | None) -> Part:
 
 
 def say_strong(guide: Part, far: float, snr: float) -> None:
-    """Warn, once for a guide, that guidance leads away from what the network was trained on."""
+    """Warn that guidance leads away from what the network was trained on; Python says a text once."""
     scale = guide.args.get("scale")
+    log.debug("guidance moves a sample by %.0f%% at log-SNR %.1f", 100 * far, snr)
     warnings.warn(
-        f"guidance{'' if scale is None else f' {scale:g}'} moves what is made by {100 * far:.0f}% in weak noise "
-        f"(log-SNR {snr:.1f}), beyond what the model was trained on: colours and levels go wrong. Lower it, or end it "
-        "there: modifiers=[{name: within}]",
+        f"guidance{'' if scale is None else f' {scale:g}'} moves what is made by more than {100 * FAR:.0f}% in weak "
+        "noise, beyond what the model was trained on: colours and levels go wrong. Lower it, or end it there: "
+        "modifiers=[{name: within}]",
         stacklevel=2,
     )
 
