@@ -94,7 +94,7 @@ def run(argv: Sequence[str]) -> int:
     a, own = parse(parser(), argv, _declared)
     _check(a)
     from multigen.generation.request import Request
-    from multigen.runs.checks import check_source
+    from multigen.runs.checks import check_request, check_source
     from multigen.storage.claim import check_folder
 
     common = Request(**given(a, NAMES), options=own)
@@ -102,6 +102,8 @@ def run(argv: Sequence[str]) -> int:
     if a.out is not None:
         check_folder(a.out, f"--out {a.out}")
     recipe = check_source(a.source, sampling_overrides(a))
+    for request in (common, *(requests or ())):
+        check_request(recipe, request)
     if a.blend is not None:
         _check_blend(a, [r.prompt for r in requests] if requests else recipe and recipe.sample.prompts)
     if a.per_class:
