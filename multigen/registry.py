@@ -185,6 +185,8 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
 def _one_of_a_list(annotation: Any, value: Any) -> bool:
     """Whether a value is given where a list of such is wanted."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(_one_of_a_list(one, value) for one in args)
     wanted = args[:1] if origin is list or (origin is tuple and args[1:] == (Ellipsis,)) else ()
     return type(value) in wanted
 
