@@ -16,7 +16,18 @@ from benchmarks.peers import note
 from multigen.storage.files import write_json, write_text
 
 # Each module has `measure() -> list[dict]`; the rows are described in `benchmarks.timing.compare`.
-NAMES = ("networks", "samplers", "codec_music", "many", "augmentation", "filling", "ranks", "reading", "fuzz")
+NAMES = (
+    "networks",
+    "samplers",
+    "codec_music",
+    "many",
+    "augmentation",
+    "filling",
+    "ranks",
+    "reading",
+    "fuzz",
+    "serving",
+)
 
 
 def machine() -> dict[str, Any]:

@@ -125,6 +125,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "metric": {
         "chroma_entropy": "multigen.evaluation.metrics.sounds:ChromaEntropy",
+        "tonality": "multigen.evaluation.metrics.sounds:Tonality",
         "classifier": "multigen.evaluation.metrics.classes:Classifier",
         "clipping": "multigen.evaluation.metrics.sounds:Clipping",
         "detune": "multigen.evaluation.metrics.sounds:Detune",

@@ -16,7 +16,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -26,6 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from multigen.errors import RecipeError, errors_at, message
 from multigen.parts import BUILTIN
+from multigen.signatures import UNKNOWN, written
 
 T = TypeVar("T")
 _GIVEN = "given by the builder"
@@ -132,8 +133,22 @@ def check(kind: str, part: Part, where: str = "") -> dict[str, Any]:
 
     RecipeError names a wrong argument, `where` being its place in the recipe.
     """
-    where = where or kind
-    known = {a.name: a for a in arguments(kind, part.name, where)}
+    return _checked(kind, part, where or kind, arguments(kind, part.name, where))
+
+
+def check_written(kind: str, part: Part, where: str = "") -> None:
+    """As `check`, as far as the arguments of a part are known without importing it; what is not known passes."""
+    known = written(BUILTIN.get(kind, {}).get(part.name, ""))
+    if (kind, part.name) in _registered:
+        _checked(kind, part, where or kind, arguments(kind, part.name, where))
+    elif known is not None:
+        empty = inspect.Parameter.empty
+        listed = [Argument(a.name, a.annotation, empty if a.required else None) for a in known]
+        _checked(kind, part, where or kind, listed)
+
+
+def _checked(kind: str, part: Part, where: str, listed: Sequence[Argument]) -> dict[str, Any]:
+    known = {a.name: a for a in listed}
     for key in part.args:
         if key not in known:
             hint = f"It is not an argument of {kind} {part.name}."
@@ -141,7 +156,11 @@ def check(kind: str, part: Part, where: str = "") -> dict[str, Any]:
     for argument in known.values():
         if argument.required and argument.name not in part.args:
             raise RecipeError(f"{where}.{argument.name}: {kind} {part.name} needs it; there is no default.")
-    return {k: convert(known[k].annotation, v, f"{where}.{k}") for k, v in part.args.items()}
+    return {
+        k: convert(known[k].annotation, v, f"{where}.{k}")
+        for k, v in part.args.items()
+        if known[k].annotation is not UNKNOWN
+    }
 
 
 def build(kind: str, part: Part, *, where: str = "", given: Mapping[str, Any] | None = None) -> Any:
@@ -229,7 +248,13 @@ def _parameters(factory: Any) -> list[tuple[Argument, bool]]:
 
 @functools.cache
 def _entry_points(kind: str) -> tuple[metadata.EntryPoint, ...]:
-    return tuple(metadata.entry_points(group=f"multigen.{kind}"))
+    return tuple(_all_entry_points().select(group=f"multigen.{kind}"))
+
+
+@functools.cache
+def _all_entry_points() -> Any:  # EntryPoints from Python 3.12 on, SelectableGroups before
+    """Those of every installed package, looked up once: that takes some 10 ms."""
+    return metadata.entry_points()
 
 
 def _check_kind(kind: str) -> None:

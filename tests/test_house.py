@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("modalities", "recipe", "backbones", "conditioners"),
     ("storage",),
     ("registry",),
-    ("core", "parts", "options", "device", "progress"),
+    ("core", "parts", "signatures", "options", "device", "progress"),
     ("errors", "version"),
 )
 FLOOR = {room: len(FLOORS) - number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -151,6 +151,11 @@ def path(text: str) -> Path:
         ) from None
 
 
+def place(text: str) -> Path | str:
+    """A folder, or the address of a bucket, which stays as it is."""
+    return text if re.match(r"[a-z][a-z0-9+.-]*(::|://)", text) else path(text)
+
+
 def device(text: str) -> str:
     """The name of a device as torch writes it; whether it is here is known where torch is."""
     if not re.fullmatch(r"(auto|cpu|(cuda|mps)(:\d{1,3})?)", text):

@@ -64,6 +64,8 @@ def run(argv: Sequence[str]) -> int:
         )
     prompts = [*(a.prompt or []), *lines]
     edit = edit_request(given(a, [INPUT if name == "media" else name for name in options(EditRequest)]))
+    common = Request(**given(a, NAMES), options=own, edit=edit)
+    common.check()
     if edit.restore is not None and a.tile:
         raise MultigenError("--tile does not go with --restore")
     from multigen.runs.checks import check_request, check_source

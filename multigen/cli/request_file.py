@@ -43,7 +43,9 @@ def read_request(text: str, where: str, declared: Callable[[], Sequence[Option]]
     if edit and INPUT not in edit:
         raise MultigenError(f"{where}: {next(iter(edit))}: it goes with input, the file of a medium")
     try:
-        return Request(**fields, options=chosen, edit=edit_request(edit) if edit else None)
+        request = Request(**fields, options=chosen, edit=edit_request(edit) if edit else None)
+        request.check()
+        return request
     except MultigenError as error:
         raise MultigenError(f"{where}: {error}") from None
 

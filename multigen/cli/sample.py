@@ -98,6 +98,7 @@ def run(argv: Sequence[str]) -> int:
     from multigen.storage.claim import check_folder
 
     common = Request(**given(a, NAMES), options=own)
+    common.check()
     requests = _requests(a)
     if a.out is not None:
         check_folder(a.out, f"--out {a.out}")

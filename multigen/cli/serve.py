@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 from collections.abc import Sequence
 
-from multigen.cli.arguments import Command, Parser, count, device, new_parser, path, positive, whole
+from multigen.cli.arguments import Command, Parser, count, device, new_parser, path, place, positive, whole
 from multigen.cli.serve_keys import add_key_options, check_no_key_options, run_keys
 from multigen.errors import MultigenError
 
@@ -39,7 +39,17 @@ def parser() -> Parser:
     )
     _where(parser)
     _how_much(parser)
-    parser.add_argument("--store", type=path, metavar="DIR", help="folder of results (default: in the cache)")
+    parser.add_argument(
+        "--store",
+        type=place,
+        metavar="PLACE",
+        help="folder of results, or a bucket: s3://... (default: in the cache)",
+    )
+    parser.add_argument(
+        "--shared",
+        action="store_true",
+        help="other servers use the store, too: each knows of all jobs and goes on with what another left",
+    )
     parser.add_argument(
         "--ttl", type=positive, default=24.0, metavar="HOURS", help="results are kept so long (default: 24)"
     )
@@ -49,6 +59,14 @@ def parser() -> Parser:
     parser.add_argument("--loras", type=path, metavar="DIR", help="folder of LoRAs that clients may name")
     parser.add_argument(
         "--device", type=device, metavar="DEVICE", help="cpu, cuda, cuda:1, mps (default: the best available)"
+    )
+    parser.add_argument(
+        "--ray",
+        action="store_true",
+        help="on Ray Serve: each model in replicas of its own, on the cluster of $RAY_ADDRESS or on this machine",
+    )
+    parser.add_argument(
+        "--replicas", metavar="N|N-M", help="with --ray: of each model; a range follows the load (default: 1)"
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument("--log-prompts", action="store_true", help="keep prompts in the log")
@@ -86,13 +104,16 @@ def _how_much(parser: Parser) -> None:
         "--max-queue", type=count, default=256, metavar="N", help="most media that wait (default: 256)"
     )
     parser.add_argument(
-        "--memory", type=positive, metavar="GB", help="for network calls (default: 70%% of what is free)"
+        "--memory",
+        type=positive,
+        metavar="GB",
+        help="for network calls (default: 70%% of what weights leave)",
     )
     parser.add_argument(
         "--budget",
         type=positive,
         metavar="GB",
-        help="of weights in memory; the least recently used model goes (default: no bound)",
+        help="of weights in memory; the least recently used model goes (default: half of what is free)",
     )
 
 
@@ -103,6 +124,7 @@ def run(argv: Sequence[str]) -> int:
         return run_keys(a.source[1:], a)
     check_no_key_options(a)
     check_packages()
+    _check_ray(a)
     from multigen.runs.checks import check_source
     from multigen.serving.sources import check_reach, named
 
@@ -113,12 +135,33 @@ def run(argv: Sequence[str]) -> int:
 
     options = Options(
         host=a.host, port=a.port, root_path=a.root_path, keys=a.keys, allow_hosts=a.allow_host,
-        max_batch=a.max_batch, max_queue=a.max_queue, memory=a.memory, budget=a.budget, store=a.store,
+        max_batch=a.max_batch, max_queue=a.max_queue, memory=a.memory, budget=a.budget, store=a.store, shared=a.shared,
         ttl=a.ttl, store_size=a.store_size, loras=a.loras, device=a.device, drain=a.drain,
         log_prompts=a.log_prompts,
     )  # fmt: skip
-    serve(a.source, options, open_page=a.open)
+    if a.ray:
+        from multigen.serving.cluster.run import serve_on_ray
+        from multigen.serving.cluster.scaling import Replicas
+
+        serve_on_ray(a.source, options, replicas=Replicas.of(a.replicas or "1"))
+    else:
+        serve(a.source, options, open_page=a.open)
     return 0
+
+
+def _check_ray(a: argparse.Namespace) -> None:
+    """MultigenError for what does not go with --ray, or without it, and where Ray is missing."""
+    if a.replicas and not a.ray:
+        raise MultigenError("--replicas goes with --ray")
+    if not a.ray:
+        return
+    from multigen.serving.cluster.scaling import Replicas
+    from multigen.storage.packages import check_installed
+
+    if a.open:
+        raise MultigenError("--open does not go with --ray")
+    Replicas.of(a.replicas or "1")
+    check_installed("ray", "multigen serve --ray", "ray")
 
 
 def check_packages() -> None:

@@ -3,6 +3,9 @@
 Each round collects the calls that all samplings wait for, merges those that can share a batch into one network call
 with a time for each sample, t [B], and hands the answers back. Calls merge if they agree in denoiser, shape, dtype,
 device, structure of the condition, `grad` and `taps`; prompts, samplers, step counts and guides may differ.
+
+What fails, fails alone: a call that raises is made again in halves, down to the sample at fault, and the samplings of
+the others go on.
 """
 
 from __future__ import annotations
@@ -15,16 +18,19 @@ from torch import Tensor
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.guides import Guide
-from multigen.core.merge import Piece, batches, joined
+from multigen.core.merge import Piece, batches, halved, joined
 from multigen.core.samplers import Trajectory
 from multigen.core.sampling import Progress, Sampling
+
+# What calls of one batch have in common.
+Form = tuple[object, ...]
 
 
 class Driver:
     """Answers the calls of many samplings. They join with `add` and leave with `cancel` between rounds.
 
     max_batch  most samples of one network call; larger calls are cut
-    samplings  those that are not finished
+    samplings  those that are neither finished nor failed
     calls      how many network calls were made
     samples    how many samples went through the network
     """
@@ -36,6 +42,7 @@ class Driver:
         self.samplings: list[Sampling] = []
         self.calls = 0
         self.samples = 0
+        self._fits: dict[Form, int] = {}  # samples of a call that memory holds, where fewer than `max_batch`
 
     def add(self, sampling: Sampling) -> Sampling:
         """Let a sampling join. The next round answers its first calls."""
@@ -52,26 +59,62 @@ class Driver:
             sampling.close()
 
     def round(self, only: Collection[Sampling] | None = None) -> list[Progress]:
-        """Answer the waiting calls of every sampling once, or those of some of them: the others wait."""
+        """Answer the waiting calls of every sampling once, or those of some of them: the others wait.
+
+        A sampling whose calls, guide or sampler raise leaves with its `error`.
+        """
         samplings = [s for s in self.samplings if only is None or s in only]
         slots: list[list[list[Tensor]]] = [[[] for _ in s.calls] for s in samplings]  # answers, in pieces
-        groups: dict[tuple[object, ...], tuple[Denoiser, list[Piece]]] = {}
+        groups: dict[Form, tuple[Denoiser, list[Piece]]] = {}
         for sampling, answers in zip(samplings, slots, strict=True):
             for call, pieces in zip(sampling.calls, answers, strict=True):
                 denoiser, x = call.denoiser or sampling.denoiser, call.x
-                form = (x.shape[1:], x.dtype, x.device, call.cond.structure)
-                group = groups.setdefault((id(denoiser), *form, call.grad, call.taps), (denoiser, []))[1]
-                for start in range(0, len(x), self.max_batch):
-                    group.append(Piece(call, start, min(start + self.max_batch, len(x)), pieces))
-        for denoiser, group in groups.values():
-            for batch in batches(group, self.max_batch):
-                self._call(denoiser, batch)
-        with torch.no_grad():
-            done = [
-                s.answer([joined(p) for p in answers]) for s, answers in zip(samplings, slots, strict=True)
-            ]
-        self.samplings = [s for s in self.samplings if not s.finished]
+                structure = call.cond.structure
+                form = (id(denoiser), x.shape[1:], x.dtype, x.device, structure, call.grad, call.taps)
+                group, most = groups.setdefault(form, (denoiser, []))[1], self._most(form)
+                for start in range(0, len(x), most):
+                    group.append(Piece(sampling, call, start, min(start + most, len(x)), pieces))
+        for form, (denoiser, group) in groups.items():
+            for batch in batches(group, self._most(form)):
+                self._try(form, denoiser, batch)
+        done = [self._answer(s, answers) for s, answers in zip(samplings, slots, strict=True)]
+        self.samplings = [s for s in self.samplings if not s.finished and s.error is None]
+        if not self.samplings:
+            self._fits.clear()
         return [progress for progress in done if progress is not None]
+
+    def _most(self, form: Form) -> int:
+        return self._fits.get(form, self.max_batch)
+
+    @torch.no_grad()
+    def _answer(self, sampling: Sampling, answers: list[list[Tensor]]) -> Progress | None:
+        """Hand a sampling its answers, unless it has failed."""
+        if sampling.error is not None:
+            return None
+        try:
+            return sampling.answer([joined(pieces) for pieces in answers])
+        except Exception as error:
+            sampling.fail(error)
+            return None
+
+    def _try(self, form: Form, denoiser: Denoiser, batch: list[Piece]) -> None:
+        """Make one network call; where it fails, two of half its size, so that only what is at fault fails."""
+        batch = [piece for piece in batch if piece.sampling.error is None]
+        if not batch:
+            return
+        try:
+            self._call(denoiser, batch)
+            return
+        except Exception as error:
+            size = sum(piece.size for piece in batch)
+            if is_out_of_memory(error):
+                self._fits[form] = max(1, min(self._most(form), size // 2))
+            halves = halved(batch)
+            if halves is None:
+                batch[0].sampling.fail(error)
+                return
+        for half in halves:
+            self._try(form, denoiser, half)
 
     def _call(self, denoiser: Denoiser, batch: list[Piece]) -> None:
         """Make one network call and give each piece its answer."""
@@ -91,13 +134,21 @@ class Driver:
             self.samples += len(x)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a call needed more memory than there was."""
+    # On the CPU torch raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
 def drive(samplings: Iterable[Sampling], *, max_batch: int = 64) -> Iterator[Progress]:
-    """Drive many samplings to their ends and yield progress as it comes."""
+    """Drive many samplings to their ends and yield progress as it comes; in the end raise the first one's error."""
     driver = Driver(max_batch=max_batch)
-    for sampling in samplings:
-        driver.add(sampling)
+    added = [driver.add(sampling) for sampling in samplings]
     while driver.samplings:
         yield from driver.round()
+    for sampling in added:
+        if sampling.error is not None:
+            raise sampling.error
 
 
 def solve(
@@ -114,5 +165,7 @@ def solve(
         for progress in driver.round():
             if on_progress is not None:
                 on_progress(progress)
+    if sampling.error is not None:
+        raise sampling.error
     assert sampling.sample is not None
     return sampling.sample

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Call
+from multigen.core.sampling import Sampling
 
 
 class Piece(NamedTuple):
-    """Rows [start, stop) of one call, and the list that collects its answers."""
+    """Rows [start, stop) of one call of a sampling, and the list that collects its answers."""
 
+    sampling: Sampling
     call: Call
     start: int
     stop: int
@@ -61,3 +63,15 @@ def batches(group: list[Piece], max_batch: int) -> Iterator[list[Piece]]:
         batch.append(piece)
         size += piece.size
     yield batch
+
+
+def halved(batch: list[Piece]) -> tuple[list[Piece], list[Piece]] | None:
+    """Cut a batch in two, between pieces where there are several; None for a single sample."""
+    if len(batch) > 1:
+        middle = len(batch) // 2
+        return batch[:middle], batch[middle:]
+    (piece,) = batch
+    if piece.size == 1:
+        return None
+    middle = piece.start + piece.size // 2
+    return [piece._replace(stop=middle)], [piece._replace(start=middle)]

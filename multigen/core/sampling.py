@@ -7,7 +7,9 @@ x0 travels back the same way.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Generator
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -41,18 +43,14 @@ class Sampling:
     calls    the calls that wait for answers
     queries  how many queries are answered
     sample   [B, C, *D] once finished, None before
+    error    what ended it before its time, where something did
     """
 
     def __init__(self, sampler: Trajectory, guide: Guide, denoiser: Denoiser) -> None:
-        """TypeError for a sampler that is no generator."""
-        if not isinstance(sampler, Generator):
-            raise TypeError(
-                f"a sampler is a generator function, which yields Query(x, t) and returns the sample; this one gave "
-                f"{type(sampler).__name__}"
-            )
         self.sampler, self.guide, self.denoiser = sampler, guide, denoiser
         self.queries = 0
         self.sample: Tensor | None = None
+        self.error: Exception | None = None
         self.calls: list[Call] = []
         self._query: Query | None = None
         self._answers: Answers | None = None
@@ -65,7 +63,12 @@ class Sampling:
         return self.sample is not None
 
     def start(self) -> None:
-        """Run up to the first calls."""
+        """Run up to the first calls. TypeError for a sampler that is no generator."""
+        if not isinstance(self.sampler, Generator):
+            raise TypeError(
+                "a sampler is a generator function, which yields Query(x, t) and returns the sample; this one gave "
+                f"{type(self.sampler).__name__}"
+            )
         self._resume(None)
 
     def answer(self, answers: list[Tensor]) -> Progress | None:
@@ -110,8 +113,16 @@ class Sampling:
             )
         return sample
 
+    def fail(self, error: Exception) -> None:
+        """End it with an error, which keeps no tensors of the frames that it went through."""
+        self.error = error
+        traceback.clear_frames(error.__traceback__)
+        with suppress(Exception):  # what has failed once may fail again
+            self.close()
+
     def close(self) -> None:
         """Close both coroutines where they are."""
         if self._answers is not None:
             self._answers.close()
-        self.sampler.close()
+        if isinstance(self.sampler, Generator):
+            self.sampler.close()

@@ -6,6 +6,7 @@ import dataclasses
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -19,6 +20,23 @@ from multigen.generation.trajectory import trajectory
 from multigen.modalities.media import Media
 
 OnProgress = Callable[[Progress], None]
+# A place, and its medium or why there is none.
+Ended = tuple[int, Media | Exception]
+
+
+class Answered(NamedTuple):
+    """A place, how many of its queries are answered, and the latest estimate of its sample, [1, C, *D]."""
+
+    place: int
+    queries: int
+    x0: Tensor
+
+
+class Step(NamedTuple):
+    """What came of a network call: the queries that it answered, and the media that ended with it."""
+
+    answered: list[Answered]
+    ended: list[Ended]
 
 
 class Batcher(Iterator[tuple[int, Media]]):
@@ -26,7 +44,8 @@ class Batcher(Iterator[tuple[int, Media]]):
 
     `jobs`: the media by their place. `batch` of them are under way at a time; each joins as another leaves, the longest
     first, so that few are left alone in the end. All that wait for the network at once share a call where their shapes
-    agree. `on_progress` sees every answered query.
+    agree. `on_progress` sees every answered query. One that fails leaves the others alone: its error is raised when all
+    of them are made.
 
     Who shares one model among several, as a server does, takes the turns: `begin` a place, and `step` with the places
     that share the next call.
@@ -42,7 +61,8 @@ class Batcher(Iterator[tuple[int, Media]]):
         self._places = len(jobs)  # that were ever given out
         self._waiting = list(range(len(jobs)))
         self._under_way: dict[Sampling, int] = {}
-        self._made: deque[tuple[int, Tensor]] = deque()
+        self._ended: deque[tuple[int, Tensor | Exception]] = deque()
+        self._error: Exception | None = None  # of the first that failed
         self._cancelled: set[int] = set()
         self._lock = threading.Lock()  # of the places: others may join and leave from any thread
 
@@ -88,23 +108,28 @@ class Batcher(Iterator[tuple[int, Media]]):
         self._cancelled.add(place)
 
     def __next__(self) -> tuple[int, Media]:
-        while True:
-            while self._made:
-                place, sample = self._made.popleft()
-                if place not in self._cancelled:
-                    return place, finish(self._parts, sample, self.jobs[place])
-            if not self._waiting and not self._under_way:
-                raise StopIteration
-            self._round()
+        while (ended := self._next_ended()) is not None:
+            place, medium = ended
+            if not isinstance(medium, Exception):
+                return place, medium
+            self._error = self._error or medium
+        error, self._error = self._error, None
+        raise StopIteration if error is None else error
 
     def in_order(self) -> Iterator[Media]:
-        """The media by their place, each as soon as those before it are there; none may be cancelled."""
-        early: dict[int, Media] = {}
+        """The media by their place, each as soon as those before it are there; none may be cancelled.
+
+        The error of one that failed is raised at its place.
+        """
+        early: dict[int, Media | Exception] = {}
         place = 0
-        for number, medium in self:
-            early[number] = medium
+        while (ended := self._next_ended()) is not None:
+            early[ended[0]] = ended[1]
             while place in early:
-                yield early.pop(place)
+                medium = early.pop(place)
+                if isinstance(medium, Exception):
+                    raise medium
+                yield medium
                 place += 1
 
     # --- taking turns ----------------------------------------------------------------------------------------------
@@ -117,26 +142,24 @@ class Batcher(Iterator[tuple[int, Media]]):
         if place not in self._cancelled:
             self._start(place)
 
-    def step(self, places: Collection[int]) -> list[tuple[int, Media]]:
-        """Call the network once for those of `places` that are under way; what ended with it.
+    def step(self, places: Collection[int]) -> Step:
+        """Call the network once for those of `places` that are under way.
 
         A medium that was cancelled meanwhile is dropped.
         """
         self._drop_cancelled()
-        self._call([s for s, place in self._under_way.items() if place in places])
-        return [
-            (place, finish(self._parts, sample, self.jobs[place]))
-            for place, sample in self._drained()
-            if place not in self._cancelled
-        ]
+        answered = self._call([s for s, place in self._under_way.items() if place in places])
+        return Step(answered, list(self._drained()))
 
-    def forget(self, place: int) -> None:
-        """Keep nothing of a medium that is made or cancelled."""
+    def forget(self, places: Collection[int]) -> None:
+        """Keep nothing of media that are made or cancelled."""
         self._drop_cancelled()
+        gone = set(places)
         with self._lock:
-            self._waiting = [waiting for waiting in self._waiting if waiting != place]
-        self.jobs.pop(place, None)
-        self._cancelled.discard(place)
+            self._waiting = [place for place in self._waiting if place not in gone]
+        for place in gone:
+            self.jobs.pop(place, None)
+        self._cancelled -= gone
 
     # --- the calls -------------------------------------------------------------------------------------------------
 
@@ -144,7 +167,10 @@ class Batcher(Iterator[tuple[int, Media]]):
         """Places change hands, then the network is called once for all that wait for it."""
         self._drop_cancelled()
         for place in self._next():
-            self._start(place)
+            try:
+                self._start(place)
+            except Exception as error:
+                self._ended.append((place, error))
         self._call(None)
 
     def _drop_cancelled(self) -> None:
@@ -156,21 +182,38 @@ class Batcher(Iterator[tuple[int, Media]]):
         sampling = Sampling(*trajectory(self._parts, self.jobs[place]), self._parts.denoiser)
         self._under_way[self._driver.add(sampling)] = place
 
-    def _drained(self) -> list[tuple[int, Tensor]]:
-        made = list(self._made)
-        self._made.clear()
-        return made
+    def _next_ended(self) -> Ended | None:
+        """What ends next; None where nothing is left."""
+        while (ended := next(self._drained(), None)) is None and (self._waiting or self._under_way):
+            self._round()
+        return ended
 
-    def place_of(self, sampling: Sampling) -> int | None:
-        """The place of a sampling that is under way, for `on_progress`."""
-        return self._under_way.get(sampling)
+    def _drained(self) -> Iterator[Ended]:
+        """What has ended: samples as media."""
+        while self._ended:
+            place, sample = self._ended.popleft()
+            if place not in self._cancelled:
+                yield place, sample if isinstance(sample, Exception) else self._finished(place, sample)
 
-    def _call(self, only: Collection[Sampling] | None) -> None:
+    def _finished(self, place: int, sample: Tensor) -> Media | Exception:
+        try:
+            return finish(self._parts, sample, self.jobs[place])
+        except Exception as error:
+            return error
+
+    def _call(self, only: Collection[Sampling] | None) -> list[Answered]:
+        answered: list[Answered] = []
         for progress in self._driver.round(only):
             if self._on_progress is not None:
                 self._on_progress(progress)
+            answered.append(Answered(self._under_way[progress.sampling], progress.queries, progress.x0))
             if progress.sample is not None:
-                self._made.append((self._under_way.pop(progress.sampling), progress.sample[0]))
+                self._ended.append((self._under_way.pop(progress.sampling), progress.sample[0]))
+        for sampling, place in list(self._under_way.items()):
+            if sampling.error is not None:
+                del self._under_way[sampling]
+                self._ended.append((place, sampling.error))
+        return answered
 
     def _next(self) -> list[int]:
         """The places that begin now, the longest first."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from multigen.errors import MultigenError
 from multigen.generation.masks import Source, spliced
 from multigen.generation.parts import ModelParts
+from multigen.generation.sound_level import levelled, panned
 from multigen.generation.view import View
 from multigen.modalities import Modality
 from multigen.modalities.guard import guarded
@@ -24,9 +25,6 @@ from multigen.modalities.media import Media
 from multigen.modalities.video import Video
 
 log = logging.getLogger(__name__)
-
-_NEAR = 3.0  # s beside what is new, whose balance between the channels it takes over
-_LOUDEST = 4.0  # the most that a channel is raised by for it
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +48,8 @@ class Original:
         """The medium [C, *D] with what a model of this modality made of its view, [C', *whole]."""
         whole = self.view.put(made, self.plain)
         new = in_form(whole, model, self.modality, self.source)
+        if new.ndim == 2:
+            new = levelled(new, self.source, rate_of(self.modality))
         return spliced(new, self.source, self.feather)
 
 
@@ -57,7 +57,7 @@ def read_original(parts: ModelParts, media: Media | Tensor | str | Path) -> tupl
     """A medium [C, *D] in its own form, and the modality that writes it so. MediaError names a file's fault."""
     if isinstance(media, str | Path):
         path = Path(media)
-        modality, tensor = guarded(path, _read, parts.modality, path)
+        modality, tensor = guarded(path, read_own, parts.modality, path)
     elif isinstance(media, Media):
         tensor, modality = media.tensor, media.modality
     else:
@@ -77,8 +77,8 @@ def read_original(parts: ModelParts, media: Media | Tensor | str | Path) -> tupl
     return (tensor if tensor.dtype == torch.float64 else tensor.float()), modality
 
 
-def _read(modality: Modality, path: Path) -> tuple[Modality, Tensor]:
-    """The modality of a file's own form, and the medium in it."""
+def read_own(modality: Modality, path: Path) -> tuple[Modality, Tensor]:
+    """The modality of a file's own form, and the medium in it. MediaError names the file's fault."""
     own = modality.native(path)
     return own, own.read(path)
 
@@ -96,37 +96,10 @@ def in_form(made: Tensor, model: Modality, own: Modality, source: Source) -> Ten
     elif lack:
         new = new[:, torch.arange(old.shape[1]).clamp(max=new.shape[1] - 1)]
     if new.ndim == 2 and len(made) < len(new):
-        new = _panned(new, source, rate_of(own))
+        new = panned(new, source, rate_of(own))
     if len(old) == 4 and len(made) < 4 and new.ndim == 3 and source.keep is None:
         new = torch.cat([new[:3], old[3:]])
     return new
-
-
-def _panned(new: Tensor, source: Source, rate: float) -> Tensor:
-    """A sound [C, N] whose channels are alike, each with its share of the level that the source has nearby."""
-    old = source.media.float()
-    near = torch.ones(old.shape[1], dtype=torch.bool) if source.keep is None else _near(source.keep, rate)
-    heard = old[:, near]
-    mixed = heard.mean(0)
-    level = float(heard.square().mean(1).max())
-    if level == 0:
-        return new
-    if float(mixed.square().mean()) < 0.03 * level:  # they cancel each other, and the louder one was taken
-        mixed = heard[int(heard.square().mean(1).argmax())]
-    power = mixed.square().mean()
-    gains = (heard.square().mean(1) / power).sqrt().clamp(max=_LOUDEST)
-    signs = torch.where((heard * mixed).mean(1) < -0.5 * gains * power, -1.0, 1.0)
-    return new * (gains * signs)[:, None]
-
-
-def _near(keep: Tensor, rate: float) -> Tensor:
-    """What is kept within a few seconds of what is new; all that is kept where that is silent or nothing."""
-    reach = round(_NEAR * rate)
-    edges = torch.zeros(len(keep) + 1, dtype=torch.long)
-    edges[1:] = (~keep).long().cumsum(0)
-    places = torch.arange(len(keep))
-    count = edges[(places + reach + 1).clamp(max=len(keep))] - edges[(places - reach).clamp(min=0)]
-    return keep & (count > 0)
 
 
 def rate_of(modality: Modality) -> float:

@@ -37,15 +37,19 @@ def picture_mask(path: Path, medium: Tensor, meaning: str | None = None) -> Tens
 
     MultigenError for a mask with transparency that is neither a brush nor an eraser.
     """
-    if medium.ndim == 2:
-        raise MultigenError("mask: a picture is no mask for a sound; give spans of time: keep 0:2.5s")
-    picture = guarded(path, Image(channels=4).read, path)
+    _check_medium(medium)
+    return mask_in(guarded(path, Image(channels=4).read, path), medium, meaning, f"mask {path}")
+
+
+def mask_in(picture: Tensor, medium: Tensor, meaning: str | None = None, where: str = "mask") -> Tensor:
+    """As `picture_mask`, of a picture [4, H, W] that has been read. `where`: how messages call it."""
+    _check_medium(medium)
     sides = (int(medium.shape[-2]), int(medium.shape[-1]))
     if tuple(picture.shape[1:]) != sides:
         had = f"{picture.shape[2]} x {picture.shape[1]}"
-        log.info("mask %s: %s pixels, resized to the medium's %d x %d", path, had, *reversed(sides))
+        log.info("%s: %s pixels, resized to the medium's %d x %d", where, had, *reversed(sides))
     if meaning is None:
-        meaning = _meaning(path, picture, medium)
+        meaning = _meaning(where, picture, medium)
     light = to_channels(picture[:3], 1) if meaning in (WHITE, BLACK) else picture[3:]
     if tuple(light.shape[1:]) != sides:
         light = F.interpolate(light[None], size=sides, mode="bilinear", antialias=True, align_corners=False)[
@@ -55,7 +59,12 @@ def picture_mask(path: Path, medium: Tensor, meaning: str | None = None) -> Tens
     return keep.expand(medium.shape[1:])
 
 
-def _meaning(path: Path, picture: Tensor, medium: Tensor) -> str:
+def _check_medium(medium: Tensor) -> None:
+    if medium.ndim == 2:
+        raise MultigenError("mask: a picture is no mask for a sound; give spans of time: keep 0:2.5s")
+
+
+def _meaning(where: str, picture: Tensor, medium: Tensor) -> str:
     """What is made anew, by what the file holds."""
     alpha = (picture[3] + 1) / 2
     if bool((alpha >= _OPAQUE).all()):
@@ -63,20 +72,20 @@ def _meaning(path: Path, picture: Tensor, medium: Tensor) -> str:
     opaque = alpha >= _OPAQUE
     if not bool(opaque.any()):
         raise MultigenError(
-            f"mask {path}: nothing in it is opaque; draw on it, or say what is made anew: mask_is=transparent "
+            f"{where}: nothing in it is opaque; draw on it, or say what is made anew: mask_is=transparent "
             "(--mask-is)"
         )
     colours = picture[:3, opaque]
     one = bool((colours.amax(1) - colours.amin(1) <= _ONE_COLOUR).all())
     copy = _is_copy(picture, opaque, medium)
     if one and not copy:
-        log.info("mask %s: a brush on a transparent layer; what is opaque is made anew (--mask-is)", path)
+        log.info("%s: a brush on a transparent layer; what is opaque is made anew (--mask-is)", where)
         return OPAQUE
     if not one and (copy or _colours(colours) >= _MANY):
-        log.info("mask %s: a picture with parts erased; what is transparent is made anew (--mask-is)", path)
+        log.info("%s: a picture with parts erased; what is transparent is made anew (--mask-is)", where)
         return TRANSPARENT
     raise MultigenError(
-        f"mask {path}: it may be a brush or an eraser; say what of it is made anew: mask_is=opaque or transparent, "
+        f"{where}: it may be a brush or an eraser; say what of it is made anew: mask_is=opaque or transparent, "
         "white or black (--mask-is)"
     )
 

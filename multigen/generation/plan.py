@@ -30,6 +30,7 @@ from multigen.registry import Part
 
 log = logging.getLogger(__name__)
 
+_LEAST = 1e-3  # of a step, in an edit
 Sampler = Callable[[Schedule, Tensor, Tensor, NoiseSource], Trajectory]
 
 
@@ -114,7 +115,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         shape = parts.codec.shape(cut)
     polish = recipe.sample.polish
     if edit is not None:
-        ts = edits.last_steps(ts, edit.strength)
+        ts = _last_steps(ts, edit.strength)
         polish = _no_stronger(parts, polish, ts)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
@@ -255,6 +256,15 @@ def _check_polish(parts: ModelParts, polish: Polish) -> None:
     if polish.passes:
         with errors_at("sample.polish.noise", RecipeError):
             polish_time(parts.denoiser.schedule, polish.noise)
+
+
+def _last_steps(ts: Tensor, strength: float) -> Tensor:
+    """The steps of an edit. MultigenError for a strength in whose noise a sampler cannot step."""
+    if strength * (len(ts) - 1) < _LEAST:
+        raise MultigenError(
+            f"strength: {strength:g} of {len(ts) - 1} steps is less than a thousandth of one: nothing would change"
+        )
+    return edits.last_steps(ts, strength)
 
 
 def _no_stronger(parts: ModelParts, polish: Polish, ts: Tensor) -> Polish:

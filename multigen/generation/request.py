@@ -105,6 +105,13 @@ class Request:
         if isinstance(self.overrides, str):
             raise MultigenError(f"overrides: {self.overrides!r} is not allowed; give a list of texts")
 
+    def check(self) -> None:
+        """Raise MultigenError for parts that are wrong whatever the model is."""
+        if self.sampler is not None:
+            _check_part(part_of(self.sampler, "sampler", "ddim", "eta: 0.5"), "sampler")
+        if self.guide is not None:
+            _check_part(part_of(self.guide, "guide", "cfg", "scale: 3"), "guide")
+
 
 @dataclass(frozen=True, eq=False)
 class EditRequest:
@@ -211,6 +218,8 @@ class EditRequest:
         """Raise MultigenError for values that are wrong whatever the model and the medium are."""
         if self.strength is not None and not 0 < self.strength <= 1:
             raise MultigenError(f"strength: {self.strength} is not allowed; give a number over 0, to 1")
+        if self.restore is not None:
+            _check_part(operator_part(self.restore), "operator", "restore")
         if isinstance(self.keep, str):
             parse_spans(self.keep)
         if isinstance(self.extend, str | int):
@@ -252,6 +261,15 @@ def _check_types(request: Request | EditRequest) -> None:
             if value is None and option.default is not None:
                 raise MultigenError(f"{name}: None is not allowed")
             option.check_type(value)
+
+
+def _check_part(part: Part, kind: str, where: str = "") -> None:
+    """MultigenError for a name or arguments that are wrong, as far as that is known without importing the part."""
+    from multigen import registry  # takes a tenth of a second
+
+    if part.name not in (names := registry.names(kind)):
+        raise MultigenError(message(where or f"{kind}.name", part.name, names))
+    registry.check_written(kind, part, where)
 
 
 def operator_part(given: PartLike) -> Part:

@@ -24,10 +24,10 @@ def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
     """The sampler's walk and the guide of one medium. RecipeError where the recipe's parts refuse it."""
     plan = job.plan
     noise = Noise([job.seed], plan.shape, parts.device)
-    phase = _Phase(inverting=plan.edit is not None and plan.edit.invert is not None)
+    phase = _Phase(inverting=plan.edit is not None and plan.edit.invert is not None, noted=[])
     guide = _guide(parts, encode_prompts(parts, job.prompt), plan, phase)
     if plan.blend is None:
-        return _trajectory(parts, plan, noise, phase), guide
+        return _watched_to_its_end(_trajectory(parts, plan, noise, phase), plan, phase), guide
     other, share = plan.blend, plan.blend.share
     if job.prompt != other.prompt:
         there = encode_prompts(parts, other.prompt)
@@ -38,14 +38,18 @@ def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
         rows = zip(noise(purpose, index), beyond(purpose, index), strict=True)
         return torch.stack([edits.slerp(a, b, share) for a, b in rows])
 
-    return _trajectory(parts, plan, between, phase), guide
+    return _watched_to_its_end(_trajectory(parts, plan, between, phase), plan, phase), guide
 
 
 @dataclass
 class _Phase:
-    """Where a trajectory stands: on the way up in noise its guide is another."""
+    """Where a trajectory stands: on the way up in noise its guide is another.
+
+    noted  how far guidance went in weak noise, [B] on the device, and the log-SNR there
+    """
 
     inverting: bool
+    noted: list[tuple[Tensor, float]]
 
 
 # --- guides -----------------------------------------------------------------------------------------------------
@@ -71,7 +75,7 @@ def _informed(parts: ModelParts, plan: Plan, guide: Guide, crop: Crop) -> Guide:
 
 def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
     """The recipe's guide and modifiers, in windows, and around them what a restoration, a trace or an edit adds."""
-    guide, edit = _restoring(parts, plan, lambda: _watched(parts, cond, plan)), plan.edit
+    guide, edit = _restoring(parts, plan, lambda: _watched(parts, cond, plan, phase)), plan.edit
     if plan.observer is not None:
         guide = observe(guide, cond, parts.denoiser, plan.observer)
     if edit is None:
@@ -84,12 +88,12 @@ def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
     return _by_phase(phase, _windowed(parts, plan, lambda: plain(source, source)), guide)
 
 
-def _watched(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
-    """The recipe's guide, which says where it leaves what the network was trained on."""
+def _watched(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
+    """The recipe's guide, which notes where it leaves what the network was trained on."""
     guide = _recipe_guide(parts, cond, plan)
     if plan.guide.name == "plain" or any(part.name in ("within", "interval") for part in plan.modifiers):
         return guide
-    return watch(guide, cond, parts.denoiser, lambda far, snr: say_strong(plan.guide, far, snr))
+    return watch(guide, cond, parts.denoiser, lambda far, snr: phase.noted.append((far, snr)))
 
 
 def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
@@ -147,6 +151,13 @@ def _by_phase(phase: _Phase, up: Guide, down: Guide) -> Guide:
 
 
 # --- trajectories -----------------------------------------------------------------------------------------------
+
+
+def _watched_to_its_end(walk: Trajectory, plan: Plan, phase: _Phase) -> Trajectory:
+    """A trajectory that says in the end, when the host waits for the device anyway, how far guidance went."""
+    x = yield from walk
+    say_strong(plan.guide, phase.noted)
+    return x
 
 
 def _trajectory(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: _Phase) -> Trajectory:

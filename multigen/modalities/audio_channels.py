@@ -13,8 +13,8 @@ PACKED = "flt"  # FFmpeg's name for floats whose channels alternate
 # Layouts of files that do not name their channels, in the order of FFmpeg and WAVE.
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
-# Of the channels' mean power: less than this is left of two that oppose each other, 0.5 of two that are unrelated.
-_CANCELLED = 0.03
+# Of what the mean of as many unrelated channels keeps of their power: less is left of channels that oppose each other.
+_CANCELLED = 0.06
 
 
 def channel_names(context: AudioCodecContext) -> list[str]:
@@ -41,7 +41,8 @@ def mix_channels(
 ) -> np.ndarray:
     """Mix [C, N] to [channels, N]. Mono is the mean. Stereo from surround: ITU-R BS.775, scaled not to clip.
 
-    Two channels that cancel each other are not mixed: the louder one is taken, with a warning. `where`: in messages.
+    Channels that cancel each other are not mixed: the loudest one is taken (`to_mono`), with a warning. `where`: in
+    messages.
     """
     if len(samples) == channels:
         return samples
@@ -57,19 +58,30 @@ def mix_channels(
 
 
 def _mono(samples: np.ndarray, where: str) -> np.ndarray:
-    """[C, N] -> [1, N], the mean, or the louder of two channels that are each other's opposite."""
+    """[C, N] -> [1, N], with a warning where it is one channel and not the mean."""
+    mixed, taken = to_mono(samples)
+    if taken is not None:
+        name = ("left", "right")[taken] if len(samples) == 2 else f"{taken + 1}."
+        warnings.warn(
+            f"{where}: its {_count(len(samples))} channels cancel each other; the {name} one is taken for mono",
+            stacklevel=2,
+        )
+    return mixed
+
+
+def _count(channels: int) -> str:
+    return "two" if channels == 2 else str(channels)
+
+
+def to_mono(samples: np.ndarray) -> tuple[np.ndarray, int | None]:
+    """[C, N] -> the mean [1, N]; or where channels cancel each other in it, the loudest one, and its place."""
     mean = samples.mean(0, keepdims=True)
-    if len(samples) != 2:
-        return mean
     powers = np.square(samples, dtype=np.float64).mean(1)
-    if not float(np.square(mean, dtype=np.float64).mean()) < _CANCELLED * float(powers.mean()):
-        return mean
-    louder = int(powers.argmax())
-    warnings.warn(
-        f"{where}: its two channels cancel each other; the {('left', 'right')[louder]} one is taken for mono",
-        stacklevel=2,
-    )
-    return samples[louder : louder + 1]
+    left = float(np.square(mean, dtype=np.float64).mean())
+    if len(samples) == 1 or not left < _CANCELLED / len(samples) * float(powers.mean()):
+        return mean, None
+    loudest = int(powers.argmax())
+    return samples[loudest : loudest + 1], loudest
 
 
 def packed_frame(samples: np.ndarray, rate: int, layout: str) -> AudioFrame:

@@ -24,7 +24,7 @@ def load_recipe(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def draft_recipe(path_or_name: str, overrides: Sequence[str] = ()) -> Draft:
-    """As `load_recipe`, without the arguments of parts, which only their code can check (`Draft.checked`)."""
+    """As `load_recipe`, as far as it is known without importing its parts (`Draft.checked` checks the rest)."""
     return draft(compose(chain(find_recipe(path_or_name)), overrides))
 
 

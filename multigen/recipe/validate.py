@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,35 +46,29 @@ ROWS: Mapping[str, tuple[type, str]] = {"loras": (WeightedLora, "path")}
 
 @dataclass(frozen=True)
 class Draft:
-    """A recipe whose keys, values and names of parts are checked, but not yet the arguments of its parts.
+    """A recipe that is checked as far as it is known without importing the code of its parts, and torch with it.
 
-    Those are in the code of the parts, so that checking them imports what the parts need: torch, most of all. What can
-    be refused without that is refused in a fraction of a second.
+    Missing are the parts of installed packages. So most mistakes are refused in a fraction of a second.
     """
 
     recipe: Recipe
     composed: Composed
 
     def checked(self) -> Recipe:
-        """The recipe, its parts' arguments checked, too. RecipeError for the first wrong one."""
-        for place, kind in PLACES.items():
-            part = _value(self.recipe, place)
-            if part is not None:
-                _check_arguments(kind, part, place, self.composed)
-        for place, kind in LISTS.items():
-            for number, part in enumerate(_value(self.recipe, place)):
-                _check_arguments(kind, part, f"{place}.{number}", self.composed)
+        """The recipe, every part's arguments checked. RecipeError for the first wrong one."""
+        _check_parts(self.recipe, self.composed, registry.check)
         return self.recipe
 
 
 def draft(composed: Composed) -> Draft:
-    """Check plain data, but for the arguments of parts. RecipeError for the first mistake."""
+    """Check plain data, as far as that imports no part. RecipeError for the first mistake."""
     recipe = _section(Recipe, composed.data, "", composed)
     for place, (allowed, holds) in RULES.items():
         value = _value(recipe, place)
         if value is not None and not all(holds(v) for v in (value if isinstance(value, tuple) else (value,))):
             raise composed.error(f"{place}: {_plain(value)!r} is not allowed. Allowed: {allowed}.", place)
     check_relations(recipe, composed)
+    _check_parts(recipe, composed, registry.check_written)
     return Draft(expanded(recipe), composed)
 
 
@@ -83,11 +77,17 @@ def to_recipe(composed: Composed) -> Recipe:
     return draft(composed).checked()
 
 
-def _check_arguments(kind: str, part: Part, place: str, composed: Composed) -> None:
-    try:
-        registry.check(kind, part, place)
-    except RecipeError as error:
-        raise composed.error(str(error)) from None
+def _check_parts(recipe: Recipe, composed: Composed, check: Callable[[str, Part, str], object]) -> None:
+    """Check the arguments of every part."""
+    parts = [(kind, place, _value(recipe, place)) for place, kind in PLACES.items()]
+    for place, kind in LISTS.items():
+        parts += [(kind, f"{place}.{k}", part) for k, part in enumerate(_value(recipe, place))]
+    for kind, place, part in parts:
+        try:
+            if part is not None:
+                check(kind, part, place)
+        except RecipeError as error:
+            raise composed.error(str(error)) from None
 
 
 def _section(cls: type, data: Any, place: str, composed: Composed) -> Any:

@@ -29,6 +29,7 @@ from multigen.training.heldout import LEVELS
 
 log = logging.getLogger(__name__)
 
+_EMBEDDED = 4 * 1024**2  # bytes: larger sources of edits are linked, not embedded
 TRACES = "trajectories"  # folder of the traces that `multigen sample --trajectory` writes
 _TRACE_PICTURES = {
     "noisy.png": "what the network saw",
@@ -77,7 +78,7 @@ def report(model: Model, folder: Path, bad: Mapping[str, str], made: str | None 
 def _media(model: Model, folder: Path) -> list[dict[str, Any]]:
     """The media that the folder's manifest lists, as the report shows them."""
     manifest = read_manifest(folder)
-    media = []
+    media, seen = [], dict[str, dict[str, Any]]()
     for entry in manifest["files"] if manifest else []:
         path = inside(folder, entry["file"])
         if path is None:  # a name that leads out of the folder: somebody else's manifest
@@ -91,8 +92,27 @@ def _media(model: Model, folder: Path) -> list[dict[str, Any]]:
             row |= {"html": model.modality.html(medium), "facts": model.modality.facts(medium)}
         except MediaError as error:
             log.warning("not in the report: %s", error)
-        media.append(row)
+        media.append(row | _source(model, folder, entry, seen))
     return media
+
+
+def _source(
+    model: Model, folder: Path, entry: Mapping[str, Any], seen: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """What the report shows of the copy of an edit's source; `seen` has those of before. Large ones are linked."""
+    edit = entry.get("edit")
+    name = edit.get("source_file") if isinstance(edit, Mapping) else None
+    path = inside(folder, name) if isinstance(name, str) else None
+    if path is None or name is None or not path.is_file():
+        return {}
+    if name not in seen:
+        seen[name] = {"source": name}
+        try:
+            if path.stat().st_size <= _EMBEDDED:
+                seen[name]["source_html"] = model.modality.html(model.modality.read(path))
+        except MediaError as error:
+            log.warning("not in the report: %s", error)
+    return seen[name]
 
 
 def _held_out(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:

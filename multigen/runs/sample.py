@@ -29,6 +29,7 @@ from multigen.runs.media_set import MediaSet, conflict, unfinished
 from multigen.runs.report import FILE as REPORT
 from multigen.runs.report import TRACES, report
 from multigen.runs.sample_manifest import facts, inversion_errors
+from multigen.runs.sources import Sources
 from multigen.storage.claim import Claim, claimed, claimed_new
 from multigen.storage.files import write_text
 
@@ -87,8 +88,9 @@ def sample(
     kind = "edits" if editing else "samples"
     said = describe(model, kind, asked, {"n": n, "seed": seed, "trajectory": trajectory, "clip": clip})
     with result_folder(source, model.recipe, kind, out, said if resume else None) as claim:
-        kept = MediaSet(model, claim, said, n * len(asked))
-        make_media(kept, model, _start(model, asked, n, seed), quiet=quiet)
+        sources = Sources(claim.folder, asked)
+        kept = MediaSet(model, claim, said, n * len(asked), begin=sources.copy)
+        make_media(kept, model, _start(model, asked, n, seed, sources), quiet=quiet)
         for number, request in enumerate(asked if trajectory else []):
             own = seed + number * n if request.seed is None else request.seed
             trace = model.trace(dataclasses.replace(request, seed=own))
@@ -159,13 +161,17 @@ def filled(request: Request, common: Request) -> Request:
     return dataclasses.replace(request, **left, options={**common.options, **request.options}, edit=edit)
 
 
-def _start(model: Model, requests: Sequence[Request], n: int, seed: int) -> Start:
+def _start(model: Model, requests: Sequence[Request], n: int, seed: int, sources: Sources) -> Start:
     """Begins to make `n` media of each request; the manifest says how each was made."""
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
         made = model.batcher(requests, n=n, seed=seed, on_progress=lambda _: progress.called())
         errors = inversion_errors(model, requests)
-        how = [facts(requests[k // n], job.plan, errors.get(k // n)) for k, job in made.jobs.items()]
+        origins = [sources.facts(request) for request in requests]
+        how = [
+            facts(requests[k // n], job.plan, origins[k // n], errors.get(k // n))
+            for k, job in made.jobs.items()
+        ]
         return batched(made, progress, there, how.__getitem__)
 
     return start

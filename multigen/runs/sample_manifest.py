@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from multigen.generation.plan import Plan
 from multigen.generation.request import EditRequest, Request, operator_part
 from multigen.model.model import Model
 from multigen.runs.media_set import sampling_facts
-from multigen.storage.files import sha256
 
 log = logging.getLogger(__name__)
 
 
-def facts(request: Request, plan: Plan, inversion_error: float | None = None) -> dict[str, Any]:
-    """How the media of a request were made: the parts of its plan, and what it was made from."""
+def facts(
+    request: Request, plan: Plan, source: Mapping[str, Any], inversion_error: float | None = None
+) -> dict[str, Any]:
+    """How the media of a request were made: the parts of its plan, and what it was made from (`Sources.facts`)."""
     recorded = sampling_facts(dataclasses.replace(plan.recipe, guide=plan.guide), request.steps)
     if request.negative_prompt is not None:
         recorded["negative_prompt"] = request.negative_prompt
@@ -30,12 +31,12 @@ def facts(request: Request, plan: Plan, inversion_error: float | None = None) ->
         asked = {"sliding_window": request.sliding_window, "tile": request.tile}
         windows = {name: True for name, value in asked.items() if value}
         error = {} if inversion_error is None else {"inversion_error": inversion_error}
-        recorded["edit"] = {**edit_facts(request.edit), **windows, **error}
+        recorded["edit"] = {**edit_facts(request.edit), **source, **windows, **error}
     return recorded
 
 
 def edit_facts(edit: EditRequest) -> dict[str, Any]:
-    """The options that an edit gives, and name and sha256 of its source where that is a file."""
+    """The options that an edit gives."""
     recorded = {
         k: v for k, v in edit.given.items() if k not in ("media", "restore") and not isinstance(v, Tensor)
     }
@@ -43,9 +44,6 @@ def edit_facts(edit: EditRequest) -> dict[str, Any]:
     if edit.restore is not None:
         part = operator_part(edit.restore)
         recorded["operator"] = {"name": part.name, **part.args}
-    if isinstance(edit.media, str | Path):
-        source = Path(edit.media)
-        recorded |= {"source": source.name, "source_sha256": sha256(source)}
     return recorded
 
 

@@ -14,6 +14,7 @@ import uvicorn
 
 from multigen.errors import MultigenError
 from multigen.serving.api.state import Server
+from multigen.serving.engine.settings import Draining
 
 log = logging.getLogger(__name__)
 ANSWERS = 10  # s in which answers that are ready are still sent
@@ -69,12 +70,11 @@ class Process(uvicorn.Server):
         try:
             for name in self._first:
                 await self._server.models.engine(name)
+        except Draining:
+            pass  # the end came first
         except (MultigenError, OSError) as error:
             self.failure = error if isinstance(error, MultigenError) else MultigenError(str(error))
             self.should_exit = True
-        except RuntimeError:
-            if not self._server.draining:  # the end came first: the worker takes nothing any more
-                raise
         finally:
             self._server.loading = False
 

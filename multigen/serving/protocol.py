@@ -6,7 +6,10 @@ import asyncio
 import json
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from multigen.serving.guard.answers import add_headers, request_id
 
 HEAD_SECONDS = 15.0  # in which the head of a request must come
 READ_SECONDS = 60.0  # in which a client must read on
@@ -21,6 +24,7 @@ class Protocol(H11Protocol):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
+        self._most, self.limit_concurrency = self.limit_concurrency, None
         self._late: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
 
@@ -31,6 +35,8 @@ class Protocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """A part of a request came."""
+        if self._most is not None and max(len(self.connections), len(self.tasks)) > self._most:
+            self.app = _overloaded  # and then closed
         super().data_received(data)
         if self.cycle is None or self.cycle.response_complete:
             self._expect()
@@ -61,14 +67,11 @@ class Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP in the shape of every other error."""
-        error = {"message": msg, "type": "invalid_request_error", "param": None, "code": "not_http"}
-        body = json.dumps({"error": error}).encode()
-        head = (
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            f"x-content-type-options: nosniff\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        """Answer what is not HTTP in the shape of every other error; what is under way is cut off instead."""
+        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+            body, headers = _error(msg, "invalid_request_error", "not_http")
+            head = [b"HTTP/1.1 400 Bad Request", *(b"%s: %s" % pair for pair in headers), b"", b""]
+            self.transport.write(b"\r\n".join(head) + body)
         self.transport.close()
 
     def _expect(self) -> None:
@@ -79,6 +82,24 @@ class Protocol(H11Protocol):
         self._late = None
         if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
             self.transport.abort()
+
+
+async def _overloaded(scope: Scope, receive: Receive, send: Send) -> None:
+    """The app of a connection beyond those that are allowed."""
+    text = "too many connections are open; try again later"
+    body, headers = _error(text, "server_error", "overloaded")
+    headers = [*headers, (b"retry-after", b"1")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _error(message: str, kind: str, code: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """The body and the headers of an error."""
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    body = json.dumps({"error": error}).encode()
+    own = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    length = (b"content-length", b"%d" % len(body))
+    return body, add_headers([*own, length], request_id({}))
 
 
 def _stopped(timer: asyncio.TimerHandle | None) -> None:

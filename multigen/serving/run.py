@@ -16,9 +16,10 @@ from multigen.device import choose_device
 from multigen.errors import MultigenError
 from multigen.serving.api.app import create_app
 from multigen.serving.api.metrics import Metrics
+from multigen.serving.api.sharing import Sharing
 from multigen.serving.api.state import Server
-from multigen.serving.engine.engine import Settings
 from multigen.serving.engine.models import Models
+from multigen.serving.engine.settings import Settings
 from multigen.serving.engine.store import Store
 from multigen.serving.guard.guard import Rules
 from multigen.serving.guard.hosts import hosts_of
@@ -31,7 +32,8 @@ from multigen.storage.cache_folder import cache_folder
 
 GB = 10**9
 CONNECTIONS = 512  # open at once; more are refused
-FREE = 0.7  # share of the free memory that calls may take
+# Of the free memory: what weights may take, and what calls may take of the rest.
+WEIGHTS, CALLS = 0.5, 0.7
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,10 @@ class Options:
     allow_hosts  names that it answers to beside its own
     max_batch    most media that share a network call
     max_queue    most media that wait for a model
-    memory       of the samples in network calls; None: 70% of what is free
-    budget       of the weights in memory; None: no bound
-    store        folder of results; None: in the cache
+    memory       of the samples in network calls; None: 70% of what the weights leave free
+    budget       of the weights in memory; None: half of what is free, and no less than a model alone takes
+    store        of results: a folder, or the address of a bucket; None: in the cache
+    shared       whether other servers use the store too: each goes on with what another left
     ttl          h for which results are kept
     store_size   of all results
     loras        folder of LoRAs that clients may name
@@ -64,7 +67,8 @@ class Options:
     max_queue: int = 256
     memory: float | None = None
     budget: float | None = None
-    store: Path | None = None
+    store: Path | str | None = None
+    shared: bool = False
     ttl: float = 24.0
     store_size: float = 4.0
     loras: Path | None = None
@@ -78,14 +82,16 @@ def serve(sources: Sequence[str], options: Options | None = None, *, open_page: 
     o = options or Options()
     check_reach(o.host, o.keys)
     server, rules = server_of(sources, o), rules_of(o)
-    app = create_app(server, root_path=_root(o.root_path), rules=rules)
+    app = create_app(server, root_path=root_of(o.root_path), rules=rules)
     listening = _listen(o.host, o.port)
-    address = f"http://{_shown(o.host)}:{listening.getsockname()[1]}{_root(o.root_path)}"
+    address = f"http://{shown_host(o.host)}:{listening.getsockname()[1]}{root_of(o.root_path)}"
     show_logs()
-    # Not to evict one for the other, only the first is loaded where not all may fit.
-    first = list(server.models.served)[: None if o.budget is None else 1]
     process = Process(
-        config_of(app), server, drain=o.drain, first=first, opened=f"{address}/" if open_page else None
+        config_of(app),
+        server,
+        drain=o.drain,
+        first=server.models.fitting,
+        opened=f"{address}/" if open_page else None,
     )
     print(f"multigen: {address}", flush=True)
     process.run(sockets=[listening])
@@ -109,21 +115,26 @@ def config_of(app: FastAPI) -> uvicorn.Config:
     )
 
 
-def server_of(sources: Sequence[str], options: Options) -> Server:
-    """The server of some sources: nothing listens yet, and no weights are read."""
-    device = choose_device(options.device)
-    memory = _free(device) * FREE if options.memory is None else options.memory * GB
+def server_of(sources: Sequence[str], options: Options, *, own: frozenset[str] | None = None) -> Server:
+    """The server of some sources: nothing listens yet, and no weights are read. `own`: the models it makes media of."""
+    free = _free(choose_device(options.device))
     models = Models(
         named(sources),
-        settings=Settings(options.max_batch, options.max_queue, int(memory)),
         watch=Metrics(),
         device=options.device,
         budget=None if options.budget is None else int(options.budget * GB),
         loras={} if options.loras is None else loras_in(options.loras),
     )
-    folder = cache_folder("served") if options.store is None else options.store
-    store = Store(folder, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
-    return Server(models, store, loading=True)
+    sizes = [one.size for one in models.served.values()]
+    if models.budget is None:
+        models.budget = int(max(WEIGHTS * free, 1.5 * max(sizes)))  # the largest with LoRAs beside it
+    left = max(free - min(models.budget, sum(sizes)), 0)
+    memory = CALLS * left if options.memory is None else options.memory * GB
+    models.settings = Settings(options.max_batch, options.max_queue, int(memory))
+    place = cache_folder("served") if options.store is None else options.store
+    store = Store(place, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
+    sharing = Sharing(store) if options.shared else None
+    return Server(models, store, sharing=sharing, own=own, loading=True)
 
 
 def rules_of(options: Options) -> Rules:
@@ -151,12 +162,14 @@ def _listen(host: str, port: int) -> socket.socket:
         raise MultigenError(f"--host {host} --port {port}: cannot listen there ({error})") from None
 
 
-def _shown(host: str) -> str:
+def shown_host(host: str) -> str:
+    """A host as it stands in an address."""
     host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
     return f"[{host}]" if ":" in host else host
 
 
-def _root(path: str) -> str:
+def root_of(path: str) -> str:
+    """A prefix of paths: /a/b, or ""."""
     return f"/{path.strip('/')}" if path.strip("/") else ""
 
 

@@ -29,6 +29,12 @@ def package_folder(package: str, what: str, hint: str = "") -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
+def check_installed(package: str, what: str, extra: str) -> None:
+    """MultigenError if a package is missing: what needs it, and the extra that brings it."""
+    if importlib.util.find_spec(package) is None:
+        raise MultigenError(f"{what} needs the package {package}: {install(extra)}")
+
+
 def install(extra: str) -> str:
     """The command that installs an extra: in the clone that runs, or of the installed distribution."""
     clone = _clone()

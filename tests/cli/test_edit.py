@@ -42,6 +42,13 @@ def only(folder: str, suffix: str) -> Path:
     return found
 
 
+def assert_shows_the_source(name: str, element: str) -> None:
+    """The report shows, or plays, the source of an edit beside it."""
+    _, _, found = Path("out/report.html").read_text().partition('<figure class="source">')
+    shown, _, _ = found.partition("</figure>")
+    assert element in shown and f"source: {name}" in shown and "missing" not in shown
+
+
 def test_a_mask_repaints_its_white(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = [
         "edit",
@@ -63,6 +70,8 @@ def test_a_mask_repaints_its_white(here: Path, capsys: pytest.CaptureFixture[str
     assert (before[:, :, 14:] - after[:, :, 14:]).abs().mean() > 0.1
     (entry,) = json.loads(Path("out/manifest.json").read_text())["files"]
     assert entry["edit"]["source"] == "digit.png"
+    assert Path("out", entry["edit"]["source_file"]).read_bytes() == Path("digit.png").read_bytes()
+    assert_shows_the_source("digit.png", "<img")
     assert main(["verify", "out"]) == 0
 
 
@@ -78,6 +87,7 @@ def test_spans_of_a_sound_are_kept_to_the_sample(here: Path) -> None:
         "0.01",
     ]
     assert main([*argv, *FAST, "--out", "out"]) == 0
+    assert_shows_the_source("sound.wav", "<audio")
     audio = Audio(rate=22050)
     before, after = audio.read(Path("sound.wav")), audio.read(only("out", ".wav"))
     n, feather = 22050 // 2, 221

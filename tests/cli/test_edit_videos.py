@@ -89,3 +89,8 @@ def test_the_command_writes_a_small_moving_preview(
     (preview,) = Path("out/media").glob("*.webp")
     assert moving.modality.read(film).shape == (3, 8, 300, 400)
     assert PillowImage.open(preview).size == (256, 192)
+    found = (
+        Path("out/report.html").read_text().partition('<figure class="source">')[2].partition("</figure>")[0]
+    )
+    assert "<video" in found and "source: large.mp4" in found
+    assert Path("out/sources/large.mp4").read_bytes() == Path("large.mp4").read_bytes()

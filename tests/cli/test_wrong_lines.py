@@ -59,6 +59,8 @@ MISSING = {
                ["image_digits", "--format", "mp3"], ["image_digits", "--duration", "3"],
                ["audio_music", "--format", "aiff"], ["audio_music", "--size", "64"],
                ["video_moving_emoji", "--format", "wav"], ["image_digits", "--prompts", "request.txt"],
+               ["image_digits", "--sampler", "dimm"], ["image_digits", "--sampler", "{name: ddim, etaa: 1}"],
+               ["image_digits", "--guide", "{name: cfg, scale: x}"],
                ["image_digits", "--blend", "4", "--prompt", "1", "--prompt", "2", "--prompt", "3"]],
     "edit": [["image_digits", "--input", "none.png"], ["image_digits", "--input", "."],
              ["image_digits", "--input", "a.png"], ["audio_music", "--input", "a.png"],
@@ -72,7 +74,8 @@ MISSING = {
                  ["--strength", "0"], ["--strength", "1.5"], ["--strength", "nan"], ["--keep", "2s:1s"],
                  ["--keep", "first"], ["--keep", "1s:1s"], ["--extend", "1,2,3"], ["--extend", "-8"],
                  ["--feather", "-1"], ["--feather", "inf"], ["--noise", "-1"], ["--restore", "upscale"],
-                 ["--restore", "blur", "--strength", "0.5"], ["--out", "a.png"]))],
+                 ["--restore", "blur", "--strength", "0.5"],
+                 ["--restore", "{name: blur, sigmas: 1}"], ["--out", "a.png"]))],
     "evaluate": [["none.safetensors"], ["image_digits", "--media", "none"], ["image_digits", "--media", "a.png"],
                  ["image_digits", "--convert"], ["image_digits", "evaluate.m=3"], ["image_folder"]],
     "export": [["image_digits", "new.pt"], ["image_digits", "there.safetensors"],
@@ -91,7 +94,8 @@ MISSING = {
 OVERRIDES = (
     "train.stepz=1", "train.steps=many", "sampler.name=euler_a2", "sampler=heun", "guide.name=cgf", "smaple.n=3",
     "sample.n=0", "seed=-1", "sample.steps=0", "=3", "sample.steps", "a b c", "sample.steps=1,2", "hydra.run.dir=x",
-    "sample.prompts=[]",
+    "sample.prompts=[]", "sampler.etaa=1", "sampler={name: ddim, eta: x}", "modifiers=[{name: rescale, by: 2}]",
+    "timesteps={name: list}", "guide.scale=[1]", "evaluate.metrics=[{name: hue, sat: 1}]",
 )  # fmt: skip
 
 

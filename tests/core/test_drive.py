@@ -444,3 +444,107 @@ def test_a_sampler_that_breaks_the_contract_is_told_which(sampler, kind, said):
     x = normal((3, *SHAPE), 0, "start")
     with pytest.raises(kind, match=said):
         solve(sampler(schedules.flow(), x, torch.tensor([1.0, 0.0]), None), plain(Cond(), Cond()), denoiser())
+
+
+# --- what fails, fails alone --------------------------------------------------------------------------------------
+
+
+class Failing(Tiny):
+    """Refuses calls that hold a sample of `bad`, or more samples than `room`."""
+
+    def __init__(self, bad: Tensor | None = None, room: int = 10**9) -> None:
+        super().__init__()
+        self.bad, self.room, self.refused = bad, room, list[int]()
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+        if len(x) > self.room:
+            self.refused.append(len(x))
+            raise torch.OutOfMemoryError(f"no room for {len(x)}")
+        if self.bad is not None and cond.vector is not None and (cond.vector == self.bad).all(1).any():
+            self.refused.append(len(x))
+            raise ArithmeticError("this condition")
+        return super().forward(x, c_noise, cond)
+
+
+def failing(bad: Tensor | None = None, room: int = 10**9) -> tuple[Denoiser, Failing]:
+    backbone = Failing(bad, room)
+    return Denoiser(backbone, schedules.flow(), predictions.flow()), backbone
+
+
+def equal_alone(asked: list[tuple[int, int, str, int, str]], merged: list[Sampling]) -> None:
+    for one, sampling in zip(asked, merged, strict=True):
+        assert sampling.sample is not None and sampling.error is None
+        torch.testing.assert_close(sampling.sample, alone(*one)[0], **CLOSE)
+
+
+@pytest.mark.parametrize("place", [0, 2, 5])
+def test_a_sample_that_the_network_refuses_fails_alone(place: int) -> None:
+    asked = ASKED[:6]
+    n, seed, *_ = asked[place]
+    den, _ = failing(bad=condition(n, seed, 2 + seed % 4).vector[-1])  # type: ignore[index]
+    driver = Driver()
+    requests = [driver.add(request(den, *one)) for one in asked]
+    while driver.samplings:
+        driver.round()
+    guilty = requests.pop(place)
+    assert isinstance(guilty.error, ArithmeticError) and guilty.queries == 0 and not guilty.finished
+    equal_alone([one for k, one in enumerate(asked) if k != place], requests)
+
+
+@pytest.mark.parametrize("when", [0, 2])
+@pytest.mark.parametrize("who", ["guide", "sampler"])
+def test_a_guide_or_a_sampler_that_raises_fails_alone(who: str, when: int) -> None:
+    den, queries = denoiser(), [0]
+
+    def guide(q: Query) -> Answers:
+        (x0,) = yield [Call(q.x, q.t, Cond())]
+        queries[0] += 1
+        if who == "guide" and queries[0] > when:
+            raise ArithmeticError(who)
+        return x0
+
+    def sampler() -> samplers.Trajectory:
+        for _ in range(when + 1):
+            x = yield Query(torch.zeros(1, *SHAPE), torch.tensor(0.5, dtype=torch.float64))
+        if who == "sampler":
+            raise ArithmeticError(who)
+        return x
+
+    driver = Driver()
+    guilty = driver.add(Sampling(sampler(), guide, den))
+    others = [driver.add(request(den, *one)) for one in ASKED[:3]]
+    while driver.samplings:
+        assert all(progress.sampling is not guilty or guilty.error is None for progress in driver.round())
+    assert isinstance(guilty.error, ArithmeticError) and guilty.queries == when + (who == "sampler")
+    equal_alone(ASKED[:3], others)
+
+
+def test_a_call_that_memory_does_not_hold_is_made_in_smaller_ones() -> None:
+    """The size that fits is remembered while anything is under way, and tried anew after that."""
+    den, backbone = failing(room=5)
+    driver = Driver()
+    for _ in range(2):
+        backbone.refused.clear()
+        requests = [driver.add(request(den, *one)) for one in ASKED[:6]]
+        while driver.samplings:
+            driver.round()
+        equal_alone(ASKED[:6], requests)
+        assert 1 <= len(backbone.refused) <= 8 and max(backbone.batches) <= 5
+
+
+def test_a_call_of_many_samples_is_cut_within() -> None:
+    den, _ = failing(room=3)
+    sample = solve(trajectory(8, 40, "ddpm", 3), plain(Cond(), Cond()), den)
+    torch.testing.assert_close(
+        sample, solve(trajectory(8, 40, "ddpm", 3), plain(Cond(), Cond()), denoiser()), **CLOSE
+    )
+
+
+def test_what_fails_with_one_sample_fails() -> None:
+    den, _ = failing(room=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        solve(trajectory(2, 0, "ddim", 3), plain(Cond(), Cond()), den)
+    good = request(denoiser(), *ASKED[0])
+    with pytest.raises(torch.OutOfMemoryError):  # when the others are made
+        list(drive([request(den, *ASKED[1]), good]))
+    assert good.finished

@@ -68,16 +68,15 @@ def test_a_guide_without_a_condition_is_left_alone() -> None:
         within(plain(COND, COND), COND, model, limit=0.0)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("apart", "times"), [(0.02, 0), (0.5, 1)])
-def test_strong_guidance_is_said_once_a_sample(apart: float, times: int) -> None:
-    model, said = Two((apart,) * 3), []
-    guide = watch(cfg(COND, NULL, scale=4.0), COND, model, lambda far, snr: said.append((far, snr)))  # type: ignore[arg-type]
+@pytest.mark.parametrize(("apart", "moved_by"), [(0.02, 0.06), (0.5, 1.5)])
+def test_how_far_guidance_goes_is_noted_once_a_sample(apart: float, moved_by: float) -> None:
+    model, noted = Two((apart,) * 3), []
+    guide = watch(cfg(COND, NULL, scale=4.0), COND, model, lambda far, snr: noted.append((far, snr)))  # type: ignore[arg-type]
     ts = uniform(model.schedule, 10)
     watched = solve(ddim(model.schedule, X, ts, lambda *_: X), guide, model)  # type: ignore[arg-type]
     bare = solve(ddim(model.schedule, X, ts, lambda *_: X), cfg(COND, NULL, scale=4.0), model)  # type: ignore[arg-type]
     assert torch.equal(watched, bare)
-    assert len(said) == times
-    if times:
-        far, snr = said[0]
-        assert far == pytest.approx(1.5, rel=1e-5)
-        assert 0 <= snr < 1  # the first query in weak noise
+    ((far, snr),) = noted
+    # Still a tensor of the device: nobody has waited for it.
+    torch.testing.assert_close(far, torch.full((len(X),), moved_by), rtol=1e-4, atol=0)
+    assert 0 <= snr < 1  # the first query in weak noise

@@ -11,6 +11,7 @@ import torch
 
 from multigen.cli.main import main
 from multigen.cli.request_file import read_request
+from multigen.core.conditioning import Cond
 from multigen.errors import MultigenError
 from multigen.generation.request import EditRequest, Request
 from multigen.model.model import Model
@@ -412,3 +413,54 @@ def test_edits_in_a_file_are_those_of_the_edit_command(
     assert main(["sample", *common, "--prompts", "requests.txt", "--out", "none"]) == 2
     assert "request 2: mask_is: 'red' is not allowed" in capsys.readouterr().err
     assert not Path("none").exists()
+
+
+def refusing(model: Model, monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    """Let the network refuse every call that holds a sample of a prompt."""
+    forward, vector = model.denoiser.forward, model.encode(bad).vector
+    assert vector is not None
+
+    def forwarded(x: torch.Tensor, t: torch.Tensor, cond: Cond, **more: object) -> torch.Tensor:
+        assert cond.vector is not None
+        if (cond.vector == vector).all(1).any():
+            raise ArithmeticError(bad)
+        return forward(x, t, cond, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model.denoiser, "forward", forwarded)
+
+
+def test_one_that_fails_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = steady(small("image_digits"))
+    requests = [Request(prompt, seed=k, steps=2 + k) for k, prompt in enumerate("3843")]
+    alone = [next(model.batcher(one))[1] for one in requests if one.prompt != "8"]
+    with monkeypatch.context() as patch:
+        refusing(model, patch, "8")
+        many = model.batcher(requests)
+        made = dict(next(many) for _ in range(3))
+        assert sorted(made) == [0, 2, 3]
+        for place, one in zip(sorted(made), alone, strict=True):
+            torch.testing.assert_close(made[place].tensor, one.tensor, rtol=0, atol=1e-4)
+        with pytest.raises(ArithmeticError, match="8"):  # when the others are made
+            next(many)
+        assert list(many) == []  # once
+        in_order = model.stream(requests)
+        torch.testing.assert_close(next(in_order).tensor, alone[0].tensor, rtol=0, atol=1e-4)
+        with pytest.raises(ArithmeticError, match="8"):  # at its place
+            next(in_order)
+
+
+def test_a_medium_that_cannot_be_finished_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small("image_digits")
+    decode = model.codec.decode
+
+    def decoded(x: torch.Tensor, *, seed: int) -> torch.Tensor:
+        if seed == 8:
+            raise ArithmeticError("codec")
+        return decode(x, seed=seed)
+
+    monkeypatch.setattr(model.codec, "decode", decoded)
+    many = model.batcher([Request("3", seed=k, steps=2) for k in (7, 8, 9)])
+    assert [next(many)[0], next(many)[0]] == [0, 2]
+    with pytest.raises(ArithmeticError, match="codec"):
+        next(many)
+    assert list(many) == []

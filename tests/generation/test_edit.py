@@ -169,6 +169,7 @@ def test_wrong_requests_are_refused_before_any_call(monkeypatch: pytest.MonkeyPa
         ({"keep": torch.ones(28, 28)}, "give bool"),
         ({"strength": 0.0}, "strength: 0.0"),
         ({"strength": 1.5}, "strength: 1.5"),
+        ({"strength": 5e-324}, "nothing would change"),
         ({"resample": 0}, "resample"),
         ({"extend": [1, -1]}, "extend"),
         ({"prompt": "eleven"}, "eleven"),

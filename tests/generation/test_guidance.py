@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from multigen.errors import MultigenError
 from multigen.generation.guidance import check_negative
 from multigen.model.model import Model
 from multigen.registry import Part
+from tests.model.test_model import small
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +74,18 @@ def test_python_and_the_command_line_refuse_it_before_any_work(
     (entry,) = json.loads((tmp_path / "led" / "manifest.json").read_text())["files"]
     assert entry["negative_prompt"] == "9"
     assert math.isclose(entry["guide"]["scale"], 2.0)
+
+
+def test_strong_guidance_is_said_when_the_medium_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a medium, after its last network call: to ask earlier would let the host wait for the device."""
+    model = small("image_digits")
+    order: list[str] = []
+    forward = model.denoiser.forward
+    monkeypatch.setattr(model.denoiser, "forward", lambda *given: order.append("call") or forward(*given))
+    monkeypatch.setattr(warnings, "warn", lambda text, **_: order.append(str(text)))
+    model.generate("3", steps=3, seed=1, guidance_scale=1.5)
+    assert order == ["call"] * len(order)
+    order.clear()
+    model.generate("3", steps=3, seed=1, guidance_scale=400.0)
+    assert order[:-1] == ["call"] * (len(order) - 1)
+    assert order[-1].startswith("guidance 400 moves what is made by ")

@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from multigen.modalities.audio import Audio
+from multigen.modalities.audio_channels import to_mono
 from multigen.modalities.audio_native import resampled
 
 
@@ -94,6 +95,16 @@ def test_other_channels_are_averaged(tmp_path: Path, right: float) -> None:
     read, said = opposite(tmp_path, right)
     assert float(read.abs().max()) == pytest.approx(0.25 * (1 + right), rel=1e-3)
     assert said == []
+
+
+@pytest.mark.parametrize("channels", [2, 4, 6, 24])
+def test_channels_that_oppose_each_other_are_told_from_those_that_do_not(channels: int) -> None:
+    generator = np.random.default_rng(0)
+    unlike = generator.standard_normal((channels, 8000)).astype(np.float32)
+    assert to_mono(unlike)[1] is None
+    opposed = np.tile(unlike[:1], (channels, 1)) * np.resize([1.0, -0.99], (channels, 1)).astype(np.float32)
+    mixed, taken = to_mono(opposed)
+    assert taken == 0 and np.array_equal(mixed, unlike[:1])
 
 
 def test_fitting_opposite_channels_keeps_the_louder() -> None:

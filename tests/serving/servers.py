@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,11 @@ import openai
 import uvicorn
 
 from multigen.serving.api.app import create_app
+from multigen.serving.api.metrics import Metrics
+from multigen.serving.api.sharing import Sharing
 from multigen.serving.api.state import Limits, Server
-from multigen.serving.engine.engine import Settings
 from multigen.serving.engine.models import Models
+from multigen.serving.engine.settings import Settings
 from multigen.serving.engine.store import Store
 from tests.model.test_model import SMALL, small
 
@@ -59,10 +61,16 @@ class Running:
 
 @contextmanager
 def running(
-    sources: dict[str, str], folder: Path, *, settings: Settings | None = None, limits: Limits = LIMITS
+    sources: dict[str, str],
+    folder: Path | str,
+    *,
+    settings: Settings | None = None,
+    limits: Limits = LIMITS,
+    share: Callable[[Store], Sharing] | None = None,
 ) -> Iterator[Running]:
-    """Serve models inside the block."""
-    state = Server(Models(sources, device="cpu", settings=settings), Store(folder), limits)
+    """Serve models inside the block. `share`: how with other servers of the store."""
+    models, store = Models(sources, device="cpu", settings=settings, watch=Metrics()), Store(folder)
+    state = Server(models, store, limits, sharing=None if share is None else share(store))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(

@@ -210,9 +210,32 @@ def test_a_mask_keeps_what_is_opaque(client: openai.OpenAI, digit: bytes) -> Non
     assert np.abs(new[14:] - old[14:]).max() > 50
 
 
+def test_each_of_several_pictures_is_edited_as_it_is_alone(client: openai.OpenAI, digit: bytes) -> None:
+    other = png(np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8))
+    more = {"strength": 0.5, **QUICK}
+    both = client.images.edit(image=[digit, other], prompt="3", n=2, extra_body=more)
+    assert [(row.model_extra["source"], row.model_extra["seed"]) for row in both.data] == [
+        (0, 5),
+        (0, 6),
+        (1, 5),
+        (1, 6),
+    ]
+    for source, picture in enumerate((digit, other)):
+        alone = client.images.edit(image=picture, prompt="3", extra_body=more)
+        found = levels(both.data[2 * source].b64_json or "")
+        assert np.abs(found - levels(alone.data[0].b64_json or "")).max() <= 1
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.images.edit(image=[digit] * 6, prompt="3", n=2)
+    assert caught.value.param == "n"
+
+
+def png(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, format="PNG")
+    return file.getvalue()
+
+
 def test_edits_that_are_refused(client: openai.OpenAI, digit: bytes) -> None:
-    with pytest.raises(openai.BadRequestError, match="2 files"):
-        client.images.edit(image=[digit, digit], prompt="3")
     with pytest.raises(openai.BadRequestError, match="'strength'"):
         client.images.edit(image=digit, prompt="3", extra_body={"strenght": 0.5})
     with pytest.raises(openai.APIStatusError) as caught:

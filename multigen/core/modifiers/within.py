@@ -19,9 +19,8 @@ from multigen.core.denoiser import Denoiser
 from multigen.core.guides import Answers, Guide, Query
 from multigen.core.modifiers.conditional import with_conditional
 
-# Of the conditional prediction. Guidance at the scales that recipes have stays below half of the first; at the second
-# colours turn (image_emoji: 0.06 at scale 2.5, 0.15 at 5, 0.6 at 8).
-LIMIT, FAR = 0.15, 0.3
+# Of the conditional prediction. Guidance at the scales that recipes have stays below half of it.
+LIMIT = 0.15
 
 
 def within(guide: Guide, cond: Cond, denoiser: Denoiser, *, limit: float = LIMIT) -> Guide:
@@ -48,12 +47,10 @@ def within(guide: Guide, cond: Cond, denoiser: Denoiser, *, limit: float = LIMIT
     return limited
 
 
-def watch(
-    guide: Guide, cond: Cond, denoiser: Denoiser, say: Callable[[float, float], None], *, limit: float = FAR
-) -> Guide:
-    """Call `say` (how far, log-SNR) where guidance moves x0 by more than `limit`, as `within` counts it.
+def watch(guide: Guide, cond: Cond, denoiser: Denoiser, note: Callable[[Tensor, float], None]) -> Guide:
+    """Call `note` (how far, log-SNR) with how far guidance moves x0, [B], as `within` counts it.
 
-    Only the first query in weak noise is looked at, which costs one synchronisation.
+    Only the first query in weak noise is looked at. How far stays on the device: whoever reads it waits for that.
     """
     looked = False
 
@@ -64,9 +61,7 @@ def watch(
         looked = True
         x0, x0_cond, _ = yield from with_conditional(guide, q, cond)
         if x0_cond is not None and x0_cond is not x0:
-            far = float(moved(x0, x0_cond).max())
-            if far > limit:
-                say(far, float(denoiser.schedule.log_snr(q.t.double().reshape(1))))
+            note(moved(x0, x0_cond), _log_snr(denoiser, q))
         return x0
 
     return watched
@@ -79,4 +74,8 @@ def moved(x0: Tensor, x0_cond: Tensor) -> Tensor:
 
 
 def _decided(denoiser: Denoiser, q: Query) -> bool:
-    return float(denoiser.schedule.log_snr(q.t.double().reshape(1))) >= 0
+    return _log_snr(denoiser, q) >= 0
+
+
+def _log_snr(denoiser: Denoiser, q: Query) -> float:
+    return float(denoiser.schedule.log_snr(q.t.double().reshape(1)))  # on the CPU, as q.t is

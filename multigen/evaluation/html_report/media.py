@@ -13,6 +13,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 EMBED = 24 * 1024**2  # characters of embedded media in one report
+SMALL = 512 * 1024  # characters of a source that every card of its edits may hold
 KINDS = {
     "image": (".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif", ".bmp"),
     "audio": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"),
@@ -57,6 +58,14 @@ class Embedder:
     folder: Path
     left: int
     missing: list[str] = field(default_factory=list)
+    sources: dict[str, Source] = field(default_factory=dict)
+
+    def source(self, name: str, html: str | None) -> Source:
+        """The source of an edit: small ones are embedded in every card, large ones are linked."""
+        if name not in self.sources:
+            row = {"file": name, "html": html if html is not None and len(html) <= SMALL else None}
+            self.sources[name] = Source(Path(name).name, self.element(row))
+        return self.sources[name]
 
     def element(self, row: Mapping[str, Any]) -> Markup:
         """The row's own element if it fits, else a player of the file; a note if neither is there."""
@@ -118,7 +127,7 @@ def _groups(cards: Sequence[Card]) -> list[tuple[str, Source | None, list[Card]]
 def _card(embedder: Embedder, row: Mapping[str, Any]) -> Card:
     source = row.get("source")
     return Card(
-        source=None if source is None else Source(Path(source).name, embedder.element({"file": source})),
+        source=None if source is None else embedder.source(source, row.get("source_html")),
         facts=", ".join(row.get("facts", {}).values()),
         prompt=str(row.get("prompt", "")),
         seed=row.get("seed", ""),

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from multigen.serving.api.ask import Resumed
+from multigen.serving.api.sharing import CANCEL, LIVE, UNDER_WAY, Sharing
 from multigen.serving.engine.engine import Engine
 from multigen.serving.engine.store import Store
 from multigen.serving.engine.ticket import Ticket
 
 log = logging.getLogger(__name__)
 KINDS = ("video", "job")
-UNDER_WAY = ("queued", "in_progress", "running")
 Record = dict[str, Any]
 # Makes of a record and a ticket that is done what is added to the record, and its files by suffix.
 Keep = Callable[[Ticket], Awaitable[tuple[Record, Mapping[str, bytes]]]]
@@ -29,43 +31,73 @@ class Work:
     ticket: Ticket
     record: Record
     dropped: bool = False
+    abandoned: bool = False  # another server makes it now
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
 class Background:
-    """All that is under way, by the names of the records."""
+    """All that is under way, by the names of the records.
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    sharing  with other servers of the store; None: this server has it for itself
+    """
+
+    def __init__(self, store: Store, sharing: Sharing | None = None) -> None:
+        self.store, self.sharing = store, sharing
         self._work: dict[str, Work] = {}
-        self._again: dict[tuple[str, str], str] = {}  # owner and idempotency key -> name
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
 
-    async def begin(self, name: str, record: Record, engine: Engine, ticket: Ticket, keep: Keep) -> None:
-        """Keep a record, and follow its ticket to the end."""
-        work = self._work[name] = Work(engine, ticket, record)
+    async def begin(
+        self,
+        name: str,
+        record: Record,
+        engine: Engine,
+        ticket: Ticket,
+        keep: Keep,
+        *,
+        ask: bytes | None = None,
+        resumed: Resumed | None = None,
+    ) -> Record:
+        """Keep a record, and follow its ticket to the end; the record, or the one that another server has begun.
+
+        ask      the request, for a server that goes on with it
+        resumed  the record is there: this server goes on with it
+        """
+        work = Work(engine, ticket, record)
         try:
-            await self.put(name, record)
+            if self.sharing is not None and ask is not None:
+                await self.sharing.keep(name, ask)
+            if resumed is not None:
+                before = await asyncio.to_thread(self.store.get, name) or record
+                record = work.record = {**record, "began": before["began"]}
+            elif not await asyncio.to_thread(self.store.create, name, record):
+                engine.cancel(ticket)
+                return await self.record(name) or record
+            self._work[name] = work
+            if self.sharing is not None:
+                await self.sharing.begin(name, ticket, 0 if resumed is None else resumed.turn)
         except BaseException:
-            del self._work[name]
+            self._work.pop(name, None)
             engine.cancel(ticket)
             raise
         work.task = asyncio.create_task(self._follow(name, work, keep), name=name)
+        return record
 
     def get(self, name: str) -> Work | None:
         """What is under way of a record."""
         return self._work.get(name)
 
     async def record(self, name: str) -> Record | None:
-        """A record, of what is under way or has ended."""
+        """A record, of what is under way or has ended; `live`: what another server says of what it makes."""
         work = self._work.get(name)
-        return work.record if work is not None else await asyncio.to_thread(self.store.get, name)
+        if work is not None:
+            return work.record
+        return await asyncio.to_thread(self._read, name)
 
     async def records(self, kind: str, owner: str) -> list[Record]:
         """All records of a kind that an owner has, the newest first."""
 
         def read() -> list[Record]:
-            found = [self.store.get(name) for name in self.store.names(kind)]
+            found = [self._read(name) for name in self.store.names(kind)]
             return [one for one in found if one is not None and one["owner"] == owner]
 
         rows = {one["id"]: one for one in await asyncio.to_thread(read)}
@@ -82,6 +114,8 @@ class Background:
         if work is not None and work.task is not None:
             work.engine.cancel(work.ticket)
             await asyncio.wait([work.task])
+        elif work is None and self.sharing is not None:
+            await self._ask_to_cancel(name, self.sharing)
 
     async def drop(self, name: str) -> None:
         """End what is under way of a record, and forget it with its files."""
@@ -91,31 +125,36 @@ class Background:
             work.engine.cancel(work.ticket)
             if work.task is not None:
                 await asyncio.wait([work.task])
+        else:
+            record = await asyncio.to_thread(self.store.get, name)
+            if record is not None and record.get("status") in UNDER_WAY:
+                await self.cancel(name)
         await asyncio.to_thread(self.store.delete, name)
 
-    def lock(self, owner: str, key: str) -> asyncio.Lock:
-        """Two requests of one idempotency key go one after the other."""
-        return self._locks.setdefault((owner, key), asyncio.Lock())
+    async def abandon(self, name: str) -> None:
+        """Let go of what another server makes now."""
+        work = self._work.get(name)
+        if work is not None and work.task is not None:
+            work.abandoned = True
+            work.engine.cancel(work.ticket)
+            await asyncio.wait([work.task])
 
-    def known(self, owner: str, key: str) -> str | None:
-        """The record that an idempotency key began."""
-        return self._again.get((owner, key))
-
-    def remember(self, owner: str, key: str, name: str | None) -> None:
-        """Which record an idempotency key began; None: it failed."""
-        if name is not None:
-            self._again[owner, key] = name
-        self._locks.pop((owner, key), None)
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[None]:
+        """Two requests that begin the same record, here, go one after the other."""
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            try:
+                yield
+            finally:
+                self._locks.pop(name, None)
 
     async def restore(self) -> None:
-        """After a restart: what was under way has failed, and says so; idempotency keys hold."""
-        for kind in KINDS:
+        """After a restart: what was under way has failed, and says so. Servers that share a store go on with it."""
+        for kind in KINDS if self.sharing is None else ():
             for name in await asyncio.to_thread(self.store.names, kind):
                 record = await asyncio.to_thread(self.store.get, name)
                 if record is None or name in self._work:
                     continue
-                if record.get("idempotency"):
-                    self._again[record["owner"], record["idempotency"]] = name
                 if record.get("status") in UNDER_WAY:
                     why = "the server was restarted while this was under way; send it again"
                     await self.put(name, {**record, **_failed("restarted", why)})
@@ -131,21 +170,52 @@ class Background:
         ticket = work.ticket
         try:
             await ticket.wait()
-            if ticket.state == "done" and not work.dropped:
+            if self.sharing is not None and ticket.failure is not None and ticket.failure.code == "draining":
+                await self.sharing.end(name, free=True)
+                return
+            if ticket.state == "done" and not work.dropped and not work.abandoned:
                 more, files = await keep(ticket)
                 changes = {"status": "completed", "ended": time.time(), **more}
             elif ticket.failure is not None:
                 changes = _failed(ticket.failure.code, ticket.failure.message)
             else:
                 changes = _failed("cancelled", "it was cancelled") | {"status": "cancelled"}
+            if work.abandoned:
+                return
             if not work.dropped:
                 await self.put(name, {**work.record, **changes}, files)
+            if self.sharing is not None:
+                await self.sharing.end(name)
         except Exception as error:
             log.exception("%s: what was made could not be kept", name, exc_info=error)
             changes = _failed("server_error", "what was made could not be kept; the server's log says why")
             await self.put(name, {**work.record, **changes})
         finally:
             del self._work[name]
+            if self.sharing is not None and work.abandoned:
+                await self.sharing.end(name, lost=True)
+
+    def _read(self, name: str) -> Record | None:
+        record = self.store.get(name)
+        if record is None or self.sharing is None or record.get("status") not in UNDER_WAY:
+            return record
+        return {**record, "live": self.store.data(name, LIVE)}
+
+    async def _ask_to_cancel(self, name: str, sharing: Sharing) -> None:
+        """Ask the server that makes something to end it; where nobody does, say so in its place."""
+        await asyncio.to_thread(self.store.note, name, CANCEL, b"")
+        until = time.monotonic() + sharing.lost + 2 * sharing.beat
+        while time.monotonic() < until:
+            record = await asyncio.to_thread(self.store.get, name)
+            if record is None or record.get("status") not in UNDER_WAY:
+                return
+            await asyncio.sleep(sharing.beat / 4)
+        record = await asyncio.to_thread(self.store.get, name)
+        if record is not None:
+            await self.put(
+                name, {**record, **_failed("cancelled", "it was cancelled"), "status": "cancelled"}
+            )
+        await sharing.clear(name)
 
 
 def _failed(code: str, message: str) -> Record:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from multigen.generation.request import EditRequest
+from multigen.modalities.media import Media
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, check_part
@@ -43,7 +44,27 @@ class Editing(EditMembers, Sampling):
     """How a medium is edited and how what is new is made."""
 
 
-def edit_of(given: EditMembers, medium: Tensor, keep: Tensor | None = None) -> EditRequest:
+class PixelEditMembers(EditMembers):
+    """How a picture or video is edited."""
+
+    fit: Literal["pad", "crop", "stretch"] | None = Field(
+        default=None,
+        description="how another size than the model's is seen: pad (all of it, the default), crop (the part around "
+        "what is made anew), stretch",
+    )
+    mask_is: Literal["white", "black", "opaque", "transparent"] | None = Field(
+        default=None,
+        description="what of the mask is made anew; null: what is transparent, and where nothing is, what is white",
+    )
+
+
+def check_mask_is(given: PixelEditMembers, mask: object, member: str = "mask_is") -> None:
+    """ApiError for what is said of a mask that is not there."""
+    if given.mask_is is not None and mask is None:
+        raise ApiError(400, f"{member}: it goes with mask", param=member, code="invalid_value")
+
+
+def edit_of(given: EditMembers, medium: Media | Tensor, keep: Tensor | None = None) -> EditRequest:
     """The edit of a medium. `keep`: what its mask keeps, bool. MultigenError for what does not go together."""
     check_part("restore", given.restore)
     if keep is not None and given.keep is not None:
@@ -57,5 +78,6 @@ def edit_of(given: EditMembers, medium: Tensor, keep: Tensor | None = None) -> E
         "invert": given.invert,
         "restore": given.restore,
         "noise": given.noise,
+        "fit": given.fit if isinstance(given, PixelEditMembers) else None,
     }
     return EditRequest(medium, **{name: value for name, value in values.items() if value is not None})

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from multigen.modalities.audio_encoding import encode_ffmpeg, playable
+from multigen.modalities.image import Image
 from multigen.modalities.media import Media
 from multigen.modalities.raster import to_channels, to_levels, to_pil
 from multigen.serving.api.errors import ApiError
@@ -29,7 +32,7 @@ async def drawn(medium: Media) -> bytes:
     def draw() -> bytes:
         file = io.BytesIO()
         if medium.modality.name == "image":
-            to_pil(to_levels(medium.tensor)).save(file, format="PNG")
+            to_pil(to_levels(in_srgb(medium))).save(file, format="PNG")
         else:
             medium.modality.preview([medium.tensor]).save(file, format="PNG")
         return file.getvalue()
@@ -39,7 +42,15 @@ async def drawn(medium: Media) -> bytes:
 
 def opaque(medium: Media) -> Media:
     """A picture without its alpha, on white."""
-    return medium.with_tensor(to_channels(medium.tensor, 3)) if medium.tensor.shape[0] == 4 else medium
+    if medium.tensor.shape[0] != 4:
+        return medium
+    return replace(medium, tensor=to_channels(in_srgb(medium), 3), modality=Image(channels=3))
+
+
+def in_srgb(medium: Media) -> Tensor:
+    """A picture [C, H, W] in the colours that 8-bit files without a profile have."""
+    channels = {1: 1, 3: 3, 4: 4}[medium.tensor.shape[0]]
+    return medium.modality.convert(medium.tensor, Image(channels=channels))  # pyright: ignore[reportArgumentType]
 
 
 def pcm(medium: Media) -> bytes:
@@ -69,7 +80,7 @@ def _file(medium: Media, suffix: str, quality: int | None) -> bytes:
         kind = {".jpg": "JPEG", ".webp": "WEBP"}[suffix]
         picture = opaque(medium) if kind == "JPEG" else medium
         file = io.BytesIO()
-        to_pil(to_levels(picture.tensor)).save(file, format=kind, quality=quality)
+        to_pil(to_levels(in_srgb(picture))).save(file, format=kind, quality=quality)
         return file.getvalue()
     with tempfile.TemporaryDirectory(prefix="multigen-medium-") as folder:
         path = Path(folder, f"medium{suffix}")

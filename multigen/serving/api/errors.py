@@ -12,13 +12,14 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse
 
 from multigen.errors import MultigenError
 from multigen.generation.request import EditRequest, Request, options
 from multigen.serving.api.fields import fields_at
-from multigen.serving.engine.engine import Busy, Draining
+from multigen.serving.engine.settings import Busy, Draining
 from multigen.serving.engine.ticket import Failure
 from multigen.serving.guard.budgets import Spent
 
@@ -27,12 +28,18 @@ log = logging.getLogger(__name__)
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     405: "invalid_request_error", 408: "timeout_error", 409: "conflict_error", 413: "invalid_request_error",
-    415: "invalid_request_error", 431: "invalid_request_error", 429: "rate_limit_error",
+    415: "invalid_request_error", 416: "invalid_request_error", 431: "invalid_request_error", 429: "rate_limit_error",
     500: "server_error", 503: "server_error", 504: "timeout_error",
 }  # fmt: skip
 _MEMBERS = {*options(Request), *options(EditRequest), "n", "overrides", "options", "loras"}
 # How the failures of a ticket are answered.
-_FAILURES = {"invalid_request": 400, "deadline": 504, "draining": 503, "server_error": 500}
+_FAILURES = {
+    "invalid_request": 400,
+    "deadline": 504,
+    "draining": 503,
+    "out_of_memory": 503,
+    "server_error": 500,
+}
 
 
 class ApiError(Exception):
@@ -81,6 +88,8 @@ def of(error: Exception) -> ApiError:
         return ApiError(503, str(error), code="draining", headers={"retry-after": "5"})
     if isinstance(error, MultigenError):
         return ApiError(400, str(error), param=_param(str(error)), code="invalid_value")
+    if isinstance(error, ClientDisconnect):  # in the middle of a form; nobody reads this
+        return ApiError(499, "the client went away", code="cancelled")
     log.exception("an answer failed", exc_info=error)
     return ApiError(500, "the server failed to answer this; its log says why", code="server_error")
 

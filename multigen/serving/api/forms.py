@@ -36,21 +36,24 @@ async def read_form(
     """
     given = http.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given == "application/json":
-        return checked(kind, await _json(http)), []
+        return checked(kind, await _json(http), strict=True), []
     if given != "multipart/form-data":
         text = f"content-type: {given or 'none'} is not allowed; send multipart/form-data"
         raise ApiError(415, text, code="unsupported_media_type")
     fields: list[tuple[str, str]] = []
     uploads: list[Upload] = []
-    async with http.form(max_files=_FILES, max_fields=_FIELDS, max_part_size=1 << 20) as form:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                uploads.append(await _upload(name.removesuffix("[]"), value, files, limits))
-            elif name in files and name not in kind.model_fields:
-                raise ApiError(400, f"{name}: send a file, not text", param=name, code="invalid_value")
-            else:
-                fields.append((name, value))
-    return checked(kind, of_form(kind, fields)), uploads
+    try:
+        async with http.form(max_files=_FILES, max_fields=_FIELDS, max_part_size=1 << 20) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    uploads.append(await _upload(name.removesuffix("[]"), value, files, limits))
+                elif name.removesuffix("[]") in files and name not in kind.model_fields:
+                    raise ApiError(400, f"{name}: send a file, not text", param=name, code="invalid_value")
+                else:
+                    fields.append((name, value))
+    except UnicodeError:  # of a charset that the client named
+        raise ApiError(400, "the form is no UTF-8 text", code="invalid_form") from None
+    return checked(kind, of_form(kind, fields), strict=False), uploads
 
 
 def schema(kind: type[BaseModel], files: Mapping[str, str], required: Collection[str] = ()) -> dict[str, Any]:

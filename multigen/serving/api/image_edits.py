@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -10,24 +11,27 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from torch import Tensor
 
-from multigen.generation.request import Request
-from multigen.serving.api.editing import EditMembers, edit_of
+from multigen.generation.request import Request, Size
+from multigen.modalities.media import Media
+from multigen.modalities.raster import resize_to_cover
+from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload, one, read_form, schema
-from multigen.serving.api.images import ImageSampling, check, make
+from multigen.serving.api.images import PICTURES, ImageSampling, check, make
 from multigen.serving.api.sampling import request_of, size_of
 from multigen.serving.api.state import Limits, Server, TheCaller, TheServer
-from multigen.serving.api.uploads import mask_of, medium_of, reader, resized_mask
+from multigen.serving.api.uploads import mask_of, medium_of
 from multigen.serving.engine.models import Served
 
 router = APIRouter()
 FILES = {
-    "image": "the picture to edit, PNG, JPEG, WebP or another that Pillow reads",
-    "mask": "a picture of its size: what is transparent is made anew; one without transparency: what is white",
+    "image": "the picture to edit, PNG, JPEG, WebP or another that Pillow reads; of several, as image[], each is "
+    "edited by itself",
+    "mask": "a picture: what is transparent is made anew; of one without transparency, what is white",
 }
 
 
-class ImageEdit(ImageSampling, EditMembers):
+class ImageEdit(ImageSampling, PixelEditMembers):
     """A request to edit a picture."""
 
     prompt: str = Field(default="", description="what to make")
@@ -38,23 +42,38 @@ class ImageEdit(ImageSampling, EditMembers):
 
 
 @router.post(
-    "/v1/images/edits", response_model=None, openapi_extra=schema(ImageEdit, FILES, required=("image",))
+    "/v1/images/edits",
+    response_model=None,
+    responses=PICTURES,
+    openapi_extra=schema(ImageEdit, FILES, required=("image",)),
 )
 async def edit(http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Edit a picture."""
     body, uploads = await read_form(http, ImageEdit, FILES, server.limits)
     served = server.served(body.model, "image")
     check(body, served)
-    request = await _request(body, uploads, server, served)
-    return await make(body, request, http, server, caller, served, "image_edit")
+    requests = await _requests(body, uploads, server, served)
+    return await make(body, requests, http, server, caller, served, "image_edit")
 
 
-async def _request(body: ImageEdit, uploads: list[Upload], server: Server, served: Served) -> Request:
-    upload, mask = one(uploads, "image"), one(uploads, "mask")
-    if upload is None:
+async def _requests(body: ImageEdit, uploads: list[Upload], server: Server, served: Served) -> list[Request]:
+    """A request for each picture: none of the models that are served takes several at once."""
+    pictures, mask = [upload for upload in uploads if upload.member == "image"], one(uploads, "mask")
+    if not pictures:
         raise ApiError(400, "image: it is missing", param="image", code="missing_member")
-    picture, keep = await source(upload, mask, served, server.limits, size_of(body.size, served))
-    return request_of(body, body.prompt, server.limits, edit=edit_of(body, picture, keep))
+    check_mask_is(body, mask)
+    size = size_of(body.size, served)
+    if body.seed is None:
+        body = body.model_copy(update={"seed": secrets.randbelow(2**31)})  # the same for all
+    found, pixels = [], 0
+    for upload in pictures[: server.limits.n + 1]:  # more are refused with n
+        picture, keep = await source(upload, mask, served, server.limits, size, body.mask_is)
+        pixels += math.prod(picture.tensor.shape[1:])
+        if pixels > server.limits.pixels:
+            text = f"image: all together have more than {server.limits.pixels:,} pixels"
+            raise ApiError(400, text, param="image", code="invalid_value")
+        found.append(request_of(body, body.prompt, server.limits, edit=edit_of(body, picture, keep)))
+    return found
 
 
 async def source(
@@ -62,16 +81,17 @@ async def source(
     mask: Upload | None,
     served: Served,
     limits: Limits,
-    size: tuple[int, int] | int | None = None,
-) -> tuple[Tensor, Tensor | None]:
+    size: Size | None = None,
+    mask_is: str | None = None,
+) -> tuple[Media, Tensor | None]:
     """A picture and what its mask keeps, both brought to a size."""
     if isinstance(size, tuple) and math.prod(size) > limits.pixels:
         text = f"size: more than {limits.pixels:,} pixels is not allowed"
         raise ApiError(400, text, param="size", code="invalid_value")
     picture = await medium_of(upload, served, limits)
-    height, width = int(picture.shape[-2]), int(picture.shape[-1])
-    keep = None if mask is None else await mask_of(mask, (height, width), limits)
-    if isinstance(size, tuple) and size != (height, width):
-        picture = reader(served, limits).fit(picture, (picture.shape[0], *size))
-        keep = None if keep is None else resized_mask(keep, *size)
+    keep = None if mask is None else await mask_of(mask, picture, served, limits, mask_is)
+    if isinstance(size, tuple) and size != tuple(picture.tensor.shape[1:]):
+        picture = picture.with_tensor(resize_to_cover(picture.tensor[None].float(), *size)[0])
+        if keep is not None:
+            keep = resize_to_cover(keep[None, None].float() * 2 - 1, *size)[0, 0] >= 0
     return picture, keep

@@ -15,11 +15,13 @@ from starlette.responses import JSONResponse, Response
 from multigen.generation.request import Request
 from multigen.modalities.media import Media
 from multigen.serving.api import sse
+from multigen.serving.api.document import answers
 from multigen.serving.api.encoding import encoded, opaque
 from multigen.serving.api.errors import ApiError, failed
 from multigen.serving.api.files import address
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, request_of, size_of
+from multigen.serving.api.shapes import Pictures
 from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
 from multigen.serving.api.work import media_of, released, submit, whose
 from multigen.serving.engine.engine import Engine
@@ -29,6 +31,12 @@ from multigen.serving.engine.ticket import Ticket
 router = APIRouter()
 Format = Literal["png", "jpeg", "webp"]
 SUFFIX: dict[str, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+
+
+PICTURES = answers(
+    Pictures, "the pictures", events="with stream: image_generation.partial_image and image_generation.completed, "
+    "or image_edit.partial_image and image_edit.completed"
+)  # fmt: skip
 
 
 class ImageMembers(Members):
@@ -59,7 +67,7 @@ class Generation(ImageSampling):
     """A request for new pictures."""
 
 
-@router.post("/v1/images/generations", response_model=None)
+@router.post("/v1/images/generations", response_model=None, responses=PICTURES)
 async def generate(body: Generation, http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Make pictures."""
     served = server.served(body.model, "image")
@@ -70,7 +78,7 @@ async def generate(body: Generation, http: HttpRequest, server: TheServer, calle
 
 async def make(
     body: ImageSampling,
-    request: Request,
+    request: Request | Sequence[Request],
     http: HttpRequest,
     server: Server,
     caller: Caller,
@@ -108,7 +116,10 @@ async def answer(
     if body.stream:
         return sse.stream(_events(server, engine, ticket, body, kind))
     media = await media_of(http, engine, ticket)
-    rows = [await row(http, server, medium, body) for medium in media]
+    rows = [
+        {**await row(http, server, medium, body), **_source(ticket, k, body)}
+        for k, medium in enumerate(media)
+    ]
     return JSONResponse(
         {"created": int(time.time()), "data": rows, **_said(body, media), "usage": usage(ticket)}
     )
@@ -135,6 +146,11 @@ def usage(ticket: Ticket) -> dict[str, Any]:
     return {"input_tokens": 0, "output_tokens": spent, "total_tokens": spent, "input_tokens_details": none}
 
 
+def _source(ticket: Ticket, index: int, body: ImageMembers) -> dict[str, int]:
+    """Which of several pictures one was made from."""
+    return {"source": index // body.n} if len(ticket.jobs) > body.n else {}
+
+
 def _said(body: ImageMembers, media: Sequence[Media]) -> dict[str, Any]:
     height, width = media[0].tensor.shape[-2:]
     background = "transparent" if body.background != "opaque" and media[0].tensor.shape[0] == 4 else "opaque"
@@ -157,6 +173,7 @@ async def _events(
                 continue
             content = base64.b64encode(await picture(one.data, body)).decode("ascii")
             data = {"b64_json": content, "created_at": int(time.time()), **_said(body, [one.data])}
+            data |= _source(ticket, one.index, body)
             if one.kind == "preview":
                 index = shown[one.index] = shown.get(one.index, -1) + 1
                 name = f"{kind}.partial_image"

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from multigen.generation.request import EditRequest, Request, Size
-from multigen.serving.api.editing import EditMembers, edit_of
+from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload
 from multigen.serving.api.overrides import check_overrides
 from multigen.serving.api.sampling import Sampling, request_of, size_of
 from multigen.serving.api.state import Limits
-from multigen.serving.api.uploads import mask_of, medium_of
+from multigen.serving.api.uploads import Scratch, mask_of, medium_of
 from multigen.serving.engine.models import Served
 
 
-class JobEdit(EditMembers):
+class JobEdit(PixelEditMembers):
     """An edit of a medium that comes with the request."""
 
     media: str = Field(description="the medium: base64 of its file, or a data: address")
@@ -32,7 +33,7 @@ class JobBody(Sampling):
 
     prompt: str = Field(default="", description="what to make")
     n: int = Field(default=1, ge=1, description="media")
-    size: str | int | tuple[int, int] | None = Field(
+    size: str | int | Annotated[tuple[int, int], Strict(False)] | None = Field(
         default=None, description="pixels: WIDTHxHEIGHT, a side, or [height, width]"
     )
     duration: float | None = Field(default=None, gt=0, description="seconds of sound or video")
@@ -43,9 +44,9 @@ class JobBody(Sampling):
     user: str | None = Field(default=None, max_length=256, description="users of one key take turns by it")
 
 
-async def request_for(body: JobBody, limits: Limits, served: Served) -> Request:
-    """The request that a job makes."""
-    edit = None if body.edit is None else await _edit(body.edit, limits, served)
+async def request_for(body: JobBody, limits: Limits, served: Served, scratch: Scratch) -> Request:
+    """The request that a job makes. `scratch`: where a clip stays until it is written."""
+    edit = None if body.edit is None else await _edit(body.edit, limits, served, scratch)
     size = size_of(body.size, served) if isinstance(body.size, str) else _size(body.size)
     overrides = check_overrides(body.overrides)
     return request_of(
@@ -59,15 +60,17 @@ def _size(size: int | tuple[int, int] | None) -> Size | None:
     return size
 
 
-async def _edit(given: JobEdit, limits: Limits, served: Served) -> EditRequest:
-    medium = await medium_of(_upload("edit.media", given.media, limits), served, limits)
+async def _edit(given: JobEdit, limits: Limits, served: Served, scratch: Scratch) -> EditRequest:
+    medium = await medium_of(_upload("edit.media", given.media, limits), served, limits, scratch)
+    check_mask_is(given, given.mask, "edit.mask_is")
     keep = None
+    if medium.tensor.ndim == 2:
+        for name in ("mask", "fit"):
+            if name in given.model_fields_set:
+                text = f"edit.{name}: it does not go with a sound" + "; give keep" * (name == "mask")
+                raise ApiError(400, text, param=f"edit.{name}", code="invalid_value")
     if given.mask is not None:
-        if medium.ndim == 2:
-            text = "edit.mask: a picture is no mask for a sound; give keep"
-            raise ApiError(400, text, param="edit.mask", code="invalid_value")
-        size = int(medium.shape[-2]), int(medium.shape[-1])
-        keep = await mask_of(_upload("edit.mask", given.mask, limits), size, limits)
+        keep = await mask_of(_upload("edit.mask", given.mask, limits), medium, served, limits, given.mask_is)
     return edit_of(given, medium, keep)
 
 

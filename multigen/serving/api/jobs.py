@@ -8,61 +8,69 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from multigen import registry
 from multigen.serving.api import sse
+from multigen.serving.api.ask import asked, name_for, resumed
+from multigen.serving.api.document import answers
 from multigen.serving.api.encoding import check_suffix
 from multigen.serving.api.errors import ApiError, no_model
 from multigen.serving.api.job_body import JobBody, request_for
 from multigen.serving.api.job_records import events, keep, shown
+from multigen.serving.api.shapes import Deleted, Job
+from multigen.serving.api.sharing import UNDER_WAY
 from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
+from multigen.serving.api.uploads import Scratch
 from multigen.serving.api.work import submit, whose
 
 router = APIRouter()
+EVENTS = "queued, running, step, preview and medium; at last done, failed or cancelled, with the job"
+CONFLICT = {409: "the idempotency key came with another body before"}
 Key = Annotated[str | None, Header(alias="idempotency-key", max_length=256)]
-Last = Annotated[int | None, Header(alias="last-event-id")]
+Last = Annotated[int | None, Header(alias="last-event-id", ge=0)]
 
 
-@router.post("/v1/jobs", response_model=None)
+@router.post(
+    "/v1/jobs",
+    response_model=None,
+    status_code=201,
+    responses=answers(Job, "the job, under way", status=201, others=CONFLICT)
+    | answers(Job, "the job that this idempotency key began before"),
+)
 async def create(
     body: JobBody, http: HttpRequest, server: TheServer, caller: TheCaller, idempotency_key: Key = None
 ) -> Response:
     """Begin a job. The same idempotency key and body give the same job again."""
     if idempotency_key is None:
-        return await _begin(body, http, server, caller, None, "")
-    key = hashlib.sha256(idempotency_key.encode()).hexdigest()
+        return await _begin(body, http, server, caller, name_for(http, server.store, "job"), "")
     digest = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
-    name = None
-    async with server.background.lock(caller.key, key):
-        try:
-            known = server.background.known(caller.key, key)
-            before = None if known is None else await server.background.record(known)
-            if before is None:
-                answer = await _begin(body, http, server, caller, key, digest)
-                name = answer.headers["x-job-id"]
-                return answer
-            name = known
-        finally:
-            server.background.remember(caller.key, key, name)
+    name = server.store.id_of("job", caller.key, idempotency_key)
+    async with server.background.alone(name):
+        before = None if resumed(http) else await server.background.record(name)
+        if before is None:
+            return await _begin(body, http, server, caller, name, digest)
     if before["digest"] != digest:
         text = "idempotency-key: it came with another body before"
         raise ApiError(409, text, code="idempotency_conflict", headers={"x-should-retry": "false"})
     return JSONResponse(shown(http, server, before), headers={"x-job-id": before["id"]})
 
 
-@router.get("/v1/jobs/{name}", response_model=None)
+@router.get("/v1/jobs/{name}", response_model=None, responses=answers(Job, "the job"))
 async def retrieve(name: str, http: HttpRequest, server: TheServer, caller: TheCaller) -> dict[str, Any]:
     """A job: its state, and the addresses of what it made."""
     return shown(http, server, await _record(server, caller, name))
 
 
-@router.delete("/v1/jobs/{name}", response_model=None)
+@router.delete(
+    "/v1/jobs/{name}",
+    response_model=None,
+    responses=answers(Job | Deleted, "the job that was cancelled, or what was forgotten"),
+)
 async def delete(name: str, http: HttpRequest, server: TheServer, caller: TheCaller) -> dict[str, Any]:
     """Cancel a job that is under way; forget one that has ended, with what it made."""
     record = await _record(server, caller, name)
-    work = server.background.get(name)
-    if work is not None:
+    if record["status"] in UNDER_WAY:
         await server.background.cancel(name)
         return shown(http, server, await _record(server, caller, name))
     for row in record.get("files", ()):
@@ -71,7 +79,12 @@ async def delete(name: str, http: HttpRequest, server: TheServer, caller: TheCal
     return {"id": name, "object": "job.deleted", "deleted": True}
 
 
-@router.get("/v1/jobs/{name}/events", response_model=None)
+@router.get(
+    "/v1/jobs/{name}/events",
+    response_model=None,
+    response_class=StreamingResponse,
+    responses=answers(about="what happens", events=EVENTS),
+)
 async def follow(
     name: str, http: HttpRequest, server: TheServer, caller: TheCaller, last_event_id: Last = None
 ) -> Response:
@@ -81,7 +94,7 @@ async def follow(
 
 
 async def _begin(
-    body: JobBody, http: HttpRequest, server: Server, caller: Caller, key: str | None, digest: str
+    body: JobBody, http: HttpRequest, server: Server, caller: Caller, name: str, digest: str
 ) -> Response:
     able = list(server.models.served)
     if body.model not in able and (body.model is not None or not able):
@@ -90,11 +103,13 @@ async def _begin(
     modality = registry.build("modality", served.recipe.modality, where="modality")
     suffix = modality.suffix if body.format is None else f".{body.format.removeprefix('.').lower()}"
     check_suffix(suffix, modality.writes, "format")
-    request = await request_for(body, server.limits, served)
+    scratch = Scratch()
+    request = await request_for(body, server.limits, served, scratch)
     user = whose(caller, body.user)
     engine, ticket = await submit(server, user, served, body, request, body.n, previews=body.previews)
-    name = server.store.new_id("job")
-    asked = body.model_dump(exclude_none=True, exclude_defaults=True, exclude={"edit": {"media", "mask"}})
+    again = resumed(http)
+    name = name if again is None else again.name
+    asked_for = body.model_dump(exclude_none=True, exclude_defaults=True, exclude={"edit": {"media", "mask"}})
     record = {
         "id": name,
         "owner": caller.key,
@@ -104,13 +119,13 @@ async def _begin(
         "n": body.n,
         "seed": request.seed,
         "format": suffix,
-        "request": asked,
-        "idempotency": key,
+        "request": asked_for,
         "digest": digest,
     }
-    await server.background.begin(
-        name, record, engine, ticket, lambda ticket: keep(server, caller, ticket, suffix)
-    )
+    record = await server.background.begin(
+        name, record, engine, ticket, lambda ticket: keep(server, caller, name, ticket, suffix, scratch),
+        ask=asked(http), resumed=again,
+    )  # fmt: skip
     return JSONResponse(shown(http, server, record), 201, headers={"x-job-id": name})
 
 

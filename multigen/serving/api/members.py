@@ -7,32 +7,54 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from multigen.serving.api.errors import ApiError, validation
 from multigen.serving.api.fields import alternatives, fields_at
 
 M = TypeVar("M", bound=BaseModel)
+DEEPEST = 8  # names within names in the name of a field
 _SCALAR = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?|true|false|null")
 
 
 class Members(BaseModel):
     """The members of a request. A null is as if it were left out; none that is unknown is taken."""
 
-    model_config = {"extra": "forbid", "allow_inf_nan": False}
+    # Strict: what comes as JSON has its types. What comes as a form is text, and `checked` converts it.
+    model_config = {"extra": "forbid", "allow_inf_nan": False, "strict": True}
 
     @model_validator(mode="before")
     @classmethod
     def _without_null(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
             return given
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: _whole(value) for name, value in given.items() if value is not None}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The schema, with null for every member that may be left out."""
+        made = handler(core_schema)
+        inner = handler.resolve_ref_schema(made)
+        for name, one in inner.get("properties", {}).items():
+            if name not in inner.get("required", ()) and "null" not in str(one):
+                said = {k: one.pop(k) for k in ("default", "description", "title") if k in one}
+                inner["properties"][name] = {"anyOf": [one, {"type": "null"}], **said}
+        return made
 
 
-def checked(kind: type[M], given: Mapping[str, Any]) -> M:
+def _whole(value: Any) -> Any:
+    """A number such as 3.0 as the integer that JSON takes it for."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+
+
+def checked(kind: type[M], given: Mapping[str, Any], *, strict: bool) -> M:
     """The members of a kind of request. ApiError names what is wrong, and for an unknown member the nearest."""
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(given, strict=strict)
     except ValidationError as error:
         found = error.errors()
         raise validation(found, fields_at(kind, found[0]["loc"][:-1])) from None
@@ -45,6 +67,9 @@ def of_form(kind: type[BaseModel], fields: Iterable[tuple[str, str]]) -> dict[st
     out: dict[str, Any] = {}
     for name, text in fields:
         path = name.replace("]", "").split("[")
+        if len(path) > DEEPEST:
+            text = f"{name[:40]}: it is nested more than {DEEPEST} deep"
+            raise ApiError(400, text, param=name[:40], code="invalid_value")
         if path[0] not in kind.model_fields:
             _put(out, [path[0]], text, name)
         elif len(path) == 1:

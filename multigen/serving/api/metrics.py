@@ -15,6 +15,7 @@ SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 SAMPLES = (1, 2, 4, 8, 16, 32, 64)
 # Steps are told in ranges: a label for each number would let clients make as many series as they like.
 STEPS = (10, 20, 30, 50, 100)
+LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 
 class Metrics(Watch):
@@ -44,18 +45,23 @@ class Metrics(Watch):
         self._running = gauge("running_media", "Media under way")
         self._wait = histogram("queue_wait_seconds", "Time that a request waited")
         self._batch = histogram("call_samples", "Samples that shared a network call", buckets=SAMPLES)
-        self._calls = counter("call_seconds", "Time in calls, all of it")
-        self._network = counter("network_seconds", "Time in calls, in the network")
-        self._media = histogram("medium_seconds", "From a request to its end, a medium", ("model", "steps"))
-        self._made = counter("media", "Media that were made")
-        self._cancelled = counter("cancelled", "Requests that were cancelled")
+        self._calls = counter("call_seconds", "Time of calls with all around them")
+        self._networks = counter("network_seconds", "Time of calls in the network alone")
+        self._seconds = histogram(
+            "medium_seconds", "From the begin of a medium to its end", ("model", "steps")
+        )
+        self._cancelled = counter("cancelled", "Requests that clients cancelled or went away from")
+        self._failed = counter("failed", "Requests that were accepted and failed", ("model", "reason"))
         self._evicted = counter("evicted", "Models that were unloaded to make room")
         self._memory = gauge("memory_bytes", "Memory by kind", ("kind",))
         self._loaded = gauge("models_loaded", "Models in memory", ())
-
-    def queued(self, model: str, count: int) -> None:
-        """`count` media wait."""
-        self._queue.labels(_base(model)).set(count)
+        self._limit = gauge("queue_limit_media", "Most media that may wait for a model", ())
+        self._ready = gauge("ready", "1: requests should be sent here; 0: it loads or is about to end", ())
+        self._lag = histogram(
+            "loop_lag_seconds", "How late the event loop came to what was due", (), buckets=LAGS
+        )
+        self._worst = gauge("loop_lag_max_seconds", "The largest of these since the start", ())
+        self._largest = 0.0
 
     def waited(self, model: str, seconds: float) -> None:
         """A request began after so long in the queue."""
@@ -63,21 +69,23 @@ class Metrics(Watch):
 
     def called(self, model: str, samples: int, seconds: float, network: float) -> None:
         """A network call."""
+        super().called(model, samples, seconds, network)
         name = _base(model)
         self._batch.labels(name).observe(samples)
         self._calls.labels(name).inc(seconds)
-        self._network.labels(name).inc(min(network, seconds))
+        self._networks.labels(name).inc(network)
 
-    def made(self, model: str, count: int, seconds: float, steps: int) -> None:
-        """A request ended."""
-        super().made(model, count, seconds, steps)
-        name, each = _base(model), steps / max(count, 1)
-        self._made.labels(name).inc(count)
-        self._media.labels(name, range_of(each)).observe(seconds / max(count, 1))
+    def made(self, model: str, seconds: float, steps: int) -> None:
+        """A medium was made."""
+        super().made(model, seconds, steps)
+        self._seconds.labels(_base(model), range_of(steps)).observe(seconds)
 
-    def cancelled(self, model: str) -> None:
-        """A request was cancelled."""
-        self._cancelled.labels(_base(model)).inc()
+    def ended(self, model: str, reason: str) -> None:
+        """A ticket ended early."""
+        if reason == "client":
+            self._cancelled.labels(_base(model)).inc()
+        else:
+            self._failed.labels(_base(model), reason).inc()
 
     def evicted(self, model: str) -> None:
         """A model was unloaded."""
@@ -89,14 +97,24 @@ class Metrics(Watch):
         self._requests.labels(route, known, str(code or 499)).inc()
         self._answers.labels(route).observe(seconds)
 
-    def text(self, models: Models) -> bytes:
+    def lagged(self, seconds: float) -> None:
+        """The event loop came late."""
+        self._lag.observe(seconds)
+        self._largest = max(self._largest, seconds)
+
+    def text(self, models: Models, *, ready: bool) -> bytes:
         """All of it, as Prometheus reads it."""
-        running: dict[str, int] = {}
-        for engine in models.engines:
-            running[_base(engine.name)] = running.get(_base(engine.name), 0) + engine.running
         for name in models.served:
-            self._running.labels(name).set(running.get(name, 0))
+            engines = [one for one in models.engines if _base(one.name) == name]
+            self._queue.labels(name).set(sum(one.waiting for one in engines))
+            self._running.labels(name).set(sum(one.running for one in engines))
+            # There from the beginning: the first increase of a counter that was not is none for Prometheus.
+            for one in (self._cancelled, self._evicted, self._calls, self._networks):
+                one.labels(name)
         self._loaded.set(len(models.engines))
+        self._limit.set(models.settings.max_queue)
+        self._ready.set(ready)
+        self._worst.set(self._largest)
         self._memory.labels("resident").set(psutil.Process().memory_info().rss)
         self._memory.labels("weights").set(models.weights)
         if torch.cuda.is_available():
@@ -104,7 +122,7 @@ class Metrics(Watch):
         return generate_latest(self.registry)
 
 
-def range_of(steps: float) -> str:
+def range_of(steps: int) -> str:
     """The range that a number of steps lies in."""
     low = 1
     for high in STEPS:

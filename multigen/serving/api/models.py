@@ -7,22 +7,25 @@ from typing import Any
 from fastapi import APIRouter
 
 from multigen import registry
+from multigen.recipe.paths import shipped_weights
 from multigen.recipe.schema import Recipe
+from multigen.serving.api.document import answers
 from multigen.serving.api.errors import no_model
+from multigen.serving.api.shapes import Model, Models
 from multigen.serving.api.state import Limits, TheServer
 from multigen.serving.engine.models import Served
 
 router = APIRouter()
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", response_model=None, responses=answers(Models, "the models"))
 async def models(server: TheServer) -> dict[str, Any]:
     """All models."""
     rows = [_row(one, server.limits) for one in server.models.served.values()]
     return {"object": "list", "data": rows}
 
 
-@router.get("/v1/models/{name:path}")
+@router.get("/v1/models/{name:path}", response_model=None, responses=answers(Model, "the model"))
 async def model(name: str, server: TheServer) -> dict[str, Any]:
     """One model."""
     if name not in server.models.served:
@@ -39,6 +42,8 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         "object": "model",
         "created": one.created,
         "owned_by": "multigen",
+        # Its name wherever multigen is installed; what else a server offers lies where only it knows.
+        "shipped": one.source if one.source in shipped_weights() else None,
         "description": recipe.description,
         "modality": recipe.modality.name,
         "natural": modality.describe(modality.shape()),

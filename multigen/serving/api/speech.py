@@ -10,7 +10,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from multigen import registry
-from multigen.serving.api.audio import AudioMembers, Format, answer
+from multigen.serving.api.audio_answers import SOUNDS, AudioMembers, Format, answer
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, request_of
@@ -42,7 +42,7 @@ class Voice(Members):
 Speech.model_rebuild()
 
 
-@router.post("/v1/audio/speech", response_model=None)
+@router.post("/v1/audio/speech", response_model=None, responses=SOUNDS)
 async def speak(body: Speech, http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Say something."""
     served = _served(server, body.model)
@@ -51,7 +51,7 @@ async def speak(body: Speech, http: HttpRequest, server: TheServer, caller: TheC
     engine, ticket = await submit(server, caller, served, body, request, 1)
     stream = {"stream": True, "stream_format": body.stream_format} if body.stream_format else {}
     shape = AudioMembers(prompt="", response_format=body.response_format, **stream)
-    return await answer(http, engine, ticket, shape)
+    return await answer(http, engine, ticket, shape, "speech.audio")
 
 
 def _served(server: Server, name: str | None) -> Served:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from starlette.requests import Request
 
 from multigen.serving.api.background import Background
 from multigen.serving.api.errors import no_model
+from multigen.serving.api.sharing import Sharing
 from multigen.serving.engine.models import Models, Served
 from multigen.serving.engine.store import Store
 from multigen.serving.guard.budgets import Budget
@@ -55,6 +55,8 @@ class Caller:
 class Server:
     """The state of a server.
 
+    sharing   of the store with other servers; None: this one has it for itself
+    own       the models whose media it makes; others make those of the rest. None: all
     loading   whether its first models are being loaded
     draining  whether it takes nothing new
     active    requests that are being answered and may make media
@@ -63,14 +65,21 @@ class Server:
     models: Models
     store: Store
     limits: Limits = field(default_factory=Limits)
-    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))  # signs addresses of media
+    sharing: Sharing | None = None
+    own: frozenset[str] | None = None
     loading: bool = False
     draining: bool = False
     active: int = 0
     background: Background = field(init=False)
+    secret: bytes = field(init=False, repr=False)  # signs addresses of media
 
     def __post_init__(self) -> None:
-        self.background = Background(self.store)
+        self.background = Background(self.store, self.sharing)
+        self.secret = self.store.secret()
+
+    def makes(self, name: str) -> bool:
+        """Whether media of a model are this server's to make."""
+        return self.own is None or name in self.own
 
     def served(self, name: str | None, modality: str) -> Served:
         """The model that a request names, or the first that makes such media. ApiError 404 or 400."""

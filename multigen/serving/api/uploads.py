@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from multigen import registry
 from multigen.errors import MediaError
+from multigen.generation.original import read_own
+from multigen.generation.picture_mask import mask_in
+from multigen.generation.request import TRANSPARENT, WHITE
 from multigen.modalities import Modality
 from multigen.modalities.guard import guarded
 from multigen.modalities.image import Image
+from multigen.modalities.media import Media
 from multigen.modalities.raster import to_channels
 from multigen.registry import Part
 from multigen.serving.api.errors import ApiError
@@ -61,10 +67,27 @@ def reader(served: Served, limits: Limits) -> Modality:
     return modality
 
 
-async def medium_of(upload: Upload, served: Served, limits: Limits) -> Tensor:
-    """An upload as a medium [C, *D] of a model. ApiError for what is none, or beyond the limits."""
+class Scratch:
+    """A folder that lasts as long as the object: what is read from it later is still there."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="multigen-upload-"))
+        self._end = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+async def medium_of(upload: Upload, served: Served, limits: Limits, scratch: Scratch | None = None) -> Media:
+    """An upload as a medium in its file's own form, as `multigen edit` reads it; what is kept of it stays as it is.
+
+    scratch  where the file of a video stays, whose sound is read when the edited one is written
+
+    ApiError for what is no such medium, or beyond the limits.
+    """
     modality = reader(served, limits)
-    return await _decoded(upload, modality.suffixes, served.modality, modality.read)
+    scratch = scratch or Scratch()
+    own, medium = await _decoded(
+        upload, modality.suffixes, served.modality, partial(read_own, modality), scratch
+    )
+    return Media(_finite(upload, medium), own)
 
 
 def is_picture(upload: Upload) -> bool:
@@ -75,41 +98,42 @@ def is_picture(upload: Upload) -> bool:
 async def first_frame(upload: Upload, served: Served, limits: Limits) -> Tensor:
     """A picture as a clip [C, 1, H, W] of a model of videos."""
     channels = reader(served, limits).shape()[0]
-    image = Image(channels=3, max_pixels=limits.pixels, max_bytes=limits.upload)
-    picture = await _decoded(upload, image.suffixes, "image", image.read)
-    return to_channels(picture, channels)[:, None]
+    return to_channels(await _picture(upload, 3, limits), channels)[:, None]
 
 
-async def mask_of(upload: Upload, size: tuple[int, int], limits: Limits) -> Tensor:
-    """What a mask keeps, bool [H, W]: what it does not show as transparent; of one without transparency what is black.
+async def mask_of(
+    upload: Upload, medium: Media, served: Served, limits: Limits, meaning: str | None
+) -> Tensor:
+    """What a mask keeps of a medium, bool [*D]; one of another size is resized.
 
-    ApiError where it has another size than the medium.
+    meaning  what of it is made anew; None, as OpenAI's clients have it: what is transparent, and where nothing is,
+             what is white
     """
-    image = Image(channels=4, max_pixels=limits.pixels, max_bytes=limits.upload)
-    mask = await _decoded(upload, image.suffixes, "image", image.read)
-    if tuple(mask.shape[1:]) != size:
-        given, asked = (f"{width} x {height}" for height, width in (mask.shape[1:], size))
-        text = f"{upload.member}: {given} pixels; the medium has {asked}"
-        raise ApiError(400, text, param=upload.member, code="invalid_value")
-    if bool((mask[3] < 1).any()):
-        return mask[3] >= 0
-    return to_channels(mask, 1)[0] < 0
+    mask = await _picture(upload, 4, limits)
+    if meaning is None:
+        meaning = TRANSPARENT if bool((mask[3] < 1).any()) else WHITE
+    shown = medium.modality.convert(medium.tensor, reader(served, limits))
+    keep = await asyncio.to_thread(mask_in, mask, shown, meaning, upload.member)
+    return keep if keep.ndim == 2 else keep[:1].expand(medium.tensor.shape[1:])
 
 
-def resized_mask(keep: Tensor, height: int, width: int) -> Tensor:
-    """A mask [H, W] resized and cropped as `Modality.fit` does with its picture."""
-    h, w = keep.shape
-    scale = max(height / h, width / w)
-    new = (max(height, round(h * scale)), max(width, round(w * scale)))
-    grown = F.interpolate(keep[None, None].float(), size=new, mode="nearest")[0, 0] > 0.5
-    top, left = (new[0] - height) // 2, (new[1] - width) // 2
-    return grown[top : top + height, left : left + width].contiguous()
+async def _picture(upload: Upload, channels: Literal[3, 4], limits: Limits) -> Tensor:
+    """A picture [C, H, W] in sRGB."""
+    image = Image(channels=channels, max_pixels=limits.pixels, max_bytes=limits.upload)
+    return _finite(upload, await _decoded(upload, image.suffixes, "image", image.read, Scratch()))
+
+
+def _finite(upload: Upload, medium: Tensor) -> Tensor:
+    if not bool(torch.isfinite(medium).all()):
+        text = f"{upload.member}: some values are not finite"
+        raise ApiError(400, text, param=upload.member, code="invalid_media")
+    return medium.contiguous()
 
 
 async def _decoded(
-    upload: Upload, allowed: tuple[str, ...], what: str, read: Callable[[Path], Tensor]
-) -> Tensor:
-    """What a reader makes of an upload, beside the event loop; the file that it reads is gone afterwards."""
+    upload: Upload, allowed: tuple[str, ...], what: str, read: Callable[[Path], T], scratch: Scratch
+) -> T:
+    """What a reader makes of an upload, beside the event loop. ApiError for what is no such file."""
     suffix = sniffed(upload.content)
     if not upload.content:
         raise ApiError(400, f"{upload.member}: the file is empty", param=upload.member, code="invalid_value")
@@ -118,20 +142,15 @@ async def _decoded(
         text = f"{upload.member}: it is {kind}; send {what} as one of {', '.join(s[1:] for s in allowed)}"
         raise ApiError(415, text, param=upload.member, code="unsupported_media_type")
 
-    def work() -> Tensor:
-        with tempfile.TemporaryDirectory(prefix="multigen-upload-") as folder:
-            path = Path(folder, f"medium{suffix}")
-            path.write_bytes(upload.content)
-            try:
-                return guarded(path, read, path).contiguous()
-            except MediaError as error:
-                text = str(error).replace(f"{path}: ", "").replace(str(path), "the file")
-                raise ApiError(
-                    400, f"{upload.member}: {text}", param=upload.member, code="invalid_media"
-                ) from None
+    def work() -> T:
+        path = scratch.path / f"{upload.member.replace('.', '_')}{suffix}"
+        path.write_bytes(upload.content)
+        try:
+            return guarded(path, read, path)
+        except MediaError as error:
+            text = str(error).replace(f"{path}: ", "").replace(str(path), "the file")
+            raise ApiError(
+                400, f"{upload.member}: {text}", param=upload.member, code="invalid_media"
+            ) from None
 
-    medium = await asyncio.to_thread(work)
-    if not bool(torch.isfinite(medium).all()):
-        text = f"{upload.member}: some values are not finite"
-        raise ApiError(400, text, param=upload.member, code="invalid_media")
-    return medium
+    return await asyncio.to_thread(work)

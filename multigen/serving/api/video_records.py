@@ -15,8 +15,9 @@ from multigen.modalities.raster import to_levels, to_pil
 from multigen.serving.api.encoding import encoded
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload
+from multigen.serving.api.sharing import UNDER_WAY
 from multigen.serving.api.state import Server
-from multigen.serving.api.uploads import medium_of
+from multigen.serving.api.uploads import Scratch, medium_of
 from multigen.serving.engine.engine import Engine
 from multigen.serving.engine.models import Served
 from multigen.serving.engine.ticket import Ticket
@@ -34,7 +35,12 @@ def begun(name: str, engine: Engine, ticket: Ticket, request: Request) -> Record
     sample = plan.recipe.sample
     size = sample.size if request.size is None else request.size
     duration = sample.duration if request.duration is None else request.duration
-    shape = tuple(modality.shape(size, duration) if plan.edit is None else plan.edit.source.media.shape)
+    shape = tuple(modality.shape(size, duration))
+    if plan.edit is not None:
+        original = plan.edit.original
+        shape, modality = tuple(original.source.media.shape), original.modality
+    elif plan.known is not None:
+        shape = plan.known.shape
     fps = float(vars(modality)["fps"])
     return {
         "id": name,
@@ -47,8 +53,8 @@ def begun(name: str, engine: Engine, ticket: Ticket, request: Request) -> Record
     }
 
 
-async def keep(ticket: Ticket, suffix: str) -> tuple[Record, Mapping[str, bytes]]:
-    """What is added to the record of a video that is made, and its files."""
+async def keep(ticket: Ticket, suffix: str, scratch: Scratch) -> tuple[Record, Mapping[str, bytes]]:
+    """What is added to the record of a video that is made, and its files; `scratch` holds the sound of an edit."""
     medium = ticket.media[0]
     _, _, height, width = medium.tensor.shape
 
@@ -63,13 +69,15 @@ async def keep(ticket: Ticket, suffix: str) -> tuple[Record, Mapping[str, bytes]
     return {"size": f"{width}x{height}", "seconds": _seconds(medium)}, files
 
 
-async def remixed(server: Server, record: Record, served: Served, strength: float) -> EditRequest:
+async def remixed(
+    server: Server, record: Record, served: Served, strength: float, scratch: Scratch
+) -> EditRequest:
     """The edit of a finished video. ApiError where its file is not there any more."""
-    path = server.store.file(record["id"], f".{record['output_format']}")
+    path = await asyncio.to_thread(server.store.file, record["id"], f".{record['output_format']}")
     if path is None:
         raise ApiError(404, "this video is not kept any more", param="video_id", code="not_found")
     upload = Upload("video_id", await asyncio.to_thread(Path.read_bytes, path))
-    return EditRequest(await medium_of(upload, served, server.limits), strength=strength)
+    return EditRequest(await medium_of(upload, served, server.limits, scratch), strength=strength)
 
 
 def shown(server: Server, record: Record) -> Record:
@@ -80,6 +88,8 @@ def shown(server: Server, record: Record) -> Record:
         # A ticket that is done has its files yet to be written.
         status = {"queued": "queued", "failed": "failed"}.get(work.ticket.state, "in_progress")
         progress = int(99 * work.ticket.progress)
+    elif (said := record.get("live")) is not None:
+        status, progress = said["status"], int(99 * said["progress"])
     ended = record.get("ended")
     return {
         "object": "video",
@@ -99,7 +109,7 @@ def poll_after(server: Server, record: Record) -> int | None:
     """Milliseconds after which it is worth asking again; None for a video that has ended."""
     work = server.background.get(record["id"])
     if work is None:
-        return None
+        return 1000 if record["status"] in UNDER_WAY else None
     left = (1 - work.ticket.progress) * work.engine.watch.seconds_for(work.engine.name, 1)
     return int(1000 * min(max(left / 4, 0.1), 5.0))
 

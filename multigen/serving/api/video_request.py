@@ -9,19 +9,34 @@ from pydantic import Field
 from torch import Tensor
 
 from multigen.generation.request import EditRequest, Request
-from multigen.serving.api.editing import Editing, edit_of
+from multigen.modalities.media import Media
+from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload, one
-from multigen.serving.api.sampling import request_of, size_of
+from multigen.serving.api.sampling import Sampling, request_of, size_of
 from multigen.serving.api.state import Limits
-from multigen.serving.api.uploads import first_frame, is_picture, medium_of, reader
+from multigen.serving.api.uploads import Scratch, first_frame, is_picture, mask_of, medium_of, reader
 from multigen.serving.engine.models import Served
 
-FILES = {"input_reference": "a picture that the video begins with, or a clip that is edited"}
-_EDITING = ("strength", "keep", "extend", "feather", "resample", "invert", "restore", "noise")
+FILES = {
+    "input_reference": "a picture that the video begins with, or a clip that is edited",
+    "mask": "with a clip, a picture: what is transparent is made anew; of one without transparency, what is white",
+}
+_EDITING = (
+    "strength",
+    "keep",
+    "extend",
+    "feather",
+    "resample",
+    "invert",
+    "restore",
+    "noise",
+    "fit",
+    "mask_is",
+)
 
 
-class VideoBody(Editing):
+class VideoBody(PixelEditMembers, Sampling):
     """A request for a video."""
 
     prompt: str = Field(description="what to make")
@@ -30,11 +45,19 @@ class VideoBody(Editing):
     output_format: Literal["mp4", "webm", "gif"] = "mp4"
 
 
-async def request_for(body: VideoBody, uploads: list[Upload], limits: Limits, served: Served) -> Request:
-    """The request that a body and its files make. ApiError for members that do not go together."""
-    upload, size = one(uploads, "input_reference"), size_of(body.size, served)
+async def request_for(
+    body: VideoBody, uploads: list[Upload], limits: Limits, served: Served, scratch: Scratch
+) -> Request:
+    """The request that a body and its files make. ApiError for members that do not go together.
+
+    scratch  where a clip stays until the video is written
+    """
+    upload, mask = one(uploads, "input_reference"), one(uploads, "mask")
+    size = size_of(body.size, served)
+    check_mask_is(body, mask)
     if upload is None:
-        if alone := [name for name in _EDITING if name in body.model_fields_set]:
+        alone = [name for name in _EDITING if name in body.model_fields_set] + ["mask"] * (mask is not None)
+        if alone:
             text = f"{alone[0]}: it goes with input_reference"
             raise ApiError(400, text, param=alone[0], code="invalid_value")
         return request_of(body, body.prompt, limits, size=size, duration=body.seconds)
@@ -42,20 +65,46 @@ async def request_for(body: VideoBody, uploads: list[Upload], limits: Limits, se
     shape = reader(served, limits).shape(natural.size, natural.duration)
     if is_picture(upload):
         frame = await first_frame(upload, served, limits)
-        edit = _begun_with(body, frame, shape, served, limits)
+        edit = _begun_with(body, mask, frame, shape, served, limits)
     else:
-        clip = await medium_of(upload, served, limits)
+        clip = await medium_of(upload, served, limits, scratch)
+        keep = None if mask is None else await mask_of(mask, clip, served, limits, body.mask_is)
         if body.seconds is not None or body.size is not None:
-            clip = reader(served, limits).fit(clip, shape)
-        edit = edit_of(body, clip)
+            clip, keep = _fitted(clip, keep, body, shape)
+        edit = edit_of(body, clip, keep)
     return request_of(body, body.prompt, limits, edit=edit)
 
 
+def _fitted(
+    clip: Media, keep: Tensor | None, body: VideoBody, shape: tuple[int, ...]
+) -> tuple[Media, Tensor | None]:
+    """A clip and what is kept of it at the length and size that are asked for; what is not asked for stays."""
+    frames, sides = clip.tensor.shape[1], tuple(clip.tensor.shape[2:])
+    if body.seconds is not None:
+        frames = max(1, round(body.seconds * float(vars(clip.modality)["fps"])))
+    if body.size not in (None, "auto"):
+        sides = shape[2:]
+
+    def fitted(media: Tensor) -> Tensor:
+        return clip.modality.fit(media, (media.shape[0], frames, *sides))
+
+    made = clip.with_tensor(fitted(clip.tensor))
+    return made, None if keep is None else fitted(keep[None].float() * 2 - 1)[0] >= 0
+
+
 def _begun_with(
-    body: VideoBody, frame: Tensor, shape: tuple[int, ...], served: Served, limits: Limits
+    body: VideoBody,
+    mask: Upload | None,
+    frame: Tensor,
+    shape: tuple[int, ...],
+    served: Served,
+    limits: Limits,
 ) -> EditRequest:
     """A video whose first frame is given: the rest is made anew."""
-    others = [name for name in ("keep", "extend", "restore", "invert") if name in body.model_fields_set]
+    others = [
+        name for name in ("keep", "extend", "restore", "invert", "fit") if name in body.model_fields_set
+    ]
+    others += ["mask"] * (mask is not None)
     if others:
         text = f"{others[0]}: it goes with a clip as input_reference; a picture is the first frame"
         raise ApiError(400, text, param=others[0], code="invalid_value")

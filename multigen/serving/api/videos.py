@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -10,17 +11,23 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from multigen.generation.request import Request
+from multigen.serving.api.ask import asked, name_for, resumed
+from multigen.serving.api.document import answers
 from multigen.serving.api.errors import ApiError
-from multigen.serving.api.files import TYPES
+from multigen.serving.api.files import Kept, file_answers, gone
 from multigen.serving.api.forms import read_form, schema
 from multigen.serving.api.sampling import Sampling, request_of
+from multigen.serving.api.shapes import Deleted, Video, Videos
 from multigen.serving.api.state import Caller, Server, TheCaller, TheServer
+from multigen.serving.api.uploads import Scratch
 from multigen.serving.api.video_records import SHEET, THUMBNAIL, begun, keep, poll_after, remixed, shown
 from multigen.serving.api.video_request import FILES, VideoBody, request_for
 from multigen.serving.api.work import submit
 from multigen.serving.engine.models import Served
 
 router = APIRouter()
+NOT_YET = {409: "the video is not completed"}
+KINDS = (".mp4", ".webm", ".gif", THUMBNAIL, SHEET)
 
 
 class Remix(Sampling):
@@ -30,27 +37,39 @@ class Remix(Sampling):
     strength: float = Field(default=0.6, gt=0, le=1, description="over 0 (as it was) to 1 (all new)")
 
 
-@router.post("/v1/videos", response_model=None, openapi_extra=schema(VideoBody, FILES))
+@router.post(
+    "/v1/videos",
+    response_model=None,
+    responses=answers(Video, "the video, under way"),
+    openapi_extra=schema(VideoBody, FILES),
+)
 async def create(http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Begin a video."""
     body, uploads = await read_form(http, VideoBody, FILES, server.limits)
     served = server.served(body.model, "video")
-    request = await request_for(body, uploads, server.limits, served)
-    return await _begin(server, caller, served, body, request, {"output_format": body.output_format})
+    scratch = Scratch()
+    request = await request_for(body, uploads, server.limits, served, scratch)
+    more = {"output_format": body.output_format}
+    return await _begin(http, server, caller, served, body, request, more, scratch)
 
 
-@router.post("/v1/videos/{name}/remix", response_model=None)
-async def remix(name: str, body: Remix, server: TheServer, caller: TheCaller) -> Response:
+@router.post(
+    "/v1/videos/{name}/remix",
+    response_model=None,
+    responses=answers(Video, "the new video, under way", others=NOT_YET),
+)
+async def remix(name: str, body: Remix, http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Begin another version of a video that is there."""
     record = await _completed(server, caller, name)
     served = server.served(body.model or record["model"], "video")
-    edit = await remixed(server, record, served, body.strength)
+    scratch = Scratch()
+    edit = await remixed(server, record, served, body.strength, scratch)
     request = request_of(body, body.prompt, server.limits, edit=edit)
     more = {"output_format": record["output_format"], "remixed_from_video_id": name}
-    return await _begin(server, caller, served, body, request, more)
+    return await _begin(http, server, caller, served, body, request, more, scratch)
 
 
-@router.get("/v1/videos", response_model=None)
+@router.get("/v1/videos", response_model=None, responses=answers(Videos, "the videos"))
 async def listing(
     server: TheServer,
     caller: TheCaller,
@@ -76,13 +95,13 @@ async def listing(
     }
 
 
-@router.get("/v1/videos/{name}", response_model=None)
+@router.get("/v1/videos/{name}", response_model=None, responses=answers(Video, "the video"))
 async def retrieve(name: str, server: TheServer, caller: TheCaller) -> Response:
     """One video."""
     return _answer(server, await _record(server, caller, name))
 
 
-@router.delete("/v1/videos/{name}", response_model=None)
+@router.delete("/v1/videos/{name}", response_model=None, responses=answers(Deleted, "it is forgotten"))
 async def delete(name: str, server: TheServer, caller: TheCaller) -> dict[str, Any]:
     """Forget a video; one that is under way is cancelled."""
     await _record(server, caller, name)
@@ -90,7 +109,12 @@ async def delete(name: str, server: TheServer, caller: TheCaller) -> dict[str, A
     return {"id": name, "object": "video.deleted", "deleted": True}
 
 
-@router.get("/v1/videos/{name}/content", response_model=None)
+@router.get(
+    "/v1/videos/{name}/content",
+    response_model=None,
+    response_class=FileResponse,
+    responses=file_answers(KINDS, NOT_YET),
+)
 async def content(
     name: str,
     server: TheServer,
@@ -100,20 +124,37 @@ async def content(
     """The file of a finished video, its first frame, or a sheet of its frames."""
     record = await _completed(server, caller, name)
     suffix = {"video": f".{record['output_format']}", "thumbnail": THUMBNAIL, "spritesheet": SHEET}[variant]
-    path = server.store.file(name, suffix)
+    path = await asyncio.to_thread(server.store.file, name, suffix)
     if path is None:
-        raise ApiError(404, "this file is not kept any more", code="not_found")
-    return FileResponse(path, media_type=TYPES[suffix], headers={"cache-control": "private, no-store"})
+        raise gone()
+    return Kept(path, suffix)
 
 
 async def _begin(
-    server: Server, caller: Caller, served: Served, body: Sampling, request: Request, more: dict[str, Any]
+    http: HttpRequest,
+    server: Server,
+    caller: Caller,
+    served: Served,
+    body: Sampling,
+    request: Request,
+    more: dict[str, Any],
+    scratch: Scratch,
 ) -> Response:
+    """Accept a request for a video. `scratch`: a folder that it needs until it is written."""
     engine, ticket = await submit(server, caller, served, body, request, 1)
-    name = server.store.new_id("video")
+    again = resumed(http)
+    name = name_for(http, server.store, "video")
     record = {**begun(name, engine, ticket, request), "owner": caller.key, "model": served.id, **more}
     suffix = f".{record['output_format']}"
-    await server.background.begin(name, record, engine, ticket, lambda ticket: keep(ticket, suffix))
+    record = await server.background.begin(
+        name,
+        record,
+        engine,
+        ticket,
+        lambda ticket: keep(ticket, suffix, scratch),
+        ask=asked(http),
+        resumed=again,
+    )
     return _answer(server, record)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -31,24 +31,33 @@ async def submit(
     caller: Caller,
     served: Served,
     given: Sampling,
-    request: Request,
+    request: Request | Sequence[Request],
     n: int,
     *,
     previews: int = 0,
 ) -> tuple[Engine, Ticket]:
-    """Accept a request. ApiError and MultigenError for what cannot be met, before anything is made."""
-    if not 1 <= n <= server.limits.n:
-        raise ApiError(400, f"n: {n}; allowed: 1 to {server.limits.n}", param="n", code="invalid_value")
+    """Accept a request, or several as one. ApiError and MultigenError for what cannot be met, before anything is made.
+
+    n  media of each request
+    """
+    requests = [request] if isinstance(request, Request) else request
+    if not 1 <= n * len(requests) <= server.limits.n:
+        each = f" of each of {len(requests)}" if len(requests) > 1 else ""
+        text = f"n: {n}{each}; allowed: 1 to {server.limits.n}"
+        raise ApiError(400, text, param="n", code="invalid_value")
     engine = await server.models.engine(served.id, loras_of(given, server))
-    jobs = await engine.plan(request, n)
-    caller.budget.units.take(n * units_of(engine.model, jobs[0]))
+    jobs = [job for one in requests for job in await engine.plan(one, n)]
+    caller.budget.units.take(sum(units_of(engine.model, job) for job in jobs))
     deadline = None if given.deadline is None else time.monotonic() + given.deadline
     ticket = Ticket(served.id, caller.key, jobs, given.priority, deadline, previews)
     return engine, engine.submit(ticket)
 
 
-async def media_of(http: HttpRequest, engine: Engine, ticket: Ticket) -> list[Media]:
-    """Wait for a ticket's media. A client that goes away frees its places. ApiError for a ticket that failed."""
+async def media_of(http: HttpRequest | None, engine: Engine, ticket: Ticket) -> list[Media]:
+    """Wait for a ticket's media. A client that goes away frees its places. ApiError for a ticket that failed.
+
+    http  None: what waits is closed when the client goes away
+    """
     async with released(http, engine, ticket):
         await ticket.wait()
     if ticket.failure is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -14,11 +13,13 @@ from multigen.errors import MultigenError
 from multigen.model.compatibility import check_combination
 from multigen.model.load import load
 from multigen.model.model import Model
-from multigen.model.source import find
+from multigen.model.source import locate
 from multigen.recipe.schema import Recipe
 from multigen.registry import build
-from multigen.serving.engine.engine import Engine, Settings
+from multigen.serving.engine.engine import Engine
+from multigen.serving.engine.settings import Busy, Draining, Settings
 from multigen.serving.engine.watch import Watch
+from multigen.serving.engine.weights import expected_bytes
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +29,12 @@ Key = tuple[str, tuple[tuple[str, float], ...]]
 
 @dataclass(frozen=True)
 class Served:
-    """A model that a server offers: its id, where it is loaded from, and what its recipe says."""
+    """A model that a server offers: its id, where it is loaded from, what its recipe says, and bytes of its weights."""
 
     id: str
     source: str
     recipe: Recipe
+    size: int = 0
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
@@ -44,10 +46,12 @@ class Served:
 class Models:
     """Engines by the id of their model and the LoRAs beside it.
 
-    budget  bytes of weights that may be in memory; what does not fit makes the least recently used idle model go.
-            None: no bound
+    budget    bytes of weights that may be in memory; what does not fit makes the least recently used idle model go.
+              None: no bound
+    patience  s that a model waits for others to end what they were given, before its request is refused
 
-    All networks run in one worker thread: they share the machine's cores, and take turns by call.
+    All networks run in one worker thread: they share the machine's cores, and take turns by call. Models are loaded in
+    another, so that the networks of the others go on meanwhile.
     """
 
     def __init__(
@@ -59,33 +63,48 @@ class Models:
         device: str | None = None,
         budget: int | None = None,
         loras: Mapping[str, str] | None = None,
+        patience: float = 60.0,
     ) -> None:
-        self.settings, self.watch, self.device, self.budget = (
-            settings or Settings(),
-            watch or Watch(),
-            device,
-            budget,
-        )
+        self.settings, self.watch = settings or Settings(), watch or Watch()
+        self.device, self.budget, self.patience = device, budget, patience
         self.loras = dict(loras or {})
         self.served = {name: _served(name, source) for name, source in sources.items()}
+        for one in self.served.values():
+            self._check_size(one.id, one.size)
         self._engines: dict[Key, Engine] = {}
         self._used: dict[Key, float] = {}
         self._sizes: dict[Key, int] = {}
+        self._leaving: set[Key] = set()  # models that end what they were given and make room then
+        self._rested = asyncio.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loading")
         self._loading = asyncio.Lock()
-        self.closing = False
+        self._closed: str | None = None
 
     def of_modality(self, modality: str) -> list[str]:
         """The ids of the models that make such media."""
         return [name for name, one in self.served.items() if one.modality == modality]
 
+    @property
+    def fitting(self) -> list[str]:
+        """The ids of the first models, as many as fit into memory together."""
+        found, total = list[str](), 0
+        for one in self.served.values():
+            total += one.size
+            if self.budget is not None and total > self.budget:
+                break
+            found.append(one.id)
+        return found
+
     async def engine(self, name: str, loras: Sequence[tuple[str, float]] = ()) -> Engine:
         """The engine of a model, which is loaded if need be. KeyError for an id that is not served.
+
+        Busy where the models in memory have too much to do to make room, Draining before the end.
 
         loras  names of `self.loras` and their weights
         """
         one, key = self.served[name], (name, tuple(loras))
-        if key not in self._engines:
+        if key not in self._engines or key in self._leaving:
             async with self._loading:
                 if key not in self._engines:
                     await self._load(one, key)
@@ -107,49 +126,83 @@ class Models:
         engine = self._engines.pop(key)
         self._used.pop(key, None)
         self._sizes.pop(key, None)
-        await engine.close("the model was unloaded")
+        await engine.close("the model was unloaded; send it again")
         self.watch.evicted(key[0])
-        gc.collect()
 
     async def close(self, reason: str) -> None:
         """End all engines; what is under way fails with the reason."""
-        self.closing = True
+        self._closed = reason
+        self._rested.set()
         for engine in self.engines:
             await engine.close(reason)
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._worker, self._loader):
+            pool.shutdown(wait=False)
+
+    # --- loading ---------------------------------------------------------------------------------------------------
 
     async def _load(self, one: Served, key: Key) -> None:
         begin = time.monotonic()
-        loras = {self.loras[name]: weight for name, weight in key[1]}
-
-        def made() -> Model:
-            return load(one.source, device=self.device, loras=loras or None)
-
-        model = await asyncio.get_running_loop().run_in_executor(self._worker, made)
-        size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-        await self._make_room(size)
         name = one.id if not key[1] else f"{one.id} with {', '.join(lora for lora, _ in key[1])}"
-        engine = Engine(name, model, self._worker, self.settings, self.watch)
+        await self._make_room(name, one.size)
+        loras = {self.loras[lora]: weight for lora, weight in key[1]}
+        loop = asyncio.get_running_loop()
+        model = await loop.run_in_executor(self._loader, _loaded, one.source, self.device, loras or None)
+        size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+        if size > one.size:
+            self._check_size(name, size)
+            await self._make_room(name, size)
+        self._go_on()
+        engine = Engine(name, model, self._worker, self.settings, self.watch, self._rested.set)
         engine.start()
         self._engines[key], self._sizes[key] = engine, size
         log.info("%s: loaded in %.1f s, %.0f MB of weights", name, time.monotonic() - begin, size / 1e6)
 
-    async def _make_room(self, size: int) -> None:
-        """Unload idle models, the least recently used first, until `size` bytes fit."""
-        if self.budget is None:
-            return
-        for key in sorted(self._engines, key=lambda k: self._used.get(k, 0.0)):
-            if sum(self._sizes.values()) + size <= self.budget:
-                return
-            if self._engines[key].idle:
-                await self.unload(key)
+    async def _make_room(self, name: str, size: int) -> None:
+        """Unload models, the least recently used first, until `size` bytes fit; wait where they are in use."""
+        until = time.monotonic() + self.patience
+        try:
+            while self._go_on() and self.budget is not None and self.weights + size > self.budget:
+                self._rested.clear()
+                least = sorted(self._engines, key=lambda k: self._used.get(k, 0.0))
+                idle = [key for key in least if self._engines[key].idle]
+                if idle:
+                    self._leaving.discard(idle[0])
+                    await self.unload(idle[0])
+                    continue
+                self._leaving.add(least[0])  # what is sent to it now waits behind this
+                await asyncio.wait_for(self._rested.wait(), until - time.monotonic())
+        except TimeoutError:
+            others = ", ".join(engine.name for engine in self.engines)
+            text = f"{name}: there is no room for it while others are in use ({others}); try again later"
+            raise Busy(text, self.patience) from None
+        finally:
+            self._leaving.clear()
+
+    def _go_on(self) -> bool:
+        """Draining where the end has come meanwhile."""
+        if self._closed is not None:
+            raise Draining(f"nothing new is taken: {self._closed}")
+        return True
+
+    def _check_size(self, name: str, size: int) -> None:
+        """MultigenError for a model that never fits."""
+        if self.budget is not None and size > self.budget:
+            raise MultigenError(
+                f"{name}: its weights take {size / 1e9:.3g} GB, and the budget is {self.budget / 1e9:.3g} GB; "
+                "give a larger --budget, or do not serve it"
+            )
+
+
+def _loaded(source: str, device: str | None, loras: Mapping[str, float] | None) -> Model:
+    return load(source, device=device, loras=loras)
 
 
 def _served(name: str, source: str) -> Served:
     """A source, without its weights in memory. MultigenError if there is none, or it makes no media."""
-    found = find(source)
-    check_combination(found.recipe)
-    if found.recipe.trains == "codec":
+    place = locate(source)
+    recipe = place.recipe
+    check_combination(recipe)
+    if recipe.trains == "codec":
         raise MultigenError(f"{source}: this recipe trains a codec; it makes no media and cannot be served")
-    build("modality", found.recipe.modality, where="modality")
-    return Served(name, source, found.recipe)
+    build("modality", recipe.modality, where="modality")
+    return Served(name, source, recipe, expected_bytes(place))

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from torch import Tensor
 
+from multigen.generation.batching import Answered
+from multigen.generation.parts import ModelParts, decode
+from multigen.modalities.media import Media
 from multigen.serving.engine.ticket import Event, Ticket
 
-
-class Seen(NamedTuple):
-    """An answered query: whose, how many of its queries are answered, and the estimate of the sample, [1, C, *D]."""
-
-    place: int
-    queries: int
-    x0: Tensor
+log = logging.getLogger(__name__)
 
 
 def by_key(places: Mapping[int, Ticket]) -> dict[str, list[int]]:
@@ -27,13 +24,13 @@ def by_key(places: Mapping[int, Ticket]) -> dict[str, list[int]]:
     return out
 
 
-def due(seen: Iterable[Seen], under_way: Mapping[int, Ticket]) -> list[tuple[int, Tensor]]:
+def due(answered: Iterable[Answered], under_way: Mapping[int, Ticket]) -> list[tuple[int, Tensor]]:
     """Place and estimate of the previews that are due.
 
     Each medium's are evenly spread over its steps, the first as early as there is one.
     """
     found: list[tuple[int, Tensor]] = []
-    for place, queries, x0 in seen:
+    for place, queries, x0 in answered:
         ticket = under_way.get(place)
         if ticket is None or ticket.over or not ticket.previews:
             continue
@@ -41,6 +38,17 @@ def due(seen: Iterable[Seen], under_way: Mapping[int, Ticket]) -> list[tuple[int
         moments = {1 + k * calls // (ticket.previews + 1) for k in range(ticket.previews)}
         if queries in moments and queries < calls:
             found.append((place, x0))
+    return found
+
+
+def previews(parts: ModelParts, rows: Iterable[tuple[int, Tensor]]) -> list[tuple[int, Media]]:
+    """Estimates as media. One that the codec does not take is left out: the medium itself may be made all the same."""
+    found: list[tuple[int, Media]] = []
+    for place, x0 in rows:
+        try:
+            found.append((place, decode(parts, x0[0], "", 0)))
+        except Exception:
+            log.exception("a preview could not be made")
     return found
 
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from multigen.core.drive import is_out_of_memory
+from multigen.errors import MultigenError
 from multigen.generation.plan import Job
 from multigen.modalities.media import Media
 
@@ -20,12 +22,22 @@ ENDED = ("done", "failed", "cancelled")
 class Failure:
     """Why a request was not met.
 
-    code     for programs: "deadline", "draining", "server_error" ...
+    code     for programs: "invalid_request", "deadline", "draining", "out_of_memory", "server_error"
     message  for people
     """
 
     code: str
     message: str
+
+
+def failure_of(error: Exception) -> Failure:
+    """What is said of an error. Its own words only where they are meant for users."""
+    if isinstance(error, MultigenError):
+        return Failure("invalid_request", str(error))
+    if is_out_of_memory(error):
+        said = "this needs more memory than there is now; make it smaller, or try again later"
+        return Failure("out_of_memory", said)
+    return Failure("server_error", "the server failed to make this; its log says why")
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,7 @@ class Ticket:
     places: dict[int, int] = field(default_factory=dict)  # of the batcher -> index of the medium
     media: dict[int, Media] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)  # queries answered, by the index of the medium
+    begun: dict[int, float] = field(default_factory=dict)  # time.monotonic() by the index of the medium
     line: int = 0  # how many media stand before its first
     started: float | None = None
     ended: float | None = None

@@ -63,7 +63,8 @@ class Guard:
         body = Body(receive, self._limit(headers), self._rules.patience)
         answer.body = body
         try:
-            state["caller"] = caller = self._admit(scope, headers)
+            # A request that another server has let in comes with its caller; no client can send one.
+            state["caller"] = caller = state.get("caller") or self._admit(scope, headers)
             answer.key = caller.key
             await self._through(inner, headers, body, answer, caller)
         except Exception as error:  # what no handler of the app has answered

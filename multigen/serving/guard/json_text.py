@@ -1,8 +1,10 @@
-"""Limits on JSON before it is parsed: depth, how many values, and numbers that JSON does not have."""
+"""Limits on JSON before it is parsed: depth, how many values, and numbers that JSON does not have. Then its grammar."""
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 # A whole string, a bracket, a comma, or what Python's parser takes for a number although JSON has no such. Possessive:
 # no string costs more than its length.
@@ -13,7 +15,32 @@ VALUES = 20_000  # in one text: parsing more would hold all others up
 
 
 def fault(text: bytes, depth: int) -> str | None:
-    """What is wrong with a JSON text; None if nothing of it is: its grammar is not checked."""
+    """What is wrong with a JSON text; None if nothing of it is."""
+    return _over(text, depth) or _not_json(text)
+
+
+def _not_json(text: bytes) -> str | None:
+    """What is wrong with the grammar. A member that comes twice is, too: readers differ in which of them counts."""
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"{twice[:60]!r} comes twice")
+        return found
+
+    try:
+        json.loads(text, object_pairs_hook=members)
+    except UnicodeDecodeError:
+        return "the body is not JSON: it is no UTF-8 text"
+    except (ValueError, RecursionError) as error:
+        return f"the body is not JSON: {error}"
+    return None
+
+
+def _over(text: bytes, depth: int) -> str | None:
+    """What is over a limit; the grammar is not looked at."""
     level = values = 0
     for match in _TOKEN.finditer(text):
         first = text[match.start()]

@@ -1,4 +1,4 @@
-// The server's API: requests with the key, errors as text, events of a stream.
+// The server's API: requests with the key, errors as text, events of a stream. All that the page asks goes through here.
 import { set } from "./store.js";
 
 const KEY = "multigen-key";
@@ -9,16 +9,38 @@ export const setKey = (value) => (value ? sessionStorage.setItem(KEY, value) : s
 export const base = () => new URL("v1", document.baseURI).href;
 
 // An address that the server gave out, on the host that this page comes from, whatever a proxy calls it.
-export function own(url) {
+function own(url) {
   const { pathname, search } = new URL(url, document.baseURI);
   return `${pathname}${search}`;
 }
 
+// param: the member of the request that is wrong. after: seconds after which another try makes sense, or null.
 export class ApiError extends Error {
-  constructor(message, status, param = null, code = null) {
+  constructor(message, status, { param = null, code = null, after = null } = {}) {
     super(message);
-    Object.assign(this, { status, param, code });
+    Object.assign(this, { status, param, code, after });
   }
+}
+
+async function answer(url, options) {
+  let response;
+  try {
+    response = await fetch(url, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("The server does not answer.", 0);
+  }
+  if (response.ok) return response;
+  let said = {};
+  try {
+    said = (await response.json()).error ?? {};
+  } catch {
+    // an answer that is not of this server, such as a proxy's
+  }
+  const after = response.headers.get("retry-after");
+  throw new ApiError(said.message ?? `The server answered ${response.status}.`, response.status, {
+    param: said.param, code: said.code, after: after === null ? null : Number(after) || 1,
+  });
 }
 
 export async function request(path, { json, method, signal, headers: more = {} } = {}) {
@@ -26,22 +48,17 @@ export async function request(path, { json, method, signal, headers: more = {} }
   if (key()) headers.authorization = `Bearer ${key()}`;
   if (json) headers["content-type"] = "application/json";
   const body = json && JSON.stringify(json);
-  let response;
   try {
-    response = await fetch(`${base()}${path}`, { method: method ?? (body ? "POST" : "GET"), headers, body, signal });
+    return await answer(`${base()}${path}`, { method: method ?? (body ? "POST" : "GET"), headers, body, signal });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new ApiError("The server does not answer.", 0);
+    if (error.status === 401) set({ keyWanted: true, keyed: true, locked: true });
+    throw error;
   }
-  if (response.ok) return response;
-  if (response.status === 401) set({ keyWanted: true });
-  let said = {};
-  try {
-    said = (await response.json()).error ?? {};
-  } catch {
-    // an answer that is not of this server, such as a proxy's
-  }
-  throw new ApiError(said.message ?? `The server answered ${response.status}.`, response.status, said.param, said.code);
+}
+
+// A file at an address that the server gave out: the address is signed, and needs no key.
+export async function file(url, signal) {
+  return (await answer(own(url), { signal })).blob();
 }
 
 export async function models() {

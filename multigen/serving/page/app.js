@@ -6,8 +6,9 @@ import { Edit } from "./edit.js";
 import { Form } from "./form.js";
 import { Gallery } from "./gallery.js";
 import { KeyDialog } from "./key.js";
-import { cancelAll, restore } from "./run.js";
-import { forModel } from "./settings.js";
+import { alive, resume } from "./follow.js";
+import { restore } from "./run.js";
+import { defaults, keep, recall } from "./settings.js";
 import { Sheet } from "./sheet.js";
 import { get, notify, set, useStore } from "./store.js";
 import { ThemeButton } from "./theme.js";
@@ -26,16 +27,25 @@ function useView() {
   return view;
 }
 
-export async function connect() {
+// Ask for the models; what waits for a key goes on then.
+async function connect() {
   try {
     const models = await api.models();
-    set((s) => ({ models, keyWanted: false, settings: s.settings ?? (models.length ? forModel(null, models[0], models) : null) }));
+    const form = get().settings ? {} : recall(models) ?? (models.length ? { settings: defaults(models[0]) } : {});
+    set({ models, keyWanted: false, locked: false, keyed: get().keyed || api.key() !== "", ...form });
+    if (!models.length) notify("The server offers no models.", { error: true });
+    resume();
   } catch (error) {
-    if (error.status !== 401) notify(error.message, true);
+    if (error.status !== 401) set({ unreachable: error.message });
   }
 }
 
-function Header({ view }) {
+function retry() {
+  set({ unreachable: null });
+  connect();
+}
+
+function Header({ view, keyed }) {
   return html`<header class="masthead">
     <a class="brand" href="#create"><img src="page/icon.svg" alt="" width="24" height="24" />multigen</a>
     <nav aria-label="Views">
@@ -44,7 +54,7 @@ function Header({ view }) {
       )}
     </nav>
     <div class="tools">
-      <button class="plain" onClick=${() => set({ keyWanted: true })}>Key</button>
+      ${keyed && html`<button class="plain" onClick=${() => set({ keyWanted: true })}>Key</button>`}
       <${ThemeButton} />
     </div>
   </header>`;
@@ -53,6 +63,7 @@ function Header({ view }) {
 function Notice({ notice }) {
   return html`<div class=${`notice ${notice?.error ? "error" : ""}`} role="status" aria-live="polite" hidden=${!notice}>
     ${notice?.text}
+    ${notice?.undo && html`<button class="plain" onClick=${notice.undo}>Undo</button>`}
     ${notice && html`<button class="plain" aria-label="Close the notice" onClick=${() => set({ notice: null })}>×</button>`}
   </div>`;
 }
@@ -60,27 +71,49 @@ function Notice({ notice }) {
 function Create({ state }) {
   return html`<div class="columns">
     <${Form} state=${state} />
-    <${Gallery} results=${state.results} pair=${state.pair} models=${state.models} onCancelAll=${cancelAll} />
+    <${Gallery} state=${state} />
   </div>`;
 }
 
 function View({ view, state }) {
-  if (!state.settings) return html`<p class="empty">${state.keyWanted ? "The server wants a key." : "Loading the models …"}</p>`;
+  if (!state.settings) return html`<${Start} state=${state} />`;
   if (view === "edit") return html`<${Edit} state=${state} />`;
   if (view === "compare") return html`<${Compare} state=${state} />`;
   if (view === "sheet") return html`<${Sheet} state=${state} />`;
   return html`<${Create} state=${state} />`;
 }
 
+// Before there are models.
+function Start({ state }) {
+  if (state.unreachable) {
+    return html`<div class="empty"><p role="alert">${state.unreachable}</p><button onClick=${retry}>Try again</button></div>`;
+  }
+  if (!state.locked) return html`<p class="empty" role="status">Loading the models …</p>`;
+  return html`<div class="empty"><p>The server wants a key.</p><button class="primary" onClick=${() => set({ keyWanted: true })}>Give a key</button></div>`;
+}
+
+// The title says how many are under way, and a reload keeps what the form says.
+function useTraces(state) {
+  const { settings, lock, sheet } = state;
+  const busy = state.results.filter(alive).length;
+  useEffect(() => {
+    document.title = busy ? `(${busy}) multigen` : "multigen";
+  }, [busy]);
+  useEffect(() => {
+    if (settings) keep({ settings, lock, sheet });
+  }, [settings, lock, sheet]);
+}
+
 function App() {
   const state = useStore();
   const view = useView();
+  useTraces(state);
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
-    <${Header} view=${view} />
+    <${Header} view=${view} keyed=${state.keyed} />
     <main id="main" tabindex="-1"><h1 class="hidden">${VIEWS[view]}</h1><${View} view=${view} state=${state} /></main>
     <${Detail} state=${state} />
-    <${KeyDialog} open=${state.keyWanted} onDone=${connect} />
+    <${KeyDialog} open=${state.keyWanted} wrong=${state.locked && api.key() !== ""} onDone=${connect} />
     <${Notice} notice=${state.notice} />
   `;
 }
@@ -91,5 +124,5 @@ function skip(event) {
 }
 
 render(html`<${App} />`, document.getElementById("app"));
-await Promise.all([connect(), restore()]);
-if (!get().models.length && !get().keyWanted) notify("The server offers no models.", true);
+await connect();
+await restore();

@@ -1,15 +1,22 @@
-// Controls of forms: each with a label that a screen reader reads.
+// Controls of forms: each with a label that a screen reader reads, and with what is wrong with it beside it.
 import { html, useId, useRef } from "./controls-base.js";
 
-export function Field({ label, hint, children, id, wide }) {
+const said = (id, hint, error) => [error && `${id}-wrong`, hint && `${id}-hint`].filter(Boolean).join(" ") || null;
+
+export function Wrong({ id, text }) {
+  return text ? html`<span class="wrong" id=${id} role="alert">${text}</span>` : null;
+}
+
+export function Field({ label, hint, error, children, id, wide }) {
   return html`<div class=${`field ${wide ? "wide" : ""}`}>
     <label for=${id}>${label}</label>
     ${children}
+    <${Wrong} id=${`${id}-wrong`} text=${error} />
     ${hint && html`<span class="hint" id=${`${id}-hint`}>${hint}</span>`}
   </div>`;
 }
 
-export function TextArea({ label, value, onChange, rows = 3, hint, onSubmit, placeholder }) {
+export function TextArea({ label, value, onChange, rows = 3, hint, error, onSubmit, placeholder }) {
   const id = useId();
   const keys = (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && onSubmit) {
@@ -17,28 +24,19 @@ export function TextArea({ label, value, onChange, rows = 3, hint, onSubmit, pla
       onSubmit();
     }
   };
-  return html`<${Field} label=${label} hint=${hint} id=${id} wide>
-    <textarea id=${id} rows=${rows} value=${value} placeholder=${placeholder} onKeyDown=${keys}
-      onInput=${(e) => onChange(e.target.value)} aria-describedby=${hint ? `${id}-hint` : null}></textarea>
-  <//>`;
-}
-
-export function Text({ label, value, onChange, hint, placeholder }) {
-  const id = useId();
-  return html`<${Field} label=${label} hint=${hint} id=${id} wide>
-    <input id=${id} type="text" value=${value} placeholder=${placeholder}
-      onInput=${(e) => onChange(e.target.value)} aria-describedby=${hint ? `${id}-hint` : null} />
+  return html`<${Field} label=${label} hint=${hint} error=${error} id=${id} wide>
+    <textarea id=${id} rows=${rows} value=${value} placeholder=${placeholder} onKeyDown=${keys} aria-invalid=${Boolean(error)}
+      onInput=${(e) => onChange(e.target.value)} aria-describedby=${said(id, hint, error)}></textarea>
   <//>`;
 }
 
 // A number; null where the field is empty. Values outside the range are brought into it when the field is left.
-export function NumberField({ label, value, onChange, min, max, step = 1, hint, disabled, wide }) {
+export function NumberField({ label, value, onChange, min, max, step = 1, hint, error, disabled, wide }) {
   const id = useId();
   const left = (event) => {
     const given = event.target.valueAsNumber;
     if (Number.isNaN(given)) return onChange(null);
-    const whole = step === "any" ? given : Math.round(given / step) * step;
-    const inside = Math.min(Math.max(whole, min ?? -Infinity), max ?? Infinity);
+    const inside = within(given, min, max, step);
     event.target.value = inside;
     onChange(inside);
   };
@@ -46,18 +44,25 @@ export function NumberField({ label, value, onChange, min, max, step = 1, hint, 
     const given = event.target.valueAsNumber;
     if (!Number.isNaN(given) && event.target.validity.valid) onChange(given);
   };
-  return html`<${Field} label=${label} hint=${hint} id=${id} wide=${wide}>
-    <input id=${id} type="number" inputmode="decimal" value=${value ?? ""} min=${min} max=${max} step=${step}
-      disabled=${disabled} onInput=${typed} onBlur=${left} aria-describedby=${hint ? `${id}-hint` : null} />
+  return html`<${Field} label=${label} hint=${hint} error=${error} id=${id} wide=${wide}>
+    <input id=${id} type="number" inputmode="decimal" value=${value ?? ""} min=${min} max=${max} step=${step} disabled=${disabled}
+      onInput=${typed} onBlur=${left} aria-describedby=${said(id, hint, error)} aria-invalid=${Boolean(error)} />
   <//>`;
 }
 
+function within(given, min, max, step) {
+  const whole = step === "any" ? given : Number((Math.round(given / step) * step).toPrecision(15));
+  return Math.min(Math.max(whole, min ?? -Infinity), max ?? Infinity);
+}
+
 // A slider with a number beside it, for the same value.
-export function Slider({ label, value, onChange, min, max, step = 1, own, hint }) {
+export function Slider({ label, value, onChange, min, max, step = 1, own, hint, error }) {
   const id = useId();
   const changed = (event) => {
-    const given = Number(event.target.value);
-    if (event.target.value !== "" && given >= min && given <= max) onChange(given);
+    const given = event.target.valueAsNumber;
+    const inside = Number.isNaN(given) ? value : within(given, min, max, step);
+    event.target.value = inside;
+    onChange(inside);
   };
   return html`<div class="field wide">
     <div class="row spread"><label for=${id}>${label}</label>
@@ -67,18 +72,19 @@ export function Slider({ label, value, onChange, min, max, step = 1, own, hint }
         : null}</div>
     <div class="slider">
       <input id=${id} type="range" min=${min} max=${max} step=${step} value=${value ?? min} onInput=${changed}
-        aria-describedby=${hint ? `${id}-hint` : null} />
+        aria-describedby=${said(id, hint, error)} aria-invalid=${Boolean(error)} />
       <input type="number" aria-label=${`${label}, as a number`} min=${min} max=${max} step=${step} value=${value ?? ""}
         onChange=${changed} />
     </div>
+    <${Wrong} id=${`${id}-wrong`} text=${error} />
     ${hint && html`<span class="hint" id=${`${id}-hint`}>${hint}</span>`}
   </div>`;
 }
 
-export function Select({ label, value, onChange, options, hint, wide }) {
+export function Select({ label, value, onChange, options, hint, error, wide }) {
   const id = useId();
-  return html`<${Field} label=${label} hint=${hint} id=${id} wide=${wide}>
-    <select id=${id} value=${value} onChange=${(e) => onChange(e.target.value)}>
+  return html`<${Field} label=${label} hint=${hint} error=${error} id=${id} wide=${wide}>
+    <select id=${id} value=${value} onChange=${(e) => onChange(e.target.value)} aria-describedby=${said(id, hint, error)}>
       ${options.map(([key, text]) => html`<option value=${key} selected=${key === value}>${text}</option>`)}
     </select>
   <//>`;
@@ -87,9 +93,9 @@ export function Select({ label, value, onChange, options, hint, wide }) {
 export function Check({ label, checked, onChange, hint }) {
   const id = useId();
   return html`<div class="check wide">
-    <input id=${id} type="checkbox" checked=${checked} onChange=${(e) => onChange(e.target.checked)} />
+    <input id=${id} type="checkbox" checked=${checked} onChange=${(e) => onChange(e.target.checked)} aria-describedby=${said(id, hint)} />
     <label for=${id}>${label}</label>
-    ${hint && html`<span class="hint">${hint}</span>`}
+    ${hint && html`<span class="hint" id=${`${id}-hint`}>${hint}</span>`}
   </div>`;
 }
 

@@ -1,9 +1,56 @@
-// A result's settings as others run them: curl, Python, the openai client, the command line.
+// A result's settings as others run them: curl and the openai client against this server, the library, the command line.
 import { base, key } from "./api.js";
-import { call } from "./jobs.js";
-import { secondsOf, sizeOf } from "./settings.js";
+import { members, secondsOf, sizeOf } from "./settings.js";
+
+const MADE = { image: "/images/generations", audio: "/audio/generations", video: "/videos" };
+const EDITED = { image: "/images/edits", audio: "/audio/edits", video: "/videos" };
+const MEMBER = { image: "image", audio: "audio", video: "input_reference" };
+
+const given = (options) => Object.entries(options).filter(([, value]) => value !== null && value !== "");
+const medium = (settings) => `medium.${settings.format}`;
+
+// The files that an edit reads: [name, blob].
+export function files({ edit }) {
+  if (!edit) return [];
+  return [[`input.${edit.suffix}`, edit.source], ...(edit.mask ? [["mask.png", edit.mask]] : [])];
+}
+
+// The same request in OpenAI's shape: its route, its members, the names of the files by their members.
+export function call(settings, model) {
+  const { edit, format } = settings;
+  const body = { ...members(settings, model), ...(edit?.options ?? {}) };
+  const size = edit ? null : sizeOf(settings, model);
+  const seconds = edit ? null : secondsOf(settings, model);
+  if (size) body.size = size;
+  if (seconds) body.seconds = seconds;
+  if (model.modality === "audio") body.response_format = format;
+  else if (format !== model.formats[0]) body.output_format = format;
+  const [input, mask] = files(settings).map(([name]) => name);
+  const named = { ...(input && { [MEMBER[model.modality]]: input }), ...(mask && { mask }) };
+  return { path: (edit ? EDITED : MADE)[model.modality], body, files: named };
+}
 
 const shell = (text) => (/^[\w.,:/=-]+$/.test(text) ? text : `'${String(text).replaceAll("'", `'\\''`)}'`);
+
+export function asCurl(settings, model) {
+  const { path, body, files: named } = call(settings, model);
+  const auth = key() ? [`-H "Authorization: Bearer $MULTIGEN_KEY"`] : [];
+  const lines = [`curl -fsS ${base()}${path}`, ...auth];
+  if (model.modality === "video" || Object.keys(named).length) {
+    for (const [name, file] of Object.entries(named)) lines.push(`-F ${name}=@${file}`);
+    for (const [name, value] of Object.entries(body)) {
+      lines.push(`--form-string ${shell(`${name}=${typeof value === "object" ? JSON.stringify(value) : value}`)}`);
+    }
+  } else {
+    lines.push(`-H "Content-Type: application/json"`, `-d ${shell(JSON.stringify(body))}`);
+  }
+  const sent = (more) => [...lines, ...more].join(" \\\n  ");
+  if (model.modality === "audio") return sent([`-o ${medium(settings)}`]);
+  if (model.modality === "image") return `${sent([])} |\n  jq -r '.data[0].b64_json' | base64 --decode > ${medium(settings)}`;
+  // A video is made while one comes back to ask.
+  const get = [`curl -fsS "${base()}/videos/$id/content"`, ...auth, "--retry 600 --retry-delay 1 --retry-all-errors", `-o ${medium(settings)}`];
+  return `id=$(${sent([])} | jq -r .id)\n${get.join(" \\\n  ")}`;
+}
 
 export function python(value) {
   if (value === null || value === undefined) return "None";
@@ -15,72 +62,78 @@ export function python(value) {
   }
   return JSON.stringify(value);
 }
+const keywords = (values) => Object.entries(values).map(([name, value]) => `${name}=${python(value)}`).join(", ");
 
-export function asCurl(settings, model) {
-  const { path, body, files } = call(settings, model);
-  const lines = [`curl ${base()}${path}`];
-  if (key()) lines.push(`-H "Authorization: Bearer $MULTIGEN_KEY"`);
-  if (Object.keys(files).length) {
-    for (const [name, file] of Object.entries(files)) lines.push(`-F ${name}=@${file}`);
-    for (const [name, value] of Object.entries(body)) {
-      lines.push(`-F ${shell(`${name}=${typeof value === "object" ? JSON.stringify(value) : value}`)}`);
-    }
-  } else {
-    lines.push(`-H "Content-Type: application/json"`, `-d ${shell(JSON.stringify(body))}`);
+export function asClient(settings, model) {
+  const { path, body, files: named } = call(settings, model);
+  const opened = Object.entries(named).map(([name, file]) => [name, `open("${file}", "rb")`]);
+  const { model: id, prompt, size, ...more } = body;
+  const plain = keywords({ model: id, prompt, ...(size && { size }) });
+  const extra = `extra_body=${python(more)}`;
+  const args = [...opened.map(([name, text]) => `${name}=${text}`), plain, extra].join(", ");
+  const head = `${model.modality === "image" ? "import base64\n" : ""}${key() ? "import os\n" : ""}from pathlib import Path
+
+from openai import OpenAI
+
+client = OpenAI(base_url="${base()}", api_key=${key() ? `os.environ["MULTIGEN_KEY"]` : `"none"`})
+`;
+  const out = `Path("${medium(settings)}")`;
+  if (model.modality === "image") {
+    return `${head}answer = client.images.${opened.length ? "edit" : "generate"}(${args})
+${out}.write_bytes(base64.b64decode(answer.data[0].b64_json))`;
   }
-  return lines.join(" \\\n  ");
+  if (model.modality === "video") {
+    return `${head}video = client.videos.create_and_poll(${args})
+client.videos.download_content(video.id).write_to_file(${out})`;
+  }
+  const form = opened.length
+    ? `, files={${opened.map(([name, text]) => `"${name}": ${text}`)}}, options={"headers": {"Content-Type": "multipart/form-data"}}`
+    : "";
+  return `${head}answer = client.post("${path}", cast_to=bytes, body=${python(body)}${form})
+${out}.write_bytes(answer)`;
 }
 
 // What `multigen sample` and `Model.generate` take beside the prompt, by their names.
-function plain(settings, model) {
+function local(settings, model) {
   const { edit } = settings;
-  const out = {};
-  if (settings.negative_prompt) out.negative_prompt = settings.negative_prompt;
-  out.seed = settings.seed;
-  if (settings.steps !== null && settings.steps !== model.steps) out.steps = settings.steps;
-  if (settings.guidance_scale !== null && settings.guidance_scale !== model.guidance_scale) {
-    out.guidance_scale = settings.guidance_scale;
-  }
-  if (settings.sampler) out.sampler = settings.sampler;
+  const { model: _, prompt, options, ...out } = members(settings, model);
   if (!edit && sizeOf(settings, model)) out.size = sizeOf(settings, model);
   if (!edit && secondsOf(settings, model)) out.duration = settings.seconds;
-  if (settings.sliding_window) out.sliding_window = true;
-  if (settings.tile) out.tile = true;
   if (edit?.mask) out.mask = "mask.png";
   return { ...out, ...(edit?.options ?? {}) };
 }
 
+// Where the model is loaded from: a shipped one's name. Others lie where only the server knows.
+const source = (model) => model.shipped ?? model.id;
+const note = (model) => (model.shipped ? "" : `# ${model.id}: the file or folder that the server loads\n`);
+
 export function asPython(settings, model) {
-  const given = plain(settings, model);
-  if (given.size) {
-    const [width, height] = given.size.split("x").map(Number);
-    given.size = `(${height}, ${width})`;
-  }
-  const options = Object.entries(settings.options).filter(([, value]) => value !== null && value !== "");
-  if (options.length) given.options = Object.fromEntries(options);
-  const text = ([name, value]) => `${name}=${name === "size" ? value : python(value)}`;
-  const first = settings.edit ? `"input.${settings.edit.suffix}", ${python(settings.prompt)}` : python(settings.prompt);
-  const all = [first, ...Object.entries(given).map(text)].join(", ");
+  const { size, ...values } = local(settings, model);
+  const options = given(settings.options);
+  const all = [settings.edit && python(files(settings)[0][0]), python(settings.prompt), keywords(values)];
+  if (size) all.push(`size=(${size.split("x").toReversed().join(", ")})`);
+  if (options.length) all.push(`options=${python(Object.fromEntries(options))}`);
   return `import multigen
 
-model = multigen.load(${python(settings.model)})
-(medium,) = model.${settings.edit ? "edit" : "generate"}(${all})
-medium.save("medium.${settings.format}")`;
+${note(model)}model = multigen.load(${python(source(model))})
+(medium,) = model.${settings.edit ? "edit" : "generate"}(${all.filter(Boolean).join(", ")})
+medium.save("${medium(settings)}")`;
 }
 
 export function asCommand(settings, model) {
   const { edit } = settings;
-  const parts = [`multigen ${edit ? "edit" : "sample"} ${shell(settings.model)}`];
-  if (edit) parts.push(`--input input.${edit.suffix}`);
-  parts.push(`--prompt ${shell(settings.prompt)}`);
-  const options = Object.entries(settings.options).filter(([, value]) => value !== null && value !== "");
-  for (const [name, value] of [...Object.entries(plain(settings, model)), ...options]) {
+  const parts = [`multigen ${edit ? "edit" : "sample"} ${shell(source(model))}`];
+  if (edit) parts.push(`--input ${files(settings)[0][0]}`);
+  const values = { prompt: settings.prompt, ...local(settings, model), ...Object.fromEntries(given(settings.options)) };
+  for (const [name, value] of Object.entries(values)) {
     const flag = `--${name.replaceAll("_", "-")}`;
-    parts.push(value === true ? flag : `${flag} ${shell(String(value))}`);
+    // A text that begins with a dash would be read as an option.
+    const sign = typeof value === "string" && value.startsWith("-") ? "=" : " ";
+    parts.push(value === true ? flag : `${flag}${sign}${shell(String(value))}`);
   }
   parts.push("-n 1");
   if (settings.format !== model.formats[0]) parts.push(`--format ${settings.format}`);
-  return parts.join(" ");
+  return note(model) + parts.join(" ");
 }
 
-export const KINDS = { curl: asCurl, Python: asPython, "Command line": asCommand };
+export const KINDS = { curl: asCurl, "OpenAI client": asClient, Python: asPython, "Command line": asCommand };

@@ -1,24 +1,24 @@
 // One result: large, with all its settings and what can be done with it.
+import { Choice } from "./controls.js";
 import { BeforeAfter } from "./edit-results.js";
-import { KINDS } from "./copy.js";
-import { described as caption, Medium } from "./media.js";
+import { files, KINDS } from "./copy.js";
+import { Medium } from "./media.js";
 import { remove } from "./run.js";
-import { described, difference, randomSeed } from "./settings.js";
-import { fromResult } from "./source.js";
+import { described, difference, randomSeed, suffixOf } from "./settings.js";
+import { fromEdit, fromResult } from "./source.js";
 import { notify, set } from "./store.js";
-import { html, useEffect, useRef } from "./vendor/htm-preact.js";
+import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 
-export const suffixOf = (r) => ({ jpeg: "jpg" })[r.settings.format] ?? r.settings.format;
-
-function again(r, locked) {
-  const { edit, ...settings } = r.settings;
-  const seed = locked ? settings.seed : randomSeed();
-  set({
-    settings: { ...settings, edit: null, seed, n: locked ? 1 : 4 },
-    lock: locked,
-    base: locked ? r.id : null,
-    open: null,
-  });
+// The form as it was for a result: with its seed, or with another.
+async function again(r, locked) {
+  const seed = locked ? r.settings.seed : randomSeed();
+  if (r.settings.edit) {
+    await fromEdit(r);
+    set((s) => ({ settings: { ...s.settings, seed }, lock: locked }));
+    return;
+  }
+  const n = locked || r.modality !== "image" ? 1 : 4;
+  set({ settings: { ...r.settings, seed, n }, lock: locked, base: locked ? r.id : null, open: null, errors: {} });
   location.hash = "create";
 }
 
@@ -27,38 +27,49 @@ async function copy(text, kind) {
     await navigator.clipboard.writeText(text);
     notify(`Copied: ${kind}.`);
   } catch {
-    notify("This browser does not let the page copy; select the text below.", true);
+    notify("This browser does not let the page copy; select the text instead.", { error: true });
   }
 }
 
 function Actions({ r, partner }) {
-  const editIt = () => fromResult(r, caption(r), suffixOf(r));
   const compare = () => {
     set({ pair: [partner ? partner.id : null, r.id], open: null });
     location.hash = "compare";
   };
   return html`<div class="actions">
-    <a class="button primary" href=${r.url} download=${`${r.settings.model}_seed${r.settings.seed}.${suffixOf(r)}`}>Download</a>
+    <a class="button primary" href=${r.url} download=${`${r.settings.model}_seed${r.settings.seed}.${suffixOf(r.settings)}`}>Download</a>
     <button type="button" onClick=${() => again(r, true)}>Same seed, change one thing</button>
     <button type="button" onClick=${() => again(r, false)}>Use these settings</button>
-    <button type="button" onClick=${editIt}>Edit</button>
+    <button type="button" onClick=${() => fromResult(r)}>Edit</button>
     <button type="button" onClick=${compare}>${partner ? "Compare with the one before" : "Compare"}</button>
-    <button type="button" class="danger" onClick=${() => remove(r.id)}>Delete</button>
+    <button type="button" class="danger" onClick=${() => remove([r.id])}>Delete</button>
   </div>`;
 }
 
+// A link to a file that the page holds; its address lives as long as the link.
+function FileLink({ name, blob }) {
+  const [url, setUrl] = useState(null);
+  useEffect(() => {
+    const made = URL.createObjectURL(blob);
+    setUrl(made);
+    return () => URL.revokeObjectURL(made);
+  }, [blob]);
+  return html`<a href=${url} download=${name}>${name}</a>`;
+}
+
 function Copies({ r, model }) {
+  const [kind, setKind] = useState("curl");
   if (!model) return html`<p class="hint">The server does not offer ${r.settings.model} any more.</p>`;
+  const text = KINDS[kind](r.settings, model);
+  const needed = files(r.settings);
   return html`<div class="copies">
     <h3>Copy as</h3>
-    ${Object.entries(KINDS).map(([kind, make]) => {
-      const text = make(r.settings, model);
-      return html`<details>
-        <summary>${kind}</summary>
-        <pre tabindex="0" aria-label=${kind}>${text}</pre>
-        <button type="button" class="tiny" onClick=${() => copy(text, kind)}>Copy ${kind}</button>
-      </details>`;
-    })}
+    <${Choice} label="Copy as" value=${kind} onChange=${setKind} options=${Object.keys(KINDS).map((name) => [name, name])} />
+    <pre tabindex="0" aria-label=${kind}>${text}</pre>
+    <div class="row spread">
+      <span class="hint">${needed.length > 0 && html`It reads ${needed.map(([name, blob]) => html`<${FileLink} key=${name} name=${name} blob=${blob} /> `)}`}</span>
+      <button type="button" class="tiny" onClick=${() => copy(text, kind)}>Copy ${kind}</button>
+    </div>
   </div>`;
 }
 
@@ -68,9 +79,7 @@ function Body({ r, state }) {
   const changed = parent ? difference(parent.settings, r.settings) : [];
   return html`<div class="detail">
     <div class=${`stage ${r.modality}`}>
-      ${r.settings.edit && r.modality === "image"
-        ? html`<${BeforeAfter} key=${r.id} r=${r} />`
-        : html`<${Medium} key=${r.id} r=${r} large />`}
+      ${r.settings.edit ? html`<${BeforeAfter} key=${r.id} r=${r} />` : html`<${Medium} key=${r.id} r=${r} large />`}
     </div>
     <div class="facts">
       <h2 id="detail-title">${r.settings.prompt || "no prompt"}</h2>

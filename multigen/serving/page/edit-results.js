@@ -1,8 +1,10 @@
 // What came of an edit: tiles, and before and after under one slider.
-import { Slide } from "./compare.js";
 import { Tile } from "./gallery.js";
+import { Medium } from "./media.js";
 import { padded } from "./outpaint.js";
-import { html, useEffect, useState } from "./vendor/htm-preact.js";
+import { Slide } from "./slide.js";
+import { Transport } from "./transport.js";
+import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 
 // The address of the source as it lies under the result: with the borders that were added.
 function useBefore(r) {
@@ -12,7 +14,7 @@ function useBefore(r) {
     let made = null;
     (async () => {
       const { source, options } = r.settings.edit;
-      made = URL.createObjectURL(options.extend ? await padded(source, options.extend) : source);
+      made = URL.createObjectURL(r.modality === "image" && options.extend ? await padded(source, options.extend) : source);
       if (live) setUrl(made);
       else URL.revokeObjectURL(made);
     })();
@@ -26,7 +28,23 @@ function useBefore(r) {
 
 export function BeforeAfter({ r }) {
   const before = useBefore(r);
-  return before && html`<${Slide} before=${before} after=${r.url} />`;
+  if (!before) return null;
+  if (r.modality === "image") return html`<${Slide} before=${before} after=${r.url} />`;
+  return html`<${Beside} r=${r} before=${before} />`;
+}
+
+// Of sounds and videos: both players, and both under one control where they begin together.
+function Beside({ r, before }) {
+  const players = [useRef(null), useRef(null)];
+  const { source, suffix, options } = r.settings.edit;
+  const old = { ...r, blob: source, url: before, settings: { ...r.settings, format: suffix, prompt: "before" } };
+  return html`<div class="before-after">
+    <h3>Before</h3>
+    <${Medium} r=${old} large=${r.modality === "video"} player=${players[0]} />
+    <h3>After</h3>
+    <${Medium} r=${r} large player=${players[1]} />
+    ${!options.extend && html`<${Transport} players=${players} />`}
+  </div>`;
 }
 
 export function EditResults({ edit, results }) {
@@ -38,7 +56,7 @@ export function EditResults({ edit, results }) {
   return html`<div class="edit-results">
     <h2>Results</h2>
     <ul class="tiles">${mine.map((r) => html`<${Tile} key=${r.id} r=${r} />`)}</ul>
-    ${edit.modality === "image" && shown &&
+    ${shown &&
     html`<div class="bar"><h2>Before and after</h2>
         ${done.length > 1 &&
         html`<select class="filter" aria-label="Which result" value=${shown.id} onChange=${(e) => setPicked(e.target.value)}>

@@ -1,17 +1,16 @@
 // Editing: a medium, what of it is made anew, and what came of it.
-import { FileButton, Choice, NumberField, Slider } from "./controls.js";
+import { FileButton, Choice, NumberField, Slider, Wrong } from "./controls.js";
 import { change, ModelPicker, More, Prompt, Sampling, Seed } from "./form.js";
-import { suffixOf } from "./detail.js";
 import { EditResults } from "./edit-results.js";
 import { Frames } from "./frames.js";
 import { Mask } from "./mask.js";
 import { Outpaint, pixels } from "./outpaint.js";
-import { described, Medium } from "./media.js";
+import { Few, Medium } from "./media.js";
 import { begin } from "./run.js";
 import { naturalSeconds, randomSeed } from "./settings.js";
 import { ACCEPT, fromFile, fromResult } from "./source.js";
 import { Span } from "./span.js";
-import { notify, set } from "./store.js";
+import { set } from "./store.js";
 import { html, useState } from "./vendor/htm-preact.js";
 
 const MODES = {
@@ -25,8 +24,8 @@ const MISSING = {
   video: { part: "Mark the frames that are to be made anew.", extend: "Say how many seconds are added." },
 };
 
-export const changeEdit = (part) => set((s) => ({ edit: { ...s.edit, ...part } }));
-const option = (part) => set((s) => ({ edit: { ...s.edit, options: { ...s.edit.options, ...part } } }));
+export const changeEdit = (part) => set((s) => ({ edit: { ...s.edit, ...part }, errors: {} }));
+const option = (part) => set((s) => ({ edit: { ...s.edit, options: { ...s.edit.options, ...part } }, errors: {} }));
 
 // What the request says of the edit, as `EditRequest` names it. null where something is still missing.
 export function request(edit) {
@@ -53,14 +52,14 @@ function large(edit, model) {
 function make(state, model) {
   const { edit, settings, lock } = state;
   const asked = request(edit);
-  if (!asked) return notify(MISSING[edit.modality][edit.mode], true);
+  if (!asked) return set({ errors: { edit: MISSING[edit.modality][edit.mode] } });
   const seed = lock ? settings.seed : randomSeed();
   change({ seed });
   const whole = {
     ...settings, seed, width: null, height: null, seconds: null, tile: false, sliding_window: large(edit, model),
-    edit: { mask: null, ...asked, source: edit.blob, suffix: edit.suffix, mode: edit.mode },
+    edit: { mask: null, ...asked, source: edit.blob, suffix: edit.suffix, mode: edit.mode, name: edit.name },
   };
-  changeEdit({ results: [...begin(whole, { parent: edit.from }), ...edit.results] });
+  changeEdit({ results: [...begin(whole, { parent: edit.from, form: true }), ...edit.results] });
 }
 
 function Extend({ edit }) {
@@ -83,21 +82,21 @@ function Workspace({ edit, model }) {
   if (modality === "image" && mode === "part") return html`<${Mask} source=${edit} onMask=${(mask) => changeEdit({ mask })} />`;
   if (modality === "image") return html`<${Outpaint} source=${edit} extend=${edit.options.extend} multiple=${model.size_multiple} onExtend=${(extend) => option({ extend })} />`;
   if (mode === "extend") return html`<${Extend} edit=${edit} />`;
-  if (modality === "audio") return html`<${Span} source=${edit} onKeep=${(keep) => option({ keep })} />`;
-  return html`<${Frames} source=${edit} fps=${model.fps} onKeep=${(keep) => option({ keep })} />`;
+  if (modality === "audio") return html`<${Span} source=${edit} keep=${edit.options.keep} onKeep=${(keep) => option({ keep })} />`;
+  return html`<${Frames} source=${edit} fps=${model.fps} keep=${edit.options.keep} onKeep=${(keep) => option({ keep })} />`;
 }
 
-function Options({ edit }) {
+function Options({ edit, errors }) {
   const unit = edit.modality === "audio" ? "seconds" : "pixels";
   const { strength, feather, resample } = edit.options;
   if (edit.mode === "vary") {
-    return html`<${Slider} label="Strength" value=${strength ?? 0.6} min=${0.05} max=${1} step=${0.05}
+    return html`<${Slider} label="Strength" value=${strength ?? 0.6} min=${0.05} max=${1} step=${0.05} error=${errors.strength}
       onChange=${(value) => option({ strength: value })} hint="How much changes: little to all" />`;
   }
   return html`
-    <${NumberField} label=${`Feather in ${unit}`} value=${feather ?? null} min=${0} max=${512} step="any"
+    <${NumberField} label=${`Feather in ${unit}`} value=${feather ?? null} min=${0} max=${512} step="any" error=${errors.feather}
       onChange=${(value) => option({ feather: value })} hint="The fade between kept and new; empty: the server's own" />
-    <${NumberField} label="Resample" value=${resample ?? 1} min=${1} max=${10}
+    <${NumberField} label="Resample" value=${resample ?? 1} min=${1} max=${10} error=${errors.resample}
       onChange=${(value) => option({ resample: value ?? 1 })} hint="Each step so often: joins better, takes longer" />`;
 }
 
@@ -117,42 +116,42 @@ function Pick({ state }) {
     <${FileButton} label="Open a file" accept=${ACCEPT} onFile=${fromFile} />
     ${done.length > 0 &&
     html`<p class="hint">or take one of the latest results:</p>
-      <ul class="few">${done.map(
-        (r) => html`<li key=${r.id}><button type="button" aria-label=${`Edit: ${described(r)}`}
-          onClick=${() => fromResult(r, described(r), suffixOf(r))}>
-          ${r.modality === "image" ? html`<img class="crisp" src=${r.url} alt="" />` : null}
-          <span>${r.settings.prompt || "no prompt"}</span></button></li>`,
-      )}</ul>`}
+      <${Few} results=${done} verb="Edit" onPick=${fromResult} />`}
   </div>`;
 }
 
 export function Edit({ state }) {
-  const { edit, settings, models } = state;
+  const { edit, settings, models, errors } = state;
   const model = models.find((m) => m.id === settings.model);
   if (!edit || model.modality !== edit.modality) return html`<${Pick} state=${state} />`;
   const submit = (event) => {
     event?.preventDefault();
     make(state, model);
+    if (matchMedia("(max-width: 900px)").matches) document.querySelector(".edit-results")?.scrollIntoView();
   };
-  return html`<div class="columns">
+  const shared = { settings, model, errors };
+  return html`<div class="columns editing">
     <form class="panel" onSubmit=${submit} aria-label="What to change">
       <div class="fields">
-        <div class="source wide"><span class="hint">${edit.name}</span>
-          <button type="button" class="plain tiny" onClick=${() => set({ edit: null })}>Edit another</button></div>
-        <${Choice} label="How to edit" value=${edit.mode} options=${MODES[edit.modality]} onChange=${(mode) => changeEdit({ mode })} />
         <${ModelPicker} state=${state} only=${edit.modality} />
-        <${Prompt} settings=${settings} model=${model} onSubmit=${submit} />
-        <${Options} edit=${edit} />
-        <${Sampling} settings=${settings} model=${model} />
-        <${Seed} settings=${settings} lock=${state.lock} />
-        <${More} settings=${settings} model=${model} />
+        <${Prompt} ...${shared} onSubmit=${submit} />
+        <${Options} edit=${edit} errors=${errors} />
+        <${Sampling} ...${shared} />
+        <${Seed} ...${shared} lock=${state.lock} />
+        <${More} ...${shared} />
       </div>
       <div class="go">
+        <${Wrong} text=${errors.edit} />
         <${NumberField} label="How many" value=${settings.n} min=${1} max=${32} onChange=${(n) => change({ n: n ?? 1 })} />
         <button class="primary">Make it</button>
       </div>
     </form>
     <section class="gallery" aria-label="The medium">
+      <div class="bar">
+        <${Choice} label="How to edit" value=${edit.mode} options=${MODES[edit.modality]} onChange=${(mode) => changeEdit({ mode })} />
+        <span class="hint source">${edit.name}</span>
+        <button type="button" class="plain" onClick=${() => set({ edit: null, errors: {} })}>Edit another</button>
+      </div>
       <${Workspace} key=${`${edit.url}-${edit.mode}`} edit=${edit} model=${model} />
       <${EditResults} edit=${edit} results=${state.results} />
     </section>

@@ -1,23 +1,26 @@
 // The form: what is to be made, with controls that fit the model.
-import { Check, NumberField, Select, Slider, TextArea } from "./controls.js";
+import { Check, NumberField, Select, Slider, TextArea, Wrong } from "./controls.js";
 import { generate } from "./run.js";
-import { forModel, MODALITIES, naturalSeconds, randomSeed, tooLarge } from "./settings.js";
-import { set } from "./store.js";
+import { forModel, formats, MODALITIES, naturalSeconds, randomSeed, tooLarge } from "./settings.js";
+import { get, set } from "./store.js";
 import { html } from "./vendor/htm-preact.js";
 
-export const change = (part) => set((s) => ({ settings: { ...s.settings, ...part } }));
+// Change settings; what was said of them is said no more.
+export const change = (part) =>
+  set((s) => ({ settings: { ...s.settings, ...part }, errors: without(s.errors, Object.keys(part)) }));
+const without = (errors, names) => Object.fromEntries(Object.entries(errors).filter(([name]) => !names.includes(name)));
 
 export function ModelPicker({ state, only }) {
   const { models, settings } = state;
   const model = models.find((m) => m.id === settings.model);
   const pick = (id) => {
     const next = models.find((m) => m.id === id);
-    set({ settings: forModel(settings, next, models), base: null });
+    set({ settings: forModel(settings, next, models), base: null, errors: {} });
   };
   const kinds = Object.keys(MODALITIES).filter((k) => !only || k === only);
   return html`<div class="field wide">
     <label for="model">Model</label>
-    <select id="model" value=${settings.model} onChange=${(e) => pick(e.target.value)}>
+    <select id="model" value=${settings.model} onChange=${(e) => pick(e.target.value)} aria-describedby="model-hint">
       ${kinds.map((kind) => {
         const some = models.filter((m) => m.modality === kind);
         return some.length
@@ -27,47 +30,50 @@ export function ModelPicker({ state, only }) {
           : null;
       })}
     </select>
-    <span class="hint">${model.description}</span>
+    <span class="hint" id="model-hint">${model.description}</span>
   </div>`;
 }
 
-export function Prompt({ settings, model, onSubmit }) {
+export function Prompt({ settings, model, errors, onSubmit }) {
   return html`
-    <${TextArea} label="Prompt" value=${settings.prompt} onChange=${(prompt) => change({ prompt })} onSubmit=${onSubmit} />
+    <${TextArea} label="Prompt" value=${settings.prompt} error=${errors.prompt} onChange=${(prompt) => change({ prompt })} onSubmit=${onSubmit} />
     <div class="chips" role="group" aria-label="Prompts that this model knows">
       ${model.prompts.slice(0, 10).map(
         (prompt) => html`<button type="button" class="chip" aria-pressed=${prompt === settings.prompt}
           onClick=${() => change({ prompt })}>${prompt}</button>`,
       )}
     </div>
-    <${TextArea} label="Negative prompt" rows=${1} value=${settings.negative_prompt}
+    <${TextArea} label="Negative prompt" rows=${1} value=${settings.negative_prompt} error=${errors.negative_prompt}
       onChange=${(negative_prompt) => change({ negative_prompt })} placeholder="what to avoid" />`;
 }
 
-export function Seed({ settings, lock }) {
+export function Seed({ settings, lock, errors }) {
   return html`<div class="field wide">
     <label for="seed">Seed</label>
     <div class="row tight">
-      <input id="seed" type="number" min="0" max=${2 ** 53 - 1} step="1" value=${settings.seed}
+      <input id="seed" type="number" min="0" max=${2 ** 53 - 1} step="1" value=${settings.seed} aria-invalid=${Boolean(errors.seed)}
         onInput=${(e) => e.target.validity.valid && e.target.value && (change({ seed: e.target.valueAsNumber }), set({ lock: true }))} />
       <button type="button" onClick=${() => change({ seed: randomSeed() })} aria-label="Roll another seed" title="Roll another seed">⚄</button>
       <button type="button" class="lock" aria-pressed=${lock} onClick=${() => set({ lock: !lock })}
         title=${lock ? "The seed stays" : "Each time another seed"}>${lock ? "Locked" : "Lock"}</button>
     </div>
+    <${Wrong} text=${errors.seed} />
   </div>`;
 }
 
-function Size({ settings, model }) {
+function Size({ settings, model, errors }) {
   const large = tooLarge(settings, model);
   const natural = naturalSeconds(model);
   return html`
     ${model.modality !== "audio" &&
     html`<div class="pair">
-      <${NumberField} label="Width" value=${settings.width} min=${model.size_multiple} step=${model.size_multiple} max=${4096} onChange=${(width) => change({ width })} />
-      <${NumberField} label="Height" value=${settings.height} min=${model.size_multiple} step=${model.size_multiple} max=${4096} onChange=${(height) => change({ height })} />
+      <${NumberField} label="Width" value=${settings.width} min=${model.size_multiple} step=${model.size_multiple} max=${4096}
+        error=${errors.width} onChange=${(width) => change({ width })} />
+      <${NumberField} label="Height" value=${settings.height} min=${model.size_multiple} step=${model.size_multiple} max=${4096}
+        onChange=${(height) => change({ height })} />
     </div>`}
     ${natural !== null &&
-    html`<${NumberField} label="Seconds" wide value=${settings.seconds} min=${0.01} max=${600} step="any"
+    html`<${NumberField} label="Seconds" wide value=${settings.seconds} min=${0.01} max=${600} step="any" error=${errors.seconds}
       onChange=${(seconds) => change({ seconds })} hint=${`The model's own: ${natural} s`} />`}
     ${(large || settings.sliding_window) &&
     html`<${Check} label="Sliding window" checked=${settings.sliding_window}
@@ -78,22 +84,22 @@ function Size({ settings, model }) {
       onChange=${(tile) => change({ tile })} />`}`;
 }
 
-export function Sampling({ settings, model }) {
+export function Sampling({ settings, model, errors }) {
   return html`
     <${Slider} label="Steps" value=${settings.steps} min=${1} max=${Math.min(model.limits.steps, Math.max(100, model.steps))} own=${model.steps}
-      onChange=${(steps) => change({ steps })} />
+      error=${errors.steps} onChange=${(steps) => change({ steps })} />
     ${settings.guidance_scale !== null &&
     html`<${Slider} label="Guidance" value=${settings.guidance_scale} min=${1} max=${12} step=${0.1} own=${model.guidance_scale}
-      onChange=${(guidance_scale) => change({ guidance_scale })} hint=${settings.guidance_scale === 1 ? "1 is off" : null} />`}`;
+      error=${errors.guidance_scale} onChange=${(guidance_scale) => change({ guidance_scale })}
+      hint=${settings.guidance_scale === 1 ? "1 is off" : null} />`}`;
 }
 
-export function More({ settings, model, children }) {
+export function More({ settings, model, errors }) {
   const setOption = (name, value) => change({ options: { ...settings.options, [name]: value } });
   return html`<details class="more">
     <summary>More</summary>
     <div class="fields">
-      ${children}
-      <${Select} label="Sampler" value=${settings.sampler ?? ""} onChange=${(sampler) => change({ sampler: sampler || null })}
+      <${Select} label="Sampler" value=${settings.sampler ?? ""} onChange=${(sampler) => change({ sampler: sampler || null })} error=${errors.sampler}
         options=${[["", `the model's own (${model.sampler})`], ...model.samplers.map((name) => [name, name])]} />
       <${Select} label="File format" value=${settings.format} onChange=${(format) => change({ format })}
         options=${formats(model).map((name) => [name, name])} />
@@ -105,14 +111,6 @@ export function More({ settings, model, children }) {
   </details>`;
 }
 
-// Formats that browsers show or play.
-const SHOWN = {
-  image: ["png", "jpeg", "webp"],
-  audio: ["wav", "mp3", "flac", "opus"],
-  video: ["mp4", "webm", "gif"],
-};
-export const formats = (model) => SHOWN[model.modality];
-
 function Base({ base, results }) {
   const one = results.find((r) => r.id === base);
   if (!one) return null;
@@ -123,22 +121,30 @@ function Base({ base, results }) {
   </div>`;
 }
 
+// On a phone the results stand under the form: go there.
+function show() {
+  if (Object.keys(get().errors).length || !matchMedia("(max-width: 900px)").matches) return;
+  document.querySelector(".gallery").scrollIntoView({ block: "start" });
+}
+
 export function Form({ state }) {
-  const { settings, models, lock } = state;
+  const { settings, models, lock, errors } = state;
   const model = models.find((m) => m.id === settings.model);
   const submit = (event) => {
     event?.preventDefault();
     generate();
+    show();
   };
+  const shared = { settings, model, errors };
   return html`<form class="panel" onSubmit=${submit} aria-label="What to make">
     <div class="fields">
       <${Base} base=${state.base} results=${state.results} />
       <${ModelPicker} state=${state} />
-      <${Prompt} settings=${settings} model=${model} onSubmit=${submit} />
-      <${Size} settings=${settings} model=${model} />
-      <${Sampling} settings=${settings} model=${model} />
-      <${Seed} settings=${settings} lock=${lock} />
-      <${More} settings=${settings} model=${model} />
+      <${Prompt} ...${shared} onSubmit=${submit} />
+      <${Size} ...${shared} />
+      <${Sampling} ...${shared} />
+      <${Seed} ...${shared} lock=${lock} />
+      <${More} ...${shared} />
     </div>
     <div class="go">
       <${NumberField} label="How many" value=${settings.n} min=${1} max=${32} onChange=${(n) => change({ n: n ?? 1 })} />

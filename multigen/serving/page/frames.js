@@ -16,6 +16,13 @@ export function kept(marks) {
   return parts.join(",");
 }
 
+// The marks of what `keep` says.
+export function marksOf(keep, count) {
+  if (!keep) return Array(count).fill(true);
+  const spans = keep.split(",").map((part) => part.split(":").map((end) => parseInt(end, 10)));
+  return Array.from({ length: count }, (_, k) => spans.some(([from, to]) => k >= from && (Number.isNaN(to) || k < to)));
+}
+
 async function seek(video, time) {
   await new Promise((resolve) => {
     video.onseeked = resolve;
@@ -45,7 +52,7 @@ async function* frames(blob, fps) {
   }
 }
 
-export function Frames({ source, fps, onKeep }) {
+export function Frames({ source, fps, keep, onKeep }) {
   const [shown, setShown] = useState([]);
   const [marks, setMarks] = useState([]);
   const [failed, setFailed] = useState(false);
@@ -60,9 +67,7 @@ export function Frames({ source, fps, onKeep }) {
           if (!live) return;
           setShown([...made]);
         }
-        const all = made.map(() => true);
-        setMarks(all);
-        onKeep(null);
+        setMarks(marksOf(keep, made.length));
       } catch {
         if (live) setFailed(true);
       }

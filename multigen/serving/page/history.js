@@ -40,7 +40,7 @@ export async function load() {
 }
 
 export async function save(result) {
-  const { preview, url, ...kept } = result;
+  const { preview, url, held, ...kept } = result;
   try {
     await within("readwrite", (store) => store.put(kept));
     return true;
@@ -54,13 +54,5 @@ export async function remove(id) {
     await within("readwrite", (store) => store.delete(id));
   } catch {
     // there is nothing to remove where nothing is kept
-  }
-}
-
-export async function clear() {
-  try {
-    await within("readwrite", (store) => store.clear());
-  } catch {
-    // as above
   }
 }

@@ -1,9 +1,9 @@
 // One result from the server: a job, and what is heard of it until the medium is there. See /v1/jobs.
-import { ApiError, blobOf, events, own, request } from "./api.js";
+import { ApiError, blobOf, events, file, request } from "./api.js";
 import { members, secondsOf, sizeOf } from "./settings.js";
 
 const PREVIEWS = 8;
-const TRIES = 5; // streams that are opened again after they broke
+const LONGEST = 10000; // ms between two tries
 
 const base64 = (blob) =>
   new Promise((resolve, reject) => {
@@ -28,10 +28,10 @@ async function body(settings, model) {
   return out;
 }
 
-// Begin a job: {id, line}.
-export async function begin(settings, model, signal) {
-  const job = await (await request("/jobs", { json: await body(settings, model), signal })).json();
-  return { id: job.id, line: job.line ?? null };
+// Begin a job. The same `once` gives the same job again, so that a page that was reloaded meanwhile makes nothing twice.
+export async function begin(settings, model, once) {
+  const headers = { "idempotency-key": once };
+  return (await request("/jobs", { json: await body(settings, model), headers })).json();
 }
 
 export async function cancel(id) {
@@ -42,25 +42,37 @@ export async function cancel(id) {
   }
 }
 
+// A job that nobody follows, asked for once: what there is to tell of it, and its medium's file where it is done.
+export async function look(id) {
+  const job = await (await request(`/jobs/${id}`)).json();
+  if (job.status === "completed") return { blob: await medium(job) };
+  if (job.status === "failed" || job.status === "cancelled") ended(job.status, job);
+  if (job.status === "queued") return { part: { line: job.line } };
+  const { step, of } = job.steps?.[0] ?? {};
+  return { part: { status: "running", step: step ?? 0, of: of ?? 0 } };
+}
+
 // Follow a job to its end; the medium's file. tell({...}) hears of it on the way.
 export async function follow(id, { tell, signal }) {
   let last = null;
-  for (let left = TRIES; left > 0; left -= 1) {
+  for (let wait = 500; ; wait = Math.min(2 * wait, LONGEST)) {
     try {
       const headers = last === null ? {} : { "last-event-id": last };
       const response = await request(`/jobs/${id}/events`, { headers, signal });
+      tell({ held: null });
       for await (const event of events(response)) {
         last = event.id ?? last;
         const job = heard(event.data, tell);
-        if (job) return await media(job, signal);
-        left = TRIES;
+        if (job) return await medium(job, signal);
+        wait = 500;
       }
     } catch (error) {
       if (error.name === "AbortError" || error.status) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    if (signal.aborted) throw new DOMException("stopped", "AbortError");
+    tell({ held: "The server does not answer; trying again" });
+    await new Promise((resolve) => setTimeout(resolve, wait));
   }
-  throw new ApiError("The connection to the server broke.", 0);
 }
 
 // What an event says; the job, where it is the last.
@@ -69,38 +81,13 @@ function heard(data, tell) {
   if (data.type === "running") tell({ status: "running" });
   if (data.type === "step") tell({ status: "running", step: data.step, of: data.of });
   if (data.type === "preview") tell({ preview: URL.createObjectURL(blobOf(data.b64_json, "image/png")) });
-  if (data.type === "failed") throw new ApiError(data.job.error?.message ?? "The server failed to make this.", 500);
-  if (data.type === "cancelled") throw new ApiError("It was cancelled.", 499);
+  if (data.type === "failed" || data.type === "cancelled") ended(data.type, data.job);
   return data.type === "done" ? data.job : null;
 }
 
-async function media(job, signal) {
-  const response = await fetch(own(job.data[0].url), { signal });
-  if (!response.ok) throw new ApiError("The server does not keep this result any more.", response.status);
-  return response.blob();
+function ended(status, job) {
+  if (status === "cancelled") throw new ApiError("It was cancelled.", 499);
+  throw new ApiError(job.error?.message ?? "The server failed to make this.", 500);
 }
 
-// --- the same request in OpenAI's shape, for "copy as curl" ---------------------------------------------------------
-
-const ROUTES = {
-  image: ["/images/generations", "/images/edits", "image"],
-  audio: ["/audio/generations", "/audio/edits", "audio"],
-  video: ["/videos", "/videos", "input_reference"],
-};
-
-// The route, the members and the names of the files: member -> name.
-export function call(settings, model) {
-  const [make, change, member] = ROUTES[model.modality];
-  const { edit } = settings;
-  const out = { ...members(settings, model), ...(edit?.options ?? {}) };
-  const size = edit ? null : sizeOf(settings, model);
-  const seconds = edit ? null : secondsOf(settings, model);
-  if (size) out.size = size;
-  if (seconds) out.seconds = seconds;
-  if (model.modality === "audio") out.response_format = settings.format;
-  else if (settings.format !== model.formats[0]) out.output_format = settings.format;
-  const files = {};
-  if (edit) files[member] = `input.${edit.suffix}`;
-  if (edit?.mask) files.mask = "mask.png";
-  return { path: edit ? change : make, body: out, files };
-}
+const medium = (job, signal) => file(job.data[0].url, signal);

@@ -24,15 +24,24 @@ async function file(canvas) {
 function invert(canvas) {
   const context = canvas.getContext("2d", FAST);
   const old = context.getImageData(0, 0, canvas.width, canvas.height);
-  const colour = rgb();
   for (let k = 0; k < old.data.length; k += 4) {
     const painted = old.data[k + 3] > 127;
-    old.data.set([...colour, painted ? 0 : 255], k);
+    old.data.set([...RGB, painted ? 0 : 255], k);
   }
   context.putImageData(old, 0, 0);
 }
 
-const rgb = () => [255, 64, 129];
+const RGB = [139, 61, 255];
+
+// A mask that was painted before.
+async function show(canvas, mask) {
+  const bitmap = await createImageBitmap(mask);
+  const context = canvas.getContext("2d", FAST);
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const old = context.getImageData(0, 0, canvas.width, canvas.height);
+  for (let k = 0; k < old.data.length; k += 4) old.data.set([...RGB, old.data[k] > 127 ? 255 : 0], k);
+  context.putImageData(old, 0, 0);
+}
 
 export function Mask({ source, onMask }) {
   const { width, height, url } = source;
@@ -40,13 +49,15 @@ export function Mask({ source, onMask }) {
   const ring = useRef(null);
   const undo = useRef([]);
   const last = useRef(null);
+  const context = () => canvas.current.getContext("2d", FAST);
   const [tool, setTool] = useState("brush");
   const [size, setSize] = useState(Math.max(2, Math.round(Math.min(width, height) / 5)));
   const [spot, setSpot] = useState({ x: width / 2, y: height / 2, seen: false });
 
   useEffect(() => {
     undo.current = [];
-    canvas.current.getContext("2d", FAST).clearRect(0, 0, width, height);
+    context().clearRect(0, 0, width, height);
+    if (source.mask) show(canvas.current, source.mask);
   }, [url]);
   useEffect(() => {
     const style = ring.current.style;
@@ -55,7 +66,6 @@ export function Mask({ source, onMask }) {
     style.width = `${(size / width) * 100}%`;
   }, [spot, size]);
 
-  const context = () => canvas.current.getContext("2d", FAST);
   const done = async () => onMask(await file(canvas.current));
   const keep = () => {
     undo.current.push(context().getImageData(0, 0, width, height));
@@ -64,7 +74,7 @@ export function Mask({ source, onMask }) {
   const stroke = (from, to) => {
     const c = context();
     c.globalCompositeOperation = tool === "eraser" ? "destination-out" : "source-over";
-    c.strokeStyle = `rgb(${rgb().join(" ")})`;
+    c.strokeStyle = `rgb(${RGB.join(" ")})`;
     c.lineWidth = size;
     c.lineCap = "round";
     c.beginPath();

@@ -61,7 +61,7 @@ export function Outpaint({ source, extend, onExtend, multiple }) {
   }, [extend, width, height]);
   const scale = () => room.current.getBoundingClientRect().width / (2 * width);
   return html`<div class="workspace">
-    <p class="hint" role="status">Drag a border outwards. ${width + now.left + now.right} × ${height + now.top + now.bottom} pixels, now ${width} × ${height}.</p>
+    <p class="hint" role="status">Drag a border outwards. The picture is ${width} × ${height} pixels; the result will be ${width + now.left + now.right} × ${height + now.top + now.bottom}.</p>
     <div class="room" ref=${room}>
       <img ref=${picture} class=${width < 200 ? "crisp" : ""} src=${url} alt="The picture that is edited" draggable=${false} />
       <div class="frame" ref=${frame}>

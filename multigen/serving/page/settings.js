@@ -41,6 +41,31 @@ export function forModel(settings, model, models) {
   return { ...fresh, prompt, negative_prompt: settings.negative_prompt, seed: settings.seed };
 }
 
+// The field of the form that shows a member of a request; null for what it does not show.
+export function fieldOf(param) {
+  const name = param?.split(".").at(-1);
+  const field = { size: "width", duration: "seconds" }[name] ?? name;
+  return FIELDS.includes(field) ? field : null;
+}
+const FIELDS = [
+  "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "seconds", "sampler", "strength", "feather",
+  "resample",
+];
+
+// The form as it was before a reload; null where there was none, or its model has gone.
+export function recall(models) {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(KEPT));
+    return models.some((m) => m.id === kept?.settings.model) ? kept : null;
+  } catch {
+    return null;
+  }
+}
+export function keep({ settings, lock, sheet }) {
+  sessionStorage.setItem(KEPT, JSON.stringify({ settings: { ...settings, edit: null }, lock, sheet }));
+}
+const KEPT = "multigen-form";
+
 // The members of a request that differ from the model's own, as the API takes them.
 export function members(settings, model) {
   const body = { model: settings.model, prompt: settings.prompt, seed: settings.seed };
@@ -94,6 +119,15 @@ export function described(settings) {
     .filter(([, value]) => value !== null && value !== "" && value !== false && value !== undefined)
     .map(([name, value]) => [name, label(name), value === true ? "yes" : String(value)]);
 }
+
+// Formats that browsers show or play.
+const SHOWN = {
+  image: ["png", "jpeg", "webp"],
+  audio: ["wav", "mp3", "flac", "opus"],
+  video: ["mp4", "webm", "gif"],
+};
+export const formats = (model) => SHOWN[model.modality];
+export const suffixOf = (settings) => ({ jpeg: "jpg" })[settings.format] ?? settings.format;
 
 // What differs between two results' settings: [label, first, second].
 export function difference(a, b) {

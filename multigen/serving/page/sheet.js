@@ -1,10 +1,10 @@
 // The batch sheet: a grid over two settings, all else as in the form, each cell with the same seed.
-import { NumberField, Select, TextArea } from "./controls.js";
+import { NumberField, Select, TextArea, Wrong } from "./controls.js";
 import { change, ModelPicker, Prompt } from "./form.js";
-import { Tile } from "./gallery.js";
-import { begin, cancel, alive } from "./run.js";
+import { begin } from "./run.js";
 import { label } from "./settings.js";
-import { notify, set } from "./store.js";
+import { Grid } from "./sheet-grid.js";
+import { set } from "./store.js";
 import { html, useState } from "./vendor/htm-preact.js";
 
 const MOST = 100; // cells
@@ -50,38 +50,18 @@ function suggestion(name, model) {
   return NUMBERS[name] ?? "";
 }
 
-function Grid({ sheet, results }) {
-  const cell = (id) => results.find((r) => r.id === id);
-  const busy = sheet.rows.flatMap((row) => row.ids).filter((id) => cell(id) && alive(cell(id)));
-  return html`<div class="sheet-scroll" tabindex="0" role="region" aria-label="The sheet">
-    <div class="bar">
-      <span class="hint" role="status">${busy.length ? `${busy.length} under way` : "Complete"}</span>
-      ${busy.length > 0 && html`<button type="button" class="plain" onClick=${() => busy.forEach(cancel)}>Cancel the sheet</button>`}
-    </div>
-    <table class="grid">
-      <caption class="hidden">${label(sheet.down)} down, ${label(sheet.across)} across</caption>
-      <thead><tr><td></td>${sheet.columns.map((value) => html`<th scope="col">${label(sheet.across)} ${value}</th>`)}</tr></thead>
-      <tbody>
-        ${sheet.rows.map(
-          (row) => html`<tr>
-            <th scope="row">${label(sheet.down)} ${row.value}</th>
-            ${row.ids.map((id) => html`<td><ul>${cell(id) && html`<${Tile} key=${id} r=${cell(id)} />`}</ul></td>`)}
-          </tr>`,
-        )}
-      </tbody>
-    </table>
-  </div>`;
-}
-
 export function Sheet({ state }) {
-  const { settings, models, sheet, results } = state;
+  const { settings, models, sheet, results, errors } = state;
   const model = models.find((m) => m.id === settings.model);
   const [axes, setAxes] = useState({ across: "steps", down: "guidance_scale", texts: {} });
   const names = choices(model);
   const across = names.includes(axes.across) ? axes.across : names[0];
   const down = names.includes(axes.down) && axes.down !== across ? axes.down : names.find((n) => n !== across);
   const text = (name) => axes.texts[name] ?? suggestion(name, model);
-  const write = (name) => (value) => setAxes({ ...axes, texts: { ...axes.texts, [name]: value } });
+  const write = (name) => (value) => {
+    setAxes({ ...axes, texts: { ...axes.texts, [name]: value } });
+    if (errors.sheet) set({ errors: {} });
+  };
   const make = (event) => {
     event.preventDefault();
     try {
@@ -94,24 +74,24 @@ export function Sheet({ state }) {
       }));
       set({ sheet: { across, down, columns, rows } });
     } catch (error) {
-      notify(error.message, true);
+      set({ errors: { sheet: error.message } });
     }
   };
   return html`<div class="columns">
     <form class="panel" onSubmit=${make} aria-label="What the sheet varies">
       <div class="fields">
         <${ModelPicker} state=${state} />
-        <${Prompt} settings=${settings} model=${model} />
-        <${NumberField} label="Seed" value=${settings.seed} min=${0} max=${2 ** 53 - 1} onChange=${(seed) => seed !== null && change({ seed })} />
+        <${Prompt} settings=${settings} model=${model} errors=${errors} />
+        <${NumberField} label="Seed" wide value=${settings.seed} min=${0} max=${2 ** 53 - 1} onChange=${(seed) => seed !== null && change({ seed })} />
         <${Axis} title="Across" name=${across} other=${down} text=${text(across)} model=${model}
           onName=${(name) => setAxes({ ...axes, across: name })} onText=${write(across)} />
         <${Axis} title="Down" name=${down} other=${across} text=${text(down)} model=${model}
           onName=${(name) => setAxes({ ...axes, down: name })} onText=${write(down)} />
       </div>
-      <div class="go one"><button class="primary">Make the sheet</button></div>
+      <div class="go one"><${Wrong} text=${errors.sheet} /><button class="primary">Make the sheet</button></div>
     </form>
     <section class="gallery" aria-label="Batch sheet">
-      ${sheet ? html`<${Grid} sheet=${sheet} results=${results} />` : html`<p class="empty">A grid over two settings: one goes across, the other down.</p>`}
+      ${sheet ? html`<${Grid} sheet=${sheet} results=${results} />` : html`<p class="empty">A grid over two settings: one goes across, the other down, and all cells have the same seed.</p>`}
     </section>
   </div>`;
 }

@@ -1,5 +1,6 @@
 // The medium that is edited: from the gallery or a file, measured, and scaled to what the model makes if need be.
-import { forModel, defaults } from "./settings.js";
+import { described } from "./media.js";
+import { defaults, forModel, suffixOf } from "./settings.js";
 import { get, notify, set } from "./store.js";
 
 const KINDS = { image: /^image\/(png|jpeg|webp)$/, audio: /^audio\//, video: /^(video\/|image\/gif)/ };
@@ -9,14 +10,21 @@ export const ACCEPT = "image/png,image/jpeg,image/webp,audio/*,video/*,image/gif
 export async function fromFile(file) {
   const modality = Object.keys(KINDS).find((kind) => KINDS[kind].test(file.type));
   const model = modality && modelFor(modality);
-  if (!model) return notify(`${file.name}: no model here edits such a file (${file.type || "unknown type"}).`, true);
+  if (!model) return notify(`${file.name}: no model here edits such a file (${file.type || "unknown type"}).`, { error: true });
   const kind = file.type.split("/")[1];
   await open({ blob: file, modality, name: file.name, suffix: SUFFIX[kind] ?? kind, from: null }, forModel(get().settings, model, get().models));
 }
 
-export async function fromResult(r, name, suffix) {
-  const { edit, ...settings } = r.settings;
-  await open({ blob: r.blob, modality: r.modality, name, suffix, from: r.id }, { ...settings, n: r.modality === "image" ? 4 : 1 });
+export async function fromResult(r) {
+  const source = { blob: r.blob, modality: r.modality, name: described(r), suffix: suffixOf(r.settings), from: r.id };
+  await open(source, { ...r.settings, n: r.modality === "image" ? 4 : 1 });
+}
+
+// The edit that a result came of, as it was: its source, and what of it was made anew.
+export async function fromEdit(r) {
+  const { source, suffix, mode, options, mask, name } = r.settings.edit;
+  const again = { blob: source, modality: r.modality, name, suffix, from: r.parent, ready: true };
+  await open(again, { ...r.settings, n: 1 }, { mode, options, mask });
 }
 
 function modelFor(modality) {
@@ -25,20 +33,20 @@ function modelFor(modality) {
   return now?.modality === modality ? now : models.find((m) => m.modality === modality);
 }
 
-async function open(source, settings) {
+async function open(source, settings, how = {}) {
   const model = get().models.find((m) => m.id === settings.model) ?? modelFor(source.modality);
-  if (!model) return notify("The server offers no model for this medium any more.", true);
+  if (!model) return notify("The server offers no model for this medium any more.", { error: true });
   const fitting = settings.model === model.id ? settings : defaults(model);
   try {
     const measured = await measure(source, model);
     const url = URL.createObjectURL(measured.blob);
     set((s) => {
       if (s.edit) URL.revokeObjectURL(s.edit.url);
-      return { edit: { ...measured, url, mode: "part", options: {}, mask: null, results: [] }, settings: { ...fitting, edit: null }, open: null };
+      return { edit: { ...measured, url, mode: "part", options: {}, mask: null, results: [], ...how }, settings: { ...fitting, edit: null }, open: null, errors: {} };
     });
     location.hash = "edit";
   } catch {
-    notify(`${source.name}: this browser cannot read it.`, true);
+    notify(`${source.name}: this browser cannot read it.`, { error: true });
   }
 }
 
@@ -67,7 +75,7 @@ async function picture(source, model) {
   if (bitmap.width <= width && bitmap.height <= height) {
     return { ...source, width: bitmap.width, height: bitmap.height };
   }
-  if (source.from) return { ...source, width: bitmap.width, height: bitmap.height };
+  if (source.from || source.ready) return { ...source, width: bitmap.width, height: bitmap.height };
   const canvas = new OffscreenCanvas(width, height);
   const scale = Math.max(width / bitmap.width, height / bitmap.height);
   const [w, h] = [bitmap.width * scale, bitmap.height * scale];

@@ -19,7 +19,21 @@ export function kept(spans, seconds) {
   return spans.length && parts.length ? parts.join(",") : null;
 }
 
-export function Span({ source, onKeep }) {
+// What is made anew, where `keep` stays: the other way round.
+export function spansOf(keep, seconds) {
+  if (!keep) return [];
+  const stays = keep.split(",").map((part) => part.split(":").map((end) => parseFloat(end)));
+  const spans = [];
+  let from = 0;
+  for (const [start, end] of stays) {
+    if (start > from) spans.push({ start: from, end: start });
+    from = Number.isNaN(end) ? seconds : end;
+  }
+  if (from < seconds - 0.005) spans.push({ start: from, end: seconds });
+  return spans;
+}
+
+export function Span({ source, keep, onKeep }) {
   const place = useRef(null);
   const tools = useRef(null);
   const [spans, setSpans] = useState([]);
@@ -37,7 +51,10 @@ export function Span({ source, onKeep }) {
     tools.current = { wave, regions, read, colour };
     wave.on("play", () => setPlaying(true));
     wave.on("pause", () => setPlaying(false));
-    wave.on("ready", () => regions.enableDragSelection({ color: colour }));
+    wave.on("ready", () => {
+      spansOf(keep, seconds).forEach((span) => regions.addRegion({ ...span, color: colour }));
+      regions.enableDragSelection({ color: colour });
+    });
     regions.on("region-created", read);
     regions.on("region-updated", read);
     regions.on("region-removed", read);

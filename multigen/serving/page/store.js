@@ -11,8 +11,12 @@ let state = {
   pair: [null, null], // ids of the results that are compared
   sheet: null, // rows and columns of the batch sheet
   edit: null, // the medium that is edited: {blob, modality, name, from}
-  keyWanted: false, // the server asks for a key
-  notice: null, // one line for the user: {text, error}
+  errors: {}, // what the server has refused, by the field of the form
+  unreachable: null, // why there are no models yet
+  keyWanted: false, // the dialog for the key is open
+  keyed: false, // the server asks for keys
+  locked: false, // and has none that it takes: nothing is sent until it has
+  notice: null, // one line for the user: {text, error, undo}
 };
 const listeners = new Set();
 
@@ -41,10 +45,10 @@ export function setResult(id, part) {
 export const result = (id) => state.results.find((r) => r.id === id) ?? null;
 
 let timer;
-export function notify(text, error = false) {
-  set({ notice: { text, error } });
+export function notify(text, { error = false, undo = null } = {}) {
+  set({ notice: { text, error, undo } });
   clearTimeout(timer);
-  timer = setTimeout(() => set({ notice: null }), error ? 12000 : 4000);
+  timer = setTimeout(() => set({ notice: null }), error || undo ? 12000 : 4000);
 }
 
 // A component that is drawn again only when one of its properties is another object.

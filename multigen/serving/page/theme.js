@@ -3,7 +3,8 @@ import { html, useState } from "./vendor/htm-preact.js";
 
 const KEY = "multigen-theme";
 const NEXT = { auto: "light", light: "dark", dark: "auto" };
-const NAMES = { auto: "Automatic", light: "Light", dark: "Dark" };
+const NAMES = { auto: "automatic", light: "light", dark: "dark" };
+const SIGNS = { auto: "◐", light: "☀", dark: "☾" };
 
 function apply(theme) {
   if (theme === "auto") delete document.documentElement.dataset.theme;
@@ -20,5 +21,5 @@ export function ThemeButton() {
     apply(next);
     setTheme(next);
   };
-  return html`<button class="plain" onClick=${change} aria-label=${`Colours: ${NAMES[theme]}`}>${NAMES[theme]}</button>`;
+  return html`<button class="plain" onClick=${change} aria-label=${`Colours: ${NAMES[theme]}`} title=${`Colours: ${NAMES[theme]}`}>${SIGNS[theme]}</button>`;
 }

@@ -218,3 +218,15 @@ def test_behind_a_proxy(digits: Path, tmp_path: Path) -> None:
             answer = one.ask("GET", there, headers=headers)
             assert answer.status == 200 and answer.body.startswith(b"\x89PNG")
         assert one.ask("GET", "/media/v1/models", headers=headers).status == 200
+
+
+def test_a_client_that_goes_away_within_a_form_is_no_error_of_the_server(
+    guarded: Hosted, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = "POST /v1/images/edits HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+    part = b'--x\r\ncontent-disposition: form-data; name="image"; filename="a.png"\r\n\r\nGIF89a'
+    with caplog.at_level(logging.INFO, "multigen"):
+        guarded.raw(f"{head}content-length: 9999\r\n\r\n".encode() + part, half_close=True)
+        guarded.quiet()
+    (line,) = [json.loads(r.getMessage()) for r in caplog.records if r.name == "multigen.access"][-1:]
+    assert line["status"] == 499 and "an answer failed" not in caplog.text

@@ -16,7 +16,23 @@ def test_depth_is_counted_outside_strings() -> None:
     assert "deep" in (fault(b'{"a":' * 17, 16) or "")
     assert fault(json.dumps({"prompt": "[" * 1000 + '"{{{\\'}).encode(), 16) is None
     assert "20,000 values" in (fault(b"[" + b"1," * 20_000, 16) or "")
-    assert fault(b"[]" * 1000, 16) is None  # not deep, whatever else it is
+    assert "Extra data" in (fault(b"[]" * 1000, 16) or "")  # not deep, but not JSON
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b'{"prompt": "3", "prompt": "4"}', "'prompt' comes twice"),
+        (b'{"sampler": {"name": "ddim", "eta": 0, "eta": 1}}', "'eta' comes twice"),
+        (b'{"a": 1,}', "not JSON"),
+        (b"{'a': 1}", "not JSON"),
+        (b'{"a": 1} {"b": 2}', "Extra data"),
+        (b'{"a": "\xff"}', "UTF-8"),
+        (b"", "not JSON"),
+    ],
+)
+def test_what_is_no_json_is_told(text: bytes, said: str) -> None:
+    assert said in (fault(text, 16) or "")
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"9" * 4301])

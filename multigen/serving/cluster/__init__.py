@@ -1,0 +1,1 @@
+"""Serving on Ray Serve: one app in front, and each model in replicas of its own."""
