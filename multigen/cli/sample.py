@@ -100,13 +100,15 @@ def run(argv: Sequence[str]) -> int:
     a, own = parse(parser(), argv, _declared)
     _check(a)
     from multigen.generation.request import Request
-    from multigen.runs.checks import check_source
+    from multigen.runs.checks import check_request, check_source
 
     common = Request(**given(a, NAMES), options=own)
     common.check()
     requests = _requests(a)
     _check_place(a.out)
     recipe = check_source(a.source, sampling_overrides(a))
+    for request in (common, *(requests or ())):
+        check_request(recipe, request)
     if a.blend is not None:
         _check_blend(a, [r.prompt for r in requests] if requests else recipe and recipe.sample.prompts)
     if a.per_class:

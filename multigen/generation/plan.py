@@ -31,7 +31,6 @@ from multigen.registry import Part
 log = logging.getLogger(__name__)
 
 
-
 @dataclass(frozen=True)
 class Blend:
     """How far a medium lies on the way from its own prompt and seed (0) to others (1)."""
