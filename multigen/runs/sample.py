@@ -86,9 +86,7 @@ def sample(
     common = common or Request()
     model = open_model(source, overrides, device)
     settings, editing = model.recipe.sample, common.edit is not None
-    if requests is None:
-        requests = [Request(prompt) for prompt in ([""] if editing else settings.prompts)]
-    asked = [filled(request, common) for request in requests]
+    asked = _asked(model, common, requests)
     n = n or (1 if editing else settings.n)
     seed = model.recipe.seed if seed is None else seed
     kind = "edits" if editing else "samples"
@@ -108,6 +106,13 @@ def sample(
             box.pull()
         _finish(model, kept)
     return box.address or claim.folder
+
+
+def _asked(model: Model, common: Request, requests: Sequence[Request] | None) -> list[Request]:
+    """The requests, filled from what they have in common."""
+    if requests is None:
+        requests = [Request(prompt) for prompt in ([""] if common.edit else model.recipe.sample.prompts)]
+    return [filled(request, common) for request in requests]
 
 
 def sample_blend(
