@@ -100,6 +100,11 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     edit: EditRequest | None = None
 
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if isinstance(self.overrides, str):
+            raise MultigenError(f"overrides: {self.overrides!r} is not allowed; give a list of texts")
+
     def check(self) -> None:
         """Raise MultigenError for parts that are wrong whatever the model is."""
         if self.sampler is not None:
@@ -198,6 +203,7 @@ class EditRequest:
     )
 
     def __post_init__(self) -> None:
+        _check_types(self)
         if self.restore is None:
             return
         from multigen import registry  # takes a tenth of a second
@@ -241,6 +247,20 @@ def options(kind: type[Request] | type[EditRequest]) -> dict[str, Option]:
         for name, option in declared.items()
         if option is not None
     }
+
+
+# Fields that take more in Python than a text can say: media, tensors, paths, parts.
+_RICH = frozenset({"media", "mask", "keep", "extend", "sampler", "guide", "restore"})
+
+
+def _check_types(request: Request | EditRequest) -> None:
+    """MultigenError for the first value of a wrong kind: no number is a text, no text a number."""
+    for name, option in options(type(request)).items():
+        if name not in _RICH:
+            value = getattr(request, name)
+            if value is None and option.default is not None:
+                raise MultigenError(f"{name}: None is not allowed")
+            option.check_type(value)
 
 
 def _check_part(part: Part, kind: str, where: str = "") -> None:

@@ -229,7 +229,7 @@ class Model:
         batch: int | None,
         on_progress: OnProgress | None,
     ) -> MediaList:
-        prompts = [prompt] if isinstance(prompt, str) else prompt
+        prompts = prompt if isinstance(prompt, Sequence) and not isinstance(prompt, str) else [prompt]
         requests = [dataclasses.replace(common, prompt=one) for one in prompts]
         return MediaList(self.stream(requests, n=n, seed=seed, batch=batch, on_progress=on_progress))
 

@@ -20,6 +20,7 @@ from multigen.serving.api.app import create_app
 from multigen.serving.api.state import Server
 from multigen.serving.process import Process
 from multigen.serving.run import Options, config_of, rules_of, server_of
+from multigen.serving.tracing import Tracing
 from tests.model.test_model import small
 
 
@@ -101,12 +102,14 @@ class Answer:
 
 
 @contextmanager
-def hosted(source: Path, store: Path, *, patience: float = 15.0, **options: Any) -> Iterator[Hosted]:
+def hosted(
+    source: Path, store: Path, *, patience: float = 15.0, tracing: Tracing | None = None, **options: Any
+) -> Iterator[Hosted]:
     """Serve a weights file as `digits`; `patience` is the guard's."""
     given = Options(store=store, device="cpu", port=0, **options)
     server = server_of([f"digits={source}"], given)
     rules = replace(rules_of(given), patience=patience)
-    config = config_of(create_app(server, root_path=given.root_path, rules=rules))
+    config = config_of(create_app(server, root_path=given.root_path, rules=rules, tracing=tracing))
     config.timeout_keep_alive = 1
     process = Process(config, server, drain=0.0, first=["digits"])
     listening = socket.create_server(("127.0.0.1", 0))
