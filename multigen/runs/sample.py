@@ -85,11 +85,10 @@ def sample(
     """
     common = common or Request()
     model = open_model(source, overrides, device)
-    settings, editing = model.recipe.sample, common.edit is not None
     asked = _asked(model, common, requests)
-    n = n or (1 if editing else settings.n)
+    kind = "samples" if common.edit is None else "edits"
+    n = n or (model.recipe.sample.n if common.edit is None else 1)
     seed = model.recipe.seed if seed is None else seed
-    kind = "edits" if editing else "samples"
     said = describe(model, kind, asked, {"n": n, "seed": seed, "trajectory": trajectory, "clip": clip})
     resumes = said if resume else None
     with outbox(out) as box, result_folder(source, model.recipe, kind, box.folder, resumes) as claim:
