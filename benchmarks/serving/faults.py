@@ -68,7 +68,7 @@ def _drained(folder: Path) -> dict[str, Any]:
     """SIGTERM while short and long requests run: each is answered, whole or with the reason."""
     wrong: list[str] = []
     answers: list[Answer] = []
-    with serving([MODEL], folder, "--drain", "3") as server:
+    with serving([MODEL], folder, "--drain", "8") as server:
         bodies = [
             {"model": MODEL, "prompt": "3", "steps": 5 if k < 8 else 200, "n": 1 if k < 8 else 10}
             for k in range(12)
