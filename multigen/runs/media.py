@@ -31,12 +31,16 @@ _FEW = 4  # media under way on a CPU: more take as long each
 
 
 class Made(NamedTuple):
-    """One finished medium: its place among all, how it was made where that is not the recipe's way, its own path."""
+    """One finished medium: its place among all, how it was made where that is not the recipe's way, its own path.
+
+    row  its entry, where it is written already
+    """
 
     place: int
-    medium: Media
+    medium: Media | None
     how: Mapping[str, Any] = {}
     name: str | None = None
+    row: Mapping[str, Any] | None = None
 
 
 # Begins to make media, but for those at the places that are there, and reports the network calls.
@@ -67,7 +71,10 @@ def make_media(kept: MediaSet, model: Model, start: Start, *, quiet: bool = Fals
                         found = next(source, None)
                     if found is None:
                         break
-                    kept.add(found.place, found.medium, found.how, name=found.name)
+                    if found.row is not None:
+                        kept.accept(found.place, found.row)
+                    elif found.medium is not None:
+                        kept.add(found.place, found.medium, found.how, name=found.name)
                     progress.advance()
             except Stop:
                 raise MediaInterrupted(caught[0], kept.done, kept.total, kept.folder / "media") from None
