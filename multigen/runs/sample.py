@@ -8,15 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from multigen import registry
 from multigen.errors import MultigenError
 from multigen.generation.blend import blend
 from multigen.generation.request import Request
-from multigen.modalities import Modality
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
-from multigen.model.source import RECIPE, find, find_recipe, is_finished
-from multigen.options import Option
+from multigen.model.source import RECIPE, find, is_finished
 from multigen.progress import Progress
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.manifest import read as read_manifest
@@ -43,13 +40,6 @@ def open_model(source: str, overrides: Sequence[str] = (), device: str | None = 
     recipe = sampling_recipe(found.recipe, overrides)
     check_combination(recipe)
     return Model.of(found, recipe, device=device)
-
-
-def request_options(source: str) -> tuple[Option, ...]:
-    """The options that the modality of a trained model declares, beside those of every request."""
-    recipe = find_recipe(source)
-    modality: Modality = registry.build("modality", recipe.modality, where="modality")
-    return modality.options
 
 
 def sample(
