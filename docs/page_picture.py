@@ -1,6 +1,6 @@
 """The picture of the page in docs/serving.md: `python docs/page_picture.py docs/page.webp`.
 
-It serves three shipped models, makes media with fixed seeds by filling in the form, and takes a picture of what it sees.
+It serves three shipped models, makes media with fixed seeds by filling in the form, and takes a picture of it.
 It needs Chromium and the package playwright.
 """
 

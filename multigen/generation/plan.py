@@ -19,9 +19,10 @@ from multigen.core.samplers import polish_time, sampler_traits
 from multigen.errors import MultigenError, RecipeError, errors_at, message
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.guidance import check_guidance, check_negative, guide_part
+from multigen.generation.part_like import part_of
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.queries import count_queries
-from multigen.generation.request import Request, part_of
+from multigen.generation.request import Request
 from multigen.generation.restore import Known
 from multigen.generation.sizes import check_size, largest, whole_sides, window_of
 from multigen.recipe.sampling import sampling_recipe

@@ -17,9 +17,10 @@ from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MultigenError
 from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.blend import blend
+from multigen.generation.part_like import PartLike
 from multigen.generation.parts import encode_prompts
 from multigen.generation.plan import check_counts, jobs
-from multigen.generation.request import EditRequest, PartLike, Request, Size
+from multigen.generation.request import EditRequest, Request, Size
 from multigen.generation.trace import Trace, traced
 from multigen.modalities.media import Media, MediaList
 from multigen.model import weights as model_weights

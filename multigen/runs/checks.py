@@ -13,7 +13,8 @@ from typing import Literal
 
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError, message
-from multigen.generation.request import Request, operator_part
+from multigen.generation.part_like import operator_part
+from multigen.generation.request import Request
 from multigen.modalities.known import KNOWN, check_extent, check_header, check_operator, check_suffix
 from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
 from multigen.options import BUILTIN, Option
