@@ -91,7 +91,7 @@ def _kinds(server: Server) -> dict[str, Callable[[], Answer]]:
     Image.fromarray(noise).save(file, format="PNG")
     large = file.getvalue()
     digit = {"model": MODEL, "prompt": "3", "steps": 5}
-    edit = {"input": base64.b64encode(large).decode("ascii"), "strength": 0.5}
+    edit = {"media": base64.b64encode(large).decode("ascii"), "strength": 0.5}
     return {
         "picture": lambda: server.ask("POST", PICTURES, digit),
         "ten": lambda: server.ask("POST", PICTURES, {**digit, "n": 10}),

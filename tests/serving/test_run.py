@@ -203,3 +203,39 @@ def test_keys_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[
         [],
     ):
         assert main(["serve", "keys", *argv]) == 2, argv
+
+
+def test_no_collection_holds_up_a_server_that_is_ready(digits: Path, tmp_path: Path) -> None:
+    """Of the half million objects of the packages nothing is looked at again."""
+    code = (
+        "import gc, runpy, sys, threading, time, urllib.request\n"
+        "def look(address):\n"
+        "    while True:\n"
+        "        try:\n"
+        "            urllib.request.urlopen(address + '/ready').read()\n"
+        "            break\n"
+        "        except OSError:\n"
+        "            time.sleep(0.05)\n"
+        "    kept, frozen = len(gc.get_objects()), gc.get_freeze_count()\n"
+        "    print(kept, frozen, flush=True)\n"
+        "class Out:\n"
+        "    def write(self, text):\n"
+        "        if text.startswith('multigen: '):\n"
+        "            threading.Thread(target=look, args=(text[10:].strip(),), daemon=True).start()\n"
+        "        return sys.__stdout__.write(text)\n"
+        "    def flush(self):\n"
+        "        sys.__stdout__.flush()\n"
+        "sys.stdout = Out()\n"
+        "from multigen.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    argv = [sys.executable, "-c", code, "serve", f"digits={digits}", "--port", "0", "--device", "cpu",
+            "--store", str(tmp_path / "store")]  # fmt: skip
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as one:
+        assert one.stdout is not None
+        try:
+            assert one.stdout.readline().startswith("multigen: ")
+            kept, frozen = map(int, one.stdout.readline().split())
+        finally:
+            one.kill()
+    assert frozen > 100_000 > kept

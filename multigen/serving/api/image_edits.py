@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import secrets
 
@@ -91,7 +92,12 @@ async def source(
     picture = await medium_of(upload, served, limits)
     keep = None if mask is None else await mask_of(mask, picture, served, limits, mask_is)
     if isinstance(size, tuple) and size != tuple(picture.tensor.shape[1:]):
-        picture = picture.with_tensor(resize_to_cover(picture.tensor[None].float(), *size)[0])
-        if keep is not None:
-            keep = resize_to_cover(keep[None, None].float() * 2 - 1, *size)[0, 0] >= 0
+        return await asyncio.to_thread(_resized, picture, keep, size)
     return picture, keep
+
+
+def _resized(picture: Media, keep: Tensor | None, size: tuple[int, int]) -> tuple[Media, Tensor | None]:
+    resized = picture.with_tensor(resize_to_cover(picture.tensor[None].float(), *size)[0])
+    if keep is not None:
+        keep = resize_to_cover(keep[None, None].float() * 2 - 1, *size)[0, 0] >= 0
+    return resized, keep

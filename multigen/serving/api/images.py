@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -135,7 +136,7 @@ async def row(http: HttpRequest, server: Server, medium: Media, body: ImageMembe
 
 async def picture(medium: Media, body: ImageMembers) -> bytes:
     """The file of a picture."""
-    shown = opaque(medium) if body.background == "opaque" else medium
+    shown = await asyncio.to_thread(opaque, medium) if body.background == "opaque" else medium
     return await encoded(shown, SUFFIX[body.output_format], quality=body.output_compression)
 
 

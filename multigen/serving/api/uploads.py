@@ -87,7 +87,7 @@ async def medium_of(upload: Upload, served: Served, limits: Limits, scratch: Scr
     own, medium = await _decoded(
         upload, modality.suffixes, served.modality, partial(read_own, modality), scratch
     )
-    return Media(_finite(upload, medium), own)
+    return Media(await asyncio.to_thread(_finite, upload, medium), own)
 
 
 def is_picture(upload: Upload) -> bool:
@@ -98,7 +98,8 @@ def is_picture(upload: Upload) -> bool:
 async def first_frame(upload: Upload, served: Served, limits: Limits) -> Tensor:
     """A picture as a clip [C, 1, H, W] of a model of videos."""
     channels = reader(served, limits).shape()[0]
-    return to_channels(await _picture(upload, 3, limits), channels)[:, None]
+    picture = await _picture(upload, 3, limits)
+    return (await asyncio.to_thread(to_channels, picture, channels))[:, None]
 
 
 async def mask_of(
@@ -109,18 +110,21 @@ async def mask_of(
     meaning  what of it is made anew; None, as OpenAI's clients have it: what is transparent, and where nothing is,
              what is white
     """
-    mask = await _picture(upload, 4, limits)
-    if meaning is None:
-        meaning = TRANSPARENT if bool((mask[3] < 1).any()) else WHITE
-    shown = medium.modality.convert(medium.tensor, reader(served, limits))
-    keep = await asyncio.to_thread(mask_in, mask, shown, meaning, upload.member)
+    mask, modality = await _picture(upload, 4, limits), reader(served, limits)
+
+    def kept() -> Tensor:
+        said = meaning or (TRANSPARENT if bool((mask[3] < 1).any()) else WHITE)
+        return mask_in(mask, medium.modality.convert(medium.tensor, modality), said, upload.member)
+
+    keep = await asyncio.to_thread(kept)
     return keep if keep.ndim == 2 else keep[:1].expand(medium.tensor.shape[1:])
 
 
 async def _picture(upload: Upload, channels: Literal[3, 4], limits: Limits) -> Tensor:
     """A picture [C, H, W] in sRGB."""
     image = Image(channels=channels, max_pixels=limits.pixels, max_bytes=limits.upload)
-    return _finite(upload, await _decoded(upload, image.suffixes, "image", image.read, Scratch()))
+    picture = await _decoded(upload, image.suffixes, "image", image.read, Scratch())
+    return await asyncio.to_thread(_finite, upload, picture)
 
 
 def _finite(upload: Upload, medium: Tensor) -> Tensor:
