@@ -218,7 +218,9 @@ def test_a_gap_is_filled_and_all_else_stays_to_the_last_sample(
     assert len(after) == n
     assert np.array_equal(after[: a - fade], before[: a - fade])
     assert np.array_equal(after[b + fade :], before[b + fade :])
-    assert max(jump(after / 32768, place) for place in (a - fade, a, b, b + fade)) < 2  # a note may begin there
+    assert (
+        max(jump(after / 32768, place) for place in (a - fade, a, b, b + fade)) < 2
+    )  # a note may begin there
     assert np.abs(after[a:b] - before[a:b]).mean() > 50
 
 
