@@ -10,6 +10,7 @@ from typing import Any
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from multigen.serving import trace
 from multigen.serving.api.errors import ApiError, of
 from multigen.serving.api.state import Caller, Server
 from multigen.serving.guard import answers
@@ -74,6 +75,7 @@ class Guard:
         finally:
             route = _route(inner)
             answer.finish(route)
+            trace.answered(method=scope["method"], route=route, status=answer.status, id=answer.id)
             self._server.models.watch.answered(route, scope["method"], answer.status, answer.seconds)
 
     def _admit(self, scope: Scope, headers: Mapping[str, str]) -> Caller:

@@ -51,11 +51,18 @@ export function EditResults({ edit, results }) {
   const mine = edit.results.map((id) => results.find((r) => r.id === id)).filter(Boolean);
   const done = mine.filter((r) => r.status === "done");
   const [picked, setPicked] = useState(null);
+  const list = useRef(null);
+  const latest = edit.results[0];
+  const before = useRef(latest);
+  useEffect(() => {
+    if (latest !== before.current) list.current?.scrollIntoView({ block: "nearest" });
+    before.current = latest;
+  }, [latest]);
   const shown = done.find((r) => r.id === picked) ?? done[0];
   if (!mine.length) return null;
   return html`<div class="edit-results">
     <h2>Results</h2>
-    <ul class="tiles">${mine.map((r) => html`<${Tile} key=${r.id} r=${r} />`)}</ul>
+    <ul class="tiles" ref=${list}>${mine.map((r) => html`<${Tile} key=${r.id} r=${r} />`)}</ul>
     ${shown &&
     html`<div class="bar"><h2>Before and after</h2>
         ${done.length > 1 &&

@@ -127,7 +127,6 @@ export function Edit({ state }) {
   const submit = (event) => {
     event?.preventDefault();
     make(state, model);
-    if (matchMedia("(max-width: 900px)").matches) document.querySelector(".edit-results")?.scrollIntoView();
   };
   const shared = { settings, model, errors };
   return html`<div class="columns editing">

@@ -97,7 +97,8 @@ function refuse(id, error) {
 }
 
 function next() {
-  while (following.size < AT_ONCE && waiting.length && !get().locked) follow(waiting.shift());
+  const most = document.hidden ? 0 : AT_ONCE;
+  while (following.size < most && waiting.length && !get().locked) follow(waiting.shift());
   timer ??= waiting.length ? setTimeout(lookAll, EVERY) : null;
 }
 
@@ -110,11 +111,18 @@ async function follow(id) {
   } catch (error) {
     if (error.status === 401) waiting.unshift(id);
     else if (error.name !== "AbortError") fail(id, error);
+    else if (living(id)) waiting.unshift(id);
   } finally {
     following.delete(id);
     next();
   }
 }
+
+// Tabs of one browser share its few connections to a host: one that nobody sees only looks now and then.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) following.forEach((control) => control.abort());
+  else next();
+});
 
 async function lookAll() {
   for (const id of [...waiting]) {

@@ -96,7 +96,7 @@ export function Frames({ source, fps, keep, onKeep }) {
     <ol class="frames">
       ${shown.map(
         (url, k) => html`<li key=${url}><button type="button" class="cell" aria-pressed=${Boolean(marks[k])} disabled=${!ready}
-          aria-label=${`Frame ${k + 1}: ${marks[k] ? "stays" : "made anew"}`} onClick=${(e) => toggle(k, e.shiftKey)}>
+          aria-label=${`Frame ${k + 1}: ${marks[k] ? "stays" : "new"}`} onClick=${(e) => toggle(k, e.shiftKey)}>
           <img src=${url} alt="" class="crisp" draggable=${false} /><span>${marks[k] ? "stays" : "new"}</span></button></li>`,
       )}
     </ol>

@@ -1,4 +1,5 @@
 // Painting a mask over a picture: what is painted is made anew. Brush, eraser, undo; with the keyboard, too.
+import { colour, parts } from "./colour.js";
 import { Choice, Slider } from "./controls.js";
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 
@@ -24,14 +25,13 @@ async function file(canvas) {
 function invert(canvas) {
   const context = canvas.getContext("2d", FAST);
   const old = context.getImageData(0, 0, canvas.width, canvas.height);
+  const rgb = parts("--new");
   for (let k = 0; k < old.data.length; k += 4) {
     const painted = old.data[k + 3] > 127;
-    old.data.set([...RGB, painted ? 0 : 255], k);
+    old.data.set([...rgb, painted ? 0 : 255], k);
   }
   context.putImageData(old, 0, 0);
 }
-
-const RGB = [139, 61, 255];
 
 // A mask that was painted before.
 async function show(canvas, mask) {
@@ -39,7 +39,8 @@ async function show(canvas, mask) {
   const context = canvas.getContext("2d", FAST);
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const old = context.getImageData(0, 0, canvas.width, canvas.height);
-  for (let k = 0; k < old.data.length; k += 4) old.data.set([...RGB, old.data[k] > 127 ? 255 : 0], k);
+  const rgb = parts("--new");
+  for (let k = 0; k < old.data.length; k += 4) old.data.set([...rgb, old.data[k] > 127 ? 255 : 0], k);
   context.putImageData(old, 0, 0);
 }
 
@@ -74,7 +75,7 @@ export function Mask({ source, onMask }) {
   const stroke = (from, to) => {
     const c = context();
     c.globalCompositeOperation = tool === "eraser" ? "destination-out" : "source-over";
-    c.strokeStyle = `rgb(${RGB.join(" ")})`;
+    c.strokeStyle = colour("--new");
     c.lineWidth = size;
     c.lineCap = "round";
     c.beginPath();

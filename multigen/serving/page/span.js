@@ -1,4 +1,5 @@
 // Spans of a sound: what is selected is made anew, the rest stays. Drag over the waveform, or give seconds.
+import { parts } from "./colour.js";
 import { NumberField } from "./controls.js";
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import Regions from "./vendor/wavesurfer-regions.js";
@@ -42,18 +43,18 @@ export function Span({ source, keep, onKeep }) {
   useEffect(() => {
     const regions = Regions.create();
     const wave = waveform(place.current, { height: 140, plugins: [regions] });
-    const colour = "rgb(255 64 129 / 35%)";
+    const tint = `rgb(${parts("--new").join(" ")} / 35%)`;
     const read = () => {
       const now = regions.getRegions().map(({ id, start, end }) => ({ id, start: round(start), end: round(end) }));
       setSpans(now);
       onKeep(kept(now, seconds));
     };
-    tools.current = { wave, regions, read, colour };
+    tools.current = { wave, regions, read, tint };
     wave.on("play", () => setPlaying(true));
     wave.on("pause", () => setPlaying(false));
     wave.on("ready", () => {
-      spansOf(keep, seconds).forEach((span) => regions.addRegion({ ...span, color: colour }));
-      regions.enableDragSelection({ color: colour });
+      spansOf(keep, seconds).forEach((span) => regions.addRegion({ ...span, color: tint }));
+      regions.enableDragSelection({ color: tint });
     });
     regions.on("region-created", read);
     regions.on("region-updated", read);
@@ -68,7 +69,7 @@ export function Span({ source, keep, onKeep }) {
   };
   const add = () => {
     const start = round(seconds / 3);
-    tools.current.regions.addRegion({ start, end: round((2 * seconds) / 3), color: tools.current.colour });
+    tools.current.regions.addRegion({ start, end: round((2 * seconds) / 3), color: tools.current.tint });
   };
   return html`<div class="workspace">
     <p class="hint">Drag over what is to be made anew. The rest stays as it is.</p>

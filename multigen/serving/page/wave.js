@@ -1,11 +1,11 @@
 // A sound: its waveform (wavesurfer.js), its spectrogram where there is room, and a player.
+import { colour } from "./colour.js";
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import Spectrogram from "./vendor/wavesurfer-spectrogram.js";
 import WaveSurfer from "./vendor/wavesurfer.js";
 
 const RATE = 44100; // Hz, where the model's is not known
 const nonce = document.querySelector("meta[name=csp-nonce]").content;
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 export const clock = (s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
 
 // A waveform in an element; whoever makes it destroys it. rate: at which it is decoded; a spectrogram shows half of it.
@@ -38,7 +38,7 @@ export function Wave({ blob, rate = RATE, label, large, player }) {
   useEffect(() => {
     const begin = () => {
       const plugins = large
-        ? [Spectrogram.create({ height: 160, labels: true, labelsColor: "#fff", labelsHzColor: "#fff", frequencyMax: rate / 2, scale: "mel" })]
+        ? [Spectrogram.create({ height: 160, labels: true, labelsColor: colour("--bright"), labelsHzColor: colour("--bright"), frequencyMax: rate / 2, scale: "mel" })]
         : [];
       const one = waveform(place.current, { height: large ? 120 : 100, rate, plugins });
       wave.current = one;
