@@ -1,7 +1,7 @@
 """The picture of the page in docs/serving.md: `python docs/page_picture.py docs/page.webp`.
 
-It serves three shipped models, makes media with fixed seeds by filling in the form, and takes a picture of the page. It
-needs Chromium and the package playwright.
+It serves three shipped models, makes media with fixed seeds by filling in the form, and takes a picture of it.
+It needs Chromium and the package playwright.
 """
 
 from __future__ import annotations

@@ -132,6 +132,8 @@ def reason(error: BaseException) -> str:
     """Why something failed, in words alone: of an error of the system without its number."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, ValueError) and len(error.args) > 1 and isinstance(error.args[0], int):
+        return str(error.args[1])  # FFmpeg's, which are no errors of the system but are made like them
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import numbers
+import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +54,16 @@ class Option:
             raise MultigenError(f"{self.name}: {value} is not allowed; {self._range()}")
         return value
 
+    def check_type(self, value: Any) -> None:
+        """MultigenError for a value from Python that is of another kind than a text, a number, a flag or a size."""
+        kinds = typing.get_args(self.type) or (self.type,)
+        if value is not None and not any(_is(kind, value) for kind in kinds):
+            said = " or ".join(_WORDS[kind] for kind in kinds if kind in _WORDS)
+            said += (
+                " or (height, width)" if len(kinds) > len([kind for kind in kinds if kind in _WORDS]) else ""
+            )
+            raise MultigenError(f"{self.name}: {value!r} is not allowed; give {said}")
+
     def _range(self) -> str:
         if math.isfinite(self.above):
             return f"give a number above {self.above:g}" + (
@@ -60,6 +72,19 @@ class Option:
         if math.isfinite(self.high):
             return f"give a number from {self.low:g} to {self.high:g}"
         return f"give {self.low:g} or more" if math.isfinite(self.low) else "give a finite number"
+
+
+_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}
+
+
+def _is(kind: Any, value: Any) -> bool:
+    """Whether a value is of a kind. NumPy's numbers are numbers; True is no number."""
+    if kind in (str, bool):
+        return isinstance(value, kind)
+    if kind in (int, float):
+        number = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, number) and not isinstance(value, bool)
+    return isinstance(value, Sequence) and len(value) == 2 and all(_is(int, side) for side in value)
 
 
 # What the built-in modalities declare, so that a command line is checked before they are imported, and torch with them.

@@ -195,9 +195,19 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
         place = ".".join([where, *map(str, (p for p in first["loc"] if isinstance(p, int)))])
         raise RecipeError(
             f"{place}: {value!r} is not allowed. {first['msg']}. Allowed: {describe(annotation)}."
+            + (f" Write a list: {where}=[{value}]" if _one_of_a_list(annotation, value) else "")
         ) from None
     except TypeError:
         raise RecipeError(f"{where}: {value!r} is not plain data. Allowed: {describe(annotation)}.") from None
+
+
+def _one_of_a_list(annotation: Any, value: Any) -> bool:
+    """Whether a value is given where a list of such is wanted."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(_one_of_a_list(one, value) for one in args)
+    wanted = args[:1] if origin is list or (origin is tuple and args[1:] == (Ellipsis,)) else ()
+    return type(value) in wanted
 
 
 def describe(annotation: Any) -> str:

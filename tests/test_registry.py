@@ -153,3 +153,12 @@ def test_every_built_in_has_plain_defaults_and_a_doc_line():
             for argument in registry.arguments(kind, name):
                 if not argument.required:
                     convert(argument.annotation, argument.default, f"{kind}.{name}.{argument.name}")
+
+
+@pytest.mark.parametrize("annotation", [tuple[str, ...], list[str], tuple[str, ...] | None])
+def test_one_value_for_a_list_is_refused_with_the_list_that_it_would_be(annotation: Any):
+    with pytest.raises(RecipeError, match=r" Write a list: sample\.prompts=\[red apple\]$"):
+        convert(annotation, "red apple", "sample.prompts")
+    with pytest.raises(RecipeError) as error:
+        convert(tuple[int, int], 3, "size")
+    assert "Write a list" not in str(error.value)

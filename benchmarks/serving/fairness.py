@@ -17,7 +17,7 @@ QUEUED = 100
 
 def measure(folder: Path, quick: bool) -> list[dict[str, Any]]:
     """Times of the light user's requests alone and beside the other's; then previews."""
-    count, steps = (5, 4) if quick else (20, 10)
+    count, steps = 5 if quick else 12, 10
     with serving([MODEL], folder / "fairness") as server:
         _light(server, 2, steps)
         alone = _light(server, count, steps)

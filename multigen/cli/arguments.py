@@ -74,9 +74,10 @@ def new_parser(name: str, description: str) -> Parser:
     return parser
 
 
-def add_common(parser: Parser, out: str) -> None:
-    """Add what every command that runs a model takes; `out` is the help of --out."""
-    parser.add_argument("--out", type=path, metavar="DIR", help=out)
+def add_common(parser: Parser, out: str, *, bucket: bool = False) -> None:
+    """Add what every command that runs a model takes; `out` is the help of --out, which may be a `bucket`."""
+    kind, metavar = (place, "PLACE") if bucket else (path, "DIR")
+    parser.add_argument("--out", type=kind, metavar=metavar, help=out)
     parser.add_argument(
         "--device",
         type=device,

@@ -68,12 +68,13 @@ def run(argv: Sequence[str]) -> int:
     common.check()
     if edit.restore is not None and a.tile:
         raise MultigenError("--tile does not go with --restore")
-    from multigen.runs.checks import check_source
+    from multigen.runs.checks import check_request, check_source
     from multigen.storage.claim import check_folder
 
     if a.out is not None:
         check_folder(a.out, f"--out {a.out}")
-    check_source(a.source, sampling_overrides(a))
+    common = Request(**given(a, NAMES), options=own, edit=edit)
+    check_request(check_source(a.source, sampling_overrides(a)), common)
     from multigen.runs import sample as runs
 
     show_log(a.quiet)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multigen.cli.arguments import (
@@ -59,7 +60,7 @@ def parser() -> Parser:
     parser = new_parser("sample", DESCRIPTION)
     add_model(parser)
     add_format(parser)
-    add_common(parser, "folder for the media (default: a new samples-N in the run folder)")
+    add_common(parser, "folder for the media, or a bucket: s3://... (default: a new samples-N)", bucket=True)
     add_resume(parser)
     parser.add_argument(
         "--prompts", type=path, metavar="FILE",
@@ -85,6 +86,11 @@ def parser() -> Parser:
         action="store_true",
         help="keep pictures of how the first medium of each prompt is made",
     )
+    parser.add_argument(
+        "--ray",
+        action="store_true",
+        help="in workers: on the Ray cluster of $RAY_ADDRESS, or on all cores or GPUs of this machine",
+    )
     parser.add_argument("--clip", action="store_true", help="with --trajectory: write a clip, too")
     return parser
 
@@ -94,15 +100,15 @@ def run(argv: Sequence[str]) -> int:
     a, own = parse(parser(), argv, _declared)
     _check(a)
     from multigen.generation.request import Request
-    from multigen.runs.checks import check_source
-    from multigen.storage.claim import check_folder
+    from multigen.runs.checks import check_request, check_source
 
     common = Request(**given(a, NAMES), options=own)
     common.check()
     requests = _requests(a)
-    if a.out is not None:
-        check_folder(a.out, f"--out {a.out}")
+    _check_place(a.out)
     recipe = check_source(a.source, sampling_overrides(a))
+    for request in (common, *(requests or ())):
+        check_request(recipe, request)
     if a.blend is not None:
         _check_blend(a, [r.prompt for r in requests] if requests else recipe and recipe.sample.prompts)
     if a.per_class:
@@ -115,7 +121,7 @@ def run(argv: Sequence[str]) -> int:
     if a.blend is not None:
         folder = runs.sample_blend(a.source, common, n=a.blend, to_seed=a.to_seed, **how)
     else:
-        folder = runs.sample(a.source, common, n=a.n, trajectory=a.trajectory, clip=a.clip, **how)
+        folder = runs.sample(a.source, common, n=a.n, trajectory=a.trajectory, clip=a.clip, ray=a.ray, **how)
     print(folder)
     return 0
 
@@ -132,6 +138,18 @@ def _check_blend(a: argparse.Namespace, prompts: Sequence[str] | None) -> None:
         raise MultigenError("--blend needs two prompts, or a second seed: --to-seed N")
 
 
+def _check_place(out: Path | str | None) -> None:
+    """MultigenError for a folder or bucket that cannot be written to, as far as that is known without asking."""
+    from multigen.storage.claim import check_folder
+
+    if isinstance(out, str):
+        from multigen.storage.bucket import check_address
+
+        check_address(out, f"--out {out}")
+    elif out is not None:
+        check_folder(out, f"--out {out}")
+
+
 def _declared(source: str) -> Any:
     from multigen.runs.checks import request_options
 
@@ -143,6 +161,15 @@ def _check(a: argparse.Namespace) -> None:
     values: Mapping[str, Any] = vars(a)
     if a.per_class and (a.out is None or a.prompt or a.prompts or a.n):
         raise MultigenError("--per-class goes with --out DIR, and without --prompt, --prompts and -n")
+    if a.per_class and isinstance(a.out, str):
+        raise MultigenError("--per-class writes to a folder, not to a bucket")
+    for option in ("trajectory", "blend", "per_class"):
+        if values[option] and a.ray:
+            raise MultigenError(f"{_flag(option)} does not go with --ray")
+    if a.ray:
+        from multigen.storage.packages import check_installed
+
+        check_installed("ray", "multigen sample --ray", "ray")
     for option in ("trajectory", "blend", "sliding_window"):
         if values[option] and a.prompts:
             raise MultigenError(f"{_flag(option)} goes with --prompt, not with --prompts")

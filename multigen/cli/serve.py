@@ -70,6 +70,11 @@ def parser() -> Parser:
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument("--log-prompts", action="store_true", help="keep prompts in the log")
+    parser.add_argument(
+        "--otlp",
+        metavar="ADDRESS",
+        help="send traces to this collector of OpenTelemetry, such as http://localhost:4318",
+    )
     add_key_options(parser)
     return parser
 
@@ -137,7 +142,7 @@ def run(argv: Sequence[str]) -> int:
         host=a.host, port=a.port, root_path=a.root_path, keys=a.keys, allow_hosts=a.allow_host,
         max_batch=a.max_batch, max_queue=a.max_queue, memory=a.memory, budget=a.budget, store=a.store, shared=a.shared,
         ttl=a.ttl, store_size=a.store_size, loras=a.loras, device=a.device, drain=a.drain,
-        log_prompts=a.log_prompts,
+        log_prompts=a.log_prompts, otlp=a.otlp,
     )  # fmt: skip
     if a.ray:
         from multigen.serving.cluster.run import serve_on_ray

@@ -30,7 +30,10 @@ def run(argv: Sequence[str]) -> int:
             f"{folder}: {'is a file; give a folder' if folder.exists() else 'no such folder'}"
         )
     if not (folder / FILE).is_file() and not (folder / "index.json").is_file():
-        raise MultigenError(f"{folder / FILE}: no such file")
+        raise MultigenError(
+            f"{folder}: there are no media to verify ({FILE} is missing); give the folder of a run, sample or edit, "
+            "or shards"
+        )
     from multigen.datasets import index
 
     faults = index.faults(folder) if (folder / index.FILE).is_file() else verify(folder)

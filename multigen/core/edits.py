@@ -35,11 +35,17 @@ def last_steps(ts: Tensor, strength: float) -> Tensor:
     """Keep the last share `strength` of a grid's steps: [n+1] -> [m+1], m = strength n, rounded up.
 
     Where that is no whole number of steps, the first is the rest of one: it begins between two points of the grid.
-    Raises ValueError unless strength is in (0, 1].
+    Raises ValueError unless strength is in (0, 1], and for less than a thousandth of a step, in whose noise a sampler
+    cannot step.
     """
     if not 0 < strength <= 1:
         raise ValueError(
             f"strength: {strength} is not allowed. Allowed: over 0 (no change) to 1 (everything is new)."
+        )
+    if strength * (len(ts) - 1) < 1e-3:
+        steps = len(ts) - 1
+        raise ValueError(
+            f"{strength:g} of {steps} steps is less than a thousandth of one: nothing would change"
         )
     wanted = round(strength * (len(ts) - 1), 9)
     steps = max(math.ceil(wanted), 1)

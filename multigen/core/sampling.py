@@ -8,9 +8,11 @@ x0 travels back the same way.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Generator
 from contextlib import suppress
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from multigen.core.denoiser import Denoiser
@@ -52,6 +54,7 @@ class Sampling:
         self.calls: list[Call] = []
         self._query: Query | None = None
         self._answers: Answers | None = None
+        self._shape: torch.Size | None = None  # of the first query, and so of the sample
         self._x0: Tensor | None = None  # of a guide that needed no calls
 
     @property
@@ -60,7 +63,12 @@ class Sampling:
         return self.sample is not None
 
     def start(self) -> None:
-        """Run up to the first calls."""
+        """Run up to the first calls. TypeError for a sampler that is no generator."""
+        if not isinstance(self.sampler, Generator):
+            raise TypeError(
+                "a sampler is a generator function, which yields Query(x, t) and returns the sample; this one gave "
+                f"{type(self.sampler).__name__}"
+            )
         self._resume(None)
 
     def answer(self, answers: list[Tensor]) -> Progress | None:
@@ -84,13 +92,26 @@ class Sampling:
         try:
             self._query = next(self.sampler) if x0 is None else self.sampler.send(x0)
         except StopIteration as stop:
-            self.sample = stop.value
+            self.sample = self._checked(stop.value)
             return
+        if not isinstance(self._query, Query):
+            raise TypeError(f"a sampler yields Query(x, t), not {type(self._query).__name__}")
+        self._shape = self._shape or self._query.x.shape
         self._answers = self.guide(self._query)
         try:
             self.calls = next(self._answers)
         except StopIteration as stop:
             self._x0 = stop.value
+
+    def _checked(self, sample: object) -> Tensor:
+        """What the sampler returned. TypeError or ValueError unless it is a sample of the size that it began with."""
+        if not isinstance(sample, Tensor):
+            raise TypeError(f"a sampler returns the sample [B, C, *D], not {type(sample).__name__}")
+        if self._shape is not None and sample.shape != self._shape:
+            raise ValueError(
+                f"the sampler returned a sample of shape {tuple(sample.shape)}; it began with {tuple(self._shape)}"
+            )
+        return sample
 
     def fail(self, error: Exception) -> None:
         """End it with an error, which keeps no tensors of the frames that it went through."""
@@ -103,4 +124,5 @@ class Sampling:
         """Close both coroutines where they are."""
         if self._answers is not None:
             self._answers.close()
-        self.sampler.close()
+        if isinstance(self.sampler, Generator):
+            self.sampler.close()

@@ -60,7 +60,7 @@ class Folder(Files):
         augment = Augment(flip, crop, hue, brightness, contrast, time_stretch, pitch, gain)
         super().__init__(modality, augment, segment=segment, memory=memory)
         self._share = checked_share(held_out)
-        example = f"multigen run recipes/{modality.name}_folder.yaml data.path=./my_files"
+        example = f"multigen run {modality.name}_folder data.path=./my_files"
         self._scan(find_folder(path, example), labels, captions)
 
     def _scan(self, root: Path, labels: Labels, captions: Captions) -> None:

@@ -49,7 +49,7 @@ class Shards(Files):
         augment = Augment(flip, crop, hue, brightness, contrast, time_stretch, pitch, gain)
         super().__init__(modality, augment, segment=segment, memory=memory)
         self._share = checked_share(held_out)
-        example = f"multigen run recipes/{modality.name}_folder.yaml data.name=shards data.path=./my_shards"
+        example = f"multigen run {modality.name}_folder data.name=shards data.path=./my_shards"
         self._root = find_folder(path, example)
         index = shard_index.read(self._root)
         if index.modality != modality.name:

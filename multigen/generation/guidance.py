@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,8 @@ from multigen.core.guides import Guide
 from multigen.errors import MultigenError, RecipeError, errors_at, message
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
+
+log = logging.getLogger(__name__)
 
 # Of the conditional prediction, in weak noise: colours turn there (image_emoji: 0.06 at scale 2.5, 0.15 at 5, 0.6 at 8)
 _FAR = 0.3
@@ -70,7 +73,10 @@ def guide_part(guide: Part, scale: float | None) -> Part:
 
 
 def say_strong(guide: Part, noted: Sequence[tuple[Tensor, float]]) -> None:
-    """Warn where guidance led away from what the network was trained on: what `watch` noted, for a finished medium."""
+    """Warn where guidance led away from what the network was trained on: what `watch` noted, for a finished medium.
+
+    The text is the same for all media, so that Python says it once.
+    """
     if not noted:
         return
     furthest = torch.stack([far.max() for far, _ in noted])
@@ -79,10 +85,11 @@ def say_strong(guide: Part, noted: Sequence[tuple[Tensor, float]]) -> None:
         return
     snr = noted[int(which)][1]
     scale = guide.args.get("scale")
+    log.debug("guidance moves a sample by %.0f%% at log-SNR %.1f", 100 * far, snr)
     warnings.warn(
-        f"guidance{'' if scale is None else f' {scale:g}'} moves what is made by {100 * far:.0f}% in weak noise "
-        f"(log-SNR {snr:.1f}), beyond what the model was trained on: colours and levels go wrong. Lower it, or end it "
-        "there: modifiers=[{name: within}]",
+        f"guidance{'' if scale is None else f' {scale:g}'} moves what is made by more than {100 * _FAR:.0f}% in weak "
+        "noise, beyond what the model was trained on: colours and levels go wrong. Lower it, or end it there: "
+        "modifiers=[{name: within}]",
         stacklevel=2,
     )
 

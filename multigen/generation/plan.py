@@ -5,23 +5,24 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from multigen import registry
 from multigen.core import edits
+from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
-from multigen.core.samplers import NoiseSource, Trajectory, polish_time, sampler_traits
-from multigen.core.schedules import Schedule
+from multigen.core.samplers import polish_time, sampler_traits
 from multigen.errors import MultigenError, RecipeError, errors_at, message
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.guidance import check_guidance, check_negative, guide_part
+from multigen.generation.part_like import part_of
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
-from multigen.generation.request import Request, part_of
+from multigen.generation.queries import count_queries
+from multigen.generation.request import Request
 from multigen.generation.restore import Known
 from multigen.generation.sizes import check_size, largest, whole_sides, window_of
 from multigen.recipe.sampling import sampling_recipe
@@ -29,9 +30,6 @@ from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
 
 log = logging.getLogger(__name__)
-
-_LEAST = 1e-3  # of a step, in an edit
-Sampler = Callable[[Schedule, Tensor, Tensor, NoiseSource], Trajectory]
 
 
 @dataclass(frozen=True)
@@ -113,10 +111,10 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         # A circle cannot be cut: its sides are those that the codec takes.
         cut = start.shape if request.tile else whole_sides(parts, start.shape)
         shape = parts.codec.shape(cut)
-    polish = recipe.sample.polish
     if edit is not None:
-        ts = _last_steps(ts, edit.strength)
-        polish = _no_stronger(parts, polish, ts)
+        with errors_at("strength"):
+            ts = edits.last_steps(ts, edit.strength)
+    polish = recipe.sample.polish if edit is None else _no_stronger(parts, recipe.sample.polish, ts)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
     check_negative(guide, negative)
@@ -130,7 +128,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         modifiers=recipe.modifiers,
         polish=polish,
         negative_prompt=negative,
-        calls=_calls(parts, recipe, sampler, ts, edit, len(shape), polish.passes),
+        calls=count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes),
         window=start.window,
         tile=request.tile,
         options=_options(parts, request),
@@ -258,15 +256,6 @@ def _check_polish(parts: ModelParts, polish: Polish) -> None:
             polish_time(parts.denoiser.schedule, polish.noise)
 
 
-def _last_steps(ts: Tensor, strength: float) -> Tensor:
-    """The steps of an edit. MultigenError for a strength in whose noise a sampler cannot step."""
-    if strength * (len(ts) - 1) < _LEAST:
-        raise MultigenError(
-            f"strength: {strength:g} of {len(ts) - 1} steps is less than a thousandth of one: nothing would change"
-        )
-    return edits.last_steps(ts, strength)
-
-
 def _no_stronger(parts: ModelParts, polish: Polish, ts: Tensor) -> Polish:
     """The polish of an edit: none where the edit begins with less noise than that assumes."""
     begins = math.exp(-float(parts.denoiser.schedule.log_snr(ts[:1])) / 2)
@@ -280,31 +269,3 @@ def deterministic(recipe: Recipe) -> Recipe:
     polish = dataclasses.replace(recipe.sample.polish, passes=0)
     sample = dataclasses.replace(recipe.sample, polish=polish)
     return dataclasses.replace(recipe, sampler=sampler, sample=sample)
-
-
-def _calls(
-    parts: ModelParts,
-    recipe: Recipe,
-    sampler: Sampler,
-    ts: Tensor,
-    edit: EditPlan | None,
-    axes: int,
-    passes: int,
-) -> int | None:
-    """How many queries a trajectory makes: counted on a sample of one number, answered by itself."""
-    if sampler_traits(registry.lookup("sampler", recipe.sampler.name)).one_sample:
-        return None  # its steps follow the errors that it meets
-    x, schedule = torch.zeros([1] * (axes + 1)), parts.denoiser.schedule
-    walk = sampler(schedule, x, ts, lambda purpose, index: x)
-    if edit is not None and edit.resample > 1:
-        walk = edits.resample(sampler, schedule, x, ts, lambda purpose, index: x, times=edit.resample)
-    count = passes
-    try:
-        query = next(walk)
-        while True:
-            count += 1
-            query = walk.send(query.x)
-    except StopIteration:
-        pass
-    inverting = edit is not None and edit.invert is not None
-    return count + (2 * (len(ts) - 1) if inverting else 0)

@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from multigen.errors import MultigenError, message
+from multigen.generation.part_like import PartLike, check_part, operator_part, part_of
 from multigen.generation.span_text import check_amounts, parse_spans
 from multigen.options import Option
 
@@ -17,14 +18,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from multigen.modalities.media import Media
-    from multigen.registry import Part
 
 # What of a mask is made anew, and how a medium of another size is seen.
 MEANINGS = WHITE, BLACK, OPAQUE, TRANSPARENT = ("white", "black", "opaque", "transparent")
 FITS = CROP, PAD, STRETCH = ("crop", "pad", "stretch")
 Size = int | tuple[int, int]
-# A part of a recipe: its name, {name: NAME, argument: value} as text or as data, or the part itself.
-PartLike: TypeAlias = "str | Mapping[str, Any] | Part"
 _OPTION = "option"
 
 
@@ -100,12 +98,17 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     edit: EditRequest | None = None
 
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if isinstance(self.overrides, str):
+            raise MultigenError(f"overrides: {self.overrides!r} is not allowed; give a list of texts")
+
     def check(self) -> None:
         """Raise MultigenError for parts that are wrong whatever the model is."""
         if self.sampler is not None:
-            _check_part(part_of(self.sampler, "sampler", "ddim", "eta: 0.5"), "sampler")
+            check_part(part_of(self.sampler, "sampler", "ddim", "eta: 0.5"), "sampler")
         if self.guide is not None:
-            _check_part(part_of(self.guide, "guide", "cfg", "scale: 3"), "guide")
+            check_part(part_of(self.guide, "guide", "cfg", "scale: 3"), "guide")
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +201,7 @@ class EditRequest:
     )
 
     def __post_init__(self) -> None:
+        _check_types(self)
         if self.restore is None:
             return
         from multigen import registry  # takes a tenth of a second
@@ -213,7 +217,7 @@ class EditRequest:
         if self.strength is not None and not 0 < self.strength <= 1:
             raise MultigenError(f"strength: {self.strength} is not allowed; give a number over 0, to 1")
         if self.restore is not None:
-            _check_part(operator_part(self.restore), "operator", "restore")
+            check_part(operator_part(self.restore), "operator", "restore")
         if isinstance(self.keep, str):
             parse_spans(self.keep)
         if isinstance(self.extend, str | int):
@@ -243,40 +247,15 @@ def options(kind: type[Request] | type[EditRequest]) -> dict[str, Option]:
     }
 
 
-def _check_part(part: Part, kind: str, where: str = "") -> None:
-    """MultigenError for a name or arguments that are wrong, as far as that is known without importing the part."""
-    from multigen import registry  # takes a tenth of a second
-
-    if part.name not in (names := registry.names(kind)):
-        raise MultigenError(message(where or f"{kind}.name", part.name, names))
-    registry.check_written(kind, part, where)
+# Fields that take more in Python than a text can say: media, tensors, paths, parts.
+_RICH = frozenset({"media", "mask", "keep", "extend", "sampler", "guide", "restore"})
 
 
-def operator_part(given: PartLike) -> Part:
-    """The operator of `restore`; see `part_of`."""
-    return part_of(given, "restore", "downsample", "factor: 4")
-
-
-def part_of(given: PartLike, what: str, name: str, argument: str) -> Part:
-    """A part from its name, from `{name: NAME, argument: value}` as text or as data, or as it is.
-
-    what            where it was given, for messages
-    name, argument  an example of each, for messages
-
-    Whether the part exists and takes its arguments is checked where it is built. MultigenError for anything else.
-    """
-    import yaml
-
-    from multigen.registry import Part
-
-    if isinstance(given, Part):
-        return given
-    try:
-        data = yaml.safe_load(given) if isinstance(given, str) else given
-    except yaml.YAMLError as error:
-        raise MultigenError(f"{what} {given}: cannot be read ({error})") from None
-    if isinstance(data, str):
-        return Part(data)
-    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
-        raise MultigenError(f"{what} {given}: is not allowed; give a name, or {{name: {name}, {argument}}}")
-    return Part(data["name"], {str(k): v for k, v in data.items() if k != "name"})
+def _check_types(request: Request | EditRequest) -> None:
+    """MultigenError for the first value of a wrong kind: no number is a text, no text a number."""
+    for name, option in options(type(request)).items():
+        if name not in _RICH:
+            value = getattr(request, name)
+            if value is None and option.default is not None:
+                raise MultigenError(f"{name}: None is not allowed")
+            option.check_type(value)

@@ -12,8 +12,9 @@ from multigen.errors import MultigenError, errors_at
 from multigen.generation.masks import Source
 from multigen.generation.operators import Operator
 from multigen.generation.original import in_form, read_original
+from multigen.generation.part_like import operator_part
 from multigen.generation.parts import ModelParts
-from multigen.generation.request import Request, operator_part
+from multigen.generation.request import Request
 from multigen.generation.sizes import check_size, window_of
 from multigen.generation.view import View, identity
 from multigen.modalities import Modality

@@ -6,7 +6,7 @@ A medium is a tensor in [-1, 1], channels first, without a batch axis:
     audio  [C, N]          N samples
     video  [C, T, H, W]    T frames
 
-All modalities of a recipe follow one protocol, `Modality`.
+All modalities of a recipe follow one protocol, `Modality`. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor
-
 from multigen.modalities.member import Member as Member
 from multigen.modalities.member import Source as Source
 from multigen.options import Option
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

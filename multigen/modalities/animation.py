@@ -12,7 +12,7 @@ from multigen.modalities import Info, Limits
 from multigen.modalities.colour_profile import to_srgb
 from multigen.modalities.file_check import check_clip, check_count, check_duration, check_frame
 from multigen.modalities.frame import DEFAULT_DURATION, Frame
-from multigen.modalities.image_file import open_image
+from multigen.modalities.image_header import open_image
 from multigen.modalities.member import Source
 
 

@@ -21,6 +21,7 @@ from multigen.modalities.audio_encoding import encode_ffmpeg, encode_soundfile, 
 from multigen.modalities.audio_header import audio_stream, header_seconds, true_seconds
 from multigen.modalities.audio_native import depth_of, holds_peaks, read_deep, resampled, stored_depth
 from multigen.modalities.container import open_container
+from multigen.modalities.known import KNOWN
 from multigen.modalities.loudness import measure, normalise
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.spectrogram import draw_spectrograms
@@ -48,7 +49,7 @@ class Audio(Modality):
 
     name = "audio"
     suffix = ".wav"
-    writes: tuple[str, ...] = (*_SOUNDFILE, *_FFMPEG)
+    writes = KNOWN["audio"].writes
     animation = ""
     options = BUILTIN["audio"]
     suffixes: tuple[str, ...] = (
@@ -206,7 +207,7 @@ class Audio(Modality):
     def html(self, media: Tensor) -> str:
         """Return an <audio> player with the sound embedded as FLAC."""
         data = base64.b64encode(
-            encode_soundfile(playable(media, "player"), self.rate, "FLAC", "PCM_16")
+            encode_soundfile(playable(media, "the player of the report"), self.rate, "FLAC", "PCM_16")
         ).decode("ascii")
         return f'<audio controls preload="metadata" src="data:audio/flac;base64,{data}"></audio>'
 

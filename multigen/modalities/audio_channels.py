@@ -75,12 +75,17 @@ def _count(channels: int) -> str:
 
 def to_mono(samples: np.ndarray) -> tuple[np.ndarray, int | None]:
     """[C, N] -> the mean [1, N]; or where channels cancel each other in it, the loudest one, and its place."""
-    mean = samples.mean(0, keepdims=True)
-    powers = np.square(samples, dtype=np.float64).mean(1)
-    left = float(np.square(mean, dtype=np.float64).mean())
-    if len(samples) == 1 or not left < _CANCELLED / len(samples) * float(powers.mean()):
+    mean = samples[
+        :1
+    ].copy()  # numpy's own mean takes twenty times as long where channels alternate in memory
+    for row in samples[1:]:
+        mean += row
+    mean /= len(samples)
+    powers = [float(np.dot(row, row)) for row in (np.ascontiguousarray(row) for row in samples)]
+    left = float(np.dot(mean[0], mean[0]))
+    if len(samples) == 1 or not left < _CANCELLED / len(samples) * (sum(powers) / len(samples)):
         return mean, None
-    loudest = int(powers.argmax())
+    loudest = powers.index(max(powers))
     return samples[loudest : loudest + 1], loudest
 
 

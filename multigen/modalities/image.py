@@ -17,8 +17,10 @@ from torch import Tensor
 from multigen.errors import MediaError, message
 from multigen.modalities import Info, Limits, Modality
 from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargement
-from multigen.modalities.image_file import decode_image, open_image, upright_size
+from multigen.modalities.image_file import decode_image
+from multigen.modalities.image_header import open_image, upright_size
 from multigen.modalities.image_native import Form, encode_deep, read_form, shown, stored
+from multigen.modalities.known import KNOWN
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.raster import (
     WHITE,
@@ -55,7 +57,7 @@ class Image(Modality):
         ".pcx", ".pgm", ".ppm", ".pnm", ".qoi", ".tga",
     )  # fmt: skip
     suffix = ".png"
-    writes = tuple(_WRITERS)
+    writes = KNOWN["image"].writes
     animation = ""
 
     def __init__(

@@ -21,6 +21,7 @@ from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargeme
 from multigen.modalities.file_check import check_clip
 from multigen.modalities.frame import Frame
 from multigen.modalities.frames import PICTURES, at_rate, read_frames, read_header, shown_at
+from multigen.modalities.known import KNOWN
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.raster import (
     from_levels,
@@ -35,7 +36,6 @@ from multigen.modalities.video_sound import Sound, sound_of
 from multigen.storage.files import atomic
 
 _ENCODED = (".mp4", ".mov", ".mkv", ".webm")
-_ANIMATED = (".gif", ".webp", ".png", ".apng")
 _COLUMNS = 16  # most frames of each video in a contact sheet
 
 
@@ -62,7 +62,7 @@ class Video(Modality):
         ".mts", ".3gp", ".gif", ".webp", ".apng",
     )  # fmt: skip
     suffix = ".mp4"
-    writes = _ENCODED + _ANIMATED
+    writes = KNOWN["video"].writes
     animation = ".webp"
 
     def __init__(

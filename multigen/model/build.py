@@ -72,6 +72,10 @@ def _follows_text(recipe: Recipe) -> bool:
     return isinstance(kind, type) and issubclass(kind, Conditioner) and kind.text
 
 
+# A file with its caption, for messages; pictures are the rest.
+_EXAMPLES = {"audio": ("a.mp3", "calm piano"), "video": ("a.mp4", "a red apple moving left")}
+
+
 def check_captions(recipe: Recipe, dataset: Dataset) -> None:
     """RecipeError if the network shall follow captions, and no medium has one.
 
@@ -86,8 +90,9 @@ def check_captions(recipe: Recipe, dataset: Dataset) -> None:
             "Pack them with their captions, or learn them as they are: conditioner.name=none guide.name=plain"
         )
     else:
+        file, text = _EXAMPLES.get(recipe.modality.name, ("a.jpg", "a red apple"))
         hint = (
-            'Give them: a.txt beside a.jpg, or metadata.jsonl ({"file_name": "a.jpg", "text": "a red apple"} a line), '
+            f'Give them: a.txt beside {file}, or metadata.jsonl ({{"file_name": "{file}", "text": "{text}"}} a line), '
             "or metadata.csv, or data.captions=name (the names of the files). Or learn them as they are: "
             "data.captions=none"
         )

@@ -17,9 +17,10 @@ from multigen.device import choose_device, choose_precision, describe
 from multigen.errors import MultigenError
 from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.blend import blend
+from multigen.generation.part_like import PartLike
 from multigen.generation.parts import encode_prompts
 from multigen.generation.plan import check_counts, jobs
-from multigen.generation.request import EditRequest, PartLike, Request, Size
+from multigen.generation.request import EditRequest, Request, Size
 from multigen.generation.trace import Trace, traced
 from multigen.modalities.media import Media, MediaList
 from multigen.model import weights as model_weights
@@ -229,7 +230,7 @@ class Model:
         batch: int | None,
         on_progress: OnProgress | None,
     ) -> MediaList:
-        prompts = [prompt] if isinstance(prompt, str) else prompt
+        prompts = prompt if isinstance(prompt, Sequence) and not isinstance(prompt, str) else [prompt]
         requests = [dataclasses.replace(common, prompt=one) for one in prompts]
         return MediaList(self.stream(requests, n=n, seed=seed, batch=batch, on_progress=on_progress))
 

@@ -93,6 +93,11 @@ class _Resolver:
                 known = value if isinstance(value, dict) else []
                 parent = ".".join(keys[:depth])
                 raise self.composed.error(
-                    message(place, f"${{{path}}}", [f"{parent}.{k}".lstrip(".") for k in known])
+                    message(
+                        place,
+                        f"${{{path}}}",
+                        [f"{parent}.{k}".lstrip(".") for k in known],
+                        "${...} is the value of another key of the recipe.",
+                    )
                 )
         return self._value(value, path, via)

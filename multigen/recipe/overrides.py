@@ -97,10 +97,21 @@ def check_override_key(key: str, package: str | None, at: str) -> str:
     return key
 
 
+def _check_path(text: str, at: str) -> None:
+    """RecipeError for a path that is there as it stands, but that the recipe would read as a reference."""
+    key, _, value = text.partition("=")
+    if key.rpartition(".")[2] in PATH_KEYS and "${" in value and os.path.exists(expanded_path(value)):
+        raise RecipeError(
+            f"{at}: in a recipe ${{...}} is the value of another key, in paths too. Rename what has it in its name, or "
+            "give a link to it."
+        )
+
+
 def _parse(text: str) -> Override:
     from hydra.core.override_parser.types import OverrideType
 
     at = f"{COMMAND_LINE}: {text}"
+    _check_path(text, at)
     check_text(text, at)
     if text.startswith("launch="):  # short for launch.name=
         text = f"launch.name={text.removeprefix('launch=')}"

@@ -109,7 +109,7 @@ class Sample:
     polish: Polish = field(default_factory=Polish)
     size: int | tuple[int, int] | None = None  # side or [height, width] in pixels; null: the modality's
     duration: float | None = None  # seconds; null: the modality's
-    batch: int = 16  # largest number of samples per network call, before guidance
+    batch: int = 16  # media side by side; commands on a CPU take fewer, so that little is lost when they stop
     negative_prompt: str = ""  # what guidance leads away from; "": the unconditional prediction
     precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's

@@ -13,11 +13,14 @@ from typing import Literal
 
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError, message
+from multigen.generation.part_like import operator_part
+from multigen.generation.request import Request
+from multigen.modalities.known import KNOWN, check_extent, check_header, check_operator, check_suffix
 from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
 from multigen.options import BUILTIN, Option
 from multigen.recipe.data_folder import find_folder
 from multigen.recipe.load import draft_recipe
-from multigen.recipe.paths import RECIPE, WEIGHTS, expanded_path, shipped_weights
+from multigen.recipe.paths import RECIPE, WEIGHTS, absolute, expanded_path, shipped_weights
 from multigen.recipe.sampling import check_sampling
 from multigen.recipe.schema import Recipe
 from multigen.storage.claim import check_folder
@@ -50,7 +53,28 @@ def check_source(source: str, overrides: Sequence[str] = ()) -> Recipe | None:
     there = not path.is_dir() and (folder / RECIPE).is_file()  # what its run resolved
     changed = draft_recipe(str(folder) if there else source, overrides).recipe
     check_sampling(draft_recipe(str(folder)).recipe if there else recipe, changed)
+    check_suffix(changed.modality.name, changed.sample.suffix)
     return changed
+
+
+def check_request(recipe: Recipe | None, request: Request) -> None:
+    """MultigenError for what no model of the recipe's modality makes, and for a medium that cannot be opened.
+
+    A recipe that is not known yet, None, and modalities of other packages are checked where they are built.
+    """
+    if recipe is None or recipe.modality.name not in KNOWN:
+        return
+    modality = recipe.modality.name
+    check_extent(modality, size=request.size, duration=request.duration)
+    edit = request.edit
+    if edit is None:
+        return
+    if edit.restore is not None:
+        check_operator(modality, operator_part(edit.restore).name)
+    if edit.mask is not None and not KNOWN[modality].sized:
+        raise MultigenError(f"mask: a picture has no place in {modality}; say with keep which spans stay")
+    if isinstance(edit.media, str | Path):
+        check_header(modality, Path(edit.media), recipe.modality.args)
 
 
 def _check_trained(source: str, recipe: Recipe, folder: Path) -> None:
@@ -78,7 +102,8 @@ def check_job(command: Literal["run", "train"], recipe: Recipe, out: Path | None
     """MultigenError if a recipe cannot run: its files are not there, or the folder cannot be written to."""
     folder = out or Path("runs") / recipe.name
     check_folder(folder, "--out " + str(out) if out is not None else "")
-    finished = (folder / WEIGHTS).is_file()
+    check_suffix(recipe.modality.name, recipe.sample.suffix)
+    finished = (folder / WEIGHTS).is_file() and _same_sources(folder, recipe)
     if command == "run" and recipe.weights is not None and not finished:
         check_named("weights", recipe.weights)
         return
@@ -95,6 +120,16 @@ def check_job(command: Literal["run", "train"], recipe: Recipe, out: Path | None
         raise RecipeError(
             message("train.init", init, shipped_weights(), hint="Or a weights file or a run folder.")
         )
+
+
+def _same_sources(folder: Path, recipe: Recipe) -> bool:
+    """Whether what a run folder holds was trained from what the recipe names: the same files, the same start."""
+    try:
+        before = draft_recipe(str(folder)).recipe
+    except MultigenError:  # what is there is another matter
+        return False
+    now = absolute(recipe)
+    return (before.data, before.train.init) == (now.data, now.train.init)
 
 
 def check_media(path: str) -> str:

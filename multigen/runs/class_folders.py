@@ -14,7 +14,7 @@ from multigen.model.model import Model
 from multigen.progress import Progress
 from multigen.recipe.manifest import read as read_manifest
 from multigen.runs.asked import asked as describe
-from multigen.runs.media import Made, batched, make_media
+from multigen.runs.media import Made, batched, make_media, under_way
 from multigen.runs.media_set import MediaSet
 from multigen.storage.claim import claimed
 from multigen.storage.lock import is_free
@@ -41,7 +41,9 @@ def labelled_set(
     asked = describe(model, "per-class", requests, {"n": per_class, "seed": seed})
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
-        batcher = model.batcher(requests, n=per_class, seed=seed, on_progress=lambda _: progress.called())
+        batcher = model.batcher(
+            requests, n=per_class, seed=seed, batch=under_way(model), on_progress=lambda _: progress.called()
+        )
         for one in batched(batcher, progress, there):
             row, number = divmod(one.place, per_class)
             yield one._replace(name=f"{names[row]}/{number:05d}{suffix}")

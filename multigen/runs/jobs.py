@@ -23,7 +23,7 @@ from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
 from multigen.runs.asked import asked as describe
 from multigen.runs.folders import run_folder
-from multigen.runs.media import Made, Start, batched, make_media, set_aside, write_preview
+from multigen.runs.media import Made, Start, batched, make_media, set_aside, under_way, write_preview
 from multigen.runs.media_set import MediaSet
 from multigen.runs.reconstructions import copies
 from multigen.runs.report import FILE as REPORT
@@ -170,7 +170,9 @@ def _described(model: Model, n: int) -> Start:
     """Begins to make the media that the recipe describes."""
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
-        batcher = model.batcher(model.recipe.sample.prompts, n=n, on_progress=lambda _: progress.called())
+        batcher = model.batcher(
+            model.recipe.sample.prompts, n=n, batch=under_way(model), on_progress=lambda _: progress.called()
+        )
         return batched(batcher, progress, there)
 
     return start

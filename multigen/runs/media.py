@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from multigen.errors import MediaError, MediaInterrupted, TrainingError
@@ -26,15 +27,20 @@ log = logging.getLogger(__name__)
 
 PREVIEW = "preview.png"
 _SHOWN = 64  # media in the preview
+_FEW = 4  # media under way on a CPU: more take as long each
 
 
 class Made(NamedTuple):
-    """One finished medium: its place among all, how it was made where that is not the recipe's way, its own path."""
+    """One finished medium: its place among all, how it was made where that is not the recipe's way, its own path.
+
+    row  its entry, where it is written already
+    """
 
     place: int
-    medium: Media
+    medium: Media | None
     how: Mapping[str, Any] = {}
     name: str | None = None
+    row: Mapping[str, Any] | None = None
 
 
 # Begins to make media, but for those at the places that are there, and reports the network calls.
@@ -65,7 +71,10 @@ def make_media(kept: MediaSet, model: Model, start: Start, *, quiet: bool = Fals
                         found = next(source, None)
                     if found is None:
                         break
-                    kept.add(found.place, found.medium, found.how, name=found.name)
+                    if found.row is not None:
+                        kept.accept(found.place, found.row)
+                    elif found.medium is not None:
+                        kept.add(found.place, found.medium, found.how, name=found.name)
                     progress.advance()
             except Stop:
                 raise MediaInterrupted(caught[0], kept.done, kept.total, kept.folder / "media") from None
@@ -84,6 +93,16 @@ def _saved(kept: MediaSet) -> Iterator[None]:
         raise
     finally:
         kept.save()
+
+
+def under_way(model: Model) -> int:
+    """How many media a command makes side by side: the recipe's `sample.batch`, and on a CPU only a few of them.
+
+    Media of one batch are finished together, so that a command that is stopped loses what was done for all of them. A
+    CPU is as quick with few (measured: 4 as 16), a GPU is not.
+    """
+    batch = model.recipe.sample.batch
+    return min(batch, max(_FEW, torch.get_num_threads())) if model.device.type == "cpu" else batch
 
 
 def batched(

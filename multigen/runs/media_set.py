@@ -43,6 +43,7 @@ class MediaSet:
     asked   what the command asks for (`runs.asked`); the same for a command that goes on with it
     total   how many media it makes
     begin   writes what the folder holds beside the media, before the first of them
+    on_save is called when the manifest has been written
     there   places of the media that an earlier command finished: their files verify
 
     MultigenError if the folder holds media of another command, each difference listed.
@@ -57,11 +58,12 @@ class MediaSet:
         *,
         steps: int | None = None,
         begin: Callable[[], None] | None = None,
+        on_save: Callable[[], None] | None = None,
     ) -> None:
         self.folder, self.asked, self.total = claim.folder, asked, total
         self._claim, self._model, self._first = claim, model, begin
         self._common: dict[str, Any] | None = None
-        self._steps = steps
+        self._steps, self._on_save = steps, on_save
         self._entries = _finished(self.folder, asked)
         self.there = frozenset(self._entries)
         self._saved, self._took = 0.0, 0.0
@@ -83,8 +85,7 @@ class MediaSet:
 
     def name(self, place: int, medium: Media) -> str:
         """The path of a medium in the folder."""
-        suffix = self._model.recipe.sample.suffix or self._model.modality.suffix
-        return f"media/{file_name(place, medium.prompt, medium.seed, suffix)}"
+        return default_name(self._model, place, medium)
 
     def add(self, place: int, medium: Media, how: Mapping[str, Any], *, name: str | None = None) -> None:
         """Write a finished medium, and its entry.
@@ -94,29 +95,15 @@ class MediaSet:
 
         TrainingError if its numbers are not finite, or if it cannot be written.
         """
-        path = self.folder / (name or self.name(place, medium))
-        if not medium.tensor.isfinite().all():
-            raise TrainingError(
-                f"{path}: not written, its numbers are not finite; a lower guidance scale or more steps may help"
-            )
-        if self._common is None:
-            self._begin()
-            self._common = common_facts(
-                self._model.recipe,
-                self._model.weights_hash(),
-                sampling_facts(self._model.recipe, self._steps),
-            )
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            medium.save(path)
-            if name is None:
-                _save_pictures(self._model, medium, path)
-        except OSError as error:
-            raise TrainingError(f"{path}: could not be written ({reason(error)})") from error
-        verdict = self._model.judge(medium.prompt)
-        novelty = {} if verdict is None else {"novelty": verdict.novelty}
-        row = {"file": path.relative_to(self.folder).as_posix(), "prompt": medium.prompt, "seed": medium.seed}
-        self._entries[place] = entry(self.folder, {**row, **novelty, **how, "place": place}, self._common)
+        check_finite(medium, self.folder / (name or self.name(place, medium)))
+        common = self.begin()
+        pictures, name = name is None, name or self.name(place, medium)
+        row = write_medium(self._model, self.folder, name, place, medium, how, common, pictures=pictures)
+        self.accept(place, row)
+
+    def accept(self, place: int, row: Mapping[str, Any]) -> None:
+        """Take in the entry of a medium that is written."""
+        self._entries[place] = dict(row)
         if time.monotonic() - self._saved > self._took / _SHARE:
             self.save()
 
@@ -127,17 +114,76 @@ class MediaSet:
         began = time.monotonic()
         rows = [row for _, row in sorted(self._entries.items())]
         write_entries(self.folder, rows, asked=self.asked, total=self.total)
+        if self._on_save is not None:
+            self._on_save()
         self._saved = time.monotonic()
         self._took = self._saved - began
 
-    def _begin(self) -> None:
-        """The folder with a manifest, before the first medium: so that it is known whose media these are."""
+    def begin(self) -> dict[str, Any]:
+        """The folder with a manifest, before the first medium: so that it is known whose media these are.
+
+        What all entries share.
+        """
+        if self._common is None:
+            self._make_folder()
+            how = sampling_facts(self._model.recipe, self._steps)
+            self._common = common_facts(self._model.recipe, self._model.weights_hash(), how)
+        return self._common
+
+    def _make_folder(self) -> None:
         self._claim.keep()
         if self._first is not None:
             self._first()
         remove_leftovers(self.folder / "media")
         rows = [row for _, row in sorted(self._entries.items())]
         write_entries(self.folder, rows, asked=self.asked, total=self.total)
+
+
+def default_name(model: Model, place: int, medium: Media) -> str:
+    """The path of a medium in its folder."""
+    suffix = model.recipe.sample.suffix or model.modality.suffix
+    return f"media/{file_name(place, medium.prompt, medium.seed, suffix)}"
+
+
+def check_finite(medium: Media, path: Path) -> None:
+    """TrainingError for a medium whose numbers are not finite."""
+    if not medium.tensor.isfinite().all():
+        raise TrainingError(
+            f"{path}: not written, its numbers are not finite; a lower guidance scale or more steps may help"
+        )
+
+
+def write_medium(
+    model: Model,
+    folder: Path,
+    name: str,
+    place: int,
+    medium: Media,
+    how: Mapping[str, Any],
+    common: Mapping[str, Any],
+    *,
+    pictures: bool = True,
+) -> dict[str, Any]:
+    """Write a finished medium, with a picture of it; its entry.
+
+    how     how it was made, where that is not the recipe's way
+    common  what all entries share
+
+    TrainingError if its numbers are not finite, or if it cannot be written.
+    """
+    path = folder / name
+    check_finite(medium, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        medium.save(path)
+        if pictures:
+            _save_pictures(model, medium, path)
+    except OSError as error:
+        raise TrainingError(f"{path}: could not be written ({reason(error)})") from error
+    verdict = model.judge(medium.prompt)
+    novelty = {} if verdict is None else {"novelty": verdict.novelty}
+    row = {"file": name, "prompt": medium.prompt, "seed": medium.seed}
+    return entry(folder, {**row, **novelty, **how, "place": place}, common)
 
 
 def _finished(folder: Path, asked: Mapping[str, Any]) -> dict[int, dict[str, Any]]:

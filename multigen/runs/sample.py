@@ -24,8 +24,11 @@ from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Recipe
 from multigen.runs.asked import asked as describe
 from multigen.runs.asked import listed
-from multigen.runs.media import Made, Start, batched, make_media, write_preview
+from multigen.runs.bulk import bulk, listed_media
+from multigen.runs.bulk_worker import Arguments
+from multigen.runs.media import Made, Start, batched, make_media, under_way, write_preview
 from multigen.runs.media_set import MediaSet, conflict, unfinished
+from multigen.runs.outbox import outbox
 from multigen.runs.report import FILE as REPORT
 from multigen.runs.report import TRACES, report
 from multigen.runs.sample_manifest import facts, inversion_errors
@@ -59,44 +62,59 @@ def sample(
     overrides: Sequence[str] = (),
     trajectory: bool = False,
     clip: bool = False,
-    out: Path | None = None,
+    out: Path | str | None = None,
     resume: bool = False,
     device: str | None = None,
     quiet: bool = False,
-) -> Path:
-    """Make media with a trained model; the folder that they are in.
+    ray: bool = False,
+) -> Path | str:
+    """Make media with a trained model; the folder that they are in, or the address of the bucket.
 
     source      a run folder, a weights file or a trained recipe
     common      what the requests leave open
     requests    what to make, each `n` times; None: `common` for every prompt of the recipe, or once for an edit
     overrides   changes to how the model samples (sampler, timesteps, guide, sample, seed)
     trajectory  also keep pictures of how the first medium of each request is made; with `clip` as a clip, too
-    out         the folder; None: a new samples-N or edits-N, in the run folder or beside the weights file
+    out         a folder or the address of a bucket; None: a new samples-N or edits-N beside the weights
+    ray         in workers, on the cluster of $RAY_ADDRESS or on this machine
     resume      go on with what the same command has left there when it was stopped; without `out`, in the newest such
 
     Media of another command are never replaced: MultigenError lists how it differs. Of the same command, what is
     missing is made, with the same seeds. The folder appears with the first medium.
     """
-    common = common or Request()
     model = open_model(source, overrides, device)
-    settings, editing = model.recipe.sample, common.edit is not None
-    if requests is None:
-        requests = [Request(prompt) for prompt in ([""] if editing else settings.prompts)]
-    asked = [filled(request, common) for request in requests]
-    n = n or (1 if editing else settings.n)
-    seed = model.recipe.seed if seed is None else seed
-    kind = "edits" if editing else "samples"
+    common = common or Request()
+    asked, kind, usual = _asked(model, common, requests)
+    n, seed = n or usual, model.recipe.seed if seed is None else seed
     said = describe(model, kind, asked, {"n": n, "seed": seed, "trajectory": trajectory, "clip": clip})
-    with result_folder(source, model.recipe, kind, out, said if resume else None) as claim:
+    resumes = said if resume else None
+    with outbox(out) as box, result_folder(source, model.recipe, kind, box.folder, resumes) as claim:
         sources = Sources(claim.folder, asked)
-        kept = MediaSet(model, claim, said, n * len(asked), begin=sources.copy)
-        make_media(kept, model, _start(model, asked, n, seed, sources), quiet=quiet)
-        for number, request in enumerate(asked if trajectory else []):
-            own = seed + number * n if request.seed is None else request.seed
-            trace = model.trace(dataclasses.replace(request, seed=own))
-            trace.save(model, claim.folder / TRACES, f"{number:03d}", clip=clip)
+        kept = MediaSet(model, claim, said, n * len(asked), begin=sources.copy, on_save=box.push)
+        start = _start(model, asked, n, seed, sources)
+        if ray:
+            worker = Arguments(box.address or claim.folder.absolute(), source, overrides, device)
+            start = bulk(kept, model, listed_media(model, asked, n, seed, sources), worker)
+        make_media(kept, model, start, quiet=quiet)
+        if trajectory:
+            _write_traces(model, asked, n, seed, claim.folder, clip=clip)
+        if ray:
+            box.pull()
         _finish(model, kept)
-    return claim.folder
+    return box.address or claim.folder
+
+
+def _asked(
+    model: Model, common: Request, requests: Sequence[Request] | None
+) -> tuple[list[Request], str, int]:
+    """The requests, filled from what they have in common; what their results are called; how many of each by default."""
+    settings = model.recipe.sample
+    prompts, kind, n = (
+        (settings.prompts, "samples", settings.n) if common.edit is None else ([""], "edits", 1)
+    )
+    if requests is None:
+        requests = [Request(prompt) for prompt in prompts]
+    return [filled(request, common) for request in requests], kind, n
 
 
 def sample_blend(
@@ -108,12 +126,12 @@ def sample_blend(
     seed: int | None = None,
     to_seed: int | None = None,
     overrides: Sequence[str] = (),
-    out: Path | None = None,
+    out: Path | str | None = None,
     resume: bool = False,
     device: str | None = None,
     quiet: bool = False,
-) -> Path:
-    """Make `n` media from one request to another, or between two seeds of one; the folder that they are in.
+) -> Path | str:
+    """Make `n` media from one request to another, or between two seeds of one; where they are.
 
     requests  one or two; None: `common` for the prompts of the recipe
     seed      of the first medium; None: the recipe's
@@ -138,17 +156,19 @@ def sample_blend(
             model,
             (first, last),
             n=n,
-            batch=model.recipe.sample.batch,
+            batch=under_way(model),
             on_progress=lambda _: progress.called(),
         )
         for one in batched(made.batcher, progress, there):
+            assert one.medium is not None
             yield one._replace(medium=made.shown(one.place, one.medium))
 
-    with result_folder(source, model.recipe, "samples", out, said if resume else None) as claim:
-        kept = MediaSet(model, claim, said, n, steps=first.steps)
+    resumes = said if resume else None
+    with outbox(out) as box, result_folder(source, model.recipe, "samples", box.folder, resumes) as claim:
+        kept = MediaSet(model, claim, said, n, steps=first.steps, on_save=box.push)
         make_media(kept, model, start, quiet=quiet)
         _finish(model, kept)
-    return claim.folder
+    return box.address or claim.folder
 
 
 def filled(request: Request, common: Request) -> Request:
@@ -165,7 +185,9 @@ def _start(model: Model, requests: Sequence[Request], n: int, seed: int, sources
     """Begins to make `n` media of each request; the manifest says how each was made."""
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
-        made = model.batcher(requests, n=n, seed=seed, on_progress=lambda _: progress.called())
+        made = model.batcher(
+            requests, n=n, seed=seed, batch=under_way(model), on_progress=lambda _: progress.called()
+        )
         errors = inversion_errors(model, requests)
         origins = [sources.facts(request) for request in requests]
         how = [
@@ -175,6 +197,16 @@ def _start(model: Model, requests: Sequence[Request], n: int, seed: int, sources
         return batched(made, progress, there, how.__getitem__)
 
     return start
+
+
+def _write_traces(
+    model: Model, requests: Sequence[Request], n: int, seed: int, folder: Path, *, clip: bool
+) -> None:
+    """Keep pictures of how the first medium of each request is made."""
+    for number, request in enumerate(requests):
+        own = seed + number * n if request.seed is None else request.seed
+        trace = model.trace(dataclasses.replace(request, seed=own))
+        trace.save(model, folder / TRACES, f"{number:03d}", clip=clip)
 
 
 def _finish(model: Model, kept: MediaSet) -> None:

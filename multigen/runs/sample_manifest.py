@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from multigen.generation.part_like import operator_part
 from multigen.generation.plan import Plan
-from multigen.generation.request import EditRequest, Request, operator_part
+from multigen.generation.request import EditRequest, Request
 from multigen.model.model import Model
 from multigen.runs.media_set import sampling_facts
 

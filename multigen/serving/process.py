@@ -52,6 +52,11 @@ class Process(uvicorn.Server):
         if self._opened is not None:
             await asyncio.to_thread(webbrowser.open, self._opened)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what is under way first: uvicorn waits for answers, and these would wait for media."""
+        await self._server.models.close("the server is ending")
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end at once where that has begun."""
         if self._signal:

@@ -28,6 +28,7 @@ from multigen.serving.logs import show_logs
 from multigen.serving.process import ANSWERS, Process
 from multigen.serving.protocol import HEAD_BYTES, Protocol
 from multigen.serving.sources import check_reach, named
+from multigen.serving.tracing import tracing_of
 from multigen.storage.cache_folder import cache_folder
 
 GB = 10**9
@@ -50,12 +51,14 @@ class Options:
     budget       of the weights in memory; None: half of what is free, and no less than a model alone takes
     store        of results: a folder, or the address of a bucket; None: in the cache
     shared       whether other servers use the store too: each goes on with what another left
+    lost         s of silence after which another server's jobs are taken over
     ttl          h for which results are kept
     store_size   of all results
     loras        folder of LoRAs that clients may name
     device       of the models
     drain        s that running requests have to end after SIGTERM
     log_prompts  whether the log keeps prompts
+    otlp         address of a collector of traces; None: OTEL_EXPORTER_OTLP_ENDPOINT, or no traces
     """
 
     host: str = "127.0.0.1"
@@ -69,12 +72,14 @@ class Options:
     budget: float | None = None
     store: Path | str | None = None
     shared: bool = False
+    lost: float = 15.0
     ttl: float = 24.0
     store_size: float = 4.0
     loras: Path | None = None
     device: str | None = None
     drain: float = 30.0
     log_prompts: bool = False
+    otlp: str | None = None
 
 
 def serve(sources: Sequence[str], options: Options | None = None, *, open_page: bool = False) -> None:
@@ -82,7 +87,8 @@ def serve(sources: Sequence[str], options: Options | None = None, *, open_page: 
     o = options or Options()
     check_reach(o.host, o.keys)
     server, rules = server_of(sources, o), rules_of(o)
-    app = create_app(server, root_path=root_of(o.root_path), rules=rules)
+    tracing = tracing_of(o.otlp)
+    app = create_app(server, root_path=root_of(o.root_path), rules=rules, tracing=tracing)
     listening = _listen(o.host, o.port)
     address = f"http://{shown_host(o.host)}:{listening.getsockname()[1]}{root_of(o.root_path)}"
     show_logs()
@@ -133,7 +139,7 @@ def server_of(sources: Sequence[str], options: Options, *, own: frozenset[str] |
     models.settings = Settings(options.max_batch, options.max_queue, int(memory))
     place = cache_folder("served") if options.store is None else options.store
     store = Store(place, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
-    sharing = Sharing(store) if options.shared else None
+    sharing = Sharing(store, lost=options.lost) if options.shared else None
     return Server(models, store, sharing=sharing, own=own, loading=True)
 
 

@@ -181,7 +181,8 @@ class Remote:
 
     def read(self, name: str) -> bytes:
         """The content of a file. FileNotFoundError if there is none."""
-        return self._files.cat_file(self._path(name))
+        found = self._files.cat_file(self._path(name))
+        return found.encode() if isinstance(found, str) else found
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, in place of an earlier one: object stores show it whole or not at all."""

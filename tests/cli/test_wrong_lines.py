@@ -18,6 +18,8 @@ from multigen.cli.arguments import Parser
 from multigen.cli.datasets import NAMES
 from multigen.cli.main import COMMANDS, main
 from multigen.datasets.fetch import FETCHABLE
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import load_recipe
 
 WRONG_VALUES = {
     "count": ("0", "-1", "x", "1.5", ""),
@@ -54,10 +56,19 @@ MISSING = {
                ["image_digits", "--prompts", "empty.txt"], ["image_digits", "--out", "a.png"],
                ["image_digits", "--blend", "1"], ["image_digits", "--to-seed", "3"], ["image_digits", "--clip"],
                ["image_digits", "--tile"], ["image_digits", "--per-class", "3"],
+               ["image_digits", "--format", "mp3"], ["image_digits", "--duration", "3"],
+               ["audio_music", "--format", "aiff"], ["audio_music", "--size", "64"],
+               ["video_moving_emoji", "--format", "wav"], ["image_digits", "--prompts", "request.txt"],
                ["image_digits", "--sampler", "dimm"], ["image_digits", "--sampler", "{name: ddim, etaa: 1}"],
                ["image_digits", "--guide", "{name: cfg, scale: x}"],
                ["image_digits", "--blend", "4", "--prompt", "1", "--prompt", "2", "--prompt", "3"]],
     "edit": [["image_digits", "--input", "none.png"], ["image_digits", "--input", "."],
+             ["image_digits", "--input", "a.png"], ["audio_music", "--input", "a.png"],
+             ["video_moving_emoji", "--input", "a.png"], ["video_moving_emoji", "--input", "a.pt"],
+             ["image_digits", "--input", "nothing.png"],
+             ["audio_music", "--input", "a.png", "--mask", "a.png"],
+             ["audio_music", "--input", "a.png", "--restore", "downsample"],
+             ["image_digits", "--input", "a.png", "--restore", "frames"],
              ["image_digits", "--input", "a.png", "--mask", "none.png"], ["none.safetensors", "--input", "a.png"],
              *(["image_digits", "--input", "a.png", *more] for more in (
                  ["--strength", "0"], ["--strength", "1.5"], ["--strength", "nan"], ["--keep", "2s:1s"],
@@ -130,6 +141,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("a.png", "a.pt", "there.safetensors"):
         Path(name).write_bytes(b"something")
     Path("empty.txt").write_bytes(b"\xef\xbb\xbf\r\n\r\n")
+    Path("nothing.png").touch()
+    Path("request.txt").write_text('{"prompt": "7", "duration": 3}\n', encoding="utf-8")
     return tmp_path
 
 
@@ -167,6 +180,25 @@ def test_torch_is_not_imported_to_refuse_them(here: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=here, timeout=300)
     assert done.returncode == 0, done.stderr[-500:]
+
+
+@pytest.mark.parametrize("more", [[], ["data.path=none"], ["data.path=here", "train.init=none"]])
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_a_finished_run_of_other_files_does_not_hide_that_these_are_missing(
+    here: Path, capsys: pytest.CaptureFixture[str], command: str, more: list[str]
+) -> None:
+    (here / "here").mkdir()
+    folder = here / "runs" / "image_folder"
+    folder.mkdir(parents=True)
+    recipe = load_recipe("image_folder", [f"data.path={here / 'here'}"])
+    (folder / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
+    (folder / "weights.safetensors").touch()
+    assert main([command, "image_folder", *more]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "multigen: error: train.init: 'none'" if len(more) == 2 else "multigen: error: data.path: "
+    )
+    assert said.count("\n") == 1  # not that another folder was chosen for it
 
 
 def test_the_data_sets_that_can_be_fetched_are_known_without_torch() -> None:

@@ -410,6 +410,42 @@ def test_solving_builds_no_graph_but_for_calls_that_ask(asked: bool) -> None:
     assert torch.is_grad_enabled()
 
 
+# --- what a sampler of one's own may get wrong ------------------------------------------------------------------
+
+
+def _returns(schedule, x, ts, noise):
+    return x
+
+
+def _yields_a_pair(schedule, x, ts, noise):
+    yield x, ts[0]
+    return x
+
+
+def _returns_nothing(schedule, x, ts, noise):
+    yield Query(x, ts[0])
+
+
+def _returns_a_part(schedule, x, ts, noise):
+    x0 = yield Query(x, ts[0])
+    return x0[:1]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "kind", "said"),
+    [
+        (_returns, TypeError, "a sampler is a generator function.*this one gave Tensor"),
+        (_yields_a_pair, TypeError, r"a sampler yields Query\(x, t\), not tuple"),
+        (_returns_nothing, TypeError, r"a sampler returns the sample \[B, C, \*D\], not NoneType"),
+        (_returns_a_part, ValueError, r"shape \(1, 2, 6, 5\); it began with \(3, 2, 6, 5\)"),
+    ],
+)
+def test_a_sampler_that_breaks_the_contract_is_told_which(sampler, kind, said):
+    x = normal((3, *SHAPE), 0, "start")
+    with pytest.raises(kind, match=said):
+        solve(sampler(schedules.flow(), x, torch.tensor([1.0, 0.0]), None), plain(Cond(), Cond()), denoiser())
+
+
 # --- what fails, fails alone --------------------------------------------------------------------------------------
 
 

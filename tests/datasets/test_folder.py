@@ -541,7 +541,7 @@ def test_all_bad_is_refused(tmp_path: Path) -> None:
 def test_path_must_be_given() -> None:
     with pytest.raises(RecipeError) as caught:
         registry.build("dataset", Part("folder"), where="data", given={"modality": Image()})
-    expected = "data.path: say where your files are, e.g. multigen run recipes/image_folder.yaml data.path=./my_files"
+    expected = "data.path: say where your files are, e.g. multigen run image_folder data.path=./my_files"
     assert str(caught.value) == expected
 
 
@@ -703,7 +703,7 @@ def test_a_modality_from_outside_is_served_too(tmp_path: Path) -> None:
 def test_folder_recipes_ask_for_a_path_and_serve_it(tmp_path: Path, kind: str) -> None:
     source = str(Path(__file__).parents[2] / "recipes" / f"{kind}_folder.yaml")
     with pytest.raises(
-        RecipeError, match=rf"^data.path: say where .* recipes/{kind}_folder.yaml data.path=./my_files$"
+        RecipeError, match=rf"^data.path: say where .* multigen run {kind}_folder data.path=./my_files$"
     ):
         build_dataset(load_recipe(source))
     for name in ("ape", "bee"):

@@ -22,7 +22,7 @@ from tests.docs.blocks import PAGES, ROOT, read
 CARDS = sorted((ROOT / "multigen" / "weights").glob("*/README.md"))
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 # Options of programs that the pages name beside multigen.
-FOREIGN = {"--max-restarts", "--nproc-per-node", "--no-deps", "--only"}
+FOREIGN = {"--max-restarts", "--minutes", "--nproc-per-node", "--no-deps", "--only", "--quick"}
 FILES = (".safetensors", ".yaml", ".md")
 EXAMPLES = {"series", "sines", "waves"}  # parts that a page shows how to add
 PARSERS = {name: command.parser() for name, command in COMMANDS.items()}

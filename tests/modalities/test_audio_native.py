@@ -113,3 +113,17 @@ def test_fitting_opposite_channels_keeps_the_louder() -> None:
     with pytest.warns(UserWarning, match="cancel each other"):
         fitted = Audio().fit(torch.stack([tone, -0.9 * tone]), (1, 1000))
     assert torch.equal(fitted[0], tone)
+
+
+def test_a_wav_with_a_long_chunk_before_its_samples_is_read(tmp_path: Path) -> None:
+    """FFmpeg looks at the beginning of a WAV file alone."""
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (8000, 2)).astype(np.float32)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples, 8000, subtype="PCM_16")
+    data = path.read_bytes()
+    place = data.index(b"fmt ")
+    data = data[:place] + b"JUNK" + (300_000).to_bytes(4, "little") + bytes(300_000) + data[place:]
+    path.write_bytes(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
+    audio = Audio(rate=8000, channels=2)
+    assert audio.info(path).duration == 1
+    assert np.abs(audio.read(path).numpy().T - samples).max() < 1 / 32767

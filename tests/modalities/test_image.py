@@ -17,7 +17,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from multigen.errors import MediaError
-from multigen.modalities import image_file
+from multigen.modalities import image_header
 from multigen.modalities.image import Image
 
 
@@ -290,7 +290,7 @@ def test_heic_without_its_package_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.heic").write_bytes(HEIC)
-    monkeypatch.setattr(image_file, "_formats", lambda: ("JPEG", "PNG"))
+    monkeypatch.setattr(image_header, "_formats", lambda: ("JPEG", "PNG"))
     with pytest.raises(
         MediaError, match=r"a\.heic: is HEIC, which needs the package pillow-heif: pip install .*heif"
     ):

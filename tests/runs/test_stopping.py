@@ -16,7 +16,9 @@ import torch
 
 from multigen.cli.main import main
 from multigen.modalities.image import Image
+from multigen.progress import Progress
 from multigen.recipe.manifest import verify
+from multigen.runs.media_set import MediaSet
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 
@@ -168,3 +170,24 @@ def test_two_commands_at_once_never_share_a_folder(here: Path) -> None:
     pair = [started(argv), started(argv)]
     folders = {p.communicate(timeout=120)[0].strip() for p in pair}
     assert folders == {"runs/image_digits/samples-1", "runs/image_digits/samples-2"}
+
+
+def test_media_come_a_few_at_a_time_on_a_cpu(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a command that is stopped loses the work of a few, whatever `sample.batch` is."""
+    queries, finished = [0], list[int]()
+    real = MediaSet.add
+
+    def called(self: Progress, count: int = 1) -> None:
+        queries[0] += count
+
+    def add(self: MediaSet, *args: Any, **kwargs: Any) -> None:
+        finished.append(queries[0])
+        real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Progress, "called", called)
+    monkeypatch.setattr(MediaSet, "add", add)
+    total = 3 * max(4, torch.get_num_threads())
+    argv = ["sample", "image_digits", "--prompt", "7", "-n", str(total), "--steps", "3", "--quiet"]
+    assert main([*argv, "--device", "cpu", "sampler.name=ddim", "sample.batch=64"]) == 0
+    assert len(finished) == total
+    assert 0 < finished[0] <= queries[0] / 3

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from multigen.serving.api.app import create_app
 from multigen.serving.api.state import Server
+from multigen.serving.process import Process
 from multigen.serving.run import Options, config_of, rules_of, server_of
+from multigen.serving.tracing import Tracing
 from tests.model.test_model import small
 
 
@@ -36,6 +36,11 @@ class Hosted:
     server: Server
     port: int
     loop: asyncio.AbstractEventLoop
+    process: Process
+
+    def end(self) -> None:
+        """Begin to end, as after a signal that drains nothing."""
+        self.process.should_exit = True
 
     def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         """Send a request on a connection of its own; a body is JSON unless it is bytes."""
@@ -97,31 +102,31 @@ class Answer:
 
 
 @contextmanager
-def hosted(source: Path, store: Path, *, patience: float = 15.0, **options: Any) -> Iterator[Hosted]:
+def hosted(
+    source: Path, store: Path, *, patience: float = 15.0, tracing: Tracing | None = None, **options: Any
+) -> Iterator[Hosted]:
     """Serve a weights file as `digits`; `patience` is the guard's."""
     given = Options(store=store, device="cpu", port=0, **options)
     server = server_of([f"digits={source}"], given)
     rules = replace(rules_of(given), patience=patience)
-    config = config_of(create_app(server, root_path=given.root_path, rules=rules))
+    config = config_of(create_app(server, root_path=given.root_path, rules=rules, tracing=tracing))
     config.timeout_keep_alive = 1
-    process = uvicorn.Server(config)
+    process = Process(config, server, drain=0.0, first=["digits"])
     listening = socket.create_server(("127.0.0.1", 0))
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
-        await server.models.engine("digits")
-        server.loading = False
         await process.serve([listening])
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
     thread.start()
     try:
         until = time.monotonic() + 60
-        while not process.started and time.monotonic() < until and thread.is_alive():
+        while (not process.started or server.loading) and time.monotonic() < until and thread.is_alive():
             time.sleep(0.01)
-        assert process.started
-        yield Hosted(server, listening.getsockname()[1], loops[0])
+        assert process.started and not server.loading
+        yield Hosted(server, listening.getsockname()[1], loops[0], process)
     finally:
         process.should_exit = True
         thread.join(30)

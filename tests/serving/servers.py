@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from multigen.serving.api.state import Limits, Server
 from multigen.serving.engine.models import Models
 from multigen.serving.engine.settings import Settings
 from multigen.serving.engine.store import Store
+from multigen.serving.process import Process
 from tests.model.test_model import SMALL, small
 
 LIMITS = Limits(upload=2 << 20, pixels=1_000_000, seconds=30.0, prompt=500, steps=100)
@@ -67,16 +68,18 @@ def running(
     settings: Settings | None = None,
     limits: Limits = LIMITS,
     share: Callable[[Store], Sharing] | None = None,
+    loras: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
     """Serve models inside the block. `share`: how with other servers of the store."""
-    models, store = Models(sources, device="cpu", settings=settings, watch=Metrics()), Store(folder)
+    models = Models(sources, device="cpu", settings=settings, watch=Metrics(), loras=loras)
+    store = Store(folder)
     state = Server(models, store, limits, sharing=None if share is None else share(store))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
             create_app(state), log_level="warning", ws="none", timeout_graceful_shutdown=3
         )
-        one = uvicorn.Server(config)
+        one = Process(config, state, drain=0.0, first=[])
         loops: list[asyncio.AbstractEventLoop] = []
 
         async def serve() -> None:

@@ -152,3 +152,15 @@ def test_the_board_has_the_form_that_grafana_reads() -> None:
         taken |= cells
         for variable in re.findall(r"\$(?!__)(\w+)", " ".join(t["expr"] for t in panel["targets"])):
             assert variable in variables
+
+
+def test_the_page_lists_what_is_exposed_with_its_labels() -> None:
+    """The table of docs/serving.md."""
+    text = (HERE.parent / "serving.md").read_text(encoding="utf-8")
+    listed: dict[str, set[str]] = {}
+    for names, labels in re.findall(r"^\| ((?:`multigen_\w+`(?:, )?)+) \| ([^|]*)\|", text, re.MULTILINE):
+        for name in re.findall(r"\w+", names):
+            listed[name] = set(re.findall(r"\w+", labels))
+    stems = {re.sub(r"_(bucket|count|sum)$", "", name): labels - {"le"} for name, labels in EXPOSED.items()}
+    del stems["up"]
+    assert listed == stems

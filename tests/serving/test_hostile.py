@@ -92,7 +92,7 @@ def test_no_address_is_fetched(guarded: Hosted) -> None:
 
 
 def test_names_of_files_lead_nowhere(guarded: Hosted) -> None:
-    secret = guarded.server.store.folder.parent / "secret.png"
+    secret = Path(guarded.server.store.place).parent / "secret.png"
     secret.write_bytes(b"TOP SECRET")
     later = int(time.time()) + 600
     names = ["../secret", "..%2fsecret", "%2e%2e%2fsecret", "..%5csecret", "/etc/passwd", "....//secret", "secret%00",
@@ -218,3 +218,26 @@ def test_memory_does_not_grow_by_hostile_requests(guarded: Hosted) -> None:
         for answer in _together(guarded, bodies * 2):
             assert int(answer.split()[1]) in (400, 503)
     assert process.memory_info().rss - before < 200e6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"a" * 3_000_000: 1}, {"model": "m" * 3_000_000}, {"sampler": "s" * 3_000_000}, {"size": "1" * 3_000_000},
+     {"loras": [{"name": "l" * 3_000_000}]}, {"response_format": "r" * 3_000_000}],
+    ids=lambda c: next(iter(c))[:10],
+)  # fmt: skip
+def test_long_names_take_no_time_and_are_not_sent_back(guarded: Hosted, change: dict[str, Any]) -> None:
+    """Looking for what a name of megabytes may have meant held the event loop for half a second."""
+    begun = _loop_seconds(guarded)
+    answer = guarded.ask("POST", MAKE, {**ONE, **change})
+    assert answer.status in (400, 404) and len(answer.body) < 4000
+    assert _loop_seconds(guarded) - begun < 0.2
+
+
+def _loop_seconds(guarded: Hosted) -> float:
+    """The processor's time that the event loop has taken."""
+
+    async def taken() -> float:
+        return time.thread_time()
+
+    return asyncio.run_coroutine_threadsafe(taken(), guarded.loop).result(10)

@@ -29,6 +29,7 @@ from multigen.serving.api.lag import watch_loop
 from multigen.serving.api.state import Server
 from multigen.serving.api.takeover import share
 from multigen.serving.guard.guard import Guard, Rules
+from multigen.serving.tracing import Tracing
 from multigen.version import __version__
 
 ROUTERS = tuple(
@@ -54,17 +55,20 @@ def create_app(
     root_path: str = "",
     rules: Rules | None = None,
     forward: Callable[[ASGIApp], ASGIApp] | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """The app of a server.
 
     root_path  what a proxy puts in front of its paths
     rules      the guard's
+    tracing    traces every request
     forward    stands between guard and routes, and may answer in their place
     """
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await server.background.restore()
+        app.openapi()  # takes long, once: not when a client asks
         tasks = [asyncio.create_task(watch_loop(server.models.watch))]
         if server.sharing is not None:
             tasks.append(asyncio.create_task(share(app, server, server.sharing)))
@@ -73,6 +77,8 @@ def create_app(
             task.cancel()
         await server.models.close("the server is ending")
         await server.background.finish()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
     asked = rules or Rules()
     app = App(title="multigen", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
@@ -86,4 +92,6 @@ def create_app(
     if server.sharing is not None:
         app.add_middleware(Recorder)
     app.add_middleware(Guard, server=server, rules=asked, root_path=root_path)
+    if tracing is not None:
+        app.add_middleware(tracing.around)
     return app

@@ -15,6 +15,7 @@ from multigen.serving.api.sharing import CANCEL, LIVE, UNDER_WAY, Sharing
 from multigen.serving.engine.engine import Engine
 from multigen.serving.engine.store import Store
 from multigen.serving.engine.ticket import Ticket
+from multigen.serving.trace import tell_ticket
 
 log = logging.getLogger(__name__)
 KINDS = ("video", "job")
@@ -170,6 +171,7 @@ class Background:
         ticket = work.ticket
         try:
             await ticket.wait()
+            tell_ticket(ticket)
             if self.sharing is not None and ticket.failure is not None and ticket.failure.code == "draining":
                 await self.sharing.end(name, free=True)
                 return

@@ -16,6 +16,7 @@ from multigen.modalities.image import Image
 from multigen.modalities.media import Media
 from multigen.modalities.raster import to_channels, to_levels, to_pil
 from multigen.serving.api.errors import ApiError
+from multigen.serving.trace import timed
 
 # Suffixes that no modality writes: sound without a header, and AAC as a stream.
 PCM, AAC = ".pcm", ".aac"
@@ -23,7 +24,8 @@ PCM, AAC = ".pcm", ".aac"
 
 async def encoded(medium: Media, suffix: str, *, quality: int | None = None) -> bytes:
     """The file of a medium. `quality`: of .jpg and .webp pictures, 0 to 100."""
-    return await asyncio.to_thread(_file, medium, suffix, quality)
+    with timed("encode", format=suffix.removeprefix(".")):
+        return await asyncio.to_thread(_file, medium, suffix, quality)
 
 
 async def drawn(medium: Media) -> bytes:

@@ -42,9 +42,14 @@ _FAILURES = {
 }
 
 
+LONGEST = 2000  # characters of a message
+NAME = 100  # characters of a name of the client's: longer ones are none of ours, and take long to compare
+
+
 class ApiError(Exception):
     """An answer that is an error.
 
+    message  for people; cut where it is over `LONGEST`: what a client sent is not sent back whole
     param    the member of the request that is wrong, where it is one
     code     for programs: "model_not_found", "invalid_value" ...
     headers  beside those of every answer
@@ -59,6 +64,7 @@ class ApiError(Exception):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        message, param = message[:LONGEST], None if param is None else param[:NAME]
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
         self.headers = dict(headers or {})
@@ -110,7 +116,7 @@ def failed(failure: Failure) -> ApiError:
 
 def unknown(name: str, known: Iterable[str], what: str = "member") -> ApiError:
     """A member that nothing here reads."""
-    allowed = sorted(known)
+    name, allowed = name[:NAME], sorted(known)
     near = difflib.get_close_matches(name, allowed, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     text = f"{name}: there is no such {what}. Allowed: {', '.join(allowed)}.{hint}"
@@ -119,7 +125,7 @@ def unknown(name: str, known: Iterable[str], what: str = "member") -> ApiError:
 
 def no_model(name: str, known: Iterable[str]) -> ApiError:
     """A model that is not served."""
-    allowed = sorted(known)
+    name, allowed = name[:NAME], sorted(known)
     near = difflib.get_close_matches(name, allowed, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     text = f"model: {name!r} is not served here. Served: {', '.join(allowed) or 'none'}.{hint}"

@@ -47,6 +47,4 @@ async def metrics(server: TheServer) -> Response:
     watch = server.models.watch
     if not isinstance(watch, Metrics):
         raise ApiError(404, "this server counts nothing", code="not_found")
-    return Response(
-        watch.text(server.models, ready=not (server.loading or server.draining)), media_type=watch.media_type
-    )
+    return Response(watch.text(server.models, ready=server.ready), media_type=watch.media_type)

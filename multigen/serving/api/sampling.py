@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from multigen.generation.request import EditRequest, Request, Size
-from multigen.serving.api.errors import ApiError, unknown
+from multigen.serving.api.errors import NAME, ApiError, unknown
 from multigen.serving.api.members import Members
 from multigen.serving.api.state import Limits, Server
 from multigen.serving.engine.models import Served
@@ -128,7 +128,7 @@ def check_part(name: str, part: str | dict[str, Any] | None) -> None:
     """Only plain arguments: no weights of this machine and no other part may come in from a client."""
     for key, value in ({"name": part} if isinstance(part, str) else part or {}).items():
         if key == "name":
-            if not (isinstance(value, str) and value.replace("_", "").isalnum()):
+            if not (isinstance(value, str) and len(value) <= NAME and value.replace("_", "").isalnum()):
                 raise ApiError(
                     400, f"{name}: give a name, or {{name, arguments}}", param=name, code="invalid_value"
                 )

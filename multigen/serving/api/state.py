@@ -81,6 +81,11 @@ class Server:
         """Whether media of a model are this server's to make."""
         return self.own is None or name in self.own
 
+    @property
+    def ready(self) -> bool:
+        """Whether requests should be sent here."""
+        return not (self.loading or self.draining)
+
     def served(self, name: str | None, modality: str) -> Served:
         """The model that a request names, or the first that makes such media. ApiError 404 or 400."""
         able = self.models.of_modality(modality)

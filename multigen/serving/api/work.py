@@ -19,6 +19,7 @@ from multigen.serving.api.units import units_of
 from multigen.serving.engine.engine import Engine
 from multigen.serving.engine.models import Served
 from multigen.serving.engine.ticket import Ticket
+from multigen.serving.trace import tell_ticket
 
 
 def whose(caller: Caller, user: str | None) -> Caller:
@@ -77,6 +78,7 @@ async def released(http: HttpRequest | None, engine: Engine, ticket: Ticket) -> 
         if watching is not None:
             watching.cancel()
         engine.cancel(ticket)
+        tell_ticket(ticket)
 
 
 async def _gone(http: HttpRequest, engine: Engine, ticket: Ticket) -> None:

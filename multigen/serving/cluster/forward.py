@@ -10,9 +10,10 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multigen.serving.api.errors import ApiError
@@ -66,16 +67,29 @@ class Forward:
 
     calls   by the id of a model; they raise Gone and Full
     root    what a proxy puts in front of the paths
+    metrics what each replica tells Prometheus, by its name; None: nothing
     """
 
-    def __init__(self, app: ASGIApp, server: Server, calls: Mapping[str, Call], root: str = "") -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        server: Server,
+        calls: Mapping[str, Call],
+        root: str = "",
+        metrics: Callable[[], Awaitable[dict[str, str]]] | None = None,
+    ) -> None:
         self._app, self._server, self._calls, self._root = app, server, calls, root.rstrip("/")
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         found = None
         if scope["type"] == "http" and scope["method"] == "POST":
             found = _MAKES.fullmatch(scope["path"].removeprefix(self._root))
+        if found is None and self._metrics is not None and self._asks(scope, "GET", "/metrics"):
+            text = together(await self._metrics())
+            await Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")(scope, receive, send)
+            return
         if found is None:
             await self._app(scope, receive, send)
             return
@@ -87,6 +101,14 @@ class Forward:
         state = {"once": secrets.token_hex(16)}
         inner: Scope = {**{key: scope[key] for key in _SENT if key in scope}, "state": state}
         await self._forward(self._calls[name], inner, body, receive, send)
+
+    def _asks(self, scope: Scope, method: str, path: str) -> bool:
+        """Whether a request is for a path."""
+        return (
+            scope["type"] == "http"
+            and scope["method"] == method
+            and scope["path"].removeprefix(self._root) == path
+        )
 
     def _model(self, found: re.Match[str], body: bytes) -> str:
         """The model whose replicas answer. Where a request names none that is served, any of them says so."""
@@ -122,6 +144,33 @@ class Forward:
             except Full as error:
                 text = "all replicas of this model are busy; try again later"
                 raise ApiError(429, text, code="queue_full", headers={"retry-after": "2"}) from error
+
+
+def together(texts: Mapping[str, str]) -> str:
+    """What replicas tell Prometheus as one text, each sample with a label that says whose it is."""
+    heads: dict[str, list[str]] = {}
+    rows: dict[str, list[str]] = {}
+    for replica, text in texts.items():
+        family = ""
+        for line in text.splitlines():
+            if line.startswith("# "):
+                family = line.split()[2]
+                if line not in heads.setdefault(family, []):
+                    heads[family].append(line)
+            elif line:
+                rows.setdefault(family, []).append(_labelled(line, replica))
+    parts = [line for family in heads for line in (*heads[family], *rows.get(family, ()))]
+    return "\n".join(parts) + "\n"
+
+
+def _labelled(line: str, replica: str) -> str:
+    """A sample with one label more."""
+    label = f'replica="{replica}"'
+    name, brace, rest = line.partition("{")
+    if brace:
+        return f"{name}{{{label},{rest}"
+    name, _, value = line.partition(" ")
+    return f"{name}{{{label}}} {value}"
 
 
 def model_in(body: bytes) -> str | None:

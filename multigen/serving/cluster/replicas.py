@@ -22,6 +22,7 @@ from multigen.serving.cluster.forward import Forward, Full, Gone, answered
 from multigen.serving.cluster.scaling import METRIC
 from multigen.serving.logs import show_logs
 from multigen.serving.run import Options, root_of, rules_of, server_of
+from multigen.serving.tracing import tracing_of
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,8 @@ class ModelReplica:
         """What happened here, for Prometheus."""
         from multigen.serving.api.metrics import Metrics
 
-        watch = self._server.models.watch
-        return watch.text(self._server.models).decode() if isinstance(watch, Metrics) else ""
+        server, watch = self._server, self._server.models.watch
+        return watch.text(server.models, ready=server.ready).decode() if isinstance(watch, Metrics) else ""
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What the scaling asks for."""
@@ -87,8 +88,17 @@ class Front:
         server.loading = False
         root = root_of(self._options.root_path)
         calls = {name: partial(_called, handle) for name, handle in self._models.items()}
-        forward = partial(Forward, server=server, calls=calls, root=root)
-        return create_app(server, root_path=root, rules=rules_of(self._options), forward=forward)
+        forward = partial(Forward, server=server, calls=calls, root=root, metrics=self._metrics)
+        rules, tracing = rules_of(self._options), tracing_of(self._options.otlp)
+        return create_app(server, root_path=root, rules=rules, forward=forward, tracing=tracing)
+
+    async def _metrics(self) -> dict[str, str]:
+        """What each replica tells Prometheus."""
+        found: dict[str, str] = {}
+        for name, handle in self._models.items():
+            texts = await handle.broadcast("metrics").results_async(timeout_s=5)
+            found |= {f"{name}/{number}": text for number, text in enumerate(texts)}
+        return found
 
 
 FrontDeployment = serve.ingress()(Front)

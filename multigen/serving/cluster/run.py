@@ -10,10 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-# Ray reads it when it is imported.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-import ray
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
 from ray.serve.deployment import Application
@@ -23,6 +19,7 @@ from multigen.serving.cluster.replicas import FrontDeployment, ModelReplica
 from multigen.serving.cluster.scaling import METRIC, Replicas, wanted
 from multigen.serving.run import Options, root_of, shown_host
 from multigen.serving.sources import check_reach, named
+from multigen.storage.ray_cluster import ray_here
 
 APP = "multigen"
 _FRONT = 1000  # requests that one replica of the app in front has open
@@ -38,10 +35,8 @@ def serve_on_ray(
     """
     o = options or Options()
     check_reach(o.host, o.keys)
+    ray = ray_here("multigen serve --ray")
     address = os.environ.get("RAY_ADDRESS")
-    ray.init(
-        address=address or "local", logging_level="WARNING", include_dashboard=None if address else False
-    )
     ended = threading.Event()
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, lambda *_: ended.set())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,8 +39,3 @@ def wanted(media: Mapping[str, float], requests: float, batch: int) -> float:
     batch     media that share a network call
     """
     return max(sum(media.values()), requests) / batch
-
-
-def scaled(text: float) -> int:
-    """A whole number of replicas."""
-    return max(math.ceil(text - 1e-9), 1)

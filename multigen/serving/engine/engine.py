@@ -66,12 +66,15 @@ class Engine:
         self._refuse(n)
         self._planning += n
         try:
-            planned = await self._off(lambda: jobs(self.model, [request], n, self.model.recipe.seed))
-            if (memory := self.settings.memory) is not None:
-                await self._off(lambda: self._costs.check(planned[0], memory))
+            return await self._off(lambda: self._planned(request, n))
         finally:
             self._planning -= n
             self._tell_rest()
+
+    def _planned(self, request: Request, n: int) -> list[Job]:
+        planned = jobs(self.model, [request], n, self.model.recipe.seed)
+        if self.settings.memory is not None:
+            self._costs.check(planned[0], self.settings.memory)
         return planned
 
     def submit(self, ticket: Ticket) -> Ticket:
@@ -141,6 +144,10 @@ class Engine:
         """Some begin, and a network call is made for those whose turn it is; if there are none, wait for some."""
         mark = self.watch.mark()
         self._expire()
+        if (
+            self._planning
+        ):  # what is planned by now joins this call, not the next: the worker does it in order
+            await self._off(lambda: None)
         await self._begin()
         chosen = self._turns.share(by_key(self._under_way), self._most())
         if chosen:

@@ -31,27 +31,33 @@ class Costs:
     def of(self, job: Job) -> int:
         """Bytes that a sample of a job takes, with all the calls of its guide."""
         self._measure()
-        shape = job.plan.shape if job.plan.window is None else (job.plan.shape[0], *job.plan.window)
-        share = math.prod(shape) / self._natural
-        guided = 1 if job.plan.guide.name == "plain" else 2
-        return int(guided * (self._linear * share + self._square * share**2))
+        return self._cost(job, self._share(job))
 
     def check(self, job: Job, memory: int) -> None:
         """MultigenError if one sample does not fit, with what would."""
         cost = self.of(job)
         if cost <= memory:
             return
-        share = math.prod(job.plan.shape) / self._natural
+        share = self._share(job)
         low, high = 0.0, share
         for _ in range(40):
             middle = (low + high) / 2
-            fits = 2 * (self._linear * middle + self._square * middle**2) <= memory
-            low, high = (middle, high) if fits else (low, middle)
+            low, high = (middle, high) if self._cost(job, middle) <= memory else (low, middle)
         natural = self.model.modality.describe(self.model.modality.shape())
         raise MultigenError(
             f"size or duration: this request needs {cost / 2**20:,.0f} MiB, and {memory / 2**20:,.0f} MiB are there. "
             f"About {low / share:.0%} of it would fit; the model's own size is {natural}"
         )
+
+    def _share(self, job: Job) -> float:
+        """The size of what a call sees, of the model's own size."""
+        plan = job.plan
+        shape = plan.shape if plan.window is None else (plan.shape[0], *plan.window)
+        return math.prod(shape) / self._natural
+
+    def _cost(self, job: Job, share: float) -> int:
+        guided = 1 if job.plan.guide.name == "plain" else 2
+        return int(guided * (self._linear * share + self._square * share**2))
 
     def _measure(self) -> None:
         if self._natural:

@@ -131,10 +131,10 @@ class Models:
 
     async def close(self, reason: str) -> None:
         """End all engines; what is under way fails with the reason."""
-        self._closed = reason
+        self._closed = self._closed or reason
         self._rested.set()
         for engine in self.engines:
-            await engine.close(reason)
+            await engine.close(self._closed)
         for pool in (self._worker, self._loader):
             pool.shutdown(wait=False)
 
@@ -147,7 +147,8 @@ class Models:
         loras = {self.loras[lora]: weight for lora, weight in key[1]}
         loop = asyncio.get_running_loop()
         model = await loop.run_in_executor(self._loader, _loaded, one.source, self.device, loras or None)
-        size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+        # Frozen parts of a pipeline and a LoRA's pairs are in no state_dict, but in the files.
+        size = max(sum(t.numel() * t.element_size() for t in model.state_dict().values()), one.size)
         if size > one.size:
             self._check_size(name, size)
             await self._make_room(name, size)

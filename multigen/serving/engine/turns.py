@@ -13,12 +13,15 @@ class Turns:
 
     A network call takes time in proportion to its samples, so a call is shared like time on a machine: each user has as
     many places in it as the one who needs fewest, at least one, and all of them where there is but one user. Beside a
-    user with a hundred requests, another one's single request takes about twice the time that it takes alone.
+    user with a hundred requests, another one's single request takes about twice the time that it takes alone. Where
+    there are more users than places, those come first whose last call is longest ago.
     """
 
     def __init__(self) -> None:
         self._last: OrderedDict[str, None] = OrderedDict()  # keys, those who had a turn last at the end
-        self._rings: dict[str, deque[int]] = {}
+        self._rings: dict[
+            str, deque[int]
+        ] = {}  # of those who have something under way, the last called at the end
 
     def next(self, waiting: Mapping[str, Sequence[tuple[int, int]]]) -> tuple[str, int] | None:
         """Key and place that begin next, of (priority, place) by key: the highest priority, then who waited longest."""
@@ -40,25 +43,29 @@ class Turns:
             del self._rings[key]
         if not there:
             return []
+        order = {key: number for number, key in enumerate(self._rings)}
+        keys = sorted(there, key=lambda k: order.get(k, -1))[:most]
         quota = most if len(there) == 1 else min(len(places) for places in there.values())
-        quota = max(1, min(quota, most // len(there)))
+        quota = max(1, min(quota, most // len(keys)))
         chosen: list[int] = []
-        for key, places in there.items():
-            ring = self._rings.setdefault(key, deque())
-            ring = self._rings[key] = deque([p for p in ring if p in set(places)])
+        for key in keys:
+            places = there[key]
+            ring = deque(p for p in self._rings.pop(key, ()) if p in set(places))
             ring.extend(p for p in places if p not in set(ring))
             chosen += list(ring)[:quota]
             ring.rotate(-quota)
-        return chosen[:most]
+            self._rings[key] = ring
+        return chosen
 
     def lines(self, waiting: Iterable[tuple[str, int, int]]) -> dict[int, int]:
         """How many media begin before each place, of (key, priority, place) in the order in which they came."""
         order = {key: number for number, key in enumerate(self._last)}
+        first: dict[str, int] = {}  # of those who never had a turn: when they came
         rounds: dict[tuple[str, int], int] = {}  # by key and priority: how many stand before
         rows: list[tuple[int, int, int, int]] = []
         for number, (key, priority, place) in enumerate(waiting):
             turn = rounds[key, priority] = rounds.get((key, priority), -1) + 1
-            rows.append((-priority, turn, order.get(key, number - _NEVER), place))
+            rows.append((-priority, turn, order.get(key, first.setdefault(key, number) - _NEVER), place))
         return {row[3]: line for line, row in enumerate(sorted(rows))}
 
     def keep(self, keys: Collection[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from multigen.serving import trace
 from multigen.serving.api.errors import ApiError, of
 from multigen.serving.api.state import Caller, Server
 from multigen.serving.guard import answers
@@ -74,6 +75,7 @@ class Guard:
         finally:
             route = _route(inner)
             answer.finish(route)
+            trace.answered(method=scope["method"], route=route, status=answer.status, id=answer.id)
             self._server.models.watch.answered(route, scope["method"], answer.status, answer.seconds)
 
     def _admit(self, scope: Scope, headers: Mapping[str, str]) -> Caller:
@@ -186,6 +188,17 @@ class _Answer:
                 message["headers"].append((b"connection", b"close"))
         elif message["type"] == "http.response.body":
             self.sent += len(message.get("body", b""))
+            body = self.body
+            if (
+                body is not None
+                and not body.read
+                and self._has_body()
+                and not message.get("more_body", False)
+            ):
+                # What closes with data unread loses the answer: a route that is none reads no body.
+                await self._send({**message, "more_body": True})
+                await body.discard()
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
     async def refuse(self, error: ApiError) -> None:

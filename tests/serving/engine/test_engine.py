@@ -96,6 +96,23 @@ def test_all_of_many_concurrent_calls_answer(model: Model) -> None:
     run(work())
 
 
+def test_more_users_than_places_all_go_on(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vllm-omni 1080: one never answers, as long as others ask. Here a call takes those who waited longest for one."""
+
+    async def work() -> None:
+        tickets: list[Ticket] = []
+        seen: list[list[int]] = []
+        with monkeypatch.context() as patch:
+            at_call(model, patch, lambda number, _: seen.append([t.steps.get(0, 0) for t in tickets]))
+            async with engine(model, max_batch=2) as one:
+                planned = await one.plan(Request("3", seed=1, steps=6), 1)
+                tickets += [one.submit(Ticket("digits", str(k), planned)) for k in range(6)]
+                await ended(one)
+        assert all(max(steps) - min(steps) <= 1 for steps in seen)
+
+    run(work())
+
+
 def test_higher_priorities_begin_first(model: Model) -> None:
     async def work() -> None:
         order: list[int] = []

@@ -1,0 +1,120 @@
+"""Media on many machines: Ray Data gives the requests to workers, each of which has the model in memory.
+
+Every medium has an id, the hash of its request, its seed and the weights. A worker writes the medium, and then its
+entry as .made/<id>.json; who finds that entry makes nothing. So a medium that is begun twice, by a worker that took
+over from a dead one or by a command that goes on after kill -9, has the same name and is there once. The manifest is
+made of the entries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import pickle
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from multigen.device import choose_device
+from multigen.errors import MultigenError, TrainingError
+from multigen.generation.request import Request
+from multigen.model.model import Model
+from multigen.progress import Progress
+from multigen.runs.asked import asked
+from multigen.runs.bulk_worker import MADE, Arguments, Worker
+from multigen.runs.media import Made, Start
+from multigen.runs.media_set import MediaSet
+from multigen.runs.sources import Sources
+from multigen.storage.bucket import open_bucket
+from multigen.storage.ray_cluster import ray_here
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class One:
+    """One medium: its place among all, its id, what it is made of, and the source of an edit (`Sources.facts`)."""
+
+    place: int
+    id: str
+    request: Request
+    source: Mapping[str, Any]
+
+
+def listed_media(model: Model, requests: Sequence[Request], n: int, seed: int, sources: Sources) -> list[One]:
+    """Each request `n` times, with the seeds that one machine gives them."""
+    found = []
+    for number, request in enumerate(requests):
+        first = seed + number * n if request.seed is None else request.seed
+        source = sources.facts(request)
+        for k in range(n):
+            own = replace(request, seed=first + k)
+            text = json.dumps(asked(model, "medium", [own], {"place": number * n + k}), sort_keys=True)
+            found.append(One(number * n + k, hashlib.sha256(text.encode()).hexdigest()[:32], own, source))
+    return found
+
+
+def bulk(kept: MediaSet, model: Model, ones: Sequence[One], arguments: Arguments) -> Start:
+    """Begins to make media in workers, which are made with `arguments`."""
+
+    def start(progress: Progress, there: frozenset[int]) -> Iterator[Made]:
+        kept.begin()
+        bucket = open_bucket(arguments.where)
+        names = {f"{MADE}/{one.id}.json": one for one in ones if one.place not in there}
+        for name in bucket.rows(f"{MADE}/"):
+            if (one := names.pop(name, None)) is not None:
+                yield Made(one.place, None, row=json.loads(bucket.read(name)))
+        for row in _rows(list(names.values()), model, arguments):
+            progress.called()
+            yield Made(row["place"], None, row=row)
+        kept.save()
+        for name in bucket.rows(f"{MADE}/"):
+            bucket.delete(name)
+        if bucket.folder is not None:
+            (bucket.folder / MADE).rmdir()
+
+    return start
+
+
+def _rows(left: Sequence[One], model: Model, arguments: Arguments) -> Iterable[dict[str, Any]]:
+    """The entries of media, as workers finish them."""
+    if not left:
+        return
+    ray = ray_here()
+    from ray import data
+    from ray.exceptions import RayError
+
+    batch, gpu = model.recipe.sample.batch, choose_device(arguments.device).type == "cuda"
+    kind = "GPU" if gpu else "CPU"
+    most = int(ray.cluster_resources().get(kind, 0))
+    if not most:
+        raise MultigenError(f"--ray: this Ray cluster has no {kind}; give another --device")
+    blocks = -(-len(left) // batch)
+    items = [
+        {"place": one.place, "id": one.id, "request": pickle.dumps((one.request, one.source))} for one in left
+    ]
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    rows = data.from_items(items, override_num_blocks=blocks).map_batches(
+        Worker,
+        batch_size=batch,
+        fn_constructor_kwargs={"arguments": arguments},
+        compute=data.ActorPoolStrategy(min_size=1, max_size=min(most, blocks)),
+        num_cpus=None if gpu else 1,
+        num_gpus=1 if gpu else None,
+    )
+    try:
+        for row in rows.iter_rows():
+            yield json.loads(row["entry"])
+    except RayError as error:
+        raise TrainingError(f"--ray: a worker failed: {_cause(error)}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost error that a worker tells of."""
+    inner = error
+    while (more := inner.__cause__) is not None:
+        inner = more
+    lines = [line for line in str(inner).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(inner).__name__
