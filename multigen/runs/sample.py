@@ -75,21 +75,17 @@ def sample(
     requests    what to make, each `n` times; None: `common` for every prompt of the recipe, or once for an edit
     overrides   changes to how the model samples (sampler, timesteps, guide, sample, seed)
     trajectory  also keep pictures of how the first medium of each request is made; with `clip` as a clip, too
-    out         the folder, or the address of a bucket; None: a new samples-N or edits-N, in the run folder or beside
-                the weights file
+    out         a folder or the address of a bucket; None: a new samples-N or edits-N beside the weights
     ray         in workers, on the cluster of $RAY_ADDRESS or on this machine
     resume      go on with what the same command has left there when it was stopped; without `out`, in the newest such
 
     Media of another command are never replaced: MultigenError lists how it differs. Of the same command, what is
     missing is made, with the same seeds. The folder appears with the first medium.
     """
-    common = common or Request()
     model = open_model(source, overrides, device)
-    settings, editing = model.recipe.sample, common.edit is not None
-    asked = _asked(model, common, requests)
-    n = n or (1 if editing else settings.n)
-    seed = model.recipe.seed if seed is None else seed
-    kind = "edits" if editing else "samples"
+    common = common or Request()
+    asked, kind, usual = _asked(model, common, requests)
+    n, seed = n or usual, model.recipe.seed if seed is None else seed
     said = describe(model, kind, asked, {"n": n, "seed": seed, "trajectory": trajectory, "clip": clip})
     resumes = said if resume else None
     with outbox(out) as box, result_folder(source, model.recipe, kind, box.folder, resumes) as claim:
@@ -108,11 +104,17 @@ def sample(
     return box.address or claim.folder
 
 
-def _asked(model: Model, common: Request, requests: Sequence[Request] | None) -> list[Request]:
-    """The requests, filled from what they have in common."""
+def _asked(
+    model: Model, common: Request, requests: Sequence[Request] | None
+) -> tuple[list[Request], str, int]:
+    """The requests, filled from what they have in common; what their results are called; how many of each by default."""
+    settings = model.recipe.sample
+    prompts, kind, n = (
+        (settings.prompts, "samples", settings.n) if common.edit is None else ([""], "edits", 1)
+    )
     if requests is None:
-        requests = [Request(prompt) for prompt in ([""] if common.edit else model.recipe.sample.prompts)]
-    return [filled(request, common) for request in requests]
+        requests = [Request(prompt) for prompt in prompts]
+    return [filled(request, common) for request in requests], kind, n
 
 
 def sample_blend(
