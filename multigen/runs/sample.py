@@ -152,13 +152,8 @@ def sample_blend(
     said = describe(model, "blend", [first, last], {"n": n})
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
-        made = blend(
-            model,
-            (first, last),
-            n=n,
-            batch=under_way(model),
-            on_progress=lambda _: progress.called(),
-        )
+        batch = under_way(model)
+        made = blend(model, (first, last), n=n, batch=batch, on_progress=lambda _: progress.called())
         for one in batched(made.batcher, progress, there):
             assert one.medium is not None
             yield one._replace(medium=made.shown(one.place, one.medium))
