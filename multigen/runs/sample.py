@@ -107,7 +107,7 @@ def sample(
 def _asked(
     model: Model, common: Request, requests: Sequence[Request] | None
 ) -> tuple[list[Request], str, int]:
-    """The requests, filled from what they have in common; what their results are called; how many of each by default."""
+    """The requests, filled from what they have in common; what their results are called; how many of each."""
     settings = model.recipe.sample
     prompts, kind, n = (
         (settings.prompts, "samples", settings.n) if common.edit is None else ([""], "edits", 1)
