@@ -57,7 +57,9 @@ class Option:
     def check_type(self, value: Any) -> None:
         """MultigenError for a value from Python that is of another kind than a text, a number, a flag or a size."""
         kinds = typing.get_args(self.type) or (self.type,)
-        if value is not None and not any(_is(kind, value) for kind in kinds):
+        if value is None and self.default is None:
+            return
+        if not any(_is(kind, value) for kind in kinds):
             said = " or ".join(_WORDS[kind] for kind in kinds if kind in _WORDS)
             said += (
                 " or (height, width)" if len(kinds) > len([kind for kind in kinds if kind in _WORDS]) else ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,9 @@ from multigen.cli.arguments import (
     sampling_overrides,
     show_log,
 )
+from multigen.cli.request_options import parse
 from multigen.errors import RecipeError
+from multigen.options import Option
 
 
 def job_parser(name: Literal["run", "train"], description: str) -> Parser:
@@ -41,9 +44,11 @@ def job_parser(name: Literal["run", "train"], description: str) -> Parser:
     return parser
 
 
-def run_job(name: Literal["run", "train"], a: argparse.Namespace) -> int:
+def run_job(name: Literal["run", "train"], parser: Parser, argv: Sequence[str]) -> int:
     """Run one job, or a sweep of them; the exit code."""
+    a, own = parse(parser, argv, _declared)
     overrides = [*sampling_overrides(a), *([] if a.seed is None else [f"seed={a.seed}"])]
+    overrides += [f"sample.options.{key}={json.dumps(value)}" for key, value in own.items()]
     if a.multirun and not a.cfg:
         from multigen.runs.sweep import sweep
 
@@ -81,3 +86,10 @@ def run_job(name: Literal["run", "train"], a: argparse.Namespace) -> int:
     if os.environ.get("RANK", "0") == "0" and "MULTIGEN_LAUNCHED" not in os.environ:
         print(folder)
     return 0
+
+
+def _declared(recipe: str) -> Sequence[Option]:
+    """The options that the modality of a recipe declares."""
+    from multigen.runs.checks import declared_options
+
+    return declared_options(recipe)

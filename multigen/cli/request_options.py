@@ -16,7 +16,7 @@ _READERS: dict[Any, Callable[[str], Any]] = {
     int | tuple[int, int]: size,
 }
 _HELP = ("-h", "--help")
-# Declares the options of a source, such as `multigen.runs.sample.request_options`.
+# Declares the options of a source, such as `multigen.runs.checks.request_options`.
 Declared = Callable[[str], Sequence[Option]]
 
 

@@ -23,7 +23,7 @@ def parser() -> Parser:
 
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
-    return run_job("run", parser().parse(argv))
+    return run_job("run", parser(), argv)
 
 
 COMMAND = Command(

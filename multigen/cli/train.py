@@ -23,7 +23,7 @@ def parser() -> Parser:
 
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
-    return run_job("train", parser().parse(argv))
+    return run_job("train", parser(), argv)
 
 
 COMMAND = Command("train", "RECIPE [key=value ...]", "train, or continue in a run folder", parser, run)

@@ -24,7 +24,7 @@ class Folder(Files):
     path      the folder, relative to the working directory; `~` is the home folder
     labels    "auto": the labels of the metadata, else the sub-folders if there are several and every file lies in
               one; "folders": the top sub-folders; "none"
-    captions  "auto": metadata.jsonl or metadata.csv (`file_name`, `text`), else a.txt, a.jpg.txt or a.caption beside
+    captions  "auto": metadata.jsonl, .csv or .parquet (`file_name`, `text`), else a.txt, a.jpg.txt or a.caption beside
               a.jpg (each line an alternative caption), else the class, else ""; or "metadata", "txt", "name" (the
               file's name), "none"
     segment   seconds of a longer sound or video that count as one item; null: the modality's duration. `draw` starts

@@ -1,4 +1,4 @@
-"""metadata.jsonl and metadata.csv: captions and labels of the user's files.
+"""metadata.jsonl, metadata.csv and metadata.parquet: captions and labels of the user's files.
 
 They follow the Hugging Face `imagefolder` convention: one JSON object, or one row of a table with these columns, for a
 file, with `file_name`, relative to the folder of the metadata, and `text` (one caption, or a list of alternatives),
@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from multigen.datasets.names import Names
+from multigen.datasets.parquet import table_rows
 from multigen.datasets.scan import Listing, read_text
 from multigen.errors import RecipeError
 
@@ -42,14 +43,22 @@ class Metadata:
 
 
 def read_metadata(found: Listing) -> Metadata:
-    """Every metadata.jsonl and metadata.csv below the root. RecipeError names file and line of a fault."""
+    """Every file of metadata below the root. RecipeError names file and line of a fault."""
     out = Metadata()
     media = Names(found.media)
     for source in found.metadata:
-        rows = _table(source) if source.suffix.lower() == ".csv" else _lines(source)
+        word, rows = _rows(source)
         for number, row in rows:
-            _add(out, source, f"{source}, line {number}", row, media)
+            _add(out, source, f"{source}, {word} {number}", row, media)
     return out
+
+
+def _rows(source: Path) -> tuple[str, Iterator[tuple[int, Any]]]:
+    """The rows of a file of metadata, numbered, and what they are called."""
+    suffix = source.suffix.lower()
+    if suffix == ".parquet":
+        return "row", table_rows(source, (*FILE_KEYS, *TEXT_KEYS, "label"))
+    return "line", _table(source) if suffix == ".csv" else _lines(source)
 
 
 def _lines(source: Path) -> Iterator[tuple[int, Any]]:

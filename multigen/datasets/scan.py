@@ -14,6 +14,7 @@ from multigen.recipe.data_folder import find_folder as find_folder
 
 METADATA = "metadata.jsonl"
 TABLE = "metadata.csv"
+PARQUET = "metadata.parquet"
 _NAMED = 3  # files or folders that a summary names
 CAPTIONS = (".txt", ".caption")  # of files beside media
 
@@ -24,7 +25,7 @@ class Listing:
 
     media     files of the modality
     texts     .txt and .caption files, which may hold captions
-    metadata  files called metadata.jsonl or metadata.csv
+    metadata  files called metadata.jsonl, metadata.csv or metadata.parquet
     closed    folders that cannot be opened: path -> reason
     made      folders that multigen made, which are left out: runs and samples
     others    number of other files by suffix
@@ -80,7 +81,7 @@ def _sort(found: Listing, path: Path, suffixes: Sequence[str]) -> None:
     suffix, name = path.suffix.lower(), path.name.lower()
     if name.startswith("."):
         return
-    if name in (METADATA, TABLE):
+    if name in (METADATA, TABLE, PARQUET):
         found.metadata.append(path)
     elif suffix in suffixes:
         found.media.append(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,11 +24,12 @@ from multigen.generation.restore import Known, plan_restoration
 from multigen.generation.sizes import largest, window_of
 from multigen.generation.spans import amounts, spans
 from multigen.generation.view import View, grown_size, identity, picture_view, time_view
-from multigen.modalities import Modality
+from multigen.modalities import Limits, Modality
 from multigen.modalities.video import Video
 
 log = logging.getLogger(__name__)
 
+_PADDED = (4_000_000, 16)  # pixels, and times its own, beyond which a picture is not padded
 _PIXELS = 2  # of what the model sees: the feather of a picture where none is asked for
 _SECONDS = 0.05  # that of a sound
 
@@ -150,6 +152,7 @@ def _view(
             model = grown_size(sides, before, model)
         start[-2:], length[-2:] = picture_view(sides, model, edit.fit or PAD, flat)
         size[-2:] = model
+        _check_padded(sides, math.prod(length[-2:]))
     shape = parts.codec.whole((len(plain), *size))
     view = View(tuple(start), tuple(length), tuple(size), shape[1:])
     if edit.fit != CROP or len(axes) == 1:
@@ -161,6 +164,15 @@ def _view(
     if new is not None and not bool((new | shown).all()):
         raise MultigenError("fit crop: what is made anew is larger than the crop; take fit pad")
     return view, source
+
+
+def _check_padded(sides: tuple[int, int], pixels: int) -> None:
+    """MultigenError for a picture so long and narrow that its padding would take the memory of a hundred others."""
+    if (pixels > _PADDED[0] and pixels > _PADDED[1] * math.prod(sides)) or pixels > Limits.max_pixels:
+        raise MultigenError(
+            f"the medium: {sides[1]} x {sides[0]} pixels are too far from the model's shape to be padded to it; "
+            "take fit crop or stretch"
+        )
 
 
 def _seen(original: Original) -> Source:

@@ -20,6 +20,7 @@ from multigen.generation.parts import ModelParts
 from multigen.generation.sound_level import levelled, panned
 from multigen.generation.view import View
 from multigen.modalities import Modality
+from multigen.modalities.audio import Audio
 from multigen.modalities.guard import guarded
 from multigen.modalities.media import Media
 from multigen.modalities.video import Video
@@ -48,7 +49,7 @@ class Original:
         """The medium [C, *D] with what a model of this modality made of its view, [C', *whole]."""
         whole = self.view.put(made, self.plain)
         new = in_form(whole, model, self.modality, self.source)
-        if new.ndim == 2:
+        if isinstance(self.modality, Audio):
             new = levelled(new, self.source, rate_of(self.modality))
         return spliced(new, self.source, self.feather)
 

@@ -16,7 +16,8 @@ from multigen.core import edits
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
 from multigen.core.samplers import polish_time, sampler_traits
-from multigen.errors import MultigenError, RecipeError, errors_at, message
+from multigen.errors import MultigenError, RecipeError, errors_at
+from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.guidance import check_guidance, check_negative, guide_part
 from multigen.generation.part_like import part_of
@@ -131,7 +132,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         calls=count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes),
         window=start.window,
         tile=request.tile,
-        options=_options(parts, request),
+        options=declared_options(parts, recipe, request),
         edit=edit,
         known=start.known,
     )
@@ -202,23 +203,6 @@ def _sampling(parts: ModelParts, request: Request) -> Recipe:
     if recipe is not parts.recipe:
         check_guidance(recipe, parts.denoiser)
     return recipe
-
-
-def _options(parts: ModelParts, request: Request) -> dict[str, Any]:
-    """A value for each option that the modality declares. MultigenError for others, and for values out of range."""
-    declared, values = {option.name: option for option in parts.modality.options}, request.options
-    for name in values:
-        if name not in declared:
-            hint = (
-                f"The modality {parts.modality.name} {'has these options' if declared else 'has no options'}."
-            )
-            raise MultigenError(message("options", name, declared, hint))
-        if request.edit is not None and not declared[name].edits and values[name] is not None:
-            raise MultigenError(
-                f"{name}: it does not go with an edit, which gives back what it keeps as it was"
-            )
-    given = {n: registry.convert(declared[n].type, v, n) for n, v in values.items() if v is not None}
-    return {name: option.check(given.get(name, option.default)) for name, option in declared.items()}
 
 
 def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:

@@ -255,7 +255,4 @@ def _check_types(request: Request | EditRequest) -> None:
     """MultigenError for the first value of a wrong kind: no number is a text, no text a number."""
     for name, option in options(type(request)).items():
         if name not in _RICH:
-            value = getattr(request, name)
-            if value is None and option.default is not None:
-                raise MultigenError(f"{name}: None is not allowed")
-            option.check_type(value)
+            option.check_type(getattr(request, name))

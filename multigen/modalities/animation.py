@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from multigen.errors import MediaError
 from multigen.modalities import Info, Limits
 from multigen.modalities.colour_profile import to_srgb
 from multigen.modalities.file_check import check_clip, check_count, check_duration, check_frame
 from multigen.modalities.frame import DEFAULT_DURATION, Frame
-from multigen.modalities.image_header import open_image
+from multigen.modalities.image_header import open_image, upright_size
 from multigen.modalities.member import Source
 
 
@@ -21,7 +22,7 @@ def animation_header(path: Source, limits: Limits) -> Info:
     durations, width, height = [], 0, 0
     for file, duration in _shown(path, limits):
         durations.append(duration)
-        width, height = file.size
+        width, height = upright_size(file)
     total, count = sum(durations), len(durations)
     check_duration(path, total, limits)
     return Info(duration=total, width=width, height=height, channels=3, fps=count / total, frames=count)
@@ -51,7 +52,7 @@ def animation_frames(path: Source, limits: Limits) -> Iterator[Frame]:
     """Yield all frames. MediaError names the fault."""
     time, shape = 0.0, None
     for file, duration in _shown(path, limits):
-        levels = np.asarray(to_srgb(file, str(path)).convert("RGBA"))
+        levels = np.asarray(to_srgb(ImageOps.exif_transpose(file), str(path)).convert("RGBA"))
         shape = shape or levels.shape
         if levels.shape != shape:  # a damaged GIF
             sizes = [f"{width} x {height}" for height, width, _ in (shape, levels.shape)]

@@ -11,7 +11,10 @@ from multigen.modalities.frame import Frame
 from multigen.modalities.member import Source
 from multigen.modalities.video_stream import counted, stream_frames, stream_header
 
-PICTURES = (".gif", ".webp", ".png", ".apng")  # read with Pillow, because FFmpeg lacks animated WebP
+# Read with Pillow: FFmpeg lacks animated WebP, and a photograph is a clip of one frame.
+PICTURES = (
+    ".gif", ".webp", ".png", ".apng", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif",
+)  # fmt: skip
 
 
 def read_header(path: Source, limits: Limits, *, count: bool = True) -> Info:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from multigen.errors import RecipeError
+from multigen import registry
+from multigen.errors import MultigenError, RecipeError, message
+from multigen.options import BUILTIN
 from multigen.recipe.composed import Composed
 from multigen.recipe.schema import Recipe, Train
 
@@ -77,6 +79,7 @@ RULES: Mapping[str, Rule] = {
 
 def check_relations(recipe: Recipe, composed: Composed) -> None:
     """Raise RecipeError for the first values that do not work together."""
+    _check_options(recipe, composed)
     train = recipe.train
     if train.steps is None and train.minutes is None:
         raise composed.error(
@@ -111,3 +114,21 @@ def check_world(train: Train, size: int, place: str) -> None:
         allowed = ", ".join(str(n) for n in range(1, part + 1) if part % n == 0)
         of = "train.batch" if train.accumulate == 1 else "train.batch / train.accumulate"
         raise RecipeError(f"{place}: {size} is not allowed. Allowed: a divisor of {of}, {part}: {allowed}.")
+
+
+def _check_options(recipe: Recipe, composed: Composed) -> None:
+    """RecipeError for `sample.options` that a built-in modality does not declare, or whose values are wrong."""
+    declared = {option.name: option for option in BUILTIN.get(recipe.modality.name, ())}
+    if recipe.modality.name not in BUILTIN:
+        return  # what others declare is checked where media are made
+    for name, value in recipe.sample.options.items():
+        place = f"sample.options.{name}"
+        if name not in declared:
+            hint = f"The modality {recipe.modality.name} {'has these' if declared else 'has no'} options."
+            raise composed.error(message(place, name, declared, hint), place)
+        try:
+            declared[name].check(
+                None if value is None else registry.convert(declared[name].type, value, place)
+            )
+        except MultigenError as error:
+            raise composed.error(str(error), place) from None

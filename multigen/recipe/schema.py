@@ -6,8 +6,9 @@ contain: `safety`. The comments beside the fields are part of the documentation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from multigen.errors import RecipeError
 from multigen.registry import Part
@@ -113,6 +114,9 @@ class Sample:
     negative_prompt: str = ""  # what guidance leads away from; "": the unconditional prediction
     precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
+    options: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what the modality declares, such as {lufs: -14}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from multigen.model.model import Model
 from multigen.progress import Progress
 from multigen.runs.asked import asked
 from multigen.runs.bulk_worker import MADE, Arguments, Worker
-from multigen.runs.media import Made, Start
+from multigen.runs.media import Made, Start, under_way
 from multigen.runs.media_set import MediaSet
 from multigen.runs.sources import Sources
 from multigen.storage.bucket import open_bucket
@@ -85,7 +85,7 @@ def _rows(left: Sequence[One], model: Model, arguments: Arguments) -> Iterable[d
     from ray import data
     from ray.exceptions import RayError
 
-    batch, gpu = model.recipe.sample.batch, choose_device(arguments.device).type == "cuda"
+    batch, gpu = under_way(model), choose_device(arguments.device).type == "cuda"
     kind = "GPU" if gpu else "CPU"
     most = int(ray.cluster_resources().get(kind, 0))
     if not most:

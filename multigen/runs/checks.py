@@ -154,9 +154,19 @@ def check_new_file(path: Path) -> None:
 def request_options(source: str) -> tuple[Option, ...]:
     """The options that the modality of a trained model declares, beside those of every request."""
     recipe = check_source(source)
-    if recipe is not None and recipe.modality.name in BUILTIN:
-        return BUILTIN[recipe.modality.name]
+    if recipe is not None:
+        return _options_of(recipe)
     from multigen.model.source import find_recipe
 
-    recipe = find_recipe(source)
+    return _options_of(find_recipe(source))
+
+
+def declared_options(recipe: str) -> tuple[Option, ...]:
+    """The options that the modality of a recipe declares, trained or not."""
+    return _options_of(draft_recipe(recipe).recipe)
+
+
+def _options_of(recipe: Recipe) -> tuple[Option, ...]:
+    if recipe.modality.name in BUILTIN:
+        return BUILTIN[recipe.modality.name]
     return registry.build("modality", recipe.modality, where="modality").options

@@ -8,15 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from multigen import registry
 from multigen.errors import MultigenError
 from multigen.generation.blend import blend
 from multigen.generation.request import Request
-from multigen.modalities import Modality
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
-from multigen.model.source import RECIPE, find, find_recipe, is_finished
-from multigen.options import Option
+from multigen.model.source import RECIPE, find, is_finished
 from multigen.progress import Progress
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.manifest import read as read_manifest
@@ -43,13 +40,6 @@ def open_model(source: str, overrides: Sequence[str] = (), device: str | None = 
     recipe = sampling_recipe(found.recipe, overrides)
     check_combination(recipe)
     return Model.of(found, recipe, device=device)
-
-
-def request_options(source: str) -> tuple[Option, ...]:
-    """The options that the modality of a trained model declares, beside those of every request."""
-    recipe = find_recipe(source)
-    modality: Modality = registry.build("modality", recipe.modality, where="modality")
-    return modality.options
 
 
 def sample(
@@ -79,8 +69,8 @@ def sample(
     ray         in workers, on the cluster of $RAY_ADDRESS or on this machine
     resume      go on with what the same command has left there when it was stopped; without `out`, in the newest such
 
-    Media of another command are never replaced: MultigenError lists how it differs. Of the same command, what is
-    missing is made, with the same seeds. The folder appears with the first medium.
+    Media of another command are never replaced: MultigenError lists how it differs. Of the same, what is missing is
+    made. The folder appears with the first medium.
     """
     model = open_model(source, overrides, device)
     common = common or Request()
@@ -107,7 +97,7 @@ def sample(
 def _asked(
     model: Model, common: Request, requests: Sequence[Request] | None
 ) -> tuple[list[Request], str, int]:
-    """The requests, filled from what they have in common; what their results are called; how many of each by default."""
+    """The requests, filled from what they have in common; what results are called; how many of each by default."""
     settings = model.recipe.sample
     prompts, kind, n = (
         (settings.prompts, "samples", settings.n) if common.edit is None else ([""], "edits", 1)
@@ -140,9 +130,8 @@ def sample_blend(
     The other arguments are those of `sample`.
     """
     model = open_model(source, overrides, device)
-    asked = requests or [Request(prompt) for prompt in model.recipe.sample.prompts]
+    ends, _, _ = _asked(model, common or Request(), requests)
     seed = model.recipe.seed if seed is None else seed
-    ends = [filled(request, common or Request()) for request in asked]
     first = dataclasses.replace(ends[0], seed=seed)
     last = dataclasses.replace(ends[-1], seed=seed if to_seed is None else to_seed)
     if len(ends) > 2:
@@ -152,13 +141,8 @@ def sample_blend(
     said = describe(model, "blend", [first, last], {"n": n})
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
-        made = blend(
-            model,
-            (first, last),
-            n=n,
-            batch=under_way(model),
-            on_progress=lambda _: progress.called(),
-        )
+        most = under_way(model)
+        made = blend(model, (first, last), n=n, batch=most, on_progress=lambda _: progress.called())
         for one in batched(made.batcher, progress, there):
             assert one.medium is not None
             yield one._replace(medium=made.shown(one.place, one.medium))

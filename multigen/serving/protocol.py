@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -13,6 +14,7 @@ from multigen.serving.guard.answers import add_headers, request_id
 
 HEAD_SECONDS = 15.0  # in which the head of a request must come
 READ_SECONDS = 60.0  # in which a client must read on
+ANSWER_SECONDS = 1.0  # in which a client may read why it was refused
 HEAD_BYTES = 32_768  # of the request line and all headers
 
 
@@ -25,16 +27,22 @@ class Protocol(H11Protocol):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._most, self.limit_concurrency = self.limit_concurrency, None
+        self._refused = False
         self._late: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there; its request must follow."""
         super().connection_made(transport)
+        # asyncio does so for sockets that name their protocol, which `socket.create_server` does not: the second part
+        # of an answer would wait 40 ms for the client to say that it has the first.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._expect()
 
     def data_received(self, data: bytes) -> None:
         """A part of a request came."""
+        if self._refused:
+            return
         if self._most is not None and max(len(self.connections), len(self.tasks)) > self._most:
             self.app = _overloaded  # and then closed
         super().data_received(data)
@@ -72,7 +80,12 @@ class Protocol(H11Protocol):
             body, headers = _error(msg, "invalid_request_error", "not_http")
             head = [b"HTTP/1.1 400 Bad Request", *(b"%s: %s" % pair for pair in headers), b"", b""]
             self.transport.write(b"\r\n".join(head) + body)
-        self.transport.close()
+        self._refused = True
+        if self.transport.can_write_eof():  # what closes with data unread loses the answer
+            self.transport.write_eof()
+            self.loop.call_later(ANSWER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
 
     def _expect(self) -> None:
         if self._late is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -185,3 +186,29 @@ def test_what_the_built_in_modalities_declare_is_known_without_them() -> None:
     assert BUILTIN.keys() == parts.BUILTIN["modality"].keys()
     for name, declared in BUILTIN.items():
         assert registry.lookup("modality", name).options == declared
+
+
+def test_a_recipe_says_the_options_of_its_modality(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "audio_music", "--lufs", "-23", "--format", "mp3", "--cfg", "job"]) == 0
+    shown = capsys.readouterr().out
+    assert "lufs: -23" in shown and "suffix: .mp3" in shown
+    assert main(["train", "audio_music", "weights=null", "--lufs=-60.5", "--cfg", "job"]) == 2
+    assert main(["run", "audio_music", "sample.options.lufz=-23", "--cfg", "job"]) == 2
+    assert "Did you mean 'lufs'?" in capsys.readouterr().err
+    assert main(["run", "audio_music", "sample.options={lufs: 3}", "--cfg", "job"]) == 2
+    assert "from -60 to 0" in capsys.readouterr().err
+    assert main(["run", "image_digits", "--lufs", "-23"]) == 2
+    assert main(["run", "image_digits", "sample.options.lufs=-23"]) == 2
+
+
+def test_what_a_recipe_says_holds_where_a_request_says_nothing(weights: Path) -> None:
+    model = multigen.load("choir.safetensors", device="cpu")
+    (loud,) = model.generate("", seed=0)
+    usual = dataclasses.replace(model.recipe.sample, options={"gain": 0.5})
+    model.recipe = dataclasses.replace(model.recipe, sample=usual)
+    (soft,), (asked,) = model.generate("", seed=0), model.generate("", seed=0, options={"gain": 2.0})
+    assert torch.equal(soft.tensor, loud.tensor * 0.5)
+    assert torch.equal(asked.tensor, loud.tensor * 2)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image as PillowImage
@@ -136,13 +139,13 @@ def test_a_folder_is_summed_up(tmp_path: Path) -> None:
     rows = [{"file_name": f"a{k}.jpg", "text": "red"} for k in (3, 9)]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "a4.jpg").write_bytes(b"no picture")
-    for name in ("x.jxl", "y.jxl", "z.psd", "metadata.parquet"):
+    for name in ("x.jxl", "y.jxl", "z.psd", "metadata.xlsx"):
         (tmp_path / name).write_bytes(b"x")
     data = Folder(modality=Image(size=8), path=str(tmp_path))
     assert data.captioned() == 2
     assert data.summary() == (
         "4 pictures, 2 with captions, 2 skipped: a9.jpg, a4.jpg; "
-        "other files, which are not read: 2 .jxl, 1 .psd, 1 metadata.parquet"
+        "other files, which are not read: 2 .jxl, 1 .psd, 1 metadata.xlsx"
     )
     play(tmp_path / "sound" / "a.wav", 0.1)
     assert Folder(modality=Audio(), path=str(tmp_path / "sound")).summary() == "1 sound, 0 with captions"
@@ -186,3 +189,40 @@ def test_a_folder_of_results_alone_says_so(tmp_path: Path) -> None:
     (tmp_path / "run" / "recipe.yaml").write_text("name: x\n")
     with pytest.raises(RecipeError, match=r"no image files .* 1 folders of multigen's own results"):
         Folder(modality=Image(size=8), path=str(tmp_path))
+
+
+@pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
+def test_parquet(tmp_path: Path) -> None:
+    arrow: Any = importlib.import_module("pyarrow")
+    parquet: Any = importlib.import_module("pyarrow.parquet")
+    pictures(tmp_path, "a0.jpg", "sub/a1.jpg")
+    columns = {
+        "File_Name": ["a0.jpg", "sub/a1.jpg"],
+        "text": [["red 0", "crimson 0"], ["blue 1"]],
+        "label": ["cat", "dog"],
+        "image": [{"bytes": b"x", "path": "a0.jpg"}, {"bytes": b"y", "path": None}],
+        "width": [8, 8],
+    }
+    parquet.write_table(arrow.table(columns), tmp_path / "metadata.parquet")
+    data = Folder(modality=Image(size=8), path=str(tmp_path))
+    told = {t.name: (tuple(t.texts), t.label) for t in map(data.told, range(2))}
+    assert data.classes == ("cat", "dog")
+    assert told == {"a0.jpg": (("red 0", "crimson 0"), 0), "sub/a1.jpg": (("blue 1",), 1)}
+    columns = {"file_name": ["a0.jpg", "../a.jpg"], "text": ["red", "blue"]}
+    parquet.write_table(arrow.table(columns), tmp_path / "metadata.parquet")
+    with pytest.raises(RecipeError, match=r"metadata\.parquet, row 2: file_name .* is not allowed"):
+        captions(tmp_path)
+    (tmp_path / "metadata.parquet").write_bytes(b"PAR1 no table PAR1")
+    with pytest.raises(RecipeError, match=r"metadata\.parquet: cannot be read"):
+        captions(tmp_path)
+
+
+def test_parquet_without_pyarrow_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(tmp_path, "a.jpg")
+    (tmp_path / "metadata.parquet").write_bytes(b"PAR1")
+    monkeypatch.setattr("multigen.datasets.parquet.find_spec", lambda name: None)
+    with pytest.raises(
+        RecipeError, match=r"metadata\.parquet: needs the package pyarrow: pip install pyarrow"
+    ):
+        captions(tmp_path)
+    Folder(modality=Image(size=8), path=str(tmp_path), captions="none", labels="none")  # it is not read

@@ -247,6 +247,14 @@ def test_names_that_are_no_text_do_not_cost_the_report(tmp_path):
     assert "unreadable" in page.text
 
 
+def test_a_skipped_file_is_named_once_and_both_columns_have_room(tmp_path):
+    written(tmp_path, bad_media={"/a/b.mp3": "/a/b.mp3: the file is empty"})
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<tr><td class="name">/a/b.mp3</td><td class="text">the file is empty</td></tr>' in text
+    for column in ("name", "text"):  # a column of a single letter's width is what a long path shrank to
+        assert f"td.{column} {{ min-width:" in text
+
+
 def test_many_skipped_files_are_counted(tmp_path):
     page = written(tmp_path, bad_media={f"{k}.png": "bad" for k in range(250)})
     assert "250 files" in page.text

@@ -18,7 +18,7 @@ from multigen.registry import Part
     ("name", "value", "wanted"),
     [
         ("prompt", 7, "give a text"),
-        ("prompt", None, "None is not allowed"),
+        ("prompt", None, "None is not allowed; give a text"),
         ("negative_prompt", ["a"], "give a text"),
         ("seed", 1.0, "give a whole number"),
         ("steps", 2.5, "give a whole number"),
@@ -43,7 +43,7 @@ def test_a_value_of_another_kind_is_refused_by_name(name: str, value: Any, wante
         ("strength", "0.5", "give a number"),
         ("mask_is", 1, "give a text"),
         ("resample", 2.0, "give a whole number"),
-        ("resample", None, "None is not allowed"),
+        ("resample", None, "None is not allowed; give a whole number"),
         ("feather", [4], "give a number"),
         ("invert", 3, "give a text"),
         ("noise", "low", "give a number"),

@@ -71,3 +71,22 @@ def test_one_frame_is_a_short_video_and_every_animation_a_picture(tmp_path: Path
     media = Image(size=24).read(save(tmp_path / "a.gif", disposal=2))
     assert media.shape == (3, 24, 40)
     assert int((media[2] < 0).sum()) == SQUARE
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".tif", ".png"])
+def test_a_picture_is_a_clip_of_one_upright_frame(tmp_path: Path, suffix: str) -> None:
+    picture = PillowImage.new("RGB", (12, 8), "white")
+    picture.paste("red", (0, 0, 12, 4))
+    turned = suffix != ".bmp"  # which has no EXIF data
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise: the red half is on the right
+    path = tmp_path / f"a{suffix}"
+    picture.save(path, **({"exif": exif} if turned else {}))
+    video = Video()
+    info = video.info(path)
+    assert (info.width, info.height, info.frames) == ((8, 12, 1) if turned else (12, 8, 1))
+    clip = video.native(path).read(path)
+    assert clip.shape == ((3, 1, 12, 8) if turned else (3, 1, 8, 12))
+    red = clip[1, 0, :, 6] if turned else clip[1, 0, 2]
+    white = clip[1, 0, :, 1] if turned else clip[1, 0, 6]
+    assert red.max() < -0.8 and white.min() > 0.8

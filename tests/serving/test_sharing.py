@@ -123,7 +123,7 @@ def test_videos_are_found_too(pair: list[Running]) -> None:
     assert content[0] == content[1] and len(content[0]) > 500
 
 
-@pytest.mark.parametrize("kind", ["folder", "bucket"])
+@pytest.mark.parametrize("kind", ["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def test_what_a_server_hands_back_another_finishes(kind: str, digits: Path, tmp_path: Path) -> None:
     place = tmp_path / "store" if kind == "folder" else f"memory://{uuid.uuid4().hex}/store"
     with servers(place, digits, 1) as (first,):
@@ -180,6 +180,7 @@ def test_what_cannot_be_made_any_more_says_so(digits: Path, tmp_path: Path) -> N
         until(lambda: left(one) == [])
 
 
+@pytest.mark.slow
 def test_a_server_that_was_overtaken_lets_go(pair: list[Running]) -> None:
     one, _ = pair
     name = httpx.post(f"{one.url}/v1/jobs", json={**SLOW, "steps": 100, "n": 8}).json()["id"]

@@ -61,7 +61,7 @@ def write_report(
         tiles=tiles(log, len(media), len(bad_media)),
         tables=[(name, _columns(rows), list(rows)) for name, rows in (tables or {}).items() if rows],
         bars=list(bars),
-        bad=list(bad_media.items())[:LISTED],
+        bad=[(name, why.removeprefix(f"{name}: ")) for name, why in list(bad_media.items())[:LISTED]],
         bad_count=len(bad_media),
         recipe=recipe_yaml,
         versions=versions(),

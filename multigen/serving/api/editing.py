@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
 
+from multigen.generation.original import rate_of
 from multigen.generation.request import EditRequest
+from multigen.generation.spans import amounts
 from multigen.modalities.media import Media
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, check_part
+from multigen.serving.api.state import Limits
 
 
 class EditMembers(Members):
@@ -64,9 +68,10 @@ def check_mask_is(given: PixelEditMembers, mask: object, member: str = "mask_is"
         raise ApiError(400, f"{member}: it goes with mask", param=member, code="invalid_value")
 
 
-def edit_of(given: EditMembers, medium: Media | Tensor, keep: Tensor | None = None) -> EditRequest:
+def edit_of(given: EditMembers, medium: Media, limits: Limits, keep: Tensor | None = None) -> EditRequest:
     """The edit of a medium. `keep`: what its mask keeps, bool. MultigenError for what does not go together."""
     check_part("restore", given.restore)
+    _check_grown(given, medium, limits)
     if keep is not None and given.keep is not None:
         raise ApiError(400, "keep: it does not go with mask", param="keep", code="invalid_value")
     values = {
@@ -81,3 +86,22 @@ def edit_of(given: EditMembers, medium: Media | Tensor, keep: Tensor | None = No
         "fit": given.fit if isinstance(given, PixelEditMembers) else None,
     }
     return EditRequest(medium, **{name: value for name, value in values.items() if value is not None})
+
+
+def _check_grown(given: EditMembers, medium: Media, limits: Limits) -> None:
+    """ApiError where an edit makes a medium larger than one that may be uploaded."""
+    sides = list(medium.tensor.shape[1:])
+    rate, name, factor = rate_of(medium.modality), "extend", 1.0
+    if given.extend is not None:
+        added = amounts(str(given.extend), len(sides), rate)
+        for k in range(len(added) // 2):
+            sides[-1 - k] += added[2 * k] + added[2 * k + 1]
+    if isinstance(given.restore, dict) and isinstance(given.restore.get("factor"), int | float):
+        name, factor = "restore", max(float(given.restore["factor"]), 1.0)
+    seconds = sides[0] * factor / rate if len(sides) != 2 else 0.0
+    pixels = math.prod(sides) * factor**2 if len(sides) > 1 else 0
+    if (given.extend is None and factor == 1) or (seconds <= limits.seconds and pixels <= limits.pixels):
+        return
+    most = f"{limits.pixels:,} pixels" if seconds <= limits.seconds else f"{limits.seconds:g} s"
+    text = f"{name}: it makes the medium larger or longer than {most}"
+    raise ApiError(400, text, param=name, code="invalid_value")

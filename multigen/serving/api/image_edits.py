@@ -73,7 +73,9 @@ async def _requests(body: ImageEdit, uploads: list[Upload], server: Server, serv
         if pixels > server.limits.pixels:
             text = f"image: all together have more than {server.limits.pixels:,} pixels"
             raise ApiError(400, text, param="image", code="invalid_value")
-        found.append(request_of(body, body.prompt, server.limits, edit=edit_of(body, picture, keep)))
+        found.append(
+            request_of(body, body.prompt, server.limits, edit=edit_of(body, picture, server.limits, keep))
+        )
     return found
 
 

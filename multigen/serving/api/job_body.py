@@ -71,7 +71,7 @@ async def _edit(given: JobEdit, limits: Limits, served: Served, scratch: Scratch
                 raise ApiError(400, text, param=f"edit.{name}", code="invalid_value")
     if given.mask is not None:
         keep = await mask_of(_upload("edit.mask", given.mask, limits), medium, served, limits, given.mask_is)
-    return edit_of(given, medium, keep)
+    return edit_of(given, medium, limits, keep)
 
 
 def _upload(member: str, text: str, limits: Limits) -> Upload:

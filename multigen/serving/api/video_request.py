@@ -71,7 +71,7 @@ async def request_for(
         keep = None if mask is None else await mask_of(mask, clip, served, limits, body.mask_is)
         if body.seconds is not None or body.size is not None:
             clip, keep = _fitted(clip, keep, body, shape)
-        edit = edit_of(body, clip, keep)
+        edit = edit_of(body, clip, limits, keep)
     return request_of(body, body.prompt, limits, edit=edit)
 
 
@@ -108,7 +108,8 @@ def _begun_with(
     if others:
         text = f"{others[0]}: it goes with a clip as input_reference; a picture is the first frame"
         raise ApiError(400, text, param=others[0], code="invalid_value")
-    clip = reader(served, limits).fit(frame, shape)
+    modality = reader(served, limits)
+    clip = modality.fit(frame, shape)
     keep = torch.zeros(clip.shape[1], dtype=torch.bool)
     keep[0] = True
-    return edit_of(body, clip, keep)
+    return edit_of(body, Media(clip, modality.native(clip)), limits, keep)

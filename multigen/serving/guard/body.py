@@ -22,6 +22,7 @@ class Body:
     fault    why it was refused, which then is the answer whatever the route makes of it
     """
 
+    MOST = 64 << 20  # bytes that are read on after a refusal
     RATE = 16_384  # bytes/s, below which a body is a way to hold a connection
 
     def __init__(self, receive: Receive, limit: int, patience: float) -> None:
@@ -73,10 +74,12 @@ class Body:
 
     async def discard(self, seconds: float = 2.0) -> None:
         """Read on for a moment after a refusal: a connection that is closed with data unread loses the answer, too."""
+        read = 0
         try:
             async with asyncio.timeout(seconds):
-                while not self._whole:
+                while not self._whole and read < self.MOST:
                     message = await self._receive()
+                    read += len(message.get("body", b""))
                     self._whole = message["type"] == "http.disconnect" or not message.get("more_body", False)
         except TimeoutError:
             return
@@ -96,6 +99,9 @@ def check_head(method: str, headers: Mapping[str, str], limit: int) -> None:
     length, coded = headers.get("content-length"), headers.get("transfer-encoding")
     if length is None and coded is None:
         return
+    if length is not None and coded is not None:  # a proxy in front may end the body elsewhere
+        text = "Content-Length and Transfer-Encoding: a request has one of them"
+        raise ApiError(400, text, code="not_http", headers={"connection": "close"})
     if length is not None and length.isdecimal() and int(length[:20]) > limit:
         raise too_large(limit)
     if headers.get("content-encoding", "identity") != "identity":

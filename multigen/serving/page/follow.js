@@ -73,14 +73,22 @@ async function sent(id) {
     next();
   } catch (error) {
     if (error.status === 401) return false;
-    if (error.after !== null && [429, 503].includes(error.status)) {
-      change(id, { held: `The server is busy; it is asked again in ${error.after} s` });
-      await sleep(error.after * 1000);
+    const wait = pause(error);
+    if (wait) {
+      change(id, { held: wait.text });
+      await sleep(wait.seconds * 1000);
       return false;
     }
     refuse(id, error);
   }
   return true;
+}
+
+// How long to wait before the next try, and what is said meanwhile; null for what no other try would change.
+function pause({ status, after }) {
+  if (status === 0) return { seconds: 2, text: "The server does not answer; trying again" };
+  if (![429, 503].includes(status) || after === null) return null;
+  return { seconds: after, text: `The server is busy; it is asked again in ${after} s` };
 }
 
 // A member that the form shows is said there, once for all that were asked with it.

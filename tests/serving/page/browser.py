@@ -22,6 +22,13 @@ def chromium() -> str:
     return found
 
 
+def expect(what: Any) -> Any:
+    """Playwright's own, imported where it is there: it waits until what is said of a place is true."""
+    from playwright.sync_api import expect
+
+    return expect(what)
+
+
 class Watched:
     """A page of the browser, and what must not happen on it: errors, and requests to other hosts."""
 
@@ -29,7 +36,7 @@ class Watched:
         self.page, self.address = page, address
         self.errors: list[str] = []
         self.requests: list[Any] = []
-        page.set_default_timeout(20000)
+        page.set_default_timeout(40000)
         page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda e: self.errors.append(str(e)))
         page.on("request", lambda r: self.requests.append(r))
@@ -58,8 +65,6 @@ class Watched:
 
     def made(self, count: int) -> None:
         """Wait until so many results are there."""
-        from playwright.sync_api import expect
-
         expect(self.page.locator(".tiles .caption")).to_have_count(count, timeout=30000)
 
     def put(self, *results: dict[str, Any]) -> None:

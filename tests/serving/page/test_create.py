@@ -13,14 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.serving.page.browser import Watched
-
-
-def expect(locator: Any) -> Any:
-    from playwright.sync_api import expect
-
-    return expect(locator)
-
+from tests.serving.page.browser import Watched, expect
 
 _HIDE = """() => {
   Object.defineProperty(document, "hidden", {value: true});
@@ -149,9 +142,14 @@ def test_a_full_server_is_asked_again(watched: Watched) -> None:
 
 def test_a_connection_that_breaks_is_taken_up_again(watched: Watched) -> None:
     page = watched.page
+    held = page.get_by_text("The server does not answer; trying again")
     page.route("**/events", lambda route: route.abort())
+    page.route("**/v1/jobs", lambda route: route.abort())
     watched.generate()
-    page.get_by_text("The server does not answer; trying again").wait_for()
+    held.wait_for()
+    with page.expect_request("**/events"):  # it has been sent
+        page.unroute("**/v1/jobs")
+    held.wait_for()
     page.unroute("**/events")
     watched.made(1)
     watched.errors.clear()  # the browser's own line about the connection

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.serving.page.browser import Watched
+from tests.serving.page.browser import Watched, expect
 
 Pixels = np.ndarray[Any, Any]
 
@@ -123,7 +123,7 @@ def test_inpaint_and_the_same_edit_again(watched: Watched, tmp_path: Path) -> No
     assert np.abs(before - after)[mask].mean() > 10
     slider = page.get_by_label("Border between Before and After, in percent")
     slider.fill("20")
-    assert page.locator(".over").evaluate("e => e.style.clipPath") == "inset(0px 0px 0px 20%)"
+    expect(page.locator(".slide .over")).to_have_css("clip-path", "inset(0px 0px 0px 20%)")
     page.locator(".edit-results .shown").click()
     dialog = page.get_by_role("dialog")
     assert "Mask\npainted" in watched.facts()

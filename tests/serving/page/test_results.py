@@ -10,13 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.serving.page.browser import Watched
-
-
-def expect(locator: Any) -> Any:
-    from playwright.sync_api import expect
-
-    return expect(locator)
+from tests.serving.page.browser import Watched, expect
 
 
 def seconds(page: Any, name: str = "Position in seconds") -> float:
@@ -112,28 +106,25 @@ def test_compare_two_pictures(watched: Watched) -> None:
     page.get_by_role("link", name="Compare the two").click()
     assert page.locator(".side img").count() == 2
     page.get_by_label("Zoom of the first").fill("4")
-    zoom = "all => all.map((one) => one.style.transform)"
-    assert page.locator(".zoomed > div").evaluate_all(zoom) == ["translate(0px, 0px) scale(4)"] * 2
+    first, second = page.locator(".zoomed > div").all()
+    for one in (first, second):
+        expect(one).to_have_attribute("style", "transform: translate(0px, 0px) scale(4);")
     box = page.locator(".zoomed").first.bounding_box()
     page.mouse.move(box["x"] + 50, box["y"] + 50)
     page.mouse.down()
     page.mouse.move(box["x"] + 80, box["y"] + 40)
     page.mouse.up()
     page.locator(".zoomed").nth(1).press("ArrowRight")
-    expect(page.locator(".zoomed > div").first).to_have_attribute(
-        "style", "transform: translate(10px, -10px) scale(4);"
-    )
+    expect(first).to_have_attribute("style", "transform: translate(10px, -10px) scale(4);")
     page.get_by_label("Linked controls").uncheck()
     page.get_by_label("Zoom of the second").fill("2")
-    assert page.locator(".zoomed > div").evaluate_all(zoom) == [
-        "translate(10px, -10px) scale(4)",
-        "translate(10px, -10px) scale(2)",
-    ]
+    expect(second).to_have_attribute("style", "transform: translate(10px, -10px) scale(2);")
+    expect(first).to_have_attribute("style", "transform: translate(10px, -10px) scale(4);")
     page.get_by_role("button", name="Swap").click()
     assert page.locator(".difference tbody tr").inner_text().split("\t") == ["Seed", "3", "1"]
     page.get_by_text("Slider", exact=True).click()
     page.get_by_label("Border between First and Second, in percent").press("ArrowRight")
-    assert page.locator(".over").evaluate("e => e.style.clipPath") == "inset(0px 0px 0px 50.5%)"
+    expect(page.locator(".over")).to_have_css("clip-path", "inset(0px 0px 0px 50.5%)")
     page.get_by_text("Side by side", exact=True).click()
     page.get_by_role("combobox", name="Second").select_option("")
     page.get_by_role("button", name="Second: 4, seed 2").click()

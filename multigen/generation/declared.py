@@ -1,0 +1,35 @@
+"""Options that a modality declares beside those of every request: their values for one request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from multigen import registry
+from multigen.errors import MultigenError, message
+from multigen.generation.parts import ModelParts
+from multigen.generation.request import Request
+from multigen.recipe.schema import Recipe
+
+
+def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dict[str, Any]:
+    """A value for each option that the modality declares. MultigenError for others, and for values out of range.
+
+    What a request leaves open comes from the recipe, for an edit as far as it goes with one.
+    """
+    declared = {option.name: option for option in parts.modality.options}
+    usual = recipe.sample.options.items()
+    if request.edit is not None:
+        usual = [(name, value) for name, value in usual if name not in declared or declared[name].edits]
+    values = {**dict(usual), **request.options}
+    for name in values:
+        if name not in declared:
+            hint = (
+                f"The modality {parts.modality.name} {'has these options' if declared else 'has no options'}."
+            )
+            raise MultigenError(message("options", name, declared, hint))
+        if request.edit is not None and not declared[name].edits and values[name] is not None:
+            raise MultigenError(
+                f"{name}: it does not go with an edit, which gives back what it keeps as it was"
+            )
+    given = {n: registry.convert(declared[n].type, v, n) for n, v in values.items() if v is not None}
+    return {name: option.check(given.get(name, option.default)) for name, option in declared.items()}
