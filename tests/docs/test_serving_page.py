@@ -55,7 +55,7 @@ def test_the_client(
 
 def test_curl(here: Running, tmp_path: Path) -> None:
     shown = text("sh", here)
-    commands = list(re.split(r"\n(?=curl )", shown.strip()))
+    commands = re.split(r"\n(?=curl )", shown.strip())
     assert len(commands) == 4
     for command in commands:
         made = subprocess.run(

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import base64
+import gc
 import gzip
 import io
 import struct
+import tempfile
 import time
 import zipfile
 import zlib
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -240,11 +243,9 @@ def test_media_of_jobs_that_are_none(served: Running, text: str) -> None:
     assert answer.json()["error"]["param"] == "edit.media" and len(answer.text) < 1000
 
 
-def test_all_of_it_leaves_nothing(served: Running, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_all_of_it_leaves_nothing(served: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither memory nor files of uploads."""
-    import gc
-    import tempfile
-    from pathlib import Path
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def upload() -> None:
         for content in PICTURES.values():
@@ -255,4 +256,4 @@ def test_all_of_it_leaves_nothing(served: Running, tmp_path_factory: pytest.Temp
     upload()
     gc.collect()
     assert psutil.Process().memory_info().rss - before < 200e6
-    assert list(Path(tempfile.gettempdir()).glob("multigen-upload-*")) == []
+    assert list(tmp_path.glob("multigen-upload-*")) == []

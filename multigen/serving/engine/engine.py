@@ -143,6 +143,7 @@ class Engine:
     async def _turn(self) -> None:
         """Some begin, and a network call is made for those whose turn it is; if there are none, wait for some."""
         mark = self.watch.mark()
+        self._wake.clear()  # first: what is cancelled from here on is seen in the next turn
         self._expire()
         if (
             self._planning
@@ -153,7 +154,6 @@ class Engine:
         if chosen:
             await self._call(chosen, mark)
             return
-        self._wake.clear()
         if not self._waiting and not self._under_way:
             self._tell_rest()
             await self._wake.wait()
