@@ -21,6 +21,7 @@ from multigen.serving.api.state import Server
 from multigen.serving.engine.models import Models
 from multigen.serving.engine.settings import Settings
 from multigen.serving.engine.store import Store
+from multigen.serving.engine.threads import network_thread
 from multigen.serving.guard.guard import Rules
 from multigen.serving.guard.hosts import hosts_of
 from multigen.serving.guard.keys import Keys
@@ -130,6 +131,7 @@ def server_of(sources: Sequence[str], options: Options, *, own: frozenset[str] |
         device=options.device,
         budget=None if options.budget is None else int(options.budget * GB),
         loras={} if options.loras is None else loras_in(options.loras),
+        worker=network_thread(),
     )
     sizes = [one.size for one in models.served.values()]
     if models.budget is None:

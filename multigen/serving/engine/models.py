@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from multigen.errors import MultigenError
@@ -64,6 +64,7 @@ class Models:
         budget: int | None = None,
         loras: Mapping[str, str] | None = None,
         patience: float = 60.0,
+        worker: Executor | None = None,
     ) -> None:
         self.settings, self.watch = settings or Settings(), watch or Watch()
         self.device, self.budget, self.patience = device, budget, patience
@@ -76,7 +77,7 @@ class Models:
         self._sizes: dict[Key, int] = {}
         self._leaving: set[Key] = set()  # models that end what they were given and make room then
         self._rested = asyncio.Event()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._worker = worker or ThreadPoolExecutor(1, thread_name_prefix="network")
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loading")
         self._loading = asyncio.Lock()
         self._closed: str | None = None
