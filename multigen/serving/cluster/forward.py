@@ -23,7 +23,14 @@ log = logging.getLogger(__name__)
 
 _MAKES = re.compile(r"/v1/(images|audio|videos|jobs)(?:/([^/]+)/remix|/[a-z]+)?$")
 _MODALITY = {"images": "image", "audio": "audio", "videos": "video"}
-_FIELD = re.compile(rb'name="?model"?[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{0,200})\r\n')
+_FIELD = re.compile(
+    rb'content-disposition:[ \t]*form-data[ \t]*;[ \t]*name="?model"?[ \t]*(?:;|\r|$)', re.IGNORECASE
+)
+_PARTS, _HEAD, _NAME = (
+    200,
+    2000,
+    200,
+)  # parts of a form that are looked at, bytes of their headers, of a model's name
 _SENT = (
     "type",
     "http_version",
@@ -182,8 +189,23 @@ def model_in(body: bytes) -> str | None:
             return None
         name = found.get("model") if isinstance(found, dict) else None
         return name if isinstance(name, str) else None
-    field = _FIELD.search(body)
-    return None if field is None else field[1].decode("utf-8", "replace").strip()
+    return _in_form(body)
+
+
+def _in_form(body: bytes) -> str | None:
+    """The field `model` of a form. Parts are told apart by their boundary, in time that grows with the length alone."""
+    boundary, begin = b"\r\n" + body[:_NAME].partition(b"\r\n")[0], 0
+    for _ in range(_PARTS):
+        head, blank, _ = body[begin : begin + _HEAD].partition(b"\r\n\r\n")
+        if blank and _FIELD.search(head):
+            start = begin + len(head) + len(blank)
+            value, end, _ = body[start : start + _NAME].partition(b"\r\n")
+            return value.decode("utf-8", "replace").strip() if end else None
+        found = body.find(boundary, begin)
+        if found < 0:
+            return None
+        begin = found + len(boundary)
+    return None
 
 
 async def _body(receive: Receive) -> bytes | None:

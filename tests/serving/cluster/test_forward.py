@@ -168,6 +168,13 @@ def test_the_model_of_a_body() -> None:
     files = {"input_reference": ("x.png", io.BytesIO(b"\x89PNG"), "image/png")}
     form = httpx.Request("POST", "http://x", data={"prompt": "a", "model": "clips"}, files=files)
     assert model_in(form.read()) == "clips"
+    # What a file is called or holds is no field.
+    inner = b'Content-Disposition: form-data; name="model"\r\n\r\nother\r\n'
+    files = [("input_reference", ("model.png", inner, "image/png")), ("model", (None, b"clips"))]
+    assert model_in(httpx.Request("POST", "http://x", files=files).read()) == "clips"
+    begun = time.monotonic()
+    assert model_in(b"--x\r\n\r\n" + b"name=model" * 400_000) is None
+    assert time.monotonic() - begun < 1
 
 
 def test_metrics_of_several_replicas_are_one_text() -> None:
