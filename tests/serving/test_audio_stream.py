@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import time
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 import soundfile
 
 from multigen import registry
+from multigen.serving.api import audio_windows
+from multigen.serving.api.work import submit
 from tests.serving.servers import Running
 
 LONG: dict[str, Any] = {"model": "music", "prompt": "flute", "seconds": 3.2, "steps": 2, "seed": 4}
@@ -45,6 +48,19 @@ def test_the_first_window_is_there_before_the_others_are_made(served: Running) -
     assert sum(sizes) == 2 * 6 * 22050
     assert answer.headers["content-type"] == "audio/pcm;rate=22050;channels=1"
     assert times[0] < 0.6 * times[-1]  # not all at the end
+
+
+def test_a_deadline_is_that_of_the_whole_sound(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines: list[float] = []
+
+    async def seen(server: Any, caller: Any, one: Any, given: Any, request: Any, n: int) -> Any:
+        deadlines.append(given.deadline)
+        return await submit(server, caller, one, given, request, n)
+
+    monkeypatch.setattr(audio_windows, "submit", seen)
+    made(served, window_by_window=True, deadline=60)
+    assert deadlines[0] == 60 and len(deadlines) > 1
+    assert all(0 < b < a for a, b in itertools.pairwise(deadlines))
 
 
 def test_streamed_or_not_the_sound_is_the_same_and_has_its_length(served: Running) -> None:

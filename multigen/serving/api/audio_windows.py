@@ -6,8 +6,9 @@ bit of a window, in which it fades into the next, is sent with that.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ class Windows:
     first    the ticket of the first window, in `engine`
     count    samples of all of it
     own      samples of the model's own length
+    begun    time.monotonic(): the deadline is that of all of it
     """
 
     server: Server
@@ -52,6 +54,7 @@ class Windows:
     modality: Audio
     count: int
     own: int
+    begun: float = field(default_factory=time.monotonic)
 
     @property
     def steps(self) -> int:
@@ -85,7 +88,11 @@ class Windows:
         )
         seed = (self.request.seed or 0) + window * _SEEDS
         request = replace(self.request, edit=edit, duration=None, seed=seed % 2**53)
-        engine, ticket = await submit(self.server, self.caller, self.served, self.body, request, 1)
+        body, deadline = self.body, self.body.deadline
+        if deadline is not None:
+            rest = max(deadline - (time.monotonic() - self.begun), 0.0)
+            body = body.model_copy(update={"deadline": rest})
+        engine, ticket = await submit(self.server, self.caller, self.served, body, request, 1)
         (medium,) = await media_of(http, engine, ticket)
         # The window before it is remembered as far as the next one's context reaches back.
         return medium.tensor[:, context.shape[1] - fade :].float()
