@@ -52,6 +52,22 @@ def test_an_idempotency_key(served: Running) -> None:
     assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_conflict")
 
 
+def test_a_server_that_was_slower_tells_of_another_body_too(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = {"idempotency-key": "at the same time"}
+    assert httpx.post(f"{served.url}/v1/jobs", json=BODY, headers=key).status_code == 201
+    known, looks = served.server.background.record, list[str]()
+
+    async def late(name: str) -> dict[str, Any] | None:
+        looks.append(name)
+        return None if len(looks) == 1 else await known(name)  # at first the other has not begun
+
+    monkeypatch.setattr(served.server.background, "record", late)
+    other = httpx.post(f"{served.url}/v1/jobs", json={**BODY, "seed": 3}, headers=key)
+    assert other.status_code == 409 and len(looks) == 2
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

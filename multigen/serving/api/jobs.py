@@ -50,9 +50,7 @@ async def create(
         before = None if resumed(http) else await server.background.record(name)
         if before is None:
             return await _begin(body, http, server, caller, name, digest)
-    if before["digest"] != digest:
-        text = "idempotency-key: it came with another body before"
-        raise ApiError(409, text, code="idempotency_conflict", headers={"x-should-retry": "false"})
+    _check_same(before, digest)
     return JSONResponse(shown(http, server, before), headers={"x-job-id": before["id"]})
 
 
@@ -126,7 +124,15 @@ async def _begin(
         name, record, engine, ticket, lambda ticket: keep(server, caller, name, ticket, suffix, scratch),
         ask=asked(http), resumed=again,
     )  # fmt: skip
+    _check_same(record, digest)  # another server may have been quicker
     return JSONResponse(shown(http, server, record), 201, headers={"x-job-id": name})
+
+
+def _check_same(record: dict[str, Any], digest: str) -> None:
+    """ApiError where an idempotency key has begun another job."""
+    if record["digest"] != digest:
+        text = "idempotency-key: it came with another body before"
+        raise ApiError(409, text, code="idempotency_conflict", headers={"x-should-retry": "false"})
 
 
 async def _record(server: Server, caller: Caller, name: str) -> dict[str, Any]:
