@@ -105,7 +105,7 @@ class Store:
         """The content of one of a record's files; None if it is not there."""
         try:
             return self._bucket.read(_path(name, suffix)) if _ID.fullmatch(name) else None
-        except OSError:
+        except FileNotFoundError:  # any other error says nothing of whether it is there
             return None
 
     def ages(self) -> dict[str, dict[str, float]]:
@@ -170,7 +170,7 @@ class Store:
             return path
         try:
             content = self._bucket.read(name)
-        except OSError:
+        except FileNotFoundError:
             return None
         temporary = folder / f".{secrets.token_hex(8)}"
         temporary.write_bytes(content)
