@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 import time
 import uuid
@@ -178,6 +179,21 @@ def test_what_cannot_be_made_any_more_says_so(digits: Path, tmp_path: Path) -> N
         until(lambda: job(one, "job_0123456789")["status"] == "failed")
         assert "'steps'" in job(one, "job_0123456789")["error"]["message"]
         until(lambda: left(one) == [])
+
+
+def test_a_job_that_ends_its_makers_is_given_up(digits: Path, tmp_path: Path) -> None:
+    place, name = tmp_path / "store", "job_0123456789"
+    store = Store(place)
+    store.put(name, {"id": name, "owner": "local", "status": "queued", "model": "digits", "began": 1.0, "n": 1,
+                     "format": ".png", "digest": ""})  # fmt: skip
+    head = {"path": "/v1/jobs", "headers": {"content-type": "application/json"}}
+    store.note(name, ".ask", json.dumps(head).encode() + b"\n" + json.dumps(BODY).encode())
+    store.note(name, ".c5", b"3")  # the fifth to make it, and three of those before are gone
+    for path in place.glob(f"{name}.*"):
+        os.utime(path, (time.time() - 60,) * 2)
+    with servers(place, digits, 1) as (one,):
+        until(lambda: job(one, name)["status"] == "failed")
+        assert job(one, name)["error"]["code"] == "lost"
 
 
 @pytest.mark.slow

@@ -112,10 +112,11 @@ class Background:
     async def cancel(self, name: str) -> None:
         """End what is under way of a record, which says so."""
         work = self._work.get(name)
-        if work is not None and work.task is not None:
+        if work is not None:
             work.engine.cancel(work.ticket)
-            await asyncio.wait([work.task])
-        elif work is None and self.sharing is not None:
+            if work.task is not None:  # it has begun already
+                await asyncio.wait([work.task])
+        elif self.sharing is not None:
             await self._ask_to_cancel(name, self.sharing)
 
     async def drop(self, name: str) -> None:
@@ -135,10 +136,11 @@ class Background:
     async def abandon(self, name: str) -> None:
         """Let go of what another server makes now."""
         work = self._work.get(name)
-        if work is not None and work.task is not None:
+        if work is not None:
             work.abandoned = True
             work.engine.cancel(work.ticket)
-            await asyncio.wait([work.task])
+            if work.task is not None:
+                await asyncio.wait([work.task])
 
     @asynccontextmanager
     async def alone(self, name: str) -> AsyncIterator[None]:
@@ -167,35 +169,42 @@ class Background:
             await asyncio.wait(tasks, timeout=10)
 
     async def _follow(self, name: str, work: Work, keep: Keep) -> None:
-        files: Mapping[str, bytes] = {}
-        ticket = work.ticket
+        """Wait for a ticket, keep its record, and say no more of it."""
+        free = kept = False
         try:
-            await ticket.wait()
-            tell_ticket(ticket)
-            if self.sharing is not None and ticket.failure is not None and ticket.failure.code == "draining":
-                await self.sharing.end(name, free=True)
-                return
-            if ticket.state == "done" and not work.dropped and not work.abandoned:
-                more, files = await keep(ticket)
+            await work.ticket.wait()
+            tell_ticket(work.ticket)
+            failure = work.ticket.failure
+            free = self.sharing is not None and failure is not None and failure.code == "draining"
+            if not free and not work.abandoned:
+                await self._keep(name, work, keep)
+                kept = not work.abandoned
+        finally:
+            try:
+                if self.sharing is not None:
+                    await self.sharing.end(name, free=free, lost=not kept)
+            finally:
+                del self._work[name]
+
+    async def _keep(self, name: str, work: Work, keep: Keep) -> None:
+        """Keep the record of a ticket that has ended."""
+        ticket, files = work.ticket, dict[str, bytes]()
+        try:
+            if ticket.state == "done" and not work.dropped:
+                more, made = await keep(ticket)
+                files.update(made)
                 changes = {"status": "completed", "ended": time.time(), **more}
             elif ticket.failure is not None:
                 changes = _failed(ticket.failure.code, ticket.failure.message)
             else:
                 changes = _failed("cancelled", "it was cancelled") | {"status": "cancelled"}
-            if work.abandoned:
-                return
-            if not work.dropped:
+            if not work.dropped and not work.abandoned:
                 await self.put(name, {**work.record, **changes}, files)
-            if self.sharing is not None:
-                await self.sharing.end(name)
         except Exception as error:
             log.exception("%s: what was made could not be kept", name, exc_info=error)
             changes = _failed("server_error", "what was made could not be kept; the server's log says why")
-            await self.put(name, {**work.record, **changes})
-        finally:
-            del self._work[name]
-            if self.sharing is not None and work.abandoned:
-                await self.sharing.end(name, lost=True)
+            if not work.dropped and not work.abandoned:
+                await self.put(name, {**work.record, **changes})
 
     def _read(self, name: str) -> Record | None:
         record = self.store.get(name)

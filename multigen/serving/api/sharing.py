@@ -1,8 +1,9 @@
 """Servers that share a store: each job is made by one of them, all know of it, and what one leaves another finishes.
 
 Beside the record `<id>.json` of what is under way stand: `.ask`, the request; `.live`, what its maker says every
-second; `.cancel`, where a client wants no more of it; `.free`, where its maker handed it back; `.c1`, `.c2` ..., who
-took it over, of which each can be made once; `.p1`, `.p2` ..., its previews.
+second; `.cancel`, where a client wants no more of it; `.free`, where its maker handed it back; `.c1`, `.c2` ..., that
+it was taken over, of which each can be made once, with the number of makers that fell silent; `.p1`, `.p2` ..., its
+previews.
 
 A maker that says nothing for `lost` seconds is gone, and another server answers the request anew, under the same name
 and with the same seed. Two that make the same, as after a pause of one, write the same files.
@@ -15,6 +16,7 @@ import json
 import logging
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +43,7 @@ class Told:
     rows: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # events, of steps the last
     previews: int = 0
     task: asyncio.Task[None] | None = field(default=None, repr=False)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)  # what is said last stays
 
 
 class Sharing:
@@ -54,6 +57,7 @@ class Sharing:
         self.store, self.beat, self.lost = store, beat, lost
         self.by = secrets.token_hex(8)
         self._told: dict[str, Told] = {}
+        self._freed: dict[str, float] = {}  # jobs that this server gave back -> when it may take them again
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def keep(self, name: str, ask: bytes) -> None:
@@ -63,7 +67,11 @@ class Sharing:
     async def begin(self, name: str, ticket: Ticket, turn: int) -> None:
         """Say that this server makes a job."""
         told = self._told[name] = Told(name, ticket, turn)
-        await self._say(told)
+        try:
+            await self._say(told)
+        except BaseException:
+            del self._told[name]  # of what nobody makes nothing is said: another may
+            raise
         told.task = asyncio.create_task(self._listen(told), name=f"events of {name}")
 
     async def end(self, name: str, *, free: bool = False, lost: bool = False) -> None:
@@ -72,6 +80,7 @@ class Sharing:
         if told is not None and told.task is not None:
             await asyncio.wait([told.task])
         if free:
+            self._freed[name] = time.monotonic() + self.lost
             await asyncio.to_thread(self.store.note, name, FREE, b"")
         elif not lost:
             if told is not None:
@@ -101,6 +110,8 @@ class Sharing:
         unwanted, taken = [], []
         for name, told in list(self._told.items()):
             there = ages.get(name, {})
+            if self._told.get(name) is not told:
+                continue  # it has ended meanwhile
             if CANCEL in there:
                 unwanted.append(name)
             elif _turn(there) > told.turn:
@@ -110,10 +121,11 @@ class Sharing:
         return ages, unwanted, taken
 
     def left(self, ages: Ages) -> list[str]:
-        """The jobs that nobody makes."""
-        found = []
+        """The jobs that nobody makes, but for those that this server has just given back."""
+        now, found = time.monotonic(), []
+        self._freed = {name: until for name, until in self._freed.items() if until > now and name in ages}
         for name, there in ages.items():
-            if name in self._told or ASK not in there:
+            if name in self._told or name in self._freed or ASK not in there:
                 continue
             signs = [
                 age for suffix, age in there.items() if suffix in (ASK, LIVE) or _CLAIM.fullmatch(suffix)
@@ -123,17 +135,22 @@ class Sharing:
                 found.append(name)
         return found
 
-    async def claim(self, name: str, there: dict[str, float]) -> int | None:
-        """Take over a job, if no other server was quicker; the how-manieth makes it."""
+    async def claim(self, name: str, there: dict[str, float]) -> tuple[int, int] | None:
+        """Take over a job, if no other server was quicker.
+
+        The how-manieth makes it, and how many of those before fell silent instead of handing it back.
+        """
         turn = _turn(there) + 1
 
-        def work() -> bool:
-            if not self.store.claim(name, f".c{turn}", self.by.encode()):
-                return False
+        def work() -> tuple[int, int] | None:
+            before = self.store.read(name, f".c{turn - 1}") or b""
+            silent = (int(before) if before.isdigit() else 0) + (FREE not in there)
+            if not self.store.claim(name, f".c{turn}", str(silent).encode()):
+                return None
             self.store.remove(name, FREE)
-            return True
+            return turn, silent
 
-        return turn if await asyncio.to_thread(work) else None
+        return await asyncio.to_thread(work)
 
     async def events(self, name: str) -> AsyncIterator[tuple[int, dict[str, Any]]]:
         """The events of a job that another server makes, with their numbers, as it tells them, to the end."""
@@ -168,15 +185,20 @@ class Sharing:
                 told.previews += 1
                 data["file"] = f".p{told.previews}"
                 content = data.pop("b64_json").encode("ascii")
-                await asyncio.to_thread(self.store.note, told.name, data["file"], content)
+                try:
+                    await asyncio.to_thread(self.store.note, told.name, data["file"], content)
+                except Exception as error:  # without this one, then
+                    log.exception("a preview of %s", told.name, exc_info=error)
+                    continue
             if data["type"] == "step":
                 same = {"type": "step", "index": data["index"]}
                 told.rows = [row for row in told.rows if not same.items() <= row[1].items()]
             told.rows.append((number, data))
 
     async def _say(self, told: Told) -> None:
-        said = {**live(told.ticket), "by": self.by, "turn": told.turn, "events": told.rows}
-        await asyncio.to_thread(self.store.note, told.name, LIVE, json.dumps(said).encode())
+        async with told.lock:
+            said = {**live(told.ticket), "by": self.by, "turn": told.turn, "events": told.rows}
+            await asyncio.to_thread(self.store.note, told.name, LIVE, json.dumps(said).encode())
 
 
 def _turn(there: dict[str, float]) -> int:

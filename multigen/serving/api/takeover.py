@@ -14,6 +14,7 @@ from multigen.serving.api.state import Caller, Server
 
 log = logging.getLogger(__name__)
 _LATER = (429, 503)  # answers after which another server, or this one later, may do
+_SILENT = 3  # makers of one job that may fall silent: it may be the job that ends them
 
 
 async def share(app: ASGIApp, server: Server, sharing: Sharing) -> None:
@@ -47,13 +48,16 @@ async def _take(app: ASGIApp, server: Server, sharing: Sharing, name: str, there
         return
     if record["model"] not in server.models.served or not server.makes(record["model"]):
         return
-    turn = await sharing.claim(name, there)
-    if turn is None:
+    claimed = await sharing.claim(name, there)
+    if claimed is None:
         return
+    turn, silent = claimed
     log.warning("%s: nobody makes it any more; this server goes on", name)
     content = await asyncio.to_thread(server.store.read, name, ASK)
     status, body = 500, {"error": {"code": "lost", "message": "its request is not kept any more"}}
-    if content is not None:
+    if silent > _SILENT:
+        body = {"error": {"code": "lost", "message": f"{silent} servers ended while they made it"}}
+    elif content is not None:
         state = {"caller": Caller(record["owner"]), "resumed": Resumed(name, turn)}
         status, body = await answer_again(app, content, state)
     if status in _LATER:
