@@ -89,7 +89,7 @@ def create_app(
         app.include_router(router)
     if forward is not None:
         app.add_middleware(forward)
-    if server.sharing is not None:
+    elif server.sharing is not None:  # whoever makes it keeps the request
         app.add_middleware(Recorder)
     app.add_middleware(Guard, server=server, rules=asked, root_path=root_path)
     if tracing is not None:

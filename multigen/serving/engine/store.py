@@ -20,7 +20,8 @@ from multigen.storage.files import remove_leftovers
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _SECRET = "key.secret"  # its name is too short for an id
-_TIDY = 30.0  # s after which a bucket is listed again
+_TIDY = 30.0  # s after which the place is listed again; a folder, too, where the bound may be reached
+_LEFT = 0.95  # of the bound, where it was reached: not each file after that lists the folder
 _FETCHED = 1 << 30  # bytes of files from a bucket that this machine keeps
 
 
@@ -42,7 +43,7 @@ class Store:
             Path(place).mkdir(parents=True, exist_ok=True, mode=0o700)
             remove_leftovers(Path(place))
         self._bucket = open_bucket(place, f"--store {place}")
-        self._tidied = 0.0
+        self._tidied, self._room = 0.0, 0  # bytes that may be written before the bound is reached
         self._key: bytes | None = None
         self._fetched: tempfile.TemporaryDirectory[str] | None = None
 
@@ -66,7 +67,7 @@ class Store:
         """Keep a record, in place of an earlier one of that name, and more of its files: suffix -> content."""
         for suffix, content in (files or {}).items():
             self.note(name, suffix, content)
-        self._bucket.write(_path(name, ".json"), _text(record))
+        self.note(name, ".json", _text(record))
         self.tidy()
 
     def create(self, name: str, record: Mapping[str, Any]) -> bool:
@@ -76,6 +77,7 @@ class Store:
     def note(self, name: str, suffix: str, content: bytes) -> None:
         """Keep a file of a record, in place of an earlier one."""
         self._bucket.write(_path(name, suffix), content)
+        self._room -= len(content)
 
     def claim(self, name: str, suffix: str, content: bytes) -> bool:
         """Keep a file that is not there yet; whether it was not. Of several servers that try at once, one does."""
@@ -148,17 +150,20 @@ class Store:
 
     def tidy(self) -> None:
         """Drop what is too old, and the oldest beyond the bound."""
-        if self._bucket.folder is None and time.monotonic() - self._tidied < _TIDY:
-            return  # to list a bucket takes long
+        room = self._bucket.folder is None or self._room >= 0
+        if room and time.monotonic() - self._tidied < _TIDY:
+            return  # to list what is there takes long
         self._tidied = time.monotonic()
         rows = self._bucket.rows()
         ages, sizes = _by_name(rows)
         total, now = sum(sizes.values()), time.time()
+        most = self.limit if total <= self.limit else int(_LEFT * self.limit)
         for name in sorted(ages, key=lambda n: ages[n]):
-            if now - ages[name] <= self.ttl and total <= self.limit:
+            if now - ages[name] <= self.ttl and total <= most:
                 break
             total -= sizes[name]
             self._drop(name, rows)
+        self._room = self.limit - total
 
     def _copy(self, name: str) -> Path | None:
         """A file of the bucket on this machine. What is written there is never changed, but for its record."""

@@ -11,6 +11,7 @@ import pytest
 
 from multigen.serving.engine import store as module
 from multigen.serving.engine.store import Store
+from multigen.storage.bucket import Folder, Remote, Seen
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -81,6 +82,39 @@ def test_a_bucket_is_not_listed_with_each_record(monkeypatch: pytest.MonkeyPatch
     one.put(first, {})  # the first time, it is
     one.put(second, {})
     assert one.get(first) is None and one.get(second) is not None
+
+
+def test_a_folder_is_listed_where_the_bound_may_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, rows = list[str](), Folder.rows
+
+    def counted(self: Folder, prefix: str = "") -> dict[str, Seen]:
+        listed.append(prefix)
+        return rows(self, prefix)
+
+    monkeypatch.setattr(Folder, "rows", counted)
+    one = Store(tmp_path, limit=50_000)
+    for _ in range(60):
+        one.put(one.new_id("file"), {}, {".png": b"x" * 1000})
+    assert 2 <= len(listed) <= 10
+    sizes = [path.stat().st_size for path in tmp_path.glob("file_*")]
+    assert 45_000 < sum(sizes) <= 50_000
+
+
+def test_what_cannot_be_read_is_not_taken_for_missing(
+    place: Path | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Store(place)
+    one.put("job_12345678", {"a": 1})
+
+    def refused(self: Folder | Remote, name: str) -> bytes:
+        raise PermissionError(name)
+
+    for kind in (Folder, Remote):
+        monkeypatch.setattr(kind, "read", refused)
+    with pytest.raises(PermissionError):
+        one.get("job_12345678")
 
 
 def test_copies_from_a_bucket_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
