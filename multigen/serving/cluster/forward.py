@@ -106,6 +106,8 @@ class Forward:
         name = await asyncio.to_thread(self._model, found, body)
         # One for all tries: a replica that died may have begun the job.
         state = {"once": secrets.token_hex(16)}
+        if (number := scope.get("state", {}).get("request_id")) is not None:
+            state["request_id"] = number  # the logs of both say the same
         inner: Scope = {**{key: scope[key] for key in _SENT if key in scope}, "state": state}
         await self._forward(self._calls[name], inner, body, receive, send)
 

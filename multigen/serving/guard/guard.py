@@ -58,13 +58,14 @@ class Guard:
             return  # no route speaks anything else
         scope = {**scope, "root_path": self._root}
         headers = _headers(scope)
-        answer = _Answer(scope, send, answers.request_id(headers))
-        state = {**scope.get("state", {}), "request_id": answer.id}
+        before = scope.get("state", {})
+        answer = _Answer(scope, send, before.get("request_id") or answers.request_id(headers))
+        state = {**before, "request_id": answer.id}
         inner: dict[str, Any] = {**scope, "state": state}
         body = Body(receive, self._limit(headers), self._rules.patience)
         answer.body = body
         try:
-            # A request that another server has let in comes with its caller; no client can send one.
+            # A request that is answered anew comes with its caller; no client can send one.
             state["caller"] = caller = state.get("caller") or self._admit(scope, headers)
             answer.key = caller.key
             await self._through(inner, headers, body, answer, caller)

@@ -35,9 +35,11 @@ class Here:
         self.app, self.asked = app, 0
         self.before = self.after = self.full = 0
         self.cancelled = 0
+        self.id: str | None = None
 
     def __call__(self, scope: Scope, body: bytes) -> Any:
         self.asked += 1
+        self.id = scope.get("state", {}).get("request_id")
         return _Answer(self, scope, body)
 
 
@@ -107,6 +109,7 @@ def test_what_makes_media_goes_to_its_model_and_the_rest_is_answered_in_front(
             async with client() as one:
                 made = await one.post("/v1/images/generations", json={"model": "digits", **MAKE})
                 assert made.status_code == 200 and len(made.json()["data"]) == 1 and here.asked == 1
+                assert made.headers["x-request-id"] == here.id
                 assert [m["id"] for m in (await one.get("/v1/models")).json()["data"]] == ["digits"]
                 wrong = await one.post("/v1/images/generations", json={"model": "none", **MAKE})
                 assert wrong.status_code == 404 and "digits" in wrong.json()["error"]["message"]
