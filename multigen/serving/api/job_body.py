@@ -48,7 +48,7 @@ async def request_for(body: JobBody, limits: Limits, served: Served, scratch: Sc
     """The request that a job makes. `scratch`: where a clip stays until it is written."""
     edit = None if body.edit is None else await _edit(body.edit, limits, served, scratch)
     size = size_of(body.size, served) if isinstance(body.size, str) else _size(body.size)
-    overrides = check_overrides(body.overrides)
+    overrides = check_overrides(body.overrides, limits)
     return request_of(
         body, body.prompt, limits, size=size, duration=body.duration, edit=edit, overrides=overrides
     )

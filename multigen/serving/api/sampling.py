@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
+from multigen import registry
 from multigen.generation.request import EditRequest, Request, Size
 from multigen.serving.api.errors import NAME, ApiError, unknown
 from multigen.serving.api.members import Members
@@ -86,6 +88,8 @@ def request_of(
         raise ApiError(400, text, param="size", code="invalid_value")
     for name, part in (("sampler", given.sampler), ("guide", given.guide)):
         check_part(name, part)
+    if isinstance(given.sampler, dict):
+        check_repeats(given.sampler, limits)
     return Request(
         prompt=prompt,
         negative_prompt=given.negative_prompt,
@@ -122,6 +126,24 @@ def size_of(text: str | None, served: Served) -> Size | None:
         said = f"size: {text[:40]!r} is not allowed; give WIDTHxHEIGHT or auto"
         raise ApiError(400, said, param="size", code="invalid_value")
     return height, width
+
+
+def check_repeats(arguments: Mapping[str, Any], limits: Limits) -> None:
+    """ApiError for a sampler that does something more often than a request may take steps.
+
+    The whole numbers among its arguments say how often, and one within the other: they are multiplied.
+    """
+    counts = {
+        argument.name
+        for name in registry.names("sampler")
+        for argument in registry.arguments("sampler", name)
+        if type(argument.default) is int
+    }
+    given = {key: value for key, value in arguments.items() if key in counts and value is not None}
+    if math.prod(max(abs(value), 1) for value in given.values()) > limits.steps:
+        said = " x ".join(f"sampler.{key}={value}" for key, value in given.items())
+        text = f"{said} is not allowed; allowed: up to {limits.steps} in all"
+        raise ApiError(400, text, param="sampler", code="invalid_value")
 
 
 def check_part(name: str, part: str | dict[str, Any] | None) -> None:
