@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from starlette.requests import Request as HttpRequest
 
+from multigen.errors import MultigenError
 from multigen.generation.request import Request
 from multigen.modalities.media import Media
 from multigen.serving.api.errors import ApiError, failed
@@ -48,10 +49,15 @@ async def submit(
         raise ApiError(400, text, param="n", code="invalid_value")
     engine = await server.models.engine(served.id, loras_of(given, server))
     jobs = [job for one in requests for job in await engine.plan(one, n)]
-    caller.budget.units.take(sum(units_of(engine.model, job) for job in jobs))
+    units = sum(units_of(engine.model, job) for job in jobs)
+    caller.budget.units.take(units)
     deadline = None if given.deadline is None else time.monotonic() + given.deadline
     ticket = Ticket(served.id, caller.key, jobs, given.priority, deadline, previews)
-    return engine, engine.submit(ticket)
+    try:
+        return engine, engine.submit(ticket)
+    except MultigenError:  # the queue is full, or the server is about to end
+        caller.budget.units.give_back(units)
+        raise
 
 
 async def media_of(http: HttpRequest | None, engine: Engine, ticket: Ticket) -> list[Media]:

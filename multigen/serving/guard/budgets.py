@@ -41,6 +41,11 @@ class Bucket:
             raise Spent(f"{said}: try again in {seconds:.0f} s", seconds)
         self._left -= amount
 
+    def give_back(self, amount: float) -> None:
+        """Undo a `take`: nothing came of it."""
+        if self.per_minute is not None:
+            self._left = min(self.per_minute, self._left + amount)
+
 
 class Budget:
     """What one key may use in a minute: requests, and units of media (see `serving.api.units`)."""

@@ -40,3 +40,14 @@ def test_without_a_bound_there_is_none() -> None:
     budget = Budget()
     budget.requests.take(1e9)
     budget.units.take(1e9)
+
+
+def test_what_is_given_back_can_be_taken_again() -> None:
+    bucket = Bucket(5, "units", clock=lambda: 0.0)
+    bucket.take(5)
+    bucket.give_back(3)
+    bucket.take(3)
+    bucket.give_back(100)
+    bucket.take(5)
+    with pytest.raises(Spent):
+        bucket.take(0.1)
