@@ -98,9 +98,12 @@ def _check_grown(given: EditMembers, medium: Media, limits: Limits) -> None:
             sides[-1 - k] += added[2 * k] + added[2 * k + 1]
     if isinstance(given.restore, dict) and isinstance(given.restore.get("factor"), int | float):
         name, factor = "restore", max(float(given.restore["factor"]), 1.0)
+    every = given.restore.get("every") if isinstance(given.restore, dict) else None
+    if isinstance(every, int | float) and len(sides) == 3:  # so many frames come of one
+        name, sides[0] = "restore", sides[0] * max(round(every), 1)
     seconds = sides[0] * factor / rate if len(sides) != 2 else 0.0
     pixels = math.prod(sides) * factor**2 if len(sides) > 1 else 0
-    if (given.extend is None and factor == 1) or (seconds <= limits.seconds and pixels <= limits.pixels):
+    if (given.extend is None and name == "extend") or (seconds <= limits.seconds and pixels <= limits.pixels):
         return
     most = f"{limits.pixels:,} pixels" if seconds <= limits.seconds else f"{limits.seconds:g} s"
     text = f"{name}: it makes the medium larger or longer than {most}"

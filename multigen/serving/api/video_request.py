@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -70,13 +71,13 @@ async def request_for(
         clip = await medium_of(upload, served, limits, scratch)
         keep = None if mask is None else await mask_of(mask, clip, served, limits, body.mask_is)
         if body.seconds is not None or body.size is not None:
-            clip, keep = _fitted(clip, keep, body, shape)
+            clip, keep = _fitted(clip, keep, body, shape, limits)
         edit = edit_of(body, clip, limits, keep)
     return request_of(body, body.prompt, limits, edit=edit)
 
 
 def _fitted(
-    clip: Media, keep: Tensor | None, body: VideoBody, shape: tuple[int, ...]
+    clip: Media, keep: Tensor | None, body: VideoBody, shape: tuple[int, ...], limits: Limits
 ) -> tuple[Media, Tensor | None]:
     """A clip and what is kept of it at the length and size that are asked for; what is not asked for stays."""
     frames, sides = clip.tensor.shape[1], tuple(clip.tensor.shape[2:])
@@ -84,12 +85,20 @@ def _fitted(
         frames = max(1, round(body.seconds * float(vars(clip.modality)["fps"])))
     if body.size not in (None, "auto"):
         sides = shape[2:]
+    _check_fits((frames, *sides), limits)
 
     def fitted(media: Tensor) -> Tensor:
         return clip.modality.fit(media, (media.shape[0], frames, *sides))
 
     made = clip.with_tensor(fitted(clip.tensor))
     return made, None if keep is None else fitted(keep[None].float() * 2 - 1)[0] >= 0
+
+
+def _check_fits(sides: tuple[int, ...], limits: Limits) -> None:
+    """ApiError for frames that are larger than those of a clip that may be uploaded, before they are made."""
+    if math.prod(sides) > limits.pixels:
+        text = f"size: with seconds it makes more than {limits.pixels:,} pixels of the file that was sent"
+        raise ApiError(400, text, param="size", code="invalid_value")
 
 
 def _begun_with(
@@ -108,6 +117,7 @@ def _begun_with(
     if others:
         text = f"{others[0]}: it goes with a clip as input_reference; a picture is the first frame"
         raise ApiError(400, text, param=others[0], code="invalid_value")
+    _check_fits(shape[1:], limits)
     modality = reader(served, limits)
     clip = modality.fit(frame, shape)
     keep = torch.zeros(clip.shape[1], dtype=torch.bool)
