@@ -28,6 +28,12 @@ def test_matrices_are_those_of_the_standards() -> None:
     assert to_xyz(PRIMARIES[12]).sum(1) == pytest.approx([0.9505, 1.0, 1.0891], abs=1e-3)
 
 
+def test_another_white_stays_white() -> None:
+    coding = Coding(chromaticities=(0.3457, 0.3585, *P3_POINTS[2:]))  # D50
+    found = decoded(np.array([[[1.0] * 3, [0.5] * 3]]), coding)[0]
+    assert np.abs(found.astype(int) - [[255] * 3, [128] * 3]).max() <= 1
+
+
 def test_what_is_plain() -> None:
     assert all(Coding(1, transfer).plain for transfer in (1, 2, 6, 13, 14, 15))
     for coding in (Coding(9, 13), Coding(1, 16), Coding(1, 8), Coding(limited=True), Coding(gamma=2.2)):

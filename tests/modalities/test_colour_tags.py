@@ -120,12 +120,6 @@ def test_gama_and_chrm(tmp_path: Path) -> None:
     assert np.abs(found - levels(LIGHT)).max() <= 1.5
 
 
-def test_another_white_stays_white(tmp_path: Path) -> None:
-    points = (0.3457, 0.3585, *P3_POINTS[2:])  # D50
-    found = colours(png(tmp_path / "a.png", [[1.0] * 3, [0.5] * 3], {b"cHRM": chrm(points)}))
-    assert np.abs(found - [[255] * 3, [128] * 3]).max() <= 1
-
-
 def test_precedence(tmp_path: Path) -> None:
     """cICP, iCCP, sRGB, gAMA and cHRM (PNG, third edition); a cICP that cannot be used leaves the next in force."""
     share = np.array([[200, 60, 60], [60, 180, 60]]) / 255
