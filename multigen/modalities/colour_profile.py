@@ -1,4 +1,4 @@
-"""Colour profiles of picture files (ICC): pictures are read as sRGB, as every viewer shows them.
+"""Colour profiles (ICC) and tags of picture files: pictures are read as sRGB, as every viewer shows them.
 
 `to_srgb` is what reading does. `from_srgb` is the way back, for pictures that are put into a file with its own profile.
 """
@@ -13,6 +13,9 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
+from multigen.modalities.coded_colour import Coding, decoded, srgb_encoded
+from multigen.modalities.colour_tags import coding, with_coding
+
 # Colour spaces in an ICC header, and Pillow's modes of their pixels.
 _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK", b"Lab ": "LAB"}
 # Adobe RGB (1998): to linear sRGB from linear values, and its gamma. Both white points are D65.
@@ -24,10 +27,13 @@ _INTEROP, _INDEX = 0xA005, 1
 def to_srgb(image: PillowImage.Image, name: str) -> PillowImage.Image:
     """Return an 8-bit picture, in its own mode or in RGB, RGBA, L or LA, with its colours in sRGB.
 
-    A picture without a profile is sRGB, but Adobe RGB where its EXIF data say so (as cameras do, DCF 2.0). A profile
+    What its file names (`colour_tags`) comes first. A picture without that and without a profile is sRGB, but Adobe RGB
+    where its EXIF data say so (as cameras do, DCF 2.0). A profile
     that is damaged, or of another kind of picture, is ignored with a warning. `name`: the file's, for messages.
     """
-    data = image.info.get("icc_profile")
+    named, data = coding(image), image.info.get("icc_profile")
+    if named is not None:
+        return image if named.plain else _decoded(image, named)
     if not data:
         return _adobe_to_srgb(image) if _says_adobe(image) else image
     try:
@@ -39,8 +45,7 @@ def to_srgb(image: PillowImage.Image, name: str) -> PillowImage.Image:
 
 def grey_curve(image: PillowImage.Image, name: str) -> np.ndarray | None:
     """Return what each of 256 levels of a grey picture becomes in sRGB, float64 [256] in 0 to 1; None: as it is."""
-    ramp = PillowImage.fromarray(np.arange(256, dtype=np.uint8)[None])
-    ramp.info["icc_profile"] = image.info.get("icc_profile")
+    ramp = with_coding(PillowImage.fromarray(np.arange(256, dtype=np.uint8)[None]), image)
     turned = to_srgb(ramp, name)
     return None if turned is ramp else np.asarray(turned.convert("L"))[0] / 255.0
 
@@ -88,6 +93,17 @@ def _converted(image: PillowImage.Image, data: bytes) -> PillowImage.Image:
     return made
 
 
+def _decoded(image: PillowImage.Image, named: Coding) -> PillowImage.Image:
+    """The picture in sRGB: grey stays grey."""
+    colours, alpha = _split(image)
+    made = PillowImage.fromarray(decoded(np.asarray(colours.convert("RGB"), np.float32) / 255, named))
+    if colours.mode == "L":
+        made = made.convert("L")
+    if alpha is not None:
+        made.putalpha(alpha)
+    return made
+
+
 def _split(image: PillowImage.Image) -> tuple[PillowImage.Image, PillowImage.Image | None]:
     """Colours (RGB, L, CMYK or LAB) and alpha."""
     alpha = None
@@ -124,13 +140,6 @@ def _adobe_to_srgb(image: PillowImage.Image) -> PillowImage.Image:
     if image.mode == "RGBA":
         made.putalpha(image.getchannel("A"))
     return made
-
-
-def srgb_encoded(linear: np.ndarray) -> np.ndarray:
-    """Linear light in 0 to 1 -> sRGB values in 0 to 1 (IEC 61966-2-1)."""
-    return np.where(
-        linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055
-    )
 
 
 def _first_line(error: BaseException) -> str:

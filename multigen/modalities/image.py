@@ -6,16 +6,19 @@ import copy
 import dataclasses
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 from PIL import Image as PillowImage
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from multigen.errors import MediaError, message
 from multigen.modalities import Info, Limits, Modality
+from multigen.modalities.colour_tags import coding, png_chunks
 from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargement
 from multigen.modalities.image_file import decode_image
 from multigen.modalities.image_header import open_image, upright_size
@@ -105,7 +108,13 @@ class Image(Modality):
             if self._form is not None:
                 media, form = read_form(image, path)
                 return media if form.channels == self.channels else to_channels(media, self.channels)
-            media = decode_image(image, str(path))
+            named = coding(image)
+            if (
+                named is not None and not named.plain
+            ):  # all bits of the file count: steps of 8 bits are coarse in HDR
+                media = shown(*read_form(image, path))
+            else:
+                media = decode_image(image, str(path))
         return to_channels(media, self.channels, self.background)
 
     def native(self, source: str | Source | Tensor) -> Image:
@@ -147,7 +156,8 @@ class Image(Modality):
     def write(self, media: Tensor, path: str | Path) -> None:
         """Write [C, H, W] as .png, .jpg or .webp, atomically. For .jpg, alpha is composited on the background.
 
-        The native modality of a file writes that file's colour profile, and its depth into .png.
+        The native modality of a file writes that file's colour profile, and its depth and colour tags into .png. Other
+        formats have no such tags: into them it writes sRGB, with a warning.
 
         MediaError for another suffix, or for numbers of channels that pictures do not have.
         """
@@ -156,6 +166,13 @@ class Image(Modality):
             raise MediaError(message(f"{path}: the suffix", path.suffix, self.writes))
         options = dict(_WRITERS[path.suffix.lower()])
         form = self._form
+        if form is not None and form.coding is not None and options["format"] != "PNG":
+            warnings.warn(
+                f"{path}: {path.suffix} cannot name the colours of the source ({form.coding}): written in sRGB. "
+                "Write .png to keep them.",
+                stacklevel=2,
+            )
+            media, form = shown(media, form), None
         if form is not None and form.deep and options["format"] == "PNG":
             content = encode_deep(media.detach().float().cpu(), form)
             with atomic(path) as temporary:
@@ -163,6 +180,10 @@ class Image(Modality):
             return
         if form is not None and form.profile is not None:
             options["icc_profile"] = form.profile
+        if form is not None and form.coding is not None:
+            options["pnginfo"] = tags = PngInfo()
+            for name, data in png_chunks(form.coding):
+                tags.add(name, data)
         if media.shape[0] == 4 and options["format"] == "JPEG":
             media = to_channels(media, 3, self.background)
         pil_mode(media.shape[0], str(path))

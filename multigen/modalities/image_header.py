@@ -17,6 +17,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from multigen.errors import MediaError, reason
 from multigen.modalities import Limits
+from multigen.modalities.colour_tags import tag
 from multigen.modalities.file_check import check_file
 from multigen.modalities.member import Source, open_source
 from multigen.storage.packages import install
@@ -67,10 +68,12 @@ def open_image(path: Source, limits: Limits) -> Iterator[PillowImage.Image]:
     try:
         with ExitStack() as stack:
             file = stack.enter_context(path.open("rb") if isinstance(path, Path) else path.open())
-            image = stack.enter_context(PillowImage.open(_with_alpha(file), formats=_formats()))
+            file = _with_alpha(file)
+            image = stack.enter_context(PillowImage.open(file, formats=_formats()))
             if image.width * image.height > limits.max_pixels:
                 size = f"{image.width} x {image.height} pixels"
                 raise MediaError(f"{path}: {size}; the limit max_pixels is {limits.max_pixels:,}")
+            tag(image, file)
             yield image
     except MediaError:
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
 import numpy as np
@@ -17,7 +17,9 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
+from multigen.modalities.coded_colour import Coding, decoded, encoded
 from multigen.modalities.colour_profile import from_srgb, to_srgb
+from multigen.modalities.colour_tags import coding, png_chunks
 from multigen.modalities.image_file import decode_image
 from multigen.modalities.member import Source, open_source
 from multigen.modalities.raster import from_levels, to_channels, to_levels, to_pil
@@ -33,12 +35,14 @@ class Form:
 
     channels  1 (grey), 3 (RGB) or 4 (RGBA)
     white     the value of white: 255, or 65535 of 16 bits (4095 of 12 bits among 16)
-    profile   ICC data of its colours; None: sRGB
+    profile   ICC data of its colours; None: sRGB, or `coding`
+    coding    its colours as tags of the file name them; None: sRGB, or `profile`
     """
 
     channels: int
     white: int = 255
     profile: bytes | None = None
+    coding: Coding | None = None
 
     @property
     def deep(self) -> bool:
@@ -51,6 +55,14 @@ def read_form(image: PillowImage.Image, path: Source) -> tuple[Tensor, Form]:
 
     What no file of multigen's can store becomes sRGB of 8 bits (CMYK, Lab) or 16 bits (floats, 32 bits).
     """
+    named = coding(image)
+    media, form = _read_values(image, path)
+    if named is None or named.plain or image.mode in ("I", "F"):  # the last two are sRGB already
+        return media, form
+    return media, replace(form, coding=named)
+
+
+def _read_values(image: PillowImage.Image, path: Source) -> tuple[Tensor, Form]:
     profile = image.info.get("icc_profile")
     orientation = image.getexif().get(_ORIENTATION, 1)
     if _is_deep_colour(image, path):
@@ -63,7 +75,7 @@ def read_form(image: PillowImage.Image, path: Source) -> tuple[Tensor, Form]:
         return _from_deep(levels, white), Form(1, white, profile)
     if image.mode.startswith("I") or image.mode == "F":
         return decode_image(image, str(path)), Form(1, 65535)
-    if profile is None and image.mode in ("RGB", "RGBA"):
+    if profile is None and coding(image) is None and image.mode in ("RGB", "RGBA"):
         image = to_srgb(image, str(path))  # Adobe RGB that EXIF data alone say, which are not written again
     if image.has_transparency_data:
         return from_levels(np.asarray(image.convert("RGBA"))), Form(4, profile=_of_rgb(image, profile))
@@ -81,6 +93,8 @@ def _of_rgb(image: PillowImage.Image, profile: bytes | None) -> bytes | None:
 
 def shown(media: Tensor, form: Form) -> Tensor:
     """[C, H, W] in a file's own colours -> [C', H, W] in sRGB."""
+    if form.coding is not None:
+        return _of_coding(media, form, form.coding)
     if form.profile is None:
         return media
     picture = to_pil(to_levels(media.clamp(-1, 1)))
@@ -94,25 +108,51 @@ def shown(media: Tensor, form: Form) -> Tensor:
 
 def stored(media: Tensor, form: Form) -> Tensor:
     """[C, H, W] in sRGB -> [form.channels, H, W] in a file's own colours."""
+    if form.coding is not None and form.channels in _MODES:
+        return _in_coding(media, form, form.coding)
     if form.profile is None or form.channels not in _MODES:
         return to_channels(media, form.channels)
-    colours = to_pil(to_levels(to_channels(media, 3).clamp(-1, 1)))
+    colours = to_pil(to_levels(_colours(media, form).clamp(-1, 1)))
     mode = "L" if form.channels == 1 else "RGB"
     try:
         levels = np.asarray(from_srgb(colours, form.profile, mode))
     except ValueError:  # a profile of another kind of picture, which readers ignore, too
         return to_channels(media, form.channels)
     made = from_levels(levels[..., None] if levels.ndim == 2 else levels)
-    if form.channels != 4:
-        return made
-    return torch.cat([made, media[3:] if len(media) == 4 else torch.ones_like(media[:1])])
+    return _with_alpha_of(media, made) if form.channels == 4 else made
+
+
+def _of_coding(media: Tensor, form: Form, named: Coding) -> Tensor:
+    """`shown` of a file whose tags name its colours."""
+    colours = media[:1].expand(3, -1, -1) if len(media) == 1 else media[:3]
+    share = ((colours.clamp(-1, 1) + 1) / 2).float().cpu().movedim(0, -1).numpy()
+    made = from_levels(decoded(share, named, form.white))
+    return made[:1] if len(media) == 1 else torch.cat([made, media[3:].to(made)])
+
+
+def _in_coding(media: Tensor, form: Form, named: Coding) -> Tensor:
+    """`stored` of a file whose tags name its colours."""
+    share = ((_colours(media, form).clamp(-1, 1) + 1) / 2).float().cpu().movedim(0, -1).numpy()
+    made = torch.from_numpy(encoded(share, named, form.white) * 2 - 1).movedim(-1, 0).contiguous()
+    return _with_alpha_of(media.to(made), made) if form.channels == 4 else made[: form.channels]
+
+
+def _colours(media: Tensor, form: Form) -> Tensor:
+    """The three colours that go into a file: with alpha as they are, grey ones for grey."""
+    if len(media) == 4 and form.channels == 4:
+        return media[:3]
+    return to_channels(to_channels(media, 1) if form.channels == 1 else media, 3)
+
+
+def _with_alpha_of(media: Tensor, colours: Tensor) -> Tensor:
+    return torch.cat([colours, media[3:] if len(media) == 4 else torch.ones_like(colours[:1])])
 
 
 # --- 16 bits ----------------------------------------------------------------------------------------------------
 
 
 def encode_deep(media: Tensor, form: Form) -> bytes:
-    """[C, H, W] as a PNG of 16 bits a channel, with the colour profile."""
+    """[C, H, W] as a PNG of 16 bits a channel, with the colour profile or tags."""
     values = ((media.double() + 1) / 2 * form.white).round().clamp(0, form.white)
     levels = values.movedim(0, -1).numpy().astype(">u2")
     height, width, channels = levels.shape
@@ -125,6 +165,7 @@ def encode_deep(media: Tensor, form: Form) -> bytes:
     chunks = [
         (b"IHDR", header),
         (b"iCCP", profile),
+        *png_chunks(form.coding),
         (b"IDAT", zlib.compress(filtered.tobytes(), 6)),
         (b"IEND", b""),
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -19,6 +21,15 @@ from multigen.serving.engine.settings import Draining
 
 log = logging.getLogger(__name__)
 ANSWERS = 10  # s in which answers that are ready are still sent
+
+
+_ARENAS = -8  # M_ARENA_MAX of glibc's mallopt
+
+
+def share_memory() -> None:
+    """Let the threads share what is free: glibc keeps it for each apart otherwise, and the process grows with them."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(_ARENAS, 2)
 
 
 class Process(uvicorn.Server):

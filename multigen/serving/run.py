@@ -26,7 +26,7 @@ from multigen.serving.guard.guard import Rules
 from multigen.serving.guard.hosts import hosts_of
 from multigen.serving.guard.keys import Keys
 from multigen.serving.logs import show_logs
-from multigen.serving.process import ANSWERS, Process
+from multigen.serving.process import ANSWERS, Process, share_memory
 from multigen.serving.protocol import HEAD_BYTES, Protocol
 from multigen.serving.sources import check_reach, named
 from multigen.serving.tracing import tracing_of
@@ -87,6 +87,7 @@ def serve(sources: Sequence[str], options: Options | None = None, *, open_page: 
     """Serve until a signal comes. MultigenError for what cannot be served, or not like that."""
     o = options or Options()
     check_reach(o.host, o.keys)
+    share_memory()
     server, rules = server_of(sources, o), rules_of(o)
     tracing = tracing_of(o.otlp)
     app = create_app(server, root_path=root_of(o.root_path), rules=rules, tracing=tracing)

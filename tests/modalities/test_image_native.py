@@ -71,6 +71,18 @@ def test_a_profile_comes_back_and_what_is_made_is_put_into_it(tmp_path: Path) ->
     assert float((stored - 55).abs().max()) <= 1.5
 
 
+def test_colours_under_alpha_go_into_a_profile_as_they_are(tmp_path: Path) -> None:
+    """Alpha stays beside them, so they are not laid on the background, too."""
+    levels = RNG.integers(0, 256, (8, 9, 4), np.uint8)
+    PillowImage.fromarray(levels).save(tmp_path / "a.png", icc_profile=linear_profile())
+    model = Image(size=8, channels=4)
+    native = model.native(tmp_path / "a.png")
+    made = torch.zeros(4, 8, 9)  # half clear
+    stored = (model.convert(made, native) + 1) * 127.5
+    assert float((stored[:3] - 55).abs().max()) <= 1.5
+    assert torch.equal(stored[3], torch.full((8, 9), 127.5))
+
+
 def linear_profile() -> bytes:
     """sRGB's primaries with a gamma of 1: the curves of an sRGB profile replaced by the identity."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
