@@ -28,6 +28,8 @@ from multigen.model.build import build_dataset
 from multigen.recipe.load import load_recipe
 from multigen.training.loader import Order, batches
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 STATES = 0.04  # rms error of states with variance 1; 0.015 to 0.025 found, 0.9 between two captions
 CAPTIONS = ["red apple, 3D", "two zebras next to a xylophone", "person: medium-dark skin tone", ""]

@@ -24,12 +24,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Part):
         return {"name": value.name, **{k: _plain(value.args[k]) for k in sorted(value.args)}}
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: _plain(one) for name, one in pairs if not _left_out(name, one)}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return value
+
+
+def _left_out(name: str, value: Any) -> bool:
+    """Options are left out where there are none: recipes of before have the same text and hash."""
+    return name == "options" and not value
 
 
 class _Dumper(yaml.SafeDumper):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from multigen.errors import RecipeError
+from multigen.errors import MultigenError, RecipeError
 from multigen.recipe.home import expanded_path
 from multigen.recipe.quoting import quoted_words
 from multigen.recipe.safety import check_key, check_text, check_top_key, check_value
@@ -47,6 +47,8 @@ def parse_text(text: str) -> HydraOverride:
 
     try:
         return OverridesParser.create().parse_override(as_hydra_reads(text))
+    except MultigenError:
+        raise
     except (HydraException, ValueError, RecursionError) as error:  # too many digits; nested too deep
         raise RecipeError(f"{COMMAND_LINE}: {text}: not an override. {_advice(text, error)}") from None
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import fsspec
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from multigen.errors import MultigenError, reason
 from multigen.storage.packages import install
@@ -190,6 +191,8 @@ class Remote:
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file that is not there yet; whether it was not. Of several who try at once, one does."""
+        if isinstance(self._files, LocalFileSystem):  # file://: it looks first and writes then
+            return Folder(Path(self._root)).create(name, content)
         try:
             self._files.pipe_file(self._path(name), content, mode="create")
         except FileExistsError:

@@ -180,8 +180,6 @@ def test_sample_passes_prompts_and_settings(calls, capsys):
         "4",
         "--size",
         "8x16",
-        "--duration",
-        "2.5",
         "guide.name=plain",
         "--out",
         "o",
@@ -189,11 +187,11 @@ def test_sample_passes_prompts_and_settings(calls, capsys):
     assert main(argv) == 0
     name, (source, shared), options = calls[0]
     assert (name, source) == ("sample", "runs/tiny")
-    assert shared == Request(steps=4, size=(16, 8), duration=2.5)
+    assert shared == Request(steps=4, size=(16, 8))
     assert options == {
         "requests": [Request("a"), Request("b c"), Request("red"), Request("blue")], "n": 2, "seed": 9,
         "overrides": ["guide.name=plain"], "trajectory": False, "clip": False, "out": Path("o"), "resume": False,
-        "device": None, "quiet": False,
+        "device": None, "quiet": False, "ray": False,
     }  # fmt: skip
     assert main(["sample", "runs/tiny", "--prompt", "a"]) == 0
     assert calls[1][2]["requests"] == [Request("a")]

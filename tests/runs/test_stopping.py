@@ -20,7 +20,7 @@ from multigen.progress import Progress
 from multigen.recipe.manifest import verify
 from multigen.runs.media_set import MediaSet
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")]
 
 TOTAL = 5
 # Enough steps that a medium takes a while, one at a time, so that a signal comes between two.

@@ -30,6 +30,8 @@ from tests.runs.test_resume import small
 
 from . import rank_job
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 # Without it torchrun's ranks may meet what those before a restart left in its store.
 ENVIRONMENT = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
