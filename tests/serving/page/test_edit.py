@@ -53,7 +53,8 @@ def painted(page: Any) -> Pixels:
 
 
 def shown(page: Any, selector: str) -> Pixels:
-    """The pixels of a picture on the page, grey."""
+    """The pixels of a picture on the page, grey; it may be about to come."""
+    page.locator(selector).first.wait_for()
     data = page.evaluate(
         """async (selector) => {
           const blob = await (await fetch(document.querySelector(selector).src)).blob();

@@ -33,12 +33,17 @@ def test_sound_with_waveform_and_spectrogram(watched: Watched, tmp_path: Path) -
     dialog = page.get_by_role("dialog")
     dialog.get_by_text("/ 0:01.5").wait_for()
     # Both are drawn: more than one colour.
-    drawn = dialog.locator(".canvas > div").evaluate(
-        """(host) => [...host.shadowRoot.querySelectorAll("canvas")].filter((c) => c.width * c.height).map((c) => {
-          const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
-          return [c.height, new Set(new Uint32Array(d.buffer)).size];
-        })"""
-    )
+    drawn: list[list[int]] = []
+    for _ in range(100):  # the spectrogram comes after the waveform
+        drawn = dialog.locator(".canvas > div").evaluate(
+            """(host) => [...host.shadowRoot.querySelectorAll("canvas")].filter((c) => c.width * c.height).map((c) => {
+              const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+              return [c.height, new Set(new Uint32Array(d.buffer)).size];
+            })"""
+        )
+        if any(colours > 100 for _, colours in drawn):
+            break
+        page.wait_for_timeout(100)
     assert any(colours > 100 for _, colours in drawn), drawn  # the spectrogram
     assert sum(colours > 1 for _, colours in drawn) >= 2, drawn
     dialog.get_by_label("Position in seconds").fill("0.7")
