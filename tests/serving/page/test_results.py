@@ -37,7 +37,10 @@ def test_sound_with_waveform_and_spectrogram(watched: Watched, tmp_path: Path) -
     for _ in range(100):  # the spectrogram comes after the waveform
         drawn = dialog.locator(".canvas > div").evaluate(
             """(host) => [...host.shadowRoot.querySelectorAll("canvas")].filter((c) => c.width * c.height).map((c) => {
-              const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+              // Of a copy: to read a canvas itself again and again is a warning in the console.
+              const copy = new OffscreenCanvas(c.width, c.height).getContext("2d", {willReadFrequently: true});
+              copy.drawImage(c, 0, 0);
+              const d = copy.getImageData(0, 0, c.width, c.height).data;
               return [c.height, new Set(new Uint32Array(d.buffer)).size];
             })"""
         )
