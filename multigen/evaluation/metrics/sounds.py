@@ -113,7 +113,22 @@ class Clipping(_SoundMetric):
         return float(audio.clipping_share(sound))
 
 
-class Key(_SoundMetric):
+class _KeyMetric(_SoundMetric):
+    """A measure of a sound by the key that its prompt asks for."""
+
+    reads = "prompt"
+
+    def measure(self, sound: Tensor, target: Target) -> float:
+        """NaN for silence or a prompt without a key."""
+        found = _KEY.search(target.prompt)
+        return self.heard(sound, found[0]) if found and bool(sound.any()) else math.nan
+
+    @abstractmethod
+    def heard(self, sound: Tensor, key: str) -> float:
+        """The value of a sound [N] for a key such as "E-flat major"."""
+
+
+class Key(_KeyMetric):
     """Share of the energy on the scale of the requested key; minor includes the flat and the raised seventh.
 
     The floor, the same sounds with the keys of other sounds, is what a model gets that ignores the prompt.
@@ -121,18 +136,14 @@ class Key(_SoundMetric):
 
     name = "key"
     better = "higher"
-    reads = "prompt"
     about = "share of the energy on the scale of the requested key"
 
-    def measure(self, sound: Tensor, target: Target) -> float:
-        """Share of the energy, 0 to 1; NaN for silence or a prompt without a key."""
-        found = _KEY.search(target.prompt)
-        if not found or not bool(sound.any()):
-            return math.nan
-        return float(audio.chroma(sound, self.rate)[list(key_classes(found[0]))].sum())
+    def heard(self, sound: Tensor, key: str) -> float:
+        """Share of the energy, 0 to 1."""
+        return float(audio.chroma(sound, self.rate)[list(key_classes(key))].sum())
 
 
-class Tonality(_SoundMetric):
+class Tonality(_KeyMetric):
     """Whether a sound is in the requested key: tonic and mode, as a listener hears them.
 
     `key` counts the energy on the right scale; a piece can lie on it and yet rest on another tonic. About 95% of real
@@ -141,12 +152,8 @@ class Tonality(_SoundMetric):
 
     name = "tonality"
     better = "higher"
-    reads = "prompt"
     about = "share heard in the requested key, tonic and mode"
 
-    def measure(self, sound: Tensor, target: Target) -> float:
-        """1 if the requested key is heard, else 0; NaN for silence or a prompt without a key."""
-        found = _KEY.search(target.prompt)
-        if not found or not bool(sound.any()):
-            return math.nan
-        return float(key_name(*tonality.key_of(sound, self.rate)) == found[0])
+    def heard(self, sound: Tensor, key: str) -> float:
+        """1 if the requested key is heard, else 0."""
+        return float(key_name(*tonality.key_of(sound, self.rate)) == key)
