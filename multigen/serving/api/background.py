@@ -19,6 +19,7 @@ from multigen.serving.trace import tell_ticket
 
 log = logging.getLogger(__name__)
 KINDS = ("video", "job")
+CANCELLED = {"status": "cancelled", "error": {"code": "cancelled", "message": "it was cancelled"}}
 Record = dict[str, Any]
 # Makes of a record and a ticket that is done what is added to the record, and its files by suffix.
 Keep = Callable[[Ticket], Awaitable[tuple[Record, Mapping[str, bytes]]]]
@@ -34,6 +35,17 @@ class Work:
     dropped: bool = False
     abandoned: bool = False  # another server makes it now
     task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether its record is for this server to write."""
+        return not self.dropped and not self.abandoned
+
+    async def end(self) -> None:
+        """Cancel it, and wait until that is recorded."""
+        self.engine.cancel(self.ticket)
+        if self.task is not None:  # it has begun already
+            await asyncio.wait([self.task])
 
 
 class Background:
@@ -113,9 +125,7 @@ class Background:
         """End what is under way of a record, which says so."""
         work = self._work.get(name)
         if work is not None:
-            work.engine.cancel(work.ticket)
-            if work.task is not None:  # it has begun already
-                await asyncio.wait([work.task])
+            await work.end()
         elif self.sharing is not None:
             await self._ask_to_cancel(name, self.sharing)
 
@@ -124,9 +134,7 @@ class Background:
         work = self._work.get(name)
         if work is not None:
             work.dropped = True
-            work.engine.cancel(work.ticket)
-            if work.task is not None:
-                await asyncio.wait([work.task])
+            await work.end()
         else:
             record = await asyncio.to_thread(self.store.get, name)
             if record is not None and record.get("status") in UNDER_WAY:
@@ -138,9 +146,7 @@ class Background:
         work = self._work.get(name)
         if work is not None:
             work.abandoned = True
-            work.engine.cancel(work.ticket)
-            if work.task is not None:
-                await asyncio.wait([work.task])
+            await work.end()
 
     @asynccontextmanager
     async def alone(self, name: str) -> AsyncIterator[None]:
@@ -160,7 +166,7 @@ class Background:
                     continue
                 if record.get("status") in UNDER_WAY:
                     why = "the server was restarted while this was under way; send it again"
-                    await self.put(name, {**record, **_failed("restarted", why)})
+                    await self.put(name, {**record, **failed("restarted", why)})
 
     async def finish(self) -> None:
         """Wait until all that is under way has its record; its tickets have ended."""
@@ -195,15 +201,15 @@ class Background:
                 files.update(made)
                 changes = {"status": "completed", "ended": time.time(), **more}
             elif ticket.failure is not None:
-                changes = _failed(ticket.failure.code, ticket.failure.message)
+                changes = failed(ticket.failure.code, ticket.failure.message)
             else:
-                changes = _failed("cancelled", "it was cancelled") | {"status": "cancelled"}
-            if not work.dropped and not work.abandoned:
+                changes = CANCELLED | {"ended": time.time()}
+            if work.wanted:
                 await self.put(name, {**work.record, **changes}, files)
         except Exception as error:
             log.exception("%s: what was made could not be kept", name, exc_info=error)
-            changes = _failed("server_error", "what was made could not be kept; the server's log says why")
-            if not work.dropped and not work.abandoned:
+            changes = failed("server_error", "what was made could not be kept; the server's log says why")
+            if work.wanted:
                 await self.put(name, {**work.record, **changes})
 
     def _read(self, name: str) -> Record | None:
@@ -223,11 +229,10 @@ class Background:
             await asyncio.sleep(sharing.beat / 4)
         record = await asyncio.to_thread(self.store.get, name)
         if record is not None:
-            await self.put(
-                name, {**record, **_failed("cancelled", "it was cancelled"), "status": "cancelled"}
-            )
+            await self.put(name, {**record, **CANCELLED, "ended": time.time()})
         await sharing.clear(name)
 
 
-def _failed(code: str, message: str) -> Record:
+def failed(code: str, message: str) -> Record:
+    """What the record of a job says that has failed."""
     return {"status": "failed", "ended": time.time(), "error": {"code": code, "message": message}}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from starlette.types import ASGIApp
 
 from multigen.serving.api.ask import Resumed, answer_again
+from multigen.serving.api.background import failed
 from multigen.serving.api.sharing import ASK, UNDER_WAY, Sharing
 from multigen.serving.api.state import Caller, Server
 
@@ -64,6 +64,5 @@ async def _take(app: ASGIApp, server: Server, sharing: Sharing, name: str, there
         await sharing.end(name, free=True)
     elif status >= 400:
         error = {key: body.get("error", {}).get(key) or "" for key in ("code", "message")}
-        failed = {**record, "status": "failed", "ended": time.time(), "error": error}
-        await server.background.put(name, failed)
+        await server.background.put(name, {**record, **failed(error["code"], error["message"])})
         await sharing.end(name)
