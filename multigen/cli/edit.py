@@ -73,7 +73,6 @@ def run(argv: Sequence[str]) -> int:
 
     if a.out is not None:
         check_folder(a.out, f"--out {a.out}")
-    common = Request(**given(a, NAMES), options=own, edit=edit)
     check_request(check_source(a.source, sampling_overrides(a)), common)
     from multigen.runs import sample as runs
 

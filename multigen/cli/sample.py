@@ -197,7 +197,7 @@ def _requests(a: argparse.Namespace) -> list[Request] | None:
 
 def _class_folders(a: argparse.Namespace, common: Request) -> int:
     from multigen.runs.class_folders import labelled_set
-    from multigen.runs.sample import open_model
+    from multigen.runs.opened import open_model
 
     show_log(a.quiet)
     model = open_model(a.source, sampling_overrides(a), a.device)

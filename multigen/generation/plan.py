@@ -150,7 +150,7 @@ def jobs(
     last: tuple[Request, Plan] | None = None
     for number, given in enumerate(requests):
         request = Request(given) if isinstance(given, str) else given
-        own = seed + first + number * n if request.seed is None else request.seed
+        own = first_seed(request, number, n, seed + first)
         try:
             check_counts(parts, n=n, seed=own)
             check_prompt(parts, request.prompt)
@@ -163,6 +163,11 @@ def jobs(
             raise type(error)(f"{where}{error}") from error
         found += [Job(request.prompt, own + k, last[1]) for k in range(n)]
     return found
+
+
+def first_seed(request: Request, number: int, n: int, seed: int) -> int:
+    """The seed of the first medium of a request: its own, or `seed` + the media of `number` before it."""
+    return seed + number * n if request.seed is None else request.seed
 
 
 def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> None:

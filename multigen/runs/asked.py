@@ -38,9 +38,7 @@ def asked(
     settings  the rest: n, seed
     """
     recipe = to_data(model.recipe)
-    recipe["sample"] = {
-        k: v for k, v in recipe["sample"].items() if k not in _LEFT and (k, v) != ("options", {})
-    }
+    recipe["sample"] = {k: v for k, v in recipe["sample"].items() if k not in _LEFT}
     found: dict[str, Any] = {"command": command, "weights": model.weights_hash(), **settings}
     for section in _SECTIONS:
         found |= _flat(section, recipe.get(section))

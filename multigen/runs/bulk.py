@@ -18,6 +18,7 @@ from typing import Any
 
 from multigen.device import choose_device
 from multigen.errors import MultigenError, TrainingError
+from multigen.generation.plan import first_seed
 from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.progress import Progress
@@ -46,7 +47,7 @@ def listed_media(model: Model, requests: Sequence[Request], n: int, seed: int, s
     """Each request `n` times, with the seeds that one machine gives them."""
     found = []
     for number, request in enumerate(requests):
-        first = seed + number * n if request.seed is None else request.seed
+        first = first_seed(request, number, n, seed)
         source = sources.facts(request)
         for k in range(n):
             own = replace(request, seed=first + k)

@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from multigen.generation.request import Request
-from multigen.model.compatibility import check_combination
-from multigen.model.model import Model
-from multigen.model.source import find
 from multigen.recipe.manifest import common_facts
-from multigen.recipe.sampling import sampling_recipe
-from multigen.runs.media_set import default_name, sampling_facts, write_medium
+from multigen.runs.media_set import check_finite, default_name, sampling_facts, write_medium
+from multigen.runs.opened import open_model
 from multigen.runs.sample_manifest import facts, inversion_errors
 from multigen.storage.bucket import open_bucket
 
@@ -44,11 +41,9 @@ class Worker:
     """Makes batches of media."""
 
     def __init__(self, arguments: Arguments) -> None:
-        found = find(arguments.source)
-        recipe = sampling_recipe(found.recipe, arguments.overrides)
-        check_combination(recipe)
-        self._model = Model.of(found, recipe, device=arguments.device)
+        self._model = open_model(arguments.source, arguments.overrides, arguments.device)
         self._bucket = open_bucket(arguments.where)
+        recipe = self._model.recipe
         self._common = common_facts(recipe, self._model.weights_hash(), sampling_facts(recipe, None))
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -71,10 +66,10 @@ class Worker:
         how = [facts(requests[k], made.jobs[k].plan, left[k][2][1], errors.get(k)) for k in range(len(left))]
         for k, medium in made:
             place, name, _ = left[k]
+            path = default_name(model, place, medium)
+            check_finite(medium, (self._bucket.folder or Path()) / path)
             with self._folder() as folder:
-                row = write_medium(
-                    model, folder, default_name(model, place, medium), place, medium, how[k], self._common
-                )
+                row = write_medium(model, folder, path, place, medium, how[k], self._common)
             text = json.dumps(row)
             self._bucket.write(_entry(name), text.encode())
             yield text

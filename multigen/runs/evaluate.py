@@ -18,8 +18,8 @@ from multigen.recipe.dump import to_data
 from multigen.runs.asked import asked as describe
 from multigen.runs.asked import differences, listed
 from multigen.runs.folders import is_run_folder, new_folder, run_folder
+from multigen.runs.opened import open_model
 from multigen.runs.report import report
-from multigen.runs.sample import open_model
 from multigen.storage.claim import claimed
 
 log = logging.getLogger(__name__)

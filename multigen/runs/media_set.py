@@ -95,9 +95,9 @@ class MediaSet:
 
         TrainingError if its numbers are not finite, or if it cannot be written.
         """
-        check_finite(medium, self.folder / (name or self.name(place, medium)))
-        common = self.begin()
         pictures, name = name is None, name or self.name(place, medium)
+        check_finite(medium, self.folder / name)  # before there is a folder
+        common = self.begin()
         row = write_medium(self._model, self.folder, name, place, medium, how, common, pictures=pictures)
         self.accept(place, row)
 
@@ -164,15 +164,14 @@ def write_medium(
     *,
     pictures: bool = True,
 ) -> dict[str, Any]:
-    """Write a finished medium, with a picture of it; its entry.
+    """Write a finished medium, whose numbers are finite, with a picture of it; its entry.
 
     how     how it was made, where that is not the recipe's way
     common  what all entries share
 
-    TrainingError if its numbers are not finite, or if it cannot be written.
+    TrainingError if it cannot be written.
     """
     path = folder / name
-    check_finite(medium, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         medium.save(path)

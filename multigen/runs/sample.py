@@ -10,14 +10,13 @@ from typing import Any
 
 from multigen.errors import MultigenError
 from multigen.generation.blend import blend
+from multigen.generation.plan import first_seed
 from multigen.generation.request import Request
-from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
-from multigen.model.source import RECIPE, find, is_finished
+from multigen.model.source import RECIPE, is_finished
 from multigen.progress import Progress
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.manifest import read as read_manifest
-from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Recipe
 from multigen.runs.asked import asked as describe
 from multigen.runs.asked import listed
@@ -25,6 +24,7 @@ from multigen.runs.bulk import bulk, listed_media
 from multigen.runs.bulk_worker import Arguments
 from multigen.runs.media import Made, Start, batched, make_media, under_way, write_preview
 from multigen.runs.media_set import MediaSet, conflict, unfinished
+from multigen.runs.opened import open_model
 from multigen.runs.outbox import outbox
 from multigen.runs.report import FILE as REPORT
 from multigen.runs.report import TRACES, report
@@ -32,14 +32,6 @@ from multigen.runs.sample_manifest import facts, inversion_errors
 from multigen.runs.sources import Sources
 from multigen.storage.claim import Claim, claimed, claimed_new
 from multigen.storage.files import write_text
-
-
-def open_model(source: str, overrides: Sequence[str] = (), device: str | None = None) -> Model:
-    """Load a trained model, with overrides of how it samples. MultigenError for parts that do not fit together."""
-    found = find(source)
-    recipe = sampling_recipe(found.recipe, overrides)
-    check_combination(recipe)
-    return Model.of(found, recipe, device=device)
 
 
 def sample(
@@ -188,8 +180,7 @@ def _write_traces(
 ) -> None:
     """Keep pictures of how the first medium of each request is made."""
     for number, request in enumerate(requests):
-        own = seed + number * n if request.seed is None else request.seed
-        trace = model.trace(dataclasses.replace(request, seed=own))
+        trace = model.trace(dataclasses.replace(request, seed=first_seed(request, number, n, seed)))
         trace.save(model, folder / TRACES, f"{number:03d}", clip=clip)
 
 

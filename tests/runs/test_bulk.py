@@ -25,7 +25,8 @@ from multigen.model.model import Model
 from multigen.runs import bulk as module
 from multigen.runs.bulk import One, listed_media
 from multigen.runs.bulk_worker import MADE, Arguments, Worker
-from multigen.runs.sample import open_model, sample
+from multigen.runs.opened import open_model
+from multigen.runs.sample import sample
 from multigen.runs.sources import Sources
 from multigen.storage.bucket import Remote, open_bucket
 from tests.model.test_model import small
