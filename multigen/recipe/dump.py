@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from multigen.recipe.schema import Recipe
+from multigen.recipe.schema import UNSAID_EMPTY, Recipe
 from multigen.registry import Part
 
 
@@ -24,18 +24,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Part):
         return {"name": value.name, **{k: _plain(value.args[k]) for k in sorted(value.args)}}
     if dataclasses.is_dataclass(value):
-        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {name: _plain(one) for name, one in pairs if not _left_out(name, one)}
+        pairs = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {f.name: _plain(one) for f, one in pairs if one or not f.metadata.get(UNSAID_EMPTY)}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return value
-
-
-def _left_out(name: str, value: Any) -> bool:
-    """Options are left out where there are none: recipes of before have the same text and hash."""
-    return name == "options" and not value
 
 
 class _Dumper(yaml.SafeDumper):

@@ -13,6 +13,10 @@ from typing import Any, Literal
 from multigen.errors import RecipeError
 from multigen.registry import Part
 
+# Metadata of a field that came later: it is not written where it is empty, so that recipes of before, and their hashes,
+# stay as they were.
+UNSAID_EMPTY = "unsaid_empty"
+
 
 @dataclass(frozen=True)
 class PostHoc:
@@ -114,9 +118,8 @@ class Sample:
     negative_prompt: str = ""  # what guidance leads away from; "": the unconditional prediction
     precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
-    options: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # what the modality declares, such as {lufs: -14}
+    # what the modality declares, such as {lufs: -14}
+    options: Mapping[str, Any] = field(default_factory=dict, metadata={UNSAID_EMPTY: True})
 
 
 @dataclass(frozen=True)
