@@ -76,6 +76,12 @@ class Option:
         return f"give {self.low:g} or more" if math.isfinite(self.low) else "give a finite number"
 
 
+def unknown_option(where: str, name: str, declared: Mapping[str, Option], modality: str) -> str:
+    """What is said of an option that a modality does not declare."""
+    hint = f"The modality {modality} {'has these options' if declared else 'has no options'}."
+    return message(where, name, declared, hint)
+
+
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}
 
 

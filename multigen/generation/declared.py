@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from multigen import registry
-from multigen.errors import MultigenError, message
+from multigen.errors import MultigenError
 from multigen.generation.parts import ModelParts
 from multigen.generation.request import Request
+from multigen.options import unknown_option
 from multigen.recipe.schema import Recipe
 
 
@@ -23,10 +24,7 @@ def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dic
     values = {**dict(usual), **request.options}
     for name in values:
         if name not in declared:
-            hint = (
-                f"The modality {parts.modality.name} {'has these options' if declared else 'has no options'}."
-            )
-            raise MultigenError(message("options", name, declared, hint))
+            raise MultigenError(unknown_option("options", name, declared, parts.modality.name))
         if request.edit is not None and not declared[name].edits and values[name] is not None:
             raise MultigenError(
                 f"{name}: it does not go with an edit, which gives back what it keeps as it was"

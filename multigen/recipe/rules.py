@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from multigen import registry
-from multigen.errors import MultigenError, RecipeError, message
-from multigen.options import BUILTIN
+from multigen.errors import MultigenError, RecipeError
+from multigen.options import BUILTIN, unknown_option
 from multigen.recipe.composed import Composed
 from multigen.recipe.schema import Recipe, Train
 
@@ -118,14 +118,13 @@ def check_world(train: Train, size: int, place: str) -> None:
 
 def _check_options(recipe: Recipe, composed: Composed) -> None:
     """RecipeError for `sample.options` that a built-in modality does not declare, or whose values are wrong."""
-    declared = {option.name: option for option in BUILTIN.get(recipe.modality.name, ())}
     if recipe.modality.name not in BUILTIN:
         return  # what others declare is checked where media are made
+    declared = {option.name: option for option in BUILTIN[recipe.modality.name]}
     for name, value in recipe.sample.options.items():
         place = f"sample.options.{name}"
         if name not in declared:
-            hint = f"The modality {recipe.modality.name} {'has these' if declared else 'has no'} options."
-            raise composed.error(message(place, name, declared, hint), place)
+            raise composed.error(unknown_option(place, name, declared, recipe.modality.name), place)
         try:
             declared[name].check(
                 None if value is None else registry.convert(declared[name].type, value, place)
