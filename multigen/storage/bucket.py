@@ -76,8 +76,9 @@ class Bucket(Protocol):
 class Folder:
     """A folder. Temporary files have names of their own, so that machines which share it do not meet in them."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, where: str = "") -> None:
+        """`where`: its address, where that is not its path."""
+        self._folder, self._where = folder, where or str(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f"{_TEMPORARY}*"):
             with contextlib.suppress(OSError):
@@ -86,8 +87,8 @@ class Folder:
 
     @property
     def where(self) -> str:
-        """Its path."""
-        return str(self._folder)
+        """Its address."""
+        return self._where
 
     @property
     def folder(self) -> Path:
@@ -191,8 +192,6 @@ class Remote:
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file that is not there yet; whether it was not. Of several who try at once, one does."""
-        if isinstance(self._files, LocalFileSystem):  # file://: it looks first and writes then
-            return Folder(Path(self._root)).create(name, content)
         try:
             self._files.pipe_file(self._path(name), content, mode="create")
         except FileExistsError:
@@ -244,6 +243,8 @@ def open_bucket(place: str | Path, where: str = "") -> Bucket:
         if not is_address(place):
             return Folder(Path(place))
         files, root = _files(str(place), where)
+        if isinstance(files, LocalFileSystem):  # file://, of which fsspec replaces what others have just made
+            return Folder(Path(root), str(place))
         found = Remote(files, root, str(place))
         probe = f"{_TEMPORARY}{secrets.token_hex(8)}"
         found.write(probe, b"")
