@@ -9,19 +9,14 @@ import openai
 import pytest
 
 from tests.serving.hosted import Hosted, hosted, weights
-from tests.serving.servers import Running, running, saved
+from tests.serving.servers import Running, running, small_models
 
 
 # Of a module each: no server lives on beside the tests that come after these.
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Digits as shipped, music and moving emoji small and untrained."""
-    folder = tmp_path_factory.mktemp("models")
-    sources = {
-        "digits": "image_digits",
-        "music": saved("audio_music", folder),
-        "moving": saved("video_moving_emoji", folder),
-    }
+    sources = small_models(tmp_path_factory.mktemp("models"))
     with running(sources, tmp_path_factory.mktemp("store")) as one:
         yield one
 

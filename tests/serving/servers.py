@@ -60,6 +60,15 @@ class Running:
         return sum(engine.waiting + engine.running for engine in self.server.models.engines)
 
 
+def small_models(folder: Path, digits: str = "digits") -> dict[str, str]:
+    """A model of each modality: digits as shipped, by this id, music and moving emoji small and untrained."""
+    return {
+        digits: "image_digits",
+        "music": saved("audio_music", folder),
+        "moving": saved("video_moving_emoji", folder),
+    }
+
+
 @contextmanager
 def running(
     sources: dict[str, str],

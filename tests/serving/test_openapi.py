@@ -15,7 +15,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 
 from multigen.serving.api.state import Limits
-from tests.serving.servers import Running, running, saved
+from tests.serving.servers import Running, running, small_models
 
 Row = dict[str, Any]
 # Whatever is allowed is made at once.
@@ -37,12 +37,7 @@ OPERATIONS = [
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("models")
-    sources = {
-        "digits": "image_digits",
-        "music": saved("audio_music", folder),
-        "moving": saved("video_moving_emoji", folder),
-    }
+    sources = small_models(tmp_path_factory.mktemp("models"))
     with running(sources, tmp_path_factory.mktemp("store"), limits=LIMITS) as one:
         yield one
 

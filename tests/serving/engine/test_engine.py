@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -224,8 +225,14 @@ def test_a_hundred_cancels_at_every_stage_leave_nothing(model: Model) -> None:
         assert calls.early.count("client") <= 100 and max(calls.sizes) <= 4
 
     run(work())
-    gc.collect()
-    assert not [thing for thing in gc.get_objects() if type(thing) is Sampling]
+    left: list[Any] = []
+    for _ in range(50):  # the worker's thread may hold its last call for a moment
+        gc.collect()
+        left = [thing for thing in gc.get_objects() if type(thing) is Sampling]
+        if not left:
+            break
+        time.sleep(0.1)
+    assert not left
 
 
 def test_ten_thousand_that_wait_are_cancelled(model: Model) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -162,12 +162,19 @@ def test_what_never_fits_is_refused_before_the_start(file: Path) -> None:
         Models({"a": str(file)}, budget=size_of(file) - 1)
 
 
-def test_networks_go_on_while_another_model_is_loaded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def held_loading() -> tuple[threading.Event, Callable[[str, str | None, Any], Model]]:
+    """How models are loaded, but not before the event."""
     read = threading.Event()
 
     def slow(source: str, device: str | None, loras: Any) -> Model:
         assert read.wait(60)
         return load(source, device=device)
+
+    return read, slow
+
+
+def test_networks_go_on_while_another_model_is_loaded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, slow = held_loading()
 
     async def work() -> None:
         async with models(file) as one:
@@ -186,11 +193,7 @@ def test_networks_go_on_while_another_model_is_loaded(file: Path, monkeypatch: p
 
 
 def test_the_end_may_come_while_a_model_is_loaded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = threading.Event()
-
-    def slow(source: str, device: str | None, loras: Any) -> Model:
-        assert read.wait(60)
-        return load(source, device=device)
+    read, slow = held_loading()
 
     async def work() -> None:
         async with models(file) as one:

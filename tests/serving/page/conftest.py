@@ -9,19 +9,14 @@ import pytest
 
 from multigen.serving.engine.engine import Settings
 from tests.serving.page.browser import FLAGS, Watched, chromium
-from tests.serving.servers import running, saved
+from tests.serving.servers import running, small_models
 
 
 @pytest.fixture(scope="package")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Digits as shipped, music and moving emoji small and untrained."""
     chromium()
-    folder = tmp_path_factory.mktemp("models")
-    sources = {
-        "image_digits": "image_digits",
-        "music": saved("audio_music", folder),
-        "moving": saved("video_moving_emoji", folder),
-    }
+    sources = small_models(tmp_path_factory.mktemp("models"), "image_digits")
     settings = Settings(max_batch=4)  # so that a few requests make a line
     with running(sources, tmp_path_factory.mktemp("store"), settings=settings) as one:
         yield f"{one.url}/"

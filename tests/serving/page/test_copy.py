@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shlex
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,20 @@ def run(kind: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return found.read_bytes()
 
 
+def check_four_ways(
+    page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: Sequence[str] = ()
+) -> None:
+    """Each kind of copy makes the picture that the page shows. `reads`: the files that it needs."""
+    ours = pixels(downloaded(page, "Download", tmp_path / "page.png"))
+    for kind in KINDS:
+        folder = tmp_path / kind
+        folder.mkdir()
+        for name in reads:
+            downloaded(page, name, folder / name)
+        found = pixels(run(kind, copied(page, kind), folder, monkeypatch))
+        assert found.shape == ours.shape and np.abs(found - ours).max() <= 1, kind
+
+
 def test_a_picture_four_ways(watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = watched.page
     page.get_by_label("Negative prompt").fill("1")
@@ -62,12 +77,7 @@ def test_a_picture_four_ways(watched: Watched, tmp_path: Path, monkeypatch: pyte
     watched.made(1)
     page.locator(".shown").click()
     watched.facts()
-    ours = pixels(downloaded(page, "Download", tmp_path / "page.png"))
-    for kind in KINDS:
-        folder = tmp_path / kind
-        folder.mkdir()
-        found = pixels(run(kind, copied(page, kind), folder, monkeypatch))
-        assert found.shape == ours.shape and np.abs(found - ours).max() <= 1, kind
+    check_four_ways(page, tmp_path, monkeypatch)
 
 
 def test_an_edit_four_ways(watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,14 +88,7 @@ def test_an_edit_four_ways(watched: Watched, tmp_path: Path, monkeypatch: pytest
     make(page)
     page.locator(".edit-results .shown").click()
     watched.facts()
-    ours = pixels(downloaded(page, "Download", tmp_path / "page.png"))
-    for kind in KINDS:
-        folder = tmp_path / kind
-        folder.mkdir()
-        for name in ("input.png", "mask.png"):
-            downloaded(page, name, folder / name)
-        found = pixels(run(kind, copied(page, kind), folder, monkeypatch))
-        assert found.shape == ours.shape and np.abs(found - ours).max() <= 1, kind
+    check_four_ways(page, tmp_path, monkeypatch, reads=("input.png", "mask.png"))
 
 
 def test_a_sound_and_its_extension(watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
