@@ -28,8 +28,8 @@ def to_srgb(image: PillowImage.Image, name: str) -> PillowImage.Image:
     """Return an 8-bit picture, in its own mode or in RGB, RGBA, L or LA, with its colours in sRGB.
 
     What its file names (`colour_tags`) comes first. A picture without that and without a profile is sRGB, but Adobe RGB
-    where its EXIF data say so (as cameras do, DCF 2.0). A profile
-    that is damaged, or of another kind of picture, is ignored with a warning. `name`: the file's, for messages.
+    where its EXIF data say so (as cameras do, DCF 2.0). A profile that is damaged, or of another kind of picture, is
+    ignored with a warning. `name`: the file's, for messages.
     """
     named, data = coding(image), image.info.get("icc_profile")
     if named is not None:

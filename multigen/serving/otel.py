@@ -68,7 +68,7 @@ class _Request:
     def __init__(self, tracer: Tracer, span: Span) -> None:
         self._tracer, self._span, self._context = tracer, span, set_span_in_context(span)
 
-    def part(self, name: str, begin: float, end: float, **attributes: Value) -> None:
+    def part(self, name: str, begin: float, end: float, attributes: Mapping[str, Value]) -> None:
         named = {f"multigen.{key}": value for key, value in attributes.items()}
         span = self._tracer.start_span(name, self._context, attributes=named, start_time=_ns(begin))
         span.end(_ns(max(begin, end)))

@@ -21,8 +21,6 @@ from multigen.serving.engine.settings import Draining
 
 log = logging.getLogger(__name__)
 ANSWERS = 10  # s in which answers that are ready are still sent
-
-
 _ARENAS = -8  # M_ARENA_MAX of glibc's mallopt
 
 
@@ -94,7 +92,8 @@ class Process(uvicorn.Server):
             self.should_exit = True
         finally:
             # What packages and models are made of stays: a full collection would look at all of it again, a fifth of a
-            # second in which nobody is answered. What is unloaded needs no collector.
+            # second in which nobody is answered. So the last one is made now, of what each loading left, too.
+            gc.unfreeze()
             gc.collect()
             gc.freeze()
             self._server.loading = False

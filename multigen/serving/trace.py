@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
@@ -16,7 +16,7 @@ Value = str | int | float
 class Trace(Protocol):
     """A request's trace. Times are time.time()."""
 
-    def part(self, name: str, begin: float, end: float, **attributes: Value) -> None:
+    def part(self, name: str, begin: float, end: float, attributes: Mapping[str, Value]) -> None:
         """A part of the request that is over, perhaps after the request itself."""
 
     def answered(self, *, method: str, route: str, status: int, id: str) -> None:
@@ -39,18 +39,18 @@ def tell_ticket(ticket: Ticket) -> None:
     if trace is None or ticket.ended is None:
         return
     started = ticket.ended if ticket.started is None else ticket.started
-    trace.part("queue", ticket.created, started, model=ticket.model, media=len(ticket.jobs))
+    trace.part("queue", ticket.created, started, {"model": ticket.model, "media": len(ticket.jobs)})
     if ticket.started is not None:
-        calls = sum(ticket.steps.values())
-        trace.part("network", started, ticket.ended, model=ticket.model, state=ticket.state, calls=calls)
+        how: dict[str, Value] = {"model": ticket.model, "state": ticket.state}
+        trace.part("network", started, ticket.ended, {**how, "calls": sum(ticket.steps.values())})
 
 
 @contextmanager
-def timed(name: str, **attributes: Value) -> Iterator[None]:
+def timed(name: str, attributes: Mapping[str, Value] | None = None) -> Iterator[None]:
     """Tell of the block as a part of the request at hand."""
     trace, begin = TRACE.get(), time.time()
     try:
         yield
     finally:
         if trace is not None:
-            trace.part(name, begin, time.time(), **attributes)
+            trace.part(name, begin, time.time(), attributes or {})

@@ -108,11 +108,11 @@ async def begin(
     own, count = modality.shape()[1], modality.shape(duration=request.duration)[1]
     if count <= own:
         return None
-    (job,) = await engine.plan(replace(request, duration=own / modality.rate), 1)
+    first = replace(request, duration=own / modality.rate)
+    (job,) = await engine.plan(first, 1)
     steps = own - int(own * CONTEXT)
     units = units_of(engine.model, job) * (1 + -(-(count - own) // steps))
     caller.budget.units.take(units)
     paid = replace(caller, budget=Budget())
-    first = replace(request, duration=own / modality.rate)
     engine, ticket = await submit(server, paid, served, body, first, 1)
     return Windows(server, paid, served, body, request, engine, ticket, modality, count, own)

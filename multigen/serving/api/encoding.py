@@ -24,7 +24,7 @@ PCM, AAC = ".pcm", ".aac"
 
 async def encoded(medium: Media, suffix: str, *, quality: int | None = None) -> bytes:
     """The file of a medium. `quality`: of .jpg and .webp pictures, 0 to 100."""
-    with timed("encode", format=suffix.removeprefix(".")):
+    with timed("encode", {"format": suffix.removeprefix(".")}):
         return await asyncio.to_thread(_file, medium, suffix, quality)
 
 

@@ -106,7 +106,6 @@ async def _begin(
     user = whose(caller, body.user)
     engine, ticket = await submit(server, user, served, body, request, body.n, previews=body.previews)
     again = resumed(http)
-    name = name if again is None else again.name
     asked_for = body.model_dump(exclude_none=True, exclude_defaults=True, exclude={"edit": {"media", "mask"}})
     record = {
         "id": name,

@@ -32,17 +32,8 @@ _PARTS, _HEAD, _NAME = (
     200,
 )  # parts of a form that are looked at, bytes of their headers, of a model's name
 _SENT = (
-    "type",
-    "http_version",
-    "method",
-    "scheme",
-    "path",
-    "raw_path",
-    "query_string",
-    "headers",
-    "client",
-    "server",
-)
+    "type", "http_version", "method", "scheme", "path", "raw_path", "query_string", "headers", "client", "server",
+)  # fmt: skip
 _TRIES = 3  # replicas that are asked, one after the other, where they die
 
 

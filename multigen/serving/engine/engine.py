@@ -145,9 +145,7 @@ class Engine:
         mark = self.watch.mark()
         self._wake.clear()  # first: what is cancelled from here on is seen in the next turn
         self._expire()
-        if (
-            self._planning
-        ):  # what is planned by now joins this call, not the next: the worker does it in order
+        if self._planning:  # what is planned by now joins this call: the worker does it in order
             await self._off(lambda: None)
         await self._begin()
         chosen = self._turns.share(by_key(self._under_way), self._most())

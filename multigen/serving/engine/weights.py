@@ -11,6 +11,7 @@ from multigen.model.source import Place
 from multigen.recipe.paths import WEIGHTS, shipped_weights
 from multigen.recipe.schema import Recipe
 from multigen.storage import lora
+from multigen.training import checkpoint as checkpoints
 
 _LARGE = ("F64", "I64", "U64")  # 8 bytes; whole numbers of fewer keep theirs, floats become fp32
 
@@ -33,7 +34,7 @@ def _of_run(folder: Path, recipe: Recipe) -> list[Path]:
     """The final weights, or the average in the newest checkpoint; beside a LoRA, what it was trained on."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
-    newest = sorted(folder.glob("checkpoints/*/ema.safetensors"))[-1:]
+    newest = [one / "ema.safetensors" for one in checkpoints.found(folder / "checkpoints")[-1:]]
     own = [folder / lora.FILE] if (folder / lora.FILE).is_file() else newest
     if recipe.train.adapter is None or recipe.train.init is None:
         return own
