@@ -11,6 +11,7 @@ import pickle
 import resource
 import signal
 import socket
+import stat
 import struct
 import traceback
 import warnings
@@ -132,6 +133,7 @@ def fork(most: float) -> tuple[int, Channel]:
         try:
             ours.close()
             _settle(threads)
+            _let_go(theirs.fileno())
             theirs.settimeout(_LOOK)
             Channel(theirs, shared).serve(lambda: _leave_if_alone(parent))
         finally:
@@ -151,6 +153,19 @@ def _settle(threads: int) -> None:
     gc.freeze()
     torch.set_num_threads(1)  # a pool of threads does not outlive a fork
     DECODERS.set(threads)
+
+
+def _let_go(kept: int) -> None:
+    """Replace the parent's sockets: a connection that it closes would stay open here, and an address stay taken.
+
+    Their numbers stay in use, so that objects of the parent that close them close nothing else.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for name in os.listdir("/proc/self/fd"):
+        number = int(name)
+        with suppress(OSError):  # the one that listed the folder is closed
+            if number > 2 and number != kept and stat.S_ISSOCK(os.fstat(number).st_mode):
+                os.dup2(nothing, number)
 
 
 def _leave_if_alone(parent: int) -> None:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from multigen.serving.api.background import Background
 from multigen.serving.api.errors import no_model
+from multigen.serving.api.readers import Readers
 from multigen.serving.api.sharing import Sharing
 from multigen.serving.engine.models import Models, Served
 from multigen.serving.engine.store import Store
@@ -60,6 +61,7 @@ class Server:
     loading   whether its first models are being loaded
     draining  whether it takes nothing new
     active    requests that are being answered and may make media
+    readers   of uploads
     """
 
     models: Models
@@ -70,6 +72,7 @@ class Server:
     loading: bool = False
     draining: bool = False
     active: int = 0
+    readers: Readers = field(default_factory=Readers)
     background: Background = field(init=False)
     secret: bytes = field(init=False, repr=False)  # signs addresses of media
 
