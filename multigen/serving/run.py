@@ -17,7 +17,7 @@ from multigen.errors import MultigenError
 from multigen.serving.api.app import create_app
 from multigen.serving.api.metrics import Metrics
 from multigen.serving.api.sharing import Sharing
-from multigen.serving.api.state import Server
+from multigen.serving.api.state import Limits, Server
 from multigen.serving.engine.models import Models
 from multigen.serving.engine.settings import Settings
 from multigen.serving.engine.store import Store
@@ -48,6 +48,7 @@ class Options:
     allow_hosts  names that it answers to beside its own
     max_batch    most media that share a network call
     max_queue    most media that wait for a model
+    max_pixels   of a picture, or of all frames of a clip, that is uploaded
     memory       of the samples in network calls; None: 70% of what the weights leave free
     budget       of the weights in memory; None: half of what is free, and no less than a model alone takes
     store        of results: a folder, or the address of a bucket; None: in the cache
@@ -69,6 +70,7 @@ class Options:
     allow_hosts: Sequence[str] = ()
     max_batch: int = 16
     max_queue: int = 256
+    max_pixels: int = Limits.pixels
     memory: float | None = None
     budget: float | None = None
     store: Path | str | None = None
@@ -143,7 +145,7 @@ def server_of(sources: Sequence[str], options: Options, *, own: frozenset[str] |
     place = cache_folder("served") if options.store is None else options.store
     store = Store(place, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
     sharing = Sharing(store, lost=options.lost) if options.shared else None
-    return Server(models, store, sharing=sharing, own=own, loading=True)
+    return Server(models, store, Limits(pixels=options.max_pixels), sharing=sharing, own=own, loading=True)
 
 
 def rules_of(options: Options) -> Rules:

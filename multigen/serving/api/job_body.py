@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import asyncio
 from typing import Annotated
 
 from pydantic import Field, Strict
@@ -12,6 +11,7 @@ from multigen.generation.request import EditRequest, Request, Size
 from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload
+from multigen.serving.api.inline import decode
 from multigen.serving.api.overrides import check_overrides
 from multigen.serving.api.sampling import Sampling, request_of, size_of
 from multigen.serving.api.state import Limits, Server
@@ -63,7 +63,8 @@ def _size(size: int | tuple[int, int] | None) -> Size | None:
 
 async def _edit(given: JobEdit, server: Server, served: Served, scratch: Scratch) -> EditRequest:
     limits = server.limits
-    medium = await medium_of(_upload("edit.media", given.media, limits), served, server, scratch)
+    upload = await asyncio.to_thread(_upload, "edit.media", given.media, limits)
+    medium = await medium_of(upload, served, server, scratch)
     check_mask_is(given, given.mask, "edit.mask_is")
     keep = None
     if medium.tensor.ndim == 2:
@@ -72,7 +73,8 @@ async def _edit(given: JobEdit, server: Server, served: Served, scratch: Scratch
                 text = f"edit.{name}: it does not go with a sound" + "; give keep" * (name == "mask")
                 raise ApiError(400, text, param=f"edit.{name}", code="invalid_value")
     if given.mask is not None:
-        keep = await mask_of(_upload("edit.mask", given.mask, limits), medium, served, server, given.mask_is)
+        mask = await asyncio.to_thread(_upload, "edit.mask", given.mask, limits)
+        keep = await mask_of(mask, medium, served, server, given.mask_is)
     return edit_of(given, medium, limits, keep)
 
 
@@ -91,6 +93,6 @@ def _upload(member: str, text: str, limits: Limits) -> Upload:
         what = f"{member}: more than {limits.upload:,} bytes"
         raise ApiError(413, what, param=member, code="too_large")
     try:
-        return Upload(member, base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError):
+        return Upload(member, decode(text))
+    except ValueError:
         raise ApiError(400, f"{member}: not base64", param=member, code="invalid_value") from None

@@ -24,7 +24,7 @@ class Limits:
     body     bytes of a request
     json     bytes of a request that is JSON: it is read whole
     upload   bytes of one file in it
-    pixels   of a picture or frame that is uploaded
+    pixels   of a picture or of all frames that are uploaded: 2048 x 2048, or 16 of 512 x 512
     seconds  of a sound or clip that is uploaded
     prompt   characters
     n        media of one request
@@ -35,7 +35,7 @@ class Limits:
     body: int = 64 << 20
     json: int = 8 << 20
     upload: int = 32 << 20
-    pixels: int = 16_000_000
+    pixels: int = 1 << 22
     seconds: float = 300.0
     prompt: int = 4000
     n: int = 10
