@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multigen.modalities.allocator import give_back
 from multigen.modalities.threads import DECODERS
 
 _SHARED = 16 * 1024**2  # bytes of memory that both processes see; larger results come in several pieces
@@ -93,8 +94,17 @@ class Channel:
 
     def serve(self, idle: Callable[[], None]) -> None:
         """Answer requests without end. EOFError when the other end is closed."""
+        busy = False
+
+        def rest() -> None:
+            nonlocal busy
+            if busy:
+                give_back()
+            busy = False
+            idle()
+
         while True:
-            (size,) = struct.unpack("<Q", self._take(8, idle))
+            (size,) = struct.unpack("<Q", self._take(8, rest))
             request = self._take(size, idle)
             try:
                 function, args, kwargs = pickle.loads(request)
@@ -105,6 +115,8 @@ class Channel:
                 warnings.simplefilter("always")
                 outcome = _outcome(function, args, kwargs)
             self._answer(_ANSWER, Outcome(outcome, [(str(w.message), w.category) for w in said]), idle)
+            function = args = kwargs = outcome = request = None
+            busy = True
 
     def _answer(self, kind: int, value: Any, idle: Callable[[], None]) -> None:
         buffers: list[pickle.PickleBuffer] = []

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from multigen.device import choose_device
 from multigen.errors import MultigenError
+from multigen.modalities.allocator import share_memory
 from multigen.serving.api.app import create_app
 from multigen.serving.api.metrics import Metrics
 from multigen.serving.api.sharing import Sharing
@@ -26,7 +27,7 @@ from multigen.serving.guard.guard import Rules
 from multigen.serving.guard.hosts import hosts_of
 from multigen.serving.guard.keys import Keys
 from multigen.serving.logs import show_logs
-from multigen.serving.process import ANSWERS, Process, share_memory
+from multigen.serving.process import ANSWERS, Process, share_interpreter
 from multigen.serving.protocol import HEAD_BYTES, Protocol
 from multigen.serving.sources import check_reach, named
 from multigen.serving.tracing import tracing_of
@@ -90,6 +91,7 @@ def serve(sources: Sequence[str], options: Options | None = None, *, open_page: 
     o = options or Options()
     check_reach(o.host, o.keys)
     share_memory()
+    share_interpreter()
     server, rules = server_of(sources, o), rules_of(o)
     tracing = tracing_of(o.otlp)
     app = create_app(server, root_path=root_of(o.root_path), rules=rules, tracing=tracing)
