@@ -45,11 +45,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the key by which users take turns and are counted, what it may do, and what it may still use."""
+    """Who asks: the key by which users take turns and are counted, what it may do, and what it may still use.
+
+    priority  the highest that it may ask for
+    """
 
     key: str = "local"
     scopes: frozenset[str] = frozenset({"generate", "read"})
     budget: Budget = field(default_factory=Budget, compare=False)
+    priority: int = 9
 
 
 @dataclass
