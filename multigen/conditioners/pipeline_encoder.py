@@ -95,7 +95,7 @@ class PipelineEncoder:
 
     def _encoded(self, found: dict[str, Chunks], device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
         """Token states [L, K] and pooled state [P] of each prompt."""
-        ids, valid, weights = (torch.cat([chunks[k] for chunks in found.values()]) for k in range(3))
+        ids, valid, weights = map(torch.cat, zip(*(c[:3] for c in found.values()), strict=True))
         tokens, pooled = self._states(ids, valid, device)
         if bool((weights != 1).any()):
             empty, _ = self._states(*self.tokenizer.empty(1)[:2], device)
