@@ -9,12 +9,12 @@ These are the mask channels of inpainting networks (Rombach et al. 2022, arXiv:2
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from multigen.core.guides import Answers, Call, Guide, Query
+from multigen.core.guides import Call, Guide, with_calls
 
 # Training masks: a quarter know nothing, as when a whole medium is made; half know all but a block; a quarter know a
 # block alone.
@@ -39,22 +39,15 @@ def with_mask_channels(guide: Guide, known: Tensor | None = None, keep: Tensor |
     """
     channels = None if known is None else mask_channels(known, keep)
 
-    def add(call: Call) -> Call:
-        grid = mask_channels(torch.zeros_like(call.x[:1]), None) if channels is None else channels
-        return call._replace(cond=call.cond.with_grid(grid))
+    def made(call: Call) -> Tensor:
+        return mask_channels(torch.zeros_like(call.x[:1]), None) if channels is None else channels
 
-    def guided(q: Query) -> Answers:
-        inner = guide(q)
-        try:
-            calls = next(inner)
-            while True:
-                calls = inner.send((yield [add(call) for call in calls]))
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            inner.close()
+    return with_channels(guide, made)
 
-    return guided
+
+def with_channels(guide: Guide, channels: Callable[[Call], Tensor]) -> Guide:
+    """Add `channels` of a call, [1, K, *D], to the grid of every call of a guide."""
+    return with_calls(guide, lambda call: call._replace(cond=call.cond.join_grid(channels(call))))
 
 
 def random_mask(size: Sequence[int], u: Tensor) -> Tensor:

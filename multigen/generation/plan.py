@@ -17,6 +17,7 @@ from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
 from multigen.core.samplers import polish_time, sampler_traits
 from multigen.errors import MultigenError, RecipeError, errors_at
+from multigen.generation.cascade import Enlarged, former_request, own_request, stage_before
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.guidance import check_guidance, check_negative, guide_part
@@ -58,6 +59,8 @@ class Plan:
     options    values of what the modality declares
     edit       what the medium is made from; known: what is known of one that is restored; blend: a second end
     observer   hears of every answered query
+    former     in a cascade, how the stage before makes the medium that this one sees
+    enlarged   or the medium that is given for it
     """
 
     recipe: Recipe
@@ -77,11 +80,23 @@ class Plan:
     known: Known | None = None
     blend: Blend | None = None
     observer: Observer | None = None
+    former: Plan | None = None
+    enlarged: Enlarged | None = None
 
     @property
     def queries(self) -> int:
         """How many queries the sampler makes, `calls`, or where it chooses its steps itself the grid's steps."""
         return len(self.ts) - 1 if self.calls is None else self.calls
+
+    @property
+    def depth(self) -> int:
+        """How many stages come before it."""
+        return 0 if self.former is None else 1 + self.former.depth
+
+    def blended(self, blend: Blend) -> Plan:
+        """The same with a second end, for every stage."""
+        former = None if self.former is None else self.former.blended(blend)
+        return dataclasses.replace(self, blend=blend, former=former)
 
 
 class Job(NamedTuple):
@@ -94,6 +109,7 @@ class Job(NamedTuple):
 
 def plan(parts: ModelParts, request: Request) -> Plan:
     """Resolve a request. MultigenError for what does not fit the model, before any network call."""
+    asked, request = request, own_request(parts, request)
     recipe = _sampling(parts, request)
     steps = recipe.sample.steps if request.steps is None else request.steps
     if steps < 1:
@@ -119,6 +135,12 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
     check_negative(guide, negative)
+    calls = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
+    former = None
+    if parts.cascade is not None and start.enlarged is None:
+        before = stage_before(parts)
+        former = plan(before, former_request(parts, asked, start.shape))
+        calls = None if calls is None or former.calls is None else calls + former.calls
     return Plan(
         recipe=recipe,
         shape=shape,
@@ -129,12 +151,14 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         modifiers=recipe.modifiers,
         polish=polish,
         negative_prompt=negative,
-        calls=count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes),
+        calls=calls,
         window=start.window,
         tile=request.tile,
         options=declared_options(parts, recipe, request),
         edit=edit,
         known=start.known,
+        former=former,
+        enlarged=start.enlarged,
     )
 
 
@@ -158,11 +182,21 @@ def jobs(
             common = dataclasses.replace(request, prompt="", seed=None)
             if last is None or last[0] != common:
                 last = common, plan(parts, request)
+            _check_before(parts, last[1], request.prompt)
         except MultigenError as error:
             where = f"request {number + 1}: " if len(requests) > 1 else ""
             raise type(error)(f"{where}{error}") from error
         found += [Job(request.prompt, own + k, last[1]) for k in range(n)]
     return found
+
+
+def _check_before(parts: ModelParts, of: Plan, prompt: str) -> None:
+    """MultigenError if a stage before cannot take the prompt."""
+    if of.former is not None:
+        before = stage_before(parts)
+        check_prompt(before, prompt)
+        warn_of_novelty(before, prompt)
+        _check_before(before, of.former, prompt)
 
 
 def first_seed(request: Request, number: int, n: int, seed: int) -> int:

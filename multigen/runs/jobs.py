@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from multigen.progress import Progress
 from multigen.recipe.load import load_recipe
 from multigen.recipe.paths import absolute, expanded_path
 from multigen.recipe.schema import Recipe
+from multigen.recipe.source import shipped
 from multigen.runs import rerun, resume
 from multigen.runs.asked import asked as describe
 from multigen.runs.folders import run_folder
@@ -55,6 +57,7 @@ def run(
     trains first where nothing is trained yet. The same recipe goes on with what is there; another one replaces nothing
     (`rerun.choose`).
     """
+    _train_stages(recipe, device, quiet)
     folder, recipe = _begin(recipe, out, device, "run", force, resume)
     with _joined(recipe, folder, device) as (device, claim):
         bad: Bad = {}
@@ -101,6 +104,22 @@ def train(
             f"{recipe.name} is trained; its run folder is {folder}",
         )
     return folder
+
+
+def _train_stages(recipe: Recipe, device: str | None, quiet: bool) -> None:
+    """Train the stages before a recipe that are recipes and were never trained, each in its own run folder."""
+    if "RANK" in os.environ:  # whoever started the ranks has done it
+        return
+    for source in recipe.stages:
+        path = Path(source)
+        if path.is_dir() or not (source in shipped() or path.suffix in (".yaml", ".yml")):
+            continue
+        stage = load_recipe(source)
+        folder = run_folder(stage, None)
+        if stage.weights is None and not is_trained(folder):
+            log.info("%s: first its stage %s, in %s", recipe.name, source, folder)
+            _train_stages(stage, device, quiet)
+            train(stage, device=device, quiet=quiet)
 
 
 def _begin(
