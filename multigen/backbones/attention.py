@@ -18,10 +18,13 @@ from multigen.backbones.layers import Context, norm, zeroed
 from multigen.backbones.noise_embedding import frame_frequencies
 
 
-def rotate(x: Tensor) -> Tensor:
-    """Rotate pairs of features of [M, heads, L, K] by angles proportional to the place in the sequence."""
-    half = x.shape[-1] // 2
-    angle = torch.arange(x.shape[-2], device=x.device)[:, None] * frame_frequencies(half, x.device)
+def rotate(x: Tensor, frequencies: Tensor) -> Tensor:
+    """Rotate pairs of features of [M, heads, L, K] by angles proportional to the place in the sequence.
+
+    frequencies  [K // 2], in radians per place
+    """
+    half = len(frequencies)
+    angle = torch.arange(x.shape[-2], device=x.device)[:, None] * frequencies
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)
@@ -59,6 +62,9 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(other or width, 2 * width)
         self.out = zeroed(nn.Linear(width, width))
+        if rotary:
+            self.register_buffer("frequencies", frame_frequencies(width // heads // 2), persistent=False)
+            self.frequencies: Tensor
 
     def forward(
         self, x: Tensor, other: Tensor | None = None, mask: Tensor | None = None, *, undone: bool = False
@@ -69,7 +75,7 @@ class Attention(nn.Module):
         q = self._split(self.query(x))
         k, v = map(self._split, self.key_value(x if other is None else other).chunk(2, dim=-1))
         if self.rotary:
-            q, k = rotate(q), rotate(k)
+            q, k = rotate(q, self.frequencies), rotate(k, self.frequencies)
         y = attend(q, k, v, None if mask is None else mask[:, None, None, :])
         return self.out(y.transpose(1, 2).flatten(2))
 
@@ -118,7 +124,9 @@ class AttentionBlock(nn.Module):
         if self.cross_norm is not None and self.token_norm is not None and self.cross_attention is not None:
             assert context.tokens is not None
             s = _sequence(self.cross_norm(x))
-            joined = s.reshape(len(context.tokens), -1, s.shape[-1])  # a video's frames share their tokens
+            joined = s.reshape(
+                context.tokens.shape[0], -1, s.shape[-1]
+            )  # a video's frames share their tokens
             tokens = self.token_norm(context.tokens)
             if taps is not None and taps.maps is not None:
                 shares = self.cross_attention.map(joined, tokens, context.mask)

@@ -76,12 +76,18 @@ class Diffusers(Backbone):
                 raise ValueError(
                     f"path: {path}: this network takes {name} {takes}; codec and conditioner give {given}"
                 )
+        self.folder = folder
         self.network: Any = self._network(folder, config)
         kind = diffusers_folder.imported("diffusers").Transformer2DModel
         self._blocks = [n for n, m in self.network.named_modules() if isinstance(m, kind)]
         self._blocks.sort(key=_place)
         self.attentions = len(self._blocks)
         self.deepest = next((k for k, n in enumerate(self._blocks) if not n.startswith("down")), 0)
+
+    @property
+    def components(self) -> Mapping[str, nn.Module]:
+        """Its network, by its name in the pipeline."""
+        return {"unet": self.network}
 
     def attention_modules(self) -> list[str]:
         """List the names of diffusers' attention modules."""

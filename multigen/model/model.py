@@ -53,6 +53,7 @@ class Model:
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
         self._others: dict[str, Denoiser] = {}
+        self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
         self._former: Model | None = None
 
     @classmethod
@@ -62,6 +63,7 @@ class Model:
         if found.tensors is not None:
             model.load_weights(found.tensors, found.where)
         model.loras.own, model.knowledge = found.adapter, found.knowledge
+        model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
         return model
 
@@ -78,7 +80,7 @@ class Model:
     def former(self) -> Model | None:
         """The stage before it, of a cascade that names one; it is loaded when it is first asked for."""
         if self._former is None and self.recipe.stages:
-            self._former = Model.of(stage_before(self.recipe.stages), device=str(self.device))
+            self._former = Model.of(stage_before(self.recipe.stages, self._stages), device=str(self.device))
         return self._former
 
     @property
@@ -246,11 +248,8 @@ class Model:
 
     def load_weights(self, tensors: dict[str, Tensor], where: str) -> None:
         """Set the weights; MultigenError lists the first mismatches if they are another model's."""
-        model_weights.load_state(
-            self.learned,
-            tensors,
-            f"{where}: these weights are of another model than recipe {self.recipe.name}",
-        )
+        what = f"{where}: these weights are of another model than recipe {self.recipe.name}"
+        model_weights.load_state(self.learned, tensors, what)
         self.loras.reset()
 
     def start_from(self, tensors: dict[str, Tensor], where: str) -> None:
@@ -296,4 +295,5 @@ class Model:
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
         knows = {} if self.knowledge is None else self.knowledge.tensors()
-        return model_weights.save_weights(Path(path), self.state_dict() | knows, self.recipe, half=half)
+        stored = model_weights.Stored(self.state_dict() | knows, self.recipe)
+        return model_weights.save_weights(Path(path), stored, half=half)

@@ -9,9 +9,14 @@ from multigen.errors import RecipeError
 from multigen.model.source import Found, find
 
 
-def stage_before(stages: Sequence[str]) -> Found:
-    """The last of some stages, its recipe naming those before it. RecipeError if one takes nothing from before."""
+def stage_before(stages: Sequence[str], there: Sequence[Found] = ()) -> Found:
+    """The last of some stages, its recipe naming those before it. RecipeError if one takes nothing from before.
+
+    there  the stages themselves, where they came with the weights of the model
+    """
     *earlier, last = stages
+    if there:
+        return there[-1]._replace(stages=tuple(there[:-1]))
     found = find(last)
     if not earlier:
         return found

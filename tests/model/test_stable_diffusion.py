@@ -22,7 +22,7 @@ from multigen.core.noise import normal
 from multigen.errors import MultigenError, RecipeError
 from multigen.model import stable_diffusion
 from multigen.model.compatibility import check_combination
-from multigen.model.load import export
+from multigen.model.export import export
 from multigen.model.model import Model
 from multigen.model.source import find, named
 from multigen.recipe.load import load_recipe, override_recipe
