@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
 from multigen.cli.arguments import SOURCE, Command, Parser, new_parser, path, positive, show_log
+from multigen.errors import MultigenError
 from multigen.model.targets import SINGLE_FILE, TARGETS
 from multigen.model.targets import target as check_target
 
@@ -44,8 +46,11 @@ def parser() -> Parser:
 
 
 def _target(name: str) -> str:
-    """The name of a target; MultigenError, with the nearest, for another."""
-    check_target(name)
+    """The name of a target; ArgumentTypeError, with the nearest, for another."""
+    try:
+        check_target(name)
+    except MultigenError as error:  # argparse says which option it is
+        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
     return name
 
 
