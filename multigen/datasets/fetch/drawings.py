@@ -19,7 +19,7 @@ from multigen.storage.packages import package_folder
 
 Drawing = tuple[str, Callable[[], PillowImage.Image]]  # key of the code points; the RGBA picture when called
 
-FINE, FINER = 256, 512  # px at which vector graphics are drawn before they are scaled down
+FINE, FINER = 256, 444  # px at which vector graphics are drawn before they are scaled down
 _SVG = 300_000  # characters of one vector graphic
 _OUTSIDE = re.compile(r"<\s*(?:image|script|foreignObject|text)\b|href=\"(?!#)", re.IGNORECASE)
 
