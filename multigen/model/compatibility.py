@@ -133,7 +133,8 @@ def _network(
         part = Part(part.name, {**part.args, "classes": ["?"]})
     given: dict[str, Any] = {"modality": modality}
     conditioner = registry.build("conditioner", part, where="conditioner", given=given)
-    if not unknown:
+    unheard = cascade is not None and conditioner.spec == CondSpec()  # prompts are for the stages before
+    if not unknown and not unheard:
         with errors_at("sample.prompts", RecipeError):
             conditioner.from_prompts(recipe.sample.prompts)
     spec = cond_spec(recipe, conditioner.spec, shape[0], cascade)

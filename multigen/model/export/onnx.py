@@ -119,7 +119,7 @@ def _levels(denoiser: Denoiser, ts: Tensor) -> dict[str, Tensor]:
 def _trace(model: Model, path: Path) -> None:
     """Write the graph. What depends on a size has to happen while it is traced: an odd one, which needs padding."""
     natural = model.codec.shape(model.modality.shape())[1:]
-    given = _inputs(model, 2, [n + 1 for n in natural], 3, seed=0)
+    given = _inputs(model, 2, [n | 1 for n in natural], 3, seed=0)
     graph = _Graph(model.denoiser, [name for name in _PARTS if name in given]).eval()
     if _answer(graph, given) is None:
         given = _inputs(model, 2, natural, 3, seed=0)

@@ -123,6 +123,7 @@ def _config(model: Model, backbone: UNet) -> dict[str, Any]:
         "down_block_types": ["AttnDownBlock2D" if a else "DownBlock2D" for a in attends],
         "up_block_types": ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
         "norm_num_groups": groups,
+        "attn_norm_num_groups": groups,  # of the middle, which has none otherwise
         "norm_eps": backbone.leave_norm.eps,
         "attention_head_dim": next(iter(_head_widths(backbone)), 8),
         "add_attention": any(attends),
