@@ -117,12 +117,14 @@ def _informed(parts: ModelParts, plan: Plan, phase: _Phase, guide: Guide, crop: 
     That is the source and what is kept, where the network has a mask channel, and in a cascade the stage before.
     """
     edit = plan.edit
-    if parts.recipe.masked and (edit is None or edit.keep is None):
-        guide = masks.with_mask_channels(guide)
-    elif parts.recipe.masked:
-        guide = masks.with_mask_channels(guide, crop(edit.x0), crop(edit.keep[None, None]))
-    # Outside, so that its channels come after those of the mask, as in training.
-    return guide if parts.cascade is None else masks.with_channels(guide, lambda _: crop(phase.shown))
+    # Inside, so that its channels come before those of the mask, as in training.
+    if parts.cascade is not None:
+        guide = masks.with_channels(guide, lambda _: crop(phase.shown))
+    if not parts.recipe.masked:
+        return guide
+    if edit is None or edit.keep is None:
+        return masks.with_mask_channels(guide)
+    return masks.with_mask_channels(guide, crop(edit.x0), crop(edit.keep[None, None]))
 
 
 def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:

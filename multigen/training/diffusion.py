@@ -171,12 +171,12 @@ class Diffusion(Task):
         null = self.conditioner.null(len(x0)).to(self.device)
         cond = cond.where(upload(keep, self.device), null)
         cond = self.examples.without_parts(cond, null, step, places)
-        if self.examples.masked:
-            cond = cond.join_grid(self.examples.mask_channels(x0, step, places.rows))
         if (cascade := self.examples.cascade) is not None:
             with torch.no_grad():
                 there = upload(media, self.device)
                 cond = cond.join_grid(self.examples.cascade_channels(cascade, there, step, places))
+        if self.examples.masked:
+            cond = cond.join_grid(self.examples.mask_channels(x0, step, places.rows))
         return cond
 
     def _balanced(self, losses: Tensor, log_snr: Tensor) -> Tensor:

@@ -63,10 +63,10 @@ class HeldOut:
             batch = collate([Read(item, {}) for item in part])
             x0 = self.codec.encode(batch.media.to(self.device))
             cond = self.conditioner(batch.given).to(self.device)
-            if self.masked:  # nothing is known, as when a whole medium is generated
-                cond = cond.join_grid(masks.mask_channels(torch.zeros_like(x0), None))
             if self.cascade is not None:
                 cond = cond.join_grid(self._seen(self.cascade, batch.media.to(self.device), start))
+            if self.masked:  # nothing is known, as when a whole medium is generated
+                cond = cond.join_grid(masks.mask_channels(torch.zeros_like(x0), None))
             for level in LEVELS:
                 noise = [
                     normal(x0.shape[1:], self.seed, "held_out", str(level), start + k)
