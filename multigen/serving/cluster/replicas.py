@@ -99,7 +99,9 @@ class Front:
             try:
                 texts = await handle.broadcast("metrics").results_async(timeout_s=5)
             except (TimeoutError, RayError, DeploymentUnavailableError) as error:
-                log.warning("%s tells no metrics (%s)", name, error)  # what the others tell counts all the same
+                log.warning(
+                    "%s tells no metrics (%s)", name, error
+                )  # what the others tell counts all the same
                 continue
             found |= {f"{name}/{number}": text for number, text in enumerate(texts)}
         return found

@@ -63,7 +63,9 @@ def application(sources: Sequence[str], options: Options, replicas: Replicas) ->
     models = {}
     for name in named(sources):
         if name == FRONT:
-            raise MultigenError(f"{name}: Ray Serve has a deployment of that name; call the model otherwise: ID=PATH")
+            raise MultigenError(
+                f"{name}: Ray Serve has a deployment of that name; call the model otherwise: ID=PATH"
+            )
         one = serve.deployment(
             ModelReplica,
             name=name,
