@@ -135,12 +135,9 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
     check_negative(guide, negative)
-    calls = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
-    former = None
-    if parts.cascade is not None and start.enlarged is None:
-        before = stage_before(parts)
-        former = plan(before, former_request(parts, asked, start.shape))
-        calls = None if calls is None or former.calls is None else calls + former.calls
+    own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
+    former = None if parts.cascade is None or start.enlarged is not None else _former(parts, asked, start)
+    before = 0 if former is None else former.calls
     return Plan(
         recipe=recipe,
         shape=shape,
@@ -151,7 +148,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         modifiers=recipe.modifiers,
         polish=polish,
         negative_prompt=negative,
-        calls=calls,
+        calls=None if own is None or before is None else own + before,
         window=start.window,
         tile=request.tile,
         options=declared_options(parts, recipe, request),
@@ -160,6 +157,11 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         former=former,
         enlarged=start.enlarged,
     )
+
+
+def _former(parts: ModelParts, asked: Request, start: Start) -> Plan:
+    """The plan of the stage before."""
+    return plan(stage_before(parts), former_request(parts, asked, start.shape))
 
 
 def jobs(
