@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cascades",),
     ("datasets", "codecs"),
     ("modalities", "recipe", "backbones", "conditioners"),
+    ("families",),
     ("storage",),
     ("registry",),
     ("core", "parts", "signatures", "options", "device", "progress"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from multigen import registry
 from multigen.core import edits
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
-from multigen.core.samplers import polish_time, sampler_traits
+from multigen.core.samplers import sampler_traits
 from multigen.errors import MultigenError, RecipeError, errors_at
 from multigen.generation.cascade import Enlarged, former_request, own_request, stage_before
 from multigen.generation.declared import declared_options
@@ -23,6 +24,7 @@ from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.guidance import check_guidance, check_negative, guide_part
 from multigen.generation.part_like import part_of
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
+from multigen.generation.polishing import check_polish, no_stronger
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
 from multigen.generation.restore import Known
@@ -117,8 +119,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     if request.tile and not request.sliding_window:
         raise MultigenError("tile: it goes with sliding_window")
     guide = guide_part(recipe.guide, request.guidance_scale)
-    ts = grid(parts, recipe.timesteps, steps)
-    _check_polish(parts, recipe.sample.polish)
+    check_polish(parts, recipe.sample.polish)
     start = _start(parts, recipe, request)
     edit = start.edit
     if edit is not None and edit.invert is not None:
@@ -128,16 +129,18 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         # A circle cannot be cut: its sides are those that the codec takes.
         cut = start.shape if request.tile else whole_sides(parts, start.shape)
         shape = parts.codec.shape(cut)
+        seen = shape if start.window is None else (shape[0], *start.window)
+        parts.denoiser.backbone.check_shape(seen)
+    ts = grid(parts, recipe.timesteps, steps, math.prod(seen[1:]))
     if edit is not None:
         with errors_at("strength"):
             ts = edits.last_steps(ts, edit.strength)
-    polish = recipe.sample.polish if edit is None else _no_stronger(parts, recipe.sample.polish, ts)
+    polish = recipe.sample.polish if edit is None else no_stronger(parts, recipe.sample.polish, ts)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
     check_negative(guide, negative)
+    former = _former(parts, asked, start)
     own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
-    former = None if parts.cascade is None or start.enlarged is not None else _former(parts, asked, start)
-    before = 0 if former is None else former.calls
     return Plan(
         recipe=recipe,
         shape=shape,
@@ -148,7 +151,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         modifiers=recipe.modifiers,
         polish=polish,
         negative_prompt=negative,
-        calls=None if own is None or before is None else own + before,
+        calls=_together(own, former),
         window=start.window,
         tile=request.tile,
         options=declared_options(parts, recipe, request),
@@ -159,8 +162,16 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     )
 
 
-def _former(parts: ModelParts, asked: Request, start: Start) -> Plan:
-    """The plan of the stage before."""
+def _together(own: int | None, former: Plan | None) -> int | None:
+    """How many queries a medium takes, with those of the stages before; None where one chooses its steps itself."""
+    before = 0 if former is None else former.calls
+    return None if own is None or before is None else own + before
+
+
+def _former(parts: ModelParts, asked: Request, start: Start) -> Plan | None:
+    """The plan of the stage before, if there is one and no medium takes its place."""
+    if parts.cascade is None or start.enlarged is not None:
+        return None
     return plan(stage_before(parts), former_request(parts, asked, start.shape))
 
 
@@ -218,11 +229,15 @@ def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> Non
         raise MultigenError(f"seed: {seed} is not allowed with n = {n}; seeds count on, to 2^62 - 1 at most")
 
 
-def grid(parts: ModelParts, part: Part, steps: int) -> Tensor:
-    """The grid of times, float64 [steps + 1]. RecipeError where the timesteps do not go with the schedule."""
+def grid(parts: ModelParts, part: Part, steps: int, places: int) -> Tensor:
+    """The grid of times, float64 [steps + 1], of a sample that has so many places.
+
+    RecipeError where the timesteps do not go with the schedule.
+    """
     timesteps = registry.build("timesteps", part, where="timesteps")
+    takes = inspect.signature(registry.lookup("timesteps", part.name)).parameters
     try:
-        ts: Tensor = timesteps(parts.denoiser.schedule, steps)
+        ts: Tensor = timesteps(parts.denoiser.schedule, steps, *([places] if "places" in takes else []))
         parts.denoiser.remember(ts)
     except ValueError as error:
         raise RecipeError(f"timesteps ({part.name}): {error}") from error
@@ -272,19 +287,6 @@ def _media(start: Start) -> tuple[int, ...]:
     if start.edit is not None:
         return (start.shape[0], *start.edit.original.view.size)
     return start.shape if start.known is None else (start.shape[0], *start.known.size)
-
-
-def _check_polish(parts: ModelParts, polish: Polish) -> None:
-    """RecipeError where the schedule does not have the level of noise that is polished at."""
-    if polish.passes:
-        with errors_at("sample.polish.noise", RecipeError):
-            polish_time(parts.denoiser.schedule, polish.noise)
-
-
-def _no_stronger(parts: ModelParts, polish: Polish, ts: Tensor) -> Polish:
-    """The polish of an edit: none where the edit begins with less noise than that assumes."""
-    begins = math.exp(-float(parts.denoiser.schedule.log_snr(ts[:1])) / 2)
-    return polish if begins >= polish.noise else dataclasses.replace(polish, passes=0)
 
 
 def deterministic(recipe: Recipe) -> Recipe:
