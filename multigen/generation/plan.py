@@ -18,7 +18,7 @@ from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
 from multigen.core.samplers import sampler_traits
 from multigen.errors import MultigenError, RecipeError, errors_at
-from multigen.generation.cascade import Enlarged, former_request, own_request, stage_before
+from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.guidance import check_guidance, check_negative, guide_part
@@ -137,8 +137,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
             ts = edits.last_steps(ts, edit.strength)
     polish = recipe.sample.polish if edit is None else no_stronger(parts, recipe.sample.polish, ts)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
-    negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
-    check_negative(guide, negative)
+    negative = _negative(recipe, request, guide)
     former = _former(parts, asked, start)
     own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
     return Plan(
@@ -160,6 +159,13 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         former=former,
         enlarged=start.enlarged,
     )
+
+
+def _negative(recipe: Recipe, request: Request, guide: Part) -> str:
+    """The negative prompt. MultigenError for one that has no effect."""
+    negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
+    check_negative(guide, negative)
+    return negative
 
 
 def _together(own: int | None, former: Plan | None) -> int | None:
@@ -195,21 +201,12 @@ def jobs(
             common = dataclasses.replace(request, prompt="", seed=None)
             if last is None or last[0] != common:
                 last = common, plan(parts, request)
-            _check_before(parts, last[1], request.prompt)
+            check_stages(parts, last[1].depth, request.prompt)
         except MultigenError as error:
             where = f"request {number + 1}: " if len(requests) > 1 else ""
             raise type(error)(f"{where}{error}") from error
         found += [Job(request.prompt, own + k, last[1]) for k in range(n)]
     return found
-
-
-def _check_before(parts: ModelParts, of: Plan, prompt: str) -> None:
-    """MultigenError if a stage before cannot take the prompt."""
-    if of.former is not None:
-        before = stage_before(parts)
-        check_prompt(before, prompt)
-        warn_of_novelty(before, prompt)
-        _check_before(before, of.former, prompt)
 
 
 def first_seed(request: Request, number: int, n: int, seed: int) -> int:
