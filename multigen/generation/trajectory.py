@@ -119,7 +119,7 @@ def _informed(parts: ModelParts, plan: Plan, phase: _Phase, guide: Guide, crop: 
     edit = plan.edit
     # Inside, so that its channels come before those of the mask, as in training.
     if parts.cascade is not None:
-        guide = masks.with_channels(guide, lambda _: crop(phase.shown))
+        guide = masks.with_channels(guide, lambda: crop(phase.shown))
     if not parts.recipe.masked:
         return guide
     if edit is None or edit.keep is None:

@@ -72,8 +72,7 @@ def cond_spec(recipe: Recipe, spec: CondSpec, channels: int, cascade: Cascade | 
     That is what the conditioner gives; if `masked`, a view of what is known (`core.masks`); and what a cascade shows of
     the stage before. RecipeError for a backbone that comes without a place for them.
     """
-    foreign = recipe.trains == "denoiser" and recipe.network.name == "diffusers"
-    if cascade is not None and foreign:
+    if cascade is not None and recipe.trains == "denoiser" and recipe.network.name == "diffusers":
         raise RecipeError("cascade: the backbone diffusers has no channels for it. Allowed: null.")
     more = (1 + channels if recipe.masked else 0) + (0 if cascade is None else cascade.width)
     return dataclasses.replace(spec, grid=spec.grid + more)
