@@ -73,6 +73,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "text": "multigen.conditioners.text:Text",
     },
     "codec": {
+        "kl_vae": "multigen.codecs.kl_vae:KLVAE",
         "mel": "multigen.codecs.mel:Mel",
         "pixels": "multigen.codecs.pixels:Pixels",
         "vae": "multigen.codecs.vae:VAE",
@@ -106,7 +107,14 @@ BUILTIN: dict[str, dict[str, str]] = {
         "min_snr": "multigen.training.objectives:min_snr",
         "velocity": "multigen.training.objectives:velocity",
     },
-    "critic": {"spectrograms": "multigen.training.critics:Spectrograms"},
+    "critic": {
+        "patches": "multigen.training.critics:Patches",
+        "spectrograms": "multigen.training.critics:Spectrograms",
+    },
+    "reconstruction": {
+        "pictures": "multigen.training.reconstructions:Pictures",
+        "sounds": "multigen.training.reconstructions:Sounds",
+    },
     "operator": {
         "band_limit": "multigen.generation.operators:BandLimit",
         "blur": "multigen.generation.operators:Blur",

@@ -294,4 +294,5 @@ class Model:
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
         knows = {} if self.knowledge is None else self.knowledge.tensors()
-        return model_weights.save_weights(Path(path), self.state_dict() | knows, self.recipe, half=half)
+        recipe = model_weights.standalone(self.recipe, self.codec)
+        return model_weights.save_weights(Path(path), self.state_dict() | knows, recipe, half=half)

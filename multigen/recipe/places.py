@@ -18,6 +18,7 @@ PLACES: Mapping[str, str] = {
     "guide": "guide",
     "train.noise_level": "noise_level",
     "train.objective": "objective",
+    "train.reconstruction": "reconstruction",
     "train.critic": "critic",
     "train.adapter": "adapter",
     "evaluate.feature": "feature",

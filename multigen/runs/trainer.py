@@ -6,9 +6,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from multigen import registry
+from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset, found_by
 from multigen.device import choose_precision, describe
 from multigen.errors import MediaError
@@ -30,6 +32,7 @@ from multigen.training import boards, ranks
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
 from multigen.training.adapter import Lora
+from multigen.training.autoencoding import Autoencoding
 from multigen.training.captions import caption_summary
 from multigen.training.checkpoint import Checkpoint
 from multigen.training.diffusion import Diffusion
@@ -106,9 +109,7 @@ def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
 
 
 def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
-    precision = choose_precision(model.recipe.train.precision, model.device)
-    # A codec computes sounds, not samples of a network: in full precision.
-    where = describe(model.device, None if model.recipe.trains == "codec" else precision)
+    where = describe(model.device, _precision(model))
     facts = f"{model.facts['parameters']} parameters, model space {model.facts['model space']}"
     text = "%s: training on %s; %s; %d items; run folder %s"
     log.info(text, model.recipe.name, where, facts, len(dataset), folder)
@@ -161,6 +162,13 @@ def _readable(dataset: Dataset, indices: Sequence[int]) -> Iterator[Tensor]:
             continue
 
 
+def _precision(model: Model) -> torch.dtype | None:
+    """The autocast dtype of the training. A vocoder computes sounds: in full precision."""
+    if model.recipe.trains == "codec" and not isinstance(model.codec, KLVAE):
+        return None
+    return choose_precision(model.recipe.train.precision, model.device)
+
+
 # --- task and trainer -------------------------------------------------------------------------------------------
 
 
@@ -196,9 +204,7 @@ def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: S
     """What the recipe trains: a denoiser, or its codec."""
     recipe, device = model.recipe, model.device
     if recipe.trains == "codec":
-        return Vocoding(
-            codec=model.codec, dataset=dataset, settings=recipe.train, seed=recipe.seed, device=device
-        )
+        return _build_coding(model, dataset)
     return Diffusion(
         denoiser=model.denoiser,
         conditioner=model.conditioner,
@@ -207,8 +213,31 @@ def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: S
         settings=recipe.train,
         seed=recipe.seed,
         device=device,
-        precision=choose_precision(recipe.train.precision, device),
+        precision=_precision(model),
         base=base,
         masked=recipe.masked,
         sizes=sizes,
+    )
+
+
+def _build_coding(model: Model, dataset: Dataset) -> Task:
+    """The task of a recipe that trains its codec: a VAE, or a vocoder."""
+    recipe = model.recipe
+    if isinstance(model.codec, KLVAE):
+        return Autoencoding(
+            codec=model.codec,
+            modality=model.modality,
+            dataset=dataset,
+            settings=recipe.train,
+            seed=recipe.seed,
+            device=model.device,
+            precision=_precision(model),
+        )
+    return Vocoding(
+        codec=model.codec,
+        modality=model.modality,
+        dataset=dataset,
+        settings=recipe.train,
+        seed=recipe.seed,
+        device=model.device,
     )
