@@ -12,6 +12,7 @@ from multigen.errors import RecipeError
 from multigen.model.source import find, find_recipe
 from multigen.recipe.schema import Recipe
 from multigen.storage import diffusers_folder
+from multigen.storage.hub_id import is_id
 
 CODEC = "kl_vae"
 _PREFIX = "codec.network."
@@ -46,7 +47,9 @@ def size_multiple(recipe: Recipe) -> int:
     if codec.name == CODEC:
         return layout_of(recipe).factor
     if codec.name == "vae":
-        return diffusers_folder.vae_factor(diffusers_folder.located(codec.args.get("path")))
+        path = codec.args.get("path")
+        # What the hub holds is not asked for again: there are hardly others.
+        return 8 if is_id(str(path)) else diffusers_folder.vae_factor(diffusers_folder.located(path))
     found = codec.args.get("unshuffle", 1)
     return found if isinstance(found, int) else 1
 

@@ -9,7 +9,6 @@ from fastapi import APIRouter
 from multigen import registry
 from multigen.model.autoencoders import size_multiple
 from multigen.recipe.paths import shipped_weights
-from multigen.recipe.schema import Recipe
 from multigen.serving.api.document import answers
 from multigen.serving.api.errors import no_model
 from multigen.serving.api.shapes import Model, Models
