@@ -81,7 +81,7 @@ class KLVAE(Codec):
             _check(trained, layout, modality)
             layout = trained.layout
         self.layout, self.kl, self.learns, self.factor = layout, kl, weights is None, layout.factor
-        self.measured = weights != INCLUDED
+        self.named = trained is not None
         self.network = _network(layout, self.media_channels, self.axes)
         self.register_buffer("mean", torch.zeros(layout.latents))
         self.register_buffer("scale", torch.ones(layout.latents))
@@ -168,7 +168,7 @@ class KLVAE(Codec):
         """
         if self.learns:
             return
-        if not self.measured:
+        if not self.named:
             raise MultigenError(
                 f"codec.weights: {INCLUDED} stands for the weights of a trained model, as in train.init, and there are "
                 "none. Name a trained VAE: its run folder, or a file."

@@ -13,7 +13,7 @@ from multigen import registry
 from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset, found_by
 from multigen.device import choose_precision, describe
-from multigen.errors import MediaError
+from multigen.errors import MediaError, RecipeError
 from multigen.modalities.media import Media
 from multigen.model.build import build_dataset, check_captions, resolve
 from multigen.model.compatibility import check_combination
@@ -142,9 +142,28 @@ def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Lora) -> str:
 def initialize(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) -> None:
     """Set the weights from `train.init`, or the codec's statistics from the training media."""
     if init is not None:
-        model.start_from(init, f"train.init ({model.recipe.train.init})")
+        where = f"train.init ({model.recipe.train.init})"
+        _check_latents(model, init, where)
+        model.start_from(init, where)
         return
     fit_codec(model, dataset)
+
+
+def _check_latents(model: Model, init: dict[str, Tensor], where: str) -> None:
+    """RecipeError if `init` was trained in the latents of another VAE than the recipe names."""
+    codec = model.codec
+    if not isinstance(codec, KLVAE) or codec.learns or not codec.named:
+        return
+    for name, own in codec.network.state_dict().items():
+        there = init.get(f"codec.network.{name}")
+        if there is None or there.shape != own.shape:
+            return  # another model, which `start_from` refuses
+        # Weights may have been halved.
+        if not torch.allclose(there.float(), own.float().to(there.device), rtol=1e-2, atol=1e-3):
+            raise RecipeError(
+                f"{where}: it was trained in the latents of another VAE than codec.weights names "
+                f"({model.recipe.codec.args.get('weights')}). Name that VAE, or start without train.init."
+            )
 
 
 def fit_codec(model: Model, dataset: Dataset) -> None:

@@ -17,6 +17,7 @@ from multigen.model.autoencoders import load_vae
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
+from multigen.runs.trainer import initialize
 from tests.codecs.vaes import MODALITIES, TINY, saved_vae, vae
 
 LATENT = ["backbone.widths=[8,16]", "backbone.attention=[false,false]", "conditioner.name=none"]
@@ -213,3 +214,15 @@ def test_a_vae_that_should_come_with_weights_does_not_go_without(trained: Path) 
         MultigenError, match="codec.weights: included stands for the weights of a trained model"
     ):
         codec.fit(list(media("image")))
+
+
+def test_weights_of_another_vaes_latents_do_not_start_a_training(trained: Path, tmp_path: Path) -> None:
+    own = [*LATENT, "modality.size=16"]
+    init = Model(load_recipe("image_latent", [*own, f"codec.weights={trained}"]), device="cpu").state_dict()
+    same = Model(load_recipe("image_latent", [*own, f"codec.weights={trained}"]), device="cpu")
+    initialize(same, None, init)  # type: ignore[arg-type]  # the data are not read
+    (tmp_path / "other").mkdir()
+    other = saved_vae(tmp_path / "other", "seed=1")
+    model = Model(load_recipe("image_latent", [*own, f"codec.weights={other}"]), device="cpu")
+    with pytest.raises(RecipeError, match=r"train\.init .*latents of another VAE than codec\.weights names"):
+        initialize(model, None, init)  # type: ignore[arg-type]
