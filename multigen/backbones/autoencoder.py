@@ -88,9 +88,12 @@ class Decoder(nn.Module):
         self.enter = conv(in_channels, width, axes=axes, kernel=kernel)
         self.layers = nn.ModuleList([stage(width, width, attention)])
         for level, wide in reversed([*enumerate(widths)]):
-            for _ in range(blocks + 1):
+            for _ in range(blocks):
                 self.layers.append(stage(width, wide, False))
                 width = wide
+            # Narrowed before it is enlarged: convolutions of the larger size are then the next level's.
+            width = widths[max(level - 1, 0)]
+            self.layers.append(stage(wide, width, False))
             if level > 0:
                 self.layers.append(UpsampleConv(width, axes=axes))
         self.leave_norm = norm(width, groups)

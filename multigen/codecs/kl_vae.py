@@ -63,7 +63,7 @@ class KLVAE(Codec):
         weights: str | None = None,
         latents: int = 4,
         patch: int = 2,
-        widths: tuple[int, ...] = (64, 128),
+        widths: tuple[int, ...] = (48, 96),
         blocks: int = 1,
         attention: bool = False,
         kernel: int = 3,

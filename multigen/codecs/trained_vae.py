@@ -32,7 +32,7 @@ class Layout:
 
     latents: int = 4
     patch: int = 2
-    widths: tuple[int, ...] = (64, 128)
+    widths: tuple[int, ...] = (48, 96)
     blocks: int = 1
     attention: bool = False
     kernel: int = 3

@@ -18,7 +18,7 @@ from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
 from multigen.runs.trainer import initialize
-from tests.codecs.vaes import MODALITIES, TINY, saved_vae, vae
+from tests.codecs.vaes import MODALITIES, SOUND, TINY, saved_vae, vae
 
 LATENT = ["backbone.widths=[8,16]", "backbone.attention=[false,false]", "conditioner.name=none"]
 
@@ -130,8 +130,7 @@ def test_a_vae_of_other_media_or_another_layout_is_refused(
 
 
 def test_a_vae_of_another_rate_is_refused(tmp_path: Path) -> None:
-    sound = ["modality={name: audio, rate: 8000, seconds: 0.3}", "train.critic=null"]
-    path = saved_vae(tmp_path, *sound)
+    path = saved_vae(tmp_path, SOUND)
     with pytest.raises(RecipeError, match="rate: 8000 Hz there, 16000 Hz here"):
         using(path, modality=Audio(rate=16000, seconds=0.3))
 
@@ -222,7 +221,7 @@ def test_weights_of_another_vaes_latents_do_not_start_a_training(trained: Path, 
     same = Model(load_recipe("image_latent", [*own, f"codec.weights={trained}"]), device="cpu")
     initialize(same, None, init)  # type: ignore[arg-type]  # the data are not read
     (tmp_path / "other").mkdir()
-    other = saved_vae(tmp_path / "other", "seed=1")
+    other = saved_vae(tmp_path / "other", [*TINY, "seed=1"])
     model = Model(load_recipe("image_latent", [*own, f"codec.weights={other}"]), device="cpu")
     with pytest.raises(RecipeError, match=r"train\.init .*latents of another VAE than codec\.weights names"):
         initialize(model, None, init)  # type: ignore[arg-type]

@@ -17,7 +17,9 @@ MODALITIES: dict[str, Modality] = {
     "audio": Audio(rate=8000, seconds=0.256),
     "video": Video(size=16, frames=3, fps=8.0),
 }
-TINY = ["codec={name: kl_vae, latents: 3, widths: [8,16]}", "modality.size=16"]
+NETWORK = "codec={name: kl_vae, latents: 3, widths: [8,16]}"
+TINY = [NETWORK, "modality.size=16"]
+SOUND = [NETWORK, "modality={name: audio, rate: 8000, seconds: 0.5}", "train.critic=null"]
 
 
 def vae(name: str = "image", **settings: object) -> KLVAE:
@@ -25,7 +27,7 @@ def vae(name: str = "image", **settings: object) -> KLVAE:
     return KLVAE(**{"modality": MODALITIES[name], "latents": 3, "widths": (8, 16), **settings})  # type: ignore[arg-type]
 
 
-def saved_vae(folder: Path, *overrides: str) -> Path:
-    """The weights file of a VAE of pictures as the recipe `vae_folder` leaves it."""
-    model = Model(load_recipe("vae_folder", [*TINY, *overrides]), device="cpu")
+def saved_vae(folder: Path, overrides: list[str] = TINY) -> Path:
+    """The weights file of a VAE as the recipe `vae_folder` leaves it."""
+    model = Model(load_recipe("vae_folder", overrides), device="cpu")
     return model.save(folder / "vae.safetensors")

@@ -18,7 +18,7 @@ from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
-from tests.codecs.vaes import TINY
+from tests.codecs.vaes import SOUND, TINY
 
 
 def folder_of(path: Path, *, sounds: bool) -> Path:
@@ -34,8 +34,8 @@ def folder_of(path: Path, *, sounds: bool) -> Path:
     return path
 
 
-def model(folder: Path, *overrides: str) -> Model:
-    own = [*TINY, f"data.path={folder}", "data.held_out=0.9", "evaluate.n=8", *overrides]
+def model(folder: Path, network: list[str] = TINY) -> Model:
+    own = [*network, f"data.path={folder}", "data.held_out=0.9", "evaluate.n=8"]
     return Model(load_recipe("vae_folder", own), device="cpu")
 
 
@@ -59,8 +59,7 @@ def test_pictures_are_measured_beside_smaller_ones(tmp_path: Path, monkeypatch: 
 
 
 def test_sounds_are_measured_by_their_spectra(tmp_path: Path) -> None:
-    sound = ["modality={name: audio, rate: 8000, seconds: 0.5}", "train.critic=null"]
-    rows, facts = measure_copies(model(folder_of(tmp_path / "media", sounds=True), *sound))
+    rows, facts = measure_copies(model(folder_of(tmp_path / "media", sounds=True), SOUND))
     assert [row.metric for row in rows] == ["log_mel", "stft"]
     assert all(row.value > 0 == row.ceiling for row in rows)
     assert facts["latents"]["shape"] == [3, 1000]
