@@ -92,7 +92,7 @@ class KLVAE(Codec):
 
     def standalone(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments that build this codec for its own weights, wherever the VAE's are."""
-        if self.learns:
+        if not self.named:
             return dict(args)
         layout = {
             k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.layout).items()

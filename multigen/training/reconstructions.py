@@ -63,7 +63,12 @@ class Pictures(Reconstruction):
         self.perceptual, self.squared = perceptual, squared
         self.feature: _Maps | None = None
         if perceptual > 0:
-            still = Image(size=(shape[-2], shape[-1]), channels=shape[0])
+            channels, *_, height, width = shape
+            if channels not in (1, 3, 4):
+                raise ValueError(
+                    f"a perceptual distance of {channels} channels is not known. Allowed: 1, 3, 4."
+                )
+            still = Image(size=(height, width), channels=channels)
             self.feature = registry.build(
                 "feature", Part(feature), where="train.reconstruction.feature", given={"modality": still}
             )

@@ -68,7 +68,7 @@ def test_sounds_are_measured_by_their_spectra(tmp_path: Path) -> None:
 def test_reduced_media_keep_what_is_slow() -> None:
     t = torch.arange(4096) / 4096
     low, high = (torch.sin(6.28318 * f * t)[None, None] for f in (40.0, 1500.0))
-    torch.testing.assert_close(reduced(low + high, 0.25), low, atol=1e-3, rtol=0)
+    torch.testing.assert_close(reduced(low + high, 0.25), low, atol=5e-3, rtol=0)
     rows = torch.linspace(-0.9, 0.9, 32)
     ramp = rows[:, None].expand(1, 3, 32, 32)
     noise = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) - 0.5
