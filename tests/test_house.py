@@ -23,6 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("training", "generation"),
     ("datasets", "codecs"),
     ("modalities", "recipe", "backbones", "conditioners"),
+    ("families",),
     ("storage",),
     ("registry",),
     ("core", "parts", "signatures", "options", "device", "progress"),

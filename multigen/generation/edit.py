@@ -69,6 +69,13 @@ class EditPlan:
             return self.codec.encode(self.source.media[None].to(self.device))
 
     @cached_property
+    def known(self) -> Tensor:
+        """What a network with mask channels sees of what stays, [1, C, *D]."""
+        assert self.source.keep is not None
+        with torch.no_grad():
+            return self.codec.known(self.source.media[None].to(self.device), self.source.keep)
+
+    @cached_property
     def keep(self) -> Tensor | None:
         """What of x0 stays, bool [*D]."""
         return None if self.source.keep is None else self.codec.latent_mask(self.source.keep).to(self.device)

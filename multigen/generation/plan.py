@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -101,7 +102,6 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     if request.tile and not request.sliding_window:
         raise MultigenError("tile: it goes with sliding_window")
     guide = guide_part(recipe.guide, request.guidance_scale)
-    ts = grid(parts, recipe.timesteps, steps)
     _check_polish(parts, recipe.sample.polish)
     start = _start(parts, recipe, request)
     edit = start.edit
@@ -112,6 +112,9 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         # A circle cannot be cut: its sides are those that the codec takes.
         cut = start.shape if request.tile else whole_sides(parts, start.shape)
         shape = parts.codec.shape(cut)
+        seen = shape if start.window is None else (shape[0], *start.window)
+        parts.denoiser.backbone.check_shape(seen)
+    ts = grid(parts, recipe.timesteps, steps, math.prod(seen[1:]))
     if edit is not None:
         with errors_at("strength"):
             ts = edits.last_steps(ts, edit.strength)
@@ -182,11 +185,15 @@ def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> Non
         raise MultigenError(f"seed: {seed} is not allowed with n = {n}; seeds count on, to 2^62 - 1 at most")
 
 
-def grid(parts: ModelParts, part: Part, steps: int) -> Tensor:
-    """The grid of times, float64 [steps + 1]. RecipeError where the timesteps do not go with the schedule."""
+def grid(parts: ModelParts, part: Part, steps: int, places: int) -> Tensor:
+    """The grid of times, float64 [steps + 1], of a sample that has so many places.
+
+    RecipeError where the timesteps do not go with the schedule.
+    """
     timesteps = registry.build("timesteps", part, where="timesteps")
+    takes = inspect.signature(registry.lookup("timesteps", part.name)).parameters
     try:
-        ts: Tensor = timesteps(parts.denoiser.schedule, steps)
+        ts: Tensor = timesteps(parts.denoiser.schedule, steps, *([places] if "places" in takes else []))
         parts.denoiser.remember(ts)
     except ValueError as error:
         raise RecipeError(f"timesteps ({part.name}): {error}") from error

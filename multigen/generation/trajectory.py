@@ -69,8 +69,12 @@ def _informed(parts: ModelParts, plan: Plan, guide: Guide, crop: Crop) -> Guide:
         return guide
     edit = plan.edit
     if edit is None or edit.keep is None:
-        return masks.with_mask_channels(guide)
-    return masks.with_mask_channels(guide, crop(edit.x0), crop(edit.keep[None, None]))
+        with torch.no_grad():
+            known = parts.codec.unknown(plan.shape).to(parts.device)
+        keep = known.new_zeros(1, 1, *known.shape[2:])
+    else:
+        known, keep = edit.known, edit.keep[None, None].to(edit.known)
+    return masks.with_mask_channels(guide, crop(torch.cat([keep, known], dim=1)))
 
 
 def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:

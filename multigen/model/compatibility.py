@@ -70,13 +70,9 @@ def _trains(recipe: Recipe, denoiser: Denoiser) -> None:
 
 def cond_spec(recipe: Recipe, spec: CondSpec, channels: int) -> CondSpec:
     """Widths of all that the network is conditioned on: what the conditioner gives and, if `masked`, a view of what is
-    known (`core.masks`). RecipeError for a backbone that comes without a place for it."""
+    known (`core.masks`)."""
     if not recipe.masked:
         return spec
-    if recipe.trains == "denoiser" and recipe.network.name == "diffusers":
-        raise RecipeError(
-            "masked: the backbone diffusers has no channel for a mask. Allowed: false; it fills without one."
-        )
     return dataclasses.replace(spec, grid=spec.grid + 1 + channels)
 
 

@@ -14,9 +14,9 @@ from multigen.training.post_hoc import reconstructed
 
 
 def load(source: str | Path, *, loras: Mapping[str, float] | None = None, device: str | None = None) -> Model:
-    """A trained model from a run folder, a weights file, a recipe (by path or name), or Stable Diffusion.
+    """A trained model from a run folder, a weights file, a recipe (by path or name), or a pipeline.
 
-    That is a folder in diffusers' format, or the id (owner/name) of one on the hub. Of a recipe that was run here,
+    That is a folder in diffusers' format, or the id of one on the hub (hf:owner/name). Of a recipe that was run here,
     what its run trained; else the weights that the recipe names. Weights are safetensors only. `loras`: LoRA files or
     run folders, each with its weight (`Model.adapt`). MultigenError if there is nothing, or nothing trained, at
     `source`.

@@ -11,7 +11,7 @@ from torch import Tensor
 from multigen import registry
 from multigen.conditioners.knowledge import Knowledge
 from multigen.errors import MultigenError, RecipeError
-from multigen.model import stable_diffusion
+from multigen.model import diffusers
 from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
 from multigen.model.knowledge import knowledge_at, without_knowledge
 from multigen.recipe.load import load_recipe, parse_recipe
@@ -66,8 +66,8 @@ def find_recipe(source: str | Path) -> Recipe:
 def locate(source: str | Path) -> Place:
     """Where the weights of a source stand. MultigenError if there is nothing, or nothing trained."""
     path = Path(source).expanduser()
-    if stable_diffusion.is_source(str(source)) and not (path / RECIPE).is_file():
-        recipe = stable_diffusion.recipe_of(str(source))
+    if diffusers.is_source(str(source)) and not (path / RECIPE).is_file():
+        recipe = diffusers.recipe_of(str(source))
         return Place(recipe, None, str(source), recipe)
     if path.suffix == ".safetensors" or (path.is_file() and path.suffix not in (".yaml", ".yml")):
         return _of_file(path)
@@ -214,8 +214,8 @@ def _of_recipe(recipe: Recipe, where: str) -> Place:
     """As `named`."""
     source, shipped = str(recipe.weights), shipped_weights()
     path = shipped.get(source) or Path(source).expanduser()
-    if stable_diffusion.is_source(source):
-        recipe = stable_diffusion.checked(recipe, source)
+    if diffusers.is_source(source):
+        recipe = diffusers.checked(recipe, source)
         return Place(recipe, None, source, recipe)
     if not path.exists():
         raise unknown_weights("weights", source)
@@ -242,7 +242,7 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
         path
     ):  # a run that sampled with weights that its recipe names
         named_weights = load_recipe(str(path / RECIPE)).weights
-        if named_weights is not None and not stable_diffusion.is_source(named_weights):
+        if named_weights is not None and not diffusers.is_source(named_weights):
             return read_weights(named_weights)
     return run_weights(path) if path.is_dir() else without_knowledge(load_tensors(path))
 
