@@ -92,6 +92,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "text": "multigen.conditioners.text:Text",
     },
     "codec": {
+        "kl_vae": "multigen.codecs.kl_vae:KLVAE",
         "mel": "multigen.codecs.mel:Mel",
         "pixels": "multigen.codecs.pixels:Pixels",
         "vae": "multigen.codecs.vae:VAE",
@@ -126,7 +127,14 @@ BUILTIN: dict[str, dict[str, str]] = {
         "velocity": "multigen.training.objectives:velocity",
     },
     "cascade": {"enlarge": "multigen.cascades.enlarge:Enlarge"},
-    "critic": {"spectrograms": "multigen.training.critics:Spectrograms"},
+    "critic": {
+        "patches": "multigen.training.critics:Patches",
+        "spectrograms": "multigen.training.critics:Spectrograms",
+    },
+    "reconstruction": {
+        "pictures": "multigen.training.reconstructions:Pictures",
+        "sounds": "multigen.training.reconstructions:Sounds",
+    },
     "operator": {
         "band_limit": "multigen.generation.operators:BandLimit",
         "blur": "multigen.generation.operators:Blur",

@@ -60,6 +60,8 @@ class Train:
     offset_noise: float = 0.0  # standard deviation of a constant added to the noise of each channel
     noise_level: Part = field(default_factory=lambda: Part("logit_normal"))
     objective: Part = field(default_factory=lambda: Part("flat"))
+    # How the copies of a VAE are compared with their originals; null: as `pictures` or `sounds` by itself
+    reconstruction: Part | None = field(default=None, metadata={UNSAID_EMPTY: True})
     critic: Part | None = None  # the critic that a codec trains against; null: none
     # What learns beside the frozen weights of `train.init`, such as a LoRA; null: the weights themselves learn
     adapter: Part | None = None
