@@ -25,13 +25,13 @@ def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
     plan = job.plan
     noise = Noise([job.seed], plan.shape, parts.device)
     phase = _Phase(inverting=plan.edit is not None and plan.edit.invert is not None, noted=[])
-    guide = _guide(parts, encode_prompts(parts, job.prompt), plan, phase)
+    guide = _guide(parts, _Conds(parts, job.prompt, plan), plan, phase)
     if plan.blend is None:
         return _watched_to_its_end(_trajectory(parts, plan, noise, phase), plan, phase), guide
     other, share = plan.blend, plan.blend.share
     if job.prompt != other.prompt:
-        there = encode_prompts(parts, other.prompt)
-        guide = edits.interpolate_guides(guide, _guide(parts, there, plan, phase), share)
+        there = _guide(parts, _Conds(parts, other.prompt, plan), plan, phase)
+        guide = edits.interpolate_guides(guide, there, share)
     beyond = Noise([other.seed], plan.shape, parts.device)
 
     def between(purpose: str, index: int) -> Tensor:
@@ -52,12 +52,35 @@ class _Phase:
     noted: list[tuple[Tensor, float]]
 
 
+class _Conds:
+    """The condition of a prompt, and those that it has in addition in the first and in the last sliding window."""
+
+    def __init__(self, parts: ModelParts, prompt: str, plan: Plan) -> None:
+        sample = plan.recipe.sample
+        words = (sample.opening, sample.ending) if prompt and plan.window and not plan.tile else ("", "")
+        n, *others = plan.shape[1:]
+        self._places = torch.arange(n).view(1, 1, n, *(1 for _ in others)).expand(1, 1, n, *others)
+        self.own = encode_prompts(parts, prompt)
+        self._first, self._last = (
+            encode_prompts(parts, f"{prompt}, {word}") if word else self.own for word in words
+        )
+
+    def of(self, crop: Crop) -> Cond:
+        """The condition of one window, by what it holds of the first axis."""
+        if self._first is self._last is self.own:
+            return self.own
+        places = crop(self._places)
+        if places.min() == 0:
+            return self._first
+        return self._last if places.max() == self._places.max() else self.own
+
+
 # --- guides -----------------------------------------------------------------------------------------------------
 
 
-def _guide(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
+def _guide(parts: ModelParts, conds: _Conds, plan: Plan, phase: _Phase) -> Guide:
     """The guide of a request; a network that was trained to inpaint sees what is kept in every call."""
-    guide = _wrapped(parts, cond, plan, phase)
+    guide = _wrapped(parts, conds, plan, phase)
     if plan.window is not None:  # each window sees its own part
         return guide
     return _informed(parts, plan, guide, lambda x: x)
@@ -73,19 +96,19 @@ def _informed(parts: ModelParts, plan: Plan, guide: Guide, crop: Crop) -> Guide:
     return masks.with_mask_channels(guide, crop(edit.x0), crop(edit.keep[None, None]))
 
 
-def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
+def _wrapped(parts: ModelParts, conds: _Conds, plan: Plan, phase: _Phase) -> Guide:
     """The recipe's guide and modifiers, in windows, and around them what a restoration, a trace or an edit adds."""
-    guide, edit = _restoring(parts, plan, lambda: _watched(parts, cond, plan, phase)), plan.edit
+    guide, edit = _restoring(parts, plan, conds, lambda cond: _watched(parts, cond, plan, phase)), plan.edit
     if plan.observer is not None:
-        guide = observe(guide, cond, parts.denoiser, plan.observer)
+        guide = observe(guide, conds.own, parts.denoiser, plan.observer)
     if edit is None:
         return guide
     if edit.keep is not None:
         guide = fill(guide, edit.x0, edit.keep)
     if edit.invert is None:
         return guide
-    source = encode_prompts(parts, edit.invert)
-    return _by_phase(phase, _windowed(parts, plan, lambda: plain(source, source)), guide)
+    source = _Conds(parts, edit.invert, plan)
+    return _by_phase(phase, _windowed(parts, plan, source, lambda cond: plain(cond, cond)), guide)
 
 
 def _watched(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
@@ -114,20 +137,20 @@ def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
     )
 
 
-def _restoring(parts: ModelParts, plan: Plan, make: Callable[[], Guide]) -> Guide:
+def _restoring(parts: ModelParts, plan: Plan, conds: _Conds, make: Callable[[Cond], Guide]) -> Guide:
     """The guide in windows, corrected by what is known of a medium that is restored."""
     known = plan.known
     if known is None:
-        return _windowed(parts, plan, make)
+        return _windowed(parts, plan, conds, make)
     settings = {
         "gain": known.operator.gain,
         "noise": known.noise * known.operator.deviation,
         "sigma_data": parts.codec.sigma_data,
     }
     if plan.window is None:
-        return posterior(make(), parts.denoiser, known.operator, known.values, **settings)
+        return posterior(make(conds.own), parts.denoiser, known.operator, known.values, **settings)
     return posterior_in_windows(
-        lambda crop: _informed(parts, plan, make(), crop),
+        lambda crop: _informed(parts, plan, make(conds.of(crop)), crop),
         plan.window,
         parts.denoiser,
         known.operator,
@@ -136,11 +159,15 @@ def _restoring(parts: ModelParts, plan: Plan, make: Callable[[], Guide]) -> Guid
     )
 
 
-def _windowed(parts: ModelParts, plan: Plan, make: Callable[[], Guide]) -> Guide:
+def _windowed(parts: ModelParts, plan: Plan, conds: _Conds, make: Callable[[Cond], Guide]) -> Guide:
     """One guide, or one for each window where the medium is larger than the model's own size."""
     if plan.window is None:
-        return make()
-    return sliding_windows(lambda crop: _informed(parts, plan, make(), crop), plan.window, tile=plan.tile)
+        return make(conds.own)
+
+    def one(crop: Crop) -> Guide:
+        return _informed(parts, plan, make(conds.of(crop)), crop)
+
+    return sliding_windows(one, plan.window, tile=plan.tile)
 
 
 def _by_phase(phase: _Phase, up: Guide, down: Guide) -> Guide:
