@@ -209,7 +209,11 @@ def test_captions_are_true_and_varied() -> None:
     home, away, neither = said(Crop("G major")), said(Crop("E minor", "ending")), said(Crop(None, "opening"))
     assert "church organ, G major, 92 bpm" in home
     assert min(len(home), len(away), len(neither)) > 15
-    for texts, key, others in ((home, "G major", "minor"), (away, "E minor", "major"), (neither, "", "m[ai][jn]or")):
+    for texts, key, others in (
+        (home, "G major", "minor"),
+        (away, "E minor", "major"),
+        (neither, "", "m[ai][jn]or"),
+    ):
         for text in texts:
             assert not re.search(others, text)
             words = ("church organ", key, "92 bpm", "moderate", "flowing")

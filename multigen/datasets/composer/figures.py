@@ -65,7 +65,9 @@ def figured(slots: Sequence[Slot], pitches: np.ndarray, breath: float, dice: Dic
     return _notes(texture, breath)
 
 
-def melody(slots: Sequence[Slot], pitches: np.ndarray, breath: float, dice: Dice) -> list[tuple[float, float, int]]:
+def melody(
+    slots: Sequence[Slot], pitches: np.ndarray, breath: float, dice: Dice
+) -> list[tuple[float, float, int]]:
     """The notes of the first voice alone, with figures over plain chords. `breath` as in `figured`."""
     texture = _Texture(pitches, slots)
     lively = dice.between(0.6, 0.95)
