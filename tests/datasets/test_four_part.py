@@ -81,7 +81,7 @@ def test_drawing_is_keyed_and_says_what_it_is(data: FourPart) -> None:
 
 
 def test_captions_say_the_key_of_the_crop_and_its_place(data: FourPart) -> None:
-    """Openings are the first seconds and in the piece's key; endings die away; what strays is not called by the home key."""
+    """Openings are the first seconds and in the piece's key; endings die away; strays have keys of their own."""
     drawn = [data.draw(k % 2, torch.Generator().manual_seed(k)) for k in range(300)]
     texts = [item.get("text", "") for item in drawn]
     keys = [re.findall(r"[A-G](?:-flat|-sharp)? (?:major|minor)", text) for text in texts]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from multigen.datasets.composer.dice import Dice
 from multigen.datasets.composer.accompaniment import accompanied
+from multigen.datasets.composer.dice import Dice
 from multigen.datasets.composer.figures import figured, melody
 from multigen.datasets.composer.form import Plan, plan
 from multigen.datasets.composer.melody import Slot, soprano
