@@ -31,7 +31,7 @@ def correlations(weights: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def key_of_notes(parts: Sequence[Notes], start: float, end: float) -> tuple[int, str] | None:
-    """Tonic, 0 (C) to 11, and mode in which the notes between two times in quarters are heard; None if none is plain."""
+    """Tonic, 0 (C) to 11, and mode in which notes between two times in quarters are heard; None if none is plain."""
     weights = np.zeros(12)
     for part in parts:
         for onset, length, pitch in part:

@@ -98,7 +98,7 @@ class Rendered(Dataset):
         return {"media": self._read(piece, start), "id": piece.id, "text": caption(piece, crop, rng)}
 
     def _crop(self, piece: Piece, rng: torch.Generator) -> tuple[float, Place]:
-        """Where a crop starts, in seconds: often at the beginning, or so that it ends while the last chord dies away."""
+        """Where a crop starts, in s: often at the beginning, or so that it ends while the last chord dies away."""
         spare = max(0.0, piece.seconds - scores.TAIL / 2 - self._shape[1] / self._rate)
         kind, where = torch.rand(2, generator=rng).tolist()
         if kind < _OPENINGS:

@@ -1,7 +1,8 @@
 """Four-part pieces, composed from a seed by textbook rules, as chorales or as melodies with accompaniment.
 
 The steps: a plan (metre, phrases, keys, cadences, chords), a soprano line, four voices, then the texture: suspensions
-and passing notes in all voices, or in the melody over a figure of the others. The rules contain no notes and no statistics of existing music.
+and passing notes in all voices, or in the melody over a figure of the others. The rules contain no notes and no
+statistics of existing music.
 """
 
 from __future__ import annotations
