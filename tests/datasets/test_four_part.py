@@ -152,7 +152,7 @@ def test_wrong_settings_end_before_any_work(tmp_path: Path, monkeypatch: pytest.
         ({"plays": 7}, "plays: 7 is not allowed. Allowed: 1 to 6"),
         ({"plays": 0}, "plays: 0"),
         ({"pieces": 0}, "pieces"),
-        ({"textures": ("chorale", "songs")}, "textures: songs.*Did you mean 'song'"),
+        ({"textures": ("chorale", "songs")}, "textures: 'songs'.*Did you mean 'song'"),
         ({"textures": ()}, "textures"),
         ({"soundfont": str(tmp_path / "none.sf2")}, "no such file"),
     )

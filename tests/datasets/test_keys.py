@@ -32,7 +32,7 @@ def test_what_is_in_no_key_has_none() -> None:
     for notes in (chromatic, diminished):
         assert key_of_notes([notes], 0.0, 12.0) is None
     assert key_of_notes([chromatic], 20.0, 24.0) is None  # silence
-    assert not correlations(np.full(12, 0.3)).any()
+    assert np.abs(correlations(np.full(12, 0.3))).max() < 1e-12
 
 
 def test_parts_of_composed_pieces_are_in_the_keys_of_their_chords() -> None:
