@@ -153,6 +153,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "metric": {
         "chroma_entropy": "multigen.evaluation.metrics.sounds:ChromaEntropy",
+        "tempo": "multigen.evaluation.metrics.sounds:Tempo",
         "tonality": "multigen.evaluation.metrics.sounds:Tonality",
         "classifier": "multigen.evaluation.metrics.classes:Classifier",
         "clipping": "multigen.evaluation.metrics.sounds:Clipping",
