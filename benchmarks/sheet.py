@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 import multigen
 from multigen.core.noise import stream
 from multigen.datasets import Dataset
+from multigen.evaluation.metrics import Target
 from multigen.modalities.raster import to_channels, to_levels
 from multigen.model.build import build_dataset
 from multigen.recipe.load import override_recipe
@@ -30,19 +32,22 @@ TEXT, LINES, GAP = 10, 2, 6  # px: height of the letters, lines below each, betw
 SIDE = 96  # px of a picture; of a clip half as much again as its own
 
 
-def unseen(dataset: Dataset, n: int, seed: int = 0) -> list[str]:
+def unseen(dataset: Dataset, n: int, seed: int = 0) -> list[Target]:
     """n captions that training never saw: those of the held-out items, kind by kind, then in other words."""
     kinds = [list(some) for some in dataset.held_kinds().values()] or [list(dataset.split()[1])]
     share = -(-n // len(kinds))
     chosen = [some[k * len(some) // share] for some in kinds for k in range(min(share, len(some)))]
-    texts = list(dict.fromkeys(dataset[i].get("text", "") for i in chosen))
     every = [i for some in kinds for i in some]
-    for k in range(20 * n):
-        if len(texts) >= n:
+    drawn = (
+        dataset.draw(every[k % len(every)], stream(seed, "sheet", k)) for k in range(20 * n)
+    )  # in other words
+    found: dict[str, Target] = {}
+    for item in chain((dataset[i] for i in chosen), drawn):
+        text = item.get("text", "")
+        found.setdefault(text, Target(text, item["id"], item.get("label")))
+        if len(found) == n:
             break
-        text = dataset.draw(every[k % len(every)], stream(seed, "sheet", k)).get("text", "")
-        texts += [] if text in texts else [text]
-    return texts[:n]
+    return list(found.values())
 
 
 def sheet(media: Sequence[Tensor], prompts: Sequence[str], side: int) -> list[Image.Image]:
@@ -107,7 +112,7 @@ def main() -> None:
     given = parser.parse_args()
     model = multigen.load(given.name)
     model.recipe = override_recipe(model.recipe, given.override)
-    prompts = unseen(build_dataset(model.recipe), given.n, given.seed)
+    prompts = [target.prompt for target in unseen(build_dataset(model.recipe), given.n, given.seed)]
     media = [m.tensor for m in model.stream(prompts, n=1, seed=given.seed)]
     moving = media[0].ndim == 4
     frames = sheet(media, prompts, SIDE if not moving else media[0].shape[-1] * 3 // 2)
