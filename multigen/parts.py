@@ -8,6 +8,19 @@ BUILTIN: dict[str, dict[str, str]] = {
         "diffusers": "multigen.backbones.diffusers:Diffusers",
         "unet": "multigen.backbones.unet:UNet",
     },
+    "family": {
+        "DDPMPipeline": "multigen.families.unconditional:Unconditional",
+        "DDIMPipeline": "multigen.families.unconditional:Unconditional",
+        "FluxPipeline": "multigen.families.flux:Flux",
+        "LatentConsistencyModelPipeline": "multigen.families.stable_diffusion:StableDiffusion",
+        "StableDiffusionPipeline": "multigen.families.stable_diffusion:StableDiffusion",
+        "StableDiffusionImg2ImgPipeline": "multigen.families.stable_diffusion:StableDiffusion",
+        "StableDiffusionInpaintPipeline": "multigen.families.stable_diffusion:StableDiffusion",
+        "StableDiffusion3Pipeline": "multigen.families.stable_diffusion_3:StableDiffusion3",
+        "StableDiffusionXLPipeline": "multigen.families.stable_diffusion_xl:StableDiffusionXL",
+        "StableDiffusionXLImg2ImgPipeline": "multigen.families.stable_diffusion_xl:StableDiffusionXL",
+        "StableDiffusionXLInpaintPipeline": "multigen.families.stable_diffusion_xl:StableDiffusionXL",
+    },
     "schedule": {
         "cosine": "multigen.core.schedules:cosine",
         "discrete": "multigen.core.schedules:discrete",
@@ -27,8 +40,10 @@ BUILTIN: dict[str, dict[str, str]] = {
     "timesteps": {
         "beta": "multigen.core.timesteps:beta",
         "exponential": "multigen.core.timesteps:exponential",
+        "flow": "multigen.core.timesteps:flow",
         "karras": "multigen.core.timesteps:karras",
         "leading": "multigen.core.timesteps:leading",
+        "linspace": "multigen.core.timesteps:linspace",
         "list": "multigen.core.timesteps:listed",
         "log_snr": "multigen.core.timesteps:log_snr",
         "quadratic": "multigen.core.timesteps:quadratic",
@@ -38,6 +53,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "sampler": {
         "adaptive": "multigen.core.samplers:adaptive",
+        "consistency": "multigen.core.samplers:consistency",
         "ddim": "multigen.core.samplers:ddim",
         "ddpm": "multigen.core.samplers:ddpm",
         "dpmpp_2m": "multigen.core.samplers:dpmpp_2m",
@@ -56,9 +72,11 @@ BUILTIN: dict[str, dict[str, str]] = {
         "cfg": "multigen.core.guides:cfg",
         "cfg_zero": "multigen.core.guides:cfg_zero",
         "compose": "multigen.core.guides:compose",
+        "distilled": "multigen.core.guides:distilled",
         "plain": "multigen.core.guides:plain",
     },
     "modifier": {
+        "clip": "multigen.core.modifiers:clip",
         "interval": "multigen.core.modifiers:interval",
         "perturbed_attention": "multigen.core.modifiers:perturbed_attention",
         "rescale": "multigen.core.modifiers:rescale",
@@ -67,7 +85,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "within": "multigen.core.modifiers:within",
     },
     "conditioner": {
-        "clip": "multigen.conditioners.clip:CLIP",
+        "clip": "multigen.conditioners.diffusers:Diffusers",  # in recipes of before
+        "diffusers": "multigen.conditioners.diffusers:Diffusers",
         "label": "multigen.conditioners.label:Label",
         "none": "multigen.conditioners.label:Nothing",
         "text": "multigen.conditioners.text:Text",
@@ -106,6 +125,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "min_snr": "multigen.training.objectives:min_snr",
         "velocity": "multigen.training.objectives:velocity",
     },
+    "cascade": {"enlarge": "multigen.cascades.enlarge:Enlarge"},
     "critic": {"spectrograms": "multigen.training.critics:Spectrograms"},
     "operator": {
         "band_limit": "multigen.generation.operators:BandLimit",

@@ -99,7 +99,7 @@ def uploads() -> dict[str, bytes]:
         "half": good[: len(good) // 2],
         "tail": good + b"\0" * 100_000,
         "bomb.png": bomb(60_000, 60_000),
-        "flat.png": bomb(3_900, 3_900),
+        "flat.png": bomb(2_040, 2_040),
         "long.wav": wav[:40] + struct.pack("<I", 0xFFFFFFF0) + wav[44:],
         "rate.wav": wav[:24] + struct.pack("<I", 0) + wav[28:],
         "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://127.0.0.1:1/"/></svg>',

@@ -109,6 +109,13 @@ def _how_much(parser: Parser) -> None:
         "--max-queue", type=count, default=256, metavar="N", help="most media that wait (default: 256)"
     )
     parser.add_argument(
+        "--max-pixels",
+        type=count,
+        default=1 << 22,
+        metavar="N",
+        help="of a picture, or of all frames of a clip, that is uploaded (default: 4194304)",
+    )
+    parser.add_argument(
         "--memory",
         type=positive,
         metavar="GB",
@@ -140,9 +147,9 @@ def run(argv: Sequence[str]) -> int:
 
     options = Options(
         host=a.host, port=a.port, root_path=a.root_path, keys=a.keys, allow_hosts=a.allow_host,
-        max_batch=a.max_batch, max_queue=a.max_queue, memory=a.memory, budget=a.budget, store=a.store, shared=a.shared,
-        ttl=a.ttl, store_size=a.store_size, loras=a.loras, device=a.device, drain=a.drain,
-        log_prompts=a.log_prompts, otlp=a.otlp,
+        max_batch=a.max_batch, max_queue=a.max_queue, max_pixels=a.max_pixels, memory=a.memory, budget=a.budget,
+        store=a.store, shared=a.shared, ttl=a.ttl, store_size=a.store_size, loras=a.loras, device=a.device,
+        drain=a.drain, log_prompts=a.log_prompts, otlp=a.otlp,
     )  # fmt: skip
     if a.ray:
         from multigen.serving.cluster.run import serve_on_ray

@@ -30,12 +30,21 @@ def add_key_options(parser: Parser) -> None:
         metavar="N",
         help="with keys add; a unit is a picture of 256x256, so many pixels of frames, or a second of sound",
     )
+    parser.add_argument(
+        "--max-priority",
+        type=int,
+        choices=range(10),
+        metavar="N",
+        help="with keys add: the highest `priority`, 0 to 9, that its requests may ask for (default: 0)",
+    )
 
 
 def check_no_key_options(a: argparse.Namespace) -> None:
     """MultigenError for options of `keys add` on anything else."""
-    if (a.scope, a.requests_per_minute, a.units_per_minute) != (None, None, None):
-        raise MultigenError("--scope, --requests-per-minute and --units-per-minute go with: serve keys add")
+    if any(one is not None for one in (a.scope, a.requests_per_minute, a.units_per_minute, a.max_priority)):
+        raise MultigenError(
+            "--scope, --requests-per-minute, --units-per-minute and --max-priority go with: serve keys add"
+        )
 
 
 def run_keys(words: Sequence[str], a: argparse.Namespace) -> int:
@@ -53,7 +62,7 @@ def run_keys(words: Sequence[str], a: argparse.Namespace) -> int:
     path = Path(expanded_path(rest[0]))
     if what == "add":
         bounds = {"requests_per_minute": a.requests_per_minute, "units_per_minute": a.units_per_minute}
-        print(add_key(path, rest[1], a.scope or DEFAULT_SCOPES, **bounds))
+        print(add_key(path, rest[1], a.scope or DEFAULT_SCOPES, **bounds, max_priority=a.max_priority or 0))
     elif what == "revoke":
         revoke_key(path, rest[1])
     else:
@@ -62,7 +71,8 @@ def run_keys(words: Sequence[str], a: argparse.Namespace) -> int:
             rates = (
                 f"{_rate(key.requests_per_minute)} requests and {_rate(key.units_per_minute)} units a minute"
             )
-            print(f"{key.name}  {', '.join(key.scopes)}; {rates}; made {made}")
+            first = f"; priority up to {key.max_priority}" if key.max_priority else ""
+            print(f"{key.name}  {', '.join(key.scopes)}; {rates}{first}; made {made}")
     return 0
 
 

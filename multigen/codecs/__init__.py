@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
 
@@ -40,6 +41,17 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def latent_mask(self, keep: Tensor) -> Tensor:
         """Find where model space depends on kept media alone: bool [*D] -> bool [*D'], True for kept."""
+
+    def known(self, media: Tensor, keep: Tensor) -> Tensor:
+        """Compute what a network with mask channels sees of media [B, C, *D] of which `keep` [*D] is known.
+
+        By default x0 where `latent_mask` is True, 0 elsewhere: [B, C', *D'].
+        """
+        return self.encode(media) * self.latent_mask(keep).to(media.device)
+
+    def unknown(self, shape: tuple[int, ...]) -> Tensor:
+        """Compute the same where nothing is known, of samples of shape [C', *D']: [1, C', *D']. By default zeros."""
+        return torch.zeros(1, *shape)
 
     @abstractmethod
     def fit(self, media: Iterable[Tensor]) -> None:

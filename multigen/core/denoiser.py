@@ -1,7 +1,7 @@
 """Denoiser: backbone, schedule and prediction together.
 
     D(x, t, cond) = c_skip x + c_out F(c_in x, c_noise, cond)   (Karras et al. 2022, arXiv:2206.00364, eq. 7)
-    c_noise = log(alpha²/sigma²), clamped to ±20                (or the index in the schedule's table)
+    c_noise = log(alpha²/sigma²), clamped to ±20                (or the index in the schedule's table, or sigma)
 
 Training minimises the error of F against the prediction's target, for each sample:
 
@@ -113,6 +113,10 @@ class Denoiser(nn.Module):
         table = torch.stack([self._c_noise(ts.double(), snr), *scales], dim=1)
         self._known.update(zip(ts.tolist(), table.tolist(), strict=True))
 
+    def c_noise(self, t: Tensor) -> Tensor:
+        """Compute the noise level at t [B] as the backbone takes it, [B] float64."""
+        return self._c_noise(t.double(), self.schedule.log_snr(t.double()))
+
     def _scales(self, t: Tensor) -> list[tuple[float, ...]]:
         """c_noise, c_in, c_skip and c_out at t [B], each [B]."""
         times = t.tolist()
@@ -155,5 +159,10 @@ class Denoiser(nn.Module):
 
     def _c_noise(self, t: Tensor, snr: Tensor) -> Tensor:
         """The noise level as the backbone takes it, [B] float64."""
-        by_index = self.backbone.by_index
-        return self.schedule.index(t) if by_index else snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
+        match self.backbone.c_noise:
+            case "log_snr":
+                return snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
+            case "index":
+                return self.schedule.index(t)
+            case "sigma":
+                return self.schedule.levels(snr).sigma

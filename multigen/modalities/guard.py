@@ -77,6 +77,11 @@ class Guard:
             raise answer.value
         return answer.value
 
+    def start(self) -> None:
+        """Start the process now, not at the first call."""
+        if AVAILABLE:
+            self(None, int)
+
     def _ask(self, where: object, request: bytes) -> tuple[bool, Any]:
         if self._child is None:
             from multigen.modalities.guard_process import fork  # Windows lacks what it imports

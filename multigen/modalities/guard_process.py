@@ -11,6 +11,7 @@ import pickle
 import resource
 import signal
 import socket
+import stat
 import struct
 import traceback
 import warnings
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multigen.modalities.allocator import give_back
 from multigen.modalities.threads import DECODERS
 
 _SHARED = 16 * 1024**2  # bytes of memory that both processes see; larger results come in several pieces
@@ -92,8 +94,17 @@ class Channel:
 
     def serve(self, idle: Callable[[], None]) -> None:
         """Answer requests without end. EOFError when the other end is closed."""
+        busy = False
+
+        def rest() -> None:
+            nonlocal busy
+            if busy:
+                give_back()
+            busy = False
+            idle()
+
         while True:
-            (size,) = struct.unpack("<Q", self._take(8, idle))
+            (size,) = struct.unpack("<Q", self._take(8, rest))
             request = self._take(size, idle)
             try:
                 function, args, kwargs = pickle.loads(request)
@@ -104,6 +115,8 @@ class Channel:
                 warnings.simplefilter("always")
                 outcome = _outcome(function, args, kwargs)
             self._answer(_ANSWER, Outcome(outcome, [(str(w.message), w.category) for w in said]), idle)
+            function = args = kwargs = outcome = request = None
+            busy = True
 
     def _answer(self, kind: int, value: Any, idle: Callable[[], None]) -> None:
         buffers: list[pickle.PickleBuffer] = []
@@ -132,6 +145,7 @@ def fork(most: float) -> tuple[int, Channel]:
         try:
             ours.close()
             _settle(threads)
+            _let_go(theirs.fileno())
             theirs.settimeout(_LOOK)
             Channel(theirs, shared).serve(lambda: _leave_if_alone(parent))
         finally:
@@ -151,6 +165,19 @@ def _settle(threads: int) -> None:
     gc.freeze()
     torch.set_num_threads(1)  # a pool of threads does not outlive a fork
     DECODERS.set(threads)
+
+
+def _let_go(kept: int) -> None:
+    """Replace the parent's sockets: a connection that it closes would stay open here, and an address stay taken.
+
+    Their numbers stay in use, so that objects of the parent that close them close nothing else.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for name in os.listdir("/proc/self/fd"):
+        number = int(name)
+        with suppress(OSError):  # the one that listed the folder is closed
+            if number > 2 and number != kept and stat.S_ISSOCK(os.fstat(number).st_mode):
+                os.dup2(nothing, number)
 
 
 def _leave_if_alone(parent: int) -> None:

@@ -14,10 +14,11 @@ from fastapi import FastAPI
 
 from multigen.device import choose_device
 from multigen.errors import MultigenError
+from multigen.modalities.allocator import share_memory
 from multigen.serving.api.app import create_app
 from multigen.serving.api.metrics import Metrics
 from multigen.serving.api.sharing import Sharing
-from multigen.serving.api.state import Server
+from multigen.serving.api.state import Limits, Server
 from multigen.serving.engine.models import Models
 from multigen.serving.engine.settings import Settings
 from multigen.serving.engine.store import Store
@@ -26,7 +27,7 @@ from multigen.serving.guard.guard import Rules
 from multigen.serving.guard.hosts import hosts_of
 from multigen.serving.guard.keys import Keys
 from multigen.serving.logs import show_logs
-from multigen.serving.process import ANSWERS, Process, share_memory
+from multigen.serving.process import ANSWERS, Process, share_interpreter
 from multigen.serving.protocol import HEAD_BYTES, Protocol
 from multigen.serving.sources import check_reach, named
 from multigen.serving.tracing import tracing_of
@@ -48,6 +49,7 @@ class Options:
     allow_hosts  names that it answers to beside its own
     max_batch    most media that share a network call
     max_queue    most media that wait for a model
+    max_pixels   of a picture, or of all frames of a clip, that is uploaded
     memory       of the samples in network calls; None: 70% of what the weights leave free
     budget       of the weights in memory; None: half of what is free, and no less than a model alone takes
     store        of results: a folder, or the address of a bucket; None: in the cache
@@ -69,6 +71,7 @@ class Options:
     allow_hosts: Sequence[str] = ()
     max_batch: int = 16
     max_queue: int = 256
+    max_pixels: int = Limits.pixels
     memory: float | None = None
     budget: float | None = None
     store: Path | str | None = None
@@ -88,6 +91,7 @@ def serve(sources: Sequence[str], options: Options | None = None, *, open_page: 
     o = options or Options()
     check_reach(o.host, o.keys)
     share_memory()
+    share_interpreter()
     server, rules = server_of(sources, o), rules_of(o)
     tracing = tracing_of(o.otlp)
     app = create_app(server, root_path=root_of(o.root_path), rules=rules, tracing=tracing)
@@ -143,7 +147,7 @@ def server_of(sources: Sequence[str], options: Options, *, own: frozenset[str] |
     place = cache_folder("served") if options.store is None else options.store
     store = Store(place, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
     sharing = Sharing(store, lost=options.lost) if options.shared else None
-    return Server(models, store, sharing=sharing, own=own, loading=True)
+    return Server(models, store, Limits(pixels=options.max_pixels), sharing=sharing, own=own, loading=True)
 
 
 def rules_of(options: Options) -> Rules:

@@ -7,6 +7,7 @@ import gc
 import os
 import pickle
 import signal
+import socket
 import sys
 import threading
 import time
@@ -173,3 +174,15 @@ def test_what_cannot_be_sent_is_read_here(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert Guard()("a.png", Mine(size=4).read, tmp_path / "a.png").shape == (3, 4, 4)
     monkeypatch.setattr(guard, "AVAILABLE", False)
     assert Guard()("a.png", where_am_i) == os.getpid()
+
+
+def test_it_holds_no_connection_of_this_process() -> None:
+    one, other = socket.socketpair()
+    reads = Guard()
+    reads.start()
+    one.close()
+    other.settimeout(10)
+    assert other.recv(1) == b"", "closed for both"
+    assert reads("a.png", where_am_i) != os.getpid(), "but its own is open"
+    other.close()
+    reads.close()

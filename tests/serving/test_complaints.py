@@ -22,9 +22,10 @@ import pytest
 from PIL import Image
 
 import multigen
+from multigen.modalities.guard import Guard
 from multigen.modalities.raster import to_levels
 from multigen.model.model import Model
-from multigen.serving.api import encoding, uploads
+from multigen.serving.api import encoding
 from multigen.serving.engine import engine as engines
 from multigen.serving.engine.settings import Settings
 from tests.serving.servers import Running, running
@@ -197,7 +198,7 @@ def test_the_event_loop_does_none_of_the_work(
 
     for owner, name in (
         (network.denoiser, "forward"), (network.codec, "decode"), (network.conditioner, "from_prompts"),
-        (engines, "jobs"), (encoding, "_file"), (uploads, "guarded"),
+        (engines, "jobs"), (encoding, "_file"), (Guard, "__call__"),
     ):  # fmt: skip
         noted(owner, name)
     picture = base64.b64decode(client.images.generate(prompt="7", extra_body=QUICK).data[0].b64_json or "")
@@ -206,7 +207,7 @@ def test_the_event_loop_does_none_of_the_work(
     edit = {"media": base64.b64encode(picture).decode(), "strength": 0.5}
     name = httpx.post(f"{served.url}/v1/jobs", json={"prompt": "3", "steps": 2, "edit": edit}).json()["id"]
     assert events(served.url, name)[-1]["type"] == "done"
-    assert sorted(threads) == ["_file", "decode", "forward", "from_prompts", "guarded", "jobs"]
+    assert sorted(threads) == ["__call__", "_file", "decode", "forward", "from_prompts", "jobs"]
     assert all(loop not in found for found in threads.values())
 
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
@@ -89,11 +89,22 @@ def test_whatever_is_sent_for_long(label: str, document: Any, there: dict[str, l
     try_all(label, document, there, 150)
 
 
+@st.composite
+def sendable(draw: st.DrawFn, kinds: st.SearchStrategy[Any]) -> Any:
+    """A case, or none where schemathesis stumbles over the bytes of a file that it has itself put elsewhere."""
+    try:
+        return draw(kinds)
+    except ValueError as error:
+        if "Unsupported type: 'Binary'" not in str(error):
+            raise
+        reject()
+
+
 def try_all(label: str, document: Any, there: dict[str, list[Row]], examples: int) -> None:
     """Send examples of what the document allows and of what it does not, to what is there and to what is not."""
     operation = operations(document)[label]
     known = next((rows for begin, rows in there.items() if operation.path.startswith(begin)), [])
-    kinds = st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in GenerationMode))
+    kinds = sendable(st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in GenerationMode)))
 
     @settings(
         max_examples=examples, derandomize=True, deadline=None, database=None, phases=[Phase.generate],

@@ -67,6 +67,7 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        await server.readers.start()
         await server.background.restore()
         app.openapi()  # takes long, once: not when a client asks
         tasks = [asyncio.create_task(watch_loop(server.models.watch))]
@@ -77,6 +78,7 @@ def create_app(
             task.cancel()
         await server.models.close("the server is ending")
         await server.background.finish()
+        server.readers.close()
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
 

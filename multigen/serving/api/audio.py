@@ -78,7 +78,7 @@ async def edit(http: HttpRequest, server: TheServer, caller: TheCaller) -> Respo
     upload = one(uploads, "audio")
     if upload is None:
         raise ApiError(400, "audio: it is missing", param="audio", code="missing_member")
-    sound = await medium_of(upload, served, server.limits)
+    sound = await medium_of(upload, served, server)
     request = request_of(body, body.prompt, server.limits, edit=edit_of(body, sound, server.limits))
     engine, ticket = await submit(server, whose(caller, body.user), served, body, request, body.n)
     return await answer(http, engine, ticket, body)

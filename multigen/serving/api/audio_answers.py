@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import AsyncGenerator
 from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from multigen.modalities.media import Media
 from multigen.serving.api import sse
@@ -20,6 +19,7 @@ from multigen.serving.api.encoding import encoded, rate_of
 from multigen.serving.api.errors import failed, of
 from multigen.serving.api.files import TYPES
 from multigen.serving.api.images import usage
+from multigen.serving.api.inline import JSON, Inline
 from multigen.serving.api.members import Members
 from multigen.serving.api.shapes import Sounds
 from multigen.serving.api.sound_stream import SoundStream
@@ -68,12 +68,11 @@ async def answer(
     files = [await encoded(medium, f".{body.response_format}") for medium in media]
     if body.n > 1:
         rows = [
-            {"b64_json": base64.b64encode(content).decode("ascii"), "seed": medium.seed}
+            {"b64_json": Inline(content), "seed": medium.seed}
             for content, medium in zip(files, media, strict=True)
         ]
-        return JSONResponse(
-            {"created": int(time.time()), "data": rows, **_said(body, media[0]), "usage": usage(ticket)}
-        )
+        said = {"created": int(time.time()), "data": rows, **_said(body, media[0]), "usage": usage(ticket)}
+        return await asyncio.to_thread(JSON, said)
     media_type = _media_type(body, rate_of(media[0]), media[0].tensor.shape[0])
     headers = _headers(media[0].seed)
     if body.stream:
@@ -111,7 +110,7 @@ async def _window_events(windows: Windows, body: AudioMembers) -> AsyncGenerator
     try:
         async for content in _coded(windows, body, None):
             async for piece in _pieces(content):
-                data = {"type": "audio.delta", "index": 0, "audio": base64.b64encode(piece).decode("ascii")}
+                data = {"type": "audio.delta", "index": 0, "audio": Inline(piece)}
                 yield sse.event(data, "audio.delta")
     except Exception as error:
         yield sse.event(of(error).body(), "error")
@@ -147,7 +146,7 @@ async def _events(
             content = await encoded(one.data, f".{body.response_format}")
             async for piece in _pieces(content):
                 data = {"type": f"{kind}.delta", "index": one.index}
-                yield sse.event({**data, "audio": base64.b64encode(piece).decode("ascii")}, f"{kind}.delta")
+                yield sse.event({**data, "audio": Inline(piece)}, f"{kind}.delta")
             done = {"type": f"{kind}.done", "index": one.index, "seed": one.data.seed}
             yield sse.event({**done, **_said(body, one.data), "usage": usage(ticket)}, f"{kind}.done")
     if ticket.failure is not None:

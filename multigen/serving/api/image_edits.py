@@ -20,7 +20,7 @@ from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload, one, read_form, schema
 from multigen.serving.api.images import PICTURES, ImageSampling, check, make
 from multigen.serving.api.sampling import request_of, size_of
-from multigen.serving.api.state import Limits, Server, TheCaller, TheServer
+from multigen.serving.api.state import Server, TheCaller, TheServer
 from multigen.serving.api.uploads import mask_of, medium_of
 from multigen.serving.engine.models import Served
 
@@ -68,7 +68,7 @@ async def _requests(body: ImageEdit, uploads: list[Upload], server: Server, serv
         body = body.model_copy(update={"seed": secrets.randbelow(2**31)})  # the same for all
     found, pixels = [], 0
     for upload in pictures[: server.limits.n + 1]:  # more are refused with n
-        picture, keep = await source(upload, mask, served, server.limits, size, body.mask_is)
+        picture, keep = await source(upload, mask, served, server, size, body.mask_is)
         pixels += math.prod(picture.tensor.shape[1:])
         if pixels > server.limits.pixels:
             text = f"image: all together have more than {server.limits.pixels:,} pixels"
@@ -83,16 +83,16 @@ async def source(
     upload: Upload,
     mask: Upload | None,
     served: Served,
-    limits: Limits,
+    server: Server,
     size: Size | None = None,
     mask_is: str | None = None,
 ) -> tuple[Media, Tensor | None]:
     """A picture and what its mask keeps, both brought to a size."""
-    if isinstance(size, tuple) and math.prod(size) > limits.pixels:
-        text = f"size: more than {limits.pixels:,} pixels is not allowed"
+    if isinstance(size, tuple) and math.prod(size) > server.limits.pixels:
+        text = f"size: more than {server.limits.pixels:,} pixels is not allowed"
         raise ApiError(400, text, param="size", code="invalid_value")
-    picture = await medium_of(upload, served, limits)
-    keep = None if mask is None else await mask_of(mask, picture, served, limits, mask_is)
+    picture = await medium_of(upload, served, server)
+    keep = None if mask is None else await mask_of(mask, picture, served, server, mask_is)
     if isinstance(size, tuple) and size != tuple(picture.tensor.shape[1:]):
         return await asyncio.to_thread(_resized, picture, keep, size)
     return picture, keep

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import Field
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from multigen.generation.request import Request
 from multigen.modalities.media import Media
@@ -20,6 +19,7 @@ from multigen.serving.api.document import answers
 from multigen.serving.api.encoding import encoded, opaque
 from multigen.serving.api.errors import ApiError, failed
 from multigen.serving.api.files import address
+from multigen.serving.api.inline import JSON, Inline
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, request_of, size_of
 from multigen.serving.api.shapes import Pictures
@@ -121,9 +121,8 @@ async def answer(
         {**await row(http, server, medium, body), **_source(ticket, k, body)}
         for k, medium in enumerate(media)
     ]
-    return JSONResponse(
-        {"created": int(time.time()), "data": rows, **_said(body, media), "usage": usage(ticket)}
-    )
+    said = {"created": int(time.time()), "data": rows, **_said(body, media), "usage": usage(ticket)}
+    return await asyncio.to_thread(JSON, said)
 
 
 async def row(http: HttpRequest, server: Server, medium: Media, body: ImageMembers) -> dict[str, Any]:
@@ -131,7 +130,7 @@ async def row(http: HttpRequest, server: Server, medium: Media, body: ImageMembe
     content = await picture(medium, body)
     if body.response_format == "url":
         return {"url": await address(http, server, content, SUFFIX[body.output_format]), "seed": medium.seed}
-    return {"b64_json": base64.b64encode(content).decode("ascii"), "seed": medium.seed}
+    return {"b64_json": Inline(content), "seed": medium.seed}
 
 
 async def picture(medium: Media, body: ImageMembers) -> bytes:
@@ -172,8 +171,8 @@ async def _events(
         async for one in ticket.events():
             if one.kind not in ("preview", "medium"):
                 continue
-            content = base64.b64encode(await picture(one.data, body)).decode("ascii")
-            data = {"b64_json": content, "created_at": int(time.time()), **_said(body, [one.data])}
+            content = await picture(one.data, body)
+            data = {"b64_json": Inline(content), "created_at": int(time.time()), **_said(body, [one.data])}
             data |= _source(ticket, one.index, body)
             if one.kind == "preview":
                 index = shown[one.index] = shown.get(one.index, -1) + 1

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import asyncio
 from typing import Annotated
 
 from pydantic import Field, Strict
@@ -12,9 +11,10 @@ from multigen.generation.request import EditRequest, Request, Size
 from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload
+from multigen.serving.api.inline import decode
 from multigen.serving.api.overrides import check_overrides
 from multigen.serving.api.sampling import Sampling, request_of, size_of
-from multigen.serving.api.state import Limits
+from multigen.serving.api.state import Limits, Server
 from multigen.serving.api.uploads import Scratch, mask_of, medium_of
 from multigen.serving.engine.models import Served
 
@@ -44,9 +44,10 @@ class JobBody(Sampling):
     user: str | None = Field(default=None, max_length=256, description="users of one key take turns by it")
 
 
-async def request_for(body: JobBody, limits: Limits, served: Served, scratch: Scratch) -> Request:
+async def request_for(body: JobBody, server: Server, served: Served, scratch: Scratch) -> Request:
     """The request that a job makes. `scratch`: where a clip stays until it is written."""
-    edit = None if body.edit is None else await _edit(body.edit, limits, served, scratch)
+    limits = server.limits
+    edit = None if body.edit is None else await _edit(body.edit, server, served, scratch)
     size = size_of(body.size, served) if isinstance(body.size, str) else _size(body.size)
     overrides = check_overrides(body.overrides, limits)
     return request_of(
@@ -60,8 +61,10 @@ def _size(size: int | tuple[int, int] | None) -> Size | None:
     return size
 
 
-async def _edit(given: JobEdit, limits: Limits, served: Served, scratch: Scratch) -> EditRequest:
-    medium = await medium_of(_upload("edit.media", given.media, limits), served, limits, scratch)
+async def _edit(given: JobEdit, server: Server, served: Served, scratch: Scratch) -> EditRequest:
+    limits = server.limits
+    upload = await asyncio.to_thread(_upload, "edit.media", given.media, limits)
+    medium = await medium_of(upload, served, server, scratch)
     check_mask_is(given, given.mask, "edit.mask_is")
     keep = None
     if medium.tensor.ndim == 2:
@@ -70,7 +73,8 @@ async def _edit(given: JobEdit, limits: Limits, served: Served, scratch: Scratch
                 text = f"edit.{name}: it does not go with a sound" + "; give keep" * (name == "mask")
                 raise ApiError(400, text, param=f"edit.{name}", code="invalid_value")
     if given.mask is not None:
-        keep = await mask_of(_upload("edit.mask", given.mask, limits), medium, served, limits, given.mask_is)
+        mask = await asyncio.to_thread(_upload, "edit.mask", given.mask, limits)
+        keep = await mask_of(mask, medium, served, server, given.mask_is)
     return edit_of(given, medium, limits, keep)
 
 
@@ -89,6 +93,6 @@ def _upload(member: str, text: str, limits: Limits) -> Upload:
         what = f"{member}: more than {limits.upload:,} bytes"
         raise ApiError(413, what, param=member, code="too_large")
     try:
-        return Upload(member, base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError):
+        return Upload(member, decode(text))
+    except ValueError:
         raise ApiError(400, f"{member}: not base64", param=member, code="invalid_value") from None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from multigen.serving.api.encoding import drawn
+from multigen.serving.api.inline import Inline
 from multigen.serving.engine.ticket import Event, Ticket
 
 STATES = {"running": "in_progress", "done": "in_progress"}  # what is made has its files yet to be written
@@ -20,7 +20,7 @@ async def event_data(ticket: Ticket, one: Event) -> dict[str, Any] | None:
     if one.kind == "step":
         return {"type": "step", "index": one.index, "step": one.data, "of": ticket.steps_of(one.index)}
     if one.kind == "preview":
-        content = base64.b64encode(await drawn(one.data)).decode("ascii")
+        content = Inline(await drawn(one.data))
         return {"type": "preview", "index": one.index, "b64_json": content, "format": "png"}
     if one.kind == "medium":
         return {"type": "medium", "index": one.index, "seed": one.data.seed}

@@ -102,7 +102,7 @@ async def _begin(
     suffix = modality.suffix if body.format is None else f".{body.format.removeprefix('.').lower()}"
     check_suffix(suffix, modality.writes, "format")
     scratch = Scratch()
-    request = await request_for(body, server.limits, served, scratch)
+    request = await request_for(body, server, served, scratch)
     user = whose(caller, body.user)
     engine, ticket = await submit(server, user, served, body, request, body.n, previews=body.previews)
     again = resumed(http)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from starlette.responses import StreamingResponse
+
+from multigen.serving.api.inline import encode
 
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 QUIET = 10.0  # s after which a comment is sent, so that proxies and clients know that we are there
@@ -18,7 +19,7 @@ def event(data: Mapping[str, Any], kind: str | None = None, number: int | None =
     """One event; a client that comes back says the number of the last that it saw."""
     head = f"event: {kind}\n" if kind else ""
     head += "" if number is None else f"id: {number}\n"
-    return f"{head}data: {json.dumps(data)}\n\n".encode()
+    return b"".join((head.encode(), b"data: ", encode(data), b"\n\n"))
 
 
 def stream(events: AsyncGenerator[bytes, None]) -> StreamingResponse:

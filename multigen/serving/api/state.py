@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from multigen.serving.api.background import Background
 from multigen.serving.api.errors import no_model
+from multigen.serving.api.readers import Readers
 from multigen.serving.api.sharing import Sharing
 from multigen.serving.engine.models import Models, Served
 from multigen.serving.engine.store import Store
@@ -23,7 +24,7 @@ class Limits:
     body     bytes of a request
     json     bytes of a request that is JSON: it is read whole
     upload   bytes of one file in it
-    pixels   of a picture or frame that is uploaded
+    pixels   of a picture or of all frames that are uploaded: 2048 x 2048, or 16 of 512 x 512
     seconds  of a sound or clip that is uploaded
     prompt   characters
     n        media of one request
@@ -34,7 +35,7 @@ class Limits:
     body: int = 64 << 20
     json: int = 8 << 20
     upload: int = 32 << 20
-    pixels: int = 16_000_000
+    pixels: int = 1 << 22
     seconds: float = 300.0
     prompt: int = 4000
     n: int = 10
@@ -44,11 +45,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the key by which users take turns and are counted, what it may do, and what it may still use."""
+    """Who asks: the key by which users take turns and are counted, what it may do, and what it may still use.
+
+    priority  the highest that it may ask for
+    """
 
     key: str = "local"
     scopes: frozenset[str] = frozenset({"generate", "read"})
     budget: Budget = field(default_factory=Budget, compare=False)
+    priority: int = 9
 
 
 @dataclass
@@ -60,6 +65,7 @@ class Server:
     loading   whether its first models are being loaded
     draining  whether it takes nothing new
     active    requests that are being answered and may make media
+    readers   of uploads
     """
 
     models: Models
@@ -70,6 +76,7 @@ class Server:
     loading: bool = False
     draining: bool = False
     active: int = 0
+    readers: Readers = field(default_factory=Readers)
     background: Background = field(init=False)
     secret: bytes = field(init=False, repr=False)  # signs addresses of media
 

@@ -20,14 +20,13 @@ from multigen.generation.original import read_own
 from multigen.generation.picture_mask import mask_in
 from multigen.generation.request import TRANSPARENT, WHITE
 from multigen.modalities import Modality
-from multigen.modalities.guard import guarded
 from multigen.modalities.image import Image
 from multigen.modalities.media import Media
 from multigen.modalities.raster import to_channels
 from multigen.registry import Part
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload
-from multigen.serving.api.state import Limits
+from multigen.serving.api.state import Limits, Server
 from multigen.serving.engine.models import Served
 
 T = TypeVar("T")
@@ -75,17 +74,17 @@ class Scratch:
         self._end = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
-async def medium_of(upload: Upload, served: Served, limits: Limits, scratch: Scratch | None = None) -> Media:
+async def medium_of(upload: Upload, served: Served, server: Server, scratch: Scratch | None = None) -> Media:
     """An upload as a medium in its file's own form, as `multigen edit` reads it; what is kept of it stays as it is.
 
     scratch  where the file of a video stays, whose sound is read when the edited one is written
 
     ApiError for what is no such medium, or beyond the limits.
     """
-    modality = reader(served, limits)
+    modality = reader(served, server.limits)
     scratch = scratch or Scratch()
     own, medium = await _decoded(
-        upload, modality.suffixes, served.modality, partial(read_own, modality), scratch
+        upload, modality.suffixes, served.modality, partial(read_own, modality), scratch, server
     )
     return Media(await asyncio.to_thread(_finite, upload, medium), own)
 
@@ -95,22 +94,22 @@ def is_picture(upload: Upload) -> bool:
     return sniffed(upload.content) in _PICTURES
 
 
-async def first_frame(upload: Upload, served: Served, limits: Limits) -> Tensor:
+async def first_frame(upload: Upload, served: Served, server: Server) -> Tensor:
     """A picture as a clip [C, 1, H, W] of a model of videos."""
-    channels = reader(served, limits).shape()[0]
-    picture = await _picture(upload, 3, limits)
+    channels = reader(served, server.limits).shape()[0]
+    picture = await _picture(upload, 3, server)
     return (await asyncio.to_thread(to_channels, picture, channels))[:, None]
 
 
 async def mask_of(
-    upload: Upload, medium: Media, served: Served, limits: Limits, meaning: str | None
+    upload: Upload, medium: Media, served: Served, server: Server, meaning: str | None
 ) -> Tensor:
     """What a mask keeps of a medium, bool [*D]; one of another size is resized.
 
     meaning  what of it is made anew; None, as OpenAI's clients have it: what is transparent, and where nothing is,
              what is white
     """
-    mask, modality = await _picture(upload, 4, limits), reader(served, limits)
+    mask, modality = await _picture(upload, 4, server), reader(served, server.limits)
 
     def kept() -> Tensor:
         said = meaning or (TRANSPARENT if bool((mask[3] < 1).any()) else WHITE)
@@ -120,10 +119,11 @@ async def mask_of(
     return keep if keep.ndim == 2 else keep[:1].expand(medium.tensor.shape[1:])
 
 
-async def _picture(upload: Upload, channels: Literal[3, 4], limits: Limits) -> Tensor:
+async def _picture(upload: Upload, channels: Literal[3, 4], server: Server) -> Tensor:
     """A picture [C, H, W] in sRGB."""
+    limits = server.limits
     image = Image(channels=channels, max_pixels=limits.pixels, max_bytes=limits.upload)
-    picture = await _decoded(upload, image.suffixes, "image", image.read, Scratch())
+    picture = await _decoded(upload, image.suffixes, "image", image.read, Scratch(), server)
     return await asyncio.to_thread(_finite, upload, picture)
 
 
@@ -135,7 +135,12 @@ def _finite(upload: Upload, medium: Tensor) -> Tensor:
 
 
 async def _decoded(
-    upload: Upload, allowed: tuple[str, ...], what: str, read: Callable[[Path], T], scratch: Scratch
+    upload: Upload,
+    allowed: tuple[str, ...],
+    what: str,
+    read: Callable[[Path], T],
+    scratch: Scratch,
+    server: Server,
 ) -> T:
     """What a reader makes of an upload, beside the event loop. ApiError for what is no such file."""
     suffix = sniffed(upload.content)
@@ -146,15 +151,10 @@ async def _decoded(
         text = f"{upload.member}: it is {kind}; send {what} as one of {', '.join(s[1:] for s in allowed)}"
         raise ApiError(415, text, param=upload.member, code="unsupported_media_type")
 
-    def work() -> T:
-        path = scratch.path / f"{upload.member.replace('.', '_')}{suffix}"
-        path.write_bytes(upload.content)
-        try:
-            return guarded(path, read, path)
-        except MediaError as error:
-            text = str(error).replace(f"{path}: ", "").replace(str(path), "the file")
-            raise ApiError(
-                400, f"{upload.member}: {text}", param=upload.member, code="invalid_media"
-            ) from None
-
-    return await asyncio.to_thread(work)
+    path = scratch.path / f"{upload.member.replace('.', '_')}{suffix}"
+    await asyncio.to_thread(path.write_bytes, upload.content)
+    try:
+        return await server.readers.read(path, read, path)
+    except MediaError as error:
+        text = str(error).replace(f"{path}: ", "").replace(str(path), "the file")
+        raise ApiError(400, f"{upload.member}: {text}", param=upload.member, code="invalid_media") from None

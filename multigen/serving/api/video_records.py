@@ -77,7 +77,7 @@ async def remixed(
     if path is None:
         raise ApiError(404, "this video is not kept any more", param="video_id", code="not_found")
     upload = Upload("video_id", await asyncio.to_thread(Path.read_bytes, path))
-    return EditRequest(await medium_of(upload, served, server.limits, scratch), strength=strength)
+    return EditRequest(await medium_of(upload, served, server, scratch), strength=strength)
 
 
 def shown(server: Server, record: Record) -> Record:

@@ -15,7 +15,7 @@ from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_o
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload, one
 from multigen.serving.api.sampling import Sampling, request_of, size_of
-from multigen.serving.api.state import Limits
+from multigen.serving.api.state import Limits, Server
 from multigen.serving.api.uploads import Scratch, first_frame, is_picture, mask_of, medium_of, reader
 from multigen.serving.engine.models import Served
 
@@ -47,12 +47,13 @@ class VideoBody(PixelEditMembers, Sampling):
 
 
 async def request_for(
-    body: VideoBody, uploads: list[Upload], limits: Limits, served: Served, scratch: Scratch
+    body: VideoBody, uploads: list[Upload], server: Server, served: Served, scratch: Scratch
 ) -> Request:
     """The request that a body and its files make. ApiError for members that do not go together.
 
     scratch  where a clip stays until the video is written
     """
+    limits = server.limits
     upload, mask = one(uploads, "input_reference"), one(uploads, "mask")
     size = size_of(body.size, served)
     check_mask_is(body, mask)
@@ -65,11 +66,11 @@ async def request_for(
     natural = request_of(body, body.prompt, limits, size=size, duration=body.seconds)
     shape = reader(served, limits).shape(natural.size, natural.duration)
     if is_picture(upload):
-        frame = await first_frame(upload, served, limits)
+        frame = await first_frame(upload, served, server)
         edit = _begun_with(body, mask, frame, shape, served, limits)
     else:
-        clip = await medium_of(upload, served, limits, scratch)
-        keep = None if mask is None else await mask_of(mask, clip, served, limits, body.mask_is)
+        clip = await medium_of(upload, served, server, scratch)
+        keep = None if mask is None else await mask_of(mask, clip, served, server, body.mask_is)
         if body.seconds is not None or body.size is not None:
             clip, keep = _fitted(clip, keep, body, shape, limits)
         edit = edit_of(body, clip, limits, keep)

@@ -48,7 +48,7 @@ async def create(http: HttpRequest, server: TheServer, caller: TheCaller) -> Res
     body, uploads = await read_form(http, VideoBody, FILES, server.limits)
     served = server.served(body.model, "video")
     scratch = Scratch()
-    request = await request_for(body, uploads, server.limits, served, scratch)
+    request = await request_for(body, uploads, server, served, scratch)
     more = {"output_format": body.output_format}
     return await _begin(http, server, caller, served, body, request, more, scratch)
 

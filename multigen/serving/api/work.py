@@ -47,6 +47,9 @@ async def submit(
         each = f" of each of {len(requests)}" if len(requests) > 1 else ""
         text = f"n: {n}{each}; allowed: 1 to {server.limits.n}"
         raise ApiError(400, text, param="n", code="invalid_value")
+    if given.priority > caller.priority:
+        text = f"priority: {given.priority}; this key may ask for {caller.priority} at most"
+        raise ApiError(403, text, param="priority", code="priority_not_allowed")
     engine = await server.models.engine(served.id, loras_of(given, server))
     jobs = [job for one in requests for job in await engine.plan(one, n)]
     units = sum(units_of(engine.model, job) for job in jobs)

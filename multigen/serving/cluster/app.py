@@ -26,13 +26,18 @@ class Arguments(BaseModel):
     allow_hosts: list[str] = []
     max_batch: int = 16
     max_queue: int = 256
+    max_pixels: int = Options.max_pixels
+    memory: float | None = None
+    budget: float | None = None
     store: str
+    lost: float = Options.lost
     ttl: float = 24.0
     store_size: float = 4.0
     loras: Path | None = None
     device: str | None = None
     drain: float = 30.0
     log_prompts: bool = False
+    otlp: str | None = None
 
 
 def build(arguments: Arguments) -> Application:

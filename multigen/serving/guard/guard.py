@@ -121,7 +121,7 @@ class Guard:
         if scope not in key.scopes:
             raise ApiError(403, f"this key has not the scope {scope!r}", code="missing_scope")
         budget.requests.take(1)
-        return Caller(key.name, frozenset(key.scopes), budget)
+        return Caller(key.name, frozenset(key.scopes), budget, key.max_priority)
 
     async def _through(
         self, scope: Scope, headers: Mapping[str, str], body: Body, answer: _Answer, caller: Caller

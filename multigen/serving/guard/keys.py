@@ -36,6 +36,7 @@ class Key:
     hash                 SHA-256 of the key, hex
     scopes               of `SCOPES`: generate makes and deletes media, read looks at them, metrics reads /metrics
     requests_per_minute  None: no bound; units_per_minute likewise
+    max_priority         the highest that its requests may ask for: they begin before those of all other keys
     created              s since 1970
     """
 
@@ -44,6 +45,7 @@ class Key:
     scopes: tuple[str, ...] = DEFAULT_SCOPES
     requests_per_minute: float | None = None
     units_per_minute: float | None = None
+    max_priority: int = 0
     created: int = 0
 
 
@@ -67,6 +69,7 @@ def add_key(
     *,
     requests_per_minute: float | None = None,
     units_per_minute: float | None = None,
+    max_priority: int = 0,
 ) -> str:
     """Make a key and return it; the file keeps its hash alone. MultigenError for a name that is there already."""
     if not _NAME.fullmatch(name):
@@ -78,7 +81,13 @@ def add_key(
             raise MultigenError(message("--scope", scope, SCOPES))
     secret = _PREFIX + secrets.token_urlsafe(32)
     made = Key(
-        name, _hash(secret), tuple(scopes), requests_per_minute, units_per_minute, created=int(time.time())
+        name,
+        _hash(secret),
+        tuple(scopes),
+        requests_per_minute,
+        units_per_minute,
+        max_priority,
+        created=int(time.time()),
     )
     with _locked(path):
         there = read_keys(path) if path.exists() else []

@@ -27,6 +27,7 @@ def locked(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
         "prometheus": add_key(path, "prometheus", ["metrics"]),
         "few": add_key(path, "few", requests_per_minute=2),
         "small": add_key(path, "small", units_per_minute=2.5 * 28 * 28 / 65536),
+        "first": add_key(path, "first", max_priority=5),
     }
     with hosted(digits, folder / "store", keys=path, allow_hosts=["media.example.org"]) as one:
         yield one, secrets
@@ -82,6 +83,15 @@ def test_budgets_of_requests_and_of_units(locked: tuple[Hosted, dict[str, str]])
     assert asked(one, secrets["small"], body={**ONE, "n": 2}).status == 200
     spent = asked(one, secrets["small"], body={**ONE, "n": 2})
     assert spent.status == 429 and "units" in spent.error["message"]
+
+
+def test_who_may_overtake_others_is_said_by_the_key(locked: tuple[Hosted, dict[str, str]]) -> None:
+    one, secrets = locked
+    refused = asked(one, secrets["ana"], body={**ONE, "priority": 1})
+    assert refused.status == 403 and refused.error["param"] == "priority"
+    assert asked(one, secrets["ana"], body={**ONE, "priority": 0}).status == 200
+    assert asked(one, secrets["first"], body={**ONE, "priority": 5}).status == 200
+    assert asked(one, secrets["first"], body={**ONE, "priority": 6, "user": "x"}).status == 403
 
 
 def test_every_answer_has_an_id_and_security_headers(guarded: Hosted) -> None:

@@ -41,6 +41,26 @@ def test_numbers_that_json_does_not_have_are_refused(number: bytes) -> None:
     assert fault(b'{"n": "' + number + b'"}', 16) is None
 
 
+@pytest.mark.parametrize("before", [0, 1, 65_137, 65_335, 65_336, 65_534, 65_535, 65_536, 131_000])
+@pytest.mark.parametrize("token", [b"NaN", b"9" * 400, b"-" + b"9" * 400])
+def test_no_number_hides_between_two_pieces(before: int, token: bytes) -> None:
+    assert "digits" in (said := fault(b" " * before + token, 16) or "") or "NaN" in said
+
+
+@pytest.mark.parametrize(
+    "inner", ["", "\\", '"', '\\"', 'a"b', "a\\", "\\\\", '"[[["', "é\n[", "/" * 70_000 + '"]']
+)
+def test_strings_end_where_json_says(inner: str) -> None:
+    deep = "[" * 16 + json.dumps(inner) + "," + json.dumps({inner: inner}) + "]" * 16
+    assert "deep" in (fault(deep.encode(), 16) or "")
+    assert fault(deep.encode(), 17) is None
+
+
+def test_escapes_are_counted() -> None:
+    assert fault(json.dumps("\\" * 100_000).encode(), 16) is None
+    assert "backslashes" in (fault(json.dumps("\\" * 100_001).encode(), 16) or "")
+
+
 @pytest.mark.parametrize(
     "text",
     [b'"' + b"\\" * 1_000_001, b'"' * 1_000_000, b'"' + b'\\"' * 500_000, b"[" * 16 + b"[]," * 300_000, b"9" * 10**6,
