@@ -124,6 +124,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "min_snr": "multigen.training.objectives:min_snr",
         "velocity": "multigen.training.objectives:velocity",
     },
+    "cascade": {"enlarge": "multigen.cascades.enlarge:Enlarge"},
     "critic": {"spectrograms": "multigen.training.critics:Spectrograms"},
     "operator": {
         "band_limit": "multigen.generation.operators:BandLimit",
