@@ -85,7 +85,6 @@ BUILTIN: dict[str, dict[str, str]] = {
         "within": "multigen.core.modifiers:within",
     },
     "conditioner": {
-        "clip": "multigen.conditioners.diffusers:Diffusers",  # in recipes of before
         "diffusers": "multigen.conditioners.diffusers:Diffusers",
         "label": "multigen.conditioners.label:Label",
         "none": "multigen.conditioners.label:Nothing",
