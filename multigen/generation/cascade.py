@@ -69,9 +69,10 @@ def former_request(parts: ModelParts, request: Request, shape: tuple[int, ...]) 
     """What a request for media of `shape` [C, *D] asks of the stage before; sampler and overrides are not for it."""
     assert parts.cascade is not None
     before = parts.cascade.before(shape)
-    size = (before[-2], before[-1]) if len(shape) > 2 else None
+    axes = len(shape) - 1
+    size = (before[-2], before[-1]) if axes > 1 else None
     duration = None
-    if len(shape) != 3:  # [C, N] or [C, T, H, W]
+    if axes != 2:  # [C, N] or [C, T, H, W]
         duration = shape[1] * 8 / parts.modality.shape(duration=8.0)[1]
     return dataclasses.replace(request, size=size, duration=duration, sampler=None, overrides=(), options={})
 

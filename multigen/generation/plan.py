@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -17,10 +16,11 @@ from multigen.core import edits
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
 from multigen.core.samplers import sampler_traits
-from multigen.errors import MultigenError, RecipeError, errors_at
+from multigen.errors import MultigenError, errors_at
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
+from multigen.generation.grid import grid
 from multigen.generation.guidance import check_guidance, check_negative, guide_part
 from multigen.generation.part_like import part_of
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
@@ -224,21 +224,6 @@ def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> Non
         raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
     if seed + n > 2**62:
         raise MultigenError(f"seed: {seed} is not allowed with n = {n}; seeds count on, to 2^62 - 1 at most")
-
-
-def grid(parts: ModelParts, part: Part, steps: int, places: int) -> Tensor:
-    """The grid of times, float64 [steps + 1], of a sample that has so many places.
-
-    RecipeError where the timesteps do not go with the schedule.
-    """
-    timesteps = registry.build("timesteps", part, where="timesteps")
-    takes = inspect.signature(registry.lookup("timesteps", part.name)).parameters
-    try:
-        ts: Tensor = timesteps(parts.denoiser.schedule, steps, *([places] if "places" in takes else []))
-        parts.denoiser.remember(ts)
-    except ValueError as error:
-        raise RecipeError(f"timesteps ({part.name}): {error}") from error
-    return ts
 
 
 def _sampling(parts: ModelParts, request: Request) -> Recipe:

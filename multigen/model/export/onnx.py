@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser, rows
 from multigen.errors import MultigenError, reason
-from multigen.generation.plan import grid as grid_of
+from multigen.generation.grid import grid as grid_of
 from multigen.model.compatibility import cond_spec
 from multigen.model.model import Model
 from multigen.model.targets import ONNX, ONNX_PACKAGES
