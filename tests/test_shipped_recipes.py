@@ -47,8 +47,9 @@ OWN = {
     ],
     "image_emoji_large": [
         f"data.path={Path(__file__).parent / 'datasets' / 'emoji'}",
-        "modality.size=128",
-        "sample.prompts=['red apple']",
+        "modality.size=112",
+        "stages=[image_digits]",
+        "sample.prompts=['3']",
     ],
     "audio_music": [
         *SOUND,

@@ -18,10 +18,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import importlib
-import io
 import json
 import logging
 import math
+import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -128,7 +129,7 @@ def _levels(denoiser: Denoiser, ts: Tensor) -> dict[str, Tensor]:
 
 
 def _trace(model: Model, path: Path) -> None:
-    """Write the graph. What depends on a size has to happen while it is traced: an odd one, which needs padding."""
+    """Write the graph. What depends on a size, padding, has to happen while it is traced: so an odd one."""
     natural = model.codec.shape(model.modality.shape())[1:]
     given = _inputs(model, 2, [n | 1 for n in natural], 3, seed=0)
     graph = _Graph(model.denoiser, _parts(given)).eval()
@@ -165,10 +166,17 @@ def _answer(graph: _Graph, given: Mapping[str, Tensor]) -> Tensor | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what the tracer says of every size that it meets, and torch of the exporter's age."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+    """Silence what the tracer warns of at every size that it meets, and the graph that it prints where it fails."""
+    sys.stdout.flush()
+    kept = os.dup(1)  # it prints past Python
+    try:
+        with warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
+            warnings.simplefilter("ignore")
+            os.dup2(nowhere.fileno(), 1)
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 # --- its metadata ------------------------------------------------------------------------------------------------
@@ -221,6 +229,7 @@ def _check(model: Model, path: Path) -> float:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    taken = {one.name for one in session.get_inputs()}  # those that the network has a use for
     natural = model.codec.shape(model.modality.shape())[1:]
     worst = 0.0
     for number, (batch, size, length) in enumerate(_shapes(natural)):
@@ -230,7 +239,8 @@ def _check(model: Model, path: Path) -> float:
         if wanted is None:
             continue
         try:
-            (found,) = session.run(["x0"], {name: tensor.numpy() for name, tensor in given.items()})
+            arrays = {name: tensor.numpy() for name, tensor in given.items() if name in taken}
+            (found,) = session.run(["x0"], arrays)
         except Exception as error:
             raise MultigenError(
                 f"{model.recipe.name}: its graph does not run at {list(size)} ({reason(error)})"
