@@ -126,6 +126,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "min_snr": "multigen.training.objectives:min_snr",
         "velocity": "multigen.training.objectives:velocity",
     },
+    "cascade": {"enlarge": "multigen.cascades.enlarge:Enlarge"},
     "critic": {
         "patches": "multigen.training.critics:Patches",
         "spectrograms": "multigen.training.critics:Spectrograms",
@@ -152,6 +153,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "metric": {
         "chroma_entropy": "multigen.evaluation.metrics.sounds:ChromaEntropy",
+        "tempo": "multigen.evaluation.metrics.sounds:Tempo",
         "tonality": "multigen.evaluation.metrics.sounds:Tonality",
         "classifier": "multigen.evaluation.metrics.classes:Classifier",
         "clipping": "multigen.evaluation.metrics.sounds:Clipping",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,13 +44,13 @@ class Diffusers(Backbone):
         path: str | None = None,
     ) -> None:
         super().__init__()
-        folder = diffusers_folder.located(path)
-        self.family: Family = open_family(folder)
+        self.folder: Path = diffusers_folder.located(path)
+        self.family: Family = open_family(self.folder)
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
         self._check(path, axes, channels, out_channels, cond)
         name = self.family.network
         load = diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
-        self.network: Any = load(folder, name, self.family.components[name])
+        self.network: Any = load(self.folder, name, self.family.components[name])
         kind = diffusers_folder.imported("diffusers").Transformer2DModel
         self._blocks = [n for n, m in self.network.named_modules() if isinstance(m, kind)]
         self._blocks = sorted((n for n in self._blocks if _place(n)[0] >= 0), key=_place)
@@ -77,6 +78,11 @@ class Diffusers(Backbone):
                 raise ValueError(
                     f"path: {path}: this network takes {name} {takes}; codec and conditioner give {given}"
                 )
+
+    @property
+    def components(self) -> Mapping[str, nn.Module]:
+        """Its network, by its name in the pipeline."""
+        return {self.family.network: self.network}
 
     def attention_modules(self) -> list[str]:
         """List the names of diffusers' attention modules."""

@@ -113,6 +113,10 @@ class Denoiser(nn.Module):
         table = torch.stack([self._c_noise(ts.double(), snr), *scales], dim=1)
         self._known.update(zip(ts.tolist(), table.tolist(), strict=True))
 
+    def c_noise(self, t: Tensor) -> Tensor:
+        """Compute the noise level at t [B] as the backbone takes it, [B] float64."""
+        return self._c_noise(t.double(), self.schedule.log_snr(t.double()))
+
     def _scales(self, t: Tensor) -> list[tuple[float, ...]]:
         """c_noise, c_in, c_skip and c_out at t [B], each [B]."""
         times = t.tolist()

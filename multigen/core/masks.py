@@ -10,12 +10,12 @@ latents see the latents of the known part alone instead of m x0: `Codec.known`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from multigen.core.guides import Answers, Call, Guide, Query
+from multigen.core.guides import Guide, with_calls
 
 # Training masks: a quarter know nothing, as when a whole medium is made; half know all but a block; a quarter know a
 # block alone.
@@ -34,22 +34,12 @@ def mask_channels(x0: Tensor, keep: Tensor | None) -> Tensor:
 
 def with_mask_channels(guide: Guide, channels: Tensor) -> Guide:
     """Add mask channels [1, 1 + C, *D] to every call of a guide."""
+    return with_channels(guide, lambda: channels)
 
-    def add(call: Call) -> Call:
-        return call._replace(cond=call.cond.with_grid(channels))
 
-    def guided(q: Query) -> Answers:
-        inner = guide(q)
-        try:
-            calls = next(inner)
-            while True:
-                calls = inner.send((yield [add(call) for call in calls]))
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            inner.close()
-
-    return guided
+def with_channels(guide: Guide, channels: Callable[[], Tensor]) -> Guide:
+    """Add channels [1, K, *D], asked for at every call, to the grid of every call of a guide."""
+    return with_calls(guide, lambda call: call._replace(cond=call.cond.join_grid(channels())))
 
 
 def random_mask(size: Sequence[int], u: Tensor) -> Tensor:

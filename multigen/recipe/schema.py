@@ -118,6 +118,9 @@ class Sample:
     duration: float | None = None  # seconds; null: the modality's
     batch: int = 16  # media side by side; commands on a CPU take fewer, so that little is lost when they stop
     negative_prompt: str = ""  # what guidance leads away from; "": the unconditional prediction
+    # Words that the prompt has in addition in the first and in the last sliding window along time or height
+    opening: str = ""
+    ending: str = ""
     precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
     # what the modality declares, such as {lufs: -14}
@@ -162,6 +165,11 @@ class Recipe:
     guide: Part = field(default_factory=lambda: Part("plain"))
     modifiers: tuple[Part, ...] = ()  # wrap the guide; the first is the innermost
     masked: bool = False  # the network has a mask channel: it sees the known part of a medium
+    # How the network sees the medium of the stage before it, such as {name: enlarge, factor: 4}; null: it does not
+    cascade: Part | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # What comes before, in order: recipes, run folders or weights files. The first makes a medium, the next takes it
+    # as its condition, and so on to this recipe's own network
+    stages: tuple[str, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
     sample: Sample = field(default_factory=Sample)
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None

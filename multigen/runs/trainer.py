@@ -24,7 +24,7 @@ from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
 from multigen.runs.previews import write_previews
-from multigen.runs.reconstructions import copies
+from multigen.runs.reconstructions import copies, enlargements
 from multigen.storage.files import write_text
 from multigen.storage.lora import FILE as LORA
 from multigen.storage.lora import write as write_lora
@@ -217,6 +217,8 @@ def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> list[Me
     recipe, prompts = model.recipe, model.recipe.sample.prompts
     if recipe.trains == "codec":
         made = list(copies(model, dataset, 4, recipe.seed))
+    elif model.cascade is not None:
+        made = list(enlargements(model, dataset, 4, recipe.seed))
     else:
         made = list(model.generate(prompts[:4], n=max(8 // max(len(prompts), 1), 1), seed=recipe.seed))
     write_previews(made, folder, step)
@@ -239,6 +241,7 @@ def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: S
         precision=_precision(model),
         base=base,
         masked=recipe.masked,
+        cascade=model.cascade,
         sizes=sizes,
     )
 

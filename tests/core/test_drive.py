@@ -437,7 +437,7 @@ def _returns_a_part(schedule, x, ts, noise):
         (_returns, TypeError, "a sampler is a generator function.*this one gave Tensor"),
         (_yields_a_pair, TypeError, r"a sampler yields Query\(x, t\), not tuple"),
         (_returns_nothing, TypeError, r"a sampler returns the sample \[B, C, \*D\], not NoneType"),
-        (_returns_a_part, ValueError, r"shape \(1, 2, 6, 5\); it began with \(3, 2, 6, 5\)"),
+        (_returns_a_part, ValueError, r"shape \(1, 2, 6, 5\); it asked about \(3, 2, 6, 5\)"),
     ],
 )
 def test_a_sampler_that_breaks_the_contract_is_told_which(sampler, kind, said):

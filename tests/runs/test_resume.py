@@ -15,7 +15,7 @@ import torch
 
 from multigen.errors import Interrupted, MultigenError, RecipeError, TrainingError
 from multigen.modalities.image import Image
-from multigen.model.load import export
+from multigen.model.export import export
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe

