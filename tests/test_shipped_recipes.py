@@ -13,7 +13,7 @@ import multigen.errors
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
-from multigen.model.load import export
+from multigen.model.export import export
 from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import read, verify
 from multigen.recipe.sampling import without_decoding
