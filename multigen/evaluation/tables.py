@@ -22,7 +22,7 @@ def tables(report: Report) -> dict[str, list[Row]]:
     if "style" in facts:
         out[f"Evaluation: style, on prompts outside the tuning set ({feature})"] = [report.style()]
     if "memorisation" in facts:
-        out["Evaluation: memorisation"] = [_memorisation(facts["memorisation"])]
+        out["Evaluation: memorisation"] = _memorisation(facts["memorisation"])
     if "speed" in facts:
         out["Evaluation: speed"] = [_speed(facts["speed"])]
     if "latents" in facts:
@@ -65,14 +65,21 @@ def _distance(d: Distance) -> Row:
     return row | ({"note": d.problem} if d.problem else {})
 
 
-def _memorisation(found: Mapping[str, Any]) -> Row:
-    return {
-        "median distance to the nearest training item": short(found["median"]),
-        "same among training items": short(found["train_median"]),
-        "ratio": short(found["ratio"]),
-        "closer than the closest 5% of training pairs": f"{found['closer_than_5_percent_of_training']:.0%}",
-        "training items searched": f"{found['bank']:,}",
-    }
+def _memorisation(found: Mapping[str, Any]) -> list[Row]:
+    """A row for all media, and one for each set where there are several."""
+    sets = found.get("sets", {})
+    rows = {"all": found} | (sets if len(sets) > 1 else {})
+    return [
+        {
+            "set": name,
+            "median distance to the nearest training item": short(one["median"]),
+            "same among training items": short(found["train_median"]),
+            "ratio": short(one["ratio"]),
+            "closer than the closest 5% of training pairs": f"{one['closer_than_5_percent_of_training']:.0%}",
+            "training items searched": f"{found['bank']:,}",
+        }
+        for name, one in rows.items()
+    ]
 
 
 def _latents(found: Mapping[str, Any]) -> Row:
