@@ -13,7 +13,7 @@ from tests.codecs.vaes import NETWORK, TINY, saved_vae
 
 
 def test_what_divides_the_sides_is_known_from_the_recipe(tmp_path: Path) -> None:
-    assert size_multiple(load_recipe("image_digits", ["codec={name: pixels}"])) == 1
+    assert size_multiple(load_recipe("image_digits", ["codec.unshuffle=1"])) == 1
     assert size_multiple(load_recipe("image_emoji")) == 2
     assert size_multiple(load_recipe("vae_folder")) == 4
     assert size_multiple(load_recipe("vae_folder", ["codec.patch=4"])) == 8
