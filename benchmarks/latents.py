@@ -1,7 +1,7 @@
 """What latents save: seconds a picture of 128x128 in pixels and in latents, and a VAE's PSNR over its training.
 
 `python -m benchmarks.latents`: the networks of `image_folder` at 128x128 pixels and of `image_latent`, untrained, since
-weights do not change their speed; one picture, without guidance, decoding included, in fp32 on one thread.
+weights do not change their speed; one picture, without guidance, decoding included, in fp32: seconds of one core.
 
 `python -m benchmarks.latents runs/vae_folder`: PSNR (dB) and SSIM of held-out media at each measurement of a training,
 with its minutes, of which the log keeps the steps and the items a second.
@@ -59,9 +59,9 @@ def measure(repeats: int = 3) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def _timed(work: Any) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def progress(folder: Path) -> list[dict[str, Any]]:
