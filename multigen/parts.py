@@ -85,13 +85,13 @@ BUILTIN: dict[str, dict[str, str]] = {
         "within": "multigen.core.modifiers:within",
     },
     "conditioner": {
-        "clip": "multigen.conditioners.diffusers:Diffusers",  # in recipes of before
         "diffusers": "multigen.conditioners.diffusers:Diffusers",
         "label": "multigen.conditioners.label:Label",
         "none": "multigen.conditioners.label:Nothing",
         "text": "multigen.conditioners.text:Text",
     },
     "codec": {
+        "kl_vae": "multigen.codecs.kl_vae:KLVAE",
         "mel": "multigen.codecs.mel:Mel",
         "pixels": "multigen.codecs.pixels:Pixels",
         "vae": "multigen.codecs.vae:VAE",
@@ -126,7 +126,14 @@ BUILTIN: dict[str, dict[str, str]] = {
         "velocity": "multigen.training.objectives:velocity",
     },
     "cascade": {"enlarge": "multigen.cascades.enlarge:Enlarge"},
-    "critic": {"spectrograms": "multigen.training.critics:Spectrograms"},
+    "critic": {
+        "patches": "multigen.training.critics:Patches",
+        "spectrograms": "multigen.training.critics:Spectrograms",
+    },
+    "reconstruction": {
+        "pictures": "multigen.training.reconstructions:Pictures",
+        "sounds": "multigen.training.reconstructions:Sounds",
+    },
     "operator": {
         "band_limit": "multigen.generation.operators:BandLimit",
         "blur": "multigen.generation.operators:Blur",
@@ -145,6 +152,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "metric": {
         "chroma_entropy": "multigen.evaluation.metrics.sounds:ChromaEntropy",
+        "tempo": "multigen.evaluation.metrics.sounds:Tempo",
         "tonality": "multigen.evaluation.metrics.sounds:Tonality",
         "classifier": "multigen.evaluation.metrics.classes:Classifier",
         "clipping": "multigen.evaluation.metrics.sounds:Clipping",

@@ -18,6 +18,8 @@ it is nearly 2 h |e|: flat areas come out right at the price of larger errors at
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 from torch import Tensor, nn
 
@@ -90,6 +92,10 @@ class Denoiser(nn.Module):
         scaled = any(abs(c - 1) > UNSCALED for c in scales[1])
         answer = self.network(rows(c_in, x) * x if scaled else x, c_noise, cond, taps)
         return (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer)
+
+    def shared(self, cond: Cond) -> Hashable:
+        """Return what the backbone declares that all samples of one call must have in common."""
+        return self.backbone.shared(cond)
 
     def output(self, x: Tensor, t: Tensor, x0: Tensor) -> Tensor:
         """Compute the F that means x0 [B, C, *D] at x_t and t (0-d): (x0 - c_skip x)/c_out."""

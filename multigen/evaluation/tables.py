@@ -25,6 +25,8 @@ def tables(report: Report) -> dict[str, list[Row]]:
         out["Evaluation: memorisation"] = _memorisation(facts["memorisation"])
     if "speed" in facts:
         out["Evaluation: speed"] = [_speed(facts["speed"])]
+    if "latents" in facts:
+        out["Evaluation: latents"] = [_latents(facts["latents"])]
     out["Evaluation: converted media"] = [{"conversion": what} for what in facts.get("converted", ())]
     return {title: rows for title, rows in out.items() if rows}
 
@@ -78,6 +80,16 @@ def _memorisation(found: Mapping[str, Any]) -> list[Row]:
         }
         for name, one in rows.items()
     ]
+
+
+def _latents(found: Mapping[str, Any]) -> Row:
+    return {
+        "media": " x ".join(map(str, found["media"])),
+        "latents": " x ".join(map(str, found["shape"])),
+        "share of the numbers": f"{found['share']:.2%}",
+        "seconds for a copy": short(found["seconds_a_copy"]),
+        "device": found["device"],
+    }
 
 
 def _speed(found: Mapping[str, Any]) -> Row:

@@ -30,6 +30,7 @@ from multigen.core import (
 )
 from multigen.core.guides import Answers
 from multigen.core.noise import normal
+from tests.core.gaussians import Analytic
 from tests.core.networks import Tiny
 
 SHAPE = (2, 6, 5)
@@ -346,7 +347,7 @@ def test_merged_grad_calls_are_differentiable_and_others_build_no_graph() -> Non
 def test_per_sample_times_reach_the_network(max_batch: int, sizes: list[int]) -> None:
     seen: list[Tensor] = []
 
-    class Spy(nn.Module):
+    class Spy(Analytic):
         def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
             seen.append(t)
             return x

@@ -216,6 +216,26 @@ def test_key_tells_asked_from_other_keys() -> None:
     assert math.isnan(measure([torch.zeros(1, RATE)], asked[:1]).value)
 
 
+def test_tonality_tells_a_key_from_its_relative() -> None:
+    measure = metric("tonality", SOUND, None)
+    chords = ((57, 60, 64), (50, 62, 65), (52, 64, 68), (57, 60, 64))
+    piece = torch.cat([chord(*notes, seconds=0.7) for notes in chords], 1)
+    asked = [Target("flute, A minor, 90 bpm"), Target("flute, C major, 90 bpm"), Target("flute, 90 bpm")]
+    assert measure([piece] * 2, asked[:2]).values == (1.0, 0.0)
+    assert math.isnan(measure([piece], asked[2:]).value)
+
+
+def test_tempo_tells_asked_from_other_tempi() -> None:
+    measure = metric("tempo", SOUND, None)
+    beats = {bpm: torch.cat([chord(60 + k % 5, seconds=60 / bpm) for k in range(8)], 1) for bpm in (80, 100)}
+    asked = [Target("flute, 80 bpm"), Target("flute, 100 bpm")]
+    assert measure(list(beats.values()), asked).values == (1.0, 1.0)
+    assert measure(list(beats.values()), asked[::-1]).values == (0.0, 0.0)
+    assert measure([beats[80]] * 3, [Target("160 bpm"), Target("40 bpm"), Target("86 bpm")]).value == 1
+    assert math.isnan(measure([beats[80]], [Target("flute, slow")]).value)
+    assert math.isnan(measure([torch.zeros(1, RATE)], asked[:1]).value)
+
+
 def test_a_drone_and_noise_are_unlike_music() -> None:
     entropy, detune, onsets = (metric(n, SOUND, None) for n in ("chroma_entropy", "detune", "onset_rate"))
     drone, noise = chord(60, 72), normal((1, 3 * RATE), 0, "n") * 0.1
