@@ -42,9 +42,7 @@ def make_catalogue(
     for n, pair in enumerate(pairs):
         for name in composer.names(pair):
             known[name] = len(emoji) + n
-    shown_by: dict[int, list[int]] = {}
-    for k in train:
-        shown_by.setdefault(items[k].thing, []).append(k)
+    shown_by = _by_thing(items, train)
 
     def show(thing: int) -> list[Tensor]:
         if thing >= len(emoji):
@@ -68,6 +66,14 @@ def make_catalogue(
         items=lambda thing: shown_by.get(thing, ()),
         kinds=_kinds(pictures, known, styles, counted=counted, unstyled=bool(styles) and unstyled),
     )
+
+
+def _by_thing(items: Sequence[Shown], train: Sequence[int]) -> dict[int, list[int]]:
+    """The training items that show each thing."""
+    found: dict[int, list[int]] = {}
+    for k in train:
+        found.setdefault(items[k].thing, []).append(k)
+    return found
 
 
 def _kinds(
