@@ -63,6 +63,16 @@ def excess(group: str | None = None) -> Callable[[Found], float | None]:
     return number
 
 
+def _of_real(name: str) -> Callable[[Found], float | None]:
+    """A metric's value over that of real media."""
+
+    def number(found: Found) -> float | None:
+        value, ceiling = (metric(name, key)(found) for key in ("value", "ceiling"))
+        return value / ceiling if value is not None and ceiling else None
+
+    return number
+
+
 def _beyond(found: Found) -> float | None:
     value, ceiling = (metric("detune", key)(found) for key in ("value", "ceiling"))
     return None if value is None or ceiling is None else value - ceiling
@@ -76,8 +86,11 @@ BARS = (
         metric("trained_on_samples", "value"),
         0.95,
     ),
-    Bar("audio_music", "detune, semitones", metric("detune", "value"), 0.125, most=True),
+    Bar("audio_music", "detune, semitones", metric("detune", "value"), 0.11, most=True),
     Bar("audio_music", "skill: energy on the asked key", metric("key", "skill"), 0.7),
+    Bar("audio_music", "heard in the asked key, real's 1", _of_real("tonality"), 0.9),
+    Bar("audio_music", "the asked instrument is heard", metric("instrument", "value"), 0.95),
+    Bar("audio_music", "the asked tempo within 8%", metric("tempo", "value"), 0.8),
     Bar("audio_music", "onset rate inside real's 10 to 90%", metric("onset_rate", "inside"), 1),
     Bar("audio_music", "chroma entropy inside real's 10 to 90%", metric("chroma_entropy", "inside"), 1),
     Bar("audio_music", "excess kernel distance", excess(), 0.1, most=True),
