@@ -18,10 +18,12 @@ from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
 from tests.model.test_model import SMALL, small
 
+PLAIN = [*SMALL["audio_music"], "guide.name=plain", "modifiers=[]"]
+
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return small("audio_music", [*SMALL["audio_music"], "sample.opening=opening", "sample.ending=the end"])
+    return small("audio_music", [*PLAIN, "sample.opening=opening", "sample.ending=the end"])
 
 
 def asked(model: Model, request: Request, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -72,5 +74,5 @@ def test_others_have_the_prompt_alone(
 def test_the_words_are_the_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe("audio_music")
     assert (recipe.sample.opening, recipe.sample.ending) == ("opening", "ending")
-    plain = small("audio_music", [*SMALL["audio_music"], "sample.opening=''", "sample.ending=''"])
+    plain = small("audio_music", [*PLAIN, "sample.opening=''", "sample.ending=''"])
     assert set(asked(plain, Request("flute", duration=4.0, sliding_window=True), monkeypatch)) == {"flute"}
