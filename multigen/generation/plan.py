@@ -124,13 +124,8 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     if edit is not None and edit.invert is not None:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
-        check_size(start.shape)
-        # A circle cannot be cut: its sides are those that the codec takes.
-        cut = start.shape if request.tile else whole_sides(parts, start.shape)
-        shape = parts.codec.shape(cut)
-        seen = shape if start.window is None else (shape[0], *start.window)
-        parts.denoiser.backbone.check_shape(seen)
-    ts = grid(parts, recipe.timesteps, steps, math.prod(seen[1:]))
+        shape, places = _space(parts, start, request.tile)
+    ts = grid(parts, recipe.timesteps, steps, places)
     if edit is not None:
         with errors_at("strength"):
             ts = edits.last_steps(ts, edit.strength)
@@ -259,6 +254,19 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
             by,
         )
     return Start(shape, window)
+
+
+def _space(parts: ModelParts, start: Start, tile: bool) -> tuple[tuple[int, ...], int]:
+    """The shape in model space, [C, *D], and how many places the network sees at once.
+
+    ValueError for what the codec or the network cannot make.
+    """
+    check_size(start.shape)
+    # A circle cannot be cut: its sides are those that the codec takes.
+    shape = parts.codec.shape(start.shape if tile else whole_sides(parts, start.shape))
+    seen = shape if start.window is None else (shape[0], *start.window)
+    parts.denoiser.backbone.check_shape(seen)
+    return shape, math.prod(seen[1:])
 
 
 def _media(start: Start) -> tuple[int, ...]:
