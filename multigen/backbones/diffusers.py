@@ -44,13 +44,13 @@ class Diffusers(Backbone):
         path: str | None = None,
     ) -> None:
         super().__init__()
-        folder = diffusers_folder.located(path)
-        self.family: Family = open_family(folder)
+        self.folder: Path = diffusers_folder.located(path)
+        self.family: Family = open_family(self.folder)
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
         self._check(path, axes, channels, out_channels, cond)
         name = self.family.network
         load = diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
-        self.network: Any = load(folder, name, self.family.components[name])
+        self.network: Any = load(self.folder, name, self.family.components[name])
         kind = diffusers_folder.imported("diffusers").Transformer2DModel
         self._blocks = [n for n, m in self.network.named_modules() if isinstance(m, kind)]
         self._blocks = sorted((n for n in self._blocks if _place(n)[0] >= 0), key=_place)
@@ -78,11 +78,6 @@ class Diffusers(Backbone):
                 raise ValueError(
                     f"path: {path}: this network takes {name} {takes}; codec and conditioner give {given}"
                 )
-
-    @property
-    def folder(self) -> Path:
-        """The pipeline's."""
-        return self.family.folder
 
     @property
     def components(self) -> Mapping[str, nn.Module]:

@@ -3,7 +3,8 @@
     x0 = D(x, alpha, sigma, c_noise, condition)
 
 Inputs are `x` [B, C, *D], `alpha`, `sigma` and `c_noise` [B], and those of `vector` [B, K], `tokens` [B, L, K] with
-`mask` [B, L] (bool) and `grid` [B, K, *D] that the network takes; the output is `x0`. All are fp32. The metadata hold
+`mask` [B, L] (bool), `grid` [B, K, *D] and the extra values [B, ...] that the network takes; the output is `x0`. All
+are fp32. The metadata hold
 what a sampler needs beside them, as JSON:
 
     grid        the recipe's times, each as [alpha, sigma, c_noise]
@@ -61,8 +62,8 @@ class _Graph(nn.Module):
     def forward(self, x: Tensor, alpha: Tensor, sigma: Tensor, c_noise: Tensor, *parts: Tensor) -> Tensor:
         """x [B, C, *D], alpha, sigma and c_noise [B], and the parts of the condition -> x0."""
         given = dict(zip(self.parts, parts, strict=True))
-        vector, tokens, mask, grid = (given.get(name) for name in _PARTS)
-        cond = Cond(vector, tokens, mask, grid)
+        extra = {name: part for name, part in given.items() if name not in _PARTS}
+        cond = Cond(**{name: part for name, part in given.items() if name in _PARTS}, extra=extra)
         c_in, c_skip, c_out = self.prediction.coefficients(alpha, sigma)
         return rows(c_skip, x) * x + rows(c_out, x) * self.backbone(rows(c_in, x) * x, c_noise, cond)
 
@@ -109,7 +110,14 @@ def _inputs(model: Model, batch: int, size: Sequence[int], length: int, seed: in
         found["mask"] = torch.arange(length) < torch.arange(length, length - batch, -1).clamp(1)[:, None]
     if spec.grid:
         found["grid"] = normal(batch, spec.grid, *size)
-    return found
+    with torch.no_grad():
+        extra = model.conditioner.null(1).expand(batch).extra
+    return found | {name: values.clone() for name, values in extra.items()}
+
+
+def _parts(given: Mapping[str, Tensor]) -> list[str]:
+    """Which inputs are parts of the condition."""
+    return [name for name in given if name not in ("x", *_LEVELS)]
 
 
 def _levels(denoiser: Denoiser, ts: Tensor) -> dict[str, Tensor]:
@@ -123,7 +131,7 @@ def _trace(model: Model, path: Path) -> None:
     """Write the graph. What depends on a size has to happen while it is traced: an odd one, which needs padding."""
     natural = model.codec.shape(model.modality.shape())[1:]
     given = _inputs(model, 2, [n | 1 for n in natural], 3, seed=0)
-    graph = _Graph(model.denoiser, [name for name in _PARTS if name in given]).eval()
+    graph = _Graph(model.denoiser, _parts(given)).eval()
     if _answer(graph, given) is None:
         given = _inputs(model, 2, natural, 3, seed=0)
     axes = {name: _axes(name, tensor) for name, tensor in given.items()} | {"x0": _axes("x", given["x"])}
@@ -168,13 +176,13 @@ def _quiet() -> Iterator[None]:
 
 def _describe(model: Model, path: Path) -> None:
     onnx = importlib.import_module("onnx")
-    places = math.prod(model.codec.shape(model.modality.shape())[1:])
-    ts = grid_of(model, model.recipe.timesteps, model.recipe.sample.steps, places)
+    shape = model.codec.shape(model.modality.shape())
+    ts = grid_of(model, model.recipe.timesteps, model.recipe.sample.steps, math.prod(shape[1:]))
     levels = torch.stack(list(_levels(model.denoiser, ts).values()), dim=1)
     facts = {
         "grid": json.dumps(levels.tolist()),
         "conditions": json.dumps(_conditions(model)),
-        "shape": json.dumps(model.codec.shape(model.modality.shape())),
+        "shape": json.dumps(shape),
         "recipe": to_yaml(public(model.recipe)),
     }
     graph = onnx.load(str(path))
@@ -192,7 +200,8 @@ def _conditions(model: Model) -> dict[str, dict[str, Any]]:
 
 
 def _plain(cond: Cond) -> dict[str, Any]:
-    parts = {name: getattr(cond, name) for name in _PARTS}
+    own = {"vector": cond.vector, "tokens": cond.tokens, "mask": cond.mask, "grid": cond.grid}
+    parts = {**own, **cond.extra}
     return {
         name: {
             "shape": list(part.shape),
@@ -216,7 +225,7 @@ def _check(model: Model, path: Path) -> float:
     worst = 0.0
     for number, (batch, size, length) in enumerate(_shapes(natural)):
         given = _inputs(model, batch, size, length, seed=1 + number)
-        graph = _Graph(model.denoiser, [name for name in _PARTS if name in given]).eval()
+        graph = _Graph(model.denoiser, _parts(given)).eval()
         wanted = _answer(graph, given)
         if wanted is None:
             continue
