@@ -125,13 +125,8 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     if edit is not None and edit.invert is not None:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
-        check_size(start.shape)
-        # A circle cannot be cut: its sides are those that the codec takes.
-        cut = start.shape if request.tile else whole_sides(parts, start.shape)
-        shape = parts.codec.shape(cut)
-        seen = shape if start.window is None else (shape[0], *start.window)
-        parts.denoiser.backbone.check_shape(seen)
-    ts = grid(parts, recipe.timesteps, steps, math.prod(seen[1:]))
+        shape, places = _space(parts, start, request.tile)
+    ts = grid(parts, recipe.timesteps, steps, places)
     if edit is not None:
         with errors_at("strength"):
             ts = edits.last_steps(ts, edit.strength)
@@ -231,6 +226,10 @@ def _sampling(parts: ModelParts, request: Request) -> Recipe:
     recipe = sampling_recipe(parts.recipe, request.overrides) if request.overrides else parts.recipe
     if recipe.loras != parts.recipe.loras:
         raise MultigenError("loras: the requests of one model share its weights; load another for others")
+    if recipe.conditioner != parts.recipe.conditioner:
+        raise MultigenError(
+            "conditioner.numbers: the requests of one model share them; load another for others"
+        )
     if recipe.seed != parts.recipe.seed:
         raise MultigenError("seed: it is no override of one request; give it as the request's own")
     if request.sampler is not None:
@@ -262,6 +261,19 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
             by,
         )
     return Start(shape, window)
+
+
+def _space(parts: ModelParts, start: Start, tile: bool) -> tuple[tuple[int, ...], int]:
+    """The shape in model space, [C, *D], and how many places the network sees at once.
+
+    ValueError for what the codec or the network cannot make.
+    """
+    check_size(start.shape)
+    # A circle cannot be cut: its sides are those that the codec takes.
+    shape = parts.codec.shape(start.shape if tile else whole_sides(parts, start.shape))
+    seen = shape if start.window is None else (shape[0], *start.window)
+    parts.denoiser.backbone.check_shape(seen)
+    return shape, math.prod(seen[1:])
 
 
 def _media(start: Start) -> tuple[int, ...]:

@@ -15,12 +15,13 @@ import multigen
 from multigen import Request
 from multigen.core import Noise
 from multigen.core.noise import normal
-from multigen.errors import RecipeError
+from multigen.errors import MultigenError, RecipeError
 from multigen.generation.plan import plan
 from multigen.model.model import Model
 from multigen.model.source import named
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import override_recipe, parse_recipe
+from multigen.recipe.sampling import sampling_recipe
 from tests.families import folders
 
 import diffusers  # isort: skip  # after tests.families.folders, which makes torchaudio importable
@@ -167,6 +168,15 @@ def test_the_folder_as_a_recipe_goes_with_itself(loaded: Loaded) -> None:
     other = "x0" if recipe.prediction.name == "eps" else "eps"
     with pytest.raises(RecipeError, match=f"prediction: '{other}' is not what .* was trained with"):
         named(override_recipe(recipe, [f"prediction.name={other}"]), "here")
+
+
+def test_numbers_change_for_sampling(tmp_path: Path) -> None:
+    recipe = multigen.load(folders.stable_diffusion_xl(tmp_path / "pipeline"), device="cpu").recipe
+    changed = sampling_recipe(recipe, ["conditioner.numbers={crop: [0, 8]}"])
+    model = Model(changed, device="cpu")
+    assert model.encode("red").extra["crop"].tolist() == [[0, 8]]
+    with pytest.raises(MultigenError, match="numbers: the requests of one model share them"):
+        model.batcher(Request("", steps=1, size=SIZE, overrides=("conditioner.numbers={crop: [8, 8]}",)))
 
 
 def test_every_network_learns(loaded: Loaded) -> None:
