@@ -13,6 +13,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "DDIMPipeline": "multigen.families.unconditional:Unconditional",
         "FluxPipeline": "multigen.families.flux:Flux",
         "LatentConsistencyModelPipeline": "multigen.families.stable_diffusion:StableDiffusion",
+        "StableAudioPipeline": "multigen.families.stable_audio:StableAudio",
         "StableDiffusionPipeline": "multigen.families.stable_diffusion:StableDiffusion",
         "StableDiffusionImg2ImgPipeline": "multigen.families.stable_diffusion:StableDiffusion",
         "StableDiffusionInpaintPipeline": "multigen.families.stable_diffusion:StableDiffusion",
@@ -93,6 +94,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "codec": {
         "mel": "multigen.codecs.mel:Mel",
+        "oobleck": "multigen.codecs.oobleck:Oobleck",
         "pixels": "multigen.codecs.pixels:Pixels",
         "vae": "multigen.codecs.vae:VAE",
     },

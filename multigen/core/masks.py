@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from multigen.core.guides import Answers, Call, Guide, Query
+from multigen.core.guides import Guide, with_conditions
 
 # Training masks: a quarter know nothing, as when a whole medium is made; half know all but a block; a quarter know a
 # block alone.
@@ -34,22 +34,7 @@ def mask_channels(x0: Tensor, keep: Tensor | None) -> Tensor:
 
 def with_mask_channels(guide: Guide, channels: Tensor) -> Guide:
     """Add mask channels [1, 1 + C, *D] to every call of a guide."""
-
-    def add(call: Call) -> Call:
-        return call._replace(cond=call.cond.with_grid(channels))
-
-    def guided(q: Query) -> Answers:
-        inner = guide(q)
-        try:
-            calls = next(inner)
-            while True:
-                calls = inner.send((yield [add(call) for call in calls]))
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            inner.close()
-
-    return guided
+    return with_conditions(guide, lambda cond: cond.with_grid(channels))
 
 
 def random_mask(size: Sequence[int], u: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from multigen.core import Noise
 from multigen.core.noise import normal
 from multigen.generation.plan import plan
 from multigen.model.model import Model
-from tests.families import folders
+from tests.families import folders, moving
 
 import diffusers  # isort: skip  # after tests.families.folders, which makes torchaudio importable
 
@@ -34,6 +34,9 @@ class Row:
     call       options of its pipeline's call
     request    the same of a request of ours
     scheduler  of diffusers, in place of the folder's
+    latent     shape of a sample; media: of its medium
+    options    of a request, for the size
+    theirs     (pipeline, start) -> its latents, where its call is another than a picture's
     """
 
     make: Callable[[Path], Path]
@@ -41,8 +44,14 @@ class Row:
     request: dict[str, Any] = field(default_factory=dict)
     scheduler: Any = None
     text: bool = True
+    latent: tuple[int, ...] = SHAPE
+    media: tuple[int, ...] = (3, SIZE, SIZE)
+    options: dict[str, Any] = field(default_factory=lambda: {"size": SIZE})
+    theirs: Callable[[Any, Tensor, int], Tensor] | None = None
 
 
+# Schedulers that work on x / alpha.
+ON_SIGMA = (diffusers.EulerDiscreteScheduler, diffusers.CosineDPMSolverMultistepScheduler)
 ALL_NEW = {"image": torch.zeros(2, 3, SIZE, SIZE), "mask_image": torch.ones(2, 1, SIZE, SIZE)}
 ROWS: dict[str, Row] = {
     "stable diffusion 1": Row(folders.stable_diffusion, scheduler=diffusers.DDIMScheduler),
@@ -57,7 +66,16 @@ ROWS: dict[str, Row] = {
         {"guidance_scale": 3.5, "true_cfg_scale": 3.0, "negative_prompt": ["", ""]},
         {"guide": {"name": "cfg", "scale": 3.0}},
     ),
-    "unconditional": Row(folders.unconditional, text=False),
+    "unconditional": Row(
+        folders.unconditional, text=False, latent=(3, 8, 8), media=(3, 8, 8), options={"size": 8}
+    ),
+    "stable audio": Row(
+        moving.stable_audio,
+        latent=(4, 12),
+        media=(2, 80),
+        options={"duration": 0.05},
+        theirs=moving.stable_audio_latents,
+    ),
 }
 
 
@@ -69,14 +87,10 @@ class Loaded:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return SHAPE if self.row.text else (3, 8, 8)
-
-    @property
-    def size(self) -> int:
-        return SIZE if self.row.text else 8
+        return self.row.latent
 
     def request(self, prompt: str = PROMPTS[0], **options: Any) -> Request:
-        base: dict[str, Any] = {"steps": STEPS, "size": self.size} | self.row.request
+        base: dict[str, Any] = {"steps": STEPS} | self.row.options | self.row.request
         return Request(prompt if self.row.text else "", **base | options)
 
 
@@ -114,9 +128,11 @@ def theirs(loaded: Loaded, start: Tensor, alpha: float, noise: Noise) -> Tensor:
     pipe.set_progress_bar_config(disable=True)
     if loaded.row.scheduler is not None:
         pipe.scheduler = loaded.row.scheduler.from_config(pipe.scheduler.config)
-    if isinstance(pipe.scheduler, diffusers.EulerDiscreteScheduler):  # works on x / alpha
+    if isinstance(pipe.scheduler, ON_SIGMA):  # works on x / alpha
         pipe.scheduler.set_timesteps(STEPS)
         start = start / alpha / pipe.scheduler.init_noise_sigma
+    if loaded.row.theirs is not None:
+        return loaded.row.theirs(pipe, start, STEPS)
     if not loaded.row.text:
         return unconditional(pipe, start)
     if isinstance(pipe, diffusers.FluxPipeline):
@@ -149,6 +165,10 @@ def test_latents_are_those_of_the_pipeline(loaded: Loaded, monkeypatch: pytest.M
     autoencoder = "diffusers.models.autoencoders.vae.DiagonalGaussianDistribution"
     monkeypatch.setattr(f"{autoencoder}.sample", lambda posterior, *_: posterior.mode())
     monkeypatch.setattr(
+        "diffusers.schedulers.scheduling_cosine_dpmsolver_multistep.BrownianTreeNoiseSampler",
+        lambda *_, **__: lambda *_: noise("step", next(drawn)),
+    )
+    monkeypatch.setattr(
         "diffusers.schedulers.scheduling_lcm.randn_tensor", lambda *_, **__: noise("step", next(drawn))
     )
     other = theirs(loaded, noise("start") * sigma, alpha, noise)
@@ -167,6 +187,8 @@ def usual(loaded: Loaded) -> Tensor:
 
 @pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m_sde", "restart"])
 def test_samplers_that_the_pipeline_lacks(sampler: str, loaded: Loaded, usual: Tensor) -> None:
+    if sampler == loaded.model.recipe.sampler.name:
+        sampler = "unipc"
     made = latents(loaded.model, [loaded.request(seed=SEED, sampler=sampler)])
     assert made.isfinite().all()
     assert 0.1 < made.std() < 100
@@ -192,16 +214,16 @@ def test_variants_of_guidance(guide: str, loaded: Loaded) -> None:
 
 def test_edits(loaded: Loaded) -> None:
     """What is kept comes back as it was; a variation goes as far as asked."""
-    model, size = loaded.model, loaded.size
-    media = normal((3, size, size), 1, "media").mul(0.4).clamp(-1, 1)
+    model, shape = loaded.model, loaded.row.media
+    media = normal(shape, 1, "media").mul(0.4).clamp(-1, 1)
     prompt = PROMPTS[0] if loaded.row.text else ""
     options = {"guide": {"name": "distilled" if model.denoiser.backbone.distilled else "plain"}}
-    keep = torch.ones(size, size, dtype=torch.bool)
-    keep[:, size // 2 :] = False
+    keep = torch.ones(shape[1:], dtype=torch.bool)
+    keep[..., shape[-1] // 2 :] = False
     filled = model.edit(media, prompt, keep=keep, feather=0, steps=3, **options)[0].tensor
     assert torch.equal(filled[:, keep], media[:, keep])
     assert (filled[:, ~keep] - media[:, ~keep]).abs().mean() > 0.01
-    copy = model.codec.decode(model.codec.encode(media[None]))[0]
+    copy = model.codec.decode(model.codec.encode(media[None]))[0][tuple(map(slice, shape))]
     near, far = (
         model.edit(media, prompt, strength=share, steps=10, **options)[0].tensor for share in (0.002, 1.0)
     )

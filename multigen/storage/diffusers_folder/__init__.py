@@ -8,6 +8,7 @@ from multigen.storage.diffusers_folder.hub import located
 from multigen.storage.diffusers_folder.layout import (
     AUTOENCODER,
     INDEX,
+    OOBLECK,
     SCHEDULER,
     Component,
     component,
@@ -24,6 +25,7 @@ from multigen.storage.hub_id import is_id
 __all__ = [
     "AUTOENCODER",
     "INDEX",
+    "OOBLECK",
     "SCHEDULER",
     "Component",
     "Frozen",

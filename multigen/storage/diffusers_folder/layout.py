@@ -26,7 +26,7 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 class Component:
     """What may stand in a sub-folder of a pipeline.
 
-    library   diffusers or transformers
+    library   diffusers, transformers, or the module of diffusers' pipelines that has the class, such as stable_audio
     classes   of that library
     optional  whether the pipeline may lack it
     """
@@ -42,6 +42,7 @@ class Component:
 
 
 AUTOENCODER = Component("diffusers", ("AutoencoderKL",))
+OOBLECK = Component("diffusers", ("AutoencoderOobleck",))
 
 
 def is_pipeline(path: Path) -> bool:
@@ -71,7 +72,7 @@ def listed(folder: Path, name: str, allowed: Component) -> str | None:
     if not isinstance(given, list) or len(given) != 2 or absent:
         raise MultigenError(f"{folder / INDEX}: it lists no {name}")
     library, kind = given
-    if library not in LIBRARIES:
+    if library not in (*LIBRARIES, allowed.library):
         raise MultigenError(
             f"{folder}: its {name} requires its own code ({library}.{kind}), which is never run"
         )
