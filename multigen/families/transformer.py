@@ -36,7 +36,7 @@ class TransformerFamily(Family):
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError for sides of latents that are no whole patches, or beyond the table of positions."""
         most = self.entry("pos_embed_max_size", int | None, None)
-        for side in shape[1:]:
+        for side in shape[-2:]:
             near = max(round(side / self.patch), 1)
             near = (near if most is None else min(near, most)) * self.patch
             if near != side:

@@ -50,6 +50,12 @@ class Row:
     theirs: Callable[[Any, Tensor, int], Tensor] | None = None
 
 
+def moving_row(make: Callable[[Path], Path], latent: tuple[int, ...], rate: int) -> Row:
+    """A family of videos: five frames."""
+    options = {"size": SIZE, "duration": 5 / rate}
+    return Row(make, latent=latent, media=(3, 5, SIZE, SIZE), options=options, theirs=moving.video_latents)
+
+
 # Schedulers that work on x / alpha.
 ON_SIGMA = (diffusers.EulerDiscreteScheduler, diffusers.CosineDPMSolverMultistepScheduler)
 ALL_NEW = {"image": torch.zeros(2, 3, SIZE, SIZE), "mask_image": torch.ones(2, 1, SIZE, SIZE)}
@@ -76,6 +82,10 @@ ROWS: dict[str, Row] = {
         options={"duration": 0.05},
         theirs=moving.stable_audio_latents,
     ),
+    "modelscope": moving_row(moving.modelscope, (4, 5, 8, 8), 8),
+    "animatediff": moving_row(moving.animatediff, (4, 5, 8, 8), 8),
+    "wan": moving_row(moving.wan, (4, 2, 4, 4), 16),
+    "ltx": moving_row(moving.ltx, (4, 2, 4, 4), 25),
 }
 
 

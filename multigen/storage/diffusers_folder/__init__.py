@@ -10,6 +10,7 @@ from multigen.storage.diffusers_folder.layout import (
     INDEX,
     OOBLECK,
     SCHEDULER,
+    TEMPORAL_AUTOENCODER,
     Component,
     component,
     entry,
@@ -17,6 +18,7 @@ from multigen.storage.diffusers_folder.layout import (
     listed,
     pipeline_class,
     read_json,
+    temporal_factors,
     vae_factor,
 )
 from multigen.storage.diffusers_folder.networks import Frozen, blank, imported, network
@@ -27,6 +29,7 @@ __all__ = [
     "INDEX",
     "OOBLECK",
     "SCHEDULER",
+    "TEMPORAL_AUTOENCODER",
     "Component",
     "Frozen",
     "blank",
@@ -40,5 +43,6 @@ __all__ = [
     "network",
     "pipeline_class",
     "read_json",
+    "temporal_factors",
     "vae_factor",
 ]
