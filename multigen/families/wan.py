@@ -55,6 +55,11 @@ class Wan(VideoTransformer):
         """CFG at the pipeline's scale."""
         return Part("cfg", {"scale": 5.0})
 
+    @property
+    def positions(self) -> int | None:
+        """Those of its table of rotations."""
+        return self.entry("rope_max_seq_len", int, 1024)
+
     def form(self) -> Form:
         """C of the latents and the width of the tokens. MultigenError for a network that takes a picture besides."""
         channels, takes = self.entry("out_channels", int, 16), self.entry("in_channels", int, 16)

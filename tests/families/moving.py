@@ -188,8 +188,9 @@ def video_latents(pipe: Any, start: Tensor, steps: int) -> Tensor:
     options: dict[str, Any] = {"num_inference_steps": steps, "output_type": "latent"}
     if isinstance(pipe, d.LTXPipeline):
         shape = start.shape[2:]
+        side = shape[-1] * pipe.vae_spatial_compression_ratio
         made = pipe(
-            PROMPTS, latents=pipe._pack_latents(start), height=16, width=16, num_frames=5, **options
+            PROMPTS, latents=pipe._pack_latents(start), height=side, width=side, num_frames=5, **options
         ).frames
         return pipe._unpack_latents(made, *shape)
     return pipe(PROMPTS, latents=start, height=16, width=16, num_frames=5, **options).frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-import multigen
 from multigen import Request
 from multigen.core import Noise
 from multigen.core.noise import normal
 from multigen.generation.plan import plan
 from multigen.model.model import Model
+from multigen.model.source import find
+from multigen.registry import Part
 from tests.families import folders, moving
 
 import diffusers  # isort: skip  # after tests.families.folders, which makes torchaudio importable
@@ -36,6 +38,7 @@ class Row:
     scheduler  of diffusers, in place of the folder's
     latent     shape of a sample; media: of its medium
     options    of a request, for the size
+    modality   arguments of a small modality, where the folder does not say how large its media are
     theirs     (pipeline, start) -> its latents, where its call is another than a picture's
     """
 
@@ -47,13 +50,20 @@ class Row:
     latent: tuple[int, ...] = SHAPE
     media: tuple[int, ...] = (3, SIZE, SIZE)
     options: dict[str, Any] = field(default_factory=lambda: {"size": SIZE})
+    modality: dict[str, Any] = field(default_factory=dict)
     theirs: Callable[[Any, Tensor, int], Tensor] | None = None
 
 
-def moving_row(make: Callable[[Path], Path], latent: tuple[int, ...], rate: int) -> Row:
+def moving_row(make: Callable[[Path], Path], latent: tuple[int, ...], rate: int, size: int = SIZE) -> Row:
     """A family of videos: five frames."""
-    options = {"size": SIZE, "duration": 5 / rate}
-    return Row(make, latent=latent, media=(3, 5, SIZE, SIZE), options=options, theirs=moving.video_latents)
+    return Row(
+        make,
+        latent=latent,
+        media=(3, 5, size, size),
+        options={"size": size, "duration": 5 / rate},
+        modality={"size": size, "frames": 5},
+        theirs=moving.video_latents,
+    )
 
 
 # Schedulers that work on x / alpha.
@@ -85,7 +95,7 @@ ROWS: dict[str, Row] = {
     "modelscope": moving_row(moving.modelscope, (4, 5, 8, 8), 8),
     "animatediff": moving_row(moving.animatediff, (4, 5, 8, 8), 8),
     "wan": moving_row(moving.wan, (4, 2, 4, 4), 16),
-    "ltx": moving_row(moving.ltx, (4, 2, 4, 4), 25),
+    "ltx": moving_row(moving.ltx, (4, 2, 8, 8), 25, 32),
 }
 
 
@@ -108,7 +118,10 @@ class Loaded:
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     row = ROWS[request.param]
     folder = row.make(tmp_path_factory.mktemp("families") / "pipeline")
-    return Loaded(row, folder, multigen.load(folder, device="cpu"))
+    found = find(folder)
+    modality = Part(found.recipe.modality.name, {**found.recipe.modality.args, **row.modality})
+    recipe = dataclasses.replace(found.recipe, modality=modality)
+    return Loaded(row, folder, Model.of(found, recipe, device="cpu"))
 
 
 def latents(model: Model, requests: list[Request], **options: Any) -> Tensor:

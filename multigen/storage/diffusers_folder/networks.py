@@ -62,7 +62,8 @@ def network(folder: Path, name: str, allowed: Component) -> nn.Module:
     try:
         cls = _class(library, kind)
         with _quiet():
-            model, report = cls.from_pretrained(place, variant=_variant(place), **options)
+            model, report = _in_one_dtype(cls).from_pretrained(place, variant=_variant(place), **options)
+        model.__class__ = cls
     except MultigenError:
         raise
     except Exception as error:  # whatever the libraries raise for damaged files
@@ -73,6 +74,15 @@ def network(folder: Path, name: str, allowed: Component) -> nn.Module:
             f"{place}: cannot be loaded as a {kind} ({len(missing)} weights missing: {missing[0]} ...)"
         )
     return model.float()
+
+
+def _in_one_dtype(cls: Any) -> Any:
+    """A class of diffusers that keeps some modules in fp32 would load with the package accelerate alone.
+
+    Here all of them are fp32.
+    """
+    wants = issubclass(cls, imported("diffusers").ModelMixin)
+    return type(cls.__name__, (cls,), {"_keep_in_fp32_modules": None}) if wants else cls
 
 
 def _variant(place: Path) -> str | None:
