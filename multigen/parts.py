@@ -90,7 +90,6 @@ BUILTIN: dict[str, dict[str, str]] = {
         "within": "multigen.core.modifiers:within",
     },
     "conditioner": {
-        "clip": "multigen.conditioners.diffusers:Diffusers",  # in recipes of before
         "diffusers": "multigen.conditioners.diffusers:Diffusers",
         "label": "multigen.conditioners.label:Label",
         "none": "multigen.conditioners.label:Nothing",
@@ -133,6 +132,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "min_snr": "multigen.training.objectives:min_snr",
         "velocity": "multigen.training.objectives:velocity",
     },
+    "cascade": {"enlarge": "multigen.cascades.enlarge:Enlarge"},
     "critic": {"spectrograms": "multigen.training.critics:Spectrograms"},
     "operator": {
         "band_limit": "multigen.generation.operators:BandLimit",

@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("model",),
     ("training", "generation"),
+    ("cascades",),
     ("datasets", "codecs"),
     ("modalities", "recipe", "backbones", "conditioners"),
     ("families",),

@@ -43,6 +43,11 @@ OWN = {
         "modality.size=32",
         "sample.prompts=['red apple, 3D','']",
     ],
+    "image_emoji_large": [
+        f"data.path={Path(__file__).parent / 'datasets' / 'emoji'}",
+        "modality.size=128",
+        "sample.prompts=['red apple']",
+    ],
     "audio_music": [
         *SOUND,
         "data.pieces=4",

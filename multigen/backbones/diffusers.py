@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -77,6 +78,16 @@ class Diffusers(Backbone):
                 raise ValueError(
                     f"path: {path}: this network takes {name} {takes}; codec and conditioner give {given}"
                 )
+
+    @property
+    def folder(self) -> Path:
+        """The pipeline's."""
+        return self.family.folder
+
+    @property
+    def components(self) -> Mapping[str, nn.Module]:
+        """Its network, by its name in the pipeline."""
+        return {self.family.network: self.network}
 
     def attention_modules(self) -> list[str]:
         """List the names of diffusers' attention modules."""

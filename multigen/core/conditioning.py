@@ -133,6 +133,13 @@ class Cond:
         rows = values if size in (None, len(values)) else values.expand(size, *values.shape[1:])
         return dataclasses.replace(self, extra={**self.extra, name: rows})
 
+    def join_grid(self, grid: Tensor) -> Cond:
+        """Add channels to the grid, [B, K, *D]; one row is repeated for the whole batch."""
+        if self.grid is None:
+            return self.with_grid(grid)
+        joined = torch.cat([self.grid, grid.expand(len(self.grid), *grid.shape[1:])], dim=1)
+        return dataclasses.replace(self, grid=joined)
+
     @staticmethod
     def cat(conds: Sequence[Cond]) -> Cond:
         """Concatenate batches, tokens padded to the longest. ValueError if their structures differ."""

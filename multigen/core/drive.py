@@ -70,7 +70,7 @@ class Driver:
         for sampling, answers in zip(samplings, slots, strict=True):
             for call, pieces in zip(sampling.calls, answers, strict=True):
                 denoiser, x = call.denoiser or sampling.denoiser, call.x
-                cond = (call.cond.structure, denoiser.backbone.shared(call.cond))
+                cond = (call.cond.structure, denoiser.shared(call.cond))
                 form = (id(denoiser), x.shape[1:], x.dtype, x.device, cond, call.grad, call.taps)
                 group, most = groups.setdefault(form, (denoiser, []))[1], self._most(form)
                 for start in range(0, len(x), most):

@@ -10,12 +10,12 @@ latents see the latents of the known part alone instead of m x0: `Codec.known`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from multigen.core.guides import Guide, with_conditions
+from multigen.core.guides import Call, Guide, with_calls
 
 # Training masks: a quarter know nothing, as when a whole medium is made; half know all but a block; a quarter know a
 # block alone.
@@ -34,7 +34,12 @@ def mask_channels(x0: Tensor, keep: Tensor | None) -> Tensor:
 
 def with_mask_channels(guide: Guide, channels: Tensor) -> Guide:
     """Add mask channels [1, 1 + C, *D] to every call of a guide."""
-    return with_conditions(guide, lambda cond: cond.with_grid(channels))
+    return with_channels(guide, lambda _: channels)
+
+
+def with_channels(guide: Guide, channels: Callable[[Call], Tensor]) -> Guide:
+    """Add `channels` of a call, [1, K, *D], to the grid of every call of a guide."""
+    return with_calls(guide, lambda call: call._replace(cond=call.cond.join_grid(channels(call))))
 
 
 def random_mask(size: Sequence[int], u: Tensor) -> Tensor:

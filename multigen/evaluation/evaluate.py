@@ -172,4 +172,5 @@ def _held_out_loss(model: Model, dataset: Dataset) -> Any:
         model.recipe.seed,
         model.device,
         masked=model.recipe.masked,
+        cascade=model.cascade,
     ).measure()

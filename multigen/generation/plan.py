@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,10 @@ from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
 from multigen.core.samplers import polish_time, sampler_traits
 from multigen.errors import MultigenError, RecipeError, errors_at
+from multigen.generation.cascade import Enlarged, former_request, own_request, stage_before
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
+from multigen.generation.grid import grid
 from multigen.generation.guidance import check_guidance, check_negative, guide_part
 from multigen.generation.part_like import part_of
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
@@ -59,6 +60,8 @@ class Plan:
     options    values of what the modality declares
     edit       what the medium is made from; known: what is known of one that is restored; blend: a second end
     observer   hears of every answered query
+    former     in a cascade, how the stage before makes the medium that this one sees
+    enlarged   or the medium that is given for it
     """
 
     recipe: Recipe
@@ -78,11 +81,23 @@ class Plan:
     known: Known | None = None
     blend: Blend | None = None
     observer: Observer | None = None
+    former: Plan | None = None
+    enlarged: Enlarged | None = None
 
     @property
     def queries(self) -> int:
         """How many queries the sampler makes, `calls`, or where it chooses its steps itself the grid's steps."""
         return len(self.ts) - 1 if self.calls is None else self.calls
+
+    @property
+    def depth(self) -> int:
+        """How many stages come before it."""
+        return 0 if self.former is None else 1 + self.former.depth
+
+    def blended(self, blend: Blend) -> Plan:
+        """The same with a second end, for every stage."""
+        former = None if self.former is None else self.former.blended(blend)
+        return dataclasses.replace(self, blend=blend, former=former)
 
 
 class Job(NamedTuple):
@@ -95,6 +110,7 @@ class Job(NamedTuple):
 
 def plan(parts: ModelParts, request: Request) -> Plan:
     """Resolve a request. MultigenError for what does not fit the model, before any network call."""
+    asked, request = request, own_request(parts, request)
     recipe = _sampling(parts, request)
     steps = recipe.sample.steps if request.steps is None else request.steps
     if steps < 1:
@@ -122,6 +138,12 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
     check_negative(guide, negative)
+    calls = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
+    former = None
+    if parts.cascade is not None and start.enlarged is None:
+        before = stage_before(parts)
+        former = plan(before, former_request(parts, asked, start.shape))
+        calls = None if calls is None or former.calls is None else calls + former.calls
     return Plan(
         recipe=recipe,
         shape=shape,
@@ -132,12 +154,14 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         modifiers=recipe.modifiers,
         polish=polish,
         negative_prompt=negative,
-        calls=count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes),
+        calls=calls,
         window=start.window,
         tile=request.tile,
         options=declared_options(parts, recipe, request),
         edit=edit,
         known=start.known,
+        former=former,
+        enlarged=start.enlarged,
     )
 
 
@@ -161,11 +185,21 @@ def jobs(
             common = dataclasses.replace(request, prompt="", seed=None)
             if last is None or last[0] != common:
                 last = common, plan(parts, request)
+            _check_before(parts, last[1], request.prompt)
         except MultigenError as error:
             where = f"request {number + 1}: " if len(requests) > 1 else ""
             raise type(error)(f"{where}{error}") from error
         found += [Job(request.prompt, own + k, last[1]) for k in range(n)]
     return found
+
+
+def _check_before(parts: ModelParts, of: Plan, prompt: str) -> None:
+    """MultigenError if a stage before cannot take the prompt."""
+    if of.former is not None:
+        before = stage_before(parts)
+        check_prompt(before, prompt)
+        warn_of_novelty(before, prompt)
+        _check_before(before, of.former, prompt)
 
 
 def first_seed(request: Request, number: int, n: int, seed: int) -> int:
@@ -183,21 +217,6 @@ def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> Non
         raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
     if seed + n > 2**62:
         raise MultigenError(f"seed: {seed} is not allowed with n = {n}; seeds count on, to 2^62 - 1 at most")
-
-
-def grid(parts: ModelParts, part: Part, steps: int, places: int) -> Tensor:
-    """The grid of times, float64 [steps + 1], of a sample that has so many places.
-
-    RecipeError where the timesteps do not go with the schedule.
-    """
-    timesteps = registry.build("timesteps", part, where="timesteps")
-    takes = inspect.signature(registry.lookup("timesteps", part.name)).parameters
-    try:
-        ts: Tensor = timesteps(parts.denoiser.schedule, steps, *([places] if "places" in takes else []))
-        parts.denoiser.remember(ts)
-    except ValueError as error:
-        raise RecipeError(f"timesteps ({part.name}): {error}") from error
-    return ts
 
 
 def _sampling(parts: ModelParts, request: Request) -> Recipe:

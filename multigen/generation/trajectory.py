@@ -10,21 +10,38 @@ from torch import Tensor
 
 from multigen.core import edits, masks
 from multigen.core.conditioning import Cond
-from multigen.core.guides import Answers, Guide, Query, plain, with_conditions
+from multigen.core.guides import Answers, Call, Guide, Query, plain, with_calls
 from multigen.core.modifiers import fill, observe, posterior, posterior_in_windows, watch
-from multigen.core.noise import Noise
 from multigen.core.samplers import NoiseSource, Trajectory, polish
 from multigen.core.sliding_window import Crop, sliding_windows
+from multigen.generation.cascade import stage_before
+from multigen.generation.finish import finish
 from multigen.generation.guidance import guided, say_strong
 from multigen.generation.parts import ModelParts, encode_prompts
 from multigen.generation.plan import Job, Plan
+from multigen.generation.stages import condition, stage_noise
 
 
 def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
-    """The sampler's walk and the guide of one medium. RecipeError where the recipe's parts refuse it."""
+    """The sampler's walk and the guide of one medium. RecipeError where the recipe's parts refuse it.
+
+    Of a cascade that is the walk of the stage before, then this one's, under the guide of each.
+    """
     plan = job.plan
-    noise = Noise([job.seed], plan.shape, parts.device)
     phase = _Phase(inverting=plan.edit is not None and plan.edit.invert is not None, noted=[])
+    walk, guide = _own(parts, job, phase)
+    if plan.enlarged is not None:
+        given = plan.enlarged.seen[None].to(parts.device)
+        with torch.no_grad():
+            phase.condition = condition(parts, job, given)
+        return walk, guide
+    return (walk, guide) if plan.former is None else _after(parts, job, phase, walk, guide)
+
+
+def _own(parts: ModelParts, job: Job, phase: _Phase) -> tuple[Trajectory, Guide]:
+    """The walk and the guide of the model's own network."""
+    plan = job.plan
+    noise = stage_noise(parts, plan, job.seed)
     guide = _guide(parts, encode_prompts(parts, job.prompt), plan, phase)
     if plan.blend is None:
         return _watched_to_its_end(_trajectory(parts, plan, noise, phase), plan, phase), guide
@@ -32,7 +49,7 @@ def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
     if job.prompt != other.prompt:
         there = encode_prompts(parts, other.prompt)
         guide = edits.interpolate_guides(guide, _guide(parts, there, plan, phase), share)
-    beyond = Noise([other.seed], plan.shape, parts.device)
+    beyond = stage_noise(parts, plan, other.seed)
 
     def between(purpose: str, index: int) -> Tensor:
         rows = zip(noise(purpose, index), beyond(purpose, index), strict=True)
@@ -41,15 +58,46 @@ def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
     return _watched_to_its_end(_trajectory(parts, plan, between, phase), plan, phase), guide
 
 
+def _after(
+    parts: ModelParts, job: Job, phase: _Phase, walk: Trajectory, guide: Guide
+) -> tuple[Trajectory, Guide]:
+    """The walk and the guide of the stage before, then those given; the medium between them is their condition."""
+    assert job.plan.former is not None
+    before, earlier = stage_before(parts), Job(job.prompt, job.seed, job.plan.former)
+    first, first_guide = trajectory(before, earlier)
+    first_guide = with_calls(
+        first_guide, lambda call: call._replace(denoiser=call.denoiser or before.denoiser)
+    )
+
+    def walks() -> Trajectory:
+        x = yield from first
+        medium = before.modality.convert(finish(before, x[0], earlier).tensor, parts.modality)
+        phase.condition = condition(parts, job, medium[None].to(parts.device))
+        return (yield from walk)
+
+    def guides(q: Query) -> Answers:
+        return (yield from (first_guide if phase.condition is None else guide)(q))
+
+    return walks(), guides
+
+
 @dataclass
 class _Phase:
     """Where a trajectory stands: on the way up in noise its guide is another.
 
-    noted  how far guidance went in weak noise, [B] on the device, and the log-SNR there
+    noted      how far guidance went in weak noise, [B] on the device, and the log-SNR there
+    condition  of a cascade, what the network sees of the stage before, [1, K, *D]; None until that has ended
     """
 
     inverting: bool
     noted: list[tuple[Tensor, float]]
+    condition: Tensor | None = None
+
+    @property
+    def shown(self) -> Tensor:
+        """The condition, once it is there."""
+        assert self.condition is not None
+        return self.condition
 
 
 # --- guides -----------------------------------------------------------------------------------------------------
@@ -60,7 +108,7 @@ def _guide(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
     guide = _told(parts, plan, _wrapped(parts, cond, plan, phase))
     if plan.window is not None:  # each window sees its own part
         return guide
-    return _informed(parts, plan, guide, lambda x: x)
+    return _informed(parts, plan, phase, guide, lambda x: x)
 
 
 def _told(parts: ModelParts, plan: Plan, guide: Guide) -> Guide:
@@ -69,19 +117,26 @@ def _told(parts: ModelParts, plan: Plan, guide: Guide) -> Guide:
     if not measures:
         return guide
 
-    def change(cond: Cond) -> Cond:
+    def change(call: Call) -> Call:
+        cond = call.cond
         for name, values in measures.items():
             cond = cond.with_extra(name, values)
-        return cond
+        return call._replace(cond=cond)
 
-    return with_conditions(guide, change)
+    return with_calls(guide, change)
 
 
-def _informed(parts: ModelParts, plan: Plan, guide: Guide, crop: Crop) -> Guide:
-    """Its calls carry what `crop` leaves of the source and of what is kept, where the network has a mask channel."""
+def _informed(parts: ModelParts, plan: Plan, phase: _Phase, guide: Guide, crop: Crop) -> Guide:
+    """Its calls carry what `crop` leaves of what the network is shown.
+
+    That is the source and what is kept, where the network has a mask channel, and in a cascade the stage before.
+    """
+    edit = plan.edit
+    # Inside, so that its channels come before those of the mask, as in training.
+    if parts.cascade is not None:
+        guide = masks.with_channels(guide, lambda _: crop(phase.shown))
     if not parts.recipe.masked:
         return guide
-    edit = plan.edit
     if edit is None or edit.keep is None:
         with torch.no_grad():
             known = parts.codec.unknown(plan.shape).to(parts.device)
@@ -93,7 +148,7 @@ def _informed(parts: ModelParts, plan: Plan, guide: Guide, crop: Crop) -> Guide:
 
 def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
     """The recipe's guide and modifiers, in windows, and around them what a restoration, a trace or an edit adds."""
-    guide, edit = _restoring(parts, plan, lambda: _watched(parts, cond, plan, phase)), plan.edit
+    guide, edit = _restoring(parts, plan, phase, lambda: _watched(parts, cond, plan, phase)), plan.edit
     if plan.observer is not None:
         guide = observe(guide, cond, parts.denoiser, plan.observer)
     if edit is None:
@@ -103,7 +158,7 @@ def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
     if edit.invert is None:
         return guide
     source = encode_prompts(parts, edit.invert)
-    return _by_phase(phase, _windowed(parts, plan, lambda: plain(source, source)), guide)
+    return _by_phase(phase, _windowed(parts, plan, phase, lambda: plain(source, source)), guide)
 
 
 def _watched(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
@@ -132,11 +187,11 @@ def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
     )
 
 
-def _restoring(parts: ModelParts, plan: Plan, make: Callable[[], Guide]) -> Guide:
+def _restoring(parts: ModelParts, plan: Plan, phase: _Phase, make: Callable[[], Guide]) -> Guide:
     """The guide in windows, corrected by what is known of a medium that is restored."""
     known = plan.known
     if known is None:
-        return _windowed(parts, plan, make)
+        return _windowed(parts, plan, phase, make)
     settings = {
         "gain": known.operator.gain,
         "noise": known.noise * known.operator.deviation,
@@ -145,7 +200,7 @@ def _restoring(parts: ModelParts, plan: Plan, make: Callable[[], Guide]) -> Guid
     if plan.window is None:
         return posterior(make(), parts.denoiser, known.operator, known.values, **settings)
     return posterior_in_windows(
-        lambda crop: _informed(parts, plan, make(), crop),
+        lambda crop: _informed(parts, plan, phase, make(), crop),
         plan.window,
         parts.denoiser,
         known.operator,
@@ -154,11 +209,13 @@ def _restoring(parts: ModelParts, plan: Plan, make: Callable[[], Guide]) -> Guid
     )
 
 
-def _windowed(parts: ModelParts, plan: Plan, make: Callable[[], Guide]) -> Guide:
+def _windowed(parts: ModelParts, plan: Plan, phase: _Phase, make: Callable[[], Guide]) -> Guide:
     """One guide, or one for each window where the medium is larger than the model's own size."""
     if plan.window is None:
         return make()
-    return sliding_windows(lambda crop: _informed(parts, plan, make(), crop), plan.window, tile=plan.tile)
+    return sliding_windows(
+        lambda crop: _informed(parts, plan, phase, make(), crop), plan.window, tile=plan.tile
+    )
 
 
 def _by_phase(phase: _Phase, up: Guide, down: Guide) -> Guide:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from multigen import registry
+from multigen.cascades import Cascade
 from multigen.core.conditioning import CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import RecipeError, errors_at, message
@@ -24,8 +25,9 @@ def check_combination(recipe: Recipe) -> None:
     sizes = training_sizes.sizes(recipe.train, modality, codec, recipe.seed)
     _learns(recipe, codec)
     if recipe.trains == "codec":
+        build_cascade(recipe, modality, codec)
         return
-    network, spec = _network(recipe, shape, modality)
+    network, spec = _network(recipe, shape, modality, build_cascade(recipe, modality, codec))
     _adapts(recipe, network)
     if sizes is not None:
         training_sizes.check_network(sizes, codec, network, spec)
@@ -64,12 +66,27 @@ def _trains(recipe: Recipe, denoiser: Denoiser) -> None:
         objective(denoiser, t)
 
 
-def cond_spec(recipe: Recipe, spec: CondSpec, channels: int) -> CondSpec:
-    """Widths of all that the network is conditioned on: what the conditioner gives and, if `masked`, a view of what is
-    known (`core.masks`)."""
-    if not recipe.masked:
-        return spec
-    return dataclasses.replace(spec, grid=spec.grid + 1 + channels)
+def cond_spec(recipe: Recipe, spec: CondSpec, channels: int, cascade: Cascade | None) -> CondSpec:
+    """Widths of all that the network is conditioned on.
+
+    That is what the conditioner gives; if `masked`, a view of what is known (`core.masks`); and what a cascade shows of
+    the stage before. RecipeError for a backbone that comes without a place for them.
+    """
+    foreign = recipe.trains == "denoiser" and recipe.network.name == "diffusers"
+    if cascade is not None and foreign:
+        raise RecipeError("cascade: the backbone diffusers has no channels for it. Allowed: null.")
+    more = (1 + channels if recipe.masked else 0) + (0 if cascade is None else cascade.width)
+    return dataclasses.replace(spec, grid=spec.grid + more)
+
+
+def build_cascade(recipe: Recipe, modality: Any, codec: Any) -> Cascade | None:
+    """How the network sees the stage before it; None where it is the first."""
+    if recipe.cascade is None:
+        return None
+    if recipe.trains == "codec":
+        raise RecipeError("cascade: a recipe that trains its codec has no stage before it; leave it null")
+    given = {"modality": modality, "codec": codec}
+    return registry.build("cascade", recipe.cascade, where="cascade", given=given)
 
 
 def _learns(recipe: Recipe, codec: Any) -> None:
@@ -101,7 +118,9 @@ def _adapts(recipe: Recipe, network: Any) -> None:
         )
 
 
-def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> tuple[Any, CondSpec]:
+def _network(
+    recipe: Recipe, shape: tuple[int, ...], modality: Any, cascade: Cascade | None
+) -> tuple[Any, CondSpec]:
     """The backbone on the meta device, and its condition; the prompts are tried where the classes are known."""
     part = recipe.conditioner
     takes_classes = "classes" in {a.name for a in registry.arguments("conditioner", part.name, "conditioner")}
@@ -110,10 +129,11 @@ def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> tuple[Any
         part = Part(part.name, {**part.args, "classes": ["?"]})
     given: dict[str, Any] = {"modality": modality}
     conditioner = registry.build("conditioner", part, where="conditioner", given=given)
-    if not unknown:
+    unheard = cascade is not None and conditioner.spec == CondSpec()  # prompts are for the stages before
+    if not unknown and not unheard:
         with errors_at("sample.prompts", RecipeError):
             conditioner.from_prompts(recipe.sample.prompts)
-    spec = cond_spec(recipe, conditioner.spec, shape[0])
+    spec = cond_spec(recipe, conditioner.spec, shape[0], cascade)
     given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}
     with torch.device("meta"):
         return registry.build("backbone", recipe.network, where="backbone", given=given), spec

@@ -12,6 +12,7 @@ from multigen import registry
 from multigen.conditioners.knowledge import Knowledge
 from multigen.errors import MultigenError, RecipeError
 from multigen.model import diffusers
+from multigen.model import weights as model_weights
 from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
 from multigen.model.knowledge import knowledge_at, without_knowledge
 from multigen.recipe.load import load_recipe, parse_recipe
@@ -30,7 +31,8 @@ class Found(NamedTuple):
     """What stands at a source: the recipe, the weights, and how messages call it.
 
     `tensors` is None where the recipe's parts bring their weights with them, as those of a foreign pipeline do.
-    `adapter` is what a training added to them, where they are its frozen base; `knowledge`, what they were told.
+    `adapter` is what a training added to them, where they are its frozen base; `knowledge`, what they were told;
+    `stages`, those before it in a cascade, where they came with the weights.
     """
 
     recipe: Recipe
@@ -38,6 +40,7 @@ class Found(NamedTuple):
     where: str
     adapter: lora.Adapter | None = None
     knowledge: Knowledge | None = None
+    stages: tuple[Found, ...] = ()
 
 
 class Place(NamedTuple):
@@ -91,9 +94,30 @@ def _read(place: Place) -> Found:
     if place.path.is_dir():
         found = of_run(place.trained, place.path)
     else:
-        tensors = without_knowledge(load_tensors(place.path))
-        found = Found(place.trained, tensors, place.where, knowledge=knowledge_at(place.path))
+        found = _in_file(place.trained, place.path, place.where)
     return found._replace(recipe=place.recipe, where=place.where)
+
+
+def _in_file(recipe: Recipe, path: Path, where: str) -> Found:
+    """What a weights file holds. MultigenError for a damaged one."""
+    tensors, before = _split(path)
+    stages = tuple(
+        Found(
+            parse_recipe(text, f"{path} (stage {number})"),
+            without_knowledge(rows),
+            f"{where} (stage {number})",
+        )
+        for number, (rows, text) in enumerate(before)
+    )
+    return Found(recipe, tensors, where, knowledge=knowledge_at(path), stages=stages)
+
+
+def _split(path: Path) -> tuple[dict[str, Tensor], list[tuple[dict[str, Tensor], str]]]:
+    try:
+        own, stages = model_weights.split(load_tensors(path))
+    except ValueError as error:
+        raise MultigenError(f"{path}: {error}") from error
+    return without_knowledge(own), stages
 
 
 def find_weights(source: str | Path) -> Found:
@@ -244,7 +268,7 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
         named_weights = load_recipe(str(path / RECIPE)).weights
         if named_weights is not None and not diffusers.is_source(named_weights):
             return read_weights(named_weights)
-    return run_weights(path) if path.is_dir() else without_knowledge(load_tensors(path))
+    return run_weights(path) if path.is_dir() else _split(path)[0]
 
 
 def _place(source: str | Path) -> Path:

@@ -46,6 +46,7 @@ def expanded(recipe: Recipe) -> Recipe:
         evaluate=parts(recipe.evaluate),
         weights=path(recipe.weights),
         loras=tuple(dataclasses.replace(one, path=expanded_path(one.path)) for one in recipe.loras),
+        stages=tuple(map(expanded_path, recipe.stages)),
     )
 
 
@@ -75,6 +76,7 @@ def absolute(recipe: Recipe) -> Recipe:
         train=dataclasses.replace(recipe.train, init=weights(recipe.train.init)),
         weights=weights(recipe.weights),
         loras=tuple(dataclasses.replace(one, path=str(weights(one.path))) for one in recipe.loras),
+        stages=tuple(str(weights(one)) for one in recipe.stages),
     )
 
 
@@ -87,7 +89,11 @@ def public(recipe: Recipe) -> Recipe:
         return Part(old.name, {**old.args, **names})
 
     return dataclasses.replace(
-        _changed(recipe, part), train=dataclasses.replace(recipe.train, init=None), weights=None, loras=()
+        _changed(recipe, part),
+        train=dataclasses.replace(recipe.train, init=None),
+        weights=None,
+        loras=(),
+        stages=tuple(Path(one).name for one in recipe.stages),
     )
 
 

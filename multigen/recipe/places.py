@@ -16,6 +16,7 @@ PLACES: Mapping[str, str] = {
     "timesteps": "timesteps",
     "sampler": "sampler",
     "guide": "guide",
+    "cascade": "cascade",
     "train.noise_level": "noise_level",
     "train.objective": "objective",
     "train.critic": "critic",

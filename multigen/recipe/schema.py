@@ -160,6 +160,11 @@ class Recipe:
     guide: Part = field(default_factory=lambda: Part("plain"))
     modifiers: tuple[Part, ...] = ()  # wrap the guide; the first is the innermost
     masked: bool = False  # the network has a mask channel: it sees the known part of a medium
+    # How the network sees the medium of the stage before it, such as {name: enlarge, factor: 4}; null: it does not
+    cascade: Part | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # What comes before, in order: recipes, run folders or weights files. The first makes a medium, the next takes it
+    # as its condition, and so on to this recipe's own network
+    stages: tuple[str, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
     sample: Sample = field(default_factory=Sample)
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None

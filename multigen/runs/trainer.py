@@ -22,7 +22,7 @@ from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
 from multigen.runs.previews import write_previews
-from multigen.runs.reconstructions import copies
+from multigen.runs.reconstructions import copies, enlargements
 from multigen.storage.files import write_text
 from multigen.storage.lora import FILE as LORA
 from multigen.storage.lora import write as write_lora
@@ -186,6 +186,8 @@ def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> list[Me
     recipe, prompts = model.recipe, model.recipe.sample.prompts
     if recipe.trains == "codec":
         made = list(copies(model, dataset, 4, recipe.seed))
+    elif model.cascade is not None:
+        made = list(enlargements(model, dataset, 4, recipe.seed))
     else:
         made = list(model.generate(prompts[:4], n=max(8 // max(len(prompts), 1), 1), seed=recipe.seed))
     write_previews(made, folder, step)
@@ -210,5 +212,6 @@ def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: S
         precision=choose_precision(recipe.train.precision, device),
         base=base,
         masked=recipe.masked,
+        cascade=model.cascade,
         sizes=sizes,
     )

@@ -30,6 +30,7 @@ from multigen.core import (
 )
 from multigen.core.guides import Answers
 from multigen.core.noise import normal
+from tests.core.gaussians import Analytic
 from tests.core.networks import Tiny
 
 SHAPE = (2, 6, 5)
@@ -346,7 +347,7 @@ def test_merged_grad_calls_are_differentiable_and_others_build_no_graph() -> Non
 def test_per_sample_times_reach_the_network(max_batch: int, sizes: list[int]) -> None:
     seen: list[Tensor] = []
 
-    class Spy(nn.Module):
+    class Spy(Analytic):
         def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
             seen.append(t)
             return x
@@ -437,7 +438,7 @@ def _returns_a_part(schedule, x, ts, noise):
         (_returns, TypeError, "a sampler is a generator function.*this one gave Tensor"),
         (_yields_a_pair, TypeError, r"a sampler yields Query\(x, t\), not tuple"),
         (_returns_nothing, TypeError, r"a sampler returns the sample \[B, C, \*D\], not NoneType"),
-        (_returns_a_part, ValueError, r"shape \(1, 2, 6, 5\); it began with \(3, 2, 6, 5\)"),
+        (_returns_a_part, ValueError, r"shape \(1, 2, 6, 5\); it asked about \(3, 2, 6, 5\)"),
     ],
 )
 def test_a_sampler_that_breaks_the_contract_is_told_which(sampler, kind, said):

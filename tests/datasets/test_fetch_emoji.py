@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PillowImage
 
 from multigen.datasets.emoji import Emoji
@@ -183,3 +184,37 @@ def test_every_package_is_pinned() -> None:
         assert len(package.sha512) == 88
         assert package.size < 64e6
         assert package.licence
+
+
+def test_the_large_folder_holds_finer_drawings(archives: dict[source.Package, Path], tmp_path: Path) -> None:
+    pytest.importorskip("resvg_py")
+    folder = tmp_path / "emoji_large"
+    folder.mkdir()
+    source.build_large(archives, folder)
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    assert index["side"] == 222 and set(index["styles"]) == {"detailed", "flat", "3d"}
+    assert not (folder / "classic").exists()  # Twemoji's have 72 pixels
+    with PillowImage.open(folder / "flat" / "1f34e.webp") as picture:
+        assert picture.size == (222, 222)
+    common = {"styles": ("flat",), "path": str(folder), "names": ("red apple",)}
+    small, large = (Emoji(modality=Image(size=side), **common)[0]["media"] for side in (64, 256))  # pyright: ignore[reportArgumentType]
+    assert large.shape == (3, 256, 256)
+    assert torch.nn.functional.avg_pool2d(large, 4).sub(small).abs().mean() < 0.05  # the same, as large
+    # An edge is as wide as a pixel: it is not an enlarged one.
+    row = large[1, 128]
+    assert int(((row > -0.8) & (row < 0.8)).sum()) <= 6
+    with pytest.raises(ValueError, match="large: true is not allowed without styles"):
+        Emoji(modality=Image(size=256), large=True)
+    with pytest.raises(MultigenError, match="get it with: multigen datasets fetch emoji_large"):
+        Emoji(modality=Image(size=256), large=True, styles=("flat",))
+
+
+@pytest.mark.parametrize("side", [70, 4000, "many"])
+def test_an_index_of_a_strange_side_is_refused(
+    side: object, archives: dict[source.Package, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "index.json").write_text(
+        json.dumps({"format": 1, "side": side, "styles": {"flat": {}}, "emoji": []})
+    )
+    with pytest.raises(MultigenError, match="is no index of emoji"):
+        Emoji(modality=Image(size=64), styles=("flat",), path=str(tmp_path))

@@ -47,17 +47,17 @@ def t5(width: int) -> Any:
 
 
 def vae(**options: Any) -> Any:
-    return d.AutoencoderKL(
-        block_out_channels=(16, 32),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        layers_per_block=1,
-        norm_num_groups=8,
-        latent_channels=4,
-        sample_size=SIZE,
-        scaling_factor=0.3,
-        **options,
-    )
+    usual: dict[str, Any] = {
+        "block_out_channels": (16, 32),
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "latent_channels": 4,
+        "sample_size": SIZE,
+        "scaling_factor": 0.3,
+    }
+    return d.AutoencoderKL(**usual | options)
 
 
 def unet(**options: Any) -> Any:

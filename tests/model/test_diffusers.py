@@ -23,7 +23,7 @@ from multigen.errors import MultigenError, RecipeError
 from multigen.families import schedulers
 from multigen.model import diffusers as foreign
 from multigen.model.compatibility import check_combination
-from multigen.model.load import export
+from multigen.model.export import export
 from multigen.model.model import Model
 from multigen.model.source import find, named
 from multigen.recipe.load import load_recipe, override_recipe

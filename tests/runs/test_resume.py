@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from multigen.errors import Interrupted, MultigenError, RecipeError, TrainingError
-from multigen.model.load import export
+from multigen.model.export import export
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe

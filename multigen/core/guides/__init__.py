@@ -18,7 +18,7 @@ yield several times, or not at all. Guides nest with `yield from`; `modifiers` w
 """
 
 from multigen.core.guides.autoguidance import autoguidance
-from multigen.core.guides.calls import Answers, Call, Guide, Query, together, with_conditions
+from multigen.core.guides.calls import Answers, Call, Guide, Query, together, with_calls
 from multigen.core.guides.cfg import cfg, compose, plain
 from multigen.core.guides.cfg_zero import cfg_zero
 from multigen.core.guides.distilled import distilled
@@ -37,5 +37,5 @@ __all__ = [
     "distilled",
     "plain",
     "together",
-    "with_conditions",
+    "with_calls",
 ]

@@ -43,15 +43,15 @@ Answers: TypeAlias = Generator[list[Call], list[Tensor], Tensor]
 Guide: TypeAlias = Callable[[Query], Answers]
 
 
-def with_conditions(guide: Guide, change: Callable[[Cond], Cond]) -> Guide:
-    """Change the condition of every call of a guide."""
+def with_calls(guide: Guide, change: Callable[[Call], Call]) -> Guide:
+    """A guide whose calls are changed on their way to the network; their answers are not."""
 
     def guided(q: Query) -> Answers:
         inner = guide(q)
         try:
             calls = next(inner)
             while True:
-                calls = inner.send((yield [call._replace(cond=change(call.cond)) for call in calls]))
+                calls = inner.send((yield [change(call) for call in calls]))
         except StopIteration as stop:
             return stop.value
         finally:

@@ -72,7 +72,14 @@ FETCHABLE: Mapping[str, Fetchable] = {
         emoji.PACKAGES,
         emoji.check,
         emoji.build,
-    )
+    ),
+    "emoji_large": Fetchable(
+        "emoji_large",
+        "the same emoji at 222 pixels in three styles: detailed, flat, 3d",
+        emoji.PACKAGES,
+        emoji.check,
+        emoji.build_large,
+    ),
 }
 
 

@@ -67,12 +67,13 @@ def listed(folder: Path, name: str, allowed: Component) -> str | None:
 
     MultigenError if the pipeline lacks it, and for a class that is not allowed there or is the folder's own code.
     """
-    given = read_json(folder / INDEX).get(name)
+    index = read_json(folder / INDEX)
+    given = index.get(name)
     absent = given is None or given == [None, None]
     if absent and allowed.optional:
         return None
     if not isinstance(given, list) or len(given) != 2 or absent:
-        raise MultigenError(f"{folder / INDEX}: it lists no {name}")
+        raise MultigenError(f"{folder / INDEX}: it lists no {name}, which a {index.get('_class_name')} has")
     library, kind = given
     if library not in (*LIBRARIES, allowed.library):
         raise MultigenError(
