@@ -110,9 +110,8 @@ def animatediff(folder: Path) -> Path:
     return folder
 
 
-@seeded
-def wan(folder: Path) -> Path:
-    network = d.WanTransformer3DModel(
+def wan_network() -> Any:
+    return d.WanTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=12,
         in_channels=4,
@@ -123,6 +122,20 @@ def wan(folder: Path) -> Path:
         num_layers=2,
         rope_max_seq_len=32,
     )
+
+
+@seeded
+def wan(folder: Path) -> Path:
+    return wan_of(folder, wan_network())
+
+
+@seeded
+def wan_2_2(folder: Path) -> Path:
+    """Two networks, of which the second takes over in weak noise."""
+    return wan_of(folder, wan_network(), transformer_2=wan_network(), boundary_ratio=0.7)
+
+
+def wan_of(folder: Path, network: Any, **more: Any) -> Path:
     autoencoder = d.AutoencoderKLWan(
         base_dim=4,
         z_dim=4,
@@ -136,6 +149,7 @@ def wan(folder: Path) -> Path:
     return saved(
         folder,
         d.WanPipeline,
+        **more,
         transformer=network,
         vae=autoencoder,
         text_encoder=umt5(TEXT),

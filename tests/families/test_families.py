@@ -95,6 +95,7 @@ ROWS: dict[str, Row] = {
     "modelscope": moving_row(moving.modelscope, (4, 5, 8, 8), 8),
     "animatediff": moving_row(moving.animatediff, (4, 5, 8, 8), 8),
     "wan": moving_row(moving.wan, (4, 2, 4, 4), 16),
+    "wan 2.2": moving_row(moving.wan_2_2, (4, 2, 4, 4), 16),
     "ltx": moving_row(moving.ltx, (4, 2, 8, 8), 25, 32),
 }
 
