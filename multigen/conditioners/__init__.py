@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from multigen.conditioners.disk_states import DiskStates
 from multigen.core.conditioning import Cond, CondSpec
@@ -34,6 +34,10 @@ class Conditioner(nn.Module, ABC):
     @abstractmethod
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Turn a user's prompts into a batch for `forward`. MultigenError for a prompt that it cannot take."""
+
+    def measures(self, media: tuple[int, ...]) -> Mapping[str, Tensor]:
+        """Return what the network is told of a medium [C, *D] that is made, `Cond.extra`: name -> [1, ...]."""
+        return {}
 
     def words(self, prompt: str) -> list[str]:
         """Split a prompt into the tokens that the backbone attends to; empty if there are none to name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,10 +62,12 @@ class Diffusers(Conditioner):
     def null(self, batch_size: int) -> Cond:
         """Return the unconditional condition, [B, ...]: zeros, or the empty prompt."""
         cond = self({"text": [""]})
-        if self.family.zero_null:
-            vector, tokens = (None if p is None else torch.zeros_like(p) for p in (cond.vector, cond.tokens))
-            cond = dataclasses.replace(cond, vector=vector, tokens=tokens)
-        return cond.expand(batch_size)
+        return self.family.null(cond).expand(batch_size)
+
+    def measures(self, media: tuple[int, ...]) -> Mapping[str, Tensor]:
+        """Return the numbers that follow from the medium's size, where they are not set."""
+        found = self.family.measures(media, self.numbers)
+        return {name: torch.tensor([values], device=self.device_of.device) for name, values in found.items()}
 
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Return {"text": prompts}. MultigenError for what is no text; warns of what is cut or not known."""

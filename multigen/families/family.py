@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from multigen import registry
@@ -17,7 +19,7 @@ from multigen.core.conditioning import Cond, CondSpec
 from multigen.errors import MultigenError, message
 from multigen.registry import Given, Part
 from multigen.storage import diffusers_folder
-from multigen.storage.diffusers_folder import Component
+from multigen.storage.diffusers_folder import Component, Frozen
 
 CLIP_TOKENIZER = Component("transformers", ("CLIPTokenizer", "CLIPTokenizerFast"))
 T5_TOKENIZER = Component("transformers", ("T5Tokenizer", "T5TokenizerFast"))
@@ -119,6 +121,19 @@ class Family(ABC):
         """Whether the unconditional condition is zeros; else it is the empty prompt."""
         return False
 
+    def measures(
+        self, media: tuple[int, ...], numbers: Mapping[str, tuple[float, ...]]
+    ) -> Mapping[str, tuple[float, ...]]:
+        """Return those of the `numbers` that follow from a medium [C, *D] that is made, where they are not set."""
+        return {}
+
+    def null(self, cond: Cond) -> Cond:
+        """Make the unconditional condition of that of the empty prompt: the same, or zeros where `zero_null`."""
+        if not self.zero_null:
+            return cond
+        vector, tokens = (None if p is None else torch.zeros_like(p) for p in (cond.vector, cond.tokens))
+        return dataclasses.replace(cond, vector=vector, tokens=tokens)
+
     @property
     def guide(self) -> Part:
         """How it is usually guided."""
@@ -169,6 +184,11 @@ class Family(ABC):
     def index(self, key: str, default: Any) -> Any:
         """Return an entry of the pipeline's index."""
         return diffusers_folder.read_json(self.folder / diffusers_folder.INDEX).get(key, default)
+
+    def part(self, name: str) -> Frozen:
+        """Return the frozen network of one of its parts."""
+        load = functools.partial(diffusers_folder.network, self.folder, name, self.components[name])
+        return Frozen(load)
 
     @functools.cached_property
     def factor(self) -> int:

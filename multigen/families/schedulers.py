@@ -1,6 +1,6 @@
 """The configuration of a scheduler in multigen's words: schedule, prediction, timesteps and sampler.
 
-Three readers serve diffusers' schedulers, by class: tables of betas, flows, and consistency distillation.
+Four readers serve diffusers' schedulers, by class: tables of betas, flows, consistency distillation, and EDM.
 """
 
 from __future__ import annotations
@@ -175,8 +175,31 @@ def _of_consistency(config: Mapping[str, Any], where: str, pipeline: Pipeline) -
     return Scheduler(table(config, where), prediction(config, where), grid, Part("consistency"))
 
 
+# --- EDM ------------------------------------------------------------------------------------------------------------
+
+
+def _of_edm(config: Mapping[str, Any], where: str, pipeline: Pipeline) -> Scheduler:
+    """EDM's preconditioning of v at sigma_data 1 is v itself where alpha² + sigma² = 1, at the same sigma/alpha."""
+    given = config.get("prediction_type", "v_prediction")
+    if given != "v_prediction" or float(config.get("sigma_data", 1.0)) != 1:
+        raise MultigenError(
+            f"{where}: prediction_type {given}, sigma_data {config.get('sigma_data')} are not allowed. Allowed: "
+            "v_prediction, 1."
+        )
+    low, high = float(config.get("sigma_min", 0.3)), float(config.get("sigma_max", 500.0))
+    args: dict[str, Any] = {"sigma_min": low, "sigma_max": high, "from_pure": False}
+    spacing = config.get("sigma_schedule", "exponential")
+    if spacing == "karras":
+        args["rho"] = float(config.get("rho", 7.0))
+    deterministic = config.get("algorithm_type") == "dpmsolver++"
+    sampler = "dpmpp_2m" if deterministic else "dpmpp_2m_sde"
+    return Scheduler(Part("cosine", {"s": 0.0}), Part("v"), Part(spacing, args), Part(sampler))
+
+
 READERS: Mapping[str, Callable[[Mapping[str, Any], str, Pipeline], Scheduler]] = {
     **dict.fromkeys(TABLES, _of_table),
     **dict.fromkeys(FLOWS, _of_flow),
     "LCMScheduler": _of_consistency,
+    "CosineDPMSolverMultistepScheduler": _of_edm,
+    "EDMDPMSolverMultistepScheduler": _of_edm,
 }

@@ -21,6 +21,11 @@ class TransformerFamily(Family):
     c_noise: ClassVar[NoiseLevel] = "sigma"
     usual: ClassVar[int] = 128
 
+    @property
+    def positions(self) -> int | None:
+        """Most patches along a side; None: any number."""
+        return self.entry("pos_embed_max_size", int | None, None)
+
     def media(self) -> Mapping[str, Any]:
         """The pixels of the latents that it was trained on."""
         return {"size": self.entry("sample_size", int, self.usual) * self.factor}
@@ -35,8 +40,8 @@ class TransformerFamily(Family):
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError for sides of latents that are no whole patches, or beyond the table of positions."""
-        most = self.entry("pos_embed_max_size", int | None, None)
-        for side in shape[1:]:
+        most = self.positions
+        for side in shape[-2:]:
             near = max(round(side / self.patch), 1)
             near = (near if most is None else min(near, most)) * self.patch
             if near != side:

@@ -24,10 +24,12 @@ _UNSUPPORTED = ("class_embed_type", "encoder_hid_dim", "num_class_embeds")
 class UNetFamily(Family):
     """A latent U-Net with text; the mask channels of inpainting and LCM's guidance embedding included.
 
+    axes    of the latents
     scale   the usual guidance scale
     embeds  the addition_embed_type that it has
     """
 
+    axes: ClassVar[int] = 2
     scale: ClassVar[float]
     embeds: ClassVar[str | None] = None
 
@@ -64,7 +66,7 @@ class UNetFamily(Family):
             )
         tokens = self.entry("cross_attention_dim", int, 1280)
         grid = channels + 1 if self.masked else 0
-        return Form(2, channels, CondSpec(vector=self.pooled_width(), tokens=tokens, grid=grid))
+        return Form(self.axes, channels, CondSpec(vector=self.pooled_width(), tokens=tokens, grid=grid))
 
     def pooled_width(self) -> int:
         """Width of the pooled text that the network takes."""

@@ -27,7 +27,7 @@ def largest(parts: ModelParts) -> tuple[int, ...]:
 
 def whole_sides(parts: ModelParts, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape [C, *D] in which a medium is made, of which it is a part: sides that the codec takes."""
-    return parts.codec.whole(shape) if len(shape) > 2 else shape
+    return parts.codec.whole(shape)
 
 
 def extent(parts: ModelParts, shape: Sequence[int]) -> str:

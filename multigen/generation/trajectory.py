@@ -10,7 +10,7 @@ from torch import Tensor
 
 from multigen.core import edits, masks
 from multigen.core.conditioning import Cond
-from multigen.core.guides import Answers, Guide, Query, plain, with_calls
+from multigen.core.guides import Answers, Call, Guide, Query, plain, with_calls
 from multigen.core.modifiers import fill, observe, posterior, posterior_in_windows, watch
 from multigen.core.samplers import NoiseSource, Trajectory, polish
 from multigen.core.sliding_window import Crop, sliding_windows
@@ -106,10 +106,25 @@ class _Phase:
 
 def _guide(parts: ModelParts, conds: WindowConds, plan: Plan, phase: _Phase) -> Guide:
     """The guide of a request; a network that was trained to inpaint sees what is kept in every call."""
-    guide = _wrapped(parts, conds, plan, phase)
+    guide = _told(parts, plan, _wrapped(parts, conds, plan, phase))
     if plan.window is not None:  # each window sees its own part
         return guide
     return _informed(parts, plan, phase, guide, lambda x: x)
+
+
+def _told(parts: ModelParts, plan: Plan, guide: Guide) -> Guide:
+    """Its calls carry what the network is told of the size of the medium."""
+    measures = parts.conditioner.measures(plan.media)
+    if not measures:
+        return guide
+
+    def change(call: Call) -> Call:
+        cond = call.cond
+        for name, values in measures.items():
+            cond = cond.with_extra(name, values)
+        return call._replace(cond=cond)
+
+    return with_calls(guide, change)
 
 
 def _informed(parts: ModelParts, plan: Plan, phase: _Phase, guide: Guide, crop: Crop) -> Guide:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +19,12 @@ from multigen.core.noise import normal
 from multigen.errors import MultigenError, RecipeError
 from multigen.generation.plan import plan
 from multigen.model.model import Model
-from multigen.model.source import named
+from multigen.model.source import find, named
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import override_recipe, parse_recipe
 from multigen.recipe.sampling import sampling_recipe
-from tests.families import folders
+from multigen.registry import Part
+from tests.families import folders, moving
 
 import diffusers  # isort: skip  # after tests.families.folders, which makes torchaudio importable
 
@@ -39,6 +41,10 @@ class Row:
     call       options of its pipeline's call
     request    the same of a request of ours
     scheduler  of diffusers, in place of the folder's
+    latent     shape of a sample; media: of its medium
+    options    of a request, for the size
+    modality   arguments of a small modality, where the folder does not say how large its media are
+    theirs     (pipeline, start) -> its latents, where its call is another than a picture's
     """
 
     make: Callable[[Path], Path]
@@ -46,8 +52,27 @@ class Row:
     request: dict[str, Any] = field(default_factory=dict)
     scheduler: Any = None
     text: bool = True
+    latent: tuple[int, ...] = SHAPE
+    media: tuple[int, ...] = (3, SIZE, SIZE)
+    options: dict[str, Any] = field(default_factory=lambda: {"size": SIZE})
+    modality: dict[str, Any] = field(default_factory=dict)
+    theirs: Callable[[Any, Tensor, int], Tensor] | None = None
 
 
+def moving_row(make: Callable[[Path], Path], latent: tuple[int, ...], rate: int, size: int = SIZE) -> Row:
+    """A family of videos: five frames."""
+    return Row(
+        make,
+        latent=latent,
+        media=(3, 5, size, size),
+        options={"size": size, "duration": 5 / rate},
+        modality={"size": size, "frames": 5},
+        theirs=moving.video_latents,
+    )
+
+
+# Schedulers that work on x / alpha.
+ON_SIGMA = (diffusers.EulerDiscreteScheduler, diffusers.CosineDPMSolverMultistepScheduler)
 ALL_NEW = {"image": torch.zeros(2, 3, SIZE, SIZE), "mask_image": torch.ones(2, 1, SIZE, SIZE)}
 ROWS: dict[str, Row] = {
     "stable diffusion 1": Row(folders.stable_diffusion, scheduler=diffusers.DDIMScheduler),
@@ -62,7 +87,21 @@ ROWS: dict[str, Row] = {
         {"guidance_scale": 3.5, "true_cfg_scale": 3.0, "negative_prompt": ["", ""]},
         {"guide": {"name": "cfg", "scale": 3.0}},
     ),
-    "unconditional": Row(folders.unconditional, text=False),
+    "unconditional": Row(
+        folders.unconditional, text=False, latent=(3, 8, 8), media=(3, 8, 8), options={"size": 8}
+    ),
+    "stable audio": Row(
+        moving.stable_audio,
+        latent=(4, 12),
+        media=(2, 80),
+        options={"duration": 0.05},
+        theirs=moving.stable_audio_latents,
+    ),
+    "modelscope": moving_row(moving.modelscope, (4, 5, 8, 8), 8),
+    "animatediff": moving_row(moving.animatediff, (4, 5, 8, 8), 8),
+    "wan": moving_row(moving.wan, (4, 2, 4, 4), 16),
+    "wan 2.2": moving_row(moving.wan_2_2, (4, 2, 4, 4), 16),
+    "ltx": moving_row(moving.ltx, (4, 2, 8, 8), 25, 32),
 }
 
 
@@ -74,14 +113,10 @@ class Loaded:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return SHAPE if self.row.text else (3, 8, 8)
-
-    @property
-    def size(self) -> int:
-        return SIZE if self.row.text else 8
+        return self.row.latent
 
     def request(self, prompt: str = PROMPTS[0], **options: Any) -> Request:
-        base: dict[str, Any] = {"steps": STEPS, "size": self.size} | self.row.request
+        base: dict[str, Any] = {"steps": STEPS} | self.row.options | self.row.request
         return Request(prompt if self.row.text else "", **base | options)
 
 
@@ -89,7 +124,10 @@ class Loaded:
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     row = ROWS[request.param]
     folder = row.make(tmp_path_factory.mktemp("families") / "pipeline")
-    return Loaded(row, folder, multigen.load(folder, device="cpu"))
+    found = find(folder)
+    modality = Part(found.recipe.modality.name, {**found.recipe.modality.args, **row.modality})
+    recipe = dataclasses.replace(found.recipe, modality=modality)
+    return Loaded(row, folder, Model.of(found, recipe, device="cpu"))
 
 
 def latents(model: Model, requests: list[Request], **options: Any) -> Tensor:
@@ -119,9 +157,11 @@ def theirs(loaded: Loaded, start: Tensor, alpha: float, noise: Noise) -> Tensor:
     pipe.set_progress_bar_config(disable=True)
     if loaded.row.scheduler is not None:
         pipe.scheduler = loaded.row.scheduler.from_config(pipe.scheduler.config)
-    if isinstance(pipe.scheduler, diffusers.EulerDiscreteScheduler):  # works on x / alpha
+    if isinstance(pipe.scheduler, ON_SIGMA):  # works on x / alpha
         pipe.scheduler.set_timesteps(STEPS)
         start = start / alpha / pipe.scheduler.init_noise_sigma
+    if loaded.row.theirs is not None:
+        return loaded.row.theirs(pipe, start, STEPS)
     if not loaded.row.text:
         return unconditional(pipe, start)
     if isinstance(pipe, diffusers.FluxPipeline):
@@ -153,6 +193,10 @@ def test_latents_are_those_of_the_pipeline(loaded: Loaded, monkeypatch: pytest.M
     drawn = iter(range(STEPS))
     autoencoder = "diffusers.models.autoencoders.vae.DiagonalGaussianDistribution"
     monkeypatch.setattr(f"{autoencoder}.sample", lambda posterior, *_: posterior.mode())
+    monkeypatch.setattr(
+        "diffusers.schedulers.scheduling_cosine_dpmsolver_multistep.BrownianTreeNoiseSampler",
+        lambda *_, **__: lambda *_: noise("step", next(drawn)),
+    )
     monkeypatch.setattr(
         "diffusers.schedulers.scheduling_lcm.randn_tensor", lambda *_, **__: noise("step", next(drawn))
     )
@@ -207,6 +251,8 @@ def usual(loaded: Loaded) -> Tensor:
 
 @pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m_sde", "restart"])
 def test_samplers_that_the_pipeline_lacks(sampler: str, loaded: Loaded, usual: Tensor) -> None:
+    if sampler == loaded.model.recipe.sampler.name:
+        sampler = "unipc"
     made = latents(loaded.model, [loaded.request(seed=SEED, sampler=sampler)])
     assert made.isfinite().all()
     assert 0.1 < made.std() < 100
@@ -232,16 +278,16 @@ def test_variants_of_guidance(guide: str, loaded: Loaded) -> None:
 
 def test_edits(loaded: Loaded) -> None:
     """What is kept comes back as it was; a variation goes as far as asked."""
-    model, size = loaded.model, loaded.size
-    media = normal((3, size, size), 1, "media").mul(0.4).clamp(-1, 1)
+    model, shape = loaded.model, loaded.row.media
+    media = normal(shape, 1, "media").mul(0.4).clamp(-1, 1)
     prompt = PROMPTS[0] if loaded.row.text else ""
     options = {"guide": {"name": "distilled" if model.denoiser.backbone.distilled else "plain"}}
-    keep = torch.ones(size, size, dtype=torch.bool)
-    keep[:, size // 2 :] = False
+    keep = torch.ones(shape[1:], dtype=torch.bool)
+    keep[..., shape[-1] // 2 :] = False
     filled = model.edit(media, prompt, keep=keep, feather=0, steps=3, **options)[0].tensor
     assert torch.equal(filled[:, keep], media[:, keep])
     assert (filled[:, ~keep] - media[:, ~keep]).abs().mean() > 0.01
-    copy = model.codec.decode(model.codec.encode(media[None]))[0]
+    copy = model.codec.decode(model.codec.encode(media[None]))[0][tuple(map(slice, shape))]
     near, far = (
         model.edit(media, prompt, strength=share, steps=10, **options)[0].tensor for share in (0.002, 1.0)
     )

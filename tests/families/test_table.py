@@ -7,7 +7,7 @@ from pathlib import Path
 
 from multigen import registry
 from multigen.families import Family, open_family
-from tests.families import folders
+from tests.families import folders, moving
 
 PAGE = Path(__file__).parents[2] / "docs" / "diffusers.md"
 
@@ -35,6 +35,11 @@ def test_the_table_says_what_the_families_say(tmp_path: Path) -> None:
         "StableDiffusion3Pipeline": folders.stable_diffusion_3,
         "FluxPipeline": folders.flux,
         "DDIMPipeline": folders.unconditional,
+        "StableAudioPipeline": moving.stable_audio,
+        "TextToVideoSDPipeline": moving.modelscope,
+        "AnimateDiffPipeline": moving.animatediff,
+        "WanPipeline": moving.wan,
+        "LTXPipeline": moving.ltx,
     }
     assert {tuple(table[name]) for name in makers} == set(map(tuple, table.values()))  # each row has a folder
     for name, make in makers.items():

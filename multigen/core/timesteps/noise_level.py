@@ -19,10 +19,12 @@ def _spaced(
     sigma_max: float | None,
     to: Callable[[float], float],
     back: Callable[[Tensor], Tensor],
+    from_pure: bool,
 ) -> Tensor:
     """Times whose r is evenly spaced in `to(r)`; `back` is the inverse."""
     check_steps(steps)
     low, high, pure = noise_range(schedule, sigma_min, sigma_max)
+    pure = pure and from_pure
     count = steps - 1 if pure else steps
     spaced = torch.linspace(to(high), to(low), count, dtype=torch.float64)
     return times_of_ratios(schedule, back(spaced), pure)
@@ -35,19 +37,32 @@ def karras(
     rho: float = 7.0,
     sigma_min: float | None = None,
     sigma_max: float | None = None,
+    from_pure: bool = True,
 ) -> Tensor:
     """Space r^(1/rho) evenly, then t = 0 (Karras et al. 2022, arXiv:2206.00364, eq. 5).
 
+    from_pure  t = 1 comes first where the schedule starts at alpha = 0; False: sigma_max, as other tools have it
+
     Raises ValueError for bounds of r that the schedule does not reach.
     """
-    return _spaced(schedule, steps, sigma_min, sigma_max, lambda r: r ** (1 / rho), lambda u: u**rho)
+    return _spaced(
+        schedule, steps, sigma_min, sigma_max, lambda r: r ** (1 / rho), lambda u: u**rho, from_pure
+    )
 
 
 def exponential(
-    schedule: Schedule, steps: int, *, sigma_min: float | None = None, sigma_max: float | None = None
+    schedule: Schedule,
+    steps: int,
+    *,
+    sigma_min: float | None = None,
+    sigma_max: float | None = None,
+    from_pure: bool = True,
 ) -> Tensor:
-    """Let r fall geometrically to sigma_min, which is evenly spaced log-SNR, then t = 0. Errors as for `karras`."""
-    return _spaced(schedule, steps, sigma_min, sigma_max, math.log, torch.exp)
+    """Let r fall geometrically to sigma_min, which is evenly spaced log-SNR, then t = 0.
+
+    `from_pure` and errors as for `karras`.
+    """
+    return _spaced(schedule, steps, sigma_min, sigma_max, math.log, torch.exp, from_pure)
 
 
 def log_snr(schedule: Schedule, steps: int, *, low: float = -9.2, high: float = 12.4) -> Tensor:

@@ -8,7 +8,9 @@ from multigen.storage.diffusers_folder.hub import located
 from multigen.storage.diffusers_folder.layout import (
     AUTOENCODER,
     INDEX,
+    OOBLECK,
     SCHEDULER,
+    TEMPORAL_AUTOENCODER,
     Component,
     component,
     entry,
@@ -16,6 +18,7 @@ from multigen.storage.diffusers_folder.layout import (
     listed,
     pipeline_class,
     read_json,
+    temporal_factors,
     vae_factor,
 )
 from multigen.storage.diffusers_folder.networks import Frozen, blank, imported, network
@@ -24,7 +27,9 @@ from multigen.storage.hub_id import is_id
 __all__ = [
     "AUTOENCODER",
     "INDEX",
+    "OOBLECK",
     "SCHEDULER",
+    "TEMPORAL_AUTOENCODER",
     "Component",
     "Frozen",
     "blank",
@@ -38,5 +43,6 @@ __all__ = [
     "network",
     "pipeline_class",
     "read_json",
+    "temporal_factors",
     "vae_factor",
 ]

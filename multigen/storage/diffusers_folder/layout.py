@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 class Component:
     """What may stand in a sub-folder of a pipeline.
 
-    library   diffusers or transformers
+    library   diffusers, transformers, or the module of diffusers' pipelines that has the class, such as stable_audio
     classes   of that library
     optional  whether the pipeline may lack it
     """
@@ -42,6 +43,8 @@ class Component:
 
 
 AUTOENCODER = Component("diffusers", ("AutoencoderKL",))
+TEMPORAL_AUTOENCODER = Component("diffusers", ("AutoencoderKLWan", "AutoencoderKLLTXVideo"))
+OOBLECK = Component("diffusers", ("AutoencoderOobleck",))
 
 
 def is_pipeline(path: Path) -> bool:
@@ -72,7 +75,7 @@ def listed(folder: Path, name: str, allowed: Component) -> str | None:
     if not isinstance(given, list) or len(given) != 2 or absent:
         raise MultigenError(f"{folder / INDEX}: it lists no {name}, which a {index.get('_class_name')} has")
     library, kind = given
-    if library not in LIBRARIES:
+    if library not in (*LIBRARIES, allowed.library):
         raise MultigenError(
             f"{folder}: its {name} requires its own code ({library}.{kind}), which is never run"
         )
@@ -128,6 +131,20 @@ def vae_factor(folder: Path) -> int:
     config = component(folder, "vae", AUTOENCODER)
     widths = entry(config, folder / "vae", "block_out_channels", tuple[int, ...], (64,))
     return 2 ** (len(widths) - 1)
+
+
+def temporal_factors(folder: Path) -> tuple[int, int]:
+    """Return the number of frames, and of pixels along each side, of a latent of a video's VAE."""
+    config = component(folder, "vae", TEMPORAL_AUTOENCODER)
+    number = functools.partial(entry, config, folder / "vae", annotation=int | None, default=None)
+    if config.get("_class_name") == "AutoencoderKLWan":
+        return number(key="scale_factor_temporal") or 4, number(key="scale_factor_spatial") or 8
+    scaling = entry(
+        config, folder / "vae", "spatio_temporal_scaling", tuple[bool, ...], (True, True, True, False)
+    )
+    halved = 2 ** sum(scaling)
+    frames = number(key="temporal_compression_ratio") or (number(key="patch_size_t") or 1) * halved
+    return frames, number(key="spatial_compression_ratio") or (number(key="patch_size") or 4) * halved
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from multigen.errors import MultigenError, reason
-from multigen.storage.diffusers_folder.layout import WEIGHTS, Component, component, listed
+from multigen.storage.diffusers_folder.layout import LIBRARIES, WEIGHTS, Component, component, listed
 from multigen.storage.torchaudio_shim import import_torchaudio
 
 
@@ -30,11 +30,19 @@ def imported(name: str) -> ModuleType:
         ) from error
 
 
+def _class(library: str, kind: str) -> Any:
+    """Return a class of diffusers, of transformers, or of a module of diffusers' pipelines."""
+    if library in LIBRARIES:
+        return getattr(imported(library), kind)
+    imported("diffusers")
+    return getattr(importlib.import_module(f"diffusers.pipelines.{library}"), kind)
+
+
 def blank(folder: Path, name: str, allowed: Component) -> nn.Module:
     """Make the network of a part of diffusers from its configuration, without its weights."""
     config, kind = component(folder, name, allowed), listed(folder, name, allowed)
     try:
-        return getattr(imported("diffusers"), str(kind)).from_config(config)
+        return _class(allowed.library, str(kind)).from_config(config)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise MultigenError(
             f"{folder / name}: its config.json describes no network ({reason(error)})"
@@ -44,17 +52,18 @@ def blank(folder: Path, name: str, allowed: Component) -> nn.Module:
 def network(folder: Path, name: str, allowed: Component) -> nn.Module:
     """Load the network of a part, in fp32. MultigenError if its weights do not match its configuration."""
     component(folder, name, allowed)
-    package, kind = allowed.library, str(listed(folder, name, allowed))
+    library, kind = allowed.library, str(listed(folder, name, allowed))
     place = folder / name
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
-    if package == "diffusers":
+    if library != "transformers":
         options |= {"low_cpu_mem_usage": False, "torch_dtype": torch.float32}
     else:
         options |= {"dtype": torch.float32}
     try:
-        cls = getattr(imported(package), kind)
+        cls = _class(library, kind)
         with _quiet():
-            model, report = cls.from_pretrained(place, variant=_variant(place), **options)
+            model, report = _in_one_dtype(cls).from_pretrained(place, variant=_variant(place), **options)
+        model.__class__ = cls
     except MultigenError:
         raise
     except Exception as error:  # whatever the libraries raise for damaged files
@@ -65,6 +74,15 @@ def network(folder: Path, name: str, allowed: Component) -> nn.Module:
             f"{place}: cannot be loaded as a {kind} ({len(missing)} weights missing: {missing[0]} ...)"
         )
     return model.float()
+
+
+def _in_one_dtype(cls: Any) -> Any:
+    """A class of diffusers that keeps some modules in fp32 would load with the package accelerate alone.
+
+    Here all of them are fp32.
+    """
+    wants = issubclass(cls, imported("diffusers").ModelMixin)
+    return type(cls.__name__, (cls,), {"_keep_in_fp32_modules": None}) if wants else cls
 
 
 def _variant(place: Path) -> str | None:

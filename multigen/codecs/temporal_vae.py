@@ -1,0 +1,121 @@
+"""The VAE of a video pipeline: videos <-> latents of fewer frames and pixels, from a folder in diffusers' format.
+
+x = (z - mean) scale/std,    z from the encoder's posterior, mean and std of each channel
+
+The first frame is one latent frame; each further f frames are another: f k + 1 frames. Wan (arXiv:2503.20314, section
+4.1), LTX-Video (HaCohen et al. 2024, arXiv:2501.00103, section 2.1).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from multigen.codecs import Codec
+from multigen.core.noise import normal
+from multigen.storage import diffusers_folder
+from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, Frozen, temporal_factors
+
+
+class TemporalVAE(Codec):
+    """Videos [B, 3, T, H, W] in [-1, 1] <-> latents [B, C, (T - 1)/f + 1, H / s, W / s], in fp32.
+
+    path      the pipeline's folder, whose `vae` is used, or its id on the hub (hf:owner/name)
+    multiple  sides of latents are multiples of it, as a network of patches wants them
+
+    A video of another number of frames is made of the next that can be, and cut. It is neither trained nor saved.
+    """
+
+    device_of: Tensor
+
+    def __init__(self, *, path: str | None = None, multiple: int = 1) -> None:
+        super().__init__()
+        if multiple < 1:
+            raise ValueError(f"multiple: {multiple!r} is not allowed. Allowed: 1 or more.")
+        folder = diffusers_folder.located(path)
+        config = diffusers_folder.component(folder, "vae", TEMPORAL_AUTOENCODER)
+        entry = functools.partial(diffusers_folder.entry, config, folder / "vae")
+        self.multiple, (self.frames, self.side) = multiple, temporal_factors(folder)
+        self.channels = entry("z_dim" if "z_dim" in config else "latent_channels", int, 16)
+        self.scale = entry("scaling_factor", float, 1.0)
+        self.timed = entry("timestep_conditioning", bool, False)
+        self._listed = (
+            entry("latents_mean", tuple[float, ...], ()),
+            entry("latents_std", tuple[float, ...], ()),
+        )
+        self.network = Frozen(
+            functools.partial(diffusers_folder.network, folder, "vae", TEMPORAL_AUTOENCODER)
+        )
+        # Follows the module to its device; never saved.
+        self.register_buffer("device_of", torch.zeros(()), persistent=False)
+
+    def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
+        """Return [C, (T - 1)/f + 1, H / s, W / s]. ValueError for sizes that cannot be made, with the nearest."""
+        if len(media) != 4 or media[0] != 3:
+            raise ValueError(f"this VAE takes videos of 3 channels, not media of shape {tuple(media)}.")
+        _, count, height, width = media
+        near = max(round((count - 1) / self.frames), 0) * self.frames + 1
+        if near != count:
+            raise ValueError(
+                f"{count} frames are not allowed. Allowed: {self.frames} k + 1; the nearest is {near}."
+            )
+        for given in (height, width):
+            if given % self.side:
+                best = max(round(given / self.side), 1) * self.side
+                raise ValueError(
+                    f"{given} pixels are not allowed. Allowed: multiples of {self.side}; the nearest is {best}."
+                )
+        return self.channels, (count - 1) // self.frames + 1, height // self.side, width // self.side
+
+    def whole(self, media: tuple[int, ...]) -> tuple[int, ...]:
+        """[C, T, H, W] with T up to f k + 1, and sides up to multiples of s, times `multiple`."""
+        channels, count, *sides = media
+        step = self.side * self.multiple
+        frames = -(-(count - 1) // self.frames) * self.frames + 1
+        return channels, frames, *(-(-n // step) * step for n in sides)
+
+    def encode(self, media: Tensor, *, seed: int | None = None) -> Tensor:
+        """[B, 3, T, H, W] -> latents: the mode of each posterior, or with a seed a sample of it, row k's seed + k."""
+        self.shape(tuple(media.shape[1:]))
+        network = self.network.on(self.device_of.device)
+        with torch.autocast(media.device.type, enabled=False):
+            posterior = network.encode(media.float()).latent_dist
+            z = posterior.mode()
+            if seed is not None:
+                rows = [normal(z.shape[1:], seed + k, "posterior") for k in range(len(z))]
+                z = z + posterior.std * torch.stack(rows).to(z.device)
+            mean, std = self._statistics(network)
+            return (z - mean) * self.scale / std
+
+    def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
+        """Latents -> [B, 3, T, H, W], clamped to [-1, 1]. `seed` has no effect."""
+        network = self.network.on(self.device_of.device)
+        with torch.autocast(x.device.type, enabled=False):
+            mean, std = self._statistics(network)
+            z = x.float() * std / self.scale + mean
+            # A decoder that also removes noise is told that there is none.
+            level = (z.new_zeros(len(z)),) if self.timed else ()
+            return network.decode(z, *level).sample.clamp(-1, 1)
+
+    def latent_mask(self, keep: Tensor) -> Tensor:
+        """Blocks of frames and pixels that are all kept: bool [T, H, W] -> bool [(T - 1)/f + 1, H / s, W / s]."""
+        s = self.side
+        places = rearrange(keep, "t (h s) (w r) -> t h w (s r)", s=s, r=s).all(-1)
+        later = rearrange(places[1:], "(t f) h w -> t h w f", f=self.frames).all(-1)
+        return torch.cat([places[:1], later])
+
+    def _statistics(self, network: Any) -> tuple[Tensor, Tensor]:
+        """Mean and std of each channel, [C, 1, 1, 1]: those of the configuration, or of the weights."""
+        listed = self._listed if self._listed[0] else (network.latents_mean, network.latents_std)
+        mean, std = (
+            torch.as_tensor(row, dtype=torch.float32, device=self.device_of.device) for row in listed
+        )
+        return mean[:, None, None, None], std[:, None, None, None]
+
+    def fit(self, media: Iterable[Tensor]) -> None:
+        """Do nothing: the statistics come with the weights."""
