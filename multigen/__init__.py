@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from multigen.errors import MultigenError
     from multigen.generation.request import EditRequest, Request
     from multigen.modalities.media import Media
+    from multigen.model.export import export
     from multigen.model.load import load
     from multigen.model.model import Model
     from multigen.recipe.load import load_recipe
@@ -36,6 +37,7 @@ __all__ = [
     "__version__",
     "core",
     "evaluate",
+    "export",
     "load",
     "load_recipe",
     "register",
@@ -52,6 +54,7 @@ _LAZY = {
     "Recipe": "multigen.recipe.schema",
     "Request": "multigen.generation.request",
     "evaluate": "multigen.runs.evaluate",
+    "export": "multigen.model.export",
     "load": "multigen.model.load",
     "load_recipe": "multigen.recipe.load",
     "register": "multigen.registry",

@@ -83,7 +83,7 @@ def own(axes: int, device: torch.device, *, tiny: bool) -> tuple[UNet, tuple[int
 class Stable(Backbone):
     """A UNet2DConditionModel behind our backbone's interface; x is fp32 outside it, and cast to its weights' dtype."""
 
-    by_index = True
+    c_noise = "index"
 
     def __init__(self, network: Any, more: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()

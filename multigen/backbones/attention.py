@@ -18,10 +18,9 @@ from multigen.backbones.layers import Context, norm, zeroed
 from multigen.backbones.noise_embedding import frame_frequencies
 
 
-def rotate(x: Tensor) -> Tensor:
-    """Rotate pairs of features of [M, heads, L, K] by angles proportional to the place in the sequence."""
-    half = x.shape[-1] // 2
-    angle = torch.arange(x.shape[-2], device=x.device)[:, None] * frame_frequencies(half, x.device)
+def rotate(x: Tensor, angle: Tensor) -> Tensor:
+    """Rotate pairs of features of [M, heads, L, K] by angles [L, K // 2] in radians."""
+    half = angle.shape[1]
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)
@@ -59,17 +58,31 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(other or width, 2 * width)
         self.out = zeroed(nn.Linear(width, width))
+        if rotary:
+            self.register_buffer("frequencies", frame_frequencies(width // heads // 2), persistent=False)
+            self.frequencies: Tensor
 
     def forward(
-        self, x: Tensor, other: Tensor | None = None, mask: Tensor | None = None, *, undone: bool = False
+        self,
+        x: Tensor,
+        other: Tensor | None = None,
+        mask: Tensor | None = None,
+        *,
+        places: Tensor | None = None,
+        undone: bool = False,
     ) -> Tensor:
-        """[M, L, C] -> the same shape. `undone`: the attention map is the identity."""
+        """[M, L, C] -> the same shape.
+
+        places  [L], by which a rotary one rotates
+        undone  the attention map is the identity
+        """
         if undone:
             return self.out(self.key_value(x).chunk(2, dim=-1)[1])
         q = self._split(self.query(x))
         k, v = map(self._split, self.key_value(x if other is None else other).chunk(2, dim=-1))
-        if self.rotary:
-            q, k = rotate(q), rotate(k)
+        if self.rotary and places is not None:
+            angle = places[:, None] * self.frequencies
+            q, k = rotate(q, angle), rotate(k, angle)
         y = attend(q, k, v, None if mask is None else mask[:, None, None, :])
         return self.out(y.transpose(1, 2).flatten(2))
 
@@ -110,15 +123,17 @@ class AttentionBlock(nn.Module):
         undone = taps is not None and self.number in taps.undone
         x = x + _grid(self.attention(_sequence(self.norm(x)), undone=undone), x)
         if self.time_norm is not None and self.time_attention is not None:
-            s = (
-                _sequence(self.time_norm(x)).unflatten(0, (-1, context.frames)).transpose(1, 2)
-            )  # [B, HW, T, C]
-            s = self.time_attention(s.flatten(0, 1)).unflatten(0, s.shape[:2]).transpose(1, 2).flatten(0, 1)
+            s = _sequence(self.time_norm(x)).unflatten(0, (-1, context.frames))  # [B, T, HW, C]
+            places = torch.arange(context.frames, device=x.device)
+            s = self.time_attention(s.transpose(1, 2).flatten(0, 1), places=places)
+            s = s.unflatten(0, (-1, x.shape[2] * x.shape[3])).transpose(1, 2).flatten(0, 1)
             x = x + _grid(s, x)
         if self.cross_norm is not None and self.token_norm is not None and self.cross_attention is not None:
             assert context.tokens is not None
             s = _sequence(self.cross_norm(x))
-            joined = s.reshape(len(context.tokens), -1, s.shape[-1])  # a video's frames share their tokens
+            joined = s.reshape(
+                context.tokens.shape[0], -1, s.shape[-1]
+            )  # a video's frames share their tokens
             tokens = self.token_norm(context.tokens)
             if taps is not None and taps.maps is not None:
                 shares = self.cross_attention.map(joined, tokens, context.mask)

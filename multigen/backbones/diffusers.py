@@ -1,10 +1,9 @@
-"""The U-Net of a Stable Diffusion pipeline, from a folder in diffusers' format."""
+"""The network of a pipeline in diffusers' format."""
 
 from __future__ import annotations
 
-import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +13,24 @@ from torch import Tensor, nn
 from multigen.backbones.diffusers_taps import tapped
 from multigen.core.backbone import Backbone, Taps
 from multigen.core.conditioning import Cond, CondSpec
-from multigen.errors import reason
+from multigen.families import Family, open_family
 from multigen.registry import Given
 from multigen.storage import diffusers_folder
 
-# Settings of networks that need more than x, an index and tokens: SDXL, LCM, IP-Adapter ...
-_UNSUPPORTED = (
-    "addition_embed_type",
-    "class_embed_type",
-    "encoder_hid_dim",
-    "num_class_embeds",
-    "time_cond_proj_dim",
-)
-
 
 class Diffusers(Backbone):
-    """F(x [B, C, H, W], c_noise [B], cond) -> [B, C, H, W]: a UNet2DConditionModel with its trained weights.
+    """F(x [B, C, *D], c_noise [B], cond) -> [B, C, *D]: a network of diffusers with its trained weights.
 
-    axes          2
-    channels      C of the codec, which must be the network's
+    axes          of the codec, which must be the network's
+    channels      C of the codec, likewise
     out_channels  C of the output, likewise
-    cond          widths of the conditions, which must be the network's tokens alone
-    path          the pipeline's folder, whose `unet` is used, or its id on the hub (owner/name)
+    cond          widths of the conditions, likewise
+    path          the pipeline's folder, or its id on the hub (hf:owner/name)
 
-    c_noise is the index in the table that it was trained with. Raises ValueError if the network does not fit the codec
-    and the conditioner, or needs more than tokens (SDXL, inpainting).
+    The family of the pipeline says how the network is called. Raises ValueError if the network does not fit the codec
+    and the conditioner.
     """
 
-    by_index = True
     pretrained = True
     published = ("unet.", "network.")
 
@@ -55,62 +44,70 @@ class Diffusers(Backbone):
         path: str | None = None,
     ) -> None:
         super().__init__()
-        folder = diffusers_folder.located(path)
-        config = diffusers_folder.component(folder, "unet")
-        more = [name for name in _UNSUPPORTED if config.get(name) is not None]
-        if more:
+        self.folder: Path = diffusers_folder.located(path)
+        self.family: Family = open_family(self.folder)
+        self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
+        self._check(path, axes, channels, out_channels, cond)
+        name = self.family.network
+        load = diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
+        self.network: Any = load(self.folder, name, self.family.components[name])
+        kind = diffusers_folder.imported("diffusers").Transformer2DModel
+        self._blocks = [n for n, m in self.network.named_modules() if isinstance(m, kind)]
+        self._blocks = sorted((n for n in self._blocks if _place(n)[0] >= 0), key=_place)
+        self.attentions = len(self._blocks)
+        self.deepest = next((k for k, n in enumerate(self._blocks) if not n.startswith("down")), 0)
+
+    def _check(self, path: str | None, axes: int, channels: int, out_channels: int, cond: CondSpec) -> None:
+        """ValueError where codec and conditioner give another form than the network takes."""
+        form = self.family.form()
+        if bool(cond.grid) != bool(form.cond.grid):
             raise ValueError(
-                f"path: {path}: this network needs more than a prompt's tokens ({more[0]}), as SDXL's does"
+                f"path: {path}: this network has {'' if form.cond.grid else 'no '}channels for a mask. Allowed: "
+                f"masked={str(bool(form.cond.grid)).lower()}"
             )
-        entry = functools.partial(diffusers_folder.entry, config, folder / "unet")
         wanted = {
-            "axes": (2, axes),
-            "channels": (entry("in_channels", int, 4), channels),
-            "out_channels": (entry("out_channels", int, 4), out_channels),
-            "tokens": (entry("cross_attention_dim", int, 1280), cond.tokens),
-            "vector": (0, cond.vector),
-            "grid": (0, cond.grid),
+            "axes": (form.axes, axes),
+            "channels": (form.channels, channels),
+            "out_channels": (form.channels, out_channels),
+            "tokens": (form.cond.tokens, cond.tokens),
+            "vector": (form.cond.vector, cond.vector),
+            "grid": (form.cond.grid, cond.grid),
         }
         for name, (takes, given) in wanted.items():
             if takes != given:
                 raise ValueError(
                     f"path: {path}: this network takes {name} {takes}; codec and conditioner give {given}"
                 )
-        self.network: Any = self._network(folder, config)
-        kind = diffusers_folder.imported("diffusers").Transformer2DModel
-        self._blocks = [n for n, m in self.network.named_modules() if isinstance(m, kind)]
-        self._blocks.sort(key=_place)
-        self.attentions = len(self._blocks)
-        self.deepest = next((k for k, n in enumerate(self._blocks) if not n.startswith("down")), 0)
+
+    @property
+    def components(self) -> Mapping[str, nn.Module]:
+        """Its network, by its name in the pipeline."""
+        return {self.family.network: self.network}
 
     def attention_modules(self) -> list[str]:
         """List the names of diffusers' attention modules."""
         diffusers_folder.imported("diffusers")
-        kind = importlib.import_module("diffusers.models.attention_processor").Attention
-        return [name for name, module in self.named_modules() if isinstance(module, kind)]
+        attention = importlib.import_module("diffusers.models.attention")
+        processors = importlib.import_module("diffusers.models.attention_processor")
+        kinds = (processors.Attention, attention.AttentionModuleMixin)
+        return [name for name, module in self.named_modules() if isinstance(module, kinds)]
 
-    @staticmethod
-    def _network(folder: Path, config: Mapping[str, Any]) -> nn.Module:
-        """The network with its weights, or without them on the meta device, where a recipe is checked."""
-        if not torch.empty(0).is_meta:
-            return diffusers_folder.network(folder, "unet")
-        try:
-            return diffusers_folder.imported("diffusers").UNet2DConditionModel.from_config(config)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(
-                f"{folder / 'unet'}: its config.json describes no network ({reason(error)})"
-            ) from error
+    def shared(self, cond: Cond) -> Hashable:
+        """Return what the family says."""
+        return self.family.shared(cond)
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError for samples [C, *D] that the family's network cannot make."""
+        self.family.check_shape(shape)
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
-        """x [B, C, H, W], c_noise [B] from 0 to N - 1, cond.tokens [B, L, K] -> F [B, C, H, W]."""
-        blocks = [self.network.get_submodule(name) for name in self._blocks]
+        """x [B, C, *D], c_noise [B] as the family takes it -> F [B, C, *D]."""
+        blocks: list[nn.Module] = [self.network.get_submodule(name) for name in self._blocks]
         with tapped(blocks, taps):
-            (out,) = self.network(
-                x, c_noise, cond.tokens, encoder_attention_mask=cond.mask, return_dict=False
-            )
-        return out
+            return self.family.call(self.network, x, c_noise, cond)
 
 
 def _place(name: str) -> tuple[int, str]:
-    """Order of the blocks as x passes them: down, middle, up. The order of the attributes differs."""
-    return ("down_blocks", "mid_block", "up_blocks").index(name.partition(".")[0]), name
+    """Order of the blocks as x passes them: down, middle, up. The order of the attributes differs. -1: elsewhere."""
+    order = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
+    return order.get(name.partition(".")[0], -1), name

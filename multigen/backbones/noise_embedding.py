@@ -21,9 +21,9 @@ from multigen.backbones.layers import zeroed
 _PLACE = 32  # features of a frame's place
 
 
-def frame_frequencies(n: int, device: torch.device) -> Tensor:
+def frame_frequencies(n: int) -> Tensor:
     """n angular frequencies in radians per frame, from 1 down to 0.01."""
-    return torch.logspace(0.0, -2.0, n, device=device)
+    return torch.logspace(0.0, -2.0, n)
 
 
 class NoiseEmbedding(nn.Module):
@@ -46,6 +46,9 @@ class NoiseEmbedding(nn.Module):
         self.noise = nn.Linear(features // 2 * 2, width)
         self.vector = nn.Linear(vector, width, bias=False) if vector else None
         self.time_place = zeroed(nn.Linear(_PLACE, width, bias=False)) if axes == 3 else None
+        if axes == 3:
+            self.register_buffer("places", frame_frequencies(_PLACE // 2), persistent=False)
+            self.places: Tensor
         self.out = nn.Linear(width, width)
 
     def forward(self, c_noise: Tensor, vector: Tensor | None, frames: int) -> Tensor:
@@ -55,7 +58,7 @@ class NoiseEmbedding(nn.Module):
         if self.vector is not None and vector is not None:
             h = h + self.vector(vector)
         if self.time_place is not None:
-            angle = torch.arange(frames, device=h.device)[:, None] * frame_frequencies(_PLACE // 2, h.device)
+            angle = torch.arange(frames, device=h.device)[:, None] * self.places
             place = torch.cat([angle.cos(), angle.sin()], dim=1).to(h.dtype)
             h = (h[:, None] + self.time_place(place)).flatten(0, 1)
         return F.silu(self.out(F.silu(h)))

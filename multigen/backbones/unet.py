@@ -45,6 +45,9 @@ class UNet(Backbone):
     dropout        share of activations dropped in each residual block
     skip_scale     factor of each residual sum; sqrt(0.5) keeps the variance (Song et al. 2021, arXiv:2011.13456,
                    appendix H)
+    start_at_grid  before training the output is the first C' channels of cond.grid, not zero: with prediction x0 a
+                   super-resolution network learns what the enlarged medium lacks, as in Li et al. 2021
+                   (arXiv:2104.14951, section 3.3)
     checkpoint     recompute activations in the backward pass to save memory
     channels_last  memory layout; default: channels-last where it is faster (half precision on GPUs, never on CPUs)
 
@@ -67,6 +70,7 @@ class UNet(Backbone):
         groups: int = 32,
         dropout: float = 0.0,
         skip_scale: float = 1.0,
+        start_at_grid: bool = False,
         checkpoint: bool = False,
         channels_last: bool | None = None,
     ) -> None:
@@ -79,6 +83,11 @@ class UNet(Backbone):
         check_positive(skip_scale=skip_scale)
         self.axes, self.channels, self.cond = axes, channels, cond
         self.checkpoint, self.channels_last = checkpoint, channels_last
+        if start_at_grid and cond.grid < out_channels:
+            raise ValueError(
+                f"start_at_grid: true is not allowed with {cond.grid} channels of a grid; the output has {out_channels}"
+            )
+        self.start_at_grid = start_at_grid
         self.stride = 2 ** (len(widths) - 1)
         embedding = embedding or 4 * widths[0]
         stage = partial(
@@ -164,6 +173,7 @@ class UNet(Backbone):
         """
         self._check_input(x, cond)
         size, frames = x.shape[2:], x.shape[2] if self.axes == 3 else 1
+        grid = None
         if cond.grid is not None:
             grid = cond.grid.to(x.dtype)
             if grid.shape[2:] != size:
@@ -174,7 +184,8 @@ class UNet(Backbone):
             x = x.contiguous(memory_format=torch.channels_last)
         context = Context(self.embed(c_noise, cond.vector, frames), cond.tokens, cond.mask, frames, taps)
         x = unfold(self._run(x, context), self.axes, frames)
-        return x[(..., *(slice(n) for n in size))].contiguous()
+        x = x[(..., *(slice(n) for n in size))].contiguous()
+        return x + grid[:, : x.shape[1]] if self.start_at_grid and grid is not None else x
 
     def _run(self, x: Tensor, context: Context) -> Tensor:
         """The folded network: [R, C, H, W] -> [R, C', H, W]."""

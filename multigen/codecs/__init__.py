@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -41,6 +43,17 @@ class Codec(nn.Module, ABC):
     def latent_mask(self, keep: Tensor) -> Tensor:
         """Find where model space depends on kept media alone: bool [*D] -> bool [*D'], True for kept."""
 
+    def known(self, media: Tensor, keep: Tensor) -> Tensor:
+        """Compute what a network with mask channels sees of media [B, C, *D] of which `keep` [*D] is known.
+
+        By default x0 where `latent_mask` is True, 0 elsewhere: [B, C', *D'].
+        """
+        return self.encode(media) * self.latent_mask(keep).to(media.device)
+
+    def unknown(self, shape: tuple[int, ...]) -> Tensor:
+        """Compute the same where nothing is known, of samples of shape [C', *D']: [1, C', *D']. By default zeros."""
+        return torch.zeros(1, *shape)
+
     @abstractmethod
     def fit(self, media: Iterable[Tensor]) -> None:
         """Set statistics from training media, each [C, *D]. Codecs without statistics do not read them."""
@@ -48,3 +61,10 @@ class Codec(nn.Module, ABC):
     def unclamped(self, x: Tensor) -> Tensor:
         """Decode without clamping to [-1, 1] where the codec can, so that gradients do not vanish at the limits."""
         return self.decode(x)
+
+    def standalone(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments `args` of a recipe so that they build this codec from the model's own weights alone.
+
+        A weights file carries them in its recipe: it is all that its receiver has.
+        """
+        return dict(args)

@@ -16,7 +16,7 @@ from torch import Tensor
 from multigen.codecs import Codec
 from multigen.core.noise import normal
 from multigen.storage import diffusers_folder
-from multigen.storage.diffusers_folder import Frozen
+from multigen.storage.diffusers_folder import AUTOENCODER, Frozen
 
 SCALE = 0.18215  # the factor of files that do not state it
 
@@ -24,23 +24,27 @@ SCALE = 0.18215  # the factor of files that do not state it
 class VAE(Codec):
     """Pictures [B, 3, H, W] in [-1, 1] <-> latents [B, C, H / f, W / f] near unit variance, in fp32.
 
-    path  the pipeline's folder, whose `vae` is used, or its id on the hub (owner/name)
+    path      the pipeline's folder, whose `vae` is used, or its id on the hub (hf:owner/name)
+    multiple  sides of latents are multiples of it, as a network of patches wants them
 
     An AutoencoderKL with the scaling factor of its configuration. It is neither trained nor saved.
     """
 
     device_of: Tensor
 
-    def __init__(self, *, path: str | None = None) -> None:
+    def __init__(self, *, path: str | None = None, multiple: int = 1) -> None:
         super().__init__()
+        if multiple < 1:
+            raise ValueError(f"multiple: {multiple!r} is not allowed. Allowed: 1 or more.")
+        self.multiple = multiple
         folder = diffusers_folder.located(path)
-        config = diffusers_folder.component(folder, "vae")
+        config = diffusers_folder.component(folder, "vae", AUTOENCODER)
         entry = functools.partial(diffusers_folder.entry, config, folder / "vae")
         self.media_channels, self.channels = entry("in_channels", int, 3), entry("latent_channels", int, 4)
         self.scale = entry("scaling_factor", float, SCALE)
         self.offset = entry("shift_factor", float | None, None) or 0.0
         self.factor = diffusers_folder.vae_factor(folder)
-        self.network = Frozen(functools.partial(diffusers_folder.network, folder, "vae"))
+        self.network = Frozen(functools.partial(diffusers_folder.network, folder, "vae", AUTOENCODER))
         # Follows the module to its device; never saved.
         self.register_buffer("device_of", torch.zeros(()), persistent=False)
 
@@ -56,8 +60,9 @@ class VAE(Codec):
         return (self.channels, height // self.factor, width // self.factor)
 
     def whole(self, media: tuple[int, ...]) -> tuple[int, ...]:
-        """[C, H, W] with sides up to multiples of f."""
-        return (*media[:-2], *(-(-side // self.factor) * self.factor for side in media[-2:]))
+        """[C, H, W] with sides up to multiples of f, times `multiple`."""
+        step = self.factor * self.multiple
+        return (*media[:-2], *(-(-side // step) * step for side in media[-2:]))
 
     def encode(self, media: Tensor, *, seed: int | None = None) -> Tensor:
         """[B, 3, H, W] in [-1, 1] -> [B, C, H / f, W / f]: the mode of each posterior, or with a seed a sample of it.
@@ -86,6 +91,15 @@ class VAE(Codec):
         back after decoding.
         """
         return keep.unflatten(1, (-1, self.factor)).unflatten(0, (-1, self.factor)).all(3).all(1)
+
+    def known(self, media: Tensor, keep: Tensor) -> Tensor:
+        """Encode media [B, 3, H, W] whose unknown part is grey, as inpainting networks see them."""
+        return self.encode(media * keep.to(media))
+
+    def unknown(self, shape: tuple[int, ...]) -> Tensor:
+        """Encode a grey picture."""
+        sides = [side * self.factor for side in shape[1:]]
+        return self.encode(torch.zeros(1, self.media_channels, *sides, device=self.device_of.device))
 
     def fit(self, media: Iterable[Tensor]) -> None:
         """Do nothing: the scaling factor comes with the weights."""

@@ -21,18 +21,25 @@ class DiskStates(Shelf):
     folders  of the encoder and its tokenizer; the content of their files is part of the key, as are device and torch
     length   most tokens of a text
     width    K
+    layer    which of the encoder's states they are
 
     Every entry was encoded alone, so a run that finds it equals one that does not, bit for bit.
     """
 
     def __init__(
-        self, cache: DiskCache, folders: Sequence[Path], *, length: int, width: int, device: torch.device
+        self,
+        cache: DiskCache,
+        folders: Sequence[Path],
+        *,
+        length: int,
+        width: int,
+        device: torch.device,
+        layer: int | str | None = None,
     ) -> None:
         super().__init__(cache)
         self.width = width
-        digest = hashlib.blake2b(
-            repr((1, length, width, device.type, torch.__version__)).encode(), digest_size=12
-        )
+        key = (1, length, width, device.type, torch.__version__, *([] if layer is None else [layer]))
+        digest = hashlib.blake2b(repr(key).encode(), digest_size=12)
         for folder in folders:
             for path in sorted(p for p in folder.iterdir() if p.suffix in _READ and p.is_file()):
                 with path.open("rb") as file:

@@ -59,6 +59,12 @@ def warn_of_words(words: Sequence[str]) -> None:
         )
 
 
+def warn_of_cut(cut: str, tokens: int) -> None:
+    """Warn, once for each text, of the end of a prompt that is ignored."""
+    shown = cut if len(cut) <= _SHOWN else cut[:_SHOWN].rstrip() + " ..."
+    warnings.warn(f"the prompt has over {tokens} tokens; its end is ignored: {shown!r}", stacklevel=1)
+
+
 def warn_of_length(prompt: str, tokens: int) -> None:
     """Warn, once for each prompt, that its end is ignored."""
     shown = prompt if len(prompt) <= _SHOWN else prompt[:_SHOWN].rstrip() + " ..."

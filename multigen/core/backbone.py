@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from collections.abc import Hashable, Mapping
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
 from multigen.core.conditioning import Cond
+
+NoiseLevel: TypeAlias = Literal["log_snr", "index", "sigma"]
 
 
 class Maps:
@@ -36,19 +38,21 @@ class Backbone(nn.Module, ABC):
 
     A subclass implements `forward` and declares what differs from these defaults:
 
-    by_index    c_noise is the index in the schedule's table, as networks trained elsewhere take it; False: it is the
-                log-SNR, clamped to ±20
+    c_noise     how it takes the noise level: the log-SNR, clamped to ±20; the index in the schedule's table, or sigma,
+                as networks trained elsewhere do
     pretrained  the weights come with the part, so that nothing needs to be trained or loaded
     published   prefixes of layer names in files of other tools, and in this module
     attentions  number of attention blocks that taps can address; 0: `forward` takes no taps
     deepest     number of the attention block in the middle of the network
+    distilled   the network takes a guidance scale as an input, `Cond.extra["guidance"]` [B, 1]
     """
 
-    by_index: ClassVar[bool] = False
+    c_noise: NoiseLevel = "log_snr"
     pretrained: ClassVar[bool] = False
     published: ClassVar[tuple[str, str]] = ("backbone.", "")
     attentions: int = 0
     deepest: int = 0
+    distilled: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
@@ -56,6 +60,16 @@ class Backbone(nn.Module, ABC):
 
         A backbone whose `attentions` is above 0 also takes `taps: Taps | None = None`.
         """
+
+    def shared(self, cond: Cond) -> Hashable:
+        """Return what all samples of one call must have in common, beside shapes and the structure of their conditions.
+
+        By default nothing. A network that attends to padding, say, needs equal numbers of tokens.
+        """
+        return None
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError, with the nearest that is allowed, for samples [C, *D] that the network cannot make."""
 
     def attention_modules(self) -> list[str]:
         """List the names of the modules that compute attention, whose layers an adapter can target. By default none."""

@@ -1,10 +1,12 @@
 """Conditions: what a backbone sees beside the noisy sample.
 
-A `Cond` holds up to three parts, each a batch:
+A `Cond` holds up to four parts, each a batch:
 
     vector  [B, K]           one vector a sample: a class, a pooled prompt
     tokens  [B, L, K]        a sequence for cross-attention, with mask [B, L]: True where a token is valid
     grid    [B, K, *D]       values on the sample's own grid: the mask channels of inpainting
+    extra   [B, ...] each    what some networks take besides, by name: ids of size and crop, a guidance scale, a second
+                             sequence of text
 
 Training replaces the condition of a share of the samples with the null condition, row by row (`Cond.where`), so that
 one network learns both predictions of classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, algorithm 1).
@@ -13,8 +15,8 @@ one network learns both predictions of classifier-free guidance (Ho & Salimans 2
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -50,6 +52,7 @@ class Cond:
     tokens  [B, L, K], always with a mask
     mask    [B, L] bool, True for a valid token; every row has at least one
     grid    [B, K, *D]
+    extra   name -> [B, ...]
 
     Raises ValueError for tokens without a mask, for a mask of another shape or dtype, and for parts that differ in
     batch size. A row without a valid token is refused only where the mask is on the CPU: reading it would stall
@@ -60,19 +63,20 @@ class Cond:
     tokens: Tensor | None = None
     mask: Tensor | None = None
     grid: Tensor | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.tokens is not None and self.mask is not None:
             _check_mask(self.tokens, self.mask)
         elif self.tokens is not None or self.mask is not None:
             raise ValueError("Cond: tokens and mask must be given together")
-        if len({len(part) for part in (self.vector, self.tokens, self.grid) if part is not None}) > 1:
-            raise ValueError("Cond: vector, tokens and grid differ in batch size")
+        if len({len(part) for part in self._batches}) > 1:
+            raise ValueError("Cond: vector, tokens, grid and extra differ in batch size")
 
     @property
     def batch_size(self) -> int | None:
         """B, or None for a condition without parts."""
-        return next((len(p) for p in (self.vector, self.tokens, self.grid) if p is not None), None)
+        return next((len(p) for p in self._batches), None)
 
     @property
     def structure(self) -> tuple[object, ...]:
@@ -81,11 +85,13 @@ class Cond:
             None if self.vector is None else self.vector.shape[1],
             None if self.tokens is None else self.tokens.shape[2],
             None if self.grid is None else tuple(self.grid.shape[1:]),
+            *((name, tuple(self.extra[name].shape[1:])) for name in sorted(self.extra)),
         )
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Cond:
         """Apply a function to every tensor."""
-        return Cond(*(None if p is None else function(p) for p in self._parts))
+        extra = {name: function(p) for name, p in self.extra.items()}
+        return Cond(*(None if p is None else function(p) for p in self._parts), extra=extra)
 
     def to(self, device: torch.device | str) -> Cond:
         """Move every tensor to a device."""
@@ -113,13 +119,26 @@ class Cond:
         if more < 0:
             raise ValueError(f"Cond: {self.tokens.shape[1]} tokens do not fit in {length}")
         tokens, mask = F.pad(self.tokens, (0, 0, 0, more)), F.pad(self.mask, (0, more), value=False)
-        return Cond(self.vector, tokens, mask, self.grid)
+        return dataclasses.replace(self, tokens=tokens, mask=mask)
 
     def with_grid(self, grid: Tensor) -> Cond:
         """Replace the grid; one row is repeated for the whole batch."""
         size = self.batch_size
         rows = grid if size in (None, len(grid)) else grid.expand(size, *grid.shape[1:])
         return dataclasses.replace(self, grid=rows)
+
+    def join_grid(self, grid: Tensor) -> Cond:
+        """Add channels to the grid, [B, K, *D]; one row is repeated for the whole batch."""
+        if self.grid is None:
+            return self.with_grid(grid)
+        joined = torch.cat([self.grid, grid.expand(len(self.grid), *grid.shape[1:])], dim=1)
+        return dataclasses.replace(self, grid=joined)
+
+    def with_extra(self, name: str, values: Tensor) -> Cond:
+        """Replace one value of `extra`, or add it; one row is repeated for the whole batch."""
+        size = self.batch_size
+        rows = values if size in (None, len(values)) else values.expand(size, *values.shape[1:])
+        return dataclasses.replace(self, extra={**self.extra, name: rows})
 
     @staticmethod
     def cat(conds: Sequence[Cond]) -> Cond:
@@ -129,7 +148,8 @@ class Cond:
             return conds[0]
         columns = zip(*(c._parts for c in conds), strict=True)
         joined = ([p for p in column if p is not None] for column in columns)
-        return Cond(*(torch.cat(parts) if parts else None for parts in joined))
+        extra = {name: torch.cat([c.extra[name] for c in conds]) for name in conds[0].extra}
+        return Cond(*(torch.cat(parts) if parts else None for parts in joined), extra=extra)
 
     def where(self, keep: Tensor, other: Cond, part: str | None = None) -> Cond:
         """Take rows of self where `keep` [B] (bool) is True, and rows of `other` elsewhere: condition dropout.
@@ -144,7 +164,15 @@ class Cond:
                 return a
             return torch.where(keep.to(a.device).reshape(-1, *[1] * (a.ndim - 1)), a, b.to(a.dtype))
 
-        return Cond(*map(chosen, _Parts._fields, mine._parts, theirs._parts))
+        names = (*names, *(mine.extra if part is None else ()))
+        extra = {name: chosen(name, values, theirs.extra[name]) for name, values in mine.extra.items()}
+        kept = {name: values for name, values in extra.items() if values is not None}
+        return Cond(*map(chosen, _Parts._fields, mine._parts, theirs._parts), extra=kept)
+
+    @property
+    def _batches(self) -> list[Tensor]:
+        """Every tensor that has rows, but the mask."""
+        return [p for p in (self.vector, self.tokens, self.grid, *self.extra.values()) if p is not None]
 
     @property
     def _parts(self) -> _Parts:

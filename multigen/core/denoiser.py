@@ -1,7 +1,7 @@
 """Denoiser: backbone, schedule and prediction together.
 
     D(x, t, cond) = c_skip x + c_out F(c_in x, c_noise, cond)   (Karras et al. 2022, arXiv:2206.00364, eq. 7)
-    c_noise = log(alpha²/sigma²), clamped to ±20                (or the index in the schedule's table)
+    c_noise = log(alpha²/sigma²), clamped to ±20                (or the index in the schedule's table, or sigma)
 
 Training minimises the error of F against the prediction's target, for each sample:
 
@@ -17,6 +17,8 @@ it is nearly 2 h |e|: flat areas come out right at the price of larger errors at
 """
 
 from __future__ import annotations
+
+from collections.abc import Hashable
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +93,10 @@ class Denoiser(nn.Module):
         answer = self.network(rows(c_in, x) * x if scaled else x, c_noise, cond, taps)
         return (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer)
 
+    def shared(self, cond: Cond) -> Hashable:
+        """Return what the backbone declares that all samples of one call must have in common."""
+        return self.backbone.shared(cond)
+
     def output(self, x: Tensor, t: Tensor, x0: Tensor) -> Tensor:
         """Compute the F that means x0 [B, C, *D] at x_t and t (0-d): (x0 - c_skip x)/c_out."""
         _, _, skip, out = (values[0] for values in self._scales(t.reshape(1)))
@@ -112,6 +118,10 @@ class Denoiser(nn.Module):
         scales = self.prediction.coefficients(*self.schedule.levels(snr))
         table = torch.stack([self._c_noise(ts.double(), snr), *scales], dim=1)
         self._known.update(zip(ts.tolist(), table.tolist(), strict=True))
+
+    def c_noise(self, t: Tensor) -> Tensor:
+        """Compute the noise level at t [B] as the backbone takes it, [B] float64."""
+        return self._c_noise(t.double(), self.schedule.log_snr(t.double()))
 
     def _scales(self, t: Tensor) -> list[tuple[float, ...]]:
         """c_noise, c_in, c_skip and c_out at t [B], each [B]."""
@@ -155,5 +165,10 @@ class Denoiser(nn.Module):
 
     def _c_noise(self, t: Tensor, snr: Tensor) -> Tensor:
         """The noise level as the backbone takes it, [B] float64."""
-        by_index = self.backbone.by_index
-        return self.schedule.index(t) if by_index else snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
+        match self.backbone.c_noise:
+            case "log_snr":
+                return snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
+            case "index":
+                return self.schedule.index(t)
+            case "sigma":
+                return self.schedule.levels(snr).sigma

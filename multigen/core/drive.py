@@ -2,7 +2,8 @@
 
 Each round collects the calls that all samplings wait for, merges those that can share a batch into one network call
 with a time for each sample, t [B], and hands the answers back. Calls merge if they agree in denoiser, shape, dtype,
-device, structure of the condition, `grad` and `taps`; prompts, samplers, step counts and guides may differ.
+device, structure of the condition, `grad`, `taps` and in what the backbone declares as `shared`; prompts, samplers,
+step counts and guides may differ.
 
 What fails, fails alone: a call that raises is made again in halves, down to the sample at fault, and the samplings of
 the others go on.
@@ -69,8 +70,8 @@ class Driver:
         for sampling, answers in zip(samplings, slots, strict=True):
             for call, pieces in zip(sampling.calls, answers, strict=True):
                 denoiser, x = call.denoiser or sampling.denoiser, call.x
-                structure = call.cond.structure
-                form = (id(denoiser), x.shape[1:], x.dtype, x.device, structure, call.grad, call.taps)
+                cond = (call.cond.structure, denoiser.shared(call.cond))
+                form = (id(denoiser), x.shape[1:], x.dtype, x.device, cond, call.grad, call.taps)
                 group, most = groups.setdefault(form, (denoiser, []))[1], self._most(form)
                 for start in range(0, len(x), most):
                     group.append(Piece(sampling, call, start, min(start + most, len(x)), pieces))

@@ -4,17 +4,18 @@ The known part is one more condition, `Cond.grid` [B, 1 + C, *D]:
 
     grid = cat(m, m x0),    m = 1 where the sample is known, 0 elsewhere
 
-These are the mask channels of inpainting networks (Rombach et al. 2022, arXiv:2112.10752, section 4.5).
+These are the mask channels of inpainting networks (Rombach et al. 2022, arXiv:2112.10752, section 4.5). Networks on
+latents see the latents of the known part alone instead of m x0: `Codec.known`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from multigen.core.guides import Answers, Call, Guide, Query
+from multigen.core.guides import Guide, with_calls
 
 # Training masks: a quarter know nothing, as when a whole medium is made; half know all but a block; a quarter know a
 # block alone.
@@ -31,30 +32,14 @@ def mask_channels(x0: Tensor, keep: Tensor | None) -> Tensor:
     return torch.cat([mask, mask * x0], dim=1)
 
 
-def with_mask_channels(guide: Guide, known: Tensor | None = None, keep: Tensor | None = None) -> Guide:
-    """Add mask channels to every call of a guide.
+def with_mask_channels(guide: Guide, channels: Tensor) -> Guide:
+    """Add mask channels [1, 1 + C, *D] to every call of a guide."""
+    return with_channels(guide, lambda: channels)
 
-    known  x0 [1, C, *D]; None: nothing is known
-    keep   where it is known, bool, broadcasting to [1, 1, *D]
-    """
-    channels = None if known is None else mask_channels(known, keep)
 
-    def add(call: Call) -> Call:
-        grid = mask_channels(torch.zeros_like(call.x[:1]), None) if channels is None else channels
-        return call._replace(cond=call.cond.with_grid(grid))
-
-    def guided(q: Query) -> Answers:
-        inner = guide(q)
-        try:
-            calls = next(inner)
-            while True:
-                calls = inner.send((yield [add(call) for call in calls]))
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            inner.close()
-
-    return guided
+def with_channels(guide: Guide, channels: Callable[[], Tensor]) -> Guide:
+    """Add channels [1, K, *D], asked for at every call, to the grid of every call of a guide."""
+    return with_calls(guide, lambda call: call._replace(cond=call.cond.join_grid(channels())))
 
 
 def random_mask(size: Sequence[int], u: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class Sampling:
         self.calls: list[Call] = []
         self._query: Query | None = None
         self._answers: Answers | None = None
-        self._shape: torch.Size | None = None  # of the first query, and so of the sample
+        self._shape: torch.Size | None = None  # of the latest query, and so of the sample
         self._x0: Tensor | None = None  # of a guide that needed no calls
 
     @property
@@ -96,7 +96,7 @@ class Sampling:
             return
         if not isinstance(self._query, Query):
             raise TypeError(f"a sampler yields Query(x, t), not {type(self._query).__name__}")
-        self._shape = self._shape or self._query.x.shape
+        self._shape = self._query.x.shape
         self._answers = self.guide(self._query)
         try:
             self.calls = next(self._answers)
@@ -104,12 +104,12 @@ class Sampling:
             self._x0 = stop.value
 
     def _checked(self, sample: object) -> Tensor:
-        """What the sampler returned. TypeError or ValueError unless it is a sample of the size that it began with."""
+        """What the sampler returned. TypeError or ValueError unless it is a sample of the size that it asked about."""
         if not isinstance(sample, Tensor):
             raise TypeError(f"a sampler returns the sample [B, C, *D], not {type(sample).__name__}")
         if self._shape is not None and sample.shape != self._shape:
             raise ValueError(
-                f"the sampler returned a sample of shape {tuple(sample.shape)}; it began with {tuple(self._shape)}"
+                f"the sampler returned a sample of shape {tuple(sample.shape)}; it asked about {tuple(self._shape)}"
             )
         return sample
 

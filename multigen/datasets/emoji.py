@@ -46,7 +46,8 @@ class Emoji(Dataset):
 
     Without `styles` the emoji are Twemoji's, out of installed packages. With `styles` they come out of a folder that
     `multigen datasets fetch emoji` made (`path`; null: where it put it), there is an item for each emoji and style,
-    and texts say the style: "red apple, 3D". Shares of what `draw` makes: `unstyled` texts without the word of the
+    and texts say the style: "red apple, 3D". With `large` the folder is that of `emoji_large`: drawings of 222 pixels
+    in place of 72, for pictures of 128 and more. Shares of what `draw` makes: `unstyled` texts without the word of the
     style; `keywords` texts with what else the emoji stands for; `several` counts, one to three ("two red apples");
     `placed` emoji ("red apple on the left"); `pairs` ("cat and dog", "cat above dog").
 
@@ -72,6 +73,7 @@ class Emoji(Dataset):
         recoloured: float = 0.5,
         styles: tuple[str, ...] | None = None,
         path: str | None = None,
+        large: bool = False,
         unstyled: float = 0.0,
         keywords: float = 0.0,
         several: float = 0.0,
@@ -79,6 +81,10 @@ class Emoji(Dataset):
         pairs: float = 0.0,
         held_out: float = 0.1,
     ) -> None:
+        if large and styles is None:
+            raise ValueError(
+                "large: true is not allowed without styles; the packages' own drawings have 72 pixels."
+            )
         self.shape = modality.shape()
         if len(self.shape) != 3:
             raise MultigenError(f"data: emoji are pictures; the modality {modality.name} is not one")
@@ -88,7 +94,7 @@ class Emoji(Dataset):
         self._scenes = (several, several + placed, several + placed + pairs)
         self.augment, self.recolour, self.share = augment, recolour, held_out
         self._styled = styles or ()
-        known = sprites.all_emoji() if styles is None else read_folder(path, styles)
+        known = sprites.all_emoji() if styles is None else read_folder(path, styles, large=large)
         self.emoji = _select(known, categories, names, count)
         self.classes: tuple[str, ...] = tuple(
             c for c in _CATEGORIES if any(e.category == c for e in self.emoji)
@@ -169,8 +175,17 @@ class Emoji(Dataset):
 
     def catalogue(self) -> Catalogue:
         """Each emoji in its own colours in every style and, with `recolour`, in all others; pairs that are held out."""
-        pairs = [s for s in self._items[self._trained :] if s.other is not None]
-        return make_catalogue(self._pictures, self._composer, self._turns, pairs, self._styled, self.shape[0])
+        return make_catalogue(
+            self._pictures,
+            self._composer,
+            self._turns,
+            self._items,
+            self.split()[0],
+            self._styled,
+            self.shape[0],
+            counted=self._scenes[0] > 0,
+            unstyled=self.unstyled > 0,
+        )
 
     def _shown(self, index: int) -> Shown:
         if not 0 <= index < len(self):

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from multigen.datasets.sprites import Emoji
+from multigen.datasets.sprites import LARGEST, SIDE, Emoji
 from multigen.errors import MultigenError, message, reason
 from multigen.storage.cache_folder import cache_folder
 
@@ -15,19 +15,25 @@ _LARGEST = 16 << 20  # bytes of an index
 _FILE = re.compile(r"[a-z0-9]+/[0-9a-f-]+\.(?:webp|png)")
 
 
-def read_folder(path: str | None, styles: tuple[str, ...]) -> list[Emoji]:
+def read_folder(path: str | None, styles: tuple[str, ...], *, large: bool = False) -> list[Emoji]:
     """The emoji of a folder (null: where it is fetched to) that have a picture in one of the `styles`, in its order.
+
+    large  null is where the larger drawings are fetched to
 
     MultigenError if there is none, it is not such a folder, or does not know a style.
     """
-    folder = Path(path) if path is not None else cache_folder("datasets") / "emoji"
-    index = _index(folder, path is None)
+    name = "emoji_large" if large else "emoji"
+    folder = Path(path) if path is not None else cache_folder("datasets") / name
+    index = _index(folder, name if path is None else None)
     try:
         known = tuple(index["styles"])
         for style in styles:
             if style not in known:
                 raise MultigenError(message("data.styles", style, known))
-        emoji = [_emoji(entry, folder, styles) for entry in index["emoji"]]
+        side = int(index.get("side", SIDE))
+        if not SIDE <= side <= LARGEST:
+            raise ValueError(f"side of {side} pixels")
+        emoji = [_emoji(entry, folder, styles, side) for entry in index["emoji"]]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, MultigenError):
             raise
@@ -35,14 +41,16 @@ def read_folder(path: str | None, styles: tuple[str, ...]) -> list[Emoji]:
     return [e for e in emoji if e is not None]
 
 
-def _index(folder: Path, fetched: bool) -> dict[str, Any]:
+def _index(folder: Path, fetched: str | None) -> dict[str, Any]:
     path = folder / "index.json"
     try:
         if path.stat().st_size > _LARGEST:
             raise MultigenError(f"data.path: {path} is larger than {_LARGEST >> 20} MiB")
         index = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        hint = "get it with: multigen datasets fetch emoji" if fetched else "name a folder that was fetched"
+        hint = (
+            f"get it with: multigen datasets fetch {fetched}" if fetched else "name a folder that was fetched"
+        )
         raise MultigenError(f"data: there is no emoji folder at {folder}; {hint}") from error
     except (OSError, ValueError) as error:
         if isinstance(error, MultigenError):
@@ -53,7 +61,7 @@ def _index(folder: Path, fetched: bool) -> dict[str, Any]:
     return index
 
 
-def _emoji(entry: dict[str, Any], folder: Path, styles: tuple[str, ...]) -> Emoji | None:
+def _emoji(entry: dict[str, Any], folder: Path, styles: tuple[str, ...], side: int) -> Emoji | None:
     """An entry with its pictures in the `styles`; None if it has none."""
     files = entry["files"]
     if any(not _FILE.fullmatch(file) for file in files.values()):
@@ -70,4 +78,5 @@ def _emoji(entry: dict[str, Any], folder: Path, styles: tuple[str, ...]) -> Emoj
         keywords=tuple(map(str, entry["keywords"])),
         files=found,
         hues=tuple((s, float(entry["hues"][s])) for s in styles if s in entry["hues"]),
+        side=side,
     )

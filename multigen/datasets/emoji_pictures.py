@@ -67,8 +67,11 @@ class Pictures:
         return out
 
     def _sprite(self, thing: int, style: str) -> PillowImage.Image:
+        file, side = self._files[thing][style], self.emoji[thing].side
+        if side > sprites.SIDE:  # all of them would take gigabytes
+            return sprites.load(file, side)
         if (thing, style) not in self._sprites:
-            self._sprites[thing, style] = sprites.load(self._files[thing][style])
+            self._sprites[thing, style] = sprites.load(file)
         return self._sprites[thing, style]
 
     def _turned(self, thing: int, style: str, colour: str, hue: float) -> PillowImage.Image:

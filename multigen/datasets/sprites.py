@@ -22,8 +22,10 @@ from multigen.modalities.raster import from_levels, to_channels
 from multigen.storage.packages import package_folder
 
 SIDE = 72  # px
-_MARGIN = 12  # px of clear border around each sprite, so that filters see past its edge
-_LARGEST = 512  # px: sides of a sprite's file
+LARGE = 222  # px: of what is fetched for larger pictures
+_MARGIN = 1 / 6  # of the side: clear border around each sprite, so that filters see past its edge
+_DRAWN = 3 / 4  # of the width with the margin
+LARGEST = 512  # px: sides of a sprite's file
 _COLOUR_WORDS = ("black", "white")
 
 
@@ -39,6 +41,7 @@ class Emoji:
     keywords: tuple[str, ...] = ()
     files: tuple[tuple[str, Path], ...] = ()  # style and picture file
     hues: tuple[tuple[str, float], ...] = ()  # style and main hue, where there is one
+    side: int = SIDE  # px at which it is loaded
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,19 +104,20 @@ def _names(entry: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys([name, *shorts]))
 
 
-def load(path: Path) -> PillowImage.Image:
-    """The sprite, 72 x 72 with a clear margin of 12 pixels on every side, premultiplied (Pillow's mode RGBa).
+def load(path: Path, side: int = SIDE) -> PillowImage.Image:
+    """The sprite, `side` pixels with a sixth of that as clear margin around, premultiplied (Pillow's mode RGBa).
 
     MediaError for a file that cannot be read or is larger than 512 x 512.
     """
-    out = PillowImage.new("RGBA", (SIDE + 2 * _MARGIN, SIDE + 2 * _MARGIN), (0, 0, 0, 0))
+    margin = round(side * _MARGIN)
+    out = PillowImage.new("RGBA", (side + 2 * margin, side + 2 * margin), (0, 0, 0, 0))
     try:
         with PillowImage.open(path, formats=("PNG", "WEBP")) as file:
-            if max(file.size) > _LARGEST:
+            if max(file.size) > LARGEST:
                 raise MediaError(
-                    f"{path}: {file.width} x {file.height} pixels; allowed: {_LARGEST} x {_LARGEST}"
+                    f"{path}: {file.width} x {file.height} pixels; allowed: {LARGEST} x {LARGEST}"
                 )
-            out.paste(file.convert("RGBA").resize((SIDE, SIDE)), (_MARGIN, _MARGIN))
+            out.paste(file.convert("RGBA").resize((side, side)), (margin, margin))
     except MediaError:
         raise
     except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
@@ -134,7 +138,7 @@ def place(sprite: PillowImage.Image, x: float, y: float, side: float, height: in
     Its colours are premultiplied by alpha. Subpixel exact and antialiased (Lanczos); parts outside are cut off.
     """
     out = np.zeros((height, width, 4), np.uint8)
-    scale = sprite.width * SIDE / (SIDE + 2 * _MARGIN) / side  # sprite pixels per output pixel
+    scale = sprite.width * _DRAWN / side  # sprite pixels per output pixel
     half = side / 2 + 1
     left, top = max(0, math.floor(x - half)), max(0, math.floor(y - half))
     right, bottom = min(width, math.ceil(x + half)), min(height, math.ceil(y + half))
@@ -154,7 +158,7 @@ def place_turned(
     sprite: PillowImage.Image, x: float, y: float, side: float, height: int, width: int, *, angle: float
 ) -> np.ndarray:
     """`place` of a sprite turned clockwise by `angle` degrees (bicubic): best of one little larger than its place."""
-    scale = sprite.width * SIDE / (SIDE + 2 * _MARGIN) / side  # sprite pixels per output pixel
+    scale = sprite.width * _DRAWN / side  # sprite pixels per output pixel
     cos, sin = scale * math.cos(math.radians(angle)), scale * math.sin(math.radians(angle))
     middle = sprite.width / 2
     data = (cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y)

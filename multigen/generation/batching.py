@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -13,7 +12,8 @@ from torch import Tensor
 from multigen.core.drive import Driver
 from multigen.core.sampling import Progress, Sampling
 from multigen.errors import MultigenError
-from multigen.generation.parts import ModelParts, decode
+from multigen.generation.finish import finish
+from multigen.generation.parts import ModelParts
 from multigen.generation.plan import Job, check_counts, jobs
 from multigen.generation.request import Request
 from multigen.generation.trajectory import trajectory
@@ -25,11 +25,15 @@ Ended = tuple[int, Media | Exception]
 
 
 class Answered(NamedTuple):
-    """A place, how many of its queries are answered, and the latest estimate of its sample, [1, C, *D]."""
+    """A place, how many of its queries are answered, and the latest estimate of its sample, [1, C, *D].
+
+    parts  whose sample that is: of a cascade first that of a stage before
+    """
 
     place: int
     queries: int
     x0: Tensor
+    parts: ModelParts
 
 
 class Step(NamedTuple):
@@ -206,7 +210,8 @@ class Batcher(Iterator[tuple[int, Media]]):
         for progress in self._driver.round(only):
             if self._on_progress is not None:
                 self._on_progress(progress)
-            answered.append(Answered(self._under_way[progress.sampling], progress.queries, progress.x0))
+            place, x0 = self._under_way[progress.sampling], progress.x0
+            answered.append(Answered(place, progress.queries, x0, self._stage(place, x0)))
             if progress.sample is not None:
                 self._ended.append((self._under_way.pop(progress.sampling), progress.sample[0]))
         for sampling, place in list(self._under_way.items()):
@@ -214,6 +219,13 @@ class Batcher(Iterator[tuple[int, Media]]):
                 del self._under_way[sampling]
                 self._ended.append((place, sampling.error))
         return answered
+
+    def _stage(self, place: int, x0: Tensor) -> ModelParts:
+        """The stage whose sample an estimate is of."""
+        parts, plan = self._parts, self.jobs[place].plan
+        while plan.former is not None and parts.former is not None and x0.shape[1:] != plan.shape:
+            parts, plan = parts.former, plan.former
+        return parts
 
     def _next(self) -> list[int]:
         """The places that begin now, the longest first."""
@@ -223,21 +235,3 @@ class Batcher(Iterator[tuple[int, Media]]):
             free = max(0, self._batch - len(self._under_way))
             begin, self._waiting = self._waiting[:free], self._waiting[free:]
             return begin
-
-
-def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
-    """A sample [C, *D] of model space as the medium that was asked for.
-
-    What was made for an edit goes back into its source: at the source's own rate and size, with what is kept of it.
-    """
-    plan = job.plan
-    medium = decode(parts, x, job.prompt, job.seed, tile=plan.tile)
-    # A mel codec made whole frames of a sound, some of which may be missing at its end.
-    made = medium.tensor[(slice(None), *(slice(n) for n in plan.media[1:]))]
-    if plan.options:
-        made = parts.modality.finish(made, plan.options)
-    for source in (plan.edit and plan.edit.original, plan.known):
-        if source is not None:
-            own = source.modality
-            return dataclasses.replace(medium, tensor=source.with_made(made, parts.modality), modality=own)
-    return medium.with_tensor(made)

@@ -39,7 +39,7 @@ def blend(
         check_prompt(parts, end.prompt)
     whole = plan(parts, common)
     blends = [Blend(last.prompt, seeds[1], k / (n - 1)) for k in range(n)]
-    planned = [Job(first.prompt, seeds[0], dataclasses.replace(whole, blend=one)) for one in blends]
+    planned = [Job(first.prompt, seeds[0], whole.blended(one)) for one in blends]
     between = f"{first.prompt} to {last.prompt}"
     names = [first.prompt, *[between] * (n - 2), last.prompt]
     shown = [seeds[0]] * (n - 1) + [seeds[1]]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from multigen.codecs import Codec
 from multigen.errors import MultigenError, message
+from multigen.generation.cascade import Enlarged, plan_enlargement
 from multigen.generation.masks import Source, prepared
 from multigen.generation.original import Original, in_time, rate_of, read_original, say_form
 from multigen.generation.parts import ModelParts, check_prompt
@@ -35,12 +36,13 @@ _SECONDS = 0.05  # that of a sound
 
 
 class Start(NamedTuple):
-    """What a medium begins with: its shape [C, *D], the sizes of its windows in model space, and what is known."""
+    """What a medium begins with: its shape [C, *D], its windows in model space, and what it is made from."""
 
     shape: tuple[int, ...]
     window: tuple[int, ...] | None = None
     edit: EditPlan | None = None
     known: Known | None = None
+    enlarged: Enlarged | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,13 @@ class EditPlan:
             return self.codec.encode(self.source.media[None].to(self.device))
 
     @cached_property
+    def known(self) -> Tensor:
+        """What a network with mask channels sees of what stays, [1, C, *D]."""
+        assert self.source.keep is not None
+        with torch.no_grad():
+            return self.codec.known(self.source.media[None].to(self.device), self.source.keep)
+
+    @cached_property
     def keep(self) -> Tensor | None:
         """What of x0 stays, bool [*D]."""
         return None if self.source.keep is None else self.codec.latent_mask(self.source.keep).to(self.device)
@@ -79,6 +88,9 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
     edit = request.edit
     assert edit is not None
     edit.check()
+    if parts.cascade is not None:
+        grown = plan_enlargement(parts, edit)
+        return Start(grown.shape, grown.window, enlarged=grown)
     if edit.restore is not None:
         made = plan_restoration(parts, request)
         return Start(made.shape, made.window, known=made)

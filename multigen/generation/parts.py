@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from multigen.cascades import Cascade
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.conditioners.knowledge import Knowledge, Verdict
-from multigen.core.conditioning import Cond
+from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import errors_at
 from multigen.modalities import Modality
@@ -32,10 +33,16 @@ class ModelParts(Protocol):
     conditioner: Conditioner
     knowledge: Knowledge | None  # what the weights were told
     load_denoiser: Callable[[str], Denoiser]  # from a run folder, a weights file or a shipped name
+    cascade: Cascade | None  # how it sees the stage before it; None where it is the first
 
     @property
     def denoiser(self) -> Denoiser:
         """MultigenError if the recipe trains a codec and has none."""
+        ...
+
+    @property
+    def former(self) -> ModelParts | None:
+        """The stage before it, of a cascade that names one."""
         ...
 
     def judge(self, prompt: str) -> Verdict | None:
@@ -46,7 +53,7 @@ class ModelParts(Protocol):
 def check_prompt(parts: ModelParts, prompt: str) -> None:
     """MultigenError if the conditioner cannot take the prompt."""
     with errors_at("prompt"):
-        parts.conditioner.from_prompts([prompt])
+        parts.conditioner.from_prompts(_heard(parts, [prompt]))
 
 
 def warn_of_novelty(parts: ModelParts, prompt: str) -> None:
@@ -68,7 +75,14 @@ def warn_of_novelty(parts: ModelParts, prompt: str) -> None:
 def encode_prompts(parts: ModelParts, *prompts: str) -> Cond:
     """The condition of a batch of prompts. MultigenError if the conditioner cannot take one."""
     with errors_at("prompt"):
-        return parts.conditioner(parts.conditioner.from_prompts(prompts)).to(parts.device)
+        heard = _heard(parts, prompts)
+        return parts.conditioner(parts.conditioner.from_prompts(heard)).to(parts.device)
+
+
+def _heard(parts: ModelParts, prompts: Sequence[str]) -> Sequence[str]:
+    """The prompts as a model's own network hears them: a stage without a condition leaves them to those before it."""
+    alone = parts.cascade is None or parts.conditioner.spec != CondSpec()
+    return prompts if alone else [""] * len(prompts)
 
 
 def words(parts: ModelParts, prompt: str) -> list[str]:

@@ -44,17 +44,22 @@ class Known:
 
     def with_made(self, made: Tensor, model: Modality) -> Tensor:
         """What was made [C, *size] in the form of the user's medium."""
-        if made.ndim == 2:
-            return in_form(made, model, self.modality, Source(self.given))
-        new = model.convert(made, self.modality)
-        if len(self.given) != 4 or len(made) == 4:
-            return new
-        if new.ndim > 3:
-            return new
-        # A picture keeps its alpha, at its new size.
-        sides = tuple(new.shape[1:])
-        view = View((0, 0), (self.given.shape[1], self.given.shape[2]), (sides[0], sides[1]), sides)
-        return torch.cat([new[:3], view.seen(self.given[3:])])
+        return in_given_form(made, model, self.modality, self.given)
+
+
+def in_given_form(made: Tensor, model: Modality, own: Modality, given: Tensor) -> Tensor:
+    """What a model made of a medium `given` [C', *d] of the user's, [C, *D], in that medium's form at its new size."""
+    if made.ndim == 2:
+        return in_form(made, model, own, Source(given))
+    new = model.convert(made, own)
+    if len(given) != 4 or len(made) == 4:
+        return new
+    if new.ndim > 3:
+        return new
+    # A picture keeps its alpha, at its new size.
+    sides = tuple(new.shape[1:])
+    view = View((0, 0), (given.shape[1], given.shape[2]), (sides[0], sides[1]), sides)
+    return torch.cat([new[:3], view.seen(given[3:])])
 
 
 def plan_restoration(parts: ModelParts, request: Request) -> Known:

@@ -10,29 +10,47 @@ from torch import Tensor
 
 from multigen.core import edits, masks
 from multigen.core.conditioning import Cond
-from multigen.core.guides import Answers, Guide, Query, plain
+from multigen.core.guides import Answers, Guide, Query, plain, with_calls
 from multigen.core.modifiers import fill, observe, posterior, posterior_in_windows, watch
-from multigen.core.noise import Noise
 from multigen.core.samplers import NoiseSource, Trajectory, polish
 from multigen.core.sliding_window import Crop, sliding_windows
+from multigen.generation.cascade import stage_before
+from multigen.generation.finish import finish
 from multigen.generation.guidance import guided, say_strong
 from multigen.generation.parts import ModelParts, encode_prompts
 from multigen.generation.plan import Job, Plan
+from multigen.generation.stages import condition, stage_noise
+from multigen.generation.window_conds import WindowConds
 
 
 def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
-    """The sampler's walk and the guide of one medium. RecipeError where the recipe's parts refuse it."""
+    """The sampler's walk and the guide of one medium. RecipeError where the recipe's parts refuse it.
+
+    Of a cascade that is the walk of the stage before, then this one's, under the guide of each.
+    """
     plan = job.plan
-    noise = Noise([job.seed], plan.shape, parts.device)
     phase = _Phase(inverting=plan.edit is not None and plan.edit.invert is not None, noted=[])
-    guide = _guide(parts, _Conds(parts, job.prompt, plan), plan, phase)
+    walk, guide = _own(parts, job, phase)
+    if plan.enlarged is not None:
+        given = plan.enlarged.seen[None].to(parts.device)
+        with torch.no_grad():
+            phase.condition = condition(parts, job, given)
+        return walk, guide
+    return (walk, guide) if plan.former is None else _after(parts, job, phase, walk, guide)
+
+
+def _own(parts: ModelParts, job: Job, phase: _Phase) -> tuple[Trajectory, Guide]:
+    """The walk and the guide of the model's own network."""
+    plan = job.plan
+    noise = stage_noise(parts, plan, job.seed)
+    guide = _guide(parts, WindowConds(parts, job.prompt, plan), plan, phase)
     if plan.blend is None:
         return _watched_to_its_end(_trajectory(parts, plan, noise, phase), plan, phase), guide
     other, share = plan.blend, plan.blend.share
     if job.prompt != other.prompt:
-        there = _guide(parts, _Conds(parts, other.prompt, plan), plan, phase)
+        there = _guide(parts, WindowConds(parts, other.prompt, plan), plan, phase)
         guide = edits.interpolate_guides(guide, there, share)
-    beyond = Noise([other.seed], plan.shape, parts.device)
+    beyond = stage_noise(parts, plan, other.seed)
 
     def between(purpose: str, index: int) -> Tensor:
         rows = zip(noise(purpose, index), beyond(purpose, index), strict=True)
@@ -41,64 +59,83 @@ def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
     return _watched_to_its_end(_trajectory(parts, plan, between, phase), plan, phase), guide
 
 
+def _after(
+    parts: ModelParts, job: Job, phase: _Phase, walk: Trajectory, guide: Guide
+) -> tuple[Trajectory, Guide]:
+    """The walk and the guide of the stage before, then those given; the medium between them is their condition."""
+    assert job.plan.former is not None
+    before, earlier = stage_before(parts), Job(job.prompt, job.seed, job.plan.former)
+    first, first_guide = trajectory(before, earlier)
+    first_guide = with_calls(
+        first_guide, lambda call: call._replace(denoiser=call.denoiser or before.denoiser)
+    )
+
+    def walks() -> Trajectory:
+        x = yield from first
+        medium = before.modality.convert(finish(before, x[0], earlier).tensor, parts.modality)
+        phase.condition = condition(parts, job, medium[None].to(parts.device))
+        return (yield from walk)
+
+    def guides(q: Query) -> Answers:
+        return (yield from (first_guide if phase.condition is None else guide)(q))
+
+    return walks(), guides
+
+
 @dataclass
 class _Phase:
     """Where a trajectory stands: on the way up in noise its guide is another.
 
-    noted  how far guidance went in weak noise, [B] on the device, and the log-SNR there
+    noted      how far guidance went in weak noise, [B] on the device, and the log-SNR there
+    condition  of a cascade, what the network sees of the stage before, [1, K, *D]; None until that has ended
     """
 
     inverting: bool
     noted: list[tuple[Tensor, float]]
+    condition: Tensor | None = None
 
-
-class _Conds:
-    """The condition of a prompt, and those that it has in addition in the first and in the last sliding window."""
-
-    def __init__(self, parts: ModelParts, prompt: str, plan: Plan) -> None:
-        sample = plan.recipe.sample
-        words = (sample.opening, sample.ending) if prompt and plan.window and not plan.tile else ("", "")
-        n, *others = plan.shape[1:]
-        self._places = torch.arange(n).view(1, 1, n, *(1 for _ in others)).expand(1, 1, n, *others)
-        self.own = encode_prompts(parts, prompt)
-        self._first, self._last = (
-            encode_prompts(parts, f"{prompt}, {word}") if word else self.own for word in words
-        )
-
-    def of(self, crop: Crop) -> Cond:
-        """The condition of one window, by what it holds of the first axis."""
-        if self._first is self._last is self.own:
-            return self.own
-        places = crop(self._places)
-        if places.min() == 0:
-            return self._first
-        return self._last if places.max() == self._places.max() else self.own
+    @property
+    def shown(self) -> Tensor:
+        """The condition, once it is there."""
+        assert self.condition is not None
+        return self.condition
 
 
 # --- guides -----------------------------------------------------------------------------------------------------
 
 
-def _guide(parts: ModelParts, conds: _Conds, plan: Plan, phase: _Phase) -> Guide:
+def _guide(parts: ModelParts, conds: WindowConds, plan: Plan, phase: _Phase) -> Guide:
     """The guide of a request; a network that was trained to inpaint sees what is kept in every call."""
     guide = _wrapped(parts, conds, plan, phase)
     if plan.window is not None:  # each window sees its own part
         return guide
-    return _informed(parts, plan, guide, lambda x: x)
+    return _informed(parts, plan, phase, guide, lambda x: x)
 
 
-def _informed(parts: ModelParts, plan: Plan, guide: Guide, crop: Crop) -> Guide:
-    """Its calls carry what `crop` leaves of the source and of what is kept, where the network has a mask channel."""
+def _informed(parts: ModelParts, plan: Plan, phase: _Phase, guide: Guide, crop: Crop) -> Guide:
+    """Its calls carry what `crop` leaves of what the network is shown.
+
+    That is the source and what is kept, where the network has a mask channel, and in a cascade the stage before.
+    """
+    edit = plan.edit
+    # Inside, so that its channels come before those of the mask, as in training.
+    if parts.cascade is not None:
+        guide = masks.with_channels(guide, lambda: crop(phase.shown))
     if not parts.recipe.masked:
         return guide
-    edit = plan.edit
     if edit is None or edit.keep is None:
-        return masks.with_mask_channels(guide)
-    return masks.with_mask_channels(guide, crop(edit.x0), crop(edit.keep[None, None]))
+        with torch.no_grad():
+            known = parts.codec.unknown(plan.shape).to(parts.device)
+        keep = known.new_zeros(1, 1, *known.shape[2:])
+    else:
+        known, keep = edit.known, edit.keep[None, None].to(edit.known)
+    return masks.with_mask_channels(guide, crop(torch.cat([keep, known], dim=1)))
 
 
-def _wrapped(parts: ModelParts, conds: _Conds, plan: Plan, phase: _Phase) -> Guide:
+def _wrapped(parts: ModelParts, conds: WindowConds, plan: Plan, phase: _Phase) -> Guide:
     """The recipe's guide and modifiers, in windows, and around them what a restoration, a trace or an edit adds."""
-    guide, edit = _restoring(parts, plan, conds, lambda cond: _watched(parts, cond, plan, phase)), plan.edit
+    guide = _restoring(parts, plan, phase, conds, lambda cond: _watched(parts, cond, plan, phase))
+    edit = plan.edit
     if plan.observer is not None:
         guide = observe(guide, conds.own, parts.denoiser, plan.observer)
     if edit is None:
@@ -107,8 +144,8 @@ def _wrapped(parts: ModelParts, conds: _Conds, plan: Plan, phase: _Phase) -> Gui
         guide = fill(guide, edit.x0, edit.keep)
     if edit.invert is None:
         return guide
-    source = _Conds(parts, edit.invert, plan)
-    return _by_phase(phase, _windowed(parts, plan, source, lambda cond: plain(cond, cond)), guide)
+    source = WindowConds(parts, edit.invert, plan)
+    return _by_phase(phase, _windowed(parts, plan, phase, source, lambda cond: plain(cond, cond)), guide)
 
 
 def _watched(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
@@ -137,11 +174,13 @@ def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
     )
 
 
-def _restoring(parts: ModelParts, plan: Plan, conds: _Conds, make: Callable[[Cond], Guide]) -> Guide:
+def _restoring(
+    parts: ModelParts, plan: Plan, phase: _Phase, conds: WindowConds, make: Callable[[Cond], Guide]
+) -> Guide:
     """The guide in windows, corrected by what is known of a medium that is restored."""
     known = plan.known
     if known is None:
-        return _windowed(parts, plan, conds, make)
+        return _windowed(parts, plan, phase, conds, make)
     settings = {
         "gain": known.operator.gain,
         "noise": known.noise * known.operator.deviation,
@@ -150,7 +189,7 @@ def _restoring(parts: ModelParts, plan: Plan, conds: _Conds, make: Callable[[Con
     if plan.window is None:
         return posterior(make(conds.own), parts.denoiser, known.operator, known.values, **settings)
     return posterior_in_windows(
-        lambda crop: _informed(parts, plan, make(conds.of(crop)), crop),
+        lambda crop: _informed(parts, plan, phase, make(conds.of(crop)), crop),
         plan.window,
         parts.denoiser,
         known.operator,
@@ -159,13 +198,15 @@ def _restoring(parts: ModelParts, plan: Plan, conds: _Conds, make: Callable[[Con
     )
 
 
-def _windowed(parts: ModelParts, plan: Plan, conds: _Conds, make: Callable[[Cond], Guide]) -> Guide:
+def _windowed(
+    parts: ModelParts, plan: Plan, phase: _Phase, conds: WindowConds, make: Callable[[Cond], Guide]
+) -> Guide:
     """One guide, or one for each window where the medium is larger than the model's own size."""
     if plan.window is None:
         return make(conds.own)
 
     def one(crop: Crop) -> Guide:
-        return _informed(parts, plan, make(conds.of(crop)), crop)
+        return _informed(parts, plan, phase, make(conds.of(crop)), crop)
 
     return sliding_windows(one, plan.window, tile=plan.tile)
 

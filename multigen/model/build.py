@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from multigen import registry
+from multigen.cascades import Cascade
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.core.backbone import Backbone
@@ -15,19 +16,24 @@ from multigen.core.denoiser import Denoiser
 from multigen.datasets import Dataset, found_by
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
-from multigen.model.compatibility import cond_spec
+from multigen.model.autoencoders import load_vae
+from multigen.model.compatibility import build_cascade, cond_spec
 from multigen.model.vocoders import load_vocoder
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 
 
 class Built(NamedTuple):
-    """The parts of a model, their weights random; no denoiser where the recipe trains a codec."""
+    """The parts of a model, their weights random; no denoiser where the recipe trains a codec.
+
+    cascade  how the network sees the stage before it; None where it is the first
+    """
 
     modality: Modality
     codec: Codec
     conditioner: Conditioner
     denoiser: Denoiser | None
+    cascade: Cascade | None = None
 
 
 def build_parts(recipe: Recipe, precision: torch.dtype | None) -> Built:
@@ -35,7 +41,7 @@ def build_parts(recipe: Recipe, precision: torch.dtype | None) -> Built:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         modality: Modality = registry.build("modality", recipe.modality, where="modality")
-        given: dict[str, Any] = {"modality": modality, "load_vocoder": load_vocoder}
+        given: dict[str, Any] = {"modality": modality, "load_vocoder": load_vocoder, "load_vae": load_vae}
         codec: Codec = registry.build("codec", recipe.codec, where="codec", given=given)
         conditioner: Conditioner = registry.build(
             "conditioner", recipe.conditioner, where="conditioner", given=given
@@ -45,9 +51,10 @@ def build_parts(recipe: Recipe, precision: torch.dtype | None) -> Built:
         except ValueError as error:
             raise RecipeError(f"codec ({recipe.codec.name}): {error}") from error
         given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
-        given |= {"cond": cond_spec(recipe, conditioner.spec, shape[0])}
+        cascade = build_cascade(recipe, modality, codec)
+        given |= {"cond": cond_spec(recipe, conditioner.spec, shape[0], cascade)}
         denoiser = None if recipe.trains == "codec" else _denoiser(recipe, given, precision)
-    return Built(modality, codec, conditioner, denoiser)
+    return Built(modality, codec, conditioner, denoiser, cascade)
 
 
 def _denoiser(recipe: Recipe, given: dict[str, Any], precision: torch.dtype | None) -> Denoiser:

@@ -8,24 +8,30 @@ from typing import Any
 import torch
 
 from multigen import registry
+from multigen.cascades import Cascade
+from multigen.codecs.kl_vae import KLVAE
 from multigen.core.conditioning import CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import RecipeError, errors_at, message
 from multigen.generation.guidance import check_guidance
+from multigen.model.autoencoders import load_vae
 from multigen.model.vocoders import load_vocoder
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 from multigen.training import sizes as training_sizes
+from multigen.training.autoencoding import build_reconstruction
+from multigen.training.coding import build_critic
 
 
 def check_combination(recipe: Recipe) -> None:
     """RecipeError if the parts cannot work together. Builds what is cheap: no data, no weights."""
     modality, codec, shape = _media(recipe)
     sizes = training_sizes.sizes(recipe.train, modality, codec, recipe.seed)
-    _learns(recipe, codec)
+    _learns(recipe, codec, modality)
     if recipe.trains == "codec":
+        build_cascade(recipe, modality, codec)
         return
-    network, spec = _network(recipe, shape, modality)
+    network, spec = _network(recipe, shape, modality, build_cascade(recipe, modality, codec))
     _adapts(recipe, network)
     if sizes is not None:
         training_sizes.check_network(sizes, codec, network, spec)
@@ -45,7 +51,7 @@ def _media(recipe: Recipe) -> tuple[Any, Any, tuple[int, ...]]:
         modality.shape(sample.size, sample.duration)
     if sample.suffix is not None and sample.suffix not in modality.writes:
         raise RecipeError(message("sample.suffix", sample.suffix, modality.writes))
-    given = {"modality": modality, "load_vocoder": load_vocoder}
+    given = {"modality": modality, "load_vocoder": load_vocoder, "load_vae": load_vae}
     codec = registry.build("codec", recipe.codec, where="codec", given=given)
     with errors_at(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})", RecipeError):
         return modality, codec, codec.shape(natural)
@@ -64,31 +70,50 @@ def _trains(recipe: Recipe, denoiser: Denoiser) -> None:
         objective(denoiser, t)
 
 
-def cond_spec(recipe: Recipe, spec: CondSpec, channels: int) -> CondSpec:
-    """Widths of all that the network is conditioned on: what the conditioner gives and, if `masked`, a view of what is
-    known (`core.masks`). RecipeError for a backbone that comes without a place for it."""
-    if not recipe.masked:
-        return spec
-    if recipe.trains == "denoiser" and recipe.network.name == "diffusers":
-        raise RecipeError(
-            "masked: the backbone diffusers has no channel for a mask. Allowed: false; it fills without one."
-        )
-    return dataclasses.replace(spec, grid=spec.grid + 1 + channels)
+def cond_spec(recipe: Recipe, spec: CondSpec, channels: int, cascade: Cascade | None) -> CondSpec:
+    """Widths of all that the network is conditioned on.
+
+    That is what the conditioner gives; if `masked`, a view of what is known (`core.masks`); and what a cascade shows of
+    the stage before. RecipeError for a backbone that comes without a place for them.
+    """
+    if cascade is not None and recipe.trains == "denoiser" and recipe.network.name == "diffusers":
+        raise RecipeError("cascade: the backbone diffusers has no channels for it. Allowed: null.")
+    more = (1 + channels if recipe.masked else 0) + (0 if cascade is None else cascade.width)
+    return dataclasses.replace(spec, grid=spec.grid + more)
 
 
-def _learns(recipe: Recipe, codec: Any) -> None:
+def build_cascade(recipe: Recipe, modality: Any, codec: Any) -> Cascade | None:
+    """How the network sees the stage before it; None where it is the first."""
+    if recipe.cascade is None:
+        return None
+    if recipe.trains == "codec":
+        raise RecipeError("cascade: a recipe that trains its codec has no stage before it; leave it null")
+    given = {"modality": modality, "codec": codec}
+    return registry.build("cascade", recipe.cascade, where="cascade", given=given)
+
+
+def _learns(recipe: Recipe, codec: Any, modality: Any) -> None:
     """A recipe trains a backbone or its codec, one of them."""
+    is_vae = isinstance(codec, KLVAE)
     if recipe.trains == "codec" and not codec.learns:
         raise RecipeError(
-            "backbone: missing. Every recipe needs this part, but for one whose codec learns (codec.vocoder=neural)."
+            "backbone: missing. Every recipe needs this part, but for one whose codec learns "
+            "(codec.vocoder=neural, or codec.name=kl_vae with codec.weights=null)."
         )
     if recipe.trains == "denoiser" and codec.learns:
         raise RecipeError(
-            f"codec ({recipe.codec.name}): it learns in a recipe of its own, without a backbone (as vocoder_music); "
-            "here name its trained weights"
+            f"codec ({recipe.codec.name}): it learns in a recipe of its own, without a backbone (as "
+            f"{'vae_folder' if is_vae else 'vocoder_music'}); here name its trained weights"
+            + (": codec.weights=runs/vae_folder" if is_vae else "")
         )
     if recipe.trains == "denoiser" and recipe.train.critic is not None:
         raise RecipeError("train.critic: only a codec that learns plays against one; leave it null")
+    if recipe.train.reconstruction is not None and not (recipe.trains == "codec" and is_vae):
+        raise RecipeError("train.reconstruction: only a VAE that learns takes it; leave it null")
+    if recipe.trains == "codec" and recipe.train.critic is not None:
+        build_critic(recipe.train.critic, modality)
+    if recipe.trains == "codec" and is_vae:
+        build_reconstruction(recipe.train.reconstruction, modality)
     if recipe.trains == "codec" and recipe.train.adapter is not None:
         raise RecipeError("train.adapter: only a backbone is adapted; leave it null")
 
@@ -105,7 +130,9 @@ def _adapts(recipe: Recipe, network: Any) -> None:
         )
 
 
-def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> tuple[Any, CondSpec]:
+def _network(
+    recipe: Recipe, shape: tuple[int, ...], modality: Any, cascade: Cascade | None
+) -> tuple[Any, CondSpec]:
     """The backbone on the meta device, and its condition; the prompts are tried where the classes are known."""
     part = recipe.conditioner
     takes_classes = "classes" in {a.name for a in registry.arguments("conditioner", part.name, "conditioner")}
@@ -114,10 +141,11 @@ def _network(recipe: Recipe, shape: tuple[int, ...], modality: Any) -> tuple[Any
         part = Part(part.name, {**part.args, "classes": ["?"]})
     given: dict[str, Any] = {"modality": modality}
     conditioner = registry.build("conditioner", part, where="conditioner", given=given)
-    if not unknown:
+    unheard = cascade is not None and conditioner.spec == CondSpec()  # prompts are for the stages before
+    if not unknown and not unheard:
         with errors_at("sample.prompts", RecipeError):
             conditioner.from_prompts(recipe.sample.prompts)
-    spec = cond_spec(recipe, conditioner.spec, shape[0])
+    spec = cond_spec(recipe, conditioner.spec, shape[0], cascade)
     given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}
     with torch.device("meta"):
         return registry.build("backbone", recipe.network, where="backbone", given=given), spec

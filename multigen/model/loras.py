@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from multigen.core.backbone import Backbone
@@ -42,6 +42,20 @@ class LoraStack:
     ) -> list[tuple[dict[str, Pair], float]]:
         """What each adapter adds. MultigenError names the first layers of one that is for another network."""
         return [(deltas(adapter, backbone, recipe), weight) for adapter, weight in rows]
+
+    def replace(
+        self,
+        rows: Sequence[tuple[Adapter, float]],
+        backbone: Backbone,
+        recipe: str,
+        weights_hash: Callable[[], str],
+    ) -> None:
+        """Sample with these adapters and no others; warn of one that was trained on other weights than the base's."""
+        changes = self.changes(rows, backbone, recipe)
+        self.set((), backbone)
+        if rows:
+            warn_of_base([adapter for adapter, _ in rows], weights_hash())
+        self.set(changes, backbone)
 
     def set(self, changes: Sequence[tuple[Mapping[str, Pair], float]], backbone: Backbone) -> None:
         """Sample with these and no others."""

@@ -26,8 +26,9 @@ from multigen.modalities.media import Media, MediaList
 from multigen.model import weights as model_weights
 from multigen.model.build import build_parts
 from multigen.model.knowledge import with_loras
-from multigen.model.loras import LoraStack, warn_of_base
+from multigen.model.loras import LoraStack
 from multigen.model.source import Found, find_weights
+from multigen.model.stages import stage_before
 from multigen.recipe.schema import Recipe, WeightedLora
 from multigen.registry import Part
 
@@ -42,7 +43,7 @@ class Model:
         self.recipe = recipe
         self.device = choose_device(device)
         parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device))
-        self.modality, self.codec, self.conditioner, self._denoiser = parts
+        self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = parts
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
@@ -52,6 +53,8 @@ class Model:
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
         self._others: dict[str, Denoiser] = {}
+        self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
+        self._former: Model | None = None
 
     @classmethod
     def of(cls, found: Found, recipe: Recipe | None = None, *, device: str | None = None) -> Model:
@@ -60,6 +63,7 @@ class Model:
         if found.tensors is not None:
             model.load_weights(found.tensors, found.where)
         model.loras.own, model.knowledge = found.adapter, found.knowledge
+        model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
         return model
 
@@ -71,6 +75,13 @@ class Model:
                 f"{self.recipe.name}: this recipe trains its codec; it has no backbone and generates nothing"
             )
         return self._denoiser
+
+    @property
+    def former(self) -> Model | None:
+        """The stage before it, of a cascade that names one; it is loaded when it is first asked for."""
+        if self._former is None and self.recipe.stages:
+            self._former = Model.of(stage_before(self.recipe.stages, self._stages), device=str(self.device))
+        return self._former
 
     @property
     def facts(self) -> dict[str, str]:
@@ -222,14 +233,9 @@ class Model:
         return None if knows is None else knows.judge(self.conditioner, prompt)
 
     def _all(
-        self,
-        common: Request,
-        prompt: str | Sequence[str],
-        n: int,
-        seed: int | None,
-        batch: int | None,
+        self, common: Request, prompt: str | Sequence[str], n: int, seed: int | None, batch: int | None,
         on_progress: OnProgress | None,
-    ) -> MediaList:
+    ) -> MediaList:  # fmt: skip
         prompts = prompt if isinstance(prompt, Sequence) and not isinstance(prompt, str) else [prompt]
         requests = [dataclasses.replace(common, prompt=one) for one in prompts]
         return MediaList(self.stream(requests, n=n, seed=seed, batch=batch, on_progress=on_progress))
@@ -265,12 +271,7 @@ class Model:
         """As `adapt`, with LoRAs as a recipe lists them."""
         rows = self.loras.read(loras)
         if rows or self._denoiser is not None:
-            backbone = self.denoiser.backbone
-            changes = self.loras.changes(rows, backbone, self.recipe.name)
-            self.loras.set((), backbone)
-            if rows:
-                warn_of_base([adapter for adapter, _ in rows], self.weights_hash())
-            self.loras.set(changes, backbone)
+            self.loras.replace(rows, self.denoiser.backbone, self.recipe.name, self.weights_hash)
         self.recipe = dataclasses.replace(self.recipe, loras=tuple(loras))
 
     def bare(self) -> AbstractContextManager[None]:
@@ -294,4 +295,6 @@ class Model:
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
         knows = {} if self.knowledge is None else self.knowledge.tensors()
-        return model_weights.save_weights(Path(path), self.state_dict() | knows, self.recipe, half=half)
+        recipe = model_weights.standalone(self.recipe, self.codec)
+        stored = model_weights.Stored(self.state_dict() | knows, recipe)
+        return model_weights.save_weights(Path(path), stored, half=half)

@@ -11,7 +11,8 @@ from torch import Tensor
 from multigen import registry
 from multigen.conditioners.knowledge import Knowledge
 from multigen.errors import MultigenError, RecipeError
-from multigen.model import stable_diffusion
+from multigen.model import diffusers
+from multigen.model import weights as model_weights
 from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
 from multigen.model.knowledge import knowledge_at, without_knowledge
 from multigen.recipe.load import load_recipe, parse_recipe
@@ -30,7 +31,8 @@ class Found(NamedTuple):
     """What stands at a source: the recipe, the weights, and how messages call it.
 
     `tensors` is None where the recipe's parts bring their weights with them, as those of a foreign pipeline do.
-    `adapter` is what a training added to them, where they are its frozen base; `knowledge`, what they were told.
+    `adapter` is what a training added to them, where they are its frozen base; `knowledge`, what they were told;
+    `stages`, those before it in a cascade, where they came with the weights.
     """
 
     recipe: Recipe
@@ -38,6 +40,7 @@ class Found(NamedTuple):
     where: str
     adapter: lora.Adapter | None = None
     knowledge: Knowledge | None = None
+    stages: tuple[Found, ...] = ()
 
 
 class Place(NamedTuple):
@@ -66,8 +69,8 @@ def find_recipe(source: str | Path) -> Recipe:
 def locate(source: str | Path) -> Place:
     """Where the weights of a source stand. MultigenError if there is nothing, or nothing trained."""
     path = Path(source).expanduser()
-    if stable_diffusion.is_source(str(source)) and not (path / RECIPE).is_file():
-        recipe = stable_diffusion.recipe_of(str(source))
+    if diffusers.is_source(str(source)) and not (path / RECIPE).is_file():
+        recipe = diffusers.recipe_of(str(source))
         return Place(recipe, None, str(source), recipe)
     if path.suffix == ".safetensors" or (path.is_file() and path.suffix not in (".yaml", ".yml")):
         return _of_file(path)
@@ -91,9 +94,30 @@ def _read(place: Place) -> Found:
     if place.path.is_dir():
         found = of_run(place.trained, place.path)
     else:
-        tensors = without_knowledge(load_tensors(place.path))
-        found = Found(place.trained, tensors, place.where, knowledge=knowledge_at(place.path))
+        found = _in_file(place.trained, place.path, place.where)
     return found._replace(recipe=place.recipe, where=place.where)
+
+
+def _in_file(recipe: Recipe, path: Path, where: str) -> Found:
+    """What a weights file holds. MultigenError for a damaged one."""
+    tensors, before = _split(path)
+    stages = tuple(
+        Found(
+            parse_recipe(text, f"{path} (stage {number})"),
+            without_knowledge(rows),
+            f"{where} (stage {number})",
+        )
+        for number, (rows, text) in enumerate(before)
+    )
+    return Found(recipe, tensors, where, knowledge=knowledge_at(path), stages=stages)
+
+
+def _split(path: Path) -> tuple[dict[str, Tensor], list[tuple[dict[str, Tensor], str]]]:
+    try:
+        own, stages = model_weights.split(load_tensors(path))
+    except ValueError as error:
+        raise MultigenError(f"{path}: {error}") from error
+    return without_knowledge(own), stages
 
 
 def find_weights(source: str | Path) -> Found:
@@ -214,8 +238,8 @@ def _of_recipe(recipe: Recipe, where: str) -> Place:
     """As `named`."""
     source, shipped = str(recipe.weights), shipped_weights()
     path = shipped.get(source) or Path(source).expanduser()
-    if stable_diffusion.is_source(source):
-        recipe = stable_diffusion.checked(recipe, source)
+    if diffusers.is_source(source):
+        recipe = diffusers.checked(recipe, source)
         return Place(recipe, None, source, recipe)
     if not path.exists():
         raise unknown_weights("weights", source)
@@ -242,9 +266,9 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
         path
     ):  # a run that sampled with weights that its recipe names
         named_weights = load_recipe(str(path / RECIPE)).weights
-        if named_weights is not None and not stable_diffusion.is_source(named_weights):
+        if named_weights is not None and not diffusers.is_source(named_weights):
             return read_weights(named_weights)
-    return run_weights(path) if path.is_dir() else without_knowledge(load_tensors(path))
+    return run_weights(path) if path.is_dir() else _split(path)[0]
 
 
 def _place(source: str | Path) -> Path:

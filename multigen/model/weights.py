@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from multigen.codecs import Codec
 from multigen.errors import MultigenError
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.schema import Recipe
+from multigen.registry import Part
 from multigen.storage.files import atomic
 from multigen.storage.tensors import mismatches, save_tensors
+
+_STAGE, _RECIPE = "stage", "recipe"  # of the tensors of stages, stage0.recipe
 
 
 @runtime_checkable
@@ -61,24 +65,73 @@ def hash_of(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], recipe: Recipe, *, half: bool) -> Path:
+def standalone(recipe: Recipe, codec: Codec) -> Recipe:
+    """The recipe that a weights file carries: its codec is built for the weights in the file alone."""
+    part = recipe.codec
+    return dataclasses.replace(recipe, codec=Part(part.name, codec.standalone(part.args)))
+
+
+class Stored(NamedTuple):
+    """What a file holds of one model: its weights, and the recipe that they were trained by."""
+
+    tensors: Mapping[str, Tensor]
+    recipe: Recipe
+
+
+def save_weights(path: Path, model: Stored, *, half: bool, stages: Sequence[Stored] = ()) -> Path:
     """Write one safetensors file with the recipe in its header; `half`: numbers as float16.
 
+    Stages of a cascade that come before have their tensors as stage0.*, and among them their recipe as YAML in bytes.
     MultigenError for another suffix, and if a weight is beyond float16's range.
     """
     if path.suffix != ".safetensors":
         raise MultigenError(f"{path}: weights are saved as .safetensors")
     with atomic(path) as temporary:
+        tensors = _tensors(model, half)
+        for number, stage in enumerate(stages):
+            recipe = torch.tensor(list(_text(stage.recipe).encode()), dtype=torch.uint8)
+            rows = {**_tensors(stage, half), _RECIPE: recipe}
+            tensors |= {f"{_STAGE}{number}.{k}": v for k, v in rows.items()}
         # One entry alone: safetensors writes several in random order, and equal weights shall be equal bytes.
-        stored = {k: _halved(k, v) for k, v in tensors.items()} if half else dict(tensors)
-        plain = dataclasses.replace(recipe, loras=(), train=dataclasses.replace(recipe.train, adapter=None))
-        save_tensors(temporary, stored, {"recipe": to_yaml(plain)})
+        save_tensors(temporary, tensors, {"recipe": _text(model.recipe)})
     return path
+
+
+def split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[tuple[dict[str, Tensor], str]]]:
+    """What a file holds: the model's tensors, and those of each stage before it with the text of its recipe.
+
+    ValueError for a stage without a recipe.
+    """
+    own: dict[str, Tensor] = {}
+    stages: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        head, _, rest = name.partition(".")
+        number = head.removeprefix(_STAGE)
+        if head != number and number.isdecimal():
+            stages.setdefault(int(number), {})[rest] = tensor
+        else:
+            own[name] = tensor
+    found = []
+    for number in sorted(stages):
+        recipe = stages[number].pop(_RECIPE, None)
+        if recipe is None or recipe.dtype != torch.uint8:
+            raise ValueError(f"{_STAGE}{number} has no recipe")
+        found.append((stages[number], bytes(recipe.tolist()).decode()))
+    return own, found
+
+
+def _tensors(model: Stored, half: bool) -> dict[str, Tensor]:
+    return {k: _halved(k, v) for k, v in model.tensors.items()} if half else dict(model.tensors)
+
+
+def _text(recipe: Recipe) -> str:
+    train = dataclasses.replace(recipe.train, adapter=None)
+    return to_yaml(dataclasses.replace(recipe, loras=(), train=train))
 
 
 def _halved(name: str, tensor: Tensor) -> Tensor:
     # A codec's statistics are few and exact; what it learned are weights like others.
-    statistic = name.startswith("codec.") and not name.startswith("codec.vocoder.")
+    statistic = name.startswith("codec.") and not name.startswith(("codec.vocoder.", "codec.network."))
     if statistic or not tensor.is_floating_point():
         return tensor
     half = tensor.half()

@@ -17,7 +17,7 @@ from multigen.registry import Part
 
 def to_data(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as plain data: keys in the order of the dataclasses, a part's arguments sorted after its name."""
-    return {f.name: _plain(getattr(recipe, f.name)) for f in dataclasses.fields(recipe)}
+    return _plain(recipe)
 
 
 def _plain(value: Any) -> Any:

@@ -101,6 +101,13 @@ def check_relations(recipe: Recipe, composed: Composed) -> None:
         check_world(train, recipe.launch.nproc, "launch.nproc")
     except RecipeError as error:
         raise composed.error(str(error), "launch.nproc") from None
+    if recipe.stages and recipe.cascade is None:
+        raise composed.error(
+            "stages: they go with cascade, which says how the network sees what they made: "
+            "cascade={name: enlarge, factor: 4}."
+        )
+    if recipe.name in recipe.stages:
+        raise composed.error(f"stages: {recipe.name} cannot come before itself.")
     if not recipe.sample.prompts:
         raise composed.error(
             "sample.prompts: [] is not allowed. Allowed: at least one prompt; '' means none."

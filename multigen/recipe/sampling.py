@@ -11,17 +11,39 @@ from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 
 # Keys of a recipe that determine what is trained.
-TRAINED = ("modality", "data", "codec", "conditioner", "backbone", "schedule", "prediction", "masked")
+TRAINED = (
+    "modality",
+    "data",
+    "codec",
+    "conditioner",
+    "backbone",
+    "schedule",
+    "prediction",
+    "masked",
+    "cascade",
+)
 # Arguments of the codec that only affect decoding, and so may change.
 DECODING = ("codec.vocoder", "codec.iterations")
+# Argument of the conditioner that only affects what a pipeline's network is told.
+NUMBERS = "numbers"
+# Arguments of the cascade that only affect sampling.
+_LEVEL = "level"
 
 
 def without_decoding(recipe: Recipe) -> Recipe:
-    """Return the recipe without settings of its codec that only affect decoding. A vocoder that it trains stays."""
+    """Return the recipe without settings of its parts that only affect what is sampled with its weights.
+
+    A vocoder that it trains stays.
+    """
     if recipe.trains == "codec":
         return recipe
+    if recipe.cascade is not None:
+        kept = {k: v for k, v in recipe.cascade.args.items() if k != _LEVEL}
+        recipe = dataclasses.replace(recipe, cascade=Part(recipe.cascade.name, kept))
     args = {k: v for k, v in recipe.codec.args.items() if f"codec.{k}" not in DECODING}
-    return dataclasses.replace(recipe, codec=Part(recipe.codec.name, args))
+    said = {k: v for k, v in recipe.conditioner.args.items() if k != NUMBERS}
+    conditioner = Part(recipe.conditioner.name, said)
+    return dataclasses.replace(recipe, codec=Part(recipe.codec.name, args), conditioner=conditioner)
 
 
 def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -33,9 +55,11 @@ def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 
 def check_sampling(recipe: Recipe, changed: Recipe) -> None:
     """RecipeError where overrides would change what was trained."""
+    more = "" if recipe.cascade is None else f", stages, cascade.{_LEVEL}"
     for key in (*TRAINED, "train", "weights"):
         if getattr(without_decoding(changed), key) != getattr(without_decoding(recipe), key):
             raise RecipeError(
                 f"{key}: the weights of {recipe.name} were trained with it. For sampling, override only "
-                f"sampler, timesteps, guide, sample, evaluate, loras, seed, {', '.join(DECODING)}"
+                f"sampler, timesteps, guide, sample, evaluate, loras, seed, {', '.join(DECODING)}, "
+                f"conditioner.{NUMBERS}{more}"
             )

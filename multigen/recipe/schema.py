@@ -60,6 +60,8 @@ class Train:
     offset_noise: float = 0.0  # standard deviation of a constant added to the noise of each channel
     noise_level: Part = field(default_factory=lambda: Part("logit_normal"))
     objective: Part = field(default_factory=lambda: Part("flat"))
+    # How the copies of a VAE are compared with their originals; null: as `pictures` or `sounds` by itself
+    reconstruction: Part | None = field(default=None, metadata={UNSAID_EMPTY: True})
     critic: Part | None = None  # the critic that a codec trains against; null: none
     # What learns beside the frozen weights of `train.init`, such as a LoRA; null: the weights themselves learn
     adapter: Part | None = None
@@ -163,6 +165,11 @@ class Recipe:
     guide: Part = field(default_factory=lambda: Part("plain"))
     modifiers: tuple[Part, ...] = ()  # wrap the guide; the first is the innermost
     masked: bool = False  # the network has a mask channel: it sees the known part of a medium
+    # How the network sees the medium of the stage before it, such as {name: enlarge, factor: 4}; null: it does not
+    cascade: Part | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # What comes before, in order: recipes, run folders or weights files. The first makes a medium, the next takes it
+    # as its condition, and so on to this recipe's own network
+    stages: tuple[str, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
     sample: Sample = field(default_factory=Sample)
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from multigen.errors import RecipeError, message
 from multigen.recipe.home import expanded_path
 from multigen.recipe.reader import Source, read, show
+from multigen.storage.hub_id import looks_like_id
 
 MAX_FILES = 16
 
@@ -39,6 +40,8 @@ def find_recipe(path_or_name: str) -> Path:
         raise RecipeError(f"{path_or_name}: a folder in diffusers' format, not a recipe. Use: {how}")
     if path.is_dir():
         raise RecipeError(f"{path_or_name}: not a run folder: there is no recipe.yaml in it.")
+    if looks_like_id(path_or_name) and not path.parent.is_dir():
+        raise RecipeError(f"{path_or_name}: no such file or folder. A model on the hub: hf:{path_or_name}")
     if len(path.parts) > 1 or path.suffix in (".yaml", ".yml"):
         beside = [str(p) for p in sorted(path.parent.glob("*.y*ml"))] if path.parent.is_dir() else []
         near = difflib.get_close_matches(str(path), beside, n=1) or [path.stem] * (path.stem in known)

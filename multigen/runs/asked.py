@@ -21,10 +21,11 @@ from multigen.storage.files import sha256
 # Sections of a recipe that media follow from, beside the weights.
 _SECTIONS = (
     "modality", "codec", "conditioner", "backbone", "schedule", "prediction", "timesteps", "sampler", "guide",
-    "modifiers", "masked", "loras", "sample",
+    "modifiers", "masked", "cascade", "loras", "sample",
 )  # fmt: skip
 # Settings of `sample` that media do not follow from, or that the requests say.
 _LEFT = ("batch", "n", "prompts")
+STAGES = "stages"  # in a manifest: the models that came before, in a cascade
 _ROWS = 12  # how many differences a message lists
 
 
@@ -40,14 +41,27 @@ def asked(
     recipe = to_data(model.recipe)
     recipe["sample"] = {k: v for k, v in recipe["sample"].items() if k not in _LEFT}
     found: dict[str, Any] = {"command": command, "weights": model.weights_hash(), **settings}
+    if any(request.edit is None for request in requests):
+        found |= stage_facts(model)
     for section in _SECTIONS:
-        found |= _flat(section, recipe.get(section))
+        if section in recipe:
+            found |= _flat(section, recipe[section])
     rows = [_fields(request) for request in requests]
     for key in sorted({key for row in rows for key in row}):
         values = [row.get(key) for row in rows]
         found[key] = values[0] if all(value == values[0] for value in values) else values
     found["requests"] = len(rows)
     return json.loads(json.dumps(found))
+
+
+def stage_facts(model: Model) -> dict[str, Any]:
+    """The stages before a model, the first of them first, with their weights; empty where there are none."""
+    rows: list[dict[str, str]] = []
+    stage = model.former
+    while stage is not None:
+        rows.insert(0, {"recipe": stage.recipe.name, "weights_hash": stage.weights_hash()})
+        stage = stage.former
+    return {STAGES: rows} if rows else {}
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from multigen.generation.part_like import operator_part
 from multigen.generation.request import Request
 from multigen.modalities.known import KNOWN, check_extent, check_header, check_operator, check_suffix
 from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
+from multigen.model.targets import ONNX, ONNX_PACKAGES, place, target
 from multigen.options import BUILTIN, Option
 from multigen.recipe.data_folder import find_folder
 from multigen.recipe.load import draft_recipe
@@ -25,6 +26,7 @@ from multigen.recipe.sampling import check_sampling
 from multigen.recipe.schema import Recipe
 from multigen.storage.claim import check_folder
 from multigen.storage.hub_id import is_id
+from multigen.storage.packages import check_installed
 from multigen.storage.weights_file import check_weights_file
 
 _INDEX = "model_index.json"  # of a folder in diffusers' format
@@ -140,6 +142,21 @@ def check_media(path: str) -> str:
     if not os.path.exists(path):
         raise MultigenError(f"{path}: no such file")
     return path
+
+
+def check_export(source: str, out: Path | None, to: str) -> None:
+    """MultigenError if nothing can be exported to a place, which is not written yet."""
+    recipe = check_source(source)
+    if out is None and recipe is None:
+        target(to)  # what it is called after is known when it is open
+        return
+    path = place(to, "" if recipe is None else recipe.name, out)
+    if path.exists():
+        raise MultigenError(f"{path}: already exists; give another name")
+    check_folder(path.parent, str(path))
+    if to == ONNX:
+        for package in ONNX_PACKAGES:
+            check_installed(package, f"export --to {ONNX}", "onnx")
 
 
 def check_new_file(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,12 @@ from multigen.generation.request import Request
 from multigen.model.build import build_dataset
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
-from multigen.model.source import RECIPE, is_finished, is_trained, named, of_run
+from multigen.model.source import RECIPE, is_finished, is_trained, locate, named, of_run
 from multigen.progress import Progress
 from multigen.recipe.load import load_recipe
 from multigen.recipe.paths import absolute, expanded_path
 from multigen.recipe.schema import Recipe
+from multigen.recipe.source import shipped
 from multigen.runs import rerun, resume
 from multigen.runs.asked import asked as describe
 from multigen.runs.folders import run_folder
@@ -55,6 +57,7 @@ def run(
     trains first where nothing is trained yet. The same recipe goes on with what is there; another one replaces nothing
     (`rerun.choose`).
     """
+    recipe = _with_stages(recipe, device, quiet)
     folder, recipe = _begin(recipe, out, device, "run", force, resume)
     with _joined(recipe, folder, device) as (device, claim):
         bad: Bad = {}
@@ -101,6 +104,31 @@ def train(
             f"{recipe.name} is trained; its run folder is {folder}",
         )
     return folder
+
+
+def _with_stages(recipe: Recipe, device: str | None, quiet: bool) -> Recipe:
+    """The recipe, its stages trained: those that are recipes and never were, each in its own run folder.
+
+    A stage that was trained here is named by its run folder from then on. MultigenError for one that is not there.
+    """
+    if "RANK" in os.environ:  # whoever started the ranks has done it
+        return recipe
+    return dataclasses.replace(
+        recipe, stages=tuple(_stage(recipe, one, device, quiet) for one in recipe.stages)
+    )
+
+
+def _stage(recipe: Recipe, source: str, device: str | None, quiet: bool) -> str:
+    path = Path(source)
+    if path.is_dir() or not (source in shipped() or path.suffix in (".yaml", ".yml")):
+        locate(source)
+        return source
+    stage = load_recipe(source)
+    folder = run_folder(stage, None)
+    if stage.weights is None and not is_trained(folder):
+        log.info("%s: first its stage %s, in %s", recipe.name, source, folder)
+        train(_with_stages(stage, device, quiet), device=device, quiet=quiet)
+    return str(folder.resolve()) if is_trained(folder) else source
 
 
 def _begin(

@@ -24,7 +24,7 @@ from multigen.recipe.manifest import common_facts, entry, fault, file_name, writ
 from multigen.recipe.manifest import read as read_manifest
 from multigen.recipe.paths import RECIPE
 from multigen.recipe.schema import Recipe
-from multigen.runs.asked import differences, listed
+from multigen.runs.asked import STAGES, differences, listed
 from multigen.storage.claim import Claim
 from multigen.storage.files import remove_leftovers
 
@@ -127,6 +127,7 @@ class MediaSet:
         if self._common is None:
             self._make_folder()
             how = sampling_facts(self._model.recipe, self._steps)
+            how |= {STAGES: self.asked[STAGES]} if STAGES in self.asked else {}
             self._common = common_facts(self._model.recipe, self._model.weights_hash(), how)
         return self._common
 

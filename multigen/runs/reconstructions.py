@@ -1,4 +1,4 @@
-"""Reconstructions: real media beside their copies through a codec, for recipes that train a codec."""
+"""Reconstructions: real media beside their copies through what a recipe trains: a codec, or a cascade's network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from multigen.datasets import Dataset
+from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError
 from multigen.modalities.media import Media
 from multigen.model.model import Model
@@ -17,16 +17,31 @@ def copies(model: Model, dataset: Dataset, n: int, seed: int) -> Iterator[Media]
 
     A copy is encoded and decoded; that of medium k has the seed `seed + k`. The prompts end in "original" and "copy".
     """
-    train, held_out = dataset.split()
-    indices = list(held_out) or list(train)
-    for k, index in enumerate(indices[:: max(len(indices) // n, 1)][:n]):
-        try:
-            item = dataset[index]
-        except MediaError:  # named by the dataset or in training
-            continue
+    for k, item in enumerate(_items(dataset, n)):
         name = item.get("text") or item["id"]
         media = item["media"][None].to(model.device)
         with torch.no_grad():
             copy = model.codec.decode(model.codec.encode(media), seed=seed + k)[0].float().cpu()
         yield Media(item["media"], model.modality, f"{name}, original", seed + k)
         yield Media(copy.clamp(-1, 1), model.modality, f"{name}, copy", seed + k)
+
+
+def _items(dataset: Dataset, n: int) -> Iterator[Item]:
+    train, held_out = dataset.split()
+    indices = list(held_out) or list(train)
+    for index in indices[:: max(len(indices) // n, 1)][:n]:
+        try:
+            yield dataset[index]
+        except MediaError:  # named by the dataset or in training
+            continue
+
+
+def enlargements(model: Model, dataset: Dataset, n: int, seed: int) -> Iterator[Media]:
+    """As `copies`, each made by a cascade's network of what the stage before would have made of the original."""
+    assert model.cascade is not None
+    for k, item in enumerate(_items(dataset, n)):
+        name = item.get("text") or item["id"]
+        small = model.cascade.reduced(item["media"][None])[0]
+        yield Media(item["media"], model.modality, f"{name}, original", seed + k)
+        (made,) = model.edit(small, seed=seed + k)
+        yield Media(made.tensor, model.modality, f"{name}, copy", seed + k)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from multigen import registry
+from multigen.cascades import Cascade
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.core.conditioning import Cond
@@ -37,6 +38,7 @@ class Diffusion(Task):
     precision   autocast dtype of the network in training; None: fp32
     base        hash of the frozen weights beside which an adapter learns
     masked      the network also sees which part of a medium is known
+    cascade     how it sees the stage before it; None where it is the first
     sizes       sizes of the media, for a training that draws one at each step
 
     Parameters, gradients, optimizer state and averages are fp32 whatever the precision: bf16 is what autocast computes
@@ -56,6 +58,7 @@ class Diffusion(Task):
         precision: torch.dtype | None = None,
         base: str | None = None,
         masked: bool = False,
+        cascade: Cascade | None = None,
         sizes: Sizes | None = None,
     ) -> None:
         self.denoiser, self.conditioner, self.codec, self.base = denoiser, conditioner, codec, base
@@ -68,12 +71,14 @@ class Diffusion(Task):
             self.uncertainty = networks[UNCERTAINTY] = Uncertainty().to(device)
         self.networks = networks
         self.examples = Examples(
-            denoiser.schedule, settings, seed=seed, device=device, masked=masked, sizes=sizes
+            denoiser.schedule, settings, seed=seed, device=device, masked=masked, cascade=cascade, sizes=sizes
         )
         self.objective = registry.build("objective", settings.objective, where="train.objective")
         self.by_level = ByLevel(device)
         self.seen, self.held_out = (
-            HeldOut(dataset, items, codec, conditioner, denoiser, seed, device, masked=masked)
+            HeldOut(
+                dataset, items, codec, conditioner, denoiser, seed, device, masked=masked, cascade=cascade
+            )
             for items in dataset.split()
         )
         self._cached: Encoded | None = None
@@ -142,7 +147,7 @@ class Diffusion(Task):
                 x0 = self.encode(batch.media[rows])
             here = Places(whole, places[rows])
             given = {name: values[rows] for name, values in batch.given.items()}
-            cond = self._condition(given, keep[rows], x0, step, here)
+            cond = self._condition(given, keep[rows], batch.media[rows], x0, step, here)
             t = self.examples.times(u[rows], tuple(batch.media.shape[1:]))
             weight = upload(self.objective(self.denoiser, t), self.device, x0.dtype)
             losses = self._losses(x0, t, cond, step, here)
@@ -153,15 +158,25 @@ class Diffusion(Task):
             yield self._balanced(losses, log_snr).sum() / whole
 
     def _condition(
-        self, given: dict[str, list[object]], keep: Tensor, x0: Tensor, step: int, places: Places
+        self,
+        given: dict[str, list[object]],
+        keep: Tensor,
+        media: Tensor,
+        x0: Tensor,
+        step: int,
+        places: Places,
     ) -> Cond:
-        """The condition of each row of x0, with condition dropout and, for a masked model, its mask channels."""
+        """The condition of each row of x0, with condition dropout, and what a network with channels for it is shown."""
         cond = self.conditioner(given).to(self.device)
         null = self.conditioner.null(len(x0)).to(self.device)
         cond = cond.where(upload(keep, self.device), null)
         cond = self.examples.without_parts(cond, null, step, places)
+        if (cascade := self.examples.cascade) is not None:
+            with torch.no_grad():
+                there = upload(media, self.device)
+                cond = cond.join_grid(self.examples.cascade_channels(cascade, there, step, places))
         if self.examples.masked:
-            cond = cond.with_grid(self.examples.mask_channels(x0, step, places.rows))
+            cond = cond.join_grid(self.examples.mask_channels(x0, step, places.rows))
         return cond
 
     def _balanced(self, losses: Tensor, log_snr: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from multigen import registry
+from multigen.cascades import Cascade
 from multigen.core import masks
 from multigen.core.conditioning import Cond
 from multigen.core.noise import uniform
@@ -22,6 +23,7 @@ class Examples:
     """Draws examples, keyed by (seed, step, position in the global batch).
 
     masked   the network also sees which part of a medium is known
+    cascade  how it sees the stage before it; None where it is the first
     sizes    sizes of the media, for `train.size_shift`
     """
 
@@ -33,10 +35,11 @@ class Examples:
         seed: int,
         device: torch.device,
         masked: bool,
+        cascade: Cascade | None,
         sizes: Sizes | None,
     ) -> None:
         self.schedule, self.settings, self.seed, self.device = schedule, settings, seed, device
-        self.masked, self.sizes = masked, sizes
+        self.masked, self.cascade, self.sizes = masked, cascade, sizes
         self.draws = draws(seed, device)
         self.noise_level = registry.build("noise_level", settings.noise_level, where="train.noise_level")
 
@@ -85,6 +88,16 @@ class Examples:
                 kept = self.draws.uniform(f"drop-{name}", step, places) >= share
                 cond = cond.where(upload(kept, self.device), null, name)
         return cond
+
+    def cascade_channels(self, cascade: Cascade, media: Tensor, step: int, places: Places) -> Tensor:
+        """Make pairs of media [B, C, *D] on the device and what the stage before would have made of each.
+
+        Returns the channels that show the network the latter, with noise at a level that is drawn for each row.
+        """
+        seen = cascade.seen(cascade.reduced(media), tuple(media.shape[2:]))
+        level = cascade.noise * self.draws.uniform("cascade", step, places)
+        noise = self.draws.normal(tuple(seen.shape[1:]), "cascade", step, places)
+        return cascade.condition(seen, upload(level, self.device), noise)
 
     def mask_channels(self, x0: Tensor, step: int, places: Sequence[int]) -> Tensor:
         """Draw a mask for each row of x0 [B, C, *D]. Returns the channels that show the network what is known."""

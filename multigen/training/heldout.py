@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from multigen.cascades import Cascade
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.core import masks
@@ -26,6 +27,7 @@ class HeldOut:
     indices   held-out items, or for comparison items trained on; `count` of them are used, evenly spaced
     batch     items in a network call
     masked    the network also sees which part of a medium is known: here nothing is
+    cascade   how it sees the stage before it, here with the noise of sampling; None where it is the first
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class HeldOut:
         count: int = 32,
         batch: int = 16,
         masked: bool = False,
+        cascade: Cascade | None = None,
     ) -> None:
-        self.masked = masked
+        self.masked, self.cascade = masked, cascade
         self.dataset, self.codec, self.conditioner, self.denoiser = dataset, codec, conditioner, denoiser
         self.seed, self.device, self.batch = seed, device, batch
         stride = max(len(indices) // count, 1)
@@ -60,8 +63,10 @@ class HeldOut:
             batch = collate([Read(item, {}) for item in part])
             x0 = self.codec.encode(batch.media.to(self.device))
             cond = self.conditioner(batch.given).to(self.device)
+            if self.cascade is not None:
+                cond = cond.join_grid(self._seen(self.cascade, batch.media.to(self.device), start))
             if self.masked:  # nothing is known, as when a whole medium is generated
-                cond = cond.with_grid(masks.mask_channels(torch.zeros_like(x0), None))
+                cond = cond.join_grid(masks.mask_channels(torch.zeros_like(x0), None))
             for level in LEVELS:
                 noise = [
                     normal(x0.shape[1:], self.seed, "held_out", str(level), start + k)
@@ -72,6 +77,13 @@ class HeldOut:
                 sums[level] += losses.sum().item()
         row = {str(level): value / len(items) for level, value in sums.items()}
         return {**row, "mean": sum(row.values()) / len(row)}
+
+    def _seen(self, cascade: Cascade, media: Tensor, first: int) -> Tensor:
+        """What the network sees of the stage before, of media [B, C, *D] with the places from `first` on."""
+        seen = cascade.seen(cascade.reduced(media), tuple(media.shape[2:]))
+        rows = [normal(seen.shape[1:], self.seed, "held_out", "cascade", first + k) for k in range(len(seen))]
+        level = torch.full((len(seen),), cascade.level)
+        return cascade.condition(seen, level, torch.stack(rows).to(self.device))
 
     def _items(self) -> list[Item]:
         items = []

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from multigen.conditioners import Conditioner
-from multigen.conditioners.clip import CLIP
+from multigen.conditioners.diffusers import Diffusers
 from multigen.conditioners.text import Text
 from multigen.recipe.load import load_recipe
 from multigen.runs import jobs as runs
@@ -60,13 +60,13 @@ def test_texts_are_encoded_once(home: Path) -> None:
 
 def test_prompts_of_stable_diffusion_are_encoded_once(home: Path) -> None:
     batch = {"text": ["red apple", *WORDS, "red apple"]}
-    plain = CLIP(path=str(home / "pipeline"))(batch)
-    made, hits, misses = encoded(CLIP(path=str(home / "pipeline")), batch)
+    plain = Diffusers(path=str(home / "pipeline"))(batch)
+    made, hits, misses = encoded(Diffusers(path=str(home / "pipeline")), batch)
     assert (hits, misses) == (0, 6)
     assert plain.tokens is not None
     torch.testing.assert_close(made, plain.tokens)
-    again = CLIP(path=str(home / "pipeline"))
-    again.encoder.load = None  # type: ignore[assignment]  # only the cache can answer now
+    again = Diffusers(path=str(home / "pipeline"))
+    again.encoders[0].encoder.load = None  # type: ignore[assignment]  # only the cache can answer now
     found, hits, misses = encoded(again, batch)
     assert (hits, misses) == (6, 0) and torch.equal(found, made)
 

@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from multigen.core import Cond, Schedule
 
 
-class Mixture(nn.Module):
+class Analytic(nn.Module):
+    """In place of a `Denoiser`: x0 in closed form, without a network."""
+
+    def shared(self, cond: Cond) -> None:
+        """Nothing: any samples share a call."""
+
+
+class Mixture(Analytic):
     """E[x0 | x_t] for x0 ~ sum_k weight_k N(mean_k, std_k² I), in place of a `Denoiser`. x is [B, axes]."""
 
     def __init__(

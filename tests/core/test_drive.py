@@ -30,6 +30,7 @@ from multigen.core import (
 )
 from multigen.core.guides import Answers
 from multigen.core.noise import normal
+from tests.core.gaussians import Analytic
 from tests.core.networks import Tiny
 
 SHAPE = (2, 6, 5)
@@ -346,7 +347,7 @@ def test_merged_grad_calls_are_differentiable_and_others_build_no_graph() -> Non
 def test_per_sample_times_reach_the_network(max_batch: int, sizes: list[int]) -> None:
     seen: list[Tensor] = []
 
-    class Spy(nn.Module):
+    class Spy(Analytic):
         def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
             seen.append(t)
             return x
@@ -437,7 +438,7 @@ def _returns_a_part(schedule, x, ts, noise):
         (_returns, TypeError, "a sampler is a generator function.*this one gave Tensor"),
         (_yields_a_pair, TypeError, r"a sampler yields Query\(x, t\), not tuple"),
         (_returns_nothing, TypeError, r"a sampler returns the sample \[B, C, \*D\], not NoneType"),
-        (_returns_a_part, ValueError, r"shape \(1, 2, 6, 5\); it began with \(3, 2, 6, 5\)"),
+        (_returns_a_part, ValueError, r"shape \(1, 2, 6, 5\); it asked about \(3, 2, 6, 5\)"),
     ],
 )
 def test_a_sampler_that_breaks_the_contract_is_told_which(sampler, kind, said):
@@ -548,3 +549,18 @@ def test_what_fails_with_one_sample_fails() -> None:
     with pytest.raises(torch.OutOfMemoryError):  # when the others are made
         list(drive([request(den, *ASKED[1]), good]))
     assert good.finished
+
+
+def test_calls_that_differ_in_what_the_backbone_says_must_be_shared_do_not_merge() -> None:
+    class Counting(Tiny):
+        def shared(self, cond: Cond) -> int:
+            return 0 if cond.tokens is None else cond.tokens.shape[1]
+
+    den = Denoiser(Counting(), schedules.flow(), predictions.flow())
+    lengths = [3, 4, 3]
+    requests = [
+        Sampling(trajectory(1, k, "ddim", 1), plain(condition(1, k, n), condition(1, k, n)), den)
+        for k, n in enumerate(lengths)
+    ]
+    list(drive(requests))
+    assert calls(den) == [2, 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from multigen.core import Cond, Driver, Guide, Query, Sampling, plain, solve
 from multigen.core import schedules as S
@@ -14,12 +14,12 @@ from multigen.core.noise import Noise
 from multigen.core.samplers import ddim, ddpm, heun
 from multigen.core.sliding_window import Crop, sliding_windows
 from multigen.core.timesteps import uniform
-from tests.core.gaussians import Mixture
+from tests.core.gaussians import Analytic, Mixture
 
 NONE = Cond()
 
 
-class Pointwise(nn.Module):
+class Pointwise(Analytic):
     """x0 = tanh(x) (1 + t): a denoiser that sees no neighbours, so that windows can change nothing."""
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:

@@ -26,6 +26,7 @@ from multigen.core.predictions import eps, flow, v, x0
 from multigen.core.samplers import heun
 from multigen.core.sliding_window import sliding_windows
 from multigen.core.timesteps import uniform
+from tests.core.gaussians import Analytic
 
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
 T = torch.tensor(0.6, dtype=torch.float64)
@@ -93,7 +94,7 @@ def test_compose_is_a_weighted_sum_of_differences_in_one_call() -> None:
 def test_compose_of_gaussians_has_the_product_as_its_answer() -> None:
     """Of unit Gaussians around m_i against one around 0, at scale and weights 1: a unit Gaussian around sum m_i."""
 
-    class Around(nn.Module):
+    class Around(Analytic):
         def __init__(self) -> None:
             super().__init__()
             self.schedule = S.flow()
@@ -331,7 +332,7 @@ def test_modifiers_nest() -> None:
 # --- posterior sampling -----------------------------------------------------------------------------------------
 
 
-class Gaussian(nn.Module):
+class Gaussian(Analytic):
     """E[x0 | x_t] for x0 ~ N(mean, covariance) over two axes, exact."""
 
     def __init__(self, schedule: S.Schedule) -> None:

@@ -44,7 +44,7 @@ def test_drawn_masks_have_the_stated_shares_and_are_blocks() -> None:
 def test_calls_see_what_is_known() -> None:
     known, keep = torch.randn(1, 2, 6), torch.tensor([True] * 3 + [False] * 3)
     cond, null = Cond(vector=torch.ones(4, 5)), Cond(vector=torch.zeros(1, 5))
-    guide = with_mask_channels(cfg(cond, null, scale=2.0), known, keep)
+    guide = with_mask_channels(cfg(cond, null, scale=2.0), mask_channels(known, keep))
 
     def asked(x: Tensor) -> list[Call]:
         run = guide(Query(x, torch.tensor(0.5)))
@@ -59,7 +59,7 @@ def test_calls_see_what_is_known() -> None:
     assert torch.equal(conditional.cond.grid, mask_channels(known, keep).expand(4, 3, 6))
     assert torch.equal(unconditional.cond.grid, mask_channels(known, keep))
     assert conditional.cond.vector is cond.vector
-    guide = with_mask_channels(cfg(cond, null, scale=2.0))
+    guide = with_mask_channels(cfg(cond, null, scale=2.0), mask_channels(torch.zeros(1, 2, 4), None))
     for call in asked(torch.zeros(4, 2, 4)):
         assert call.cond.grid is not None and call.cond.grid.shape[1:] == (3, 4)
         assert call.cond.grid.abs().sum() == 0

@@ -16,7 +16,7 @@ TABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_line
 class ByIndex(Backbone):
     """Records the noise levels that it is called with."""
 
-    by_index = True
+    c_noise = "index"
 
     def __init__(self) -> None:
         super().__init__()

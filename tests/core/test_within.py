@@ -13,18 +13,20 @@ from multigen.core.modifiers import watch, within
 from multigen.core.modifiers.within import moved
 from multigen.core.samplers import ddim
 from multigen.core.timesteps import uniform
+from tests.core.gaussians import Analytic
 
 COND, NULL = Cond(vector=torch.ones(1, 1)), Cond(vector=torch.zeros(1, 1))
 X = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
 WEAK, STRONG = (torch.tensor(t, dtype=torch.float64) for t in (0.3, 0.8))  # log-SNR 1.7 and -2.8
 
 
-class Two:
+class Two(Analytic):
     """The conditional prediction is 1 everywhere; the unconditional one lacks `apart`, row by row."""
 
     schedule = S.flow()
 
     def __init__(self, apart: tuple[float, ...]) -> None:
+        super().__init__()
         self.apart = torch.tensor(apart).view(-1, 1, 1)
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:

@@ -15,12 +15,8 @@ from multigen.core.noise import normal
 from multigen.core.predictions import x0 as x0_prediction
 from multigen.core.schedules import flow
 from multigen.datasets import Item
-from multigen.errors import RecipeError
-from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
-from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Train
-from multigen.registry import Part
 from multigen.training.diffusion import Diffusion
 from tests.model.test_model import small
 from tests.training.toys import Identity, Points
@@ -106,7 +102,7 @@ def masked(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Model, list[Tens
     return model, grids
 
 
-@pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji"])
+@pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji", "image_latent"])
 def test_an_edit_shows_the_network_what_is_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, grids = masked(name, monkeypatch)
     shape = model.modality.shape()
@@ -153,10 +149,3 @@ def test_a_network_starts_as_the_one_without_a_mask_channel() -> None:
     model.start_from({k: v.clone() for k, v in plain.state_dict().items()}, "plain")
     a, b = (m.generate("3", seed=5, steps=2)[0].tensor for m in (plain, model))
     assert torch.allclose(a, b, atol=1e-5)
-
-
-def test_a_foreign_network_has_no_mask_channel() -> None:
-    recipe = load_recipe("image_digits", ["masked=true"])
-    foreign = dataclasses.replace(recipe, backbone=Part("diffusers", {"path": "nowhere"}))
-    with pytest.raises(RecipeError, match="masked: the backbone diffusers has no channel"):
-        check_combination(foreign)

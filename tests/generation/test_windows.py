@@ -11,6 +11,7 @@ import torch
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Query
 from multigen.generation import trajectory as generation
+from multigen.generation import window_conds
 from multigen.generation.plan import Job, plan
 from multigen.generation.request import Request
 from multigen.model.model import Model
@@ -35,7 +36,8 @@ def asked(model: Model, request: Request, monkeypatch: pytest.MonkeyPatch) -> li
         said[id(conds[-1])] = prompt
         return conds[-1]
 
-    monkeypatch.setattr(generation, "encode_prompts", encode)
+    for module in (generation, window_conds):
+        monkeypatch.setattr(module, "encode_prompts", encode)
     # The small model's conditioner takes no prompts: it is what this test stands in for.
     job = Job(request.prompt, 0, plan(model, dataclasses.replace(request, prompt="")))
     _, guide = generation.trajectory(model, job)

@@ -40,13 +40,13 @@ def tiny_pipeline(folder: Path, **scheduler: Any) -> Path:
     """Write it to `folder`; `scheduler` replaces entries of its scheduler's configuration."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        parts = _parts(_tokenizer(folder / "tokenizer"))
-    pipeline = StableDiffusionPipeline(**parts, safety_checker=None, feature_extractor=None)
+        components = parts(clip_tokenizer(folder / "tokenizer"))
+    pipeline = StableDiffusionPipeline(**components, safety_checker=None, feature_extractor=None)
     pipeline.save_pretrained(folder, safe_serialization=True)
     for path in (folder / "tokenizer").iterdir():  # newer files that transformers adds
         if path.name not in ("vocab.json", "merges.txt", "tokenizer_config.json"):
             path.unlink()
-    _tokenizer(folder / "tokenizer")
+    clip_tokenizer(folder / "tokenizer")
     edit(folder / "scheduler" / "scheduler_config.json", SCHEDULER | scheduler, whole=True)
     _rename(folder / "vae" / "diffusion_pytorch_model.safetensors", _old)
     _rename(
@@ -61,7 +61,7 @@ def edit(path: Path, values: dict[str, Any], *, whole: bool = False) -> None:
     path.write_text(json.dumps(before | values, indent=2), encoding="utf-8")
 
 
-def _parts(tokenizer: CLIPTokenizer) -> dict[str, Any]:
+def parts(tokenizer: CLIPTokenizer) -> dict[str, Any]:
     unet = UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(32, 64),
@@ -94,13 +94,13 @@ def _parts(tokenizer: CLIPTokenizer) -> dict[str, Any]:
     )
     encoder = CLIPTextModel(text)
     for module in (unet, vae, encoder):
-        _stir(module)
+        stir(module)
     scheduler = PNDMScheduler(steps_offset=1, skip_prk_steps=True)
     return {"unet": unet, "vae": vae, "text_encoder": encoder, "tokenizer": tokenizer, "scheduler": scheduler}
 
 
 @torch.no_grad()
-def _stir(module: nn.Module) -> None:
+def stir(module: nn.Module) -> None:
     """Random weights at their start hardly hear a prompt."""
     for name, p in module.named_parameters():
         p.add_(0.05 * torch.randn(p.shape))
@@ -108,7 +108,7 @@ def _stir(module: nn.Module) -> None:
             p.mul_(3)
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
+def clip_tokenizer(folder: Path) -> CLIPTokenizer:
     """Byte pairs of CLIP's kind: every letter, and the words above."""
     letters = [chr(c) for c in range(33, 127)]
     merges: list[str] = []

@@ -12,8 +12,8 @@ import torch
 import multigen
 from multigen.cli.main import main
 from multigen.conditioners.knowledge import FILE
+from multigen.model.export import export
 from multigen.model.knowledge import with_loras
-from multigen.model.load import export
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import WeightedLora
 from multigen.runs import jobs as runs

@@ -21,7 +21,7 @@ from multigen.cli.main import main
 from multigen.core import Cond, CondSpec, Noise
 from multigen.errors import MultigenError, RecipeError
 from multigen.model.compatibility import check_combination
-from multigen.model.load import export
+from multigen.model.export import export
 from multigen.model.loras import warn_of_base
 from multigen.model.model import Model
 from multigen.model.source import read_weights

@@ -8,6 +8,7 @@ Write D_c for the conditional prediction D(x, t, cond) and D_u for the unconditi
     autoguidance  D_weak + w (D_c - D_weak)                          Karras et al. 2024 (arXiv:2406.02507), eq. 3
     apg           D_c + (w - 1) (projected D_c - D_u)                Sadat et al. 2024 (arXiv:2410.02416), algorithm 1
     cfg_zero      cfg of velocities, D_u's scaled                    Fan et al. 2025 (arXiv:2503.18886), eq. 9 and 11
+    distilled     D(x, t, cond, w), by a network that takes w        Meng et al. 2022 (arXiv:2210.03142), section 3.1
 
 The guidance scale w = 1 turns guidance off. The first four are linear, so they are the same in x0, eps or v.
 
@@ -17,9 +18,10 @@ yield several times, or not at all. Guides nest with `yield from`; `modifiers` w
 """
 
 from multigen.core.guides.autoguidance import autoguidance
-from multigen.core.guides.calls import Answers, Call, Guide, Query, together
+from multigen.core.guides.calls import Answers, Call, Guide, Query, together, with_calls
 from multigen.core.guides.cfg import cfg, compose, plain
 from multigen.core.guides.cfg_zero import cfg_zero
+from multigen.core.guides.distilled import distilled
 from multigen.core.guides.projected import apg
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "cfg",
     "cfg_zero",
     "compose",
+    "distilled",
     "plain",
     "together",
+    "with_calls",
 ]

@@ -43,6 +43,23 @@ Answers: TypeAlias = Generator[list[Call], list[Tensor], Tensor]
 Guide: TypeAlias = Callable[[Query], Answers]
 
 
+def with_calls(guide: Guide, change: Callable[[Call], Call]) -> Guide:
+    """A guide whose calls are changed on their way to the network; their answers are not."""
+
+    def guided(q: Query) -> Answers:
+        inner = guide(q)
+        try:
+            calls = next(inner)
+            while True:
+                calls = inner.send((yield [change(call) for call in calls]))
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            inner.close()
+
+    return guided
+
+
 def together(guides: Sequence[Answers]) -> Generator[list[Call], list[Tensor], list[Tensor]]:
     """Run several started guides side by side and return their x0; each round yields the calls of all."""
     results: dict[int, Tensor] = {}

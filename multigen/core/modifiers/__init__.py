@@ -6,6 +6,7 @@ With D the inner guide's x0 and D_c the conditional prediction:
     interval             D inside a range of log-SNR, D_c outside
     rescale              D with the standard deviation of D_c, by a share      Lin et al. 2023 (arXiv:2305.08891)
     threshold            D clipped to a quantile of |D| and scaled back        Saharia et al. 2022 (arXiv:2205.11487)
+    clip                 D clipped to a range
     within               D_c once D is far from it in weak noise
     perturbed_attention  D + w (D_c - D_perturbed)                             Ahn et al. 2024 (arXiv:2403.17377)
     skip_layers          D + w (D_c - D_skipped)                               Hyung et al. 2024 (arXiv:2411.18664)
@@ -16,7 +17,7 @@ the request's condition, `denoiser` its denoiser.
 """
 
 from multigen.core.modifiers.attention import perturbed_attention, skip_layers
-from multigen.core.modifiers.contrast import rescale, threshold
+from multigen.core.modifiers.contrast import clip, rescale, threshold
 from multigen.core.modifiers.fill import fill, interval
 from multigen.core.modifiers.observe import Observer, observe
 from multigen.core.modifiers.posterior import posterior, posterior_in_windows
@@ -24,6 +25,7 @@ from multigen.core.modifiers.within import watch, within
 
 __all__ = [
     "Observer",
+    "clip",
     "fill",
     "interval",
     "observe",

@@ -1,7 +1,8 @@
-"""Undo what strong guidance does to contrast: rescale and dynamic thresholding.
+"""Undo what strong guidance does to contrast: rescale, dynamic thresholding and clipping.
 
     rescale    F <- F (1 + share (std(F_c)/std(F) - 1))
     threshold  x0 <- clamp(x0, -q, q) limit/q    if q = quantile(|x0|) > limit
+    clip       x0 <- clamp(x0, -limit, limit)
 
 for each sample, with F and F_c the guided and the conditional output of the network. Lin et al. 2023
 (arXiv:2305.08891), eq. 15 and 16; Saharia et al. 2022 (arXiv:2205.11487), section 2.3.
@@ -55,6 +56,21 @@ def threshold(guide: Guide, *, quantile: float = 0.995, limit: float = 1.0) -> G
         return torch.where(bound > limit, x0.clamp(-bound, bound) * (limit / bound), x0)
 
     return limited
+
+
+def clip(guide: Guide, *, limit: float = 1.0) -> Guide:
+    """Clip x0 to the range of model space (Ho et al. 2020, arXiv:2006.11239, their code), of pixels 1.
+
+    Raises ValueError for a limit that is not above 0.
+    """
+    if not limit > 0:
+        raise ValueError(f"modifier clip: limit is above 0, not {limit}")
+
+    def clipped(q: Query) -> Answers:
+        x0 = yield from guide(q)
+        return x0.clamp(-limit, limit)
+
+    return clipped
 
 
 def _deviation(x: Tensor) -> Tensor:

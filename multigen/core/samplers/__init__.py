@@ -30,6 +30,7 @@ Every sampler takes
 """
 
 from multigen.core.samplers.adaptive import adaptive
+from multigen.core.samplers.consistency import consistency
 from multigen.core.samplers.ddim import ddim, ddpm, euler, euler_ancestral
 from multigen.core.samplers.dpmpp import dpmpp_2m, dpmpp_2m_sde
 from multigen.core.samplers.heun import edm, heun
@@ -51,6 +52,7 @@ __all__ = [
     "SamplerTraits",
     "Trajectory",
     "adaptive",
+    "consistency",
     "ddim",
     "ddpm",
     "dpmpp_2m",

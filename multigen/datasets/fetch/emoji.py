@@ -1,4 +1,4 @@
-"""The folder of emoji in four hands: drawings at 72 x 72 and an index of what they are called."""
+"""Folders of emoji in several hands: their drawings, at 72 x 72 or larger, and an index of what they are called."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from multigen.datasets import sprites
 from multigen.datasets.bodies import body_hue
 from multigen.datasets.fetch.download import Package
-from multigen.datasets.fetch.drawings import Drawing, fit, iconify, twemoji, webp
+from multigen.datasets.fetch.drawings import FINE, FINER, Drawing, fit, iconify, twemoji, webp
 from multigen.datasets.fetch.names import Named, named
 from multigen.errors import MultigenError
 from multigen.storage.packages import install, package_folder
@@ -66,10 +66,16 @@ class Hand:
     inset: float = 0.0  # of the side: the clear border that the hand leaves
     bits: int = 8  # of each colour that are kept
     without: tuple[str, ...] = ()  # groups that its package takes from another hand
+    finest: int = sprites.LARGE  # px at which they can be kept
 
 
 HANDS = (
-    Hand("classic", "Twemoji, copyright Twitter, Inc. and other contributors", "CC-BY-4.0"),
+    Hand(
+        "classic",
+        "Twemoji, copyright Twitter, Inc. and other contributors",
+        "CC-BY-4.0",
+        finest=sprites.SIDE,
+    ),
     Hand("detailed", "Noto Emoji, copyright Google Inc", "Apache-2.0", inset=4 / 256, bits=7),
     Hand("flat", "Fluent Emoji (flat), copyright Microsoft Corporation", "MIT", inset=16 / 256),
     Hand(
@@ -101,25 +107,35 @@ def check() -> None:
         )
 
 
-def build(archives: Mapping[Package, Path], folder: Path) -> None:
-    """Fill `folder` with `index.json`, `LICENCES.txt` and a WebP file for each emoji and hand."""
+def build_large(archives: Mapping[Package, Path], folder: Path) -> None:
+    """As `build`, at 222 x 222 pixels, in the hands that are drawn as finely as that: not Twemoji."""
+    build(archives, folder, sprites.LARGE)
+
+
+def build(archives: Mapping[Package, Path], folder: Path, side: int = sprites.SIDE) -> None:
+    """Fill `folder` with `index.json`, `LICENCES.txt` and a WebP file of `side` pixels for each emoji and hand."""
     things = named(NAMES, archives[NAMES])
     drawn: dict[str, dict[str, Drawn]] = {t.codepoints: {} for t in things}
     groups = {t.codepoints: t.group for t in things}
+    fine = FINER if side > sprites.SIDE else FINE
     drawings: dict[str, Iterable[Drawing]] = {
         "classic": twemoji(),
-        "detailed": iconify(NOTO, archives[NOTO]),
-        "flat": iconify(FLAT, archives[FLAT]),
+        "detailed": iconify(NOTO, archives[NOTO], fine),
+        "flat": iconify(FLAT, archives[FLAT], fine),
         "3d": webp(SOLID, archives[SOLID]),
     }
     for hand in HANDS:
+        if hand.finest < side:
+            continue
         of = ((code, draw) for code, draw in drawings[hand.style] if groups.get(code) not in hand.without)
-        count = _save(hand, of, drawn, folder)
+        count = _save(hand, of, drawn, folder, side)
         log.info("%s: %d drawings, %s", hand.style, count, hand.licence)
-    _write_index(folder, things, drawn)
+    _write_index(folder, things, drawn, side)
 
 
-def _save(hand: Hand, drawings: Iterable[Drawing], drawn: dict[str, dict[str, Drawn]], folder: Path) -> int:
+def _save(
+    hand: Hand, drawings: Iterable[Drawing], drawn: dict[str, dict[str, Drawn]], folder: Path, side: int
+) -> int:
     """Save a hand's drawings of the emoji in `drawn` and note their files there; how many."""
     (folder / hand.style).mkdir()
     count = 0
@@ -127,7 +143,10 @@ def _save(hand: Hand, drawings: Iterable[Drawing], drawn: dict[str, dict[str, Dr
         if codepoints not in drawn or hand.style in drawn[codepoints]:
             continue
         file = f"{hand.style}/{codepoints}.webp"
-        fit(draw(), hand.inset, hand.bits).save(folder / file, "WEBP", lossless=True, quality=90, method=4)
+        picture = fit(draw(), hand.inset, hand.bits, side)
+        # Large ones with less effort: a tenth of the time, for a little more space.
+        effort = {"quality": 30, "method": 1} if side > sprites.SIDE else {"quality": 90, "method": 4}
+        picture.save(folder / file, "WEBP", lossless=True, **effort)
         drawn[codepoints][hand.style] = Drawn(file, body_hue(sprites.load(folder / file)))
         count += 1
     if not count:
@@ -135,7 +154,7 @@ def _save(hand: Hand, drawings: Iterable[Drawing], drawn: dict[str, dict[str, Dr
     return count
 
 
-def _write_index(folder: Path, things: list[Named], drawn: dict[str, dict[str, Drawn]]) -> None:
+def _write_index(folder: Path, things: list[Named], drawn: dict[str, dict[str, Drawn]], side: int) -> None:
     emoji = [
         dataclasses.asdict(t)
         | {"files": {style: one.file for style, one in drawn[t.codepoints].items()}}
@@ -143,7 +162,7 @@ def _write_index(folder: Path, things: list[Named], drawn: dict[str, dict[str, D
         for t in things
         if drawn[t.codepoints]
     ]
-    styles = {h.style: {"credit": h.credit, "licence": h.licence} for h in HANDS}
-    index = {"format": 1, "side": sprites.SIDE, "styles": styles, "emoji": emoji}
+    styles = {h.style: {"credit": h.credit, "licence": h.licence} for h in HANDS if h.finest >= side}
+    index = {"format": 1, "side": side, "styles": styles, "emoji": emoji}
     (folder / "index.json").write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("LICENCES-emoji.txt"), folder / "LICENCES.txt")

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayActorError, TaskCancelledError
+from ray.exceptions import RayActorError, RayError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 from starlette.types import Message, Scope
@@ -96,7 +96,13 @@ class Front:
         """What each replica tells Prometheus."""
         found: dict[str, str] = {}
         for name, handle in self._models.items():
-            texts = await handle.broadcast("metrics").results_async(timeout_s=5)
+            try:
+                texts = await handle.broadcast("metrics").results_async(timeout_s=5)
+            except (TimeoutError, RayError, DeploymentUnavailableError) as error:
+                log.warning(
+                    "%s tells no metrics (%s)", name, error
+                )  # what the others tell counts all the same
+                continue
             found |= {f"{name}/{number}": text for number, text in enumerate(texts)}
         return found
 

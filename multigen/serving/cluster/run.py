@@ -15,6 +15,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingP
 from ray.serve.deployment import Application
 
 from multigen.device import choose_device
+from multigen.errors import MultigenError
 from multigen.serving.cluster.replicas import FrontDeployment, ModelReplica
 from multigen.serving.cluster.scaling import METRIC, Replicas, wanted
 from multigen.serving.run import Options, root_of, shown_host
@@ -22,6 +23,7 @@ from multigen.serving.sources import check_reach, named
 from multigen.storage.ray_cluster import ray_here
 
 APP = "multigen"
+FRONT = "front"  # the deployment that clients reach
 _FRONT = 1000  # requests that one replica of the app in front has open
 
 
@@ -60,6 +62,10 @@ def application(sources: Sequence[str], options: Options, replicas: Replicas) ->
     gpu = choose_device(o.device).type == "cuda"
     models = {}
     for name in named(sources):
+        if name == FRONT:
+            raise MultigenError(
+                f"{name}: Ray Serve has a deployment of that name; call the model otherwise: ID=PATH"
+            )
         one = serve.deployment(
             ModelReplica,
             name=name,
@@ -75,7 +81,7 @@ def application(sources: Sequence[str], options: Options, replicas: Replicas) ->
         models[name] = one.bind(sources, o, name)
     front = serve.deployment(
         FrontDeployment,
-        name="front",
+        name=FRONT,
         max_ongoing_requests=_FRONT,
         autoscaling_config={
             "min_replicas": 1,

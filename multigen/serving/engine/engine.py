@@ -159,7 +159,7 @@ class Engine:
     async def _call(self, chosen: Sequence[int], mark: Mark) -> None:
         """One network call, and what came of it. `mark`: when the preparations for it began."""
         step, network = await self._off(lambda: self._step(chosen))
-        for place, queries, _ in step.answered:
+        for place, queries, *_ in step.answered:
             if (ticket := self._under_way.get(place)) is not None and not ticket.over:
                 ticket.steps[ticket.places[place]] = queries
                 ticket.say(Event("step", ticket.places[place], queries))
@@ -180,7 +180,7 @@ class Engine:
     async def _previews(self, step: Step) -> list[tuple[int, Media]]:
         """The previews that are due after a call."""
         rows = due(step.answered, self._under_way)
-        return await self._off(lambda: previews(self.model, rows)) if rows else []
+        return await self._off(lambda: previews(rows)) if rows else []
 
     async def _begin(self) -> None:
         """Let those begin whose turn it is, while there is room; a user who has nothing under way always gets in."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
-from torch import Tensor
-
 from multigen.generation.batching import Answered
-from multigen.generation.parts import ModelParts, decode
+from multigen.generation.parts import decode
 from multigen.modalities.media import Media
 from multigen.serving.engine.ticket import Event, Ticket
 
@@ -24,29 +22,29 @@ def by_key(places: Mapping[int, Ticket]) -> dict[str, list[int]]:
     return out
 
 
-def due(answered: Iterable[Answered], under_way: Mapping[int, Ticket]) -> list[tuple[int, Tensor]]:
-    """Place and estimate of the previews that are due.
+def due(answered: Iterable[Answered], under_way: Mapping[int, Ticket]) -> list[Answered]:
+    """The estimates that are due as previews.
 
     Each medium's are evenly spread over its steps, the first as early as there is one.
     """
-    found: list[tuple[int, Tensor]] = []
-    for place, queries, x0 in answered:
-        ticket = under_way.get(place)
+    found: list[Answered] = []
+    for one in answered:
+        ticket = under_way.get(one.place)
         if ticket is None or ticket.over or not ticket.previews:
             continue
-        calls = ticket.steps_of(ticket.places[place])
+        calls = ticket.steps_of(ticket.places[one.place])
         moments = {1 + k * calls // (ticket.previews + 1) for k in range(ticket.previews)}
-        if queries in moments and queries < calls:
-            found.append((place, x0))
+        if one.queries in moments and one.queries < calls:
+            found.append(one)
     return found
 
 
-def previews(parts: ModelParts, rows: Iterable[tuple[int, Tensor]]) -> list[tuple[int, Media]]:
+def previews(rows: Iterable[Answered]) -> list[tuple[int, Media]]:
     """Estimates as media. One that the codec does not take is left out: the medium itself may be made all the same."""
     found: list[tuple[int, Media]] = []
-    for place, x0 in rows:
+    for one in rows:
         try:
-            found.append((place, decode(parts, x0[0], "", 0)))
+            found.append((one.place, decode(one.parts, one.x0[0], "", 0)))
         except Exception:
             log.exception("a preview could not be made")
     return found

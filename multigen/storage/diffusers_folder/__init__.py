@@ -6,32 +6,37 @@ diffusers and transformers take seconds to import, so they are imported when a n
 
 from multigen.storage.diffusers_folder.hub import located
 from multigen.storage.diffusers_folder.layout import (
-    COMPONENTS,
+    AUTOENCODER,
     INDEX,
     SCHEDULER,
-    check_pipeline,
+    Component,
     component,
     entry,
     is_pipeline,
+    listed,
+    pipeline_class,
     read_json,
     vae_factor,
 )
-from multigen.storage.diffusers_folder.networks import Frozen, imported, network
+from multigen.storage.diffusers_folder.networks import Frozen, blank, imported, network
 from multigen.storage.hub_id import is_id
 
 __all__ = [
-    "COMPONENTS",
+    "AUTOENCODER",
     "INDEX",
     "SCHEDULER",
+    "Component",
     "Frozen",
-    "check_pipeline",
+    "blank",
     "component",
     "entry",
     "imported",
     "is_id",
     "is_pipeline",
+    "listed",
     "located",
     "network",
+    "pipeline_class",
     "read_json",
     "vae_factor",
 ]

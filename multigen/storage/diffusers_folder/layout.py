@@ -5,26 +5,43 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multigen.errors import MultigenError, reason
+from multigen.errors import MultigenError, message, reason
 from multigen.registry import convert
 
 INDEX = "model_index.json"
-PIPELINE = "StableDiffusionPipeline"
-# Parts of the pipeline: sub-folder -> library and allowed classes.
-COMPONENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "unet": ("diffusers", ("UNet2DConditionModel",)),
-    "vae": ("diffusers", ("AutoencoderKL",)),
-    "text_encoder": ("transformers", ("CLIPTextModel",)),
-    "tokenizer": ("transformers", ("CLIPTokenizer", "CLIPTokenizerFast")),
-}
 SCHEDULER = "scheduler"
+LIBRARIES = ("diffusers", "transformers")
 MAX_JSON = 64 * 1024**2  # bytes
 WEIGHTS = re.compile(
     r"(diffusion_pytorch_model|model)(?:\.(?P<variant>fp16|bf16))?(-\d+-of-\d+)?\.safetensors"
 )
+_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Component:
+    """What may stand in a sub-folder of a pipeline.
+
+    library   diffusers or transformers
+    classes   of that library
+    optional  whether the pipeline may lack it
+    """
+
+    library: str
+    classes: tuple[str, ...]
+    optional: bool = False
+
+    @property
+    def is_tokenizer(self) -> bool:
+        """Whether it holds a vocabulary and no weights."""
+        return "Tokenizer" in self.classes[0]
+
+
+AUTOENCODER = Component("diffusers", ("AutoencoderKL",))
 
 
 def is_pipeline(path: Path) -> bool:
@@ -32,51 +49,73 @@ def is_pipeline(path: Path) -> bool:
     return (path / INDEX).is_file()
 
 
-def check_pipeline(folder: Path) -> None:
-    """Raise MultigenError unless the folder is a Stable Diffusion pipeline of known parts."""
-    index = read_json(folder / INDEX)
-    name = index.get("_class_name")
+def pipeline_class(folder: Path) -> str:
+    """Return the class of a pipeline. MultigenError if it is code of the folder's own, or not stated."""
+    name = read_json(folder / INDEX).get("_class_name")
     if isinstance(name, list):
         raise MultigenError(f"{folder}: it requires its own code ({name[0]}), which is never run")
-    if name != PIPELINE:
+    if not isinstance(name, str):
+        raise MultigenError(f"{folder / INDEX}: it names no class of pipeline (_class_name)")
+    return name
+
+
+def listed(folder: Path, name: str, allowed: Component) -> str | None:
+    """Return the class of a part, or None for an optional part that is not there.
+
+    MultigenError if the pipeline lacks it, and for a class that is not allowed there or is the folder's own code.
+    """
+    index = read_json(folder / INDEX)
+    given = index.get(name)
+    absent = given is None or given == [None, None]
+    if absent and allowed.optional:
+        return None
+    if not isinstance(given, list) or len(given) != 2 or absent:
+        raise MultigenError(f"{folder / INDEX}: it lists no {name}, which a {index.get('_class_name')} has")
+    library, kind = given
+    if library not in LIBRARIES:
         raise MultigenError(
-            f"{folder}: this is a {name}. Allowed: {PIPELINE} (Stable Diffusion 1.x and 2.x)."
+            f"{folder}: its {name} requires its own code ({library}.{kind}), which is never run"
         )
-    for part, (library, classes) in COMPONENTS.items():
-        given = index.get(part)
-        if not isinstance(given, list) or len(given) != 2:
-            raise MultigenError(f"{folder / INDEX}: it lists no {part}")
-        if given[0] not in ("diffusers", "transformers"):
-            raise MultigenError(
-                f"{folder}: its {part} requires its own code ({given[0]}.{given[1]}), which is never run"
-            )
-        if given[0] != library or given[1] not in classes:
-            raise MultigenError(
-                f"{folder}: its {part} is a {given[0]}.{given[1]}. Allowed: {library}.{classes[0]}."
-            )
+    if library != allowed.library or kind not in allowed.classes:
+        classes = [f"{allowed.library}.{one}" for one in allowed.classes]
+        raise MultigenError(message(f"{folder}: its {name}", f"{library}.{kind}", classes))
+    return kind
 
 
-def component(folder: Path, name: str) -> dict[str, Any]:
+def component(folder: Path, name: str, allowed: Component) -> dict[str, Any]:
     """Read the configuration of one part, in its sub-folder.
 
     Raises MultigenError if it is missing, is of another class, requires its own code, or has no safetensors.
     """
     place = folder / name
-    tokenizer = name == "tokenizer"
-    config = read_json(place / ("tokenizer_config.json" if tokenizer else "config.json"))
+    config = read_json(place / ("tokenizer_config.json" if allowed.is_tokenizer else "config.json"))
     if "auto_map" in config:
         raise MultigenError(f"{place}: it requires its own code (auto_map), which is never run")
-    classes = COMPONENTS[name][1]
     given = config.get("_class_name")
-    if given is not None and given not in classes:
-        raise MultigenError(f"{place}: this is a {given}. Allowed: {classes[0]}.")
-    if tokenizer and not any((place / file).is_file() for file in ("vocab.json", "tokenizer.json")):
-        raise MultigenError(f"{place}: there is no vocabulary (vocab.json and merges.txt, or tokenizer.json)")
-    if not tokenizer and not any(WEIGHTS.fullmatch(p.name) for p in place.iterdir()):
-        raise MultigenError(
-            f"{place}: there are no .safetensors weights (pickled weights, .bin or .ckpt, are never loaded)"
-        )
+    if given is not None and given not in allowed.classes:
+        raise MultigenError(message(f"{place}: its class", given, allowed.classes))
+    if allowed.is_tokenizer:
+        if not any((place / file).is_file() for file in ("vocab.json", "tokenizer.json", "spiece.model")):
+            raise MultigenError(
+                f"{place}: there is no vocabulary (vocab.json and merges.txt, tokenizer.json, or spiece.model)"
+            )
+    elif not any(WEIGHTS.fullmatch(p.name) for p in place.iterdir()):
+        raise _no_weights(place)
     return config
+
+
+def _no_weights(place: Path) -> MultigenError:
+    """Say that there are no safetensors, and how to get them from the pickles that are there."""
+    pickles = sorted(p for p in place.iterdir() if p.suffix in _PICKLES)
+    how = ""
+    if pickles:
+        # transformers' pytorch_model.bin is model.safetensors; diffusers' names differ in the suffix alone.
+        name = re.sub("^pytorch_model", "model", pickles[0].stem)
+        target = place / f"{name}.safetensors"
+        how = f". Convert it, which runs no code: multigen convert {pickles[0]} {target}"
+    return MultigenError(
+        f"{place}: there are no .safetensors weights (pickled weights, .bin or .ckpt, are never loaded){how}"
+    )
 
 
 def entry(config: Mapping[str, Any], place: Path, key: str, annotation: Any, default: Any) -> Any:
@@ -86,10 +125,9 @@ def entry(config: Mapping[str, Any], place: Path, key: str, annotation: Any, def
 
 def vae_factor(folder: Path) -> int:
     """Return the number of pixels of a latent, along each side."""
-    place = folder / "vae"
-    return 2 ** (
-        len(entry(component(folder, "vae"), place, "block_out_channels", tuple[int, ...], (64,))) - 1
-    )
+    config = component(folder, "vae", AUTOENCODER)
+    widths = entry(config, folder / "vae", "block_out_channels", tuple[int, ...], (64,))
+    return 2 ** (len(widths) - 1)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from multigen.errors import MultigenError
-from multigen.storage.diffusers_folder.layout import COMPONENTS, WEIGHTS, component
+from multigen.errors import MultigenError, reason
+from multigen.storage.diffusers_folder.layout import WEIGHTS, Component, component, listed
 from multigen.storage.torchaudio_shim import import_torchaudio
 
 
@@ -26,14 +26,25 @@ def imported(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise MultigenError(
-            f"Stable Diffusion needs the package {error.name}: pip install {error.name}"
+            f"pipelines of diffusers need the package {error.name}: pip install {error.name}"
         ) from error
 
 
-def network(folder: Path, name: str) -> nn.Module:
+def blank(folder: Path, name: str, allowed: Component) -> nn.Module:
+    """Make the network of a part of diffusers from its configuration, without its weights."""
+    config, kind = component(folder, name, allowed), listed(folder, name, allowed)
+    try:
+        return getattr(imported("diffusers"), str(kind)).from_config(config)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise MultigenError(
+            f"{folder / name}: its config.json describes no network ({reason(error)})"
+        ) from error
+
+
+def network(folder: Path, name: str, allowed: Component) -> nn.Module:
     """Load the network of a part, in fp32. MultigenError if its weights do not match its configuration."""
-    component(folder, name)
-    package, (kind, *_) = COMPONENTS[name]
+    component(folder, name, allowed)
+    package, kind = allowed.library, str(listed(folder, name, allowed))
     place = folder / name
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
     if package == "diffusers":

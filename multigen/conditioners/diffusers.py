@@ -1,0 +1,98 @@
+"""Condition on text as a pipeline of diffusers does: with its own tokenizers and text encoders."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multigen.conditioners import Conditioner
+from multigen.conditioners.disk_states import DiskStates
+from multigen.conditioners.pipeline_encoder import PipelineEncoder
+from multigen.conditioners.prompts import check_text, column, unread, warn_of_cut, warn_of_words
+from multigen.conditioners.weighted_prompts import plain
+from multigen.core.conditioning import Cond, CondSpec
+from multigen.errors import message
+from multigen.families import open_family
+from multigen.storage import diffusers_folder
+from multigen.storage.disk_cache import DiskCache
+
+
+class Diffusers(Conditioner):
+    """Text through a pipeline's frozen encoders; the unconditional condition is that of the pipeline.
+
+    path     the pipeline's folder, whose tokenizers and text encoders are used, or its id on the hub (hf:owner/name)
+    numbers  what the network is told beside the prompt: {guidance: 3.5}, {crop: [0, 64]} ...; null: the usual values
+
+    Words between brackets with a weight count for more or less: `a (red:1.3) apple`. Where the family allows it,
+    prompts longer than the encoder are encoded in chunks; else a warning says what is cut. Nothing here is trained or
+    saved. ValueError for a folder without text encoders, and for numbers that its network is not told.
+    """
+
+    text = True
+    device_of: Tensor
+
+    def __init__(
+        self, *, path: str | None = None, numbers: Mapping[str, float | tuple[float, ...]] | None = None
+    ) -> None:
+        super().__init__()
+        self.family = open_family(diffusers_folder.located(path))
+        if not self.family.streams:
+            raise ValueError(f"path: {path}: {self.family.title} follows no prompt; use the conditioner none")
+        self.numbers = _numbers(self.family.numbers, numbers or {})
+        self.encoders = [PipelineEncoder(self.family, stream) for stream in self.family.streams]
+        blank = self.family.cond([encoder.blank() for encoder in self.encoders])
+        self.spec = CondSpec(
+            vector=0 if blank.vector is None else blank.vector.shape[1],
+            tokens=0 if blank.tokens is None else blank.tokens.shape[2],
+        )
+        # Follows the module to its device; never saved.
+        self.register_buffer("device_of", torch.zeros(()), persistent=False)
+
+    def forward(self, batch: Mapping[str, Any]) -> Cond:
+        """batch["text"]: B prompts -> what the family's network takes, [B, ...]."""
+        prompts, device = [check_text(c) for c in column(batch, "text", "diffusers")], self.device_of.device
+        cond = self.family.cond([encoder(prompts, device) for encoder in self.encoders])
+        for name, values in self.numbers.items():
+            cond = cond.with_extra(name, torch.tensor([values], device=device))
+        return cond
+
+    def null(self, batch_size: int) -> Cond:
+        """Return the unconditional condition, [B, ...]: zeros, or the empty prompt."""
+        cond = self({"text": [""]})
+        if self.family.zero_null:
+            vector, tokens = (None if p is None else torch.zeros_like(p) for p in (cond.vector, cond.tokens))
+            cond = dataclasses.replace(cond, vector=vector, tokens=tokens)
+        return cond.expand(batch_size)
+
+    def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
+        """Return {"text": prompts}. MultigenError for what is no text; warns of what is cut or not known."""
+        for prompt in prompts:
+            words = plain(check_text(prompt)).split()
+            for encoder in self.encoders:
+                warn_of_words(unread(words, encoder.tokenizer.pieces, None))
+                if cut := encoder.tokenizer(prompt).cut:
+                    warn_of_cut(cut, encoder.tokenizer.length)
+        return {"text": list(prompts)}
+
+    def use_cache(self, cache: DiskCache | None) -> DiskStates | None:
+        """Keep the states of prompts on disk, keyed by their text and by the pipeline's files; None: no longer."""
+        stores = [encoder.use_cache(cache, self.device_of.device) for encoder in self.encoders]
+        return stores[0]
+
+
+def _numbers(
+    usual: Mapping[str, tuple[float, ...]], given: Mapping[str, float | tuple[float, ...]]
+) -> dict[str, tuple[float, ...]]:
+    """The numbers that a network is told. ValueError for unknown names, and for another count."""
+    for name, values in given.items():
+        if name not in usual:
+            raise ValueError(message("numbers", name, usual))
+        count = 1 if isinstance(values, int | float) else len(values)
+        if count != len(usual[name]):
+            raise ValueError(f"numbers.{name}: {values} is not allowed. Allowed: {len(usual[name])} numbers.")
+    chosen = {**usual, **given}
+    return {n: (float(v),) if isinstance(v, int | float) else tuple(map(float, v)) for n, v in chosen.items()}

@@ -1,0 +1,185 @@
+"""What a family of pipelines declares."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from multigen import registry
+from multigen.core.backbone import NoiseLevel
+from multigen.core.conditioning import Cond, CondSpec
+from multigen.errors import MultigenError, message
+from multigen.registry import Given, Part
+from multigen.storage import diffusers_folder
+from multigen.storage.diffusers_folder import Component
+
+CLIP_TOKENIZER = Component("transformers", ("CLIPTokenizer", "CLIPTokenizerFast"))
+T5_TOKENIZER = Component("transformers", ("T5Tokenizer", "T5TokenizerFast"))
+
+
+class Form(NamedTuple):
+    """What a network takes: axes of x, channels of x, and widths of its conditions."""
+
+    axes: int
+    channels: int
+    cond: CondSpec
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A text encoder with its tokenizer, and what of it the network hears.
+
+    tokenizer, encoder  sub-folders
+    layer   of the hidden states, counted as transformers does; None: the last one, with the final norm
+    pooled  the encoder's output that sums up the prompt, if it is used
+    length  tokens of a prompt; None: as many as the encoder has positions
+    chunks  longer prompts are encoded in pieces of that length, one after another; False: they are cut
+    masked  the encoder hides the padding from itself
+    """
+
+    tokenizer: str
+    encoder: str
+    layer: int | None = None
+    pooled: str | None = None
+    length: int | None = None
+    chunks: bool = False
+    masked: bool = False
+
+
+class States(NamedTuple):
+    """What a stream makes of B prompts.
+
+    tokens  [B, L, K]
+    there   [B, L], False beyond the chunks of a prompt that has fewer of them than others
+    words   [B, L], False for padding too
+    pooled  [B, P]
+    """
+
+    tokens: Tensor
+    there: Tensor
+    words: Tensor
+    pooled: Tensor | None
+
+
+class Family(ABC):
+    """A pipeline's folder, taken apart.
+
+    title       for people
+    components  sub-folder -> what may stand there; the scheduler is read by `read_scheduler`
+    network     sub-folder of the network
+    modality    of its media
+    c_noise     how the network takes the noise level (`Backbone.c_noise`)
+    steps       in how many steps its media are usually made
+    scheduler   entries of the scheduler's configuration that the pipeline sets itself
+    own_sigmas  the pipeline spaces its sigmas evenly from 1 to 1/steps before they are shifted
+    patch       side of the squares of model space that are one token, for a shift by the number of tokens
+
+    `numbers` stand in `Cond.extra`, by name; a recipe changes them with `conditioner.numbers`. An instance is one
+    folder. MultigenError for parts that are missing or not allowed.
+    """
+
+    title: ClassVar[str]
+    components: ClassVar[Mapping[str, Component]]
+    network: ClassVar[str] = "unet"
+    modality: ClassVar[str] = "image"
+    c_noise: ClassVar[NoiseLevel] = "index"
+    steps: ClassVar[int] = 50
+    scheduler: ClassVar[Mapping[str, Any]] = {}
+    own_sigmas: ClassVar[bool] = False
+    patch: ClassVar[int] = 1
+
+    def __init__(self, *, folder: Given[Path]) -> None:
+        self.folder = folder
+        self.listed = {
+            name: diffusers_folder.listed(folder, name, part) for name, part in self.components.items()
+        }
+        for name, kind in self.listed.items():
+            if kind is not None and name != self.network:
+                diffusers_folder.component(folder, name, self.components[name])
+        self.config = diffusers_folder.component(folder, self.network, self.components[self.network])
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Its text encoders; none: it follows no prompt."""
+        return ()
+
+    @property
+    def numbers(self) -> Mapping[str, tuple[float, ...]]:
+        """What the network is told beside the prompt, with the usual values."""
+        return {}
+
+    @property
+    def zero_null(self) -> bool:
+        """Whether the unconditional condition is zeros; else it is the empty prompt."""
+        return False
+
+    @property
+    def guide(self) -> Part:
+        """How it is usually guided."""
+        return Part("plain")
+
+    @property
+    def masked(self) -> bool:
+        """Whether the network has channels for a mask and what is known."""
+        return False
+
+    @property
+    def distilled(self) -> bool:
+        """Whether the network takes the guidance scale as an input, `Cond.extra["guidance"]`."""
+        return "guidance" in self.numbers
+
+    @abstractmethod
+    def form(self) -> Form:
+        """Return what the network takes."""
+
+    @abstractmethod
+    def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+        """Call diffusers' network: x [B, C, *D], c_noise [B] -> F [B, C, *D]."""
+
+    def cond(self, states: Sequence[States]) -> Cond:
+        """Make the condition of what the streams give. By default the tokens of the only one, padding heard."""
+        (only,) = states
+        return Cond(tokens=only.tokens, mask=only.there)
+
+    def shared(self, cond: Cond) -> Hashable:
+        """As `Backbone.shared`."""
+        return None
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:  # noqa: B027
+        """As `Backbone.check_shape`."""
+
+    @abstractmethod
+    def media(self) -> Mapping[str, Any]:
+        """Return the modality's arguments: the size of the media that the network was trained on."""
+
+    def codec(self, source: str) -> Part:
+        """Return the codec, whose files stand at `source`. By default its VAE."""
+        return Part("vae", {"path": source})
+
+    def entry(self, key: str, annotation: Any, default: Any) -> Any:
+        """Return a value of the network's configuration. MultigenError if it is of another type."""
+        return diffusers_folder.entry(self.config, self.folder / self.network, key, annotation, default)
+
+    def index(self, key: str, default: Any) -> Any:
+        """Return an entry of the pipeline's index."""
+        return diffusers_folder.read_json(self.folder / diffusers_folder.INDEX).get(key, default)
+
+    @functools.cached_property
+    def factor(self) -> int:
+        """Pixels of a latent along each side."""
+        return diffusers_folder.vae_factor(self.folder)
+
+
+def open_family(folder: Path) -> Family:
+    """Take a pipeline's folder apart. MultigenError for a class of pipeline that is not known, with the nearest."""
+    kind = diffusers_folder.pipeline_class(folder)
+    known = registry.names("family")
+    if kind not in known:
+        raise MultigenError(message(f"{folder}: its pipeline", kind, known))
+    return registry.lookup("family", kind)(folder=folder)

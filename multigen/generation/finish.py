@@ -1,0 +1,29 @@
+"""Samples as media: what was made goes back into the form that was asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import Tensor
+
+from multigen.generation.parts import ModelParts, decode
+from multigen.generation.plan import Job
+from multigen.modalities.media import Media
+
+
+def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
+    """A sample [C, *D] of model space as the medium that was asked for.
+
+    What was made for an edit goes back into its source: at the source's own rate and size, with what is kept of it.
+    """
+    plan = job.plan
+    medium = decode(parts, x, job.prompt, job.seed, tile=plan.tile)
+    # A mel codec made whole frames of a sound, some of which may be missing at its end.
+    made = medium.tensor[(slice(None), *(slice(n) for n in plan.media[1:]))]
+    if plan.options:
+        made = parts.modality.finish(made, plan.options)
+    for source in (plan.edit and plan.edit.original, plan.known, plan.enlarged):
+        if source is not None:
+            own = source.modality
+            return dataclasses.replace(medium, tensor=source.with_made(made, parts.modality), modality=own)
+    return medium.with_tensor(made)

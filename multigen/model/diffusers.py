@@ -1,0 +1,115 @@
+"""A pipeline in diffusers' format as a recipe: what its folder says, in multigen's words."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import torch
+
+from multigen import registry
+from multigen.errors import RecipeError
+from multigen.families import Family, Scheduler, open_family, read_scheduler
+from multigen.families.schedulers import Pipeline
+from multigen.recipe.load import load_recipe
+from multigen.recipe.schema import Recipe
+from multigen.registry import Part
+from multigen.storage.diffusers_folder import is_id, is_pipeline, located
+from multigen.storage.hub_id import PREFIX
+
+RECIPE = "image_stable_diffusion"
+
+
+def is_source(source: str) -> bool:
+    """Whether a pipeline of diffusers is meant: a folder in its format, or an id on the hub."""
+    return is_id(source) or is_pipeline(Path(source).expanduser())
+
+
+def recipe_of(source: str) -> Recipe:
+    """The recipe of a pipeline: the shipped one with this folder's parts, sizes and scheduler.
+
+    MultigenError, with what is allowed, for a folder of another pipeline or with code or pickles in it.
+    """
+    family = open_family(located(source))
+    family.form()
+    base, found = load_recipe(RECIPE), scheduler_of(family)
+    follows = bool(family.streams)
+    return dataclasses.replace(
+        base,
+        name=_name(source),
+        description=f"{family.title} from {source}",
+        backbone=Part("diffusers", {"path": source}),
+        codec=family.codec(source),
+        conditioner=Part("diffusers", {"path": source}) if follows else Part("none"),
+        modality=Part(family.modality, family.media()),
+        schedule=found.schedule,
+        prediction=found.prediction,
+        timesteps=found.timesteps,
+        sampler=found.sampler,
+        guide=family.guide,
+        modifiers=found.modifiers,
+        masked=family.masked,
+        sample=dataclasses.replace(
+            base.sample, steps=family.steps, prompts=base.sample.prompts if follows else ("",)
+        ),
+        weights=source,
+    )
+
+
+def scheduler_of(family: Family) -> Scheduler:
+    """What the scheduler of a family's folder says."""
+    return read_scheduler(family.folder, family.scheduler, Pipeline(family.own_sigmas, family.patch))
+
+
+def checked(recipe: Recipe, source: str) -> Recipe:
+    """The recipe, whose `weights` are a pipeline. RecipeError where its parts are not that pipeline's."""
+    theirs = recipe_of(source)
+    grid = ", ".join(
+        [f"name: {theirs.timesteps.name}", *(f"{k}: {v}" for k, v in theirs.timesteps.args.items())]
+    )
+    rest = f" timesteps={{{grid}}} guide.name={theirs.guide.name}"
+    for place in ("backbone", "codec", "conditioner"):
+        part, own = getattr(recipe, place), getattr(theirs, place)
+        if part is None or not _same(place, part, own):
+            given = "null" if part is None else f"{part.name} of {part.args.get('path')}"
+            right = " ".join([f"name={own.name}", *(f"{k}={v}" for k, v in own.args.items())])
+            raise RecipeError(
+                f"{place}: {given} does not go with weights {source}. Allowed: {right}. "
+                "To train another: weights=null"
+            )
+    if recipe.masked != theirs.masked:
+        raise RecipeError(f"masked: not what {source} was trained with: masked={str(theirs.masked).lower()}")
+    if recipe.prediction.name != theirs.prediction.name:
+        given, right = recipe.prediction.name, theirs.prediction.name
+        raise RecipeError(
+            f"prediction: {given!r} is not what {source} was trained with: prediction.name={right}" + rest
+        )
+    ts = torch.linspace(0.001, 1, 100, dtype=torch.float64)
+    mine, own = (registry.build("schedule", r.schedule, where="schedule") for r in (recipe, theirs))
+    near = mine.family == own.family and (
+        own.family == "flow" or torch.allclose(mine.log_snr(ts), own.log_snr(ts), rtol=0, atol=1e-3)
+    )
+    if mine.shift == 1 and not near:
+        said = ", ".join(f"{k}: {v}" for k, v in theirs.schedule.args.items() if k != "alphas_cumprod")
+        raise RecipeError(
+            f"schedule: not what {source} was trained with: schedule={{name: {theirs.schedule.name}, {said}}}{rest}"
+        )
+    return recipe
+
+
+def _same(place: str, part: Part, own: Part) -> bool:
+    """Whether two parts are one thing, their paths one folder."""
+    if registry.lookup(place, part.name) is not registry.lookup(place, own.name):
+        return False
+    path, there = part.args.get("path"), own.args.get("path")
+    return path == there or (
+        isinstance(path, str) and isinstance(there, str) and located(path) == located(there)
+    )
+
+
+def _name(source: str) -> str:
+    """A recipe's name, which is that of its run folder, from a folder's or a model's."""
+    path = Path(source.removeprefix(PREFIX)) if is_id(source) else Path(source).expanduser().resolve()
+    text = re.sub(r"[^\w.-]", "_", path.name)
+    return text[:100] if re.match(r"[^\W_]", text) else RECIPE

@@ -1,0 +1,31 @@
+"""One safetensors file with all that a model needs: its weights and recipe, and those of the stages before it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from multigen.model.model import Model
+from multigen.model.weights import Stored, save_weights, standalone
+from multigen.recipe.paths import public
+
+
+def write_single_file(model: Model, path: Path, *, half: bool = False) -> Path:
+    """Write the model and the stages before it. MultigenError as in `Model.save`."""
+    before: list[Model] = []
+    stage = model.former
+    while stage is not None:
+        before.insert(0, stage)
+        stage = stage.former
+    names = tuple(one.recipe.name for one in before)
+    own, *others = (
+        _stored(one, names[:number]) for number, one in [(len(before), model), *enumerate(before)]
+    )
+    return save_weights(path, own, half=half, stages=others)
+
+
+def _stored(model: Model, before: tuple[str, ...]) -> Stored:
+    """What a file holds of a model, which comes after others."""
+    knows = {} if model.knowledge is None else model.knowledge.tensors()
+    recipe = dataclasses.replace(standalone(public(model.recipe), model.codec), stages=before)
+    return Stored(model.state_dict() | knows, recipe)

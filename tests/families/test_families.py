@@ -1,0 +1,292 @@
+"""Every family of pipelines and every task, on tiny random pipelines in diffusers' own format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import multigen
+from multigen import Request
+from multigen.core import Noise
+from multigen.core.noise import normal
+from multigen.errors import MultigenError, RecipeError
+from multigen.generation.plan import plan
+from multigen.model.model import Model
+from multigen.model.source import named
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import override_recipe, parse_recipe
+from multigen.recipe.sampling import sampling_recipe
+from tests.families import folders
+
+import diffusers  # isort: skip  # after tests.families.folders, which makes torchaudio importable
+
+# DDIM of diffusers steps to t - N // n, which is the next of the grid where n divides N.
+SIZE, SHAPE, STEPS, SEED = folders.SIZE, (4, 8, 8), 5, 7
+PROMPTS = ["a red apple", "blue car, lighthouse on the left"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One family.
+
+    make       writes its folder
+    call       options of its pipeline's call
+    request    the same of a request of ours
+    scheduler  of diffusers, in place of the folder's
+    """
+
+    make: Callable[[Path], Path]
+    call: dict[str, Any] = field(default_factory=dict)
+    request: dict[str, Any] = field(default_factory=dict)
+    scheduler: Any = None
+    text: bool = True
+
+
+ALL_NEW = {"image": torch.zeros(2, 3, SIZE, SIZE), "mask_image": torch.ones(2, 1, SIZE, SIZE)}
+ROWS: dict[str, Row] = {
+    "stable diffusion 1": Row(folders.stable_diffusion, scheduler=diffusers.DDIMScheduler),
+    "stable diffusion 2, v, zero snr": Row(folders.stable_diffusion_2, scheduler=diffusers.DDIMScheduler),
+    "stable diffusion inpainting": Row(folders.inpainting, ALL_NEW),
+    "latent consistency": Row(folders.latent_consistency, {"guidance_scale": 5.0}, {"guidance_scale": 5.0}),
+    "stable diffusion xl": Row(folders.stable_diffusion_xl),
+    "stable diffusion 3": Row(folders.stable_diffusion_3),
+    "flux": Row(folders.flux, {"guidance_scale": 2.0}, {"guidance_scale": 2.0}),
+    "flux, true cfg": Row(
+        folders.flux,
+        {"guidance_scale": 3.5, "true_cfg_scale": 3.0, "negative_prompt": ["", ""]},
+        {"guide": {"name": "cfg", "scale": 3.0}},
+    ),
+    "unconditional": Row(folders.unconditional, text=False),
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    row: Row
+    folder: Path
+    model: Model
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return SHAPE if self.row.text else (3, 8, 8)
+
+    @property
+    def size(self) -> int:
+        return SIZE if self.row.text else 8
+
+    def request(self, prompt: str = PROMPTS[0], **options: Any) -> Request:
+        base: dict[str, Any] = {"steps": STEPS, "size": self.size} | self.row.request
+        return Request(prompt if self.row.text else "", **base | options)
+
+
+@pytest.fixture(scope="module", params=ROWS)
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    row = ROWS[request.param]
+    folder = row.make(tmp_path_factory.mktemp("families") / "pipeline")
+    return Loaded(row, folder, multigen.load(folder, device="cpu"))
+
+
+def latents(model: Model, requests: list[Request], **options: Any) -> Tensor:
+    """What `stream` hands to the codec."""
+    made: list[Tensor] = []
+    decode = model.codec.decode
+    model.codec.decode = lambda x, **kw: (made.append(x), decode(x, **kw))[1]  # type: ignore[method-assign]
+    try:
+        list(model.stream(requests, **options))
+    finally:
+        model.codec.decode = decode  # type: ignore[method-assign]
+    return torch.cat(made)
+
+
+def close(ours: Tensor, other: Tensor, share: float = 1e-4) -> None:
+    """Equal to a share of the largest value: random weights under guidance let latents grow."""
+    assert other.std() > 0.1  # a sample that died out would agree with anything
+    torch.testing.assert_close(ours, other, rtol=0, atol=share * float(other.abs().max()))
+
+
+# --- the same latents -----------------------------------------------------------------------------------------------
+
+
+def theirs(loaded: Loaded, start: Tensor, alpha: float, noise: Noise) -> Tensor:
+    """The latents of the pipeline from our x at the first time, alpha its share of data."""
+    pipe = diffusers.DiffusionPipeline.from_pretrained(loaded.folder, local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    if loaded.row.scheduler is not None:
+        pipe.scheduler = loaded.row.scheduler.from_config(pipe.scheduler.config)
+    if isinstance(pipe.scheduler, diffusers.EulerDiscreteScheduler):  # works on x / alpha
+        pipe.scheduler.set_timesteps(STEPS)
+        start = start / alpha / pipe.scheduler.init_noise_sigma
+    if not loaded.row.text:
+        return unconditional(pipe, start)
+    if isinstance(pipe, diffusers.FluxPipeline):
+        packed = pipe._pack_latents(start, len(start), *SHAPE)
+        options = {"height": SIZE, "width": SIZE, **loaded.row.call}
+        made = pipe(
+            PROMPTS, latents=packed, num_inference_steps=STEPS, output_type="latent", **options
+        ).images
+        return pipe._unpack_latents(made, SIZE, SIZE, pipe.vae_scale_factor)
+    options = {"height": SIZE, "width": SIZE, **loaded.row.call}
+    return pipe(PROMPTS, latents=start, num_inference_steps=STEPS, output_type="latent", **options).images
+
+
+@torch.no_grad()
+def unconditional(pipe: Any, x: Tensor) -> Tensor:
+    """By hand: the pipeline takes no start."""
+    pipe.scheduler.set_timesteps(STEPS)
+    for t in pipe.scheduler.timesteps:
+        x = pipe.scheduler.step(pipe.unet(x, t).sample, t, x, use_clipped_model_output=True).prev_sample
+    return x
+
+
+def test_latents_are_those_of_the_pipeline(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, noise = loaded.model, Noise([SEED, SEED + 1], loaded.shape)
+    requests = [loaded.request(prompt, seed=SEED + k) for k, prompt in enumerate(PROMPTS)]
+    ours = latents(model, requests)
+    ts = plan(model, requests[0]).ts
+    alpha, sigma = (float(level) for level in model.denoiser.schedule(ts[:1]))
+    drawn = iter(range(STEPS))
+    autoencoder = "diffusers.models.autoencoders.vae.DiagonalGaussianDistribution"
+    monkeypatch.setattr(f"{autoencoder}.sample", lambda posterior, *_: posterior.mode())
+    monkeypatch.setattr(
+        "diffusers.schedulers.scheduling_lcm.randn_tensor", lambda *_, **__: noise("step", next(drawn))
+    )
+    other = theirs(loaded, noise("start") * sigma, alpha, noise)
+    assert (other[0] - other[1]).abs().max() > 0.1
+    close(ours, other)
+
+
+def test_the_folder_as_a_recipe_goes_with_itself(loaded: Loaded) -> None:
+    """Written out, its recipe is one that `run` and `train` take; with other parts it is refused."""
+    recipe = parse_recipe(to_yaml(loaded.model.recipe), "here")
+    assert named(recipe, "here").recipe == loaded.model.recipe
+    other = "x0" if recipe.prediction.name == "eps" else "eps"
+    with pytest.raises(RecipeError, match=f"prediction: '{other}' is not what .* was trained with"):
+        named(override_recipe(recipe, [f"prediction.name={other}"]), "here")
+
+
+def test_numbers_change_for_sampling(tmp_path: Path) -> None:
+    recipe = multigen.load(folders.stable_diffusion_xl(tmp_path / "pipeline"), device="cpu").recipe
+    changed = sampling_recipe(recipe, ["conditioner.numbers={crop: [0, 8]}"])
+    model = Model(changed, device="cpu")
+    assert model.encode("red").extra["crop"].tolist() == [[0, 8]]
+    with pytest.raises(MultigenError, match="numbers: the requests of one model share them"):
+        model.batcher(Request("", steps=1, size=SIZE, overrides=("conditioner.numbers={crop: [8, 8]}",)))
+
+
+def test_every_network_learns(loaded: Loaded) -> None:
+    """A loss for each sample, with condition dropout, and a gradient in every layer that it uses."""
+    if loaded.model.recipe.masked:
+        pytest.skip("its mask channels are drawn by the trainer")
+    denoiser, conditioner = loaded.model.denoiser, loaded.model.conditioner
+    prompts = PROMPTS if loaded.row.text else ["", ""]
+    cond = conditioner(conditioner.from_prompts(prompts))
+    keep = torch.tensor([True, False])
+    cond = cond.where(keep, conditioner.null(2)) if loaded.row.text else cond
+    x0, eps = (normal((2, *loaded.shape), k, "x") for k in range(2))
+    t = torch.tensor([0.3, 0.8], dtype=torch.float64)
+    loss = denoiser.loss(x0, t, cond, eps)
+    assert loss.shape == (2,) and bool(loss.isfinite().all())
+    gradients = torch.autograd.grad(loss.sum(), list(denoiser.parameters()), allow_unused=True)
+    assert sum(g is not None for g in gradients) > 0.9 * len(gradients)
+
+
+# --- what the pipeline does not do ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def usual(loaded: Loaded) -> Tensor:
+    """With the sampler and guide of the folder."""
+    return latents(loaded.model, [loaded.request(seed=SEED)])
+
+
+@pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m_sde", "restart"])
+def test_samplers_that_the_pipeline_lacks(sampler: str, loaded: Loaded, usual: Tensor) -> None:
+    made = latents(loaded.model, [loaded.request(seed=SEED, sampler=sampler)])
+    assert made.isfinite().all()
+    assert 0.1 < made.std() < 100
+    assert (made - usual).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("guide", ["cfg_zero", "apg", "rescale"])
+def test_variants_of_guidance(guide: str, loaded: Loaded) -> None:
+    if not loaded.row.text:
+        pytest.skip("it has no condition")
+    if guide == "rescale":
+        options: dict[str, Any] = {
+            "guide": {"name": "cfg", "scale": 4.0},
+            "overrides": ("modifiers=[rescale]",),
+        }
+    else:
+        options = {"guide": {"name": guide, "scale": 4.0}}
+    (made,) = latents(loaded.model, [loaded.request(seed=SEED, **options)])
+    (other,) = latents(loaded.model, [loaded.request(seed=SEED, guide={"name": "cfg", "scale": 4.0})])
+    assert made.isfinite().all()
+    assert (made - other).abs().max() > 1e-3
+
+
+def test_edits(loaded: Loaded) -> None:
+    """What is kept comes back as it was; a variation goes as far as asked."""
+    model, size = loaded.model, loaded.size
+    media = normal((3, size, size), 1, "media").mul(0.4).clamp(-1, 1)
+    prompt = PROMPTS[0] if loaded.row.text else ""
+    options = {"guide": {"name": "distilled" if model.denoiser.backbone.distilled else "plain"}}
+    keep = torch.ones(size, size, dtype=torch.bool)
+    keep[:, size // 2 :] = False
+    filled = model.edit(media, prompt, keep=keep, feather=0, steps=3, **options)[0].tensor
+    assert torch.equal(filled[:, keep], media[:, keep])
+    assert (filled[:, ~keep] - media[:, ~keep]).abs().mean() > 0.01
+    copy = model.codec.decode(model.codec.encode(media[None]))[0]
+    near, far = (
+        model.edit(media, prompt, strength=share, steps=10, **options)[0].tensor for share in (0.002, 1.0)
+    )
+    assert (near - copy).abs().mean() < 0.7 * (far - copy).abs().mean()
+
+
+# --- many at once ---------------------------------------------------------------------------------------------------
+
+
+def test_image_3_of_8_is_its_seed_alone(loaded: Loaded) -> None:
+    together = latents(loaded.model, [loaded.request()], n=8, seed=20, batch=8)
+    alone = latents(loaded.model, [loaded.request()], n=1, seed=23)
+    close(together[3:4], alone)
+
+
+def test_a_mixed_batch_of_eight_requests(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps, guidance and prompts differ; they share network calls, and each is what it is alone."""
+    requests = [
+        loaded.request(PROMPTS[k % 2], steps=3 + k % 4, seed=40 + k, **mixed(loaded, k)) for k in range(8)
+    ]
+    sizes: list[int] = []
+    network = loaded.model.denoiser.backbone
+    forward = type(network).forward
+    monkeypatch.setattr(
+        type(network),
+        "forward",
+        lambda self, x, *rest, **kw: (sizes.append(len(x)), forward(self, x, *rest, **kw))[1],
+    )
+    found: dict[int, Tensor] = {}
+    decode = loaded.model.codec.decode
+    batcher = loaded.model.batcher(requests, batch=8)
+    made: list[Tensor] = []
+    monkeypatch.setattr(loaded.model.codec, "decode", lambda x, **kw: (made.append(x), decode(x, **kw))[1])
+    for place, _ in batcher:
+        found[place] = made[-1]
+    monkeypatch.setattr(loaded.model.codec, "decode", decode)
+    assert max(sizes) >= 8
+    assert len(sizes) < sum(request.steps or 0 for request in requests)
+    for place, request in enumerate(requests):
+        close(found[place], latents(loaded.model, [request]))
+
+
+def mixed(loaded: Loaded, k: int) -> dict[str, Any]:
+    """Another guidance scale for each, where there is one."""
+    if not loaded.row.text:
+        return {}
+    guide = loaded.row.request.get("guide")
+    return {"guide": {**guide, "scale": 1.5 + k}} if guide else {"guidance_scale": 1.5 + k}
