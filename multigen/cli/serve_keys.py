@@ -32,8 +32,7 @@ def add_key_options(parser: Parser) -> None:
     )
     parser.add_argument(
         "--max-priority",
-        type=int,
-        choices=range(10),
+        choices=[str(level) for level in range(10)],
         metavar="N",
         help="with keys add: the highest `priority`, 0 to 9, that its requests may ask for (default: 0)",
     )
@@ -62,7 +61,9 @@ def run_keys(words: Sequence[str], a: argparse.Namespace) -> int:
     path = Path(expanded_path(rest[0]))
     if what == "add":
         bounds = {"requests_per_minute": a.requests_per_minute, "units_per_minute": a.units_per_minute}
-        print(add_key(path, rest[1], a.scope or DEFAULT_SCOPES, **bounds, max_priority=a.max_priority or 0))
+        print(
+            add_key(path, rest[1], a.scope or DEFAULT_SCOPES, **bounds, max_priority=int(a.max_priority or 0))
+        )
     elif what == "revoke":
         revoke_key(path, rest[1])
     else:

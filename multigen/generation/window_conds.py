@@ -11,11 +11,15 @@ from multigen.generation.plan import Plan
 
 
 class WindowConds:
-    """The condition of a prompt, and those that it has in addition in the first and in the last sliding window."""
+    """The condition of a prompt, and those that it has in addition in the first and in the last sliding window.
+
+    Words are for texts, not for classes, and for what is made whole: an edit goes on from what is there.
+    """
 
     def __init__(self, parts: ModelParts, prompt: str, plan: Plan) -> None:
         sample = plan.recipe.sample
-        words = (sample.opening, sample.ending) if prompt and plan.window and not plan.tile else ("", "")
+        whole = plan.window is not None and not plan.tile and plan.edit is None
+        words = (sample.opening, sample.ending) if prompt and whole and parts.conditioner.text else ("", "")
         n, *others = plan.shape[1:]
         self._places = torch.arange(n).view(1, 1, n, *(1 for _ in others)).expand(1, 1, n, *others)
         self.own = encode_prompts(parts, prompt)

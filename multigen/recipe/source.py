@@ -40,7 +40,7 @@ def find_recipe(path_or_name: str) -> Path:
         raise RecipeError(f"{path_or_name}: a folder in diffusers' format, not a recipe. Use: {how}")
     if path.is_dir():
         raise RecipeError(f"{path_or_name}: not a run folder: there is no recipe.yaml in it.")
-    if looks_like_id(path_or_name) and not path.parent.is_dir():
+    if looks_like_id(path_or_name) and path.suffix not in (".yaml", ".yml") and not path.parent.is_dir():
         raise RecipeError(f"{path_or_name}: no such file or folder. A model on the hub: hf:{path_or_name}")
     if len(path.parts) > 1 or path.suffix in (".yaml", ".yml"):
         beside = [str(p) for p in sorted(path.parent.glob("*.y*ml"))] if path.parent.is_dir() else []

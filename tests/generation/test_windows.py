@@ -38,6 +38,7 @@ def asked(model: Model, request: Request, monkeypatch: pytest.MonkeyPatch) -> li
 
     for module in (generation, window_conds):
         monkeypatch.setattr(module, "encode_prompts", encode)
+    monkeypatch.setattr(model.conditioner, "text", True)
     # The small model's conditioner takes no prompts: it is what this test stands in for.
     job = Job(request.prompt, 0, plan(model, dataclasses.replace(request, prompt="")))
     _, guide = generation.trajectory(model, job)
