@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image as PillowImage
 from torch import Tensor
@@ -37,7 +38,7 @@ def lanczos(small: Tensor, size: Sequence[int]) -> Tensor:
     """A picture [C, h, w] in [-1, 1] at a size [H, W]."""
     picture = PillowImage.fromarray(to_levels(small))
     grown = picture.resize((size[1], size[0]), PillowImage.Resampling.LANCZOS)
-    return from_levels(torch.tensor(list(grown.getdata()), dtype=torch.uint8).view(*size, -1).numpy())
+    return from_levels(np.asarray(grown))
 
 
 def edges(pictures: Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import filling, networks, peers
+from benchmarks import filling, latents, networks, peers
 from benchmarks.__main__ import main
 from multigen.core.noise import normal
 
@@ -73,3 +74,15 @@ def test_errors_of_a_fill_are_of_the_hidden_part_and_of_its_seam() -> None:
     whole, seam = filling._errors(made, true, right)
     torch.testing.assert_close(seam, torch.tensor([0.25, 0.0]))
     torch.testing.assert_close(whole, torch.tensor([0.25 * (2 / 14) ** 0.5, 0.0]))
+
+
+def test_the_progress_of_a_vae_is_read_from_its_log(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("defaults: [vae_folder]\nname: vae\ntrain: {batch: 4}\n")
+    rows = [
+        {"step": 10, "loss": 1.0, "items_per_s": 2.0},
+        {"step": 20, "loss": 0.5, "items_per_s": 1.0},
+        {"step": 20, "held_out": {"psnr": 21.51234, "ssim": 0.5, "mean": 0.4, "seen": 0.3}},
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wanted = {"step": 20, "minutes": 1.0, "psnr": 21.5123, "ssim": 0.5, "mean": 0.4, "seen": 0.3}
+    assert latents.progress(tmp_path) == [wanted]

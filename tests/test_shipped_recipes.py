@@ -13,11 +13,13 @@ import multigen.errors
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
+from multigen.model.export import export
 from multigen.recipe.load import load_recipe
 from multigen.recipe.manifest import read, verify
 from multigen.recipe.sampling import without_decoding
 from multigen.recipe.source import shipped
 from multigen.runs import jobs as runs
+from multigen.runs.evaluate import evaluate
 from multigen.runs.sample import sample
 from tests.model.pipelines import tiny_pipeline
 
@@ -45,8 +47,9 @@ OWN = {
     ],
     "image_emoji_large": [
         f"data.path={Path(__file__).parent / 'datasets' / 'emoji'}",
-        "modality.size=128",
-        "sample.prompts=['red apple']",
+        "modality.size=112",
+        "stages=[image_digits]",
+        "sample.prompts=['3']",
     ],
     "audio_music": [
         *SOUND,
@@ -91,7 +94,8 @@ def files(name: str, folder: Path) -> None:
 
 
 def test_every_shipped_recipe_has_a_smoke_run() -> None:
-    assert {*OWN, "lora_emoji", "vocoder_music", "image_stable_diffusion"} == set(shipped())
+    others = {"lora_emoji", "vocoder_music", "image_stable_diffusion", "vae_folder", "image_latent"}
+    assert {*OWN, *others} == set(shipped())
 
 
 def test_a_lora_is_tuned_on_the_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +175,63 @@ def test_a_vocoder_is_trained_and_heard_in_music(tmp_path: Path, monkeypatch: py
     plain = multigen.load(heard, device="cpu").modality.read(next((again / "media").glob("*.wav")))
     assert plain.shape == neural.shape
     assert (plain - neural).abs().max() > 1e-3
+
+
+def test_a_vae_is_trained_and_pictures_are_made_in_its_latents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "media").mkdir()
+    files("image_folder", tmp_path / "media")
+    fast = [
+        "train.steps=2",
+        "train.minutes=null",
+        "train.batch=2",
+        "train.tensorboard=false",
+        "data.path=media",
+    ]
+    own = [
+        "codec.widths=[8,16]",
+        "modality.size=32",
+        "train.critic={name: patches, channels: 4, start: 0}",
+        "train.preview_every=1",
+        "train.held_out_every=1",
+        "data.held_out=0.4",
+        "sample.n=2",
+    ]
+    folder = runs.run(load_recipe("vae_folder", [*fast, *own]), device="cpu", quiet=True)
+    manifest = read(folder)
+    assert manifest is not None
+    assert verify(folder) == []
+    assert [e["prompt"].rpartition(", ")[2] for e in manifest["files"]] == ["original", "copy"] * 2
+    assert list((folder / "previews").glob("*.png"))
+    report = evaluate(folder, "evaluate.n=8", device="cpu", quiet=True)
+    assert {m.metric for m in report.measures} == {"psnr", "ssim"}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "psnr" in page and "Evaluation: latents" in page and page.count("data:image/png") >= 4
+    # Latent diffusion on it: the pictures are encoded once, also for a second run.
+    latent = [
+        *SMALL,
+        "data.path=media",
+        "modality.size=32",
+        f"codec.weights={folder}",
+        "sample.prompts=['number 1','']",
+    ]
+    made = runs.run(load_recipe("image_latent", latent), device="cpu", quiet=True)
+    entries = sorted((tmp_path / "cache" / "encoded").glob("*/*.f32"))
+    assert entries
+    runs.run(load_recipe("image_latent", latent), out=tmp_path / "again", device="cpu", quiet=True)
+    assert sorted((tmp_path / "cache" / "encoded").glob("*/*.f32")) == entries
+    weights = [(f / "weights.safetensors").read_bytes() for f in (made, tmp_path / "again")]
+    assert weights[0] == weights[1]
+    # What is passed on needs no VAE beside it.
+    file = export(made, tmp_path / "model.safetensors")
+    wanted = multigen.load(made, device="cpu").generate("number 1", seed=4)[0].tensor
+    folder.rename(tmp_path / "elsewhere")
+    assert torch.equal(multigen.load(file, device="cpu").generate("number 1", seed=4)[0].tensor, wanted)
+    with pytest.raises(multigen.errors.MultigenError, match=r"codec\.weights: .*RUN/weights\.safetensors"):
+        multigen.load(made, device="cpu")
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -16,7 +16,17 @@ from multigen.signatures import UNKNOWN, written
 
 PARTS = [(kind, name, place) for kind, names in BUILTIN.items() for name, place in names.items()]
 # Parts whose arguments no recipe can give: classes without a constructor of their own.
-BARE = {"chroma_entropy", "clipping", "detune", "key", "loudness", "onset_rate", "silence", "tonality"}
+BARE = {
+    "chroma_entropy",
+    "clipping",
+    "detune",
+    "key",
+    "loudness",
+    "onset_rate",
+    "silence",
+    "tempo",
+    "tonality",
+}
 
 
 @pytest.mark.parametrize(("kind", "name", "place"), PARTS)

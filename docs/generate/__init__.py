@@ -45,7 +45,9 @@ def stage(build: Path) -> Path:
     """Copy the written pages, add the generated ones, and return the configuration to build with."""
     target = build / "docs"
     shutil.rmtree(target, ignore_errors=True)
-    for path in sorted(p for p in DOCS.rglob("*") if p.suffix in (".md", ".png", ".css", ".json", ".yml")):
+    for path in sorted(
+        p for p in DOCS.rglob("*") if p.suffix in (".md", ".png", ".webp", ".css", ".json", ".yml")
+    ):
         place = target / path.relative_to(DOCS)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)

@@ -45,13 +45,13 @@ class Diffusers(Backbone):
         path: str | None = None,
     ) -> None:
         super().__init__()
-        folder = diffusers_folder.located(path)
-        self.family: Family = open_family(folder)
+        self.folder: Path = diffusers_folder.located(path)
+        self.family: Family = open_family(self.folder)
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
         self._check(path, axes, channels, out_channels, cond)
         name = self.family.network
         load = diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
-        self.network: Any = load(folder, name, self.family.components[name])
+        self.network: Any = load(self.folder, name, self.family.components[name])
         self._controlled: Controlled | None = None
         kind = diffusers_folder.imported("diffusers").Transformer2DModel
         self._blocks = [n for n, m in self.network.named_modules() if isinstance(m, kind)]
@@ -80,11 +80,6 @@ class Diffusers(Backbone):
                 raise ValueError(
                     f"path: {path}: this network takes {name} {takes}; codec and conditioner give {given}"
                 )
-
-    @property
-    def folder(self) -> Path:
-        """The pipeline's."""
-        return self.family.folder
 
     @property
     def components(self) -> Mapping[str, nn.Module]:

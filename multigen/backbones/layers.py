@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from multigen.core.backbone import Taps
@@ -23,14 +24,14 @@ from multigen.core.backbone import Taps
 class Context(NamedTuple):
     """What layers are conditioned on.
 
-    embedding  [R, E], of the noise level and the vector, activated
+    embedding  [R, E], of the noise level and the vector, activated; None: there is neither, as in an autoencoder
     tokens     [B, L, K]
     mask       [B, L], True for a valid token
     frames     T of a video, else 1
     taps       changes or records inside attention
     """
 
-    embedding: Tensor
+    embedding: Tensor | None
     tokens: Tensor | None
     mask: Tensor | None
     frames: int
@@ -49,6 +50,27 @@ def unfold(x: Tensor, axes: int, frames: int) -> Tensor:
     if axes == 1:
         return x.squeeze(2)
     return x if axes == 2 else x.unflatten(0, (-1, frames)).transpose(1, 2)
+
+
+def to_blocks(x: Tensor, side: int) -> Tensor:
+    """Move blocks of `side` places along the strided axes into channels: [B, C, *D] -> [B, C * side^n, *D'].
+
+    n is 1 for one axis, else 2: height and width. Shi et al. 2016 (arXiv:1609.05158), eq. 4, inverted.
+    """
+    if side == 1:
+        return x
+    if x.ndim == 3:
+        return rearrange(x, "b c (t p) -> b (c p) t", p=side)
+    return rearrange(x, "b c ... (h p) (w q) -> b (c p q) ... h w", p=side, q=side)
+
+
+def from_blocks(x: Tensor, side: int) -> Tensor:
+    """The inverse of `to_blocks`."""
+    if side == 1:
+        return x
+    if x.ndim == 3:
+        return rearrange(x, "b (c p) t -> b c (t p)", p=side)
+    return rearrange(x, "b (c p q) ... h w -> b c ... (h p) (w q)", p=side, q=side)
 
 
 def zeroed(module: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:

@@ -49,7 +49,7 @@ def modulated(norm: nn.GroupNorm, x: Tensor, scale: Tensor, shift: Tensor) -> Te
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with a shortcut, modulated between them. Arguments as for `UNet`."""
+    """Two convolutions with a shortcut, modulated between them. Arguments as for `UNet`; embedding 0: no modulation."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class ResidualBlock(nn.Module):
         self.norm1 = norm(width_in, groups)
         self.conv1 = conv(width_in, width_out, axes=axes, kernel=kernel)
         self.time_conv = TimeConv(width_out) if axes == 3 else None
-        self.film = nn.Linear(embedding, 2 * width_out)
+        self.film = nn.Linear(embedding, 2 * width_out) if embedding else None
         self.norm2 = norm(width_out, groups)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = zeroed(conv(width_out, width_out, axes=axes, kernel=kernel))
@@ -79,10 +79,14 @@ class ResidualBlock(nn.Module):
         h = self.conv1(F.silu(self.norm1(x)))
         if self.time_conv is not None:
             h = self.time_conv(h, context.frames)
-        scale, shift = self.film(context.embedding).chunk(2, dim=1)
-        h = F.silu(modulated(self.norm2, h, 1 + scale, shift))
-        h = self.shortcut(x) + self.conv2(self.dropout(h))
+        h = self.shortcut(x) + self.conv2(self.dropout(F.silu(self._normed(h, context))))
         return h if self.skip_scale == 1 else h * self.skip_scale
+
+    def _normed(self, h: Tensor, context: Context) -> Tensor:
+        if self.film is None or context.embedding is None:
+            return self.norm2(h)
+        scale, shift = self.film(context.embedding).chunk(2, dim=1)
+        return modulated(self.norm2, h, 1 + scale, shift)
 
 
 class Stage(nn.Module):

@@ -8,7 +8,7 @@ from multigen.cli.arguments import Command, Parser, new_parser, show_log
 from multigen.errors import MultigenError, message
 
 # The keys of `multigen.datasets.fetch.FETCHABLE`, whose room imports torch.
-NAMES = ("emoji", "emoji_large")
+NAMES = ("emoji", "emoji_large", "emoji_3d")
 
 DESCRIPTION = """\
 Fetch data sets that no package carries. `fetch NAME` downloads one, checks it against pinned checksums and writes it to

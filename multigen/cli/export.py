@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from multigen.cli.arguments import SOURCE, Command, Parser, new_parser, path, positive, show_log
+from multigen.cli.arguments import SOURCE, Command, Parser, add_quiet, new_parser, path, positive, show_log
 from multigen.errors import MultigenError
 from multigen.model.targets import SINGLE_FILE, TARGETS
 from multigen.model.targets import target as check_target
@@ -42,6 +42,7 @@ def parser() -> Parser:
         metavar="SIGMA",
         help="average the weights over another length (sigma_rel), from a run's snapshots",
     )
+    add_quiet(parser)
     return parser
 
 
@@ -62,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
     check_export(a.source, a.out, a.to)
     from multigen.model.export import export
 
-    show_log(quiet=False)
+    show_log(a.quiet)
     print(export(a.source, a.out, to=a.to, half=a.half, merge=a.merge, ema=a.ema))
     return 0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,3 +61,10 @@ class Codec(nn.Module, ABC):
     def unclamped(self, x: Tensor) -> Tensor:
         """Decode without clamping to [-1, 1] where the codec can, so that gradients do not vanish at the limits."""
         return self.decode(x)
+
+    def standalone(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments `args` of a recipe so that they build this codec from the model's own weights alone.
+
+        A weights file carries them in its recipe: it is all that its receiver has.
+        """
+        return dict(args)

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from einops import rearrange
 from torch import Tensor
 
+from multigen.backbones.layers import from_blocks, to_blocks
 from multigen.codecs import Codec
 
 
@@ -57,10 +58,7 @@ class Pixels(Codec):
     def encode(self, media: Tensor) -> Tensor:
         """[B, C, *D] in [-1, 1] -> [B, C * u², ..., H / u, W / u]."""
         self.shape(tuple(media.shape[1:]))
-        x = media * self.scale
-        if self.unshuffle == 1:
-            return x
-        return rearrange(x, "b c ... (h p) (w q) -> b (c p q) ... h w", p=self.unshuffle, q=self.unshuffle)
+        return to_blocks(media * self.scale, self.unshuffle)
 
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
         """[B, C * u², ..., H / u, W / u] -> [B, C, *D], clamped to [-1, 1]. `seed` has no effect."""
@@ -68,9 +66,7 @@ class Pixels(Codec):
 
     def unclamped(self, x: Tensor) -> Tensor:
         """[B, C * u², ..., H / u, W / u] -> [B, C, *D], not clamped."""
-        if self.unshuffle > 1:
-            x = rearrange(x, "b (c p q) ... h w -> b c ... (h p) (w q)", p=self.unshuffle, q=self.unshuffle)
-        return x / self.scale
+        return from_blocks(x, self.unshuffle) / self.scale
 
     def latent_mask(self, keep: Tensor) -> Tensor:
         """Blocks whose pixels are all kept: bool [*D] -> bool [..., H / u, W / u]."""

@@ -127,18 +127,18 @@ class Cond:
         rows = grid if size in (None, len(grid)) else grid.expand(size, *grid.shape[1:])
         return dataclasses.replace(self, grid=rows)
 
-    def with_extra(self, name: str, values: Tensor) -> Cond:
-        """Replace one value of `extra`, or add it; one row is repeated for the whole batch."""
-        size = self.batch_size
-        rows = values if size in (None, len(values)) else values.expand(size, *values.shape[1:])
-        return dataclasses.replace(self, extra={**self.extra, name: rows})
-
     def join_grid(self, grid: Tensor) -> Cond:
         """Add channels to the grid, [B, K, *D]; one row is repeated for the whole batch."""
         if self.grid is None:
             return self.with_grid(grid)
         joined = torch.cat([self.grid, grid.expand(len(self.grid), *grid.shape[1:])], dim=1)
         return dataclasses.replace(self, grid=joined)
+
+    def with_extra(self, name: str, values: Tensor) -> Cond:
+        """Replace one value of `extra`, or add it; one row is repeated for the whole batch."""
+        size = self.batch_size
+        rows = values if size in (None, len(values)) else values.expand(size, *values.shape[1:])
+        return dataclasses.replace(self, extra={**self.extra, name: rows})
 
     @staticmethod
     def cat(conds: Sequence[Cond]) -> Cond:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from multigen.core.guides import Call, Guide, with_calls
+from multigen.core.guides import Guide, with_calls
 
 # Training masks: a quarter know nothing, as when a whole medium is made; half know all but a block; a quarter know a
 # block alone.
@@ -34,12 +34,12 @@ def mask_channels(x0: Tensor, keep: Tensor | None) -> Tensor:
 
 def with_mask_channels(guide: Guide, channels: Tensor) -> Guide:
     """Add mask channels [1, 1 + C, *D] to every call of a guide."""
-    return with_channels(guide, lambda _: channels)
+    return with_channels(guide, lambda: channels)
 
 
-def with_channels(guide: Guide, channels: Callable[[Call], Tensor]) -> Guide:
-    """Add `channels` of a call, [1, K, *D], to the grid of every call of a guide."""
-    return with_calls(guide, lambda call: call._replace(cond=call.cond.join_grid(channels(call))))
+def with_channels(guide: Guide, channels: Callable[[], Tensor]) -> Guide:
+    """Add channels [1, K, *D], asked for at every call, to the grid of every call of a guide."""
+    return with_calls(guide, lambda call: call._replace(cond=call.cond.join_grid(channels())))
 
 
 def random_mask(size: Sequence[int], u: Tensor) -> Tensor:

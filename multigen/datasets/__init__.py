@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NotRequired, Protocol, TypedDict
 
@@ -27,6 +27,26 @@ def _middle(name: str) -> float:
     return 0.5
 
 
+def _unsaid(name: str) -> None:
+    return None
+
+
+def _unlisted(thing: int) -> Sequence[int]:
+    return ()
+
+
+@dataclass(frozen=True)
+class CaptionKind:
+    """Captions of training that an evaluation measures as a set of their own.
+
+    holds  an item's id -> whether its caption is of this kind
+    each   how many media, of as many seeds, are made for one caption
+    """
+
+    holds: Callable[[str], bool]
+    each: int = 1
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """The things that a dataset's pictures or videos show, for metrics that look for them.
@@ -35,12 +55,22 @@ class Catalogue:
     pictures  thing -> one or more pictures [C, H, W] in [-1, 1] of it
     find      an item's id -> the thing that the item shows, None for an unknown id
     moment    an item's id -> when in a video the thing is seen best, from 0, the first frame, to 1; else the middle
+    styles    names of the styles that captions say
+    style     an item's id -> the style that its caption says, None where it says none
+    count     an item's id -> how many of the thing its caption asks for, None where it says no number
+    items     thing -> the training items that show it
+    kinds     captions of training that are measured by themselves, by name
     """
 
     names: tuple[str, ...]
     pictures: Callable[[int], list[Tensor]]
     find: Callable[[str], int | None]
     moment: Callable[[str], float] = _middle
+    styles: tuple[str, ...] = ()
+    style: Callable[[str], str | None] = _unsaid
+    count: Callable[[str], int | None] = _unsaid
+    items: Callable[[int], Sequence[int]] = _unlisted
+    kinds: Mapping[str, CaptionKind] = field(default_factory=dict)
 
 
 class Dataset(Protocol):

@@ -74,11 +74,10 @@ class Chorales(Rendered):
 
         def sources() -> list[Source]:
             notes = cache_folder("chorales", f"notes-{metadata.version('music21')}-1")
-            return [Source(path.stem, path, notes / f"{path.stem}.json", plays) for path in corpus]
+            return [Source(path.stem, path, notes / f"{path.stem}.json", plays, KINDS) for path in corpus]
 
         super().__init__(
             name="chorales",
-            kinds=KINDS,
             modality=modality,
             settings=json.dumps([settings, [path.name for path in corpus]]),
             sources=sources,

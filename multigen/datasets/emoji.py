@@ -175,8 +175,17 @@ class Emoji(Dataset):
 
     def catalogue(self) -> Catalogue:
         """Each emoji in its own colours in every style and, with `recolour`, in all others; pairs that are held out."""
-        pairs = [s for s in self._items[self._trained :] if s.other is not None]
-        return make_catalogue(self._pictures, self._composer, self._turns, pairs, self._styled, self.shape[0])
+        return make_catalogue(
+            self._pictures,
+            self._composer,
+            self._turns,
+            self._items,
+            self.split()[0],
+            self._styled,
+            self.shape[0],
+            counted=self._scenes[0] > 0,
+            unstyled=self.unstyled > 0,
+        )
 
     def _shown(self, index: int) -> Shown:
         if not 0 <= index < len(self):

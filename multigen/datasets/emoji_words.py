@@ -98,6 +98,19 @@ def look_up(known: Mapping[str, int], name: str, styles: Sequence[str]) -> int |
     return known.get(rest if number in COUNTS else name)
 
 
+def count_of(known: Container[str], name: str, styles: Sequence[str]) -> int | None:
+    """How many an id asks for; None where it says no number, or the number is part of a name, as in "two hearts"."""
+    name = without_style(name, styles)
+    number, _, rest = name.partition(" ")
+    return COUNTS.index(number) + 1 if number in COUNTS and name not in known and rest in known else None
+
+
+def style_of(name: str, styles: Sequence[str]) -> str | None:
+    """The style that an id says, if it says one."""
+    return next((s for s in styles if name.endswith(with_style("", s))), None)
+
+
 def without_style(name: str, styles: Sequence[str]) -> str:
     """An id less its style."""
-    return next((name.removesuffix(end) for s in styles if name.endswith(end := with_style("", s))), name)
+    style = style_of(name, styles)
+    return name if style is None else name.removesuffix(with_style("", style))

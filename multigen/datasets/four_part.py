@@ -6,23 +6,27 @@ The pieces are nobody's but multigen's; the sounds are free: see multigen/sounds
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from multigen import sounds
 from multigen.core import noise
 from multigen.datasets import composer, scores
+from multigen.datasets.composer import Texture
 from multigen.datasets.general_midi import PROGRAMS
 from multigen.datasets.music_settings import check_modality, check_settings, programs_of, soundfont_file
 from multigen.datasets.rendered import Rendered, Source
-from multigen.errors import RecipeError
+from multigen.errors import RecipeError, message
 from multigen.modalities import Modality
 from multigen.registry import Given
 from multigen.storage import files
 from multigen.storage.cache_folder import cache_folder
 from multigen.storage.packages import package_folder
 
-KINDS = ("four-part piece", "chorale")  # for captions
+KINDS: Mapping[Texture, tuple[str, str]] = {  # for captions
+    "chorale": ("four-part piece", "chorale"),
+    "song": ("song", "melody with accompaniment"),
+}
 _WHO = "data: the dataset four_part"  # in messages
 
 
@@ -31,6 +35,7 @@ class FourPart(Rendered):
 
     instruments  General MIDI names, or programs 0 to 127
     pieces       piece k is composed from seed k, in any of 24 keys
+    textures     "chorale", four voices of one kind, "song", a melody with accompaniment, or both, in turn
     plays        how many of the instruments play each piece, null for all; over len(instruments) pieces each plays
                  equally often
     slowest, fastest  tempi in quarters per minute; each render has its own
@@ -46,6 +51,7 @@ class FourPart(Rendered):
         modality: Given[Modality],
         instruments: tuple[str | int, ...] = sounds.INSTRUMENTS,
         pieces: int = 480,
+        textures: tuple[str, ...] = ("chorale",),
         plays: int | None = 1,
         slowest: int = 72,
         fastest: int = 112,
@@ -56,6 +62,7 @@ class FourPart(Rendered):
         programs = programs_of(instruments)
         check_settings(slowest, fastest, pieces, workers)
         _check_plays(plays, programs)
+        kinds = _textures(textures)
         if soundfont is None:
             _check_shipped(programs)
         font = soundfont_file(soundfont, sounds.FONT)
@@ -65,6 +72,7 @@ class FourPart(Rendered):
             "programs": programs,
             "pieces": pieces,
             "plays": plays,
+            "textures": kinds,
             "tempi": (slowest, fastest),
             "font": files.sha256(font),
             "sound": (rate, channels, scores.TAIL, scores.BREATH),
@@ -72,25 +80,31 @@ class FourPart(Rendered):
         }
         super().__init__(
             name="four_part",
-            kinds=KINDS,
             modality=modality,
             settings=json.dumps(settings),
-            sources=partial(_sources, programs, pieces, plays),
+            sources=partial(_sources, programs, pieces, plays, kinds),
             tempi=(slowest, fastest),
             font=font,
             workers=workers,
         )
 
 
-def _sources(programs: Sequence[int], pieces: int, plays: int | None) -> list[Source]:
-    """Every piece, composed if its notes are not in the cache yet."""
+def _sources(
+    programs: Sequence[int], pieces: int, plays: int | None, textures: Sequence[Texture]
+) -> list[Source]:
+    """Every piece, composed if its notes are not in the cache yet.
+
+    Each instrument plays all textures: they change after as many pieces as there are instruments.
+    """
     notes = cache_folder("four_part", f"notes-{composer.VERSION}")
     found = []
     for seed in range(pieces):
-        path = notes / f"piece{seed}.json"
+        texture = textures[seed // len(programs) % len(textures)]
+        name = f"{'piece' if texture == 'chorale' else texture}{seed}"
+        path = notes / f"{name}.json"
         if not path.is_file():
-            scores.save(composer.compose(seed), path)
-        found.append(Source(f"piece{seed}", path, path, _plays(programs, seed, plays)))
+            scores.save(composer.compose(seed, texture), path)
+        found.append(Source(name, path, path, _plays(programs, seed, plays), KINDS[texture]))
     return found
 
 
@@ -109,6 +123,13 @@ def _check_plays(plays: int | None, programs: Sequence[int]) -> None:
         raise RecipeError(
             f"data.plays: {plays} is not allowed. Allowed: 1 to {len(programs)}, or null for all."
         )
+
+
+def _textures(given: Sequence[str]) -> tuple[Texture, ...]:
+    for name in given or ("",):
+        if name not in KINDS:
+            raise RecipeError(message("data.textures", name, tuple(KINDS)))
+    return tuple(texture for texture in KINDS if texture in given)
 
 
 def _check_shipped(programs: Sequence[int]) -> None:

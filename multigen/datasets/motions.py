@@ -49,7 +49,6 @@ class Motion:
     axes   whether it goes along x and along y
     way    how long its way is along each axis, as a share of the usual one
     best   moment at which the object is seen best
-    same   whether the object, cut out and resized, stays the same picture
     """
 
     says: tuple[str, str, str]
@@ -57,7 +56,6 @@ class Motion:
     axes: tuple[bool, bool] = (False, False)
     way: float = 1.0
     best: float = 0.5
-    same: bool = True
 
 
 def straight(step: tuple[int, int]) -> Callable[[float, float], Pose]:
@@ -97,10 +95,10 @@ MOTIONS: dict[str, Motion] = {
     for name, (step, says) in DIRECTIONS.items()
 } | {
     "bounce": Motion(("bouncing", "bounces", "bouncing up and down"), bounce, (False, True)),
-    "spin": Motion(("spinning", "spins", "turning round and round"), spin, best=0.0, same=False),
+    "spin": Motion(("spinning", "spins", "turning round and round"), spin, best=0.0),
     "grow": Motion(("growing", "grows", "getting bigger"), grow, best=1.0),
     "shrink": Motion(("shrinking", "shrinks", "getting smaller"), shrink, best=0.0),
-    "appear": Motion(("appearing", "appears", "fading in"), appear, best=1.0, same=False),
+    "appear": Motion(("appearing", "appears", "fading in"), appear, best=1.0),
 }
 _NAMED = {motion.says[0]: name for name, motion in MOTIONS.items()}
 _SAID = re.compile(" (" + "|".join(sorted(_NAMED, key=len, reverse=True)) + ")(?= and |,|$)")

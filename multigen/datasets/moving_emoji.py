@@ -183,6 +183,8 @@ class MovingEmoji(Dataset):
             pictures,
             lambda name: moving_items.find(known, name, self._styled),
             lambda name: moving_items.best_moment(emoji_words.without_style(name, self._styled)),
+            styles=self._styled,
+            style=lambda name: emoji_words.style_of(name, self._styled),
         )
 
     def _clip(self, index: int) -> Clip:

@@ -17,7 +17,8 @@ from filelock import FileLock
 
 from multigen.datasets import Dataset, Item, held_out, rendering, scores
 from multigen.datasets.general_midi import PROGRAMS, key_name
-from multigen.datasets.render_captions import Piece, caption, tempo_of
+from multigen.datasets.keys import key_of_notes
+from multigen.datasets.render_captions import Crop, Piece, Place, caption, tempo_of
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.progress import Progress
@@ -25,6 +26,8 @@ from multigen.storage import files
 from multigen.storage.cache_folder import cache_folder
 
 log = logging.getLogger(__name__)
+_FORMAT = 2  # of the folders of renders; those of another are made again
+_OPENINGS, _ENDINGS = 0.12, 0.15  # shares of the crops that begin with the piece, or end with it
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,20 @@ class Source:
     score  file that music21 reads, or `notes` if the notes are there already
     notes  JSON file of the parsed score
     plays  pairs of program and transposition in semitones
+    kinds  two names for such music, for captions
     """
 
     name: str
     score: Path
     notes: Path
     plays: tuple[tuple[int, int], ...]
+    kinds: tuple[str, str]
 
 
 class Rendered(Dataset):
     """Renders of scores: sound [C, N] of the modality's length, with text such as "church organ, G major, 92 bpm".
 
     name      of the dataset, and of its folder in the cache
-    kinds     two names for such music, for captions
     settings  everything that the renders depend on; it names the folder
     sources   called for the scores only if a render is missing
     tempi     slowest and fastest, in quarters per minute; each render has its own tempo, which depends on the score's
@@ -59,7 +63,6 @@ class Rendered(Dataset):
         self,
         *,
         name: str,
-        kinds: tuple[str, str],
         modality: Modality,
         settings: str,
         sources: Callable[[], Sequence[Source]],
@@ -67,9 +70,11 @@ class Rendered(Dataset):
         font: Path,
         workers: int,
     ) -> None:
-        self._name, self._kinds, self._modality = name, kinds, modality
+        self._name, self._modality = name, modality
         self._shape, self._rate = modality.shape(), modality.shape(duration=1.0)[1]
-        self.folder = cache_folder(name, hashlib.blake2b(settings.encode(), digest_size=8).hexdigest())
+        digest = hashlib.blake2b(f"{settings}{_FORMAT}".encode(), digest_size=8)
+        self.folder = cache_folder(name, digest.hexdigest())
+        self._scores: dict[str, scores.Score] = {}  # those that were looked at
         with FileLock(self.folder / "lock"):
             self.pieces = _index(self.folder) or self._render(sources(), tempi, font, workers)
 
@@ -86,11 +91,31 @@ class Rendered(Dataset):
         return {"media": self._read(piece, 0.0), "id": piece.id, "text": piece.caption}
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
-        """A crop from anywhere in the piece except the silence at its end, with a caption in one of many wordings."""
+        """A crop from anywhere in the piece, with a caption in one of many wordings that says the key of the crop."""
         piece = self.pieces[index]
-        spare = piece.seconds - scores.TAIL / 2 - self._shape[1] / self._rate
-        start = max(0.0, spare) * torch.rand((), generator=rng).item()
-        return {"media": self._read(piece, start), "id": piece.id, "text": caption(piece, self._kinds, rng)}
+        start, place = self._crop(piece, rng)
+        crop = Crop(self._key(piece, start), place)
+        return {"media": self._read(piece, start), "id": piece.id, "text": caption(piece, crop, rng)}
+
+    def _crop(self, piece: Piece, rng: torch.Generator) -> tuple[float, Place]:
+        """Where a crop starts, in s: often at the beginning, or so that it ends while the last chord dies away."""
+        spare = max(0.0, piece.seconds - scores.TAIL / 2 - self._shape[1] / self._rate)
+        kind, where = torch.rand(2, generator=rng).tolist()
+        if kind < _OPENINGS:
+            return 0.0, "opening"
+        if kind < _OPENINGS + _ENDINGS:
+            return spare + scores.TAIL / 2 * where, "ending"
+        return spare * where, ""
+
+    def _key(self, piece: Piece, start: float) -> str | None:
+        """The key in which a crop is heard; None if no key is plain."""
+        if piece.name not in self._scores:
+            path = self.folder / f"{piece.name}.json"
+            self._scores[piece.name] = scores.load(path, path)
+        quarters = piece.bpm / 60
+        end = start + self._shape[1] / self._rate
+        heard = key_of_notes(self._scores[piece.name].parts, start * quarters, end * quarters)
+        return None if heard is None else key_name(heard[0] + piece.transpose, heard[1])
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
         """Training and held-out indices; whole pieces are held out, with all their transpositions and instruments."""
@@ -124,10 +149,12 @@ class Rendered(Dataset):
         pieces = []
         for source, job, seconds in zip(sources, jobs, lengths, strict=True):
             score = scores.load(source.score, source.notes)
+            scores.save(score, self.folder / f"{source.name}.json")  # for the keys of crops
             for render, length in zip(job.renders if seconds else (), seconds, strict=True):
                 key = key_name(score.tonic + render.transpose, score.mode)
                 file, instrument = Path(render.path).name, PROGRAMS[render.program]
-                pieces.append(Piece(source.name, file, instrument, key, render.bpm, length))
+                facts = (render.bpm, length, render.transpose, score.metre, source.kinds)
+                pieces.append(Piece(source.name, file, instrument, key, *facts))
         if not pieces:
             raise MultigenError(f"data: none of the {len(sources)} pieces has four voices; use more pieces.")
         files.write_json(self.folder / "index.json", [vars(piece) for piece in pieces])
@@ -139,5 +166,7 @@ def _index(folder: Path) -> list[Piece]:
     path = folder / "index.json"
     if not path.is_file():
         return []
-    pieces = [Piece(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    return pieces if all((folder / piece.file).is_file() for piece in pieces) else []
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    pieces = [Piece(**entry | {"kinds": tuple(entry["kinds"])}) for entry in entries]
+    needed = {name for piece in pieces for name in (piece.file, f"{piece.name}.json")}
+    return pieces if all((folder / name).is_file() for name in needed) else []

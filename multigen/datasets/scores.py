@@ -20,11 +20,13 @@ class Score:
     tonic  pitch class, 0 is C
     mode   "major" or "minor"
     parts  per voice, notes of (onset, length) in quarters and MIDI pitch
+    metre  quarters a bar; 0 if unknown
     """
 
     tonic: int
     mode: str
     parts: tuple[tuple[tuple[float, float, int], ...], ...]
+    metre: int = 0
 
 
 def load(score: Path, notes: Path) -> Score:
@@ -32,7 +34,7 @@ def load(score: Path, notes: Path) -> Score:
     if notes.is_file():
         found = json.loads(notes.read_text(encoding="utf-8"))
         parts = tuple(tuple((on, length, pitch) for on, length, pitch in part) for part in found["parts"])
-        return Score(found["tonic"], found["mode"], parts)
+        return Score(found["tonic"], found["mode"], parts, found.get("metre", 0))
     parsed = parse(score)
     save(parsed, notes)
     return parsed

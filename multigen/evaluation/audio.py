@@ -6,6 +6,8 @@ axes. Pitches are equal-tempered with A4 = 440 Hz.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -77,18 +79,49 @@ def onset_rate(sound: Tensor, rate: int) -> Tensor:
     every 12 ms. A peak is the maximum within +-70 ms and exceeds the mean within +-0.5 s by at least half the
     deviation over the whole sound.
     """
-    size = 2 ** round(torch.log2(torch.tensor(rate * 0.046)).item())
-    hop = size // 4
-    magnitude = stft(sound, size, hop) * (2 / size)
-    level = torch.log1p(100 * magnitude)
-    flux = (level[..., 1:] - level[..., :-1]).clamp_min(0).sum(-2)
+    flux, hop, bins = _flux(sound, rate)
     frames = flux.reshape(-1, 1, flux.shape[-1])
     near, around = max(1, round(0.07 * rate / hop)), max(1, round(0.5 * rate / hop))
     peak = torch.nn.functional.max_pool1d(frames, 2 * near + 1, 1, near)
     mean = torch.nn.functional.avg_pool1d(frames, 2 * around + 1, 1, around, count_include_pad=False)
-    floor = 1e-3 * magnitude.shape[-2]  # silence has no onsets
+    floor = 1e-3 * bins  # silence has no onsets
     found = (frames == peak) & (frames > mean + 0.5 * frames.std(-1, keepdim=True, correction=0) + floor)
     return found.sum(-1).reshape(flux.shape[:-1]) / (sound.shape[-1] / rate)
+
+
+def tempo(sound: Tensor, rate: int, slowest: float, fastest: float) -> float:
+    """The tempo of a sound [N] in quarters per minute, between two bounds; NaN where nothing begins.
+
+    The beat is the lag at which the spectral flux (as in `onset_rate`, without its mean over +-0.5 s) agrees best with
+    itself, counted with the lags of two, three and four beats (Percival & Tzanetakis 2014, sec. II-B, in short). Bounds
+    less than an octave apart make it unambiguous: a piece agrees with itself at half its tempo, too.
+    """
+    flux, hop, _ = _flux(sound, rate)
+    around = max(1, round(0.5 * rate / hop))
+    mean = torch.nn.functional.avg_pool1d(flux[None], 2 * around + 1, 1, around, count_include_pad=False)[0]
+    excess = (flux - mean).clamp_min(0)
+    n = len(excess)
+    power = torch.fft.rfft(excess - excess.mean(), 2 * n).abs().square()
+    agreement = torch.fft.irfft(power)[:n] / torch.arange(n, 0, -1, device=sound.device)
+    if not float(agreement[0]) > 0:
+        return math.nan
+    tried = torch.arange(slowest, fastest + 0.25, 0.5, dtype=torch.float64)
+    score = torch.zeros_like(tried)
+    for beats, weight in ((1, 1.0), (2, 1.0), (3, 0.5), (4, 0.5)):
+        lag = beats * 60 / tried * rate / hop
+        first = lag.long().clamp_max(n - 2)
+        share = (lag - first).clamp(0, 1)
+        near = agreement[first].double(), agreement[first + 1].double()
+        score += weight * torch.lerp(near[0], near[1], share) * (lag < 0.75 * n)
+    return float(tried[score.argmax()])
+
+
+def _flux(sound: Tensor, rate: int) -> tuple[Tensor, int, int]:
+    """Spectral flux [..., frames] of 46 ms windows, the samples between two of them, and the bins of a window."""
+    size = 2 ** round(torch.log2(torch.tensor(rate * 0.046)).item())
+    magnitude = stft(sound, size, size // 4) * (2 / size)
+    level = torch.log1p(100 * magnitude)
+    return (level[..., 1:] - level[..., :-1]).clamp_min(0).sum(-2), size // 4, magnitude.shape[-2]
 
 
 def silence_share(sound: Tensor, rate: int, threshold: float = -60.0) -> Tensor:

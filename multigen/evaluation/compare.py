@@ -40,12 +40,14 @@ def measure_distances(
     """The distances between each pool's generated media and real media of the pool.
 
     Each row also has the distance of other real media (`real`) and of media of another kind (`far`): what
-    `evaluate.other` names, or else noise.
+    `evaluate.other` names, or else noise. Captions of training that are measured by themselves have no row.
     """
     recipe = model.recipe
     rows: list[Distance] = []
     other = _other(model, len(generated[0]))
     for pool, one in zip(pools, generated, strict=True):
+        if pool.kind is not None:  # of few things, or of one many times: unlike any real set
+            continue
         n = max(len(one), 8)
         a, b = (real_set(dataset, pool, n, model.codec, seed=recipe.seed, part=part) for part in "ab")
         x, y = (_reference(model, feature, s, recipe.data.name) for s in (a, b))

@@ -13,9 +13,11 @@ from typing import Any
 import torch
 
 from multigen import registry
+from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation.compare import measure_distances, part_title
+from multigen.evaluation.copies import measure_copies
 from multigen.evaluation.features import Feature
 from multigen.evaluation.measure import measure_metrics
 from multigen.evaluation.media_folder import MediaFolder
@@ -48,14 +50,15 @@ def evaluate(
     quiet    show no progress bar
 
     An adapter is measured by how far it moves the base model (`measure_style`), a codec by its copies of held-out
-    sounds (`measure_resynthesis`). MultigenError or RecipeError if the recipe's data, feature or metrics are
-    unavailable or do not fit.
+    media (`measure_copies`, for vocoders `measure_resynthesis`). MultigenError or RecipeError if the recipe's data,
+    feature or metrics are unavailable or do not fit.
     """
     recipe = model.recipe
     if recipe.trains == "codec":
         if media is not None:
             raise MultigenError("--media: a recipe that trains a codec is measured on its own data only")
-        measures, facts = measure_resynthesis(model)
+        measure = measure_copies if isinstance(model.codec, KLVAE) else measure_resynthesis
+        measures, facts = measure(model)
         return Report(folder, _heading(model) | facts, tuple(measures)).save()
     dataset = build_dataset(recipe, model.modality)
     feature, metrics = build_parts(model, dataset)

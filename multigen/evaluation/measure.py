@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from multigen.datasets import Dataset
-from multigen.evaluation.metrics import Metric, Score, shuffled, skill
+from multigen.evaluation.metrics import Metric, Score, repeated, shuffled, skill
 from multigen.evaluation.results import Measure
 from multigen.evaluation.sets import MediaSet, Pool, noise_set, real_set
 from multigen.model.model import Model
@@ -19,6 +19,7 @@ from multigen.model.model import Model
 log = logging.getLogger(__name__)
 
 _NOISE = 64  # media of noise at most
+_FLOORS = {"prompt": "other prompts", "media": "noise", "seeds": "one seed"}
 
 
 def measure_metrics(
@@ -41,6 +42,8 @@ def measure_metrics(
             value, ceiling = metric(one.media, one.targets), metric(true.media, true.targets)
             if metric.reads == "prompt":
                 floor = metric(one.media, shuffled(one.targets, seed))
+            elif metric.reads == "seeds":
+                floor = metric(repeated(one.media, one.targets), one.targets)
             else:
                 floor = metric(noise.media, noise.targets)
             if math.isnan(value.value):
@@ -60,7 +63,7 @@ def _measure(name: str, of: str, metric: Metric, value: Score, ceiling: Score, f
         ceiling.value,
         ceiling.error,
         floor.value,
-        "other prompts" if metric.reads == "prompt" else "noise",
+        _FLOORS[metric.reads],
     )
     if metric.better != "real":
         return dataclasses.replace(row, skill=skill(value.value, floor.value, ceiling.value))

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from multigen.core.noise import stream
-from multigen.datasets import Dataset
+from multigen.datasets import Dataset, Item
 from multigen.evaluation import distances
 from multigen.evaluation.features import Feature, extract
 from multigen.evaluation.sets import MediaSet
@@ -26,15 +28,9 @@ def measure_memorisation(
 ) -> dict[str, Any]:
     """Distances of generated media to their nearest training items, beside those among training items.
 
-    Writes a picture of the closest pairs to `folder`.
+    Of all media together and of each set. Writes a picture of the closest pairs to `folder`.
     """
-    settings, seed = model.recipe.evaluate, model.recipe.seed
-    train = list(dataset.split()[0])
-    train = train[:: max(1, len(train) // settings.bank)][: settings.bank]
-    log.info("evaluate: memorisation against %d training items", len(train))
-    # Drawn as in training, so that a copy of an augmented item is near its source too.
-    items = [dataset.draw(i, stream(seed, "bank", i)) for i in train]
-    bank = extract(feature, (i["media"] for i in items), device=model.device).mean(1)
+    bank, items = _bank(model, dataset, feature)
     media = [m for one in generated for m in one.media]
     targets = [t for one in generated for t in one.targets]
     queries = extract(feature, media, device=model.device).mean(1)
@@ -46,12 +42,15 @@ def measure_memorisation(
     shown = [m for k in closest for m in (media[k], items[int(which[k])]["media"])]
     folder.mkdir(parents=True, exist_ok=True)
     model.modality.preview(shown).save(folder / PAIRS)
+    parts = near.split([len(one) for one in generated])
     return {
         "bank": len(bank),
-        "median": float(near.median()),
         "train_median": float(own.median()),
-        "ratio": float(near.median() / own.median()) if float(own.median()) else math.nan,
-        "closer_than_5_percent_of_training": float((near < limit).double().mean()),
+        **_nearness(near, float(own.median()), limit),
+        "sets": {
+            one.name: _nearness(part, float(own.median()), limit)
+            for one, part in zip(generated, parts, strict=True)
+        },
         "pairs": [
             {
                 "prompt": targets[k].prompt,
@@ -60,4 +59,27 @@ def measure_memorisation(
             }
             for k in closest
         ],
+    }
+
+
+def _bank(model: Model, dataset: Dataset, feature: Feature) -> tuple[Tensor, list[Item]]:
+    """Features [n, w] of training items, evenly spread, and the items.
+
+    Drawn as in training, so that a copy of an augmented item is near its source too.
+    """
+    settings, seed = model.recipe.evaluate, model.recipe.seed
+    train = list(dataset.split()[0])
+    train = train[:: max(1, len(train) // settings.bank)][: settings.bank]
+    log.info("evaluate: memorisation against %d training items", len(train))
+    items = [dataset.draw(i, stream(seed, "bank", i)) for i in train]
+    return extract(feature, (i["media"] for i in items), device=model.device).mean(1), items
+
+
+def _nearness(near: Tensor, train_median: float, limit: float) -> dict[str, float]:
+    """How near a set is, from the distance of each medium to its nearest training item [n]."""
+    median = float(near.median())
+    return {
+        "median": median,
+        "ratio": median / train_median if train_median else math.nan,
+        "closer_than_5_percent_of_training": float((near < limit).double().mean()),
     }

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from multigen.codecs import Codec
 from multigen.core.noise import normal, stream
-from multigen.datasets import Dataset, Item
+from multigen.datasets import CaptionKind, Dataset, Item
 from multigen.errors import MediaError, MultigenError
+from multigen.evaluation.caption_kinds import drawn_of_kind
 from multigen.evaluation.media_folder import MediaFolder
 from multigen.evaluation.metrics import Target
 from multigen.model.model import Model
@@ -41,12 +42,14 @@ class Pool:
     """Items of a dataset from which real media and prompts are drawn.
 
     A dataset that holds out media has one pool, the held-out items. A dataset that holds out captions has two, "seen"
-    and "new": its media show the same things in both, so the real media are drawn with augmentation that training did
-    not see.
+    and "new" (or one for each kind of new captions): its media show the same things in both, so the real media are
+    drawn with augmentation that training did not see. Captions of training that are measured by themselves have a
+    pool each: `kind` says which they are.
     """
 
     name: str
     indices: Sequence[int]
+    kind: CaptionKind | None = None
 
 
 def pools_of(dataset: Dataset) -> list[Pool]:
@@ -57,11 +60,14 @@ def pools_of(dataset: Dataset) -> list[Pool]:
             "evaluate: this dataset holds nothing out, so there are no real media to compare with. "
             "Set, for example, data.held_out=0.1."
         )
+    catalogue = dataset.catalogue()
+    kinds = {} if catalogue is None else catalogue.kinds
+    own = [Pool(name, train, kind) for name, kind in kinds.items()]
     if dataset.holds_out == "captions":
-        kinds = dataset.held_kinds()
-        new = [Pool(f"new {kind}", some) for kind, some in kinds.items()]
-        return [Pool("seen", train), *(new if len(new) > 1 else [Pool("new", held)])]
-    return [Pool("held out", held)]
+        held_kinds = dataset.held_kinds()
+        new = [Pool(f"new {kind}", some) for kind, some in held_kinds.items()]
+        return [Pool("seen", train), *(new if len(new) > 1 else [Pool("new", held)]), *own]
+    return [Pool("held out", held), *own]
 
 
 def real_set(dataset: Dataset, pool: Pool, n: int, codec: Codec, *, seed: int, part: str) -> MediaSet:
@@ -76,11 +82,15 @@ def real_set(dataset: Dataset, pool: Pool, n: int, codec: Codec, *, seed: int, p
 def draw_items(dataset: Dataset, pool: Pool, n: int, seed: int, part: str) -> list[Item]:
     """n items of a pool in an order that depends on the seed; `part` keys their augmentation.
 
-    The parts "a" and "b", which are compared with each other, share no item, except in a pool of one.
+    The parts "a" and "b", which are compared with each other, share no item, except in a pool of one. Of captions that
+    are asked for several times, each has as many media: real pictures of the same thing, under the same caption.
     """
     order = torch.randperm(len(pool.indices), generator=stream(seed, "evaluate", pool.name)).tolist()
     half = len(order) // 2
     mine = order[half:] if part == "b" and half else order[: half or 1] if part == "a" else order
+    if pool.kind is not None:
+        indices = [pool.indices[k] for k in mine]
+        return drawn_of_kind(dataset, indices, pool.kind, n, lambda *k: stream(seed, "evaluate", part, *k))
     items: list[Item] = []
     for k in range(n + _UNREADABLE):
         if len(items) == n:

@@ -22,9 +22,11 @@ def tables(report: Report) -> dict[str, list[Row]]:
     if "style" in facts:
         out[f"Evaluation: style, on prompts outside the tuning set ({feature})"] = [report.style()]
     if "memorisation" in facts:
-        out["Evaluation: memorisation"] = [_memorisation(facts["memorisation"])]
+        out["Evaluation: memorisation"] = _memorisation(facts["memorisation"])
     if "speed" in facts:
         out["Evaluation: speed"] = [_speed(facts["speed"])]
+    if "latents" in facts:
+        out["Evaluation: latents"] = [_latents(facts["latents"])]
     out["Evaluation: converted media"] = [{"conversion": what} for what in facts.get("converted", ())]
     return {title: rows for title, rows in out.items() if rows}
 
@@ -63,13 +65,30 @@ def _distance(d: Distance) -> Row:
     return row | ({"note": d.problem} if d.problem else {})
 
 
-def _memorisation(found: Mapping[str, Any]) -> Row:
+def _memorisation(found: Mapping[str, Any]) -> list[Row]:
+    """A row for all media, and one for each set where there are several."""
+    sets = found.get("sets", {})
+    rows = {"all": found} | (sets if len(sets) > 1 else {})
+    return [
+        {
+            "set": name,
+            "median distance to the nearest training item": short(one["median"]),
+            "same among training items": short(found["train_median"]),
+            "ratio": short(one["ratio"]),
+            "closer than the closest 5% of training pairs": f"{one['closer_than_5_percent_of_training']:.0%}",
+            "training items searched": f"{found['bank']:,}",
+        }
+        for name, one in rows.items()
+    ]
+
+
+def _latents(found: Mapping[str, Any]) -> Row:
     return {
-        "median distance to the nearest training item": short(found["median"]),
-        "same among training items": short(found["train_median"]),
-        "ratio": short(found["ratio"]),
-        "closer than the closest 5% of training pairs": f"{found['closer_than_5_percent_of_training']:.0%}",
-        "training items searched": f"{found['bank']:,}",
+        "media": " x ".join(map(str, found["media"])),
+        "latents": " x ".join(map(str, found["shape"])),
+        "share of the numbers": f"{found['share']:.2%}",
+        "seconds for a copy": short(found["seconds_a_copy"]),
+        "device": found["device"],
     }
 
 

@@ -10,18 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from multigen.datasets import keys
 from multigen.evaluation.audio import stft
 
 _FFT = 8192
 _LOW, _HIGH = 60.0, 1500.0  # Hz
+_END, _FADED = 1.2, 25.0  # s, dB
 # Semitones above a note at which its 2nd to 5th partials lie, and the share of its amplitude that is taken from there.
 _PARTIALS = ((12, 0.5), (19, 0.5), (24, 0.4), (28, 0.4))
-# How much of the music in a key falls on each degree, from the tonic up in semitones: Albrecht and Shanahan 2013,
-# "The use of large corpora to train a new type of key-finding algorithm", Music Perception 31(1), table 1.
-_PROFILES = {
-    "major": (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081),
-    "minor": (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052),
-}
 
 
 def note_weights(sound: Tensor, rate: int) -> Tensor:
@@ -48,24 +44,28 @@ def note_weights(sound: Tensor, rate: int) -> Tensor:
 
 
 def key_correlations(sound: Tensor, rate: int) -> dict[tuple[int, str], float]:
-    """Correlation of a sound's notes with each of the 24 keys, by tonic, 0 (C) to 11, and mode.
-
-    Krumhansl 1990, "Cognitive foundations of musical pitch", ch. 4, with the profiles of Albrecht and Shanahan 2013.
-    All 0 for silence.
-    """
-    heard = note_weights(sound, rate)
-    heard = heard - heard.mean()
-    out: dict[tuple[int, str], float] = {}
-    for mode, profile in _PROFILES.items():
-        expected = torch.tensor(profile, device=heard.device)
-        expected = expected - expected.mean()
-        norm = (expected.norm() * heard.norm()).clamp_min(1e-20)
-        for tonic in range(12):
-            out[tonic, mode] = float(expected.roll(tonic) @ heard / norm)
-    return out
+    """Correlation of a sound's notes with each of the 24 keys, by tonic, 0 (C) to 11, and mode; 0 for silence."""
+    found = keys.correlations(note_weights(sound, rate).double().cpu().numpy())
+    return dict(zip(keys.KEYS, found.tolist(), strict=True))
 
 
 def key_of(sound: Tensor, rate: int) -> tuple[int, str]:
     """Tonic, 0 (C) to 11, and mode, "major" or "minor", of a sound [N]."""
     found = key_correlations(sound, rate)
     return max(found, key=lambda key: found[key])
+
+
+def ends_on(sound: Tensor, rate: int, tonic: int) -> bool:
+    """Whether a sound [N] ends on the chord of a tonic, 0 (C) to 11, major or minor.
+
+    The end is the last `_END` s before the sound falls `_FADED` dB below its loudest 50 ms for good. Of the 24 triads
+    the one is heard whose three notes weigh most, its root twice.
+    """
+    frame = round(0.05 * rate)
+    power = sound[: len(sound) // frame * frame].reshape(-1, frame).square().mean(-1)
+    if not bool(power.any()):
+        return False
+    last = int((power > power.max() * 10 ** (-_FADED / 10)).nonzero()[-1]) + 1
+    weights = note_weights(sound[max(0, last * frame - round(_END * rate)) : last * frame], rate)
+    major, minor = (2 * weights + weights.roll(-third) + weights.roll(-7) for third in (4, 3))
+    return int(torch.maximum(major, minor).argmax()) == tonic

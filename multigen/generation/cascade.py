@@ -9,7 +9,7 @@ from torch import Tensor
 
 from multigen.errors import MultigenError, errors_at
 from multigen.generation.original import read_original
-from multigen.generation.parts import ModelParts
+from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.request import EditRequest, Request
 from multigen.generation.restore import in_given_form
 from multigen.generation.sizes import check_size, window_of
@@ -86,3 +86,11 @@ def stage_before(parts: ModelParts) -> ModelParts:
             f"give one: multigen edit {name} --input FILE"
         )
     return parts.former
+
+
+def check_stages(parts: ModelParts, count: int, prompt: str) -> None:
+    """MultigenError if one of so many stages before a model cannot take the prompt."""
+    for _ in range(count):
+        parts = stage_before(parts)
+        check_prompt(parts, prompt)
+        warn_of_novelty(parts, prompt)

@@ -15,15 +15,16 @@ from multigen import registry
 from multigen.core import edits
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
-from multigen.core.samplers import polish_time, sampler_traits
-from multigen.errors import MultigenError, RecipeError, errors_at
-from multigen.generation.cascade import Enlarged, former_request, own_request, stage_before
+from multigen.core.samplers import sampler_traits
+from multigen.errors import MultigenError, errors_at
+from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.grid import grid
 from multigen.generation.guidance import check_guidance, check_negative, guide_part
 from multigen.generation.part_like import part_of
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
+from multigen.generation.polishing import check_polish, no_stronger
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
 from multigen.generation.restore import Known
@@ -118,32 +119,22 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     if request.tile and not request.sliding_window:
         raise MultigenError("tile: it goes with sliding_window")
     guide = guide_part(recipe.guide, request.guidance_scale)
-    _check_polish(parts, recipe.sample.polish)
+    check_polish(parts, recipe.sample.polish)
     start = _start(parts, recipe, request)
     edit = start.edit
     if edit is not None and edit.invert is not None:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
-        check_size(start.shape)
-        # A circle cannot be cut: its sides are those that the codec takes.
-        cut = start.shape if request.tile else whole_sides(parts, start.shape)
-        shape = parts.codec.shape(cut)
-        seen = shape if start.window is None else (shape[0], *start.window)
-        parts.denoiser.backbone.check_shape(seen)
-    ts = grid(parts, recipe.timesteps, steps, math.prod(seen[1:]))
+        shape, places = _space(parts, start, request.tile)
+    ts = grid(parts, recipe.timesteps, steps, places)
     if edit is not None:
         with errors_at("strength"):
             ts = edits.last_steps(ts, edit.strength)
-    polish = recipe.sample.polish if edit is None else _no_stronger(parts, recipe.sample.polish, ts)
+    polish = recipe.sample.polish if edit is None else no_stronger(parts, recipe.sample.polish, ts)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
-    negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
-    check_negative(guide, negative)
-    calls = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
-    former = None
-    if parts.cascade is not None and start.enlarged is None:
-        before = stage_before(parts)
-        former = plan(before, former_request(parts, asked, start.shape))
-        calls = None if calls is None or former.calls is None else calls + former.calls
+    negative = _negative(recipe, request, guide)
+    former = _former(parts, asked, start)
+    own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
     return Plan(
         recipe=recipe,
         shape=shape,
@@ -154,7 +145,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         modifiers=recipe.modifiers,
         polish=polish,
         negative_prompt=negative,
-        calls=calls,
+        calls=_together(own, former),
         window=start.window,
         tile=request.tile,
         options=declared_options(parts, recipe, request),
@@ -163,6 +154,26 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         former=former,
         enlarged=start.enlarged,
     )
+
+
+def _negative(recipe: Recipe, request: Request, guide: Part) -> str:
+    """The negative prompt. MultigenError for one that has no effect."""
+    negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
+    check_negative(guide, negative)
+    return negative
+
+
+def _together(own: int | None, former: Plan | None) -> int | None:
+    """How many queries a medium takes, with those of the stages before; None where one chooses its steps itself."""
+    before = 0 if former is None else former.calls
+    return None if own is None or before is None else own + before
+
+
+def _former(parts: ModelParts, asked: Request, start: Start) -> Plan | None:
+    """The plan of the stage before, if there is one and no medium takes its place."""
+    if parts.cascade is None or start.enlarged is not None:
+        return None
+    return plan(stage_before(parts), former_request(parts, asked, start.shape))
 
 
 def jobs(
@@ -185,21 +196,12 @@ def jobs(
             common = dataclasses.replace(request, prompt="", seed=None)
             if last is None or last[0] != common:
                 last = common, plan(parts, request)
-            _check_before(parts, last[1], request.prompt)
+            check_stages(parts, last[1].depth, request.prompt)
         except MultigenError as error:
             where = f"request {number + 1}: " if len(requests) > 1 else ""
             raise type(error)(f"{where}{error}") from error
         found += [Job(request.prompt, own + k, last[1]) for k in range(n)]
     return found
-
-
-def _check_before(parts: ModelParts, of: Plan, prompt: str) -> None:
-    """MultigenError if a stage before cannot take the prompt."""
-    if of.former is not None:
-        before = stage_before(parts)
-        check_prompt(before, prompt)
-        warn_of_novelty(before, prompt)
-        _check_before(before, of.former, prompt)
 
 
 def first_seed(request: Request, number: int, n: int, seed: int) -> int:
@@ -226,8 +228,10 @@ def _sampling(parts: ModelParts, request: Request) -> Recipe:
         raise MultigenError("loras: the requests of one model share its weights; load another for others")
     if recipe.adapters != parts.recipe.adapters:
         raise MultigenError("adapters: the requests of one model share them; load another for others")
-    if recipe.adapters != parts.recipe.adapters:
-        raise MultigenError("adapters: the requests of one model share them; load another for others")
+    if recipe.conditioner != parts.recipe.conditioner:
+        raise MultigenError(
+            "conditioner.numbers: the requests of one model share them; load another for others"
+        )
     if recipe.seed != parts.recipe.seed:
         raise MultigenError("seed: it is no override of one request; give it as the request's own")
     if request.sampler is not None:
@@ -261,24 +265,24 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
     return Start(shape, window)
 
 
+def _space(parts: ModelParts, start: Start, tile: bool) -> tuple[tuple[int, ...], int]:
+    """The shape in model space, [C, *D], and how many places the network sees at once.
+
+    ValueError for what the codec or the network cannot make.
+    """
+    check_size(start.shape)
+    # A circle cannot be cut: its sides are those that the codec takes.
+    shape = parts.codec.shape(start.shape if tile else whole_sides(parts, start.shape))
+    seen = shape if start.window is None else (shape[0], *start.window)
+    parts.denoiser.backbone.check_shape(seen)
+    return shape, math.prod(seen[1:])
+
+
 def _media(start: Start) -> tuple[int, ...]:
     """The shape [C, *D] of what is made: of an edit what its model sees, of a restoration what was asked for."""
     if start.edit is not None:
         return (start.shape[0], *start.edit.original.view.size)
     return start.shape if start.known is None else (start.shape[0], *start.known.size)
-
-
-def _check_polish(parts: ModelParts, polish: Polish) -> None:
-    """RecipeError where the schedule does not have the level of noise that is polished at."""
-    if polish.passes:
-        with errors_at("sample.polish.noise", RecipeError):
-            polish_time(parts.denoiser.schedule, polish.noise)
-
-
-def _no_stronger(parts: ModelParts, polish: Polish, ts: Tensor) -> Polish:
-    """The polish of an edit: none where the edit begins with less noise than that assumes."""
-    begins = math.exp(-float(parts.denoiser.schedule.log_snr(ts[:1])) / 2)
-    return polish if begins >= polish.noise else dataclasses.replace(polish, passes=0)
 
 
 def deterministic(recipe: Recipe) -> Recipe:

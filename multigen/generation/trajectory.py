@@ -20,6 +20,7 @@ from multigen.generation.guidance import guided, say_strong
 from multigen.generation.parts import ModelParts, encode_prompts
 from multigen.generation.plan import Job, Plan
 from multigen.generation.stages import condition, stage_noise
+from multigen.generation.window_conds import WindowConds
 
 
 def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
@@ -42,13 +43,13 @@ def _own(parts: ModelParts, job: Job, phase: _Phase) -> tuple[Trajectory, Guide]
     """The walk and the guide of the model's own network."""
     plan = job.plan
     noise = stage_noise(parts, plan, job.seed)
-    guide = _guide(parts, encode_prompts(parts, job.prompt), plan, phase)
+    guide = _guide(parts, WindowConds(parts, job.prompt, plan), plan, phase)
     if plan.blend is None:
         return _watched_to_its_end(_trajectory(parts, plan, noise, phase), plan, phase), guide
     other, share = plan.blend, plan.blend.share
     if job.prompt != other.prompt:
-        there = encode_prompts(parts, other.prompt)
-        guide = edits.interpolate_guides(guide, _guide(parts, there, plan, phase), share)
+        there = _guide(parts, WindowConds(parts, other.prompt, plan), plan, phase)
+        guide = edits.interpolate_guides(guide, there, share)
     beyond = stage_noise(parts, plan, other.seed)
 
     def between(purpose: str, index: int) -> Tensor:
@@ -103,9 +104,9 @@ class _Phase:
 # --- guides -----------------------------------------------------------------------------------------------------
 
 
-def _guide(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
+def _guide(parts: ModelParts, conds: WindowConds, plan: Plan, phase: _Phase) -> Guide:
     """The guide of a request; a network that was trained to inpaint sees what is kept in every call."""
-    guide = _told(parts, plan, _wrapped(parts, cond, plan, phase))
+    guide = _told(parts, plan, _wrapped(parts, conds, plan, phase))
     if plan.window is not None:  # each window sees its own part
         return guide
     return _informed(parts, plan, phase, guide, lambda x: x)
@@ -134,7 +135,7 @@ def _informed(parts: ModelParts, plan: Plan, phase: _Phase, guide: Guide, crop: 
     edit = plan.edit
     # Inside, so that its channels come before those of the mask, as in training.
     if parts.cascade is not None:
-        guide = masks.with_channels(guide, lambda _: crop(phase.shown))
+        guide = masks.with_channels(guide, lambda: crop(phase.shown))
     if not parts.recipe.masked:
         return guide
     if edit is None or edit.keep is None:
@@ -146,19 +147,20 @@ def _informed(parts: ModelParts, plan: Plan, phase: _Phase, guide: Guide, crop: 
     return masks.with_mask_channels(guide, crop(torch.cat([keep, known], dim=1)))
 
 
-def _wrapped(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
+def _wrapped(parts: ModelParts, conds: WindowConds, plan: Plan, phase: _Phase) -> Guide:
     """The recipe's guide and modifiers, in windows, and around them what a restoration, a trace or an edit adds."""
-    guide, edit = _restoring(parts, plan, phase, lambda: _watched(parts, cond, plan, phase)), plan.edit
+    guide = _restoring(parts, plan, phase, conds, lambda cond: _watched(parts, cond, plan, phase))
+    edit = plan.edit
     if plan.observer is not None:
-        guide = observe(guide, cond, parts.denoiser, plan.observer)
+        guide = observe(guide, conds.own, parts.denoiser, plan.observer)
     if edit is None:
         return guide
     if edit.keep is not None:
         guide = fill(guide, edit.x0, edit.keep)
     if edit.invert is None:
         return guide
-    source = encode_prompts(parts, edit.invert)
-    return _by_phase(phase, _windowed(parts, plan, phase, lambda: plain(source, source)), guide)
+    source = WindowConds(parts, edit.invert, plan)
+    return _by_phase(phase, _windowed(parts, plan, phase, source, lambda cond: plain(cond, cond)), guide)
 
 
 def _watched(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
@@ -187,20 +189,22 @@ def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
     )
 
 
-def _restoring(parts: ModelParts, plan: Plan, phase: _Phase, make: Callable[[], Guide]) -> Guide:
+def _restoring(
+    parts: ModelParts, plan: Plan, phase: _Phase, conds: WindowConds, make: Callable[[Cond], Guide]
+) -> Guide:
     """The guide in windows, corrected by what is known of a medium that is restored."""
     known = plan.known
     if known is None:
-        return _windowed(parts, plan, phase, make)
+        return _windowed(parts, plan, phase, conds, make)
     settings = {
         "gain": known.operator.gain,
         "noise": known.noise * known.operator.deviation,
         "sigma_data": parts.codec.sigma_data,
     }
     if plan.window is None:
-        return posterior(make(), parts.denoiser, known.operator, known.values, **settings)
+        return posterior(make(conds.own), parts.denoiser, known.operator, known.values, **settings)
     return posterior_in_windows(
-        lambda crop: _informed(parts, plan, phase, make(), crop),
+        lambda crop: _informed(parts, plan, phase, make(conds.of(crop)), crop),
         plan.window,
         parts.denoiser,
         known.operator,
@@ -209,13 +213,17 @@ def _restoring(parts: ModelParts, plan: Plan, phase: _Phase, make: Callable[[], 
     )
 
 
-def _windowed(parts: ModelParts, plan: Plan, phase: _Phase, make: Callable[[], Guide]) -> Guide:
+def _windowed(
+    parts: ModelParts, plan: Plan, phase: _Phase, conds: WindowConds, make: Callable[[Cond], Guide]
+) -> Guide:
     """One guide, or one for each window where the medium is larger than the model's own size."""
     if plan.window is None:
-        return make()
-    return sliding_windows(
-        lambda crop: _informed(parts, plan, phase, make(), crop), plan.window, tile=plan.tile
-    )
+        return make(conds.own)
+
+    def one(crop: Crop) -> Guide:
+        return _informed(parts, plan, phase, make(conds.of(crop)), crop)
+
+    return sliding_windows(one, plan.window, tile=plan.tile)
 
 
 def _by_phase(phase: _Phase, up: Guide, down: Guide) -> Guide:

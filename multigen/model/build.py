@@ -16,6 +16,7 @@ from multigen.core.denoiser import Denoiser
 from multigen.datasets import Dataset, found_by
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
+from multigen.model.autoencoders import load_vae
 from multigen.model.compatibility import build_cascade, cond_spec
 from multigen.model.vocoders import load_vocoder
 from multigen.recipe.schema import Recipe
@@ -40,7 +41,7 @@ def build_parts(recipe: Recipe, precision: torch.dtype | None) -> Built:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         modality: Modality = registry.build("modality", recipe.modality, where="modality")
-        given: dict[str, Any] = {"modality": modality, "load_vocoder": load_vocoder}
+        given: dict[str, Any] = {"modality": modality, "load_vocoder": load_vocoder, "load_vae": load_vae}
         codec: Codec = registry.build("codec", recipe.codec, where="codec", given=given)
         conditioner: Conditioner = registry.build(
             "conditioner", recipe.conditioner, where="conditioner", given=given

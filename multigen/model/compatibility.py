@@ -9,21 +9,25 @@ import torch
 
 from multigen import registry
 from multigen.cascades import Cascade
+from multigen.codecs.kl_vae import KLVAE
 from multigen.core.conditioning import CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import RecipeError, errors_at, message
 from multigen.generation.guidance import check_guidance
+from multigen.model.autoencoders import load_vae
 from multigen.model.vocoders import load_vocoder
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 from multigen.training import sizes as training_sizes
+from multigen.training.autoencoding import build_reconstruction
+from multigen.training.coding import build_critic
 
 
 def check_combination(recipe: Recipe) -> None:
     """RecipeError if the parts cannot work together. Builds what is cheap: no data, no weights."""
     modality, codec, shape = _media(recipe)
     sizes = training_sizes.sizes(recipe.train, modality, codec, recipe.seed)
-    _learns(recipe, codec)
+    _learns(recipe, codec, modality)
     if recipe.trains == "codec":
         build_cascade(recipe, modality, codec)
         return
@@ -47,7 +51,7 @@ def _media(recipe: Recipe) -> tuple[Any, Any, tuple[int, ...]]:
         modality.shape(sample.size, sample.duration)
     if sample.suffix is not None and sample.suffix not in modality.writes:
         raise RecipeError(message("sample.suffix", sample.suffix, modality.writes))
-    given = {"modality": modality, "load_vocoder": load_vocoder}
+    given = {"modality": modality, "load_vocoder": load_vocoder, "load_vae": load_vae}
     codec = registry.build("codec", recipe.codec, where="codec", given=given)
     with errors_at(f"codec ({recipe.codec.name}) and modality ({recipe.modality.name})", RecipeError):
         return modality, codec, codec.shape(natural)
@@ -72,8 +76,7 @@ def cond_spec(recipe: Recipe, spec: CondSpec, channels: int, cascade: Cascade | 
     That is what the conditioner gives; if `masked`, a view of what is known (`core.masks`); and what a cascade shows of
     the stage before. RecipeError for a backbone that comes without a place for them.
     """
-    foreign = recipe.trains == "denoiser" and recipe.network.name == "diffusers"
-    if cascade is not None and foreign:
+    if cascade is not None and recipe.trains == "denoiser" and recipe.network.name == "diffusers":
         raise RecipeError("cascade: the backbone diffusers has no channels for it. Allowed: null.")
     more = (1 + channels if recipe.masked else 0) + (0 if cascade is None else cascade.width)
     return dataclasses.replace(spec, grid=spec.grid + more)
@@ -89,19 +92,28 @@ def build_cascade(recipe: Recipe, modality: Any, codec: Any) -> Cascade | None:
     return registry.build("cascade", recipe.cascade, where="cascade", given=given)
 
 
-def _learns(recipe: Recipe, codec: Any) -> None:
+def _learns(recipe: Recipe, codec: Any, modality: Any) -> None:
     """A recipe trains a backbone or its codec, one of them."""
+    is_vae = isinstance(codec, KLVAE)
     if recipe.trains == "codec" and not codec.learns:
         raise RecipeError(
-            "backbone: missing. Every recipe needs this part, but for one whose codec learns (codec.vocoder=neural)."
+            "backbone: missing. Every recipe needs this part, but for one whose codec learns "
+            "(codec.vocoder=neural, or codec.name=kl_vae with codec.weights=null)."
         )
     if recipe.trains == "denoiser" and codec.learns:
         raise RecipeError(
-            f"codec ({recipe.codec.name}): it learns in a recipe of its own, without a backbone (as vocoder_music); "
-            "here name its trained weights"
+            f"codec ({recipe.codec.name}): it learns in a recipe of its own, without a backbone (as "
+            f"{'vae_folder' if is_vae else 'vocoder_music'}); here name its trained weights"
+            + (": codec.weights=runs/vae_folder" if is_vae else "")
         )
     if recipe.trains == "denoiser" and recipe.train.critic is not None:
         raise RecipeError("train.critic: only a codec that learns plays against one; leave it null")
+    if recipe.train.reconstruction is not None and not (recipe.trains == "codec" and is_vae):
+        raise RecipeError("train.reconstruction: only a VAE that learns takes it; leave it null")
+    if recipe.trains == "codec" and recipe.train.critic is not None:
+        build_critic(recipe.train.critic, modality)
+    if recipe.trains == "codec" and is_vae:
+        build_reconstruction(recipe.train.reconstruction, modality)
     if recipe.trains == "codec" and recipe.train.adapter is not None:
         raise RecipeError("train.adapter: only a backbone is adapted; leave it null")
 

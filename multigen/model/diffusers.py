@@ -65,6 +65,10 @@ def scheduler_of(family: Family) -> Scheduler:
 def checked(recipe: Recipe, source: str) -> Recipe:
     """The recipe, whose `weights` are a pipeline. RecipeError where its parts are not that pipeline's."""
     theirs = recipe_of(source)
+    grid = ", ".join(
+        [f"name: {theirs.timesteps.name}", *(f"{k}: {v}" for k, v in theirs.timesteps.args.items())]
+    )
+    rest = f" timesteps={{{grid}}} guide.name={theirs.guide.name}"
     for place in ("backbone", "codec", "conditioner"):
         part, own = getattr(recipe, place), getattr(theirs, place)
         if part is None or not _same(place, part, own):
@@ -79,7 +83,7 @@ def checked(recipe: Recipe, source: str) -> Recipe:
     if recipe.prediction.name != theirs.prediction.name:
         given, right = recipe.prediction.name, theirs.prediction.name
         raise RecipeError(
-            f"prediction: {given!r} is not what {source} was trained with: prediction.name={right}"
+            f"prediction: {given!r} is not what {source} was trained with: prediction.name={right}" + rest
         )
     ts = torch.linspace(0.001, 1, 100, dtype=torch.float64)
     mine, own = (registry.build("schedule", r.schedule, where="schedule") for r in (recipe, theirs))
@@ -87,9 +91,9 @@ def checked(recipe: Recipe, source: str) -> Recipe:
         own.family == "flow" or torch.allclose(mine.log_snr(ts), own.log_snr(ts), rtol=0, atol=1e-3)
     )
     if mine.shift == 1 and not near:
-        said = ", ".join(f"{k}={v}" for k, v in theirs.schedule.args.items() if k != "alphas_cumprod")
+        said = ", ".join(f"{k}: {v}" for k, v in theirs.schedule.args.items() if k != "alphas_cumprod")
         raise RecipeError(
-            f"schedule: not what {source} was trained with: schedule.name={theirs.schedule.name} {said}".rstrip()
+            f"schedule: not what {source} was trained with: schedule={{name: {theirs.schedule.name}, {said}}}{rest}"
         )
     return recipe
 

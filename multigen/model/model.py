@@ -295,5 +295,6 @@ class Model:
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
         knows = {} if self.knowledge is None else self.knowledge.tensors()
-        stored = model_weights.Stored(self.state_dict() | knows, self.recipe)
+        recipe = model_weights.standalone(self.recipe, self.codec)
+        stored = model_weights.Stored(self.state_dict() | knows, recipe)
         return model_weights.save_weights(Path(path), stored, half=half)

@@ -11,9 +11,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from multigen.codecs import Codec
 from multigen.errors import MultigenError
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.schema import Recipe
+from multigen.registry import Part
 from multigen.storage.files import atomic
 from multigen.storage.tensors import mismatches, save_tensors
 
@@ -61,6 +63,12 @@ def hash_of(tensors: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def standalone(recipe: Recipe, codec: Codec) -> Recipe:
+    """The recipe that a weights file carries: its codec is built for the weights in the file alone."""
+    part = recipe.codec
+    return dataclasses.replace(recipe, codec=Part(part.name, codec.standalone(part.args)))
 
 
 class Stored(NamedTuple):
@@ -123,7 +131,7 @@ def _text(recipe: Recipe) -> str:
 
 def _halved(name: str, tensor: Tensor) -> Tensor:
     # A codec's statistics are few and exact; what it learned are weights like others.
-    statistic = name.startswith("codec.") and not name.startswith("codec.vocoder.")
+    statistic = name.startswith("codec.") and not name.startswith(("codec.vocoder.", "codec.network."))
     if statistic or not tensor.is_floating_point():
         return tensor
     half = tensor.half()

@@ -14,6 +14,7 @@ from multigen.registry import Part
 from multigen.storage.hub_id import is_id
 
 PATHS = ("path", "soundfont")  # arguments of parts that are paths
+_WEIGHTS = ("vocoder", "weights")  # arguments of parts that are weights, by path or by a word
 WEIGHTS = "weights.safetensors"  # file in a run folder, and in each folder of shipped weights
 RECIPE = "recipe.yaml"  # file in a run folder
 
@@ -70,8 +71,7 @@ def absolute(recipe: Recipe) -> Recipe:
     def part(old: Part) -> Part:
         given = {k: v for k, v in old.args.items() if k in PATHS and isinstance(v, str)}
         paths = {k: v if is_id(v) else _full(v) for k, v in given.items()}
-        if isinstance(source := old.args.get("vocoder"), str):
-            paths["vocoder"] = str(weights(source))
+        paths |= {k: str(weights(v)) for k, v in old.args.items() if k in _WEIGHTS and isinstance(v, str)}
         return Part(old.name, {**old.args, **paths})
 
     def weights(source: str | None) -> str | None:
@@ -93,7 +93,7 @@ def public(recipe: Recipe) -> Recipe:
     """Return the recipe for published weights: only the last part of paths, and no `train.init`, weights or LoRAs."""
 
     def part(old: Part) -> Part:
-        paths = {k: v for k, v in old.args.items() if k in (*PATHS, "vocoder") and isinstance(v, str)}
+        paths = {k: v for k, v in old.args.items() if k in (*PATHS, *_WEIGHTS) and isinstance(v, str)}
         names = {k: v if is_id(v) else Path(v).name for k, v in paths.items()}
         return Part(old.name, {**old.args, **names})
 

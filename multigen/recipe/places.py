@@ -19,6 +19,7 @@ PLACES: Mapping[str, str] = {
     "cascade": "cascade",
     "train.noise_level": "noise_level",
     "train.objective": "objective",
+    "train.reconstruction": "reconstruction",
     "train.critic": "critic",
     "train.adapter": "adapter",
     "evaluate.feature": "feature",

@@ -24,12 +24,14 @@ TRAINED = (
 )
 # Arguments of the codec that only affect decoding, and so may change.
 DECODING = ("codec.vocoder", "codec.iterations")
+# Argument of the conditioner that only affects what a pipeline's network is told.
+NUMBERS = "numbers"
 # Arguments of the cascade that only affect sampling.
 _LEVEL = "level"
 
 
 def without_decoding(recipe: Recipe) -> Recipe:
-    """Return the recipe without settings of its codec and cascade that only affect what is sampled with its weights.
+    """Return the recipe without settings of its parts that only affect what is sampled with its weights.
 
     A vocoder that it trains stays.
     """
@@ -39,7 +41,9 @@ def without_decoding(recipe: Recipe) -> Recipe:
         kept = {k: v for k, v in recipe.cascade.args.items() if k != _LEVEL}
         recipe = dataclasses.replace(recipe, cascade=Part(recipe.cascade.name, kept))
     args = {k: v for k, v in recipe.codec.args.items() if f"codec.{k}" not in DECODING}
-    return dataclasses.replace(recipe, codec=Part(recipe.codec.name, args))
+    said = {k: v for k, v in recipe.conditioner.args.items() if k != NUMBERS}
+    conditioner = Part(recipe.conditioner.name, said)
+    return dataclasses.replace(recipe, codec=Part(recipe.codec.name, args), conditioner=conditioner)
 
 
 def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -56,5 +60,6 @@ def check_sampling(recipe: Recipe, changed: Recipe) -> None:
         if getattr(without_decoding(changed), key) != getattr(without_decoding(recipe), key):
             raise RecipeError(
                 f"{key}: the weights of {recipe.name} were trained with it. For sampling, override only "
-                f"sampler, timesteps, guide, sample, evaluate, loras, adapters, seed, {', '.join(DECODING)}{more}"
+                f"sampler, timesteps, guide, sample, evaluate, loras, adapters, seed, {', '.join(DECODING)}, "
+                f"conditioner.{NUMBERS}{more}"
             )

@@ -60,6 +60,8 @@ class Train:
     offset_noise: float = 0.0  # standard deviation of a constant added to the noise of each channel
     noise_level: Part = field(default_factory=lambda: Part("logit_normal"))
     objective: Part = field(default_factory=lambda: Part("flat"))
+    # How the copies of a VAE are compared with their originals; null: as `pictures` or `sounds` by itself
+    reconstruction: Part | None = field(default=None, metadata={UNSAID_EMPTY: True})
     critic: Part | None = None  # the critic that a codec trains against; null: none
     # What learns beside the frozen weights of `train.init`, such as a LoRA; null: the weights themselves learn
     adapter: Part | None = None
@@ -116,6 +118,9 @@ class Sample:
     duration: float | None = None  # seconds; null: the modality's
     batch: int = 16  # media side by side; commands on a CPU take fewer, so that little is lost when they stop
     negative_prompt: str = ""  # what guidance leads away from; "": the unconditional prediction
+    # Words that the prompt has in addition in the first and in the last sliding window along time or height
+    opening: str = ""
+    ending: str = ""
     precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
     # what the modality declares, such as {lufs: -14}

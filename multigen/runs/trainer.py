@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from multigen import registry
+from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset, found_by
 from multigen.device import choose_precision, describe
-from multigen.errors import MediaError
+from multigen.errors import MediaError, RecipeError
 from multigen.modalities.media import Media
 from multigen.model.build import build_dataset, check_captions, resolve
 from multigen.model.compatibility import check_combination
@@ -30,6 +32,7 @@ from multigen.training import boards, ranks
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
 from multigen.training.adapter import Lora
+from multigen.training.autoencoding import Autoencoding
 from multigen.training.captions import caption_summary
 from multigen.training.checkpoint import Checkpoint
 from multigen.training.diffusion import Diffusion
@@ -106,9 +109,7 @@ def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
 
 
 def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
-    precision = choose_precision(model.recipe.train.precision, model.device)
-    # A codec computes sounds, not samples of a network: in full precision.
-    where = describe(model.device, None if model.recipe.trains == "codec" else precision)
+    where = describe(model.device, _precision(model))
     facts = f"{model.facts['parameters']} parameters, model space {model.facts['model space']}"
     text = "%s: training on %s; %s; %d items; run folder %s"
     log.info(text, model.recipe.name, where, facts, len(dataset), folder)
@@ -141,9 +142,28 @@ def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Lora) -> str:
 def initialize(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) -> None:
     """Set the weights from `train.init`, or the codec's statistics from the training media."""
     if init is not None:
-        model.start_from(init, f"train.init ({model.recipe.train.init})")
+        where = f"train.init ({model.recipe.train.init})"
+        _check_latents(model, init, where)
+        model.start_from(init, where)
         return
     fit_codec(model, dataset)
+
+
+def _check_latents(model: Model, init: dict[str, Tensor], where: str) -> None:
+    """RecipeError if `init` was trained in the latents of another VAE than the recipe names."""
+    codec = model.codec
+    if not isinstance(codec, KLVAE) or codec.learns or not codec.named:
+        return
+    for name, own in codec.network.state_dict().items():
+        there = init.get(f"codec.network.{name}")
+        if there is None or there.shape != own.shape:
+            return  # another model, which `start_from` refuses
+        # Weights may have been halved.
+        if not torch.allclose(there.float(), own.float().to(there.device), rtol=1e-2, atol=1e-3):
+            raise RecipeError(
+                f"{where}: it was trained in the latents of another VAE than codec.weights names "
+                f"({model.recipe.codec.args.get('weights')}). Name that VAE, or start without train.init."
+            )
 
 
 def fit_codec(model: Model, dataset: Dataset) -> None:
@@ -159,6 +179,17 @@ def _readable(dataset: Dataset, indices: Sequence[int]) -> Iterator[Tensor]:
             yield dataset[index]["media"]
         except MediaError:  # training names it when it meets it
             continue
+
+
+def _precision(model: Model) -> torch.dtype | None:
+    """The autocast dtype of the training. A vocoder computes sounds: in full precision."""
+    wanted = model.recipe.train.precision
+    if model.recipe.trains == "codec" and not isinstance(model.codec, KLVAE):
+        return None
+    # On CPUs a VAE, of few channels at large sizes, takes half as long again in bf16 (measured with AVX-512 BF16).
+    if model.recipe.trains == "codec" and wanted == "auto" and model.device.type == "cpu":
+        return None
+    return choose_precision(wanted, model.device)
 
 
 # --- task and trainer -------------------------------------------------------------------------------------------
@@ -198,9 +229,7 @@ def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: S
     """What the recipe trains: a denoiser, or its codec."""
     recipe, device = model.recipe, model.device
     if recipe.trains == "codec":
-        return Vocoding(
-            codec=model.codec, dataset=dataset, settings=recipe.train, seed=recipe.seed, device=device
-        )
+        return _build_coding(model, dataset)
     return Diffusion(
         denoiser=model.denoiser,
         conditioner=model.conditioner,
@@ -209,9 +238,32 @@ def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: S
         settings=recipe.train,
         seed=recipe.seed,
         device=device,
-        precision=choose_precision(recipe.train.precision, device),
+        precision=_precision(model),
         base=base,
         masked=recipe.masked,
         cascade=model.cascade,
         sizes=sizes,
+    )
+
+
+def _build_coding(model: Model, dataset: Dataset) -> Task:
+    """The task of a recipe that trains its codec: a VAE, or a vocoder."""
+    recipe = model.recipe
+    if isinstance(model.codec, KLVAE):
+        return Autoencoding(
+            codec=model.codec,
+            modality=model.modality,
+            dataset=dataset,
+            settings=recipe.train,
+            seed=recipe.seed,
+            device=model.device,
+            precision=_precision(model),
+        )
+    return Vocoding(
+        codec=model.codec,
+        modality=model.modality,
+        dataset=dataset,
+        settings=recipe.train,
+        seed=recipe.seed,
+        device=model.device,
     )

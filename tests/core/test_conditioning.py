@@ -108,3 +108,26 @@ TOKENS = torch.zeros(2, 3, 4)
 def test_broken_conditions_are_refused(parts: dict[str, torch.Tensor], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Cond(**parts)
+
+
+def test_extra_values_are_rows_like_the_others() -> None:
+    """They are joined, chosen, repeated and moved with the rest; their names and shapes belong to the structure."""
+    one = full(1, 3).with_extra("scale", torch.tensor([[2.0]]))
+    two = full(2, 4).with_extra("scale", torch.tensor([[3.0]]))  # one row for the whole batch
+    assert two.extra["scale"].tolist() == [[3.0], [3.0]]
+    both = Cond.cat([one, two])
+    assert both.extra["scale"].tolist() == [[2.0], [3.0], [3.0]]
+    assert both[1:2].extra["scale"].tolist() == [[3.0]]
+    assert both.pad(9).extra["scale"].tolist() == both.extra["scale"].tolist()
+    assert one.expand(4).extra["scale"].shape == (4, 1)
+    null = full(3, 2).with_extra("scale", torch.zeros(3, 1))
+    keep = torch.tensor([True, False, True])
+    assert both.where(keep, null).extra["scale"].tolist() == [[2.0], [0.0], [3.0]]
+    assert both.where(keep, null, "tokens").extra["scale"].tolist() == [[2.0], [3.0], [3.0]]
+    assert one.structure != full(1, 3).structure
+    assert one.structure != one.with_extra("scale", torch.zeros(1, 2)).structure
+    with pytest.raises(ValueError, match="different structure"):
+        Cond.cat([one, full(1, 3)])
+    with pytest.raises(ValueError, match="differ in batch size"):
+        Cond(torch.zeros(2, 1), extra={"scale": torch.zeros(3, 1)})
+    assert Cond(extra={"scale": torch.zeros(3, 1)}).batch_size == 3

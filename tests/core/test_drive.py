@@ -549,3 +549,18 @@ def test_what_fails_with_one_sample_fails() -> None:
     with pytest.raises(torch.OutOfMemoryError):  # when the others are made
         list(drive([request(den, *ASKED[1]), good]))
     assert good.finished
+
+
+def test_calls_that_differ_in_what_the_backbone_says_must_be_shared_do_not_merge() -> None:
+    class Counting(Tiny):
+        def shared(self, cond: Cond) -> int:
+            return 0 if cond.tokens is None else cond.tokens.shape[1]
+
+    den = Denoiser(Counting(), schedules.flow(), predictions.flow())
+    lengths = [3, 4, 3]
+    requests = [
+        Sampling(trajectory(1, k, "ddim", 1), plain(condition(1, k, n), condition(1, k, n)), den)
+        for k, n in enumerate(lengths)
+    ]
+    list(drive(requests))
+    assert calls(den) == [2, 1]

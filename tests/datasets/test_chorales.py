@@ -17,7 +17,7 @@ import torch
 from multigen.datasets import rendering, scores
 from multigen.datasets.chorales import KINDS, Chorales
 from multigen.datasets.general_midi import key_name, midi_file, program
-from multigen.datasets.render_captions import Piece, caption
+from multigen.datasets.render_captions import Crop, Piece, caption
 from multigen.errors import MediaError, MultigenError, RecipeError
 from multigen.evaluation.audio import chroma, detune, loudness
 from multigen.modalities.audio import Audio
@@ -201,14 +201,28 @@ def test_midi_bytes() -> None:
 
 
 def test_captions_are_true_and_varied() -> None:
-    piece = Piece("bwv1", "a.flac", "church organ", "G major", 92, 30.0)
-    said = {caption(piece, KINDS, torch.Generator().manual_seed(k)) for k in range(200)}
-    assert "church organ, G major, 92 bpm" in said
-    assert len(said) > 15
-    for text in said:
-        assert "minor" not in text
-        assert sum(word in text for word in ("church organ", "G major", "92 bpm", "moderate", "flowing")) >= 2
-    assert not any(word in text for text in said for word in ("slow", "fast"))
+    piece = Piece("bwv1", "a.flac", "church organ", "G major", 92, 30.0, 0, 3, KINDS)
+
+    def said(crop: Crop) -> set[str]:
+        return {caption(piece, crop, torch.Generator().manual_seed(k)) for k in range(200)}
+
+    home, away, neither = said(Crop("G major")), said(Crop("E minor", "ending")), said(Crop(None, "opening"))
+    assert "church organ, G major, 92 bpm" in home
+    assert min(len(home), len(away), len(neither)) > 15
+    for texts, key, others in (
+        (home, "G major", "minor"),
+        (away, "E minor", "major"),
+        (neither, "", "m[ai][jn]or"),
+    ):
+        for text in texts:
+            assert not re.search(others, text)
+            words = ("church organ", key, "92 bpm", "moderate", "flowing")
+            assert sum(word in text for word in words if word) >= 1 + bool(key)
+        assert not any(word in text for text in texts for word in ("slow", "fast", "in four"))
+    assert not any(word in text for text in home for word in ("opening", "ending", "sad", "calm"))
+    assert sum(text.endswith(", ending") for text in away) / len(away) > 0.6
+    assert any("bright" in text for text in home) and any("dark" in text for text in away)
+    assert any("in three" in text for text in home)
 
 
 def test_names() -> None:

@@ -178,6 +178,28 @@ def test_the_key_can_be_heard(pieces: list[tuple[Score, Plan]]) -> None:
     assert agree >= 18
 
 
+def test_a_song_is_the_piece_as_melody_and_accompaniment(pieces: list[tuple[Score, Plan]]) -> None:
+    """The plan and the chords are the chorale's; the lower voices play one figure and rest on last chords."""
+    for seed, (chorale, plan) in enumerate(pieces[:10]):
+        song, same = compose_with_plan(seed, "song")
+        assert same == plan and (song.tonic, song.mode, song.metre) == (
+            chorale.tonic,
+            chorale.mode,
+            plan.metre,
+        )
+        ends = {phrase.onsets[-1] for phrase in plan.phrases}
+        chords = [
+            (on, c) for phrase in plan.phrases for on, c in zip(phrase.onsets, phrase.chords, strict=True)
+        ]
+        for part in song.parts[1:]:
+            assert all(onset in ends or length <= 0.5 for onset, length, _ in part)
+            for onset, _, pitch in part:
+                assert pitch % 12 in next(c for on, c in reversed(chords) if on <= onset + 1e-9).tones
+        assert song.parts[3][-1][2] % 12 == song.parts[0][-1][2] % 12 == song.tonic
+        assert {round(onset % 1, 3) for onset, _, _ in song.parts[3]} == {0.0}  # the bass is on the beat
+        assert parallels(columns(song, 1.0)) == []
+
+
 def test_a_seed_is_a_piece(pieces: list[tuple[Score, Plan]]) -> None:
     assert compose(7) == compose(7) == pieces[7][0]
     more = [score for score, _ in pieces] + [compose(seed) for seed in range(40, 300)]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from multigen import registry
+from multigen.backbones.unet import UNet
 from multigen.core.conditioning import CondSpec
 from multigen.core.noise import stream
 from multigen.datasets.motions import MOTIONS, parse
@@ -71,17 +72,31 @@ def test_prompts_of_the_moving_styles_are_texts_of_the_bundled_emoji() -> None:
     assert all(catalogue.find(p) is not None for p in bundled if len(parse(p)) == 1)
 
 
-@pytest.mark.parametrize(("name", "axes"), [("image_emoji_styles.yaml", 2), ("video_emoji_styles.yaml", 3)])
-def test_the_network_of_the_styles_is_small_enough_to_ship(name: str, axes: int) -> None:
+def network(name: str, axes: int) -> UNet:
+    """The network of a recipe, without numbers."""
     recipe = loaded(name)
-    shape = registry.build("codec", recipe.codec).shape((3, *[64] * axes))
+    channels = registry.build("codec", recipe.codec).shape((3, *[64] * axes))[0]
     assert recipe.backbone is not None
     given = {
         "axes": axes,
-        "channels": shape[0],
-        "out_channels": shape[0],
+        "channels": channels,
+        "out_channels": channels,
         "cond": CondSpec(vector=384, tokens=384),
     }
     with torch.device("meta"):
-        network = registry.build("backbone", recipe.backbone, given=given)
-    assert sum(p.numel() for p in network.parameters()) <= 9.9e6  # 20 MB at half precision
+        return registry.build("backbone", recipe.backbone, given=given)
+
+
+@pytest.mark.parametrize(("name", "axes"), [("image_emoji_styles.yaml", 2), ("video_emoji_styles.yaml", 3)])
+def test_the_network_of_the_styles_is_small_enough_to_ship(name: str, axes: int) -> None:
+    assert sum(p.numel() for p in network(name, axes).parameters()) <= 9.9e6  # 20 MB at half precision
+
+
+def test_the_videos_of_the_styles_start_from_the_pictures() -> None:
+    pictures, clips = network("image_emoji_styles.yaml", 2), network("video_emoji_styles.yaml", 3)
+    known = pictures.state_dict()
+    started = clips.inherit(known)
+    wanted = clips.state_dict()
+    assert set(started) == set(wanted)
+    same = [k for k in known if known[k].numel() == wanted[k].numel()]
+    assert len(same) == len(known)

@@ -13,8 +13,10 @@ from PIL import Image as PillowImage
 
 from multigen.datasets.emoji import Emoji
 from multigen.datasets.fetch import emoji as source
+from multigen.datasets.fetch import emoji_3d as large
 from multigen.datasets.fetch.drawings import fit, iconify, key
 from multigen.datasets.fetch.names import named, plain
+from multigen.datasets.folder import Folder
 from multigen.errors import MultigenError
 from multigen.modalities.image import Image
 from tests.datasets.test_fetch import archive
@@ -53,9 +55,9 @@ def icons(height: int, colour: str, border: int) -> bytes:
 CHARS = json.dumps({"1f34e": "red-apple", "1f408": "cat", "1f431": "spy"}).encode()
 
 
-def webp(colour: tuple[int, int, int], border: int) -> bytes:
-    picture = PillowImage.new("RGBA", (256, 256), (0, 0, 0, 0))
-    picture.paste((*colour, 255), (border, border, 256 - border, 256 - border))
+def webp(colour: tuple[int, int, int], border: int, side: int = 256) -> bytes:
+    picture = PillowImage.new("RGBA", (side, side), (0, 0, 0, 0))
+    picture.paste((*colour, 255), (border, border, side - border, side - border))
     out = io.BytesIO()
     picture.save(out, "WEBP", lossless=True)
     return out.getvalue()
@@ -110,6 +112,30 @@ def test_the_folder_is_whole_and_readable(archives: dict[source.Package, Path], 
         assert float(media[1, 32, 32]) < -0.9
         edge = int((media[1, 32] < 0).nonzero()[0])
         assert 2 <= edge <= 4, style  # the border of each hand is cut: all are as large
+
+
+def test_the_large_ones_are_a_folder_with_captions(
+    archives: dict[source.Package, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    large.build(archives, folder)
+    data = Folder(modality=Image(size=128), path=str(folder), held_out=0)
+    assert [(data[k]["text"], data[k]["id"]) for k in range(len(data))] == [
+        ("red apple", "1f34e.webp"),
+        ("cat", "1f408.webp"),
+    ]  # no flags: they are of another hand
+    assert data.classes == ("Animals & Nature", "Food & Drink")
+    media = data[0]["media"]
+    assert media.shape == (3, 128, 128)
+    assert media[:, 0, 0].tolist() == [1, 1, 1] and float(media[0, 64, 64]) > 0.8 > -0.9 > float(
+        media[1, 64, 64]
+    )
+    assert "Microsoft" in (folder / "LICENCES.txt").read_text(encoding="utf-8")
+    small = {source.NAMES: archives[source.NAMES], source.SOLID: tmp_path / "small.tgz"}
+    small[source.SOLID].write_bytes(archive({"assets/1f408.webp": webp((1, 2, 3), 4, side=64)}))
+    with pytest.raises(MultigenError, match=r"1f408\.webp has 64 x 64 pixels, fewer than 256"):
+        large.build(small, folder)
 
 
 def test_names_are_the_annotations(archives: dict[source.Package, Path]) -> None:

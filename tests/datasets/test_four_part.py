@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,12 +80,31 @@ def test_drawing_is_keyed_and_says_what_it_is(data: FourPart) -> None:
     assert not any("Bach" in text for text in said)
 
 
+def test_captions_say_the_key_of_the_crop_and_its_place(data: FourPart) -> None:
+    """Openings are the first seconds and in the piece's key; endings die away; strays have keys of their own."""
+    drawn = [data.draw(k % 2, torch.Generator().manual_seed(k)) for k in range(300)]
+    texts = [item.get("text", "") for item in drawn]
+    keys = [re.findall(r"[A-G](?:-flat|-sharp)? (?:major|minor)", text) for text in texts]
+    assert all(len(found) <= 1 for found in keys)
+    strays = [k for k, found in enumerate(keys) if found and found != [data.pieces[k % 2].key]]
+    assert 0.02 < len(strays) / 300 < 0.6
+    openings, endings = ([k for k in range(300) if w in texts[k]] for w in ("opening", "ending"))
+    assert 15 < len(openings) < 60 and 20 < len(endings) < 75
+    for k in openings:
+        assert torch.equal(drawn[k]["media"], data[k % 2]["media"])
+    quiet = [
+        drawn[k]["media"][0, -4000:].square().mean() < 0.1 * drawn[k]["media"].square().mean()
+        for k in endings
+    ]
+    assert sum(quiet) > 0.7 * len(quiet)
+
+
 def test_every_instrument_plays_equally_often(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path))
     monkeypatch.setattr(
         rendering, "render_all", lambda jobs, workers, done: [[9.0] * len(j.renders) for j in jobs]
     )
-    monkeypatch.setattr("multigen.datasets.composer.compose", lambda seed: scores.Score(0, "major", ()))
+    monkeypatch.setattr("multigen.datasets.composer.compose", lambda seed, _: scores.Score(0, "major", ()))
 
     def played(**settings: Any) -> list[tuple[str, str]]:
         return [(p.name, p.instrument) for p in FourPart(modality=AUDIO, **settings).pieces]
@@ -98,6 +118,9 @@ def test_every_instrument_plays_equally_often(monkeypatch: pytest.MonkeyPatch, t
     two = played(pieces=60, plays=2)
     assert set(Counter(instrument for _, instrument in two).values()) == {20}
     assert len(set(two)) == 120
+    both = played(pieces=24, textures=("song", "chorale"))
+    assert [name.rstrip("0123456789") for name, _ in both] == 2 * (6 * ["piece"] + 6 * ["song"])
+    assert set(Counter((n.rstrip("0123456789"), i) for n, i in both).values()) == {2}
     assert set(played(pieces=2, plays=None)) == {(f"piece{k}", i) for k in (0, 1) for i in sounds.INSTRUMENTS}
 
 
@@ -129,6 +152,8 @@ def test_wrong_settings_end_before_any_work(tmp_path: Path, monkeypatch: pytest.
         ({"plays": 7}, "plays: 7 is not allowed. Allowed: 1 to 6"),
         ({"plays": 0}, "plays: 0"),
         ({"pieces": 0}, "pieces"),
+        ({"textures": ("chorale", "songs")}, "textures: 'songs'.*Did you mean 'song'"),
+        ({"textures": ()}, "textures"),
         ({"soundfont": str(tmp_path / "none.sf2")}, "no such file"),
     )
     for wrong, said in cases:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 
@@ -110,6 +111,30 @@ def test_a_lora_is_trained_and_changes_the_picture(tmp_path: Path) -> None:
     (plain,) = multigen.load("image_emoji").generate("purple tomato", seed=0, steps=2)
     assert medium.tensor.shape == plain.tensor.shape and not torch.equal(medium.tensor, plain.tensor)
     assert (tmp_path / "run" / "pytorch_lora_weights.safetensors").is_file()
+
+
+def test_numpy_and_onnxruntime_sample_an_exported_model(tmp_path: Path) -> None:
+    """The same samples as DDIM with guidance here; and neither torch nor multigen is imported."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    import multigen
+    from multigen.core.drive import solve
+    from multigen.core.guides import cfg
+
+    file = multigen.export("image_digits", tmp_path / "digits.onnx", to="onnx")
+    code = f"import sys, numpy; sys.path.insert(0, {str(EXAMPLES)!r}); import onnx_sampling; "
+    code += f"numpy.save({str(tmp_path / 'made.npy')!r}, onnx_sampling.main({str(file)!r}, '7', n=2)); "
+    code += "print([m for m in ('torch', 'multigen') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    made = torch.from_numpy(np.load(tmp_path / "made.npy"))
+    model = multigen.load("image_digits", device="cpu")
+    ts = model.batcher("7").jobs[0].plan.ts
+    start = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 4, 14, 14), np.float32))
+    guide = cfg(model.encode("7"), model.conditioner.null(1), scale=2.0)
+    x = solve(ddim(model.denoiser.schedule, start, ts, lambda *_: start), guide, model.denoiser)
+    assert torch.allclose(made, x, atol=2e-3)
+    assert example("onnx_sampling").main(str(file), "3").shape == (1, 4, 14, 14)
 
 
 # --- a modality as a package --------------------------------------------------------------------------------------

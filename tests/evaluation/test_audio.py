@@ -16,6 +16,7 @@ from multigen.evaluation.audio import (
     onset_rate,
     silence_share,
     stft_distance,
+    tempo,
 )
 
 RATE = 22050
@@ -96,3 +97,23 @@ def test_leading_axes_are_kept() -> None:
         assert both.shape[:2] == (2, 1)
         torch.testing.assert_close(both[1, 0], measure(batch[1, 0], RATE))
     assert stft_distance(batch, batch.flip(0)).shape == (2, 1)
+
+
+@pytest.mark.parametrize("bpm", [66, 72, 80, 92, 104, 112, 124])
+def test_tempo_of_known_beats(bpm: int) -> None:
+    """Decaying notes on each beat and softer ones on half of the half beats, over a held tone."""
+    seconds = 6.0
+    t = torch.arange(round(RATE * seconds)) / RATE
+    sound = 0.05 * torch.sin(2 * math.pi * 110 * t)
+    for k in range(int(seconds * bpm / 30)):
+        since = t - k * 30 / bpm
+        level = 0.3 if k % 2 == 0 else 0.15 * (k % 4 == 1)
+        pitch = 220 * 2 ** ((k * 5 % 12) / 12)
+        sound += (
+            level * (since >= 0) * torch.exp(-6 * since.clamp_min(0)) * torch.sin(2 * math.pi * pitch * since)
+        )
+    assert tempo(sound, RATE, 64, 128) == pytest.approx(bpm, rel=0.02)
+
+
+def test_silence_has_no_tempo() -> None:
+    assert math.isnan(tempo(torch.zeros(RATE), RATE, 64, 128))

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from multigen.evaluation.tonality import key_correlations, key_of, note_weights
+from multigen.evaluation.tonality import ends_on, key_correlations, key_of, note_weights
 
 RATE = 22050
 # Roots and qualities of a cadence, in semitones above the tonic: I IV V I, and i iv V i with the raised seventh.
@@ -48,3 +48,16 @@ def test_level_and_octave_do_not_count() -> None:
     piece = cadence(2, "minor")
     found, soft = key_correlations(piece, RATE), key_correlations(1e-3 * piece, RATE)
     assert max(abs(found[key] - soft[key]) for key in found) < 1e-4
+
+
+@pytest.mark.parametrize("mode", ["major", "minor"])
+def test_the_last_chord_is_heard_under_the_silence_after_it(mode: str) -> None:
+    """A cadence on each tonic ends on it, cut before its last chord on the dominant, and on nothing else."""
+    for tonic in range(0, 12, 5):
+        whole = cadence(tonic, mode)
+        half = whole[: len(whole) * 3 // 4]
+        silence = torch.zeros(2 * RATE)
+        for sound, last in ((whole, tonic), (half, (tonic + 7) % 12)):
+            padded = torch.cat([sound, silence + 1e-4 * torch.randn(len(silence))])
+            assert [t for t in range(12) if ends_on(padded, RATE, t)] == [last]
+    assert not ends_on(torch.zeros(RATE), RATE, 0)

@@ -12,12 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
+import multigen
 from multigen import Request
 from multigen.core import Noise
 from multigen.core.noise import normal
+from multigen.errors import MultigenError, RecipeError
 from multigen.generation.plan import plan
 from multigen.model.model import Model
-from multigen.model.source import find
+from multigen.model.source import find, named
+from multigen.recipe.dump import to_yaml
+from multigen.recipe.load import override_recipe, parse_recipe
+from multigen.recipe.sampling import sampling_recipe
 from multigen.registry import Part
 from tests.families import folders, moving
 
@@ -198,6 +203,41 @@ def test_latents_are_those_of_the_pipeline(loaded: Loaded, monkeypatch: pytest.M
     other = theirs(loaded, noise("start") * sigma, alpha, noise)
     assert (other[0] - other[1]).abs().max() > 0.1
     close(ours, other)
+
+
+def test_the_folder_as_a_recipe_goes_with_itself(loaded: Loaded) -> None:
+    """Written out, its recipe is one that `run` and `train` take; with other parts it is refused."""
+    recipe = parse_recipe(to_yaml(loaded.model.recipe), "here")
+    assert named(recipe, "here").recipe == loaded.model.recipe
+    other = "x0" if recipe.prediction.name == "eps" else "eps"
+    with pytest.raises(RecipeError, match=f"prediction: '{other}' is not what .* was trained with"):
+        named(override_recipe(recipe, [f"prediction.name={other}"]), "here")
+
+
+def test_numbers_change_for_sampling(tmp_path: Path) -> None:
+    recipe = multigen.load(folders.stable_diffusion_xl(tmp_path / "pipeline"), device="cpu").recipe
+    changed = sampling_recipe(recipe, ["conditioner.numbers={crop: [0, 8]}"])
+    model = Model(changed, device="cpu")
+    assert model.encode("red").extra["crop"].tolist() == [[0, 8]]
+    with pytest.raises(MultigenError, match="numbers: the requests of one model share them"):
+        model.batcher(Request("", steps=1, size=SIZE, overrides=("conditioner.numbers={crop: [8, 8]}",)))
+
+
+def test_every_network_learns(loaded: Loaded) -> None:
+    """A loss for each sample, with condition dropout, and a gradient in every layer that it uses."""
+    if loaded.model.recipe.masked:
+        pytest.skip("its mask channels are drawn by the trainer")
+    denoiser, conditioner = loaded.model.denoiser, loaded.model.conditioner
+    prompts = PROMPTS if loaded.row.text else ["", ""]
+    cond = conditioner(conditioner.from_prompts(prompts))
+    keep = torch.tensor([True, False])
+    cond = cond.where(keep, conditioner.null(2)) if loaded.row.text else cond
+    x0, eps = (normal((2, *loaded.shape), k, "x") for k in range(2))
+    t = torch.tensor([0.3, 0.8], dtype=torch.float64)
+    loss = denoiser.loss(x0, t, cond, eps)
+    assert loss.shape == (2,) and bool(loss.isfinite().all())
+    gradients = torch.autograd.grad(loss.sum(), list(denoiser.parameters()), allow_unused=True)
+    assert sum(g is not None for g in gradients) > 0.9 * len(gradients)
 
 
 # --- what the pipeline does not do ----------------------------------------------------------------------------------

@@ -100,8 +100,8 @@ def test_edits_equal_the_same_alone_and_share_calls(monkeypatch: pytest.MonkeyPa
     assert torch.equal(made[2].tensor[:, 2:20, 6:22], media[:, :18, 2:18])
 
 
-@pytest.mark.parametrize("name", ["audio_music", "video_moving_emoji"])
-def test_edits_of_sounds_and_videos(name: str) -> None:
+@pytest.mark.parametrize("name", ["audio_music", "video_moving_emoji", "image_latent"])
+def test_edits_of_sounds_videos_and_latents(name: str) -> None:
     model = small(name)
     media, keep = source(name)
     requests = [

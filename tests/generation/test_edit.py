@@ -21,7 +21,7 @@ from multigen.model.model import Model
 from multigen.registry import Part
 from tests.model.test_model import SMALL, small
 
-MODELS = ("image_digits", "audio_music", "video_moving_emoji")
+MODELS = ("image_digits", "audio_music", "video_moving_emoji", "image_latent")
 
 
 def source(name: str) -> tuple[Tensor, Tensor]:
@@ -48,7 +48,7 @@ def prompt(name: str) -> str:
 def test_what_is_kept_is_identical_and_the_rest_is_new(name: str) -> None:
     model = small(name)
     media, keep = source(name)
-    seam = {"image_digits": 2, "audio_music": 200, "video_moving_emoji": 0}[name]
+    seam = {"image_digits": 2, "audio_music": 200, "video_moving_emoji": 0, "image_latent": 2}[name]
     feather = (
         seam / model.modality.shape(duration=1.0)[1] if name == "audio_music" else seam
     )  # seconds of sound
@@ -105,14 +105,14 @@ def test_media_grow(name: str) -> None:
     media, _ = source(name)
     if name == "audio_music":
         part, extend = media[:, : shape[1] // 2], [0, shape[1] // 2]
-    elif name == "image_digits":
-        part, extend = media[:, :20, :20], [4, 4, 2, 6]
+    elif media.ndim == 3:
+        part, extend = media[:, :20, :20], [4, shape[2] - 24, 2, shape[1] - 22]
     else:
         part, extend = media[:, :2], [0, 0, 0, 0, 0, 2]
     out = model.edit(part, prompt(name), extend=extend, feather=0, steps=2)[0].tensor
     n = part.shape[1]
-    if name == "image_digits":
-        assert out.shape == (1, 28, 28)
+    if media.ndim == 3:
+        assert out.shape == shape
         assert torch.equal(out[:, 2:22, 4:24], part)
     else:
         assert out.shape[1] >= shape[1] - 512

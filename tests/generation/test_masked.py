@@ -102,7 +102,7 @@ def masked(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Model, list[Tens
     return model, grids
 
 
-@pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji"])
+@pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji", "image_latent"])
 def test_an_edit_shows_the_network_what_is_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, grids = masked(name, monkeypatch)
     shape = model.modality.shape()

@@ -30,7 +30,7 @@ def emoji() -> Model:
     return model
 
 
-@pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji"])
+@pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji", "image_latent"])
 def test_a_trace_changes_nothing(name: str) -> None:
     model = small(name)
     prompt = "3" if name == "image_digits" else ""
@@ -94,7 +94,7 @@ def test_the_report_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "how far it moves the estimate of x0" in report and "guidance of trajectory 001" in report
 
 
-@pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji"])
+@pytest.mark.parametrize("name", ["image_digits", "audio_music", "video_moving_emoji", "image_latent"])
 def test_a_clip_has_a_frame_for_each_query(name: str, tmp_path: Path) -> None:
     model = small(name)
     trace = model.trace(Request("3" if name == "image_digits" else "", seed=4, steps=3))

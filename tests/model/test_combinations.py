@@ -52,6 +52,16 @@ MODALITIES = {
             "conditioner.name=none",
         ],
     ),
+    "latents": (
+        "image_latent",
+        [
+            "codec={name: kl_vae, weights: included, latents: 3, widths: [8,16]}",
+            "backbone.widths=[8,16]",
+            "backbone.attention=[false,false]",
+            "modality.size=16",
+            "conditioner.name=none",
+        ],
+    ),
 }
 STEPS = 2
 

@@ -376,7 +376,7 @@ def test_weights_and_parts_of_different_pipelines_are_refused(folder: Path, copi
     for override, words in (
         (f"codec.path={copied}", "codec: vae of .*copy does not go with weights"),
         ("prediction.name=v", "prediction: 'v' is not what .*: prediction.name=eps"),
-        ("schedule.beta_end=0.02", "schedule: not what .* was trained with: .*beta_end=0.012"),
+        ("schedule.beta_end=0.02", "schedule: not what .* was trained with: .*beta_end: 0.012"),
     ):
         recipe = load_recipe("image_stable_diffusion", [f"backbone.path={folder}", override])
         with pytest.raises(RecipeError, match=words):

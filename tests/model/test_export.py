@@ -21,6 +21,7 @@ from multigen.model.export.pipeline import write_diffusers
 from multigen.model.export.single_file import write_single_file
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
+from tests.families import folders
 from tests.generation.test_cascade import FIRST, NEXT
 from tests.model.pipelines import tiny_pipeline
 
@@ -247,3 +248,24 @@ def test_a_pipeline_s_network_is_exported_too(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     file = export(tiny_pipeline(tmp_path / "tiny"), tmp_path / "tiny.onnx", to="onnx")
     assert file.stat().st_size > 100_000
+
+
+FAMILIES = {
+    "stable diffusion xl": folders.stable_diffusion_xl,
+    "stable diffusion 3": folders.stable_diffusion_3,
+    "flux": folders.flux,
+    "unconditional": folders.unconditional,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tuned_pipelines_of_other_families_open_again(family: str, tmp_path: Path) -> None:
+    folder = FAMILIES[family](tmp_path / "tiny")
+    model, before = (multigen.load(folder, device="cpu") for _ in range(2))
+    with torch.no_grad():
+        for p in model.denoiser.backbone.parameters():
+            p.mul_(1.01)
+    made = write_diffusers(model, tmp_path / "tuned")
+    again = multigen.load(made, device="cpu")
+    assert again.weights_hash() == model.weights_hash() != before.weights_hash()
+    assert {p.name for p in made.iterdir()} == {p.name for p in folder.iterdir()}

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from multigen.errors import Interrupted, MultigenError, RecipeError, TrainingError
+from multigen.modalities.image import Image
 from multigen.model.export import export
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe
@@ -64,6 +66,13 @@ MODALITIES = {
         "conditioner.name=none",
         "sample.prompts=['']",
     ],
+    "vae_folder": [
+        "codec={name: kl_vae, widths: [8,16]}",
+        "modality.size=16",
+        "train.sizes=[8,16]",
+        "train.critic={name: patches, channels: 4, start: 0.4}",
+        "train.reconstruction={name: pictures, perceptual: 0}",
+    ],
 }
 
 
@@ -71,7 +80,20 @@ def small(name: str, folder: Path, *overrides: str) -> Recipe:
     own = list(MODALITIES[name])
     if name == "audio_folder":
         own.append(f"data.path={tones(folder / 'tones')}")
-    return load_recipe(name, [*COMMON, *own, *overrides])
+    if name == "vae_folder":
+        own.append(f"data.path={discs(folder / 'discs')}")
+    common = [one for one in COMMON if name != "vae_folder" or not one.startswith("backbone.")]
+    return load_recipe(name, [*common, *own, *overrides])
+
+
+def discs(folder: Path) -> Path:
+    """Ten pictures of 20 x 24 pixels."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        for k in range(10):
+            media = torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(k)) * 2 - 1
+            Image().write(media, folder / f"{k}.png")
+    return folder
 
 
 def tones(folder: Path) -> Path:

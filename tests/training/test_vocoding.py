@@ -19,6 +19,7 @@ from multigen.training.trainer import Trainer
 from multigen.training.vocoding import Vocoding
 
 RATE = 8000
+MODALITY = Audio(rate=RATE, seconds=2.0)
 
 
 class Tones:
@@ -49,13 +50,13 @@ def trainer(folder: Path, *, critic: Part | None, steps: int = 6, **settings: ob
     data, device = Tones(), torch.device("cpu")
     torch.manual_seed(0)
     codec = Mel(
-        modality=Audio(rate=RATE, seconds=2.0), fft=512, hop=128, bins=60, components=16, vocoder="neural",
+        modality=MODALITY, fft=512, hop=128, bins=60, components=16, vocoder="neural",
         width=32, blocks=2,
     )  # fmt: skip
     codec.fit(data[k]["media"] for k in range(8))
     quiet = {"tensorboard": False, "held_out_every": 0, "preview_every": 0, "checkpoint_every": 3}
     train = Train(**{"steps": steps, "batch": 4, "lr": 2e-3, "warmup": 1, **quiet, **settings}, critic=critic)  # type: ignore[arg-type]
-    task = Vocoding(codec=codec, dataset=data, settings=train, seed=0, device=device)
+    task = Vocoding(codec=codec, modality=MODALITY, dataset=data, settings=train, seed=0, device=device)
     return Trainer(task=task, dataset=data, settings=train, seed=0, folder=folder, device=device, quiet=True)
 
 

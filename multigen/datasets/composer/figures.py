@@ -65,6 +65,18 @@ def figured(slots: Sequence[Slot], pitches: np.ndarray, breath: float, dice: Dic
     return _notes(texture, breath)
 
 
+def melody(
+    slots: Sequence[Slot], pitches: np.ndarray, breath: float, dice: Dice
+) -> list[tuple[float, float, int]]:
+    """The notes of the first voice alone, with figures over plain chords. `breath` as in `figured`."""
+    texture = _Texture(pitches, slots)
+    lively = dice.between(0.6, 0.95)
+    for t in range(len(slots) - 1):
+        if slots[t].ends is None and dice.chance(lively):
+            _ornament(texture, t, 0, dice)
+    return _notes(texture, breath)[0]
+
+
 def _suspend(texture: _Texture, t: int, dice: Dice) -> None:
     """Add a suspension in a voice that falls a step: 4-3, mostly at cadences, or sometimes 9-8 or 7-6."""
     slots, pitches = texture.slots, texture.pitches

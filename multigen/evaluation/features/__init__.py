@@ -59,6 +59,13 @@ class Feature(Protocol):
         """[B, C, *D] in [-1, 1] -> [B, classes], each row summing to 1; the Inception Score is computed from them."""
         raise MultigenError(f"{self.facts.name}: this feature does not classify media.")
 
+    def maps(self, media: Tensor) -> list[Tensor]:
+        """[B, C, *D] in [-1, 1] -> features of several layers, [B, channels, *D'] each, for perceptual losses.
+
+        Unlike the others it is differentiable: no rounding, no resizing.
+        """
+        raise MultigenError(f"{self.facts.name}: this feature has no maps that a loss could be computed of.")
+
 
 def extract(
     feature: Feature, media: Iterable[Tensor], *, batch: int = 16, device: torch.device | str = "cpu"

@@ -11,6 +11,7 @@ from multigen.evaluation.features.efficientnet_network import CLASSES, WIDTH, Ne
 from multigen.evaluation.features.pictures import resized, rgb_levels
 from multigen.evaluation.features.weights import freeze, load_weights
 from multigen.modalities import Modality
+from multigen.modalities.raster import to_channels
 from multigen.registry import Given
 from multigen.storage.packages import package_folder
 
@@ -53,6 +54,12 @@ class EfficientNetLite0(nn.Module, Feature):
     def probabilities(self, media: Tensor) -> Tensor:
         """[B, C, H, W] in [-1, 1] -> [B, 1000], the classes of ImageNet in their usual order."""
         return self.net.logits(self.net(self._pictures(media))).softmax(1)
+
+    def maps(self, media: Tensor) -> list[Tensor]:
+        """[B, C, H, W] in [-1, 1] -> features at 1/2 to 1/16 of the size, [B, channels, h, w] each; differentiable."""
+        check_media(media, 2, "efficientnet_lite0")
+        colours = to_channels(media.movedim(1, 0).float(), 3).movedim(0, 1)
+        return self.net.maps((colours * 127.5 + 0.5) / 128)
 
     def _pictures(self, media: Tensor) -> Tensor:
         check_media(media, 2, "efficientnet_lite0")

@@ -17,6 +17,9 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+# The last block at 1/2, 1/4, 1/8 and 1/16 of the size; deeper ones say what is shown more than how it looks.
+_LAST = (0, 2, 4, 10)
+_AT = tuple(k in _LAST for k in range(_LAST[-1] + 1))
 
 
 class Network(nn.Module):
@@ -43,6 +46,15 @@ class Network(nn.Module):
         for block in self._blocks:
             x = block(x)
         return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] -> the output of the last block of each size down to 1/16: [B, channels, h, w] each."""
+        x, found = F.relu6(self._bn0(self._conv_stem(x))), []
+        for block, last in zip(self._blocks[: _LAST[-1] + 1], _AT, strict=True):
+            x = block(x)
+            if last:
+                found.append(x)
+        return found
 
     def logits(self, features: Tensor) -> Tensor:
         """Features [B, 1280] -> logits [B, 1000]."""

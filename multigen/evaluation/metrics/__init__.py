@@ -1,8 +1,9 @@
 """Metrics (kind "metric"): whether media show what they were made for, one number per medium or per set.
 
 A metric's value means little without a ceiling and a floor. The ceiling is the value for real media through the same
-codec. The floor is the value for the same media with the prompts of other media, if the metric reads the prompt, and
-otherwise the value for noise through the codec. The evaluation measures all three with the same metric.
+codec. The floor is the value for the same media with the prompts of other media, if the metric reads the prompt; for
+one medium again and again, if it compares those of one prompt; and otherwise for noise through the codec. The
+evaluation measures all three with the same metric.
 """
 
 from __future__ import annotations
@@ -55,12 +56,13 @@ class Metric(Protocol):
     """Built through the registry for one modality and dataset.
 
     better  "higher", "lower", or "real": the value of real media is the best
-    reads   "prompt": the floor is the same media with other prompts; "media": the floor is noise
+    reads   "prompt": the floor is the same media with other prompts; "media": the floor is noise; "seeds": the floor
+            is the first medium of each prompt in place of its others
     about   one sentence for the report
     """
 
     better: Literal["higher", "lower", "real"]
-    reads: Literal["prompt", "media"]
+    reads: Literal["prompt", "media", "seeds"]
     about: str
 
     def __call__(self, media: Sequence[Tensor], targets: Sequence[Target]) -> Score:
@@ -80,3 +82,9 @@ def shuffled(targets: Sequence[Target], seed: int = 0) -> list[Target]:
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed)).tolist()
     source = dict(zip(order, order[1:] + order[:1], strict=True))  # one cycle through all
     return [targets[source[k]] for k in range(len(targets))]
+
+
+def repeated(media: Sequence[Tensor], targets: Sequence[Target]) -> list[Tensor]:
+    """The first medium of each prompt in place of its others."""
+    first: dict[str, Tensor] = {}
+    return [first.setdefault(target.prompt, medium) for medium, target in zip(media, targets, strict=True)]

@@ -94,7 +94,8 @@ def motion(video: Tensor) -> str | None:
 def turn(video: Tensor) -> float:
     """Degrees that what is in the frames of [C, T, H, W] turns from each to the next, clockwise, around its centre.
 
-    The shift between polar pictures of neighbouring frames that correlates best, over all of them; 0 for one frame.
+    The shift between polar pictures of neighbouring frames that correlates best, over all of them, to a tenth of a
+    degree (by the parabola through the best and its neighbours); 0 for one frame.
     """
     centres = track(video)
     seen = ~centres.isnan().any(1)
@@ -104,7 +105,10 @@ def turn(video: Tensor) -> float:
     waves = torch.fft.rfft(polar - polar.mean(-1, keepdim=True))
     shifts = torch.fft.irfft((waves[1:] * waves[:-1].conj()).sum((0, 1, 2)), n=_ANGLES)
     best = int(shifts.argmax())
-    return (best if best <= _ANGLES // 2 else best - _ANGLES) * 360 / _ANGLES
+    before, at, after = (float(shifts[(best + k) % _ANGLES]) for k in (-1, 0, 1))
+    bend = before - 2 * at + after
+    exact = best + (0.5 * (before - after) / bend if bend < 0 else 0.0)
+    return round((exact if exact <= _ANGLES / 2 else exact - _ANGLES) * 360 / _ANGLES, 1)
 
 
 def _polar(frames: Tensor, centres: Tensor) -> Tensor:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from multigen import registry
-from multigen.datasets import Catalogue, Dataset
+from multigen.datasets import Catalogue, Dataset, Item
 from multigen.errors import RecipeError
 from multigen.evaluation.features import Feature, extract
 from multigen.evaluation.metrics import Metric, Score, Target
 from multigen.evaluation.metrics.cut_out import cut_out, frame_at
+from multigen.evaluation.reference import reference
 from multigen.modalities import Modality
 from multigen.modalities.image import Image
 from multigen.registry import Given, Part
@@ -46,8 +47,8 @@ class Retrieval(Metric):
             )
         self.top = top
         self.about = f"the requested object is among the {top} most similar of {len(self.catalogue.names)}"
-        picture = Image(size=96)
-        self.feature: Feature = registry.build("feature", Part(feature), given={"modality": picture})
+        self.picture = Image(size=96)
+        self.feature: Feature = registry.build("feature", Part(feature), given={"modality": self.picture})
         self._bank: tuple[Tensor, Tensor] | None = None
         self._mean = torch.zeros(())
 
@@ -75,21 +76,41 @@ class Retrieval(Metric):
     def _features_of_objects(self) -> tuple[Tensor, Tensor]:
         """Unit features [p, w] of every picture of the catalogue, and the object that each shows [p]."""
         if self._bank is None:
-            owner: list[int] = []
-            raw = extract(self.feature, self._pictures(owner)).mean(1)
+            bank = _Pictures(self.catalogue)
+            found = reference(
+                self.feature, bank, range(len(bank)), modality=self.picture, name="objects, cut out"
+            )
+            raw = found.features.mean(1)
             self._mean = raw.mean(0)
-            self._bank = _unit(raw - self._mean), torch.tensor(owner)
+            self._bank = _unit(raw - self._mean), torch.tensor(bank.owner)
         return self._bank
-
-    def _pictures(self, owner: list[int]) -> Iterator[Tensor]:
-        """Every picture of the catalogue, cut out, one at a time: there may be thousands. Appends each one's object."""
-        for k in range(len(self.catalogue.names)):
-            for picture in self.catalogue.pictures(k):
-                owner.append(k)
-                yield cut_out(picture)
 
     def _embed(self, pictures: Sequence[Tensor]) -> Tensor:
         return _unit(extract(self.feature, [cut_out(p) for p in pictures]).mean(1) - self._mean)
+
+
+class _Pictures:
+    """Every picture of a catalogue, cut out, drawn when it is asked for: there may be thousands.
+
+    owner  the object that each picture shows
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._places = [
+            (thing, k) for thing in range(len(catalogue.names)) for k in range(len(catalogue.pictures(thing)))
+        ]
+        self.owner = [thing for thing, _ in self._places]
+        self._last: tuple[int, list[Tensor]] = (-1, [])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Item:
+        thing, k = self._places[index]
+        if self._last[0] != thing:
+            self._last = thing, self._catalogue.pictures(thing)
+        return {"media": cut_out(self._last[1][k]), "id": self._catalogue.names[thing]}
 
 
 def _catalogue(dataset: Dataset) -> Catalogue:

@@ -17,6 +17,8 @@ from multigen.evaluation.metrics.checks import check_modality
 from multigen.modalities import Modality
 from multigen.registry import Given
 
+_BPM = re.compile(r"\b(\d{2,3}) bpm\b")
+_OCTAVE = 64.0  # quarters a minute; tempi are compared between this and its double
 _KEY = re.compile(r"\b([A-G](?:-flat|-sharp)?) (major|minor)\b")
 
 
@@ -157,3 +159,24 @@ class Tonality(_KeyMetric):
     def heard(self, sound: Tensor, key: str) -> float:
         """1 if the requested key is heard, else 0."""
         return float(key_name(*tonality.key_of(sound, self.rate)) == key)
+
+
+class Tempo(_SoundMetric):
+    """Whether a sound has the requested tempo, within 8%; half and double the tempo count, too.
+
+    The floor has the tempi of other sounds.
+    """
+
+    name = "tempo"
+    better = "higher"
+    reads = "prompt"
+    about = "share whose tempo is within 8% of the requested one"
+
+    def measure(self, sound: Tensor, target: Target) -> float:
+        """1 or 0; NaN for silence, a steady sound, or a prompt without quarters per minute ("92 bpm")."""
+        asked = _BPM.search(target.prompt)
+        if asked is None or not int(asked[1]):
+            return math.nan
+        heard = audio.tempo(sound, self.rate, _OCTAVE, 2 * _OCTAVE)
+        apart = abs(math.log2(heard / int(asked[1])) % 1) if math.isfinite(heard) else math.nan
+        return float(min(apart, 1 - apart) <= math.log2(1.08)) if math.isfinite(apart) else math.nan

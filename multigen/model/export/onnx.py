@@ -3,7 +3,8 @@
     x0 = D(x, alpha, sigma, c_noise, condition)
 
 Inputs are `x` [B, C, *D], `alpha`, `sigma` and `c_noise` [B], and those of `vector` [B, K], `tokens` [B, L, K] with
-`mask` [B, L] (bool) and `grid` [B, K, *D] that the network takes; the output is `x0`. All are fp32. The metadata hold
+`mask` [B, L] (bool), `grid` [B, K, *D] and the extra values [B, ...] that the network takes; the output is `x0`. All
+are fp32. The metadata hold
 what a sampler needs beside them, as JSON:
 
     grid        the recipe's times, each as [alpha, sigma, c_noise]
@@ -17,10 +18,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import importlib
-import io
 import json
 import logging
 import math
+import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -61,8 +63,8 @@ class _Graph(nn.Module):
     def forward(self, x: Tensor, alpha: Tensor, sigma: Tensor, c_noise: Tensor, *parts: Tensor) -> Tensor:
         """x [B, C, *D], alpha, sigma and c_noise [B], and the parts of the condition -> x0."""
         given = dict(zip(self.parts, parts, strict=True))
-        vector, tokens, mask, grid = (given.get(name) for name in _PARTS)
-        cond = Cond(vector, tokens, mask, grid)
+        extra = {name: part for name, part in given.items() if name not in _PARTS}
+        cond = Cond(**{name: part for name, part in given.items() if name in _PARTS}, extra=extra)
         c_in, c_skip, c_out = self.prediction.coefficients(alpha, sigma)
         return rows(c_skip, x) * x + rows(c_out, x) * self.backbone(rows(c_in, x) * x, c_noise, cond)
 
@@ -109,7 +111,14 @@ def _inputs(model: Model, batch: int, size: Sequence[int], length: int, seed: in
         found["mask"] = torch.arange(length) < torch.arange(length, length - batch, -1).clamp(1)[:, None]
     if spec.grid:
         found["grid"] = normal(batch, spec.grid, *size)
-    return found
+    with torch.no_grad():
+        extra = model.conditioner.null(1).expand(batch).extra
+    return found | {name: values.clone() for name, values in extra.items()}
+
+
+def _parts(given: Mapping[str, Tensor]) -> list[str]:
+    """Which inputs are parts of the condition."""
+    return [name for name in given if name not in ("x", *_LEVELS)]
 
 
 def _levels(denoiser: Denoiser, ts: Tensor) -> dict[str, Tensor]:
@@ -120,10 +129,10 @@ def _levels(denoiser: Denoiser, ts: Tensor) -> dict[str, Tensor]:
 
 
 def _trace(model: Model, path: Path) -> None:
-    """Write the graph. What depends on a size has to happen while it is traced: an odd one, which needs padding."""
+    """Write the graph. What depends on a size, padding, has to happen while it is traced: so an odd one."""
     natural = model.codec.shape(model.modality.shape())[1:]
     given = _inputs(model, 2, [n | 1 for n in natural], 3, seed=0)
-    graph = _Graph(model.denoiser, [name for name in _PARTS if name in given]).eval()
+    graph = _Graph(model.denoiser, _parts(given)).eval()
     if _answer(graph, given) is None:
         given = _inputs(model, 2, natural, 3, seed=0)
     axes = {name: _axes(name, tensor) for name, tensor in given.items()} | {"x0": _axes("x", given["x"])}
@@ -157,10 +166,17 @@ def _answer(graph: _Graph, given: Mapping[str, Tensor]) -> Tensor | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what the tracer says of every size that it meets, and torch of the exporter's age."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+    """Silence what the tracer warns of at every size that it meets, and the graph that it prints where it fails."""
+    sys.stdout.flush()
+    kept = os.dup(1)  # it prints past Python
+    try:
+        with warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
+            warnings.simplefilter("ignore")
+            os.dup2(nowhere.fileno(), 1)
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 # --- its metadata ------------------------------------------------------------------------------------------------
@@ -168,13 +184,13 @@ def _quiet() -> Iterator[None]:
 
 def _describe(model: Model, path: Path) -> None:
     onnx = importlib.import_module("onnx")
-    places = math.prod(model.codec.shape(model.modality.shape())[1:])
-    ts = grid_of(model, model.recipe.timesteps, model.recipe.sample.steps, places)
+    shape = model.codec.shape(model.modality.shape())
+    ts = grid_of(model, model.recipe.timesteps, model.recipe.sample.steps, math.prod(shape[1:]))
     levels = torch.stack(list(_levels(model.denoiser, ts).values()), dim=1)
     facts = {
         "grid": json.dumps(levels.tolist()),
         "conditions": json.dumps(_conditions(model)),
-        "shape": json.dumps(model.codec.shape(model.modality.shape())),
+        "shape": json.dumps(shape),
         "recipe": to_yaml(public(model.recipe)),
     }
     graph = onnx.load(str(path))
@@ -192,7 +208,8 @@ def _conditions(model: Model) -> dict[str, dict[str, Any]]:
 
 
 def _plain(cond: Cond) -> dict[str, Any]:
-    parts = {name: getattr(cond, name) for name in _PARTS}
+    own = {"vector": cond.vector, "tokens": cond.tokens, "mask": cond.mask, "grid": cond.grid}
+    parts = {**own, **cond.extra}
     return {
         name: {
             "shape": list(part.shape),
@@ -212,16 +229,18 @@ def _check(model: Model, path: Path) -> float:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    taken = {one.name for one in session.get_inputs()}  # those that the network has a use for
     natural = model.codec.shape(model.modality.shape())[1:]
     worst = 0.0
     for number, (batch, size, length) in enumerate(_shapes(natural)):
         given = _inputs(model, batch, size, length, seed=1 + number)
-        graph = _Graph(model.denoiser, [name for name in _PARTS if name in given]).eval()
+        graph = _Graph(model.denoiser, _parts(given)).eval()
         wanted = _answer(graph, given)
         if wanted is None:
             continue
         try:
-            (found,) = session.run(["x0"], {name: tensor.numpy() for name, tensor in given.items()})
+            arrays = {name: tensor.numpy() for name, tensor in given.items() if name in taken}
+            (found,) = session.run(["x0"], arrays)
         except Exception as error:
             raise MultigenError(
                 f"{model.recipe.name}: its graph does not run at {list(size)} ({reason(error)})"

@@ -191,9 +191,10 @@ def _stage(stage: Stage, place: str, number: int) -> dict[str, Tensor]:
     block = stage.residual
     into = f"{place}.resnets.{number}"
     layers: dict[str, nn.Module] = {
-        "norm1": block.norm1, "conv1": block.conv1, "time_emb_proj": block.film, "norm2": block.norm2,
-        "conv2": block.conv2,
+        "norm1": block.norm1, "conv1": block.conv1, "norm2": block.norm2, "conv2": block.conv2,
     }  # fmt: skip
+    if block.film is not None:
+        layers["time_emb_proj"] = block.film
     if isinstance(block.shortcut, nn.Conv2d):
         layers["conv_shortcut"] = block.shortcut
     state = {k: v for name, layer in layers.items() for k, v in _named(f"{into}.{name}", layer).items()}

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from multigen import registry
+from multigen.model.autoencoders import size_multiple
 from multigen.recipe.paths import shipped_weights
-from multigen.recipe.schema import Recipe
 from multigen.serving.api.document import answers
 from multigen.serving.api.errors import no_model
 from multigen.serving.api.shapes import Model, Models
@@ -48,7 +48,7 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         "modality": recipe.modality.name,
         "natural": modality.describe(modality.shape()),
         "shape": list(modality.shape(recipe.sample.size, recipe.sample.duration)),
-        "size_multiple": _multiple(recipe),
+        "size_multiple": size_multiple(recipe),
         "limits": {"n": limits.n, "steps": limits.steps, "prompt": limits.prompt, "upload": limits.upload},
         "rate": getattr(modality, "rate", None),
         "fps": getattr(modality, "fps", None),
@@ -71,14 +71,6 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
             for o in modality.options
         ],
     }
-
-
-def _multiple(recipe: Recipe) -> int:
-    """What divides width and height of what a model makes: a VAE's or unshuffled pixels' factor."""
-    if recipe.codec.name == "vae":
-        return 8
-    found = recipe.codec.args.get("unshuffle", 1)
-    return found if isinstance(found, int) else 1
 
 
 def _finite(value: float) -> float | None:

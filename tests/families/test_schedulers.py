@@ -1,4 +1,4 @@
-"""The grids of flows are those of diffusers' scheduler."""
+"""The grids of schedulers are those of diffusers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import torch
 
 from multigen.core import schedules, timesteps
 from multigen.families.schedulers import Pipeline, _of_flow, _solver_of_flow
+from multigen.families.schedulers import timesteps as table_steps
 from multigen.storage.torchaudio_shim import import_torchaudio
 
 import_torchaudio()
 
 from diffusers import (  # noqa: E402
     DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
     UniPCMultistepScheduler,
 )
 
@@ -69,3 +72,25 @@ def test_other_schedules_and_numbers_are_refused() -> None:
         timesteps.flow(schedules.flow(), 4, first=1.5)
     with pytest.raises(ValueError, match="0 < last <= first, not 0.9"):
         timesteps.flow(schedules.flow(), 4, first=0.5, last=0.9)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 30])
+@pytest.mark.parametrize("kind", [EulerDiscreteScheduler, UniPCMultistepScheduler])
+def test_evenly_spaced_indices_of_a_table(kind: Any, steps: int) -> None:
+    scheduler = kind(timestep_spacing="linspace")
+    scheduler.set_timesteps(steps)
+    part = table_steps({"_class_name": kind.__name__})
+    ours = timesteps.linspace(schedules.linear(), steps, **part.args)[:-1] * 1000 - 1
+    # UniPC rounds them. Of one step Euler takes index 0, which is no noise: ours is the last.
+    if steps > 1 or kind is UniPCMultistepScheduler:
+        np.testing.assert_allclose(ours.numpy(), scheduler.timesteps.numpy(), atol=0.51)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 8])
+def test_indices_of_consistency_distillation(steps: int) -> None:
+    scheduler = LCMScheduler()
+    scheduler.set_timesteps(steps)
+    ours = timesteps.trailing(schedules.scaled_linear(), steps, of=50)[:-1] * 1000 - 1
+    np.testing.assert_allclose(ours.numpy(), scheduler.timesteps.numpy(), atol=1e-9)
+    with pytest.raises(ValueError, match="of: 2 is not allowed. Allowed: 3"):
+        timesteps.trailing(schedules.scaled_linear(), 3, of=2)
