@@ -118,9 +118,10 @@ class Sample:
     duration: float | None = None  # seconds; null: the modality's
     batch: int = 16  # media side by side; commands on a CPU take fewer, so that little is lost when they stop
     negative_prompt: str = ""  # what guidance leads away from; "": the unconditional prediction
-    # Words that the prompt has in addition in the first and in the last sliding window along time or height
-    opening: str = ""
-    ending: str = ""
+    opening: str = (
+        ""  # words that the prompt has in addition in the first sliding window along time or height
+    )
+    ending: str = ""  # the same of the last window
     precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
     # what the modality declares, such as {lufs: -14}
