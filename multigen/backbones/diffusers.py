@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from multigen.backbones.controlnet import Controlled
 from multigen.backbones.diffusers_taps import tapped
-from multigen.core.backbone import Backbone, Taps
+from multigen.core.backbone import Backbone, Control, Taps
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.families import Family, open_family
 from multigen.registry import Given
@@ -51,6 +52,7 @@ class Diffusers(Backbone):
         name = self.family.network
         load = diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
         self.network: Any = load(self.folder, name, self.family.components[name])
+        self._controlled: Controlled | None = None
         kind = diffusers_folder.imported("diffusers").Transformer2DModel
         self._blocks = [n for n, m in self.network.named_modules() if isinstance(m, kind)]
         self._blocks = sorted((n for n in self._blocks if _place(n)[0] >= 0), key=_place)
@@ -104,7 +106,13 @@ class Diffusers(Backbone):
         """x [B, C, *D], c_noise [B] as the family takes it -> F [B, C, *D]."""
         blocks: list[nn.Module] = [self.network.get_submodule(name) for name in self._blocks]
         with tapped(blocks, taps):
-            return self.family.call(self.network, x, c_noise, cond)
+            return self.family.call(self._controlled or self.network, x, c_noise, cond)
+
+    def attach(self, controls: Sequence[Control]) -> None:
+        """As `Backbone.attach`: U-Nets of pictures take ControlNets."""
+        if not self.family.controlled:
+            super().attach(controls)
+        self._controlled = Controlled(self.network, controls, self.family.factor) if controls else None
 
 
 def _place(name: str) -> tuple[int, str]:

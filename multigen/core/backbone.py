@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
 from multigen.core.conditioning import Cond
+from multigen.errors import MultigenError
 
 NoiseLevel: TypeAlias = Literal["log_snr", "index", "sigma"]
 
@@ -31,6 +32,19 @@ class Taps(NamedTuple):
     undone: tuple[int, ...] = ()
     skipped: tuple[int, ...] = ()
     maps: Maps | None = None
+
+
+class Control(NamedTuple):
+    """A network beside the backbone that leads it by a picture.
+
+    path     its folder
+    picture  [3, H, W] in [-1, 1]
+    weight   0: not at all; 1: as it was trained
+    """
+
+    path: str
+    picture: Tensor
+    weight: float
 
 
 class Backbone(nn.Module, ABC):
@@ -70,6 +84,13 @@ class Backbone(nn.Module, ABC):
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError, with the nearest that is allowed, for samples [C, *D] that the network cannot make."""
+
+    def attach(self, controls: Sequence[Control]) -> None:
+        """Be led by these from now on, and by no others. MultigenError where the network takes none."""
+        if controls:
+            raise MultigenError(
+                "adapters: this network takes no ControlNet. Allowed: those of U-Nets of pictures"
+            )
 
     def attention_modules(self) -> list[str]:
         """List the names of the modules that compute attention, whose layers an adapter can target. By default none."""

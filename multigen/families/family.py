@@ -80,6 +80,7 @@ class Family(ABC):
     steps       in how many steps its media are usually made
     scheduler   entries of the scheduler's configuration that the pipeline sets itself
     own_sigmas  the pipeline spaces its sigmas evenly from 1 to 1/steps before they are shifted
+    controlled  its network takes ControlNets
     patch       side of the squares of model space that are one token, for a shift by the number of tokens
 
     `numbers` stand in `Cond.extra`, by name; a recipe changes them with `conditioner.numbers`. An instance is one
@@ -94,6 +95,7 @@ class Family(ABC):
     steps: ClassVar[int] = 50
     scheduler: ClassVar[Mapping[str, Any]] = {}
     own_sigmas: ClassVar[bool] = False
+    controlled: ClassVar[bool] = False
     patch: ClassVar[int] = 1
 
     def __init__(self, *, folder: Given[Path]) -> None:

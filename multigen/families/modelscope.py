@@ -27,6 +27,7 @@ class ModelScope(UNetFamily):
         "tokenizer": CLIP_TOKENIZER,
     }
     modality = "video"
+    controlled = False
     axes = 3
     scale = 9.0
 

@@ -29,6 +29,7 @@ class UNetFamily(Family):
     embeds  the addition_embed_type that it has
     """
 
+    controlled = True
     axes: ClassVar[int] = 2
     scale: ClassVar[float]
     embeds: ClassVar[str | None] = None

@@ -226,6 +226,8 @@ def _sampling(parts: ModelParts, request: Request) -> Recipe:
     recipe = sampling_recipe(parts.recipe, request.overrides) if request.overrides else parts.recipe
     if recipe.loras != parts.recipe.loras:
         raise MultigenError("loras: the requests of one model share its weights; load another for others")
+    if recipe.adapters != parts.recipe.adapters:
+        raise MultigenError("adapters: the requests of one model share them; load another for others")
     if recipe.conditioner != parts.recipe.conditioner:
         raise MultigenError(
             "conditioner.numbers: the requests of one model share them; load another for others"

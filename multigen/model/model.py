@@ -24,6 +24,7 @@ from multigen.generation.request import EditRequest, Request, Size
 from multigen.generation.trace import Trace, traced
 from multigen.modalities.media import Media, MediaList
 from multigen.model import weights as model_weights
+from multigen.model.adapters import attach
 from multigen.model.build import build_parts
 from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack
@@ -65,6 +66,7 @@ class Model:
         model.loras.own, model.knowledge = found.adapter, found.knowledge
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
+        attach(model._denoiser, model.recipe.adapters)
         return model
 
     @property
@@ -239,8 +241,6 @@ class Model:
         prompts = prompt if isinstance(prompt, Sequence) and not isinstance(prompt, str) else [prompt]
         requests = [dataclasses.replace(common, prompt=one) for one in prompts]
         return MediaList(self.stream(requests, n=n, seed=seed, batch=batch, on_progress=on_progress))
-
-    # --- weights ----------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that was learned or measured: backbone.*, conditioner.*, codec.*"""

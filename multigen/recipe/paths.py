@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multigen.recipe.home import expanded_path as expanded_path
-from multigen.recipe.schema import Recipe
+from multigen.recipe.schema import Recipe, WeightedAdapter
 from multigen.registry import Part
 from multigen.storage.hub_id import is_id
 
@@ -47,8 +47,16 @@ def expanded(recipe: Recipe) -> Recipe:
         evaluate=parts(recipe.evaluate),
         weights=path(recipe.weights),
         loras=tuple(dataclasses.replace(one, path=expanded_path(one.path)) for one in recipe.loras),
+        adapters=_with_paths(recipe.adapters, expanded_path),
         stages=tuple(map(expanded_path, recipe.stages)),
     )
+
+
+def _with_paths(
+    adapters: tuple[WeightedAdapter, ...], path: Callable[[str], str]
+) -> tuple[WeightedAdapter, ...]:
+    """The adapters with another path and picture each."""
+    return tuple(dataclasses.replace(one, path=path(one.path), image=path(one.image)) for one in adapters)
 
 
 def shipped_weights() -> dict[str, Path]:
@@ -76,6 +84,7 @@ def absolute(recipe: Recipe) -> Recipe:
         train=dataclasses.replace(recipe.train, init=weights(recipe.train.init)),
         weights=weights(recipe.weights),
         loras=tuple(dataclasses.replace(one, path=str(weights(one.path))) for one in recipe.loras),
+        adapters=_with_paths(recipe.adapters, lambda path: str(weights(path))),
         stages=tuple(str(weights(one)) for one in recipe.stages),
     )
 
@@ -93,6 +102,7 @@ def public(recipe: Recipe) -> Recipe:
         train=dataclasses.replace(recipe.train, init=None),
         weights=None,
         loras=(),
+        adapters=(),
         stages=tuple(Path(one).name for one in recipe.stages),
     )
 

@@ -135,6 +135,16 @@ class WeightedLora:
 
 
 @dataclass(frozen=True)
+class WeightedAdapter:
+    """A network beside the backbone that leads it by a picture, and its weight."""
+
+    path: str  # its folder
+    image: str  # the picture: edges, depth, a pose ..., as the network wants it
+    name: Literal["controlnet"] = "controlnet"  # its kind
+    weight: float = 1.0  # 0: none of it; 1: as it was trained
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """How to measure a trained model."""
 
@@ -173,6 +183,8 @@ class Recipe:
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None
     loras: tuple[WeightedLora, ...] = ()  # LoRAs that are added to the weights when media are made
+    # ControlNets that lead the network when media are made: {path: FOLDER, image: FILE, weight: 0.8}
+    adapters: tuple[WeightedAdapter, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)
     seed: int = 0  # keys everything random: weights, order, noise, media

@@ -26,6 +26,7 @@ from multigen.recipe.schema import (
     Recipe,
     Sample,
     Train,
+    WeightedAdapter,
     WeightedLora,
 )
 from multigen.registry import Part
@@ -41,7 +42,10 @@ SECTIONS: Mapping[str, type] = {
     "launch": Launch,
 }
 # Lists of sections: the class of an entry, and the key that an entry written as plain text sets.
-ROWS: Mapping[str, tuple[type, str]] = {"loras": (WeightedLora, "path")}
+ROWS: Mapping[str, tuple[type, str]] = {
+    "loras": (WeightedLora, "path"),
+    "adapters": (WeightedAdapter, "path"),
+}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from multigen.storage.diffusers_folder.layout import (
     temporal_factors,
     vae_factor,
 )
-from multigen.storage.diffusers_folder.networks import Frozen, blank, imported, network
+from multigen.storage.diffusers_folder.networks import Frozen, blank, imported, lone_network, network
 from multigen.storage.hub_id import is_id
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "is_pipeline",
     "listed",
     "located",
+    "lone_network",
     "network",
     "pipeline_class",
     "read_json",

@@ -52,8 +52,16 @@ def blank(folder: Path, name: str, allowed: Component) -> nn.Module:
 def network(folder: Path, name: str, allowed: Component) -> nn.Module:
     """Load the network of a part, in fp32. MultigenError if its weights do not match its configuration."""
     component(folder, name, allowed)
-    library, kind = allowed.library, str(listed(folder, name, allowed))
-    place = folder / name
+    return _loaded(folder / name, allowed.library, str(listed(folder, name, allowed)))
+
+
+def lone_network(place: Path, kind: str) -> nn.Module:
+    """Load a network of diffusers, a class `kind`, that stands in no pipeline, in fp32. MultigenError as `network`."""
+    component(place.parent, place.name, Component("diffusers", (kind,)))
+    return _loaded(place, "diffusers", kind)
+
+
+def _loaded(place: Path, library: str, kind: str) -> nn.Module:
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
     if library != "transformers":
         options |= {"low_cpu_mem_usage": False, "torch_dtype": torch.float32}
