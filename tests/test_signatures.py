@@ -35,6 +35,8 @@ def test_the_source_says_what_the_code_says(kind: str, name: str, place: str) ->
         real = registry.arguments(kind, name)
     except RecipeError as error:
         pytest.skip(str(error))
+    if kind == "family":  # no recipe gives it anything
+        return
     found = written(place)
     if name in BARE and kind == "metric":
         assert real == [] and found is None

@@ -9,7 +9,6 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 from torch import Tensor, nn
 
 from multigen.core.conditioning import Cond
-from multigen.errors import MultigenError
 
 NoiseLevel: TypeAlias = Literal["log_snr", "index", "sigma"]
 
@@ -86,9 +85,9 @@ class Backbone(nn.Module, ABC):
         """Raise ValueError, with the nearest that is allowed, for samples [C, *D] that the network cannot make."""
 
     def attach(self, controls: Sequence[Control]) -> None:
-        """Be led by these from now on, and by no others. MultigenError where the network takes none."""
+        """Be led by these from now on, and by no others. ValueError where the network takes none."""
         if controls:
-            raise MultigenError(
+            raise ValueError(
                 "adapters: this network takes no ControlNet. Allowed: those of U-Nets of pictures"
             )
 

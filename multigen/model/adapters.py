@@ -20,8 +20,12 @@ LARGEST = 10.0  # weight
 
 def attach(denoiser: Denoiser | None, adapters: Sequence[WeightedAdapter]) -> None:
     """Sample with these adapters and no others. MultigenError for one that does not go with the network."""
-    if denoiser is not None:
+    if denoiser is None:
+        return
+    try:
         denoiser.backbone.attach([_control(adapter) for adapter in adapters])
+    except ValueError as error:
+        raise MultigenError(str(error)) from error
 
 
 def _control(adapter: WeightedAdapter) -> Control:

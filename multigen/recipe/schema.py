@@ -118,8 +118,10 @@ class Sample:
     duration: float | None = None  # seconds; null: the modality's
     batch: int = 16  # media side by side; commands on a CPU take fewer, so that little is lost when they stop
     negative_prompt: str = ""  # what guidance leads away from; "": the unconditional prediction
-    opening: str = ""  # words that the prompt has in addition in the first sliding window
-    ending: str = ""  # words that it has in addition in the last one
+    # words that the prompt has in addition in the first sliding window
+    opening: str = field(default="", metadata={UNSAID_EMPTY: True})
+    # words that it has in addition in the last one
+    ending: str = field(default="", metadata={UNSAID_EMPTY: True})
     precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
     # what the modality declares, such as {lufs: -14}

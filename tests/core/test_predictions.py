@@ -185,7 +185,7 @@ def test_only_a_backbone_is_wrapped() -> None:
 
 class Watch(Backbone):
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
-        self.c_noise, self.dtype = c_noise, (x @ x.T).dtype
+        self.seen, self.dtype = c_noise, (x @ x.T).dtype
         return x
 
 
@@ -194,7 +194,7 @@ def test_network_sees_the_clamped_log_snr_and_the_precision() -> None:
     denoiser = Denoiser(watch, schedules.flow(), predictions.flow(), precision=torch.bfloat16)
     x = torch.ones(3, 4)
     assert denoiser(x, torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64), Cond()).dtype == torch.float32
-    assert watch.c_noise.tolist() == [20, 0, -20]
+    assert watch.seen.tolist() == [20, 0, -20]
     assert watch.dtype == torch.bfloat16
     plain = Denoiser(watch, schedules.flow(), predictions.flow())
     plain(x, torch.full((3,), 0.5), Cond())

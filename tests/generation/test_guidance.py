@@ -66,6 +66,7 @@ def test_python_and_the_command_line_refuse_it_before_any_work(
     with pytest.raises(MultigenError, match="negative_prompt: 'leaf' has no effect without guidance"):
         emoji.generate("red apple", negative_prompt="leaf", guidance_scale=1)
     argv = ["sample", "audio_music", "--prompt", "flute, E minor", "--negative-prompt", "oboe"]
+    argv += ["guide.name=plain", "modifiers=[]"]
     assert main([*argv, "--out", str(tmp_path / "out"), "--quiet"]) == 2
     said = capsys.readouterr().err.strip()
     assert "negative_prompt: 'oboe' has no effect without guidance; give a guidance scale above 1" in said

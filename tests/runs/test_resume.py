@@ -316,7 +316,8 @@ def test_export_while_the_training_goes_on_elsewhere(stopped: Path, tmp_path: Pa
         steps = set()
         end = time.monotonic() + 60
         while len(steps) < 4 and time.monotonic() < end:
-            steps.add(export(str(run), tmp_path / "out.safetensors").read_bytes())
+            out = tmp_path / f"{time.monotonic_ns()}.safetensors"  # nothing is replaced
+            steps.add(export(str(run), out).read_bytes())
         assert process.is_alive()
         assert len(steps) > 1  # it did go on
     finally:

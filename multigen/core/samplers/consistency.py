@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from multigen.core.guides import Query
-from multigen.core.samplers.steps import NoiseSource, Trajectory, levels
+from multigen.core.samplers.steps import NoiseSource, Trajectory, check_noise, levels
 from multigen.core.samplers.traits import stochastic
 from multigen.core.schedules import Schedule
 
@@ -21,6 +21,7 @@ def consistency(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource) -
     """Multistep consistency sampling (Song et al. 2023, arXiv:2303.01469, algorithm 1), for distilled networks."""
     alpha, sigma = levels(schedule, ts)
     for i in range(len(alpha) - 1):
+        check_noise(sigma[i])
         x0 = yield Query(x, ts[i])
         x = x0 * alpha[i + 1]
         if sigma[i + 1] > 0:

@@ -35,14 +35,19 @@ def levels(schedule: Schedule, ts: Tensor) -> tuple[list[float], list[float]]:
     return alpha.tolist(), sigma.tolist()
 
 
+def check_noise(sigma: float) -> None:
+    """ValueError at sigma = 0, where there is no noise to remove."""
+    if sigma <= 0:
+        raise ValueError(
+            "a sampler cannot step from sigma = 0 (t = 0): begin an inversion or an edit at a small t > 0"
+        )
+
+
 def step_coefficients(
     alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float = 0.0
 ) -> tuple[float, float, float]:
     """Compute (a, b, c) of the step down from t to s. ValueError at sigma_t = 0, where there is no noise to remove."""
-    if sigma_t <= 0:
-        raise ValueError(
-            "a sampler cannot step from sigma = 0 (t = 0): begin an inversion or an edit at a small t > 0"
-        )
+    check_noise(sigma_t)
     between = max(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2, 0.0) if eta else 0.0
     c = min(eta * sigma_s / sigma_t * between**0.5, sigma_s)
     a = max(sigma_s**2 - c**2, 0.0) ** 0.5 / sigma_t

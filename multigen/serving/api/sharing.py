@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from multigen.serving.api.inline import Inline
 from multigen.serving.api.job_events import event_data, live
 from multigen.serving.engine.store import Store
 from multigen.serving.engine.ticket import Ticket
@@ -172,7 +173,7 @@ class Sharing:
             return data
         content = await asyncio.to_thread(self.store.read, name, data["file"])
         rest = {key: value for key, value in data.items() if key != "file"}
-        return {**rest, "b64_json": (content or b"").decode("ascii")}
+        return {**rest, "b64_json": Inline(content or b"")}
 
     async def _listen(self, told: Told) -> None:
         number = -1
@@ -184,7 +185,7 @@ class Sharing:
             if data["type"] == "preview":
                 told.previews += 1
                 data["file"] = f".p{told.previews}"
-                content = data.pop("b64_json").encode("ascii")
+                content = data.pop("b64_json").content
                 try:
                     await asyncio.to_thread(self.store.note, told.name, data["file"], content)
                 except Exception as error:  # without this one, then
