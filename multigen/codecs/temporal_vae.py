@@ -8,21 +8,17 @@ The first frame is one latent frame; each further f frames are another: f k + 1 
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from multigen.codecs import Codec
-from multigen.core.noise import normal
-from multigen.storage import diffusers_folder
-from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, Frozen, temporal_factors
+from multigen.codecs.pipeline_vae import PipelineVAE, check_multiple
+from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, temporal_factors
 
 
-class TemporalVAE(Codec):
+class TemporalVAE(PipelineVAE):
     """Videos [B, 3, T, H, W] in [-1, 1] <-> latents [B, C, (T - 1)/f + 1, H / s, W / s], in fp32.
 
     path      the pipeline's folder, whose `vae` is used, or its id on the hub (hf:owner/name)
@@ -31,28 +27,17 @@ class TemporalVAE(Codec):
     A video of another number of frames is made of the next that can be, and cut. It is neither trained nor saved.
     """
 
-    device_of: Tensor
-
     def __init__(self, *, path: str | None = None, multiple: int = 1) -> None:
-        super().__init__()
-        if multiple < 1:
-            raise ValueError(f"multiple: {multiple!r} is not allowed. Allowed: 1 or more.")
-        folder = diffusers_folder.located(path)
-        config = diffusers_folder.component(folder, "vae", TEMPORAL_AUTOENCODER)
-        entry = functools.partial(diffusers_folder.entry, config, folder / "vae")
-        self.multiple, (self.frames, self.side) = multiple, temporal_factors(folder)
-        self.channels = entry("z_dim" if "z_dim" in config else "latent_channels", int, 16)
-        self.scale = entry("scaling_factor", float, 1.0)
-        self.timed = entry("timestep_conditioning", bool, False)
+        check_multiple(multiple)
+        super().__init__(path, TEMPORAL_AUTOENCODER)
+        self.multiple, (self.frames, self.side) = multiple, temporal_factors(self.folder)
+        self.channels = self.entry("z_dim" if "z_dim" in self.config else "latent_channels", int, 16)
+        self.scale = self.entry("scaling_factor", float, 1.0)
+        self.timed = self.entry("timestep_conditioning", bool, False)
         self._listed = (
-            entry("latents_mean", tuple[float, ...], ()),
-            entry("latents_std", tuple[float, ...], ()),
+            self.entry("latents_mean", tuple[float, ...], ()),
+            self.entry("latents_std", tuple[float, ...], ()),
         )
-        self.network = Frozen(
-            functools.partial(diffusers_folder.network, folder, "vae", TEMPORAL_AUTOENCODER)
-        )
-        # Follows the module to its device; never saved.
-        self.register_buffer("device_of", torch.zeros(()), persistent=False)
 
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
         """Return [C, (T - 1)/f + 1, H / s, W / s]. ValueError for sizes that cannot be made, with the nearest."""
@@ -82,19 +67,14 @@ class TemporalVAE(Codec):
     def encode(self, media: Tensor, *, seed: int | None = None) -> Tensor:
         """[B, 3, T, H, W] -> latents: the mode of each posterior, or with a seed a sample of it, row k's seed + k."""
         self.shape(tuple(media.shape[1:]))
-        network = self.network.on(self.device_of.device)
         with torch.autocast(media.device.type, enabled=False):
-            posterior = network.encode(media.float()).latent_dist
-            z = posterior.mode()
-            if seed is not None:
-                rows = [normal(z.shape[1:], seed + k, "posterior") for k in range(len(z))]
-                z = z + posterior.std * torch.stack(rows).to(z.device)
-            mean, std = self._statistics(network)
+            z = self.latents(media.float(), seed)
+            mean, std = self._statistics(self.vae)
             return (z - mean) * self.scale / std
 
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
         """Latents -> [B, 3, T, H, W], clamped to [-1, 1]. `seed` has no effect."""
-        network = self.network.on(self.device_of.device)
+        network = self.vae
         with torch.autocast(x.device.type, enabled=False):
             mean, std = self._statistics(network)
             z = x.float() * std / self.scale + mean
@@ -116,6 +96,3 @@ class TemporalVAE(Codec):
             torch.as_tensor(row, dtype=torch.float32, device=self.device_of.device) for row in listed
         )
         return mean[:, None, None, None], std[:, None, None, None]
-
-    def fit(self, media: Iterable[Tensor]) -> None:
-        """Do nothing: the statistics come with the weights."""

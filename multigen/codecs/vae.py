@@ -7,21 +7,16 @@ Rombach et al. 2022 (arXiv:2112.10752), section 3.1 and appendix G.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
-from multigen.codecs import Codec
-from multigen.core.noise import normal
-from multigen.storage import diffusers_folder
-from multigen.storage.diffusers_folder import AUTOENCODER, Frozen
+from multigen.codecs.pipeline_vae import PipelineVAE, check_multiple
+from multigen.storage.diffusers_folder import AUTOENCODER, vae_factor
 
 SCALE = 0.18215  # the factor of files that do not state it
 
 
-class VAE(Codec):
+class VAE(PipelineVAE):
     """Pictures [B, 3, H, W] in [-1, 1] <-> latents [B, C, H / f, W / f] near unit variance, in fp32.
 
     path      the pipeline's folder, whose `vae` is used, or its id on the hub (hf:owner/name)
@@ -30,23 +25,15 @@ class VAE(Codec):
     An AutoencoderKL with the scaling factor of its configuration. It is neither trained nor saved.
     """
 
-    device_of: Tensor
-
     def __init__(self, *, path: str | None = None, multiple: int = 1) -> None:
-        super().__init__()
-        if multiple < 1:
-            raise ValueError(f"multiple: {multiple!r} is not allowed. Allowed: 1 or more.")
+        check_multiple(multiple)
+        super().__init__(path, AUTOENCODER)
         self.multiple = multiple
-        folder = diffusers_folder.located(path)
-        config = diffusers_folder.component(folder, "vae", AUTOENCODER)
-        entry = functools.partial(diffusers_folder.entry, config, folder / "vae")
-        self.media_channels, self.channels = entry("in_channels", int, 3), entry("latent_channels", int, 4)
-        self.scale = entry("scaling_factor", float, SCALE)
-        self.offset = entry("shift_factor", float | None, None) or 0.0
-        self.factor = diffusers_folder.vae_factor(folder)
-        self.network = Frozen(functools.partial(diffusers_folder.network, folder, "vae", AUTOENCODER))
-        # Follows the module to its device; never saved.
-        self.register_buffer("device_of", torch.zeros(()), persistent=False)
+        self.media_channels = self.entry("in_channels", int, 3)
+        self.channels = self.entry("latent_channels", int, 4)
+        self.scale = self.entry("scaling_factor", float, SCALE)
+        self.offset = self.entry("shift_factor", float | None, None) or 0.0
+        self.factor = vae_factor(self.folder)
 
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
         """Return [C, H / f, W / f]. ValueError for other media, and for sides that f does not divide."""
@@ -71,18 +58,13 @@ class VAE(Codec):
         """
         self.shape(tuple(media.shape[1:]))
         with torch.autocast(media.device.type, enabled=False):
-            posterior = self.network.on(self.device_of.device).encode(media.float()).latent_dist
-            x = posterior.mode()
-            if seed is not None:
-                rows = [normal(x.shape[1:], seed + k, "posterior") for k in range(len(x))]
-                x = x + posterior.std * torch.stack(rows).to(x.device)
-            return (x - self.offset) * self.scale
+            return (self.latents(media.float(), seed) - self.offset) * self.scale
 
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
         """[B, C, H / f, W / f] -> [B, 3, H, W], clamped to [-1, 1]. `seed` has no effect."""
         with torch.autocast(x.device.type, enabled=False):
             latents = x.float() / self.scale + self.offset
-            return self.network.on(self.device_of.device).decode(latents).sample.clamp(-1, 1)
+            return self.vae.decode(latents).sample.clamp(-1, 1)
 
     def latent_mask(self, keep: Tensor) -> Tensor:
         """Blocks of f x f pixels that are all kept: bool [H, W] -> bool [H / f, W / f].
@@ -100,6 +82,3 @@ class VAE(Codec):
         """Encode a grey picture."""
         sides = [side * self.factor for side in shape[1:]]
         return self.encode(torch.zeros(1, self.media_channels, *sides, device=self.device_of.device))
-
-    def fit(self, media: Iterable[Tensor]) -> None:
-        """Do nothing: the scaling factor comes with the weights."""

@@ -1,0 +1,60 @@
+"""What the VAEs of pipelines in diffusers' format have in common: they are frozen, and come from a folder."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multigen.codecs import Codec
+from multigen.core.noise import normal
+from multigen.storage import diffusers_folder
+from multigen.storage.diffusers_folder import Component, Frozen
+
+
+class PipelineVAE(Codec):
+    """The `vae` of a pipeline's folder, in fp32. It is neither trained nor saved.
+
+    path     the folder, or its id on the hub (hf:owner/name)
+    allowed  what may stand there
+    """
+
+    device_of: Tensor
+
+    def __init__(self, path: str | None, allowed: Component) -> None:
+        super().__init__()
+        self.folder = diffusers_folder.located(path)
+        self.config = diffusers_folder.component(self.folder, "vae", allowed)
+        self.network = Frozen(functools.partial(diffusers_folder.network, self.folder, "vae", allowed))
+        # Follows the module to its device; never saved.
+        self.register_buffer("device_of", torch.zeros(()), persistent=False)
+
+    @property
+    def vae(self) -> Any:
+        """The network, on the module's device."""
+        return self.network.on(self.device_of.device)
+
+    def entry(self, key: str, annotation: Any, default: Any) -> Any:
+        """Return a value of the configuration. MultigenError if it is of another type."""
+        return diffusers_folder.entry(self.config, self.folder / "vae", key, annotation, default)
+
+    def latents(self, media: Tensor, seed: int | None) -> Tensor:
+        """Media in fp32 -> the mode of each posterior, or with a seed a sample of it, row k's keyed by seed + k."""
+        posterior = self.vae.encode(media).latent_dist
+        z = posterior.mode()
+        if seed is None:
+            return z
+        rows = [normal(z.shape[1:], seed + k, "posterior") for k in range(len(z))]
+        return z + posterior.std * torch.stack(rows).to(z.device)
+
+    def fit(self, media: Iterable[Tensor]) -> None:
+        """Do nothing: what scales the latents comes with the weights."""
+
+
+def check_multiple(multiple: int) -> None:
+    """ValueError for a factor of the sides of latents below 1."""
+    if multiple < 1:
+        raise ValueError(f"multiple: {multiple!r} is not allowed. Allowed: 1 or more.")
