@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from multigen.core.conditioning import Cond
-from multigen.families.family import CLIP_TOKENIZER
 from multigen.families.modelscope import ModelScope
+from multigen.families.unet import CLIP
 from multigen.storage.diffusers_folder import AUTOENCODER, Component
 
 LONGEST = 32  # frames that the motion modules have places for, where the configuration does not say
@@ -22,8 +22,7 @@ class AnimateDiff(ModelScope):
     components: ClassVar[Mapping[str, Component]] = {
         "unet": Component("diffusers", ("UNetMotionModel",)),
         "vae": AUTOENCODER,
-        "text_encoder": Component("transformers", ("CLIPTextModel",)),
-        "tokenizer": CLIP_TOKENIZER,
+        **CLIP,
     }
     scale = 7.5
 

@@ -198,6 +198,11 @@ class Family(ABC):
         return diffusers_folder.vae_factor(self.folder)
 
 
+def count_tokens(cond: Cond) -> int:
+    """How many tokens the rows of a condition have, padding included."""
+    return 0 if cond.tokens is None else cond.tokens.shape[1]
+
+
 def open_family(folder: Path) -> Family:
     """Take a pipeline's folder apart. MultigenError for a class of pipeline that is not known, with the nearest."""
     kind = diffusers_folder.pipeline_class(folder)

@@ -12,7 +12,7 @@ from multigen.core.conditioning import Cond, CondSpec
 from multigen.families.family import T5_TOKENIZER, Form, States, Stream
 from multigen.families.video_transformer import VideoTransformer
 from multigen.registry import Part
-from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, Component, temporal_factors
+from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, Component
 
 TOKENS = 128  # of a prompt, as the pipeline cuts it
 
@@ -58,7 +58,7 @@ class LTX(VideoTransformer):
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """x [B, C, T, H, W], sigma [B] -> velocity [B, C, T, H, W]."""
         assert cond.mask is not None
-        frames, side = temporal_factors(self.folder)
+        frames, side = self.factors
         _, _, t, h, w = x.shape
         (out,) = network(
             hidden_states=rearrange(x, "b c t h w -> b (t h w) c"),

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from multigen.core.conditioning import Cond
-from multigen.families.family import CLIP_TOKENIZER, Stream
-from multigen.families.unet import UNetFamily
+from multigen.families.family import count_tokens
+from multigen.families.unet import CLIP, UNetFamily
 from multigen.registry import Part
 from multigen.storage.diffusers_folder import AUTOENCODER, Component
 
@@ -23,18 +23,12 @@ class ModelScope(UNetFamily):
     components: ClassVar[Mapping[str, Component]] = {
         "unet": Component("diffusers", ("UNet3DConditionModel",)),
         "vae": AUTOENCODER,
-        "text_encoder": Component("transformers", ("CLIPTextModel",)),
-        "tokenizer": CLIP_TOKENIZER,
+        **CLIP,
     }
     modality = "video"
     controlled = False
     axes = 3
     scale = 9.0
-
-    @property
-    def streams(self) -> tuple[Stream, ...]:
-        """CLIP's last states."""
-        return (Stream("tokenizer", "text_encoder", chunks=True),)
 
     def media(self) -> Mapping[str, Any]:
         """The pixels of the latents that it was trained on, and its frames."""
@@ -44,13 +38,9 @@ class ModelScope(UNetFamily):
         """The VAE of pictures, frame by frame."""
         return Part("frame_vae", {"path": source})
 
-    def added(self, x: Tensor, cond: Cond) -> dict[str, Tensor] | None:
-        """Nothing."""
-        return None
-
     def shared(self, cond: Cond) -> Hashable:
         """Equal numbers of tokens: it has no mask for padding."""
-        return 0 if cond.tokens is None else cond.tokens.shape[1]
+        return count_tokens(cond)
 
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """x [B, C, T, H, W], c_noise [B] from 0 to N - 1, cond.tokens [B, L, K] -> F [B, C, T, H, W]."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from multigen.core.backbone import NoiseLevel
 from multigen.core.conditioning import Cond
-from multigen.families.family import Family
+from multigen.families.family import Family, count_tokens
 from multigen.registry import Part
 
 
@@ -36,7 +36,7 @@ class TransformerFamily(Family):
 
     def shared(self, cond: Cond) -> Hashable:
         """Equal numbers of tokens: it has no mask for padding."""
-        return 0 if cond.tokens is None else cond.tokens.shape[1]
+        return count_tokens(cond)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError for sides of latents that are no whole patches, or beyond the table of positions."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -12,11 +11,12 @@ from torch import Tensor
 
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.errors import MultigenError
-from multigen.families.family import Family, Form
+from multigen.families.family import CLIP_TOKENIZER, Family, Form, Stream
 from multigen.registry import Part
 from multigen.storage.diffusers_folder import AUTOENCODER, Component
 
 UNET = {"unet": Component("diffusers", ("UNet2DConditionModel",)), "vae": AUTOENCODER}
+CLIP = {"text_encoder": Component("transformers", ("CLIPTextModel",)), "tokenizer": CLIP_TOKENIZER}
 # Settings of networks that take more than is known here: IP-Adapter, classes, GLIGEN ...
 _UNSUPPORTED = ("class_embed_type", "encoder_hid_dim", "num_class_embeds")
 
@@ -33,6 +33,11 @@ class UNetFamily(Family):
     axes: ClassVar[int] = 2
     scale: ClassVar[float]
     embeds: ClassVar[str | None] = None
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """By default CLIP's last states."""
+        return (Stream("tokenizer", "text_encoder", chunks=True),)
 
     @property
     def guide(self) -> Part:
@@ -80,9 +85,9 @@ class UNetFamily(Family):
             return {"size": sample * self.factor}
         return {"size": [side * self.factor for side in sample]}
 
-    @abstractmethod
     def added(self, x: Tensor, cond: Cond) -> dict[str, Tensor] | None:
-        """Return what the network is told beside the tokens, diffusers' added_cond_kwargs."""
+        """Return what the network is told beside the tokens, diffusers' added_cond_kwargs. By default nothing."""
+        return None
 
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """x [B, C, H, W], c_noise [B] from 0 to N - 1, cond.tokens [B, L, K] -> F [B, C, H, W]."""

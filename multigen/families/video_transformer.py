@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from multigen.core.conditioning import Cond
 from multigen.families.transformer import TransformerFamily
 from multigen.registry import Part
 from multigen.storage.diffusers_folder import temporal_factors
@@ -25,9 +24,14 @@ class VideoTransformer(TransformerFamily):
     rate: ClassVar[float]
 
     @functools.cached_property
+    def factors(self) -> tuple[int, int]:
+        """Frames, and pixels along each side, of a latent. Read once: networks are told at every call."""
+        return temporal_factors(self.folder)
+
+    @functools.cached_property
     def factor(self) -> int:
         """Pixels of a latent along each side."""
-        return temporal_factors(self.folder)[1]
+        return self.factors[1]
 
     def media(self) -> Mapping[str, Any]:
         """The videos that it was trained on."""
@@ -36,7 +40,3 @@ class VideoTransformer(TransformerFamily):
     def codec(self, source: str) -> Part:
         """Its VAE, with sides of whole patches."""
         return Part("temporal_vae", {"path": source, "multiple": self.patch})
-
-    def shared(self, cond: Cond) -> Hashable:
-        """Nothing: every prompt has equally many tokens."""
-        return None
