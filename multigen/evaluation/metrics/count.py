@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from multigen.core.noise import stream
-from multigen.datasets import Dataset, Item
+from multigen.datasets import Dataset
 from multigen.errors import RecipeError
-from multigen.evaluation.metrics import Metric, Score, Target
 from multigen.evaluation.metrics.checks import check_modality
 from multigen.evaluation.metrics.cut_out import ink, on_white
-from multigen.evaluation.metrics.drawings import labelled
-from multigen.evaluation.metrics.picture_classifier import Batch, accuracy, train_classifier
+from multigen.evaluation.metrics.judge import Judge
 from multigen.modalities import Modality
 from multigen.registry import Given
 
 _SIDE = 32  # px of what the classifier sees
-_BATCH = 64
 _MOST = 3
 
 
-class Count(Metric):
+class Count(Judge):
     """Share of pictures that show one, two or three of the thing, as the prompt asks.
 
     A small classifier sees where a picture is not white, at 32 x 32, and learns in `steps` steps from `drawings` real
@@ -33,8 +26,7 @@ class Count(Metric):
     ceiling. NaN where the prompt asks for no number.
     """
 
-    better = "higher"
-    reads = "prompt"
+    word = "count"
     about = (
         "share that shows as many as the prompt asks for, 1 to 3, to a classifier trained on real pictures"
     )
@@ -46,41 +38,20 @@ class Count(Metric):
         found = dataset.catalogue()
         if found is None or "counted" not in found.kinds:
             raise RecipeError("evaluate.metrics: count needs data whose captions say a number: data.several")
-        for name, value in {"steps": steps, "drawings": drawings}.items():
-            if value < 1:
-                raise ValueError(f"{name}: {value} is not allowed. Allowed: 1 or more.")
-        self.dataset, self.catalogue = dataset, found
-        self.steps, self.drawings = steps, drawings
-        self._net: nn.Module | None = None
+        super().__init__(dataset, found, _MOST, steps, drawings)
 
-    def __call__(self, media: Sequence[Tensor], targets: Sequence[Target]) -> Score:
-        """1 where the number is right, 0 where it is wrong, NaN where none is asked for."""
-        asked = [self._label(t.id) for t in targets]
-        if all(one is None for one in asked):
-            return Score.of([math.nan] * len(asked))
-        if self._net is None:
-            self._net = self._classifier()
-        return accuracy(self._net, [_map(m) for m in media], asked)
-
-    def _label(self, name: str) -> int | None:
+    def label(self, name: str) -> int | None:
+        """The number less 1."""
         count = self.catalogue.count(name)
         return None if count is None else count - 1
 
-    def _classifier(self) -> nn.Module:
-        def label(item: Item) -> int | None:
-            return self._label(item["id"])
+    def seen(self, medium: Tensor, name: str) -> Tensor:
+        """Where the picture is not white."""
+        return _map(medium)
 
-        def picture(item: Item) -> Tensor:
-            return _map(item["media"])
-
-        pictures, labels = labelled(self.dataset, label, picture, self.drawings, "count")
-
-        def batch(step: int) -> Batch:
-            rng = stream(0, "count", "batch", step)
-            chosen = torch.randint(len(labels), (_BATCH,), generator=rng)
-            return _zoomed(pictures[chosen], rng), labels[chosen]
-
-        return train_classifier(batch, _MOST, self.steps)
+    def varied(self, pictures: Tensor, rng: torch.Generator) -> Tensor:
+        """Each zoomed and shifted."""
+        return _zoomed(pictures, rng)
 
 
 def _map(picture: Tensor) -> Tensor:
