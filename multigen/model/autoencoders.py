@@ -15,7 +15,6 @@ from multigen.storage import diffusers_folder
 from multigen.storage.hub_id import is_id
 
 CODEC = "kl_vae"
-_PREFIX = "codec.network."
 
 
 def load_vae(source: str) -> VAEWeights:
@@ -28,7 +27,7 @@ def load_vae(source: str) -> VAEWeights:
             "carries it in its own file: RUN/weights.safetensors."
         )
     found = find(path)
-    tensors = {k.removeprefix(_PREFIX): v for k, v in (found.tensors or {}).items() if k.startswith(_PREFIX)}
+    tensors = found.tensors_of("codec.network")
     recipe = found.recipe
     if not tensors or recipe.codec.name != CODEC:
         raise RecipeError(

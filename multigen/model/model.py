@@ -294,7 +294,5 @@ class Model:
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
-        knows = {} if self.knowledge is None else self.knowledge.tensors()
-        recipe = model_weights.standalone(self.recipe, self.codec)
-        stored = model_weights.Stored(self.state_dict() | knows, recipe)
-        return model_weights.save_weights(Path(path), stored, half=half)
+        own = model_weights.stored(self.state_dict(), self.knowledge, self.recipe, self.codec)
+        return model_weights.save_weights(Path(path), own, half=half)

@@ -42,6 +42,12 @@ class Found(NamedTuple):
     knowledge: Knowledge | None = None
     stages: tuple[Found, ...] = ()
 
+    def tensors_of(self, part: str) -> dict[str, Tensor]:
+        """The weights of one part, such as codec.vocoder, by their names within it."""
+        return {
+            k.removeprefix(f"{part}."): v for k, v in (self.tensors or {}).items() if k.startswith(f"{part}.")
+        }
+
 
 class Place(NamedTuple):
     """Where weights stand, and the recipe that they are sampled with; no weight is read.

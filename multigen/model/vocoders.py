@@ -12,8 +12,6 @@ from multigen.errors import RecipeError, message
 from multigen.model.source import find
 from multigen.recipe.paths import shipped_weights
 
-_PREFIX = "codec.vocoder."
-
 
 def load_vocoder(source: str) -> VocoderWeights:
     """Load a vocoder by shipped name, weights file or run folder. RecipeError if there is none."""
@@ -23,7 +21,7 @@ def load_vocoder(source: str) -> VocoderWeights:
         hint = "Or weights of a vocoder: a file or a run folder."
         raise RecipeError(message("codec.vocoder", source, [*UNTRAINED, *shipped], hint=hint))
     found = find(path)
-    tensors = {k.removeprefix(_PREFIX): v for k, v in (found.tensors or {}).items() if k.startswith(_PREFIX)}
+    tensors = found.tensors_of("codec.vocoder")
     if not tensors:
         raise RecipeError(
             f"codec.vocoder: {found.where} holds no vocoder: its recipe, {found.recipe.name}, trains none"

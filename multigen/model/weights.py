@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from multigen.codecs import Codec
+from multigen.conditioners.knowledge import Knowledge
 from multigen.errors import MultigenError
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.schema import Recipe
@@ -76,6 +77,14 @@ class Stored(NamedTuple):
 
     tensors: Mapping[str, Tensor]
     recipe: Recipe
+
+
+def stored(
+    tensors: Mapping[str, Tensor], knowledge: Knowledge | None, recipe: Recipe, codec: Codec
+) -> Stored:
+    """A model's weights with what they were told, and the recipe that goes with them alone."""
+    knows = {} if knowledge is None else knowledge.tensors()
+    return Stored({**tensors, **knows}, standalone(recipe, codec))
 
 
 def save_weights(path: Path, model: Stored, *, half: bool, stages: Sequence[Stored] = ()) -> Path:

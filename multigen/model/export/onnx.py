@@ -4,8 +4,7 @@
 
 Inputs are `x` [B, C, *D], `alpha`, `sigma` and `c_noise` [B], and those of `vector` [B, K], `tokens` [B, L, K] with
 `mask` [B, L] (bool), `grid` [B, K, *D] and the extra values [B, ...] that the network takes; the output is `x0`. All
-are fp32. The metadata hold
-what a sampler needs beside them, as JSON:
+are fp32. The metadata hold what a sampler needs beside them, as JSON:
 
     grid        the recipe's times, each as [alpha, sigma, c_noise]
     conditions  prompt -> input -> {shape, data: base64 of the numbers}, for the prompts of the recipe and for ""

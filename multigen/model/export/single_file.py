@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from multigen.model.model import Model
-from multigen.model.weights import Stored, save_weights, standalone
+from multigen.model.weights import Stored, save_weights, stored
 from multigen.recipe.paths import public
 
 
@@ -26,6 +26,5 @@ def write_single_file(model: Model, path: Path, *, half: bool = False) -> Path:
 
 def _stored(model: Model, before: tuple[str, ...]) -> Stored:
     """What a file holds of a model, which comes after others."""
-    knows = {} if model.knowledge is None else model.knowledge.tensors()
-    recipe = dataclasses.replace(standalone(public(model.recipe), model.codec), stages=before)
-    return Stored(model.state_dict() | knows, recipe)
+    own = stored(model.state_dict(), model.knowledge, model.recipe, model.codec)
+    return own._replace(recipe=dataclasses.replace(public(own.recipe), stages=before))
