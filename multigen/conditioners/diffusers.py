@@ -11,7 +11,7 @@ from torch import Tensor
 from multigen.conditioners import Conditioner
 from multigen.conditioners.disk_states import DiskStates
 from multigen.conditioners.pipeline_encoder import PipelineEncoder
-from multigen.conditioners.prompts import check_text, column, unread, warn_of_cut, warn_of_words
+from multigen.conditioners.prompts import check_text, column, unread, warn_of_length, warn_of_words
 from multigen.conditioners.weighted_prompts import plain
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.errors import message
@@ -76,7 +76,7 @@ class Diffusers(Conditioner):
             for encoder in self.encoders:
                 warn_of_words(unread(words, encoder.tokenizer.pieces, None))
                 if cut := encoder.tokenizer(prompt).cut:
-                    warn_of_cut(cut, encoder.tokenizer.length)
+                    warn_of_length(cut, encoder.tokenizer.length)
         return {"text": list(prompts)}
 
     def use_cache(self, cache: DiskCache | None) -> DiskStates | None:

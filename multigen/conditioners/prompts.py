@@ -59,13 +59,7 @@ def warn_of_words(words: Sequence[str]) -> None:
         )
 
 
-def warn_of_cut(cut: str, tokens: int) -> None:
-    """Warn, once for each text, of the end of a prompt that is ignored."""
-    shown = cut if len(cut) <= _SHOWN else cut[:_SHOWN].rstrip() + " ..."
-    warnings.warn(f"the prompt has over {tokens} tokens; its end is ignored: {shown!r}", stacklevel=1)
-
-
-def warn_of_length(prompt: str, tokens: int) -> None:
-    """Warn, once for each prompt, that its end is ignored."""
-    shown = prompt if len(prompt) <= _SHOWN else prompt[:_SHOWN].rstrip() + " ..."
+def warn_of_length(text: str, tokens: int) -> None:
+    """Warn, once for each text, of a prompt whose end is ignored; `text` is that end where it is known."""
+    shown = text if len(text) <= _SHOWN else text[:_SHOWN].rstrip() + " ..."
     warnings.warn(f"the prompt has over {tokens} tokens; its end is ignored: {shown!r}", stacklevel=1)
