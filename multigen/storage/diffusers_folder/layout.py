@@ -15,7 +15,7 @@ from multigen.registry import convert
 
 INDEX = "model_index.json"
 SCHEDULER = "scheduler"
-LIBRARIES = ("diffusers", "transformers")
+PACKAGES = ("diffusers", "transformers")
 MAX_JSON = 64 * 1024**2  # bytes
 WEIGHTS = re.compile(
     r"(diffusion_pytorch_model|model)(?:\.(?P<variant>fp16|bf16))?(-\d+-of-\d+)?\.safetensors"
@@ -27,12 +27,12 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 class Component:
     """What may stand in a sub-folder of a pipeline.
 
-    library   diffusers, transformers, or the module of diffusers' pipelines that has the class, such as stable_audio
-    classes   of that library
+    package   diffusers, transformers, or the module of diffusers' pipelines that has the class, such as stable_audio
+    classes   of that package
     optional  whether the pipeline may lack it
     """
 
-    library: str
+    package: str
     classes: tuple[str, ...]
     optional: bool = False
 
@@ -74,14 +74,14 @@ def listed(folder: Path, name: str, allowed: Component) -> str | None:
         return None
     if not isinstance(given, list) or len(given) != 2 or absent:
         raise MultigenError(f"{folder / INDEX}: it lists no {name}, which a {index.get('_class_name')} has")
-    library, kind = given
-    if library not in (*LIBRARIES, allowed.library):
+    package, kind = given
+    if package not in (*PACKAGES, allowed.package):
         raise MultigenError(
-            f"{folder}: its {name} requires its own code ({library}.{kind}), which is never run"
+            f"{folder}: its {name} requires its own code ({package}.{kind}), which is never run"
         )
-    if library != allowed.library or kind not in allowed.classes:
-        classes = [f"{allowed.library}.{one}" for one in allowed.classes]
-        raise MultigenError(message(f"{folder}: its {name}", f"{library}.{kind}", classes))
+    if package != allowed.package or kind not in allowed.classes:
+        classes = [f"{allowed.package}.{one}" for one in allowed.classes]
+        raise MultigenError(message(f"{folder}: its {name}", f"{package}.{kind}", classes))
     return kind
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from multigen.errors import MultigenError, reason
-from multigen.storage.diffusers_folder.layout import LIBRARIES, WEIGHTS, Component, component, listed
+from multigen.storage.diffusers_folder.layout import PACKAGES, WEIGHTS, Component, component, listed
 from multigen.storage.torchaudio_shim import import_torchaudio
 
 
@@ -30,19 +30,19 @@ def imported(name: str) -> ModuleType:
         ) from error
 
 
-def _class(library: str, kind: str) -> Any:
+def _class(package: str, kind: str) -> Any:
     """Return a class of diffusers, of transformers, or of a module of diffusers' pipelines."""
-    if library in LIBRARIES:
-        return getattr(imported(library), kind)
+    if package in PACKAGES:
+        return getattr(imported(package), kind)
     imported("diffusers")
-    return getattr(importlib.import_module(f"diffusers.pipelines.{library}"), kind)
+    return getattr(importlib.import_module(f"diffusers.pipelines.{package}"), kind)
 
 
 def blank(folder: Path, name: str, allowed: Component) -> nn.Module:
     """Make the network of a part of diffusers from its configuration, without its weights."""
     config, kind = component(folder, name, allowed), listed(folder, name, allowed)
     try:
-        return _class(allowed.library, str(kind)).from_config(config)
+        return _class(allowed.package, str(kind)).from_config(config)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise MultigenError(
             f"{folder / name}: its config.json describes no network ({reason(error)})"
@@ -52,7 +52,7 @@ def blank(folder: Path, name: str, allowed: Component) -> nn.Module:
 def network(folder: Path, name: str, allowed: Component) -> nn.Module:
     """Load the network of a part, in fp32. MultigenError if its weights do not match its configuration."""
     component(folder, name, allowed)
-    return _loaded(folder / name, allowed.library, str(listed(folder, name, allowed)))
+    return _loaded(folder / name, allowed.package, str(listed(folder, name, allowed)))
 
 
 def lone_network(place: Path, kind: str) -> nn.Module:
@@ -61,14 +61,14 @@ def lone_network(place: Path, kind: str) -> nn.Module:
     return _loaded(place, "diffusers", kind)
 
 
-def _loaded(place: Path, library: str, kind: str) -> nn.Module:
+def _loaded(place: Path, package: str, kind: str) -> nn.Module:
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
-    if library != "transformers":
+    if package != "transformers":
         options |= {"low_cpu_mem_usage": False, "torch_dtype": torch.float32}
     else:
         options |= {"dtype": torch.float32}
     try:
-        cls = _class(library, kind)
+        cls = _class(package, kind)
         with _quiet():
             model, report = _in_one_dtype(cls).from_pretrained(place, variant=_variant(place), **options)
         model.__class__ = cls
