@@ -39,11 +39,11 @@ def t5_tokenizer() -> Any:
     return t.T5Tokenizer(vocab=[(piece, -float(k)) for k, piece in enumerate(pieces)], extra_ids=0)
 
 
-def t5(width: int) -> Any:
-    config = t.T5Config(
+def t5(width: int, kind: str = "T5") -> Any:
+    config = getattr(t, f"{kind}Config")(
         vocab_size=120, d_model=width, d_kv=8, d_ff=37, num_layers=2, num_heads=4, is_encoder_decoder=False
     )
-    return t.T5EncoderModel(config)
+    return getattr(t, f"{kind}EncoderModel")(config)
 
 
 def vae(**options: Any) -> Any:
@@ -108,7 +108,7 @@ def stable_diffusion_2(folder: Path) -> Path:
     )
 
 
-def latent_unet(kind: Any, tokenizer_folder: Path, **options: Any) -> dict[str, Any]:
+def latent_unet(tokenizer_folder: Path, **options: Any) -> dict[str, Any]:
     tokenizer = clip_tokenizer(tokenizer_folder)
     return {
         "unet": unet(**options),
@@ -122,7 +122,7 @@ def latent_unet(kind: Any, tokenizer_folder: Path, **options: Any) -> dict[str, 
 
 @seeded
 def inpainting(folder: Path) -> Path:
-    parts = latent_unet(None, folder / "tokenizer", in_channels=9)
+    parts = latent_unet(folder / "tokenizer", in_channels=9)
     scheduler = d.DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
     )
@@ -131,7 +131,7 @@ def inpainting(folder: Path) -> Path:
 
 @seeded
 def latent_consistency(folder: Path) -> Path:
-    parts = latent_unet(None, folder / "tokenizer", time_cond_proj_dim=16)
+    parts = latent_unet(folder / "tokenizer", time_cond_proj_dim=16)
     scheduler = d.LCMScheduler(clip_sample=False)
     return saved(folder, d.LatentConsistencyModelPipeline, scheduler=scheduler, **parts)
 

@@ -61,13 +61,6 @@ def stable_audio_latents(pipe: Any, start: Tensor, steps: int) -> Tensor:
     return pipe(PROMPTS, latents=start, **options).audios
 
 
-def umt5(width: int) -> Any:
-    config = t.UMT5Config(
-        vocab_size=120, d_model=width, d_kv=8, d_ff=37, num_layers=2, num_heads=4, is_encoder_decoder=False
-    )
-    return t.UMT5EncoderModel(config)
-
-
 def text(folder: Path) -> dict[str, Any]:
     tokenizer = clip_tokenizer(folder / "tokenizer")
     return {"text_encoder": t.CLIPTextModel(clip_config(tokenizer)), "tokenizer": tokenizer}
@@ -152,7 +145,7 @@ def wan_of(folder: Path, network: Any, **more: Any) -> Path:
         **more,
         transformer=network,
         vae=autoencoder,
-        text_encoder=umt5(TEXT),
+        text_encoder=t5(TEXT, "UMT5"),
         tokenizer=t5_tokenizer(),
         scheduler=d.FlowMatchEulerDiscreteScheduler(shift=3.0),
     )

@@ -12,13 +12,12 @@ from multigen.errors import RecipeError
 from multigen.modalities.image import Image
 from multigen.recipe.schema import Train
 from multigen.registry import Part
-from multigen.training import checkpoint as checkpoints
 from multigen.training.autoencoding import Autoencoding
 from multigen.training.coding import build_critic
 from multigen.training.critics import Patches
 from multigen.training.trainer import Trainer
 from tests.codecs.vaes import MODALITIES, vae
-from tests.training.test_vocoding import state
+from tests.training.codec_trainings import check_goes_on_exactly
 
 PLAIN = Part("pictures", {"perceptual": 0})
 
@@ -92,20 +91,11 @@ def test_training_brings_held_out_copies_nearer(
 
 
 def test_both_networks_learn_and_go_on_exactly(tmp_path: Path) -> None:
-    whole = trainer(tmp_path / "whole", critic=critic())
-    first = state(whole)
-    whole.run()
-    last = state(whole)
-    for name in ("model.codec.network.decoder.leave.weight", "critic.judges.0.layers.0.bias"):
-        assert not torch.equal(first[name], last[name])
-    resumed = trainer(tmp_path / "whole", critic=critic())
-    resumed.restore(checkpoints.load(tmp_path / "whole" / "checkpoints" / "step-00000003"))
-    assert resumed.step == 3
-    resumed.run()
-    again = state(resumed)
-    assert again.keys() == last.keys()
-    for name, value in last.items():
-        assert torch.equal(value, again[name]), name
+    check_goes_on_exactly(
+        tmp_path,
+        lambda folder: trainer(folder, critic=critic()),
+        ("model.codec.network.decoder.leave.weight", "critic.judges.0.layers.0.bias"),
+    )
 
 
 def test_a_codec_learns_in_half_precision_with_weights_in_full(tmp_path: Path) -> None:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from multigen.codecs.mel import Mel
 from multigen.datasets import Item
 from multigen.modalities.audio import Audio
 from multigen.recipe.schema import Train
 from multigen.registry import Part
-from multigen.training import checkpoint as checkpoints
 from multigen.training.critics import Spectrograms
-from multigen.training.learner import optimizer_tensors
 from multigen.training.trainer import Trainer
 from multigen.training.vocoding import Vocoding
+from tests.training.codec_trainings import check_goes_on_exactly
 
 RATE = 8000
 MODALITY = Audio(rate=RATE, seconds=2.0)
@@ -64,15 +62,6 @@ def critic(start: float = 0.0) -> Part:
     return Part("spectrograms", {"ffts": [256, 128], "channels": 4, "start": start})
 
 
-def state(t: Trainer) -> dict[str, Tensor]:
-    out = {
-        f"{name}.{n}": p.detach().clone() for name, k in t.learners.items() for n, p in k.parameters.items()
-    }
-    for name, learner in t.learners.items():
-        out |= {f"{name}-o.{k}": v for k, v in optimizer_tensors(learner.optimizer).items()}
-    return out
-
-
 def test_a_perfect_copy_costs_nothing_and_a_worse_one_more(tmp_path: Path) -> None:
     task = trainer(tmp_path, critic=None).task
     assert isinstance(task, Vocoding)
@@ -95,20 +84,11 @@ def test_training_brings_held_out_copies_nearer(tmp_path: Path) -> None:
 
 
 def test_both_networks_learn_and_go_on_exactly(tmp_path: Path) -> None:
-    whole = trainer(tmp_path / "whole", critic=critic())
-    first = state(whole)
-    whole.run()
-    last = state(whole)
-    for name in ("model.codec.vocoder.stem.weight", "critic.judges.0.layers.0.bias"):
-        assert not torch.equal(first[name], last[name])
-    resumed = trainer(tmp_path / "whole", critic=critic())
-    resumed.restore(checkpoints.load(tmp_path / "whole" / "checkpoints" / "step-00000003"))
-    assert resumed.step == 3
-    resumed.run()
-    again = state(resumed)
-    assert again.keys() == last.keys()
-    for name, value in last.items():
-        assert torch.equal(value, again[name]), name
+    check_goes_on_exactly(
+        tmp_path,
+        lambda folder: trainer(folder, critic=critic()),
+        ("model.codec.vocoder.stem.weight", "critic.judges.0.layers.0.bias"),
+    )
 
 
 def test_a_network_steps_on_its_own_loss_alone(tmp_path: Path) -> None:
