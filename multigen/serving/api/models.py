@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter
 
 from multigen import registry
-from multigen.model.autoencoders import size_multiple
 from multigen.recipe.paths import shipped_weights
 from multigen.serving.api.document import answers
 from multigen.serving.api.errors import no_model
@@ -48,7 +47,7 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         "modality": recipe.modality.name,
         "natural": modality.describe(modality.shape()),
         "shape": list(modality.shape(recipe.sample.size, recipe.sample.duration)),
-        "size_multiple": size_multiple(recipe),
+        "size_multiple": one.size_multiple,
         "limits": {"n": limits.n, "steps": limits.steps, "prompt": limits.prompt, "upload": limits.upload},
         "rate": getattr(modality, "rate", None),
         "fps": getattr(modality, "fps", None),

@@ -9,9 +9,11 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from multigen.errors import MultigenError
 from multigen.generation.parts import encode_prompts
+from multigen.model.autoencoders import size_multiple
 from multigen.model.compatibility import check_combination
 from multigen.model.load import load
 from multigen.model.model import Model
@@ -43,6 +45,11 @@ class Served:
     def modality(self) -> str:
         """The name of its modality."""
         return self.recipe.modality.name
+
+    @cached_property
+    def size_multiple(self) -> int:
+        """What divides the sides of what it makes. Of a folder it is read from files: once, not at each request."""
+        return size_multiple(self.recipe)
 
 
 class Models:
