@@ -26,7 +26,7 @@ def main(path: str, prompt: str, n: int = 1, seed: int = 0, scale: float = 2.0) 
         for name, one in json.loads(facts["conditions"])[prompt].items():
             row = np.frombuffer(base64.b64decode(one["data"]), kinds[name]).reshape(one["shape"])
             inputs[name] = row.repeat(n, axis=0)
-        return session.run(["x0"], {"x": x, **inputs})[0]
+        return np.asarray(session.run(["x0"], {"x": x, **inputs})[0])
 
     grid = np.array(json.loads(facts["grid"]), np.float32)
     x = np.random.default_rng(seed).standard_normal((n, *json.loads(facts["shape"])), np.float32) * grid[0, 1]
