@@ -11,6 +11,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "family": {
         "DDPMPipeline": "multigen.families.unconditional:Unconditional",
         "DDIMPipeline": "multigen.families.unconditional:Unconditional",
+        "ConsistencyModelPipeline": "multigen.families.consistency:ConsistencyModel",
         "FluxPipeline": "multigen.families.flux:Flux",
         "LatentConsistencyModelPipeline": "multigen.families.stable_diffusion:StableDiffusion",
         "AnimateDiffPipeline": "multigen.families.animatediff:AnimateDiff",
@@ -36,6 +37,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "sigmoid": "multigen.core.schedules:sigmoid",
     },
     "prediction": {
+        "consistency": "multigen.core.predictions:consistency",
         "edm": "multigen.core.predictions:edm",
         "eps": "multigen.core.predictions:eps",
         "flow": "multigen.core.predictions:flow",
@@ -90,6 +92,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "within": "multigen.core.modifiers:within",
     },
     "conditioner": {
+        "class_index": "multigen.conditioners.class_index:ClassIndex",
         "diffusers": "multigen.conditioners.diffusers:Diffusers",
         "label": "multigen.conditioners.label:Label",
         "none": "multigen.conditioners.label:Nothing",

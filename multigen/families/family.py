@@ -114,6 +114,11 @@ class Family(ABC):
         return ()
 
     @property
+    def classes(self) -> int:
+        """How many classes it follows in place of prompts; 0: none."""
+        return 0
+
+    @property
     def numbers(self) -> Mapping[str, tuple[float, ...]]:
         """What the network is told beside the prompt, with the usual values."""
         return {}

@@ -34,14 +34,14 @@ def recipe_of(source: str) -> Recipe:
     family = open_family(located(source))
     family.form()
     base, found = load_recipe(RECIPE), scheduler_of(family)
-    follows = bool(family.streams)
+    conditioner, prompts = _conditioner(family, source, base.sample.prompts)
     return dataclasses.replace(
         base,
         name=_name(source),
         description=f"{family.title} from {source}",
         backbone=Part("diffusers", {"path": source}),
         codec=family.codec(source),
-        conditioner=Part("diffusers", {"path": source}) if follows else Part("none"),
+        conditioner=conditioner,
         modality=Part(family.modality, family.media()),
         schedule=found.schedule,
         prediction=found.prediction,
@@ -50,11 +50,18 @@ def recipe_of(source: str) -> Recipe:
         guide=family.guide,
         modifiers=found.modifiers,
         masked=family.masked,
-        sample=dataclasses.replace(
-            base.sample, steps=family.steps, prompts=base.sample.prompts if follows else ("",)
-        ),
+        sample=dataclasses.replace(base.sample, steps=family.steps, prompts=prompts),
         weights=source,
     )
+
+
+def _conditioner(family: Family, source: str, usual: tuple[str, ...]) -> tuple[Part, tuple[str, ...]]:
+    """What the family follows, and prompts for it."""
+    if family.streams:
+        return Part("diffusers", {"path": source}), usual
+    if family.classes:
+        return Part("class_index", {"classes": family.classes}), ("0",)
+    return Part("none"), ("",)
 
 
 def scheduler_of(family: Family) -> Scheduler:

@@ -238,3 +238,19 @@ def unconditional(folder: Path) -> Path:
         norm_num_groups=8,
     )
     return saved(folder, d.DDIMPipeline, unet=network, scheduler=d.DDIMScheduler())
+
+
+@seeded
+def consistency_model(folder: Path) -> Path:
+    network = d.UNet2DModel(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        norm_num_groups=8,
+        resnet_time_scale_shift="scale_shift",
+        num_class_embeds=3,
+    )
+    scheduler = d.CMStochasticIterativeScheduler()
+    return saved(folder, d.ConsistencyModelPipeline, unet=network, scheduler=scheduler)
