@@ -81,6 +81,7 @@ class Family(ABC):
     scheduler   entries of the scheduler's configuration that the pipeline sets itself
     own_sigmas  the pipeline spaces its sigmas evenly from 1 to 1/steps before they are shifted
     controlled  its network takes ControlNets
+    prompted    its network takes image prompts, IP-Adapters
     patch       side of the squares of model space that are one token, for a shift by the number of tokens
 
     `numbers` stand in `Cond.extra`, by name; a recipe changes them with `conditioner.numbers`. An instance is one
@@ -96,6 +97,7 @@ class Family(ABC):
     scheduler: ClassVar[Mapping[str, Any]] = {}
     own_sigmas: ClassVar[bool] = False
     controlled: ClassVar[bool] = False
+    prompted: ClassVar[bool] = False
     patch: ClassVar[int] = 1
 
     def __init__(self, *, folder: Given[Path]) -> None:

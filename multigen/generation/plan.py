@@ -24,6 +24,7 @@ from multigen.generation.grid import grid
 from multigen.generation.guidance import check_guidance, check_negative, guide_part
 from multigen.generation.part_like import part_of
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
+from multigen.generation.pictures import Pictures, plan_pictures
 from multigen.generation.polishing import check_polish, no_stronger
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
@@ -63,6 +64,7 @@ class Plan:
     observer   hears of every answered query
     former     in a cascade, how the stage before makes the medium that this one sees
     enlarged   or the medium that is given for it
+    pictures   that lead the network
     """
 
     recipe: Recipe
@@ -84,6 +86,7 @@ class Plan:
     observer: Observer | None = None
     former: Plan | None = None
     enlarged: Enlarged | None = None
+    pictures: Pictures | None = None
 
     @property
     def queries(self) -> int:
@@ -153,6 +156,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         known=start.known,
         former=former,
         enlarged=start.enlarged,
+        pictures=plan_pictures(parts, request, shape),
     )
 
 
@@ -194,7 +198,7 @@ def jobs(
             check_prompt(parts, request.prompt)
             warn_of_novelty(parts, request.prompt)
             common = dataclasses.replace(request, prompt="", seed=None)
-            if last is None or last[0] != common:
+            if last is None or last[0].differs(common):
                 last = common, plan(parts, request)
             check_stages(parts, last[1].depth, request.prompt)
         except MultigenError as error:

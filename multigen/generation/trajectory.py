@@ -17,10 +17,10 @@ from multigen.core.sliding_window import Crop, sliding_windows
 from multigen.generation.cascade import stage_before
 from multigen.generation.finish import finish
 from multigen.generation.guidance import guided, say_strong
-from multigen.generation.parts import ModelParts, encode_prompts
+from multigen.generation.parts import ModelParts
 from multigen.generation.plan import Job, Plan
 from multigen.generation.stages import condition, stage_noise
-from multigen.generation.window_conds import WindowConds
+from multigen.generation.window_conds import WindowConds, conditional, unconditional
 
 
 def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
@@ -172,19 +172,13 @@ def _watched(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
 
 
 def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
-    with torch.no_grad():
-        null = (
-            encode_prompts(parts, plan.negative_prompt)
-            if plan.negative_prompt
-            else parts.conditioner.null(1).to(parts.device)
-        )
     return guided(
         plan.guide,
         plan.modifiers,
         cond=cond,
-        null=null,
+        null=unconditional(parts, plan),
         denoiser=parts.denoiser,
-        encode=lambda prompt: encode_prompts(parts, prompt),
+        encode=lambda prompt: conditional(parts, plan, prompt),
         load=parts.load_denoiser,
     )
 

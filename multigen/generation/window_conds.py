@@ -22,9 +22,9 @@ class WindowConds:
         words = (sample.opening, sample.ending) if prompt and whole and parts.conditioner.text else ("", "")
         n, *others = plan.shape[1:]
         self._places = torch.arange(n).view(1, 1, n, *(1 for _ in others)).expand(1, 1, n, *others)
-        self.own = encode_prompts(parts, prompt)
+        self.own = conditional(parts, plan, prompt)
         self._first, self._last = (
-            encode_prompts(parts, f"{prompt}, {word}") if word else self.own for word in words
+            conditional(parts, plan, f"{prompt}, {word}") if word else self.own for word in words
         )
 
     def of(self, crop: Crop) -> Cond:
@@ -35,3 +35,17 @@ class WindowConds:
         if places.min() == 0:
             return self._first
         return self._last if places.max() == self._places.max() else self.own
+
+
+def conditional(parts: ModelParts, plan: Plan, prompt: str) -> Cond:
+    """The condition of a prompt, with what the plan's pictures say."""
+    cond = encode_prompts(parts, prompt)
+    return cond if plan.pictures is None else plan.pictures.on(cond)
+
+
+@torch.no_grad()
+def unconditional(parts: ModelParts, plan: Plan) -> Cond:
+    """The condition of the plan's negative prompt, or the null condition, without what its pictures say."""
+    negative = plan.negative_prompt
+    null = encode_prompts(parts, negative) if negative else parts.conditioner.null(1).to(parts.device)
+    return null if plan.pictures is None else plan.pictures.off(null)

@@ -138,12 +138,15 @@ class WeightedLora:
 
 @dataclass(frozen=True)
 class WeightedAdapter:
-    """A network beside the backbone that leads it by a picture, and its weight."""
+    """Weights beside the backbone that lead it by a picture: a ControlNet or an IP-Adapter."""
 
-    path: str  # its folder
-    image: str  # the picture: edges, depth, a pose ..., as the network wants it
-    name: Literal["controlnet"] = "controlnet"  # its kind
+    path: str  # the folder of a ControlNet, the file of an IP-Adapter
+    # The picture: edges, depth, a pose ..., as a ControlNet wants it, or an image prompt; null: requests give theirs
+    image: str | None = None
+    name: Literal["controlnet", "ip_adapter"] = "controlnet"  # its kind
     weight: float = 1.0  # 0: none of it; 1: as it was trained
+    # Folder of an IP-Adapter's image encoder; null: `image_encoder` beside its file
+    encoder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ class Recipe:
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None
     loras: tuple[WeightedLora, ...] = ()  # LoRAs that are added to the weights when media are made
-    # ControlNets that lead the network when media are made: {path: FOLDER, image: FILE, weight: 0.8}
+    # ControlNets and IP-Adapters that lead the network by pictures: {name: ip_adapter, path: FILE, image: FILE}
     adapters: tuple[WeightedAdapter, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)
