@@ -143,6 +143,10 @@ class Family(ABC):
         vector, tokens = (None if p is None else torch.zeros_like(p) for p in (cond.vector, cond.tokens))
         return dataclasses.replace(cond, vector=vector, tokens=tokens)
 
+    def opposed(self, cond: Cond) -> Cond:
+        """Make the condition that guidance leads away from of a negative prompt's or an unconditional one."""
+        return cond
+
     @property
     def guide(self) -> Part:
         """How it is usually guided."""

@@ -47,5 +47,8 @@ def conditional(parts: ModelParts, plan: Plan, prompt: str) -> Cond:
 def unconditional(parts: ModelParts, plan: Plan) -> Cond:
     """The condition of the plan's negative prompt, or the null condition, without what its pictures say."""
     negative = plan.negative_prompt
-    null = encode_prompts(parts, negative) if negative else parts.conditioner.null(1).to(parts.device)
+    if negative:
+        null = parts.conditioner.opposed(encode_prompts(parts, negative))
+    else:
+        null = parts.conditioner.null(1).to(parts.device)
     return null if plan.pictures is None else plan.pictures.off(null)

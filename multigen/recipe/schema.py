@@ -124,6 +124,8 @@ class Sample:
     ending: str = field(default="", metadata={UNSAID_EMPTY: True})
     precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
+    # with stages and without a cascade: share of the way from noise that they walk, before this network takes over
+    handover: float | None = field(default=None, metadata={UNSAID_EMPTY: True})
     # what the modality declares, such as {lufs: -14}
     options: Mapping[str, Any] = field(default_factory=dict, metadata={UNSAID_EMPTY: True})
 
