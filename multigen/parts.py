@@ -13,6 +13,14 @@ BUILTIN: dict[str, dict[str, str]] = {
         "DDIMPipeline": "multigen.families.unconditional:Unconditional",
         "ConsistencyModelPipeline": "multigen.families.consistency:ConsistencyModel",
         "FluxPipeline": "multigen.families.flux:Flux",
+        "KandinskyV22Pipeline": "multigen.families.kandinsky:Kandinsky",
+        "KandinskyV22PriorPipeline": "multigen.families.prior:KandinskyPrior",
+        "StableUnCLIPPipeline": "multigen.families.stable_unclip:StableUnCLIP",
+        "StableUnCLIPPipeline/prior": "multigen.families.prior:StableUnCLIPPrior",
+        "StableUnCLIPImg2ImgPipeline": "multigen.families.stable_unclip:StableUnCLIPVariation",
+        "UnCLIPPipeline": "multigen.families.unclip:Upscaler",
+        "UnCLIPPipeline/decoder": "multigen.families.unclip:Decoder",
+        "UnCLIPPipeline/prior": "multigen.families.prior:UnCLIPPrior",
         "LatentConsistencyModelPipeline": "multigen.families.stable_diffusion:StableDiffusion",
         "AnimateDiffPipeline": "multigen.families.animatediff:AnimateDiff",
         "LTXPipeline": "multigen.families.ltx:LTX",
@@ -99,6 +107,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "text": "multigen.conditioners.text:Text",
     },
     "codec": {
+        "embedding": "multigen.codecs.embedding:Embedding",
+        "movq": "multigen.codecs.movq:Movq",
         "kl_vae": "multigen.codecs.kl_vae:KLVAE",
         "mel": "multigen.codecs.mel:Mel",
         "frame_vae": "multigen.codecs.frame_vae:FrameVAE",
@@ -109,6 +119,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "modality": {
         "audio": "multigen.modalities.audio:Audio",
+        "embedding": "multigen.modalities.embedding:Embedding",
         "image": "multigen.modalities.image:Image",
         "video": "multigen.modalities.video:Video",
     },
@@ -136,7 +147,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "min_snr": "multigen.training.objectives:min_snr",
         "velocity": "multigen.training.objectives:velocity",
     },
-    "cascade": {"enlarge": "multigen.cascades.enlarge:Enlarge"},
+    "cascade": {
+        "embedding": "multigen.cascades.embedding:Embedding",
+        "enlarge": "multigen.cascades.enlarge:Enlarge",
+    },
     "critic": {
         "patches": "multigen.training.critics:Patches",
         "spectrograms": "multigen.training.critics:Spectrograms",

@@ -45,8 +45,8 @@ class Diffusers(Backbone):
         path: str | None = None,
     ) -> None:
         super().__init__()
-        self.folder: Path = diffusers_folder.located(path)
-        self.family: Family = open_family(self.folder)
+        self.family: Family = open_family(diffusers_folder.located(path))
+        self.folder: Path = self.family.folder
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
         self._check(path, axes, channels, out_channels, cond)
         name = self.family.network
@@ -64,8 +64,8 @@ class Diffusers(Backbone):
         form = self.family.form()
         if bool(cond.grid) != bool(form.cond.grid):
             raise ValueError(
-                f"path: {path}: this network has {'' if form.cond.grid else 'no '}channels for a mask. Allowed: "
-                f"masked={str(bool(form.cond.grid)).lower()}"
+                f"path: {path}: this network has {'' if form.cond.grid else 'no '}channels for a mask or a cascade. "
+                f"Allowed: masked={str(self.family.masked).lower()}"
             )
         wanted = {
             "axes": (form.axes, axes),

@@ -27,6 +27,7 @@ class Enlarge(Cascade):
             axis, such as [2, 4, 4] for a video of twice the frame rate
     noise   the largest noise level that training adds, from 0 to below 1 (1: nothing is left to see)
     level   the noise level that sampling adds, at most `noise`
+    tells_level  a channel more says how much noise there is; some networks of others have none
 
     Raises ValueError for values out of range.
     """
@@ -39,6 +40,7 @@ class Enlarge(Cascade):
         factor: int | tuple[int, ...] = 4,
         noise: float = 0.4,
         level: float = 0.1,
+        tells_level: bool = True,
     ) -> None:
         shape = modality.shape()
         axes = len(shape) - 1
@@ -53,7 +55,8 @@ class Enlarge(Cascade):
         if not 0 <= level <= noise:
             raise ValueError(f"level: {level} is not allowed. Allowed: a number from 0 to noise, {noise}.")
         self.codec, self.factors, self.noise, self.level = codec, factors, noise, level
-        self.width = codec.shape(shape)[0] + 1
+        self.tells_level = tells_level
+        self.width = codec.shape(shape)[0] + tells_level
 
     def before(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape [C, *d] of what is enlarged to [C, *D]."""
@@ -74,5 +77,5 @@ class Enlarge(Cascade):
     def condition(self, seen: Tensor, level: Tensor, noise: Tensor) -> Tensor:
         """Add noise [B, C', *D'] at level [B], and a channel that says it: [B, C' + 1, *D']."""
         s = rows(level.to(seen), seen)
-        said = s.expand(-1, 1, *seen.shape[2:])
-        return torch.cat([(1 - s * s).sqrt() * seen + s * noise, said], dim=1)
+        noisy = (1 - s * s).sqrt() * seen + s * noise
+        return torch.cat([noisy, s.expand(-1, 1, *seen.shape[2:])], dim=1) if self.tells_level else noisy

@@ -20,15 +20,16 @@ class PipelineVAE(Codec):
 
     path     the folder, or its id on the hub (hf:owner/name)
     allowed  what may stand there
+    name     of its sub-folder
     """
 
     device_of: Tensor
 
-    def __init__(self, path: str | None, allowed: Component) -> None:
+    def __init__(self, path: str | None, allowed: Component, name: str = "vae") -> None:
         super().__init__()
-        self.folder = diffusers_folder.located(path)
-        self.config = diffusers_folder.component(self.folder, "vae", allowed)
-        self.network = Frozen(functools.partial(diffusers_folder.network, self.folder, "vae", allowed))
+        self.folder, self.name = diffusers_folder.located(path), name
+        self.config = diffusers_folder.component(self.folder, name, allowed)
+        self.network = Frozen(functools.partial(diffusers_folder.network, self.folder, name, allowed))
         # Follows the module to its device; never saved.
         self.register_buffer("device_of", torch.zeros(()), persistent=False)
 
@@ -39,7 +40,7 @@ class PipelineVAE(Codec):
 
     def entry(self, key: str, annotation: Any, default: Any) -> Any:
         """Return a value of the configuration. MultigenError if it is of another type."""
-        return diffusers_folder.entry(self.config, self.folder / "vae", key, annotation, default)
+        return diffusers_folder.entry(self.config, self.folder / self.name, key, annotation, default)
 
     def latents(self, media: Tensor, seed: int | None) -> Tensor:
         """Media in fp32 -> the mode of each posterior, or with a seed a sample of it, row k's keyed by seed + k."""

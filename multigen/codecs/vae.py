@@ -7,33 +7,38 @@ Rombach et al. 2022 (arXiv:2112.10752), section 3.1 and appendix G.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
 from multigen.codecs.pipeline_vae import PipelineVAE, check_multiple
-from multigen.storage.diffusers_folder import AUTOENCODER, vae_factor
+from multigen.storage.diffusers_folder import AUTOENCODER, Component
 
 SCALE = 0.18215  # the factor of files that do not state it
 
 
-class VAE(PipelineVAE):
-    """Pictures [B, 3, H, W] in [-1, 1] <-> latents [B, C, H / f, W / f] near unit variance, in fp32.
+class PictureVAE(PipelineVAE, ABC):
+    """Pictures [B, C, H, W] in [-1, 1] <-> latents [B, C', H / f, W / f], by a pipeline's network.
 
-    path      the pipeline's folder, whose `vae` is used, or its id on the hub (hf:owner/name)
-    multiple  sides of latents are multiples of it, as a network of patches wants them
-
-    An AutoencoderKL with the scaling factor of its configuration. It is neither trained nor saved.
+    channels  of latents; media_channels: of pictures
+    multiple  sides of latents are multiples of it
+    scale     of latents in model space, and offset: what is subtracted before
     """
 
-    def __init__(self, *, path: str | None = None, multiple: int = 1) -> None:
-        check_multiple(multiple)
-        super().__init__(path, AUTOENCODER)
-        self.multiple = multiple
+    scale: float = 1.0
+    offset: float = 0.0
+    multiple: int = 1
+
+    def __init__(self, path: str | None, allowed: Component, name: str = "vae") -> None:
+        super().__init__(path, allowed, name)
         self.media_channels = self.entry("in_channels", int, 3)
         self.channels = self.entry("latent_channels", int, 4)
-        self.scale = self.entry("scaling_factor", float, SCALE)
-        self.offset = self.entry("shift_factor", float | None, None) or 0.0
-        self.factor = vae_factor(self.folder)
+        self.factor = 2 ** (len(self.entry("block_out_channels", tuple[int, ...], (64,))) - 1)
+
+    @abstractmethod
+    def pictures(self, latents: Tensor) -> Tensor:
+        """Latents as the network has them [B, C', h, w] -> pictures [B, C, H, W]."""
 
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
         """Return [C, H / f, W / f]. ValueError for other media, and for sides that f does not divide."""
@@ -64,7 +69,7 @@ class VAE(PipelineVAE):
         """[B, C, H / f, W / f] -> [B, 3, H, W], clamped to [-1, 1]. `seed` has no effect."""
         with torch.autocast(x.device.type, enabled=False):
             latents = x.float() / self.scale + self.offset
-            return self.vae.decode(latents).sample.clamp(-1, 1)
+            return self.pictures(latents).clamp(-1, 1)
 
     def latent_mask(self, keep: Tensor) -> Tensor:
         """Blocks of f x f pixels that are all kept: bool [H, W] -> bool [H / f, W / f].
@@ -82,3 +87,24 @@ class VAE(PipelineVAE):
         """Encode a grey picture."""
         sides = [side * self.factor for side in shape[1:]]
         return self.encode(torch.zeros(1, self.media_channels, *sides, device=self.device_of.device))
+
+
+class VAE(PictureVAE):
+    """Pictures [B, 3, H, W] in [-1, 1] <-> latents [B, C, H / f, W / f] near unit variance, in fp32.
+
+    path      the pipeline's folder, whose `vae` is used, or its id on the hub (hf:owner/name)
+    multiple  sides of latents are multiples of it, as a network of patches wants them
+
+    An AutoencoderKL with the scaling factor of its configuration. It is neither trained nor saved.
+    """
+
+    def __init__(self, *, path: str | None = None, multiple: int = 1) -> None:
+        check_multiple(multiple)
+        super().__init__(path, AUTOENCODER)
+        self.multiple = multiple
+        self.scale = self.entry("scaling_factor", float, SCALE)
+        self.offset = self.entry("shift_factor", float | None, None) or 0.0
+
+    def pictures(self, latents: Tensor) -> Tensor:
+        """Latents -> pictures."""
+        return self.vae.decode(latents).sample

@@ -30,6 +30,7 @@ from multigen.evaluation.sets import MediaSet, Pool, draw_targets, folder_set, g
 from multigen.evaluation.style import measure_style
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
+from multigen.model.stages import trained
 from multigen.progress import Progress
 from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.manifest import versions
@@ -175,5 +176,5 @@ def _held_out_loss(model: Model, dataset: Dataset) -> Any:
         model.recipe.seed,
         model.device,
         masked=model.recipe.masked,
-        cascade=model.cascade,
+        cascade=trained(model.cascade),
     ).measure()

@@ -29,7 +29,8 @@ def table(config: Mapping[str, Any], where: str) -> Part:
         if not isinstance(betas, list) or not all(isinstance(b, int | float) for b in betas):
             raise MultigenError(f"{where}: trained_betas is no list of numbers")
         return _products(torch.tensor(betas, dtype=torch.float64), zero)
-    name = config.get("beta_schedule", "linear")
+    usual = "squaredcos_cap_v2" if config.get("_class_name") == "UnCLIPScheduler" else "linear"
+    name = config.get("beta_schedule", usual)
     start, end = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
     steps = config.get("num_train_timesteps", 1000)
     if name in NAMED:

@@ -82,6 +82,8 @@ class Family(ABC):
     own_sigmas  the pipeline spaces its sigmas evenly from 1 to 1/steps before they are shifted
     controlled  its network takes ControlNets
     prompted    its network takes image prompts, IP-Adapters
+    stages      sub-folders of the networks that come before it, each a stage of its own
+    scheduler_folder  sub-folder of the scheduler
     patch       side of the squares of model space that are one token, for a shift by the number of tokens
 
     `numbers` stand in `Cond.extra`, by name; a recipe changes them with `conditioner.numbers`. An instance is one
@@ -99,6 +101,8 @@ class Family(ABC):
     controlled: ClassVar[bool] = False
     prompted: ClassVar[bool] = False
     patch: ClassVar[int] = 1
+    stages: ClassVar[tuple[str, ...]] = ()
+    scheduler_folder: ClassVar[str] = diffusers_folder.SCHEDULER
 
     def __init__(self, *, folder: Given[Path]) -> None:
         self.folder = folder
@@ -119,6 +123,11 @@ class Family(ABC):
     def classes(self) -> int:
         """How many classes it follows in place of prompts; 0: none."""
         return 0
+
+    @property
+    def cascade(self) -> Part | None:
+        """How it takes what the stage before made; None: it is the first."""
+        return None
 
     @property
     def numbers(self) -> Mapping[str, tuple[float, ...]]:
@@ -216,8 +225,9 @@ def count_tokens(cond: Cond) -> int:
 
 def open_family(folder: Path) -> Family:
     """Take a pipeline's folder apart. MultigenError for a class of pipeline that is not known, with the nearest."""
-    kind = diffusers_folder.pipeline_class(folder)
+    whole, stage = diffusers_folder.stage_of(folder)
+    kind = "/".join([diffusers_folder.pipeline_class(whole), *([stage] if stage else [])])
     known = registry.names("family")
     if kind not in known:
         raise MultigenError(message(f"{folder}: its pipeline", kind, known))
-    return registry.lookup("family", kind)(folder=folder)
+    return registry.lookup("family", kind)(folder=whole)

@@ -31,6 +31,7 @@ TABLES: Mapping[str, tuple[str, str]] = {
     "KDPM2DiscreteScheduler": ("heun", "linspace"),
     "LMSDiscreteScheduler": ("ipndm", "linspace"),
     "UniPCMultistepScheduler": ("unipc", "linspace"),
+    "UnCLIPScheduler": ("ddpm", "whole"),
 }
 # Those whose evenly spaced steps include index 0; the others stop one step before it.
 CLOSED = frozenset(
@@ -38,6 +39,8 @@ CLOSED = frozenset(
     | {"HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "PNDMScheduler"}
     | {"LMSDiscreteScheduler"}
 )
+# Those that clip x0 where they do not say.
+_CLIPS = ("DDIMScheduler", "DDPMScheduler", "UnCLIPScheduler")
 FLOWS = {"FlowMatchEulerDiscreteScheduler": "euler", "FlowMatchHeunDiscreteScheduler": "heun"}
 # What a flow's scheduler may ask for that has no word here.
 _UNKNOWN = ("invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
@@ -64,6 +67,7 @@ class Pipeline(NamedTuple):
 
     own_sigmas: bool = False
     patch: int = 1
+    folder: str = diffusers_folder.SCHEDULER
 
 
 USUAL = Pipeline()
@@ -76,7 +80,7 @@ def read_scheduler(
 
     MultigenError for a class that is not known, with the nearest, and for values that have no word here.
     """
-    place = folder / diffusers_folder.SCHEDULER
+    place = folder / pipeline.folder
     config = {**diffusers_folder.read_json(place / "scheduler_config.json"), **(entries or {})}
     kind = str(config.get("_class_name"))
     if kind not in READERS:
@@ -101,7 +105,7 @@ def _modifiers(config: Mapping[str, Any], kind: str) -> tuple[Part, ...]:
     if config.get("thresholding"):
         quantile, most = config.get("dynamic_thresholding_ratio", 0.995), config.get("sample_max_value", 1.0)
         return (Part("threshold", {"quantile": quantile, "limit": float(most)}),)
-    clips = config.get("clip_sample", kind in ("DDIMScheduler", "DDPMScheduler"))
+    clips = config.get("clip_sample", kind in _CLIPS)
     return (Part("clip", {"limit": limit}),) if clips else ()
 
 
@@ -122,6 +126,8 @@ def timesteps(config: Mapping[str, Any]) -> Part:
     spacing = config.get("timestep_spacing", TABLES[kind][1])
     if spacing == "trailing":
         return Part("trailing")
+    if spacing == "whole":
+        return Part("linspace", {"whole": True})
     if spacing == "linspace":
         return Part("linspace", {"closed": kind in CLOSED})
     offset = config.get("steps_offset", 0)

@@ -18,7 +18,7 @@ from multigen.storage.diffusers_folder import AUTOENCODER, Component
 UNET = {"unet": Component("diffusers", ("UNet2DConditionModel",)), "vae": AUTOENCODER}
 CLIP = {"text_encoder": Component("transformers", ("CLIPTextModel",)), "tokenizer": CLIP_TOKENIZER}
 # Settings of networks that take more than is known here: IP-Adapter, classes, GLIGEN ...
-_UNSUPPORTED = ("class_embed_type", "encoder_hid_dim", "num_class_embeds")
+_UNSUPPORTED = ("encoder_hid_dim", "num_class_embeds")
 
 
 class UNetFamily(Family):
@@ -27,6 +27,7 @@ class UNetFamily(Family):
     axes    of the latents
     scale   the usual guidance scale
     embeds  the addition_embed_type that it has
+    classes_by  the class_embed_type that it has
     """
 
     controlled = True
@@ -34,6 +35,7 @@ class UNetFamily(Family):
     axes: ClassVar[int] = 2
     scale: ClassVar[float]
     embeds: ClassVar[str | None] = None
+    classes_by: ClassVar[str | None] = None
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -57,13 +59,13 @@ class UNetFamily(Family):
 
     def form(self) -> Form:
         """C of the latents, and widths of tokens and pooled text. MultigenError for a network that takes more."""
-        more = [key for key in _UNSUPPORTED if self.config.get(key) is not None]
-        if self.config.get("addition_embed_type") != self.embeds:
-            more.append("addition_embed_type")
+        has = {"class_embed_type": self.classes_by, "addition_embed_type": self.embeds}
+        has = {**dict.fromkeys(_UNSUPPORTED), **has}
+        more = [key for key, value in has.items() if self.config.get(key) != value]
         if more:
             raise MultigenError(
-                f"{self.folder / self.network}: {more[0]}: {self.config[more[0]]!r} is not what the network of "
-                f"{self.title} has ({self.embeds if more[0] == 'addition_embed_type' else None})"
+                f"{self.folder / self.network}: {more[0]}: {self.config.get(more[0])!r} is not what the network of "
+                f"{self.title} has ({has[more[0]]})"
             )
         channels, takes = self.entry("out_channels", int, 4), self.entry("in_channels", int, 4)
         if takes not in (channels, 2 * channels + 1):
@@ -90,6 +92,10 @@ class UNetFamily(Family):
         """Return what the network is told beside the tokens, diffusers' added_cond_kwargs. By default nothing."""
         return None
 
+    def labels(self, cond: Cond) -> Tensor | None:
+        """Return the network's class labels. By default it has none."""
+        return None
+
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """x [B, C, H, W], c_noise [B] from 0 to N - 1, cond.tokens [B, L, K] -> F [B, C, H, W]."""
         added = self.added(x, cond)
@@ -102,6 +108,7 @@ class UNetFamily(Family):
             x,
             c_noise,
             cond.tokens,
+            class_labels=self.labels(cond),
             timestep_cond=scale,
             encoder_attention_mask=cond.mask,
             added_cond_kwargs=added,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from multigen.cascades import Cascade
 from multigen.errors import MultigenError, errors_at
 from multigen.generation.original import read_original
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
@@ -39,7 +40,7 @@ class Enlarged:
 
 def plan_enlargement(parts: ModelParts, edit: EditRequest) -> Enlarged:
     """The medium of an edit, which a cascade's network enlarges. MultigenError for what does not go with that."""
-    assert parts.cascade is not None
+    assert isinstance(parts.cascade, Cascade)
     others = [name for name in edit.given if name not in ("media", "noise")]  # noise goes with restore
     if others:
         first = f" Edit it first: multigen edit {parts.recipe.stages[0]}" if parts.recipe.stages else ""
@@ -70,9 +71,9 @@ def former_request(parts: ModelParts, request: Request, shape: tuple[int, ...]) 
     assert parts.cascade is not None
     before = parts.cascade.before(shape)
     axes = len(shape) - 1
-    size = (before[-2], before[-1]) if axes > 1 else None
+    size = (before[-2], before[-1]) if before is not None and axes > 1 else None
     duration = None
-    if axes != 2:  # [C, N] or [C, T, H, W]
+    if before is not None and axes != 2:  # [C, N] or [C, T, H, W]
         duration = shape[1] * 8 / parts.modality.shape(duration=8.0)[1]
     return dataclasses.replace(
         request, size=size, duration=duration, sampler=None, overrides=(), images=(), options={}
@@ -82,11 +83,9 @@ def former_request(parts: ModelParts, request: Request, shape: tuple[int, ...]) 
 def stage_before(parts: ModelParts) -> ModelParts:
     """The stage before a model. MultigenError where it has none."""
     if parts.former is None:
+        assert parts.cascade is not None
         name = parts.recipe.name
-        raise MultigenError(
-            f"{name}: it makes of a medium a finer one. Name the stage that makes the medium, stages=[image_emoji], or "
-            f"give one: multigen edit {name} --input FILE"
-        )
+        raise MultigenError(f"{name}: {parts.cascade.hint.format(name=name)}")
     return parts.former
 
 

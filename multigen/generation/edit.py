@@ -88,7 +88,7 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
     edit = request.edit
     assert edit is not None
     edit.check()
-    if parts.cascade is not None:
+    if parts.cascade is not None and parts.cascade.replaces:
         grown = plan_enlargement(parts, edit)
         return Start(grown.shape, grown.window, enlarged=grown)
     if edit.restore is not None:

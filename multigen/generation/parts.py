@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from multigen.cascades import Cascade
+from multigen.cascades import Link
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.conditioners.knowledge import Knowledge, Verdict
@@ -33,7 +33,7 @@ class ModelParts(Protocol):
     conditioner: Conditioner
     knowledge: Knowledge | None  # what the weights were told
     load_denoiser: Callable[[str], Denoiser]  # from a run folder, a weights file or a shipped name
-    cascade: Cascade | None  # how it sees the stage before it; None where it is the first
+    cascade: Link | None  # how it sees the stage before it; None where it is the first
     pictures: tuple[Tensor | None, ...]  # of its adapters, [3, H, W]; None: requests give theirs
 
     @property

@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from multigen.cascades.embedding import Embedding
 from multigen.core.backbone import Backbone, Lead, lead_name
 from multigen.core.conditioning import Cond
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, errors_at
+from multigen.families.image_encoder import ImageEncoder
 from multigen.generation.parts import ModelParts
 from multigen.generation.request import Picture, Request
 from multigen.modalities.guard import guarded
@@ -54,9 +56,39 @@ class Pictures:
         return null
 
 
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """A picture [3, H, W] in [-1, 1] whose embedding takes the place of what a prior makes."""
+
+    picture: Tensor
+    encoder: ImageEncoder
+    device: torch.device
+
+    @cached_property
+    def embedding(self) -> Tensor:
+        """[1, K, 1]. Read when it is first asked for."""
+        return self.encoder.embedding(self.picture[None].to(self.device))[..., None]
+
+
+def plan_embedded(parts: ModelParts, request: Request) -> Embedded | None:
+    """The picture that a request gives in place of what a prior makes. MultigenError where that cannot be."""
+    if not isinstance(parts.cascade, Embedding) or not request.images:
+        return None
+    first, *more = request.images
+    if more or first is None:
+        raise MultigenError(
+            f"images: {len(request.images)} pictures are not allowed. Allowed: one, whose embedding is drawn."
+        )
+    _ = parts.former  # which may bring the encoder
+    with errors_at("images"):
+        encoder = parts.cascade.encoder
+    return Embedded(read_picture(first), encoder, parts.device)
+
+
 def plan_pictures(parts: ModelParts, request: Request, shape: tuple[int, ...]) -> Pictures:
     """The pictures of a request. MultigenError for too many, and for one that neither it nor the model has."""
-    adapters, given = parts.recipe.adapters, request.images
+    adapters = parts.recipe.adapters
+    given = () if isinstance(parts.cascade, Embedding) else tuple(request.images)
     if len(given) > len(adapters):
         allowed = f"up to {len(adapters)}, one for each of the model's adapters" if adapters else "none"
         hint = "" if adapters else "; adapters=[{name: ip_adapter, path: FILE}] take pictures"

@@ -15,23 +15,21 @@ from multigen import registry
 from multigen.core import edits
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
-from multigen.core.samplers import sampler_traits
 from multigen.errors import MultigenError, errors_at
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.grid import grid
-from multigen.generation.guidance import check_guidance, check_negative, guide_part
+from multigen.generation.guidance import check_negative, guide_part
 from multigen.generation.handover import check_space, earlier, later, takes_over
-from multigen.generation.part_like import part_of
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
-from multigen.generation.pictures import Pictures, plan_pictures
+from multigen.generation.pictures import Embedded, Pictures, plan_embedded, plan_pictures
 from multigen.generation.polishing import check_polish, no_stronger
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
 from multigen.generation.restore import Known
+from multigen.generation.sampled import deterministic, sampled
 from multigen.generation.sizes import check_size, largest, whole_sides, window_of
-from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
 
@@ -40,11 +38,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Blend:
-    """How far a medium lies on the way from its own prompt and seed (0) to others (1)."""
+    """How far a medium lies on the way from its own prompt, seed and picture (0) to others (1)."""
 
     prompt: str
     seed: int
     share: float
+    embedded: Embedded | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +65,7 @@ class Plan:
     former     in a cascade, how the stage before makes the medium that this one sees
     enlarged   or the medium that is given for it
     pictures   that lead the network
+    embedded   or whose embedding takes the place of what a prior makes
     """
 
     recipe: Recipe
@@ -88,6 +88,7 @@ class Plan:
     former: Plan | None = None
     enlarged: Enlarged | None = None
     pictures: Pictures | None = None
+    embedded: Embedded | None = None
 
     @property
     def queries(self) -> int:
@@ -119,7 +120,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     until  cuts the grid of a model that hands its sample over
     """
     asked, request = request, own_request(parts, request)
-    recipe = _sampling(parts, request)
+    recipe = sampled(parts, request)
     steps = recipe.sample.steps if request.steps is None else request.steps
     if steps < 1:
         raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
@@ -144,7 +145,12 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = _negative(recipe, request, guide)
-    former = _former(parts, asked, start) if parts.cascade is not None else _handing(parts, asked, shape, ts)
+    embedded = plan_embedded(parts, request)
+    former = (
+        _former(parts, asked, start, embedded)
+        if parts.cascade is not None
+        else _handing(parts, asked, shape, ts)
+    )
     own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
     return Plan(
         recipe=recipe,
@@ -165,6 +171,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         former=former,
         enlarged=start.enlarged,
         pictures=plan_pictures(parts, request, shape),
+        embedded=embedded,
     )
 
 
@@ -181,9 +188,9 @@ def _together(own: int | None, former: Plan | None) -> int | None:
     return None if own is None or before is None else own + before
 
 
-def _former(parts: ModelParts, asked: Request, start: Start) -> Plan | None:
+def _former(parts: ModelParts, asked: Request, start: Start, embedded: Embedded | None) -> Plan | None:
     """The plan of the stage before, if there is one and no medium takes its place."""
-    if parts.cascade is None or start.enlarged is not None:
+    if parts.cascade is None or start.enlarged is not None or embedded is not None:
         return None
     return plan(stage_before(parts), former_request(parts, asked, start.shape))
 
@@ -193,7 +200,7 @@ def _handing(parts: ModelParts, asked: Request, shape: tuple[int, ...], ts: Tens
     if not takes_over(parts, asked):
         return None
     before = stage_before(parts)
-    schedule, recipe = before.denoiser.schedule, _sampling(parts, asked)
+    schedule, recipe = before.denoiser.schedule, sampled(parts, asked)
     request = dataclasses.replace(
         asked, sampler=None, overrides=(), images=(), steps=asked.steps or recipe.sample.steps
     )
@@ -247,29 +254,6 @@ def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> Non
         raise MultigenError(f"seed: {seed} is not allowed with n = {n}; seeds count on, to 2^62 - 1 at most")
 
 
-def _sampling(parts: ModelParts, request: Request) -> Recipe:
-    """The model's recipe under a request's overrides, sampler and guide."""
-    recipe = sampling_recipe(parts.recipe, request.overrides) if request.overrides else parts.recipe
-    if recipe.loras != parts.recipe.loras:
-        raise MultigenError("loras: the requests of one model share its weights; load another for others")
-    if recipe.adapters != parts.recipe.adapters:
-        raise MultigenError("adapters: the requests of one model share them; load another for others")
-    if recipe.conditioner != parts.recipe.conditioner:
-        raise MultigenError(
-            "conditioner.numbers: the requests of one model share them; load another for others"
-        )
-    if recipe.seed != parts.recipe.seed:
-        raise MultigenError("seed: it is no override of one request; give it as the request's own")
-    if request.sampler is not None:
-        recipe = dataclasses.replace(recipe, sampler=part_of(request.sampler, "sampler", "ddim", "eta: 0.5"))
-    if request.guide is not None:
-        guide = part_of(request.guide, "guide", "cfg", "scale: 3")
-        recipe = dataclasses.replace(recipe, guide=guide_part(guide, request.guidance_scale))
-    if recipe is not parts.recipe:
-        check_guidance(recipe, parts.denoiser)
-    return recipe
-
-
 def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
     """What the medium begins with."""
     if request.edit is not None:
@@ -309,12 +293,3 @@ def _media(start: Start) -> tuple[int, ...]:
     if start.edit is not None:
         return (start.shape[0], *start.edit.original.view.size)
     return start.shape if start.known is None else (start.shape[0], *start.known.size)
-
-
-def deterministic(recipe: Recipe) -> Recipe:
-    """How an inversion goes back: fresh noise or polish would not find the source again."""
-    name = sampler_traits(registry.lookup("sampler", recipe.sampler.name)).deterministic
-    sampler = recipe.sampler if name is None else Part(name)
-    polish = dataclasses.replace(recipe.sample.polish, passes=0)
-    sample = dataclasses.replace(recipe.sample, polish=polish)
-    return dataclasses.replace(recipe, sampler=sampler, sample=sample)

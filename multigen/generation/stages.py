@@ -12,10 +12,15 @@ from multigen.generation.plan import Job, Plan
 from multigen.generation.sizes import whole_sides
 
 
-def stage_noise(parts: ModelParts, plan: Plan, seed: int) -> NoiseSource:
-    """The noise of a stage. Stages draw from streams of their own, or one would begin with the noise of another."""
-    noise = Noise([seed], plan.shape, parts.device)
-    stage = plan.depth if plan.enlarged is None else 1
+def stage_noise(
+    parts: ModelParts, plan: Plan, seed: int, shape: tuple[int, ...] | None = None
+) -> NoiseSource:
+    """The noise of a stage, [1, *shape]; None: of its samples.
+
+    Stages draw from streams of their own, or one would begin with the noise of another.
+    """
+    noise = Noise([seed], plan.shape if shape is None else shape, parts.device)
+    stage = plan.depth if plan.enlarged is None and plan.embedded is None else 1
     return (lambda purpose, index: noise(f"stage {stage} {purpose}", index)) if stage else noise
 
 
@@ -25,4 +30,5 @@ def condition(parts: ModelParts, job: Job, former: Tensor) -> Tensor:
     whole = whole_sides(parts, job.plan.media)
     seen = parts.cascade.seen(former, whole[1:])
     level = torch.full((1,), parts.cascade.level)
-    return parts.cascade.condition(seen, level, stage_noise(parts, job.plan, job.seed)("condition", 0))
+    noise = stage_noise(parts, job.plan, job.seed, tuple(seen.shape[1:]))("condition", 0)
+    return parts.cascade.condition(seen, level, noise)

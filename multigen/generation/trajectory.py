@@ -32,12 +32,24 @@ def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
     plan = job.plan
     phase = _Phase(inverting=plan.edit is not None and plan.edit.invert is not None, noted=[])
     walk, guide = _own(parts, job, phase)
-    if plan.enlarged is not None:
-        given = plan.enlarged.seen[None].to(parts.device)
+    given = _given(parts, plan)
+    if given is not None:
         with torch.no_grad():
             phase.condition = condition(parts, job, given)
         return walk, guide
     return (walk, guide) if plan.former is None else _after(parts, job, phase, walk, guide)
+
+
+def _given(parts: ModelParts, plan: Plan) -> Tensor | None:
+    """What a request gives in place of the stage before, [1, C, *d]."""
+    if plan.enlarged is not None:
+        return plan.enlarged.seen[None].to(parts.device)
+    if plan.embedded is None:
+        return None
+    here = plan.embedded.embedding
+    if plan.blend is None or plan.blend.embedded is None:
+        return here
+    return edits.slerp(here[0], plan.blend.embedded.embedding[0], plan.blend.share)[None]
 
 
 def _own(parts: ModelParts, job: Job, phase: _Phase) -> tuple[Trajectory, Guide]:
@@ -140,7 +152,8 @@ def _informed(parts: ModelParts, plan: Plan, phase: _Phase, guide: Guide, crop: 
     edit = plan.edit
     # Inside, so that its channels come before those of the mask, as in training.
     if parts.cascade is not None:
-        guide = masks.with_channels(guide, lambda: crop(phase.shown))
+        cascade = parts.cascade
+        guide = with_calls(guide, lambda call: call._replace(cond=cascade.told(call.cond, phase.shown, crop)))
     if not parts.recipe.masked:
         return guide
     if edit is None or edit.keep is None:

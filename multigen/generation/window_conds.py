@@ -40,6 +40,7 @@ class WindowConds:
 def conditional(parts: ModelParts, plan: Plan, prompt: str) -> Cond:
     """The condition of a prompt, with what the plan's pictures say."""
     cond = encode_prompts(parts, prompt)
+    cond = cond if parts.cascade is None else parts.cascade.mark(cond, True)
     return cond if plan.pictures is None else plan.pictures.on(cond)
 
 
@@ -51,4 +52,5 @@ def unconditional(parts: ModelParts, plan: Plan) -> Cond:
         null = parts.conditioner.opposed(encode_prompts(parts, negative))
     else:
         null = parts.conditioner.null(1).to(parts.device)
+    null = null if parts.cascade is None else parts.cascade.mark(null, False)
     return null if plan.pictures is None else plan.pictures.off(null)

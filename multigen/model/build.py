@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from multigen import registry
-from multigen.cascades import Cascade
+from multigen.cascades import Link
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.core.backbone import Backbone
@@ -33,7 +33,7 @@ class Built(NamedTuple):
     codec: Codec
     conditioner: Conditioner
     denoiser: Denoiser | None
-    cascade: Cascade | None = None
+    cascade: Link | None = None
 
 
 def build_parts(recipe: Recipe, precision: torch.dtype | None) -> Built:

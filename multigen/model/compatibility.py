@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from multigen import registry
-from multigen.cascades import Cascade
+from multigen.cascades import Link
 from multigen.codecs.kl_vae import KLVAE
 from multigen.core.conditioning import CondSpec
 from multigen.core.denoiser import Denoiser
@@ -70,19 +70,17 @@ def _trains(recipe: Recipe, denoiser: Denoiser) -> None:
         objective(denoiser, t)
 
 
-def cond_spec(recipe: Recipe, spec: CondSpec, channels: int, cascade: Cascade | None) -> CondSpec:
+def cond_spec(recipe: Recipe, spec: CondSpec, channels: int, cascade: Link | None) -> CondSpec:
     """Widths of all that the network is conditioned on.
 
     That is what the conditioner gives; if `masked`, a view of what is known (`core.masks`); and what a cascade shows of
-    the stage before. RecipeError for a backbone that comes without a place for them.
+    the stage before.
     """
-    if cascade is not None and recipe.trains == "denoiser" and recipe.network.name == "diffusers":
-        raise RecipeError("cascade: the backbone diffusers has no channels for it. Allowed: null.")
     more = (1 + channels if recipe.masked else 0) + (0 if cascade is None else cascade.width)
     return dataclasses.replace(spec, grid=spec.grid + more)
 
 
-def build_cascade(recipe: Recipe, modality: Any, codec: Any) -> Cascade | None:
+def build_cascade(recipe: Recipe, modality: Any, codec: Any) -> Link | None:
     """How the network sees the stage before it; None where it is the first."""
     if recipe.cascade is None:
         return None
@@ -131,7 +129,7 @@ def _adapts(recipe: Recipe, network: Any) -> None:
 
 
 def _network(
-    recipe: Recipe, shape: tuple[int, ...], modality: Any, cascade: Cascade | None
+    recipe: Recipe, shape: tuple[int, ...], modality: Any, cascade: Link | None
 ) -> tuple[Any, CondSpec]:
     """The backbone on the meta device, and its condition; the prompts are tried where the classes are known."""
     part = recipe.conditioner

@@ -50,6 +50,8 @@ def recipe_of(source: str) -> Recipe:
         guide=family.guide,
         modifiers=found.modifiers,
         masked=family.masked,
+        cascade=_cascade(family, source),
+        stages=tuple(f"{source.rstrip('/')}/{stage}" for stage in family.stages),
         sample=dataclasses.replace(base.sample, steps=family.steps, prompts=prompts),
         weights=source,
     )
@@ -64,9 +66,17 @@ def _conditioner(family: Family, source: str, usual: tuple[str, ...]) -> tuple[P
     return Part("none"), ("",)
 
 
+def _cascade(family: Family, source: str) -> Part | None:
+    """How the family takes what the stage before made."""
+    part = family.cascade
+    return Part(part.name, {"path": source}) if part is not None and part.name == "embedding" else part
+
+
 def scheduler_of(family: Family) -> Scheduler:
     """What the scheduler of a family's folder says."""
-    return read_scheduler(family.folder, family.scheduler, Pipeline(family.own_sigmas, family.patch))
+    return read_scheduler(
+        family.folder, family.scheduler, Pipeline(family.own_sigmas, family.patch, family.scheduler_folder)
+    )
 
 
 def checked(recipe: Recipe, source: str) -> Recipe:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from multigen.cascades import Cascade, Link
 from multigen.errors import RecipeError
+from multigen.modalities import Modality
 from multigen.model.source import Found, find
 
 
@@ -25,3 +27,19 @@ def stage_before(stages: Sequence[str], there: Sequence[Found] = ()) -> Found:
             f"stages: {last} is no later stage, because its recipe has no cascade. Allowed: it comes first."
         )
     return found._replace(recipe=dataclasses.replace(found.recipe, stages=tuple(earlier)))
+
+
+def follow(cascade: Link | None, former: Modality, name: str) -> None:
+    """Tell a model what the stage before makes. RecipeError where it cannot take that."""
+    try:
+        if cascade is not None:
+            cascade.follow(former)
+    except ValueError as error:
+        raise RecipeError(f"{error} ({name})") from error
+
+
+def trained(cascade: Link | None) -> Cascade | None:
+    """How a model that learns sees the stage before it. RecipeError for one that is told embeddings."""
+    if cascade is None or isinstance(cascade, Cascade):
+        return cascade
+    raise RecipeError("cascade: a network that is told embeddings is sampled, not trained or measured, here")

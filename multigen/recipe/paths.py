@@ -119,6 +119,7 @@ def public(recipe: Recipe) -> Recipe:
 def _changed(recipe: Recipe, part: Callable[[Part], Part]) -> Recipe:
     """Apply a function to the parts of a recipe that may contain paths."""
     places = ["data", "codec", "conditioner"] + (["backbone"] if recipe.trains == "denoiser" else [])
+    places += ["cascade"] if recipe.cascade is not None else []
     return dataclasses.replace(recipe, **{place: part(getattr(recipe, place)) for place in places})
 
 

@@ -10,6 +10,7 @@ from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError
 from multigen.modalities.media import Media
 from multigen.model.model import Model
+from multigen.model.stages import trained
 
 
 def copies(model: Model, dataset: Dataset, n: int, seed: int) -> Iterator[Media]:
@@ -38,10 +39,11 @@ def _items(dataset: Dataset, n: int) -> Iterator[Item]:
 
 def enlargements(model: Model, dataset: Dataset, n: int, seed: int) -> Iterator[Media]:
     """As `copies`, each made by a cascade's network of what the stage before would have made of the original."""
-    assert model.cascade is not None
+    cascade = trained(model.cascade)
+    assert cascade is not None
     for k, item in enumerate(_items(dataset, n)):
         name = item.get("text") or item["id"]
-        small = model.cascade.reduced(item["media"][None])[0]
+        small = cascade.reduced(item["media"][None])[0]
         yield Media(item["media"], model.modality, f"{name}, original", seed + k)
         (made,) = model.edit(small, seed=seed + k)
         yield Media(made.tensor, model.modality, f"{name}, copy", seed + k)

@@ -20,6 +20,7 @@ from multigen.model.compatibility import check_combination
 from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
 from multigen.model.source import base_weights
+from multigen.model.stages import trained
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
@@ -241,7 +242,7 @@ def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: S
         precision=_precision(model),
         base=base,
         masked=recipe.masked,
-        cascade=model.cascade,
+        cascade=trained(model.cascade),
         sizes=sizes,
     )
 

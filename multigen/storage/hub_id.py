@@ -1,11 +1,14 @@
-"""Ids of pipelines on the Hugging Face hub: hf:owner/name. Without the prefix nothing goes to the network."""
+"""Ids of pipelines on the Hugging Face hub: hf:owner/name. Without the prefix nothing goes to the network.
+
+hf:owner/name/prior is a network of a pipeline that is a stage of its own.
+"""
 
 from __future__ import annotations
 
 import re
 
 PREFIX = "hf:"
-_ID = re.compile(r"hf:[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_ID = re.compile(r"hf:[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(/[a-z_]{1,40})?")
 _BARE = re.compile(_ID.pattern.removeprefix(PREFIX))
 
 

@@ -285,3 +285,176 @@ def refiner(folder: Path) -> Path:
         requires_aesthetics_score=True,
         force_zeros_for_empty_prompt=False,
     )
+
+
+def vision(width: int = TEXT) -> Any:
+    """CLIP's image encoder, of pictures of 16 x 16."""
+    return t.CLIPVisionModelWithProjection(
+        t.CLIPVisionConfig(
+            hidden_size=32,
+            projection_dim=width,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            image_size=SIZE,
+            patch_size=8,
+            intermediate_size=37,
+        )
+    )
+
+
+def prior(width: int = TEXT) -> Any:
+    made = d.PriorTransformer(
+        num_attention_heads=2, attention_head_dim=12, embedding_dim=width, num_layers=1, num_embeddings=77
+    )
+    with torch.no_grad():
+        made.clip_mean.add_(0.3 * torch.randn(1, width))
+        made.clip_std.mul_(0.7)
+    return made
+
+
+def text(tokenizer: Any) -> Any:
+    return t.CLIPTextModelWithProjection(clip_config(tokenizer))
+
+
+PRIOR_SCHEDULER = {"prediction_type": "sample", "clip_sample_range": 5.0, "variance_type": "fixed_small_log"}
+
+
+@seeded
+def kandinsky_prior(folder: Path, width: int = TEXT) -> Path:
+    tokenizer = clip_tokenizer(folder / "tokenizer")
+    return saved(
+        folder,
+        d.KandinskyV22PriorPipeline,
+        prior=prior(width),
+        image_encoder=vision(width),
+        text_encoder=text(tokenizer),
+        tokenizer=tokenizer,
+        scheduler=d.UnCLIPScheduler(**PRIOR_SCHEDULER),
+        image_processor=t.CLIPImageProcessor(size=SIZE, crop_size=SIZE),
+    )
+
+
+@seeded
+def kandinsky(folder: Path) -> Path:
+    """The decoder; its prior stands beside it."""
+    kandinsky_prior(folder.with_name("prior"))
+    network = unet(
+        in_channels=4,
+        out_channels=8,
+        addition_embed_type="image",
+        encoder_hid_dim_type="image_proj",
+        encoder_hid_dim=TEXT,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        resnet_time_scale_shift="scale_shift",
+    )
+    movq = d.VQModel(
+        block_out_channels=(32, 64),
+        down_block_types=("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
+        up_block_types=("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=8,
+        norm_type="spatial",
+        num_vq_embeddings=12,
+        vq_embed_dim=4,
+    )
+    scheduler = d.DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, clip_sample=False, set_alpha_to_one=True, steps_offset=0
+    )
+    return saved(folder, d.KandinskyV22Pipeline, unet=network, movq=movq, scheduler=scheduler)
+
+
+def stable_unclip_parts(folder: Path) -> dict[str, Any]:
+    normalizer = d.pipelines.stable_diffusion.StableUnCLIPImageNormalizer(embedding_dim=TEXT)
+    parts = latent_unet(
+        folder / "tokenizer", class_embed_type="projection", projection_class_embeddings_input_dim=2 * TEXT
+    )
+    del parts["safety_checker"], parts["feature_extractor"]
+    return {
+        **parts,
+        "image_normalizer": normalizer,
+        "image_noising_scheduler": d.DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
+        "scheduler": d.DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
+        ),
+    }
+
+
+@seeded
+def stable_unclip(folder: Path) -> Path:
+    tokenizer = clip_tokenizer(folder / "prior_tokenizer")
+    return saved(
+        folder,
+        d.StableUnCLIPPipeline,
+        prior_tokenizer=tokenizer,
+        prior_text_encoder=text(tokenizer),
+        prior=prior(),
+        prior_scheduler=d.UnCLIPScheduler(**PRIOR_SCHEDULER),
+        **stable_unclip_parts(folder),
+    )
+
+
+@seeded
+def stable_unclip_variation(folder: Path) -> Path:
+    return saved(
+        folder,
+        d.StableUnCLIPImg2ImgPipeline,
+        feature_extractor=t.CLIPImageProcessor(size=SIZE, crop_size=SIZE),
+        image_encoder=vision(),
+        **stable_unclip_parts(folder),
+    )
+
+
+@seeded
+def unclip(folder: Path) -> Path:
+    """Prior, decoder of 8 x 8 pixels, upscaler to 16 x 16; there is an image encoder, too."""
+    from diffusers.pipelines.deprecated.unclip import UnCLIPTextProjModel
+
+    tokenizer = clip_tokenizer(folder / "tokenizer")
+    decoder = d.UNet2DConditionModel(
+        sample_size=8,
+        in_channels=3,
+        out_channels=6,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        cross_attention_dim=24,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        resnet_time_scale_shift="scale_shift",
+        class_embed_type="identity",
+    )
+    upscaler: dict[str, Any] = {
+        "sample_size": 16,
+        "in_channels": 6,
+        "out_channels": 6,
+        "block_out_channels": (32, 64),
+        "layers_per_block": 1,
+        "down_block_types": ("ResnetDownsampleBlock2D",) * 2,
+        "up_block_types": ("ResnetUpsampleBlock2D",) * 2,
+        "norm_num_groups": 8,
+        "resnet_time_scale_shift": "scale_shift",
+    }
+    projection = UnCLIPTextProjModel(clip_embeddings_dim=TEXT, time_embed_dim=128, cross_attention_dim=24)
+    with torch.no_grad():
+        projection.learned_classifier_free_guidance_embeddings.add_(torch.randn(TEXT))
+    saved(
+        folder,
+        d.UnCLIPPipeline,
+        prior=prior(),
+        decoder=decoder,
+        text_encoder=text(tokenizer),
+        tokenizer=tokenizer,
+        text_proj=projection,
+        super_res_first=d.UNet2DModel(**upscaler),
+        super_res_last=d.UNet2DModel(**upscaler),
+        prior_scheduler=d.UnCLIPScheduler(**PRIOR_SCHEDULER),
+        decoder_scheduler=d.UnCLIPScheduler(),
+        super_res_scheduler=d.UnCLIPScheduler(),
+    )
+    edit(folder / "model_index.json", {"text_proj": ["unclip", "UnCLIPTextProjModel"]})  # as published
+    return folder

@@ -127,7 +127,7 @@ def test_a_plain_network_has_no_mask_channels(whole: Path) -> None:
     recipe = multigen.load(whole, device="cpu").recipe
     from multigen.recipe.load import override_recipe
 
-    with pytest.raises(MultigenError, match="this network has no channels for a mask. Allowed: masked=false"):
+    with pytest.raises(MultigenError, match="has no channels for a mask or a cascade. Allowed: masked=false"):
         Model(override_recipe(recipe, ["masked=true"]), device="cpu")
 
 

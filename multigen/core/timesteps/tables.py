@@ -53,13 +53,15 @@ def leading(schedule: Schedule, steps: int, *, offset: int = 0, to_zero: bool = 
     return torch.cat([(index + 1) / n, end])
 
 
-def linspace(schedule: Schedule, steps: int, *, closed: bool = True) -> Tensor:
+def linspace(schedule: Schedule, steps: int, *, closed: bool = True, whole: bool = False) -> Tensor:
     """Space table indices evenly from N - 1, then t = 0; they are fractions where the steps ask for it.
 
     closed  the last step is at index 0; False: at (N - 1)/n, as if index 0 followed
+    whole   indices are rounded
 
     Raises ValueError as for `trailing`.
     """
     n = table_length(schedule, steps, "linspace")
     index = torch.linspace(n - 1, 0, steps if closed else steps + 1, dtype=torch.float64)[:steps]
+    index = index.round() if whole else index
     return torch.cat([(index + 1) / n, torch.zeros(1, dtype=torch.float64)])

@@ -8,6 +8,7 @@ from multigen.storage.diffusers_folder.hub import located
 from multigen.storage.diffusers_folder.layout import (
     AUTOENCODER,
     INDEX,
+    MOVQ,
     OOBLECK,
     SCHEDULER,
     TEMPORAL_AUTOENCODER,
@@ -18,6 +19,7 @@ from multigen.storage.diffusers_folder.layout import (
     listed,
     pipeline_class,
     read_json,
+    stage_of,
     temporal_factors,
     vae_factor,
 )
@@ -27,6 +29,7 @@ from multigen.storage.hub_id import is_id
 __all__ = [
     "AUTOENCODER",
     "INDEX",
+    "MOVQ",
     "OOBLECK",
     "SCHEDULER",
     "TEMPORAL_AUTOENCODER",
@@ -44,6 +47,7 @@ __all__ = [
     "network",
     "pipeline_class",
     "read_json",
+    "stage_of",
     "temporal_factors",
     "vae_factor",
 ]

@@ -24,7 +24,8 @@ def located(path: str | None) -> Path:
             "path: not set. Give a folder in diffusers' format, or its id on the hub (hf:owner/name)."
         )
     if is_id(path):
-        return _fetched(path)
+        owner, name, *stage = path.split("/")
+        return _fetched(f"{owner}/{name}").joinpath(*stage)
     folder = Path(path).expanduser().resolve()
     if not folder.is_dir():
         raise MultigenError(

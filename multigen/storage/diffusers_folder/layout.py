@@ -44,12 +44,19 @@ class Component:
 
 AUTOENCODER = Component("diffusers", ("AutoencoderKL",))
 TEMPORAL_AUTOENCODER = Component("diffusers", ("AutoencoderKLWan", "AutoencoderKLLTXVideo"))
+MOVQ = Component("diffusers", ("VQModel",))
 OOBLECK = Component("diffusers", ("AutoencoderOobleck",))
 
 
 def is_pipeline(path: Path) -> bool:
-    """Return whether a folder is a pipeline of diffusers."""
-    return (path / INDEX).is_file()
+    """Return whether a folder is a pipeline of diffusers, or the network of one that is a stage of its own."""
+    return (path / INDEX).is_file() or bool(stage_of(path)[1])
+
+
+def stage_of(path: Path) -> tuple[Path, str]:
+    """Split a folder into the pipeline's and the name of the network in it that is meant; "": the pipeline itself."""
+    inside = not (path / INDEX).is_file() and (path / "config.json").is_file()
+    return (path.parent, path.name) if inside and (path.parent / INDEX).is_file() else (path, "")
 
 
 def pipeline_class(folder: Path) -> str:

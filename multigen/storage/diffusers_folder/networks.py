@@ -35,7 +35,11 @@ def _class(package: str, kind: str) -> Any:
     if package in PACKAGES:
         return getattr(imported(package), kind)
     imported("diffusers")
-    return getattr(importlib.import_module(f"diffusers.pipelines.{package}"), kind)
+    try:
+        module = importlib.import_module(f"diffusers.pipelines.{package}")
+    except ModuleNotFoundError:  # a pipeline that diffusers has retired
+        module = importlib.import_module(f"diffusers.pipelines.deprecated.{package}")
+    return getattr(module, kind)
 
 
 def blank(folder: Path, name: str, allowed: Component) -> nn.Module:
