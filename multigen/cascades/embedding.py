@@ -51,11 +51,11 @@ class Embedding(Link):
         found = self.family.image_encoder or self._encoder
         if found is None:
             raise ValueError(
-                f"images: {self.family.title} has no image encoder here. Name a prior that has one: stages=[PRIOR]"
+                f"{self.family.title} has no image encoder here. Name a prior that has one: stages=[PRIOR]"
             )
         if found.width != self.family.embedding_width:
             raise ValueError(
-                f"images: the image encoder gives {found.width} numbers; the network of {self.family.title} takes "
+                f"the image encoder gives {found.width} numbers; the network of {self.family.title} takes "
                 f"{self.family.embedding_width}"
             )
         return found

@@ -10,6 +10,7 @@ section 4.2).
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from multigen.cascades import Cascade
@@ -27,7 +28,7 @@ class Enlarge(Cascade):
             axis, such as [2, 4, 4] for a video of twice the frame rate
     noise   the largest noise level that training adds, from 0 to below 1 (1: nothing is left to see)
     level   the noise level that sampling adds, at most `noise`
-    tells_level  a channel more says how much noise there is; some networks of others have none
+    plain   the network is shown the enlarged medium alone, as bicubic gives it: it is not told how much noise there is
 
     Raises ValueError for values out of range.
     """
@@ -40,7 +41,7 @@ class Enlarge(Cascade):
         factor: int | tuple[int, ...] = 4,
         noise: float = 0.4,
         level: float = 0.1,
-        tells_level: bool = True,
+        plain: bool = False,
     ) -> None:
         shape = modality.shape()
         axes = len(shape) - 1
@@ -50,13 +51,15 @@ class Enlarge(Cascade):
                 f"factor: {factor} is not allowed. Allowed: a whole number, 2 or more, or a list of {axes}, one for "
                 "each axis."
             )
+        if plain and axes != 2:
+            raise ValueError("plain: true is not allowed for media that are no pictures. Allowed: false.")
         if not 0 <= noise < 1:
             raise ValueError(f"noise: {noise} is not allowed. Allowed: a number from 0 to below 1.")
         if not 0 <= level <= noise:
             raise ValueError(f"level: {level} is not allowed. Allowed: a number from 0 to noise, {noise}.")
         self.codec, self.factors, self.noise, self.level = codec, factors, noise, level
-        self.tells_level = tells_level
-        self.width = codec.shape(shape)[0] + tells_level
+        self.plain = plain
+        self.width = codec.shape(shape)[0] + (not plain)
 
     def before(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape [C, *d] of what is enlarged to [C, *D]."""
@@ -72,10 +75,13 @@ class Enlarge(Cascade):
 
     def seen(self, former: Tensor, size: tuple[int, ...]) -> Tensor:
         """Enlarge media [B, C, *d] to `size` [*D] and encode them: [B, C', *D']."""
+        if self.plain:
+            sharp = F.interpolate(former, list(size), mode="bicubic", antialias=True)
+            return self.codec.encode(sharp)
         return self.codec.encode(enlarged(former, size))
 
     def condition(self, seen: Tensor, level: Tensor, noise: Tensor) -> Tensor:
         """Add noise [B, C', *D'] at level [B], and a channel that says it: [B, C' + 1, *D']."""
         s = rows(level.to(seen), seen)
         noisy = (1 - s * s).sqrt() * seen + s * noise
-        return torch.cat([noisy, s.expand(-1, 1, *seen.shape[2:])], dim=1) if self.tells_level else noisy
+        return noisy if self.plain else torch.cat([noisy, s.expand(-1, 1, *seen.shape[2:])], dim=1)

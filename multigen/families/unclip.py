@@ -125,7 +125,7 @@ class Upscaler(Pixels):
         config = diffusers_folder.component(self.folder, "decoder", DECODER)
         small = diffusers_folder.entry(config, self.folder / "decoder", "sample_size", int, 64)
         factor = max(self.entry("sample_size", int, 256) // small, 2)
-        return Part("enlarge", {"factor": factor, "noise": 0.0, "level": 0.0, "tells_level": False})
+        return Part("enlarge", {"factor": factor, "noise": 0.0, "level": 0.0, "plain": True})
 
     @cached_property
     def _last(self) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -59,8 +60,11 @@ def plan_enlargement(parts: ModelParts, edit: EditRequest) -> Enlarged:
 def own_request(parts: ModelParts, request: Request) -> Request:
     """What a request asks of a model's own network.
 
-    In a cascade, guidance is for the stages that have a guide: one that is `plain` follows the stage before.
+    In a cascade, guidance is for the stages that have a guide: one that is `plain` follows the stage before. Pictures
+    are for the last stage that takes some.
     """
+    if _hands_on(parts):
+        request = dataclasses.replace(request, images=())
     if parts.cascade is None or parts.recipe.guide.name != "plain" or request.edit is not None:
         return request
     return dataclasses.replace(request, guide=None, guidance_scale=None, negative_prompt=None)
@@ -72,12 +76,17 @@ def former_request(parts: ModelParts, request: Request, shape: tuple[int, ...]) 
     before = parts.cascade.before(shape)
     axes = len(shape) - 1
     size = (before[-2], before[-1]) if before is not None and axes > 1 else None
+    images = request.images if _hands_on(parts) else ()
     duration = None
     if before is not None and axes != 2:  # [C, N] or [C, T, H, W]
         duration = shape[1] * 8 / parts.modality.shape(duration=8.0)[1]
-    return dataclasses.replace(
-        request, size=size, duration=duration, sampler=None, overrides=(), images=(), options={}
-    )
+    own: dict[str, Any] = {"size": size, "duration": duration, "sampler": None, "overrides": (), "edit": None}
+    return dataclasses.replace(request, **own, images=images, options={})
+
+
+def _hands_on(parts: ModelParts) -> bool:
+    """Whether the pictures of a request are for the stages before."""
+    return isinstance(parts.cascade, Cascade) and not parts.recipe.adapters
 
 
 def stage_before(parts: ModelParts) -> ModelParts:

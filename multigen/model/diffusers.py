@@ -51,7 +51,7 @@ def recipe_of(source: str) -> Recipe:
         modifiers=found.modifiers,
         masked=family.masked,
         cascade=_cascade(family, source),
-        stages=tuple(f"{source.rstrip('/')}/{stage}" for stage in family.stages),
+        stages=_stages(family, source),
         sample=dataclasses.replace(base.sample, steps=family.steps, prompts=prompts),
         weights=source,
     )
@@ -64,6 +64,16 @@ def _conditioner(family: Family, source: str, usual: tuple[str, ...]) -> tuple[P
     if family.classes:
         return Part("class_index", {"classes": family.classes}), ("0",)
     return Part("none"), ("",)
+
+
+def _stages(family: Family, source: str) -> tuple[str, ...]:
+    """The networks of its folder that come before it; of a stage itself, those beside it."""
+    whole = source.rstrip("/")
+    if not is_id(source):
+        whole = str(Path(source).expanduser().resolve())
+    if located(source) != family.folder:
+        whole = whole.rpartition("/")[0]
+    return tuple(f"{whole}/{stage}" for stage in family.stages)
 
 
 def _cascade(family: Family, source: str) -> Part | None:

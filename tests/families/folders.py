@@ -377,7 +377,11 @@ def stable_unclip_parts(folder: Path) -> dict[str, Any]:
         "image_normalizer": normalizer,
         "image_noising_scheduler": d.DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
         "scheduler": d.DDIMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            steps_offset=1,
         ),
     }
 
@@ -391,7 +395,7 @@ def stable_unclip(folder: Path) -> Path:
         prior_tokenizer=tokenizer,
         prior_text_encoder=text(tokenizer),
         prior=prior(),
-        prior_scheduler=d.UnCLIPScheduler(**PRIOR_SCHEDULER),
+        prior_scheduler=d.DDPMScheduler(beta_schedule="squaredcos_cap_v2", **PRIOR_SCHEDULER),
         **stable_unclip_parts(folder),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import override_recipe, parse_recipe
 from multigen.recipe.sampling import sampling_recipe
 from multigen.registry import Part
-from tests.families import folders, moving
+from tests.families import folders, moving, unclip
 
 import diffusers  # isort: skip  # after tests.families.folders, which makes torchaudio importable
 
@@ -45,6 +46,9 @@ class Row:
     options    of a request, for the size
     modality   arguments of a small modality, where the folder does not say how large its media are
     prompts    two of them
+    edits      whether its media can be edited as those of most families
+    before     folder beside its own, of the stage before it
+    pipeline   folder -> its pipeline, where diffusers does not find it
     theirs     (pipeline, start) -> its latents, where its call is another than a picture's
     """
 
@@ -58,6 +62,9 @@ class Row:
     media: tuple[int, ...] = (3, SIZE, SIZE)
     options: dict[str, Any] = field(default_factory=lambda: {"size": SIZE})
     modality: dict[str, Any] = field(default_factory=dict)
+    edits: bool = True
+    before: str = ""
+    pipeline: Callable[[Path], Any] | None = None
     theirs: Callable[[Any, Tensor, int], Tensor] | None = None
 
 
@@ -107,6 +114,26 @@ ROWS: dict[str, Row] = {
         prompts=("1", "2"),
         theirs=consistency_pixels,
     ),
+    "kandinsky": Row(folders.kandinsky, before="prior", theirs=unclip.kandinsky),
+    "kandinsky, prior": Row(
+        folders.kandinsky_prior, latent=(32, 1), media=(32, 1), options={}, edits=False, theirs=unclip.prior
+    ),
+    "stable unclip": Row(folders.stable_unclip, theirs=unclip.stable),
+    "unclip, decoder": Row(
+        unclip.decoder_folder,
+        latent=(3, 8, 8),
+        media=(3, 8, 8),
+        options={"size": 8},
+        pipeline=unclip.pipeline,
+        theirs=unclip.decoder,
+    ),
+    "unclip": Row(
+        folders.unclip,
+        latent=(3, 16, 16),
+        edits=False,
+        pipeline=unclip.pipeline,
+        theirs=unclip.upscaled,
+    ),
     "stable audio": Row(
         moving.stable_audio,
         latent=(4, 12),
@@ -145,6 +172,8 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     found = find(folder)
     modality = Part(found.recipe.modality.name, {**found.recipe.modality.args, **row.modality})
     recipe = dataclasses.replace(found.recipe, modality=modality)
+    if row.before:
+        recipe = dataclasses.replace(recipe, stages=(str(folder.with_name(row.before)),))
     return Loaded(row, folder, Model.of(found, recipe, device="cpu"))
 
 
@@ -171,7 +200,10 @@ def close(ours: Tensor, other: Tensor, share: float = 1e-4) -> None:
 
 def theirs(loaded: Loaded, start: Tensor, alpha: float, noise: Noise) -> Tensor:
     """The latents of the pipeline from our x at the first time, alpha its share of data."""
-    pipe = diffusers.DiffusionPipeline.from_pretrained(loaded.folder, local_files_only=True)
+    load = loaded.row.pipeline or functools.partial(
+        diffusers.DiffusionPipeline.from_pretrained, local_files_only=True
+    )
+    pipe = load(loaded.folder)
     pipe.set_progress_bar_config(disable=True)
     if loaded.row.scheduler is not None:
         pipe.scheduler = loaded.row.scheduler.from_config(pipe.scheduler.config)
@@ -247,8 +279,8 @@ def test_numbers_change_for_sampling(tmp_path: Path) -> None:
 
 def test_every_network_learns(loaded: Loaded) -> None:
     """A loss for each sample, with condition dropout, and a gradient in every layer that it uses."""
-    if loaded.model.recipe.masked:
-        pytest.skip("its mask channels are drawn by the trainer")
+    if loaded.model.recipe.masked or loaded.model.cascade is not None:
+        pytest.skip("what it is shown is drawn by the trainer, or made by the stage before")
     denoiser, conditioner = loaded.model.denoiser, loaded.model.conditioner
     prompts = loaded.row.prompts if loaded.row.text else ("", "")
     cond = conditioner(conditioner.from_prompts(prompts))
@@ -301,6 +333,8 @@ def test_variants_of_guidance(guide: str, loaded: Loaded) -> None:
 
 def test_edits(loaded: Loaded) -> None:
     """What is kept comes back as it was; a variation goes as far as asked."""
+    if not loaded.row.edits:
+        pytest.skip("tests/families/test_unclip.py")
     model, shape = loaded.model, loaded.row.media
     media = normal(shape, 1, "media").mul(0.4).clamp(-1, 1)
     prompt = loaded.row.prompts[0] if loaded.row.text else ""
