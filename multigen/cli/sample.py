@@ -79,7 +79,7 @@ def parser() -> Parser:
         "--blend",
         type=count,
         metavar="N",
-        help="make N media from one prompt to another, or between two seeds",
+        help="make N media from one prompt to another, or between two seeds or pictures (--image)",
     )
     parser.add_argument("--to-seed", type=seed, metavar="N", help="with --blend: the seed of the last medium")
     parser.add_argument(
@@ -135,8 +135,8 @@ def _check_blend(a: argparse.Namespace, prompts: Sequence[str] | None) -> None:
         raise MultigenError(
             f"--blend takes two prompts, or one and two seeds; {len(prompts)} prompts are given"
         )
-    if prompts is not None and len(set(prompts)) == 1 and a.to_seed is None:
-        raise MultigenError("--blend needs two prompts, or a second seed: --to-seed N")
+    if prompts is not None and len(set(prompts)) == 1 and a.to_seed is None and len(a.images or ()) != 2:
+        raise MultigenError("--blend needs two prompts, a second seed, --to-seed N, or two pictures")
 
 
 def _check_place(out: Path | str | None) -> None:

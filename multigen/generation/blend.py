@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from multigen.cascades.embedding import Embedding
 from multigen.errors import MultigenError
 from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.parts import ModelParts, check_prompt
@@ -25,11 +26,13 @@ def blend(
     """A batcher of `n` media from the first end to the second, both among them; each end is what it is alone.
 
     The noise goes along an arc, which keeps its variance; the predictions for the two prompts are mixed. The ends
-    differ by prompt and seed alone. MultigenError where they differ by more, and for fewer than 2 media.
+    differ by prompt and seed alone, and where a model draws the embedding of a picture, by that: it goes along an arc,
+    too. MultigenError where they differ by more, and for fewer than 2 media.
     """
     first, last = (Request(end) if isinstance(end, str) else end for end in ends)
     common = dataclasses.replace(first, prompt="", seed=None)
-    if common.differs(dataclasses.replace(last, prompt="", seed=None)):
+    beyond = dataclasses.replace(last, prompt="", seed=None)
+    if common.differs(beyond) and not _pictures_alone(parts, common, beyond):
         raise MultigenError("blend: its ends may differ by prompt and seed alone")
     if n < 2:
         raise MultigenError(f"n: {n} is not allowed; a blend has 2 ends and more between them")
@@ -37,13 +40,22 @@ def blend(
     for end, seed in zip((first, last), seeds, strict=True):
         check_counts(parts, n=n, seed=seed)
         check_prompt(parts, end.prompt)
-    whole = plan(parts, common)
+    whole, end = plan(parts, common), plan(parts, beyond)
     blends = [Blend(last.prompt, seeds[1], k / (n - 1)) for k in range(n)]
-    planned = [Job(first.prompt, seeds[0], whole.blended(one)) for one in blends]
+    planned = [Job(first.prompt, seeds[0], whole.blended(one, end)) for one in blends]
     between = f"{first.prompt} to {last.prompt}"
     names = [first.prompt, *[between] * (n - 2), last.prompt]
     shown = [seeds[0]] * (n - 1) + [seeds[1]]
     return Blended(Batcher(parts, planned, batch, on_progress), list(zip(names, shown, strict=True)))
+
+
+def _pictures_alone(parts: ModelParts, one: Request, other: Request) -> bool:
+    """Whether two requests differ by pictures whose embeddings are drawn, and by nothing else."""
+    stage: ModelParts | None = parts
+    while stage is not None and not isinstance(stage.cascade, Embedding):
+        stage = stage.former if stage.cascade is not None and not stage.recipe.adapters else None
+    same = not one.differs(dataclasses.replace(other, images=one.images))
+    return stage is not None and same and len(one.images) == len(other.images)
 
 
 class Blended(NamedTuple):

@@ -100,9 +100,12 @@ class Plan:
         """How many stages come before it."""
         return 0 if self.former is None else 1 + self.former.depth
 
-    def blended(self, blend: Blend) -> Plan:
-        """The same with a second end, for every stage."""
-        former = None if self.former is None else self.former.blended(blend)
+    def blended(self, blend: Blend, end: Plan) -> Plan:
+        """The same with a second end, for every stage; `end`: the plan of that."""
+        former = self.former
+        if former is not None and end.former is not None:
+            former = former.blended(blend, end.former)
+        blend = dataclasses.replace(blend, embedded=end.embedded)
         return dataclasses.replace(self, blend=blend, former=former)
 
 

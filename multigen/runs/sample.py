@@ -128,8 +128,13 @@ def sample_blend(
     last = dataclasses.replace(ends[-1], seed=seed if to_seed is None else to_seed)
     if len(ends) > 2:
         raise MultigenError(f"--blend takes two prompts, or one and two seeds; {len(ends)} prompts are given")
-    if first == last:
-        raise MultigenError("--blend needs two prompts, or a second seed: --to-seed N")
+    if len(first.images) == 2 and not model.recipe.adapters:  # from one picture to the other
+        first, last = (
+            dataclasses.replace(end, images=images)
+            for end, images in ((first, first.images[:1]), (last, first.images[1:]))
+        )
+    if not first.differs(last):
+        raise MultigenError("--blend needs two prompts, a second seed, --to-seed N, or two pictures")
     said = describe(model, "blend", [first, last], {"n": n})
 
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:

@@ -312,26 +312,37 @@ def prior(width: int = TEXT) -> Any:
     return made
 
 
-def text(tokenizer: Any) -> Any:
-    return t.CLIPTextModelWithProjection(clip_config(tokenizer))
+def text(tokenizer: Any, width: int = TEXT) -> Any:
+    config = clip_config(tokenizer)
+    config.hidden_size = config.projection_dim = width
+    return t.CLIPTextModelWithProjection(config)
 
 
 PRIOR_SCHEDULER = {"prediction_type": "sample", "clip_sample_range": 5.0, "variance_type": "fixed_small_log"}
 
 
-@seeded
-def kandinsky_prior(folder: Path, width: int = TEXT) -> Path:
-    tokenizer = clip_tokenizer(folder / "tokenizer")
-    return saved(
-        folder,
-        d.KandinskyV22PriorPipeline,
-        prior=prior(width),
-        image_encoder=vision(width),
-        text_encoder=text(tokenizer),
-        tokenizer=tokenizer,
-        scheduler=d.UnCLIPScheduler(**PRIOR_SCHEDULER),
-        image_processor=t.CLIPImageProcessor(size=SIZE, crop_size=SIZE),
-    )
+def prior_of(width: int) -> Callable[[Path], Path]:
+    """A prior of Kandinsky whose embeddings have so many numbers."""
+
+    @seeded
+    def make(folder: Path) -> Path:
+        tokenizer = clip_tokenizer(folder / "tokenizer")
+        return saved(
+            folder,
+            d.KandinskyV22PriorPipeline,
+            prior=prior(width),
+            image_encoder=vision(width),
+            text_encoder=text(tokenizer, width),
+            tokenizer=tokenizer,
+            scheduler=d.UnCLIPScheduler(**PRIOR_SCHEDULER),
+            image_processor=t.CLIPImageProcessor(size=SIZE, crop_size=SIZE),
+        )
+
+    return make
+
+
+def kandinsky_prior(folder: Path) -> Path:
+    return prior_of(TEXT)(folder)
 
 
 @seeded
