@@ -138,12 +138,15 @@ class WeightedLora:
 
 @dataclass(frozen=True)
 class WeightedAdapter:
-    """A network beside the backbone that leads it by a picture, and its weight."""
+    """What stands beside a model when media are made: a network that leads it by a picture, or a new word."""
 
-    path: str  # its folder
-    image: str  # the picture: edges, depth, a pose ..., as the network wants it
-    name: Literal["controlnet"] = "controlnet"  # its kind
-    weight: float = 1.0  # 0: none of it; 1: as it was trained
+    path: str  # its folder, its file, or the run folder that trained it
+    name: Literal["controlnet", "textual_inversion"] = "controlnet"  # its kind
+    # of a ControlNet: the picture, such as edges, depth or a pose, as the network wants it
+    image: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    weight: float = 1.0  # of a ControlNet: 0: none of it; 1: as it was trained
+    # of a textual inversion: the word as it stands in prompts; null: as its file names it
+    token: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,8 @@ class Recipe:
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None
     loras: tuple[WeightedLora, ...] = ()  # LoRAs that are added to the weights when media are made
-    # ControlNets that lead the network when media are made: {path: FOLDER, image: FILE, weight: 0.8}
+    # What stands beside the model when media are made: ControlNets, {path: FOLDER, image: FILE, weight: 0.8}, and new
+    # words, {name: textual_inversion, path: FILE, token: <cat>}
     adapters: tuple[WeightedAdapter, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)

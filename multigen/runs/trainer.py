@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from multigen import registry
 from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset, found_by
 from multigen.device import choose_precision, describe
@@ -20,18 +19,17 @@ from multigen.model.compatibility import check_combination
 from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
 from multigen.model.source import base_weights
+from multigen.model.tuned import adaptation, unfinish
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
 from multigen.runs.previews import write_previews
 from multigen.runs.reconstructions import copies, enlargements
 from multigen.storage.files import write_text
-from multigen.storage.lora import FILE as LORA
-from multigen.storage.lora import write as write_lora
 from multigen.training import boards, ranks
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
-from multigen.training.adapter import Lora
+from multigen.training.adapting import Adaptation, Learned
 from multigen.training.autoencoding import Autoencoding
 from multigen.training.captions import caption_summary
 from multigen.training.checkpoint import Checkpoint
@@ -71,7 +69,7 @@ def train_here(
         base = _freeze(model, init, adapter)
     elif state is None:
         initialize(model, dataset, init)
-    trainer = _build(model, dataset, folder, quiet, base)
+    trainer = _build(model, dataset, folder, quiet, base, adapter)
     trainer.unreadable.note(dataset.bad)
     _begin(trainer, recipe, state)
     trainer.run()
@@ -80,8 +78,11 @@ def train_here(
             if adapter is None:
                 model.save(folder / WEIGHTS)
             else:
-                tensors = {n: p.detach() for n, p in trainer.parameters.items()}
-                write_lora(folder / LORA, adapter.adapter(tensors, model.denoiser.backbone, recipe, base))
+                backbone, tensors = (
+                    model.denoiser.backbone,
+                    {n: p.detach() for n, p in trainer.parameters.items()},
+                )
+                adapter.write(folder, Learned(tensors, recipe, backbone.published, base), backbone)
         samples = trainer.step * recipe.train.batch
         write_knowledge(folder, caption_summary(model.conditioner, dataset, recipe.seed, samples=samples))
     return recipe, trainer.unreadable.files
@@ -104,8 +105,7 @@ def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
     rerun.write_recipe(folder, recipe)
     write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
     if state is not None:
-        for name in (WEIGHTS, LORA):  # they are in the checkpoint, until training ends anew
-            (folder / name).unlink(missing_ok=True)
+        unfinish(folder)  # what it left is in the checkpoint, until training ends anew
 
 
 def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
@@ -118,24 +118,24 @@ def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
 # --- initial weights --------------------------------------------------------------------------------------------
 
 
-def _adapter(recipe: Recipe) -> Lora | None:
+def _adapter(recipe: Recipe) -> Adaptation | None:
     """The adapter that learns in place of the weights, if the recipe names one; RecipeError without its package."""
     part = recipe.train.adapter
     if part is None:
         return None
-    adapter: Lora = registry.build("adapter", part, where="train.adapter")
+    adapter = adaptation(recipe)
     adapter.check_installed()
     return adapter
 
 
-def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Lora) -> str:
+def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Adaptation) -> str:
     """Freeze the base's weights and put the adapter beside them; the hash of the base."""
     if init is not None:
         model.load_weights(init, f"train.init ({model.recipe.train.init})")
     base = model.weights_hash()
     for module in model.learned.values():
         module.requires_grad_(False)
-    adapter.inject(model.denoiser.backbone, model.recipe.seed)
+    adapter.inject(model.denoiser.backbone, model.conditioner, model.recipe.seed)
     return base
 
 
@@ -195,11 +195,13 @@ def _precision(model: Model) -> torch.dtype | None:
 # --- task and trainer -------------------------------------------------------------------------------------------
 
 
-def _build(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: str | None) -> Trainer:
+def _build(
+    model: Model, dataset: Dataset, folder: Path, quiet: bool, base: str | None, adapter: Adaptation | None
+) -> Trainer:
     recipe = model.recipe
     sizes = training_sizes.sizes(recipe.train, model.modality, model.codec, recipe.seed)
     return Trainer(
-        task=build_task(model, dataset, base, sizes),
+        task=build_task(model, dataset, base, sizes, adapter),
         dataset=dataset,
         settings=recipe.train,
         seed=recipe.seed,
@@ -225,7 +227,13 @@ def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> list[Me
     return made
 
 
-def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: Sizes | None = None) -> Task:
+def build_task(
+    model: Model,
+    dataset: Dataset,
+    base: str | None = None,
+    sizes: Sizes | None = None,
+    adapter: Adaptation | None = None,
+) -> Task:
     """What the recipe trains: a denoiser, or its codec."""
     recipe, device = model.recipe, model.device
     if recipe.trains == "codec":
@@ -243,6 +251,7 @@ def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: S
         masked=recipe.masked,
         cascade=model.cascade,
         sizes=sizes,
+        adapter=adapter,
     )
 
 

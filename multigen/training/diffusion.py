@@ -19,6 +19,7 @@ from multigen.core.upload import upload
 from multigen.datasets import Dataset
 from multigen.recipe.schema import Train
 from multigen.training import ranks
+from multigen.training.adapting import Adaptation, recaptioned
 from multigen.training.batch import Batch
 from multigen.training.compiled import compiled
 from multigen.training.draws import Places
@@ -40,6 +41,7 @@ class Diffusion(Task):
     masked      the network also sees which part of a medium is known
     cascade     how it sees the stage before it; None where it is the first
     sizes       sizes of the media, for a training that draws one at each step
+    adapter     what learns beside the frozen weights, if they are
 
     Parameters, gradients, optimizer state and averages are fp32 whatever the precision: bf16 is what autocast computes
     in, never what is stored.
@@ -60,7 +62,9 @@ class Diffusion(Task):
         masked: bool = False,
         cascade: Cascade | None = None,
         sizes: Sizes | None = None,
+        adapter: Adaptation | None = None,
     ) -> None:
+        self.adapter = adapter
         self.denoiser, self.conditioner, self.codec, self.base = denoiser, conditioner, codec, base
         self.dataset, self.settings, self.sizes = dataset, settings, sizes
         self.seed, self.device, self.precision = seed, device, precision
@@ -77,7 +81,16 @@ class Diffusion(Task):
         self.by_level = ByLevel(device)
         self.seen, self.held_out = (
             HeldOut(
-                dataset, items, codec, conditioner, denoiser, seed, device, masked=masked, cascade=cascade
+                dataset,
+                items,
+                codec,
+                conditioner,
+                denoiser,
+                seed,
+                device,
+                masked=masked,
+                cascade=cascade,
+                adapter=adapter,
             )
             for items in dataset.split()
         )
@@ -167,7 +180,7 @@ class Diffusion(Task):
         places: Places,
     ) -> Cond:
         """The condition of each row of x0, with condition dropout, and what a network with channels for it is shown."""
-        cond = self.conditioner(given).to(self.device)
+        cond = self.conditioner(recaptioned(given, self.adapter)).to(self.device)
         null = self.conditioner.null(len(x0)).to(self.device)
         cond = cond.where(upload(keep, self.device), null)
         cond = self.examples.without_parts(cond, null, step, places)
