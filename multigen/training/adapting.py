@@ -62,7 +62,7 @@ class Adaptation(ABC):
 
     @abstractmethod
     def inject(self, backbone: Backbone, conditioner: Conditioner, seed: int) -> None:
-        """Put it into a model whose weights are frozen, which changes nothing at first; its draws are keyed by the seed."""
+        """Put it into a model whose weights are frozen, changing nothing at first; its draws are keyed by the seed."""
 
     @abstractmethod
     def made(self, learned: Learned) -> Made:
