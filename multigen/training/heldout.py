@@ -10,7 +10,6 @@ from torch import Tensor
 from multigen.cascades import Cascade
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
-from multigen.core import masks
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal
 from multigen.datasets import Dataset, Item
@@ -69,7 +68,8 @@ class HeldOut:
             if self.cascade is not None:
                 cond = cond.join_grid(self._seen(self.cascade, batch.media.to(self.device), start))
             if self.masked:  # nothing is known, as when a whole medium is generated
-                cond = cond.join_grid(masks.mask_channels(torch.zeros_like(x0), None))
+                unknown = self.codec.unknown(tuple(x0.shape[1:])).to(x0)
+                cond = cond.join_grid(torch.cat([torch.zeros_like(unknown[:, :1]), unknown], dim=1))
             for level in LEVELS:
                 noise = [
                     normal(x0.shape[1:], self.seed, "held_out", str(level), start + k)
