@@ -33,6 +33,7 @@ def check_combination(recipe: Recipe) -> None:
         return
     network, conditioner, spec = _network(recipe, shape, modality, build_cascade(recipe, modality, codec))
     _adapts(recipe, network, conditioner)
+    _keeps_prior(recipe, network)
     if sizes is not None:
         training_sizes.check_network(sizes, codec, network, spec)
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
@@ -116,6 +117,17 @@ def _learns(recipe: Recipe, codec: Any, modality: Any) -> None:
         build_reconstruction(recipe.train.reconstruction, modality)
     if recipe.trains == "codec" and recipe.train.adapter is not None:
         raise RecipeError("train.adapter: only a backbone is adapted; leave it null")
+    if recipe.trains == "codec" and recipe.train.prior is not None:
+        raise RecipeError("train.prior: a codec makes no media; leave it null")
+
+
+def _keeps_prior(recipe: Recipe, network: Any) -> None:
+    """Media of a class come from a model that has learned already."""
+    if recipe.train.prior is not None and recipe.train.init is None and not network.pretrained:
+        raise RecipeError(
+            "train.init: null is not allowed with train.prior, whose media the model itself makes before the training. "
+            "Give what has learned: train.init=NAME (shipped weights, a file or a run folder)."
+        )
 
 
 def _adapts(recipe: Recipe, network: Any, conditioner: Any) -> None:

@@ -38,6 +38,15 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Prior:
+    """Media of the subject's class: the model makes them before the training, and is trained on them beside the data."""
+
+    prompt: str  # what they are made from, such as `a photo of a dog`
+    count: int = 100  # how many are made, once
+    weight: float = 1.0  # of their loss, beside that of the data
+
+
+@dataclass(frozen=True)
 class Train:
     """How to train. Training ends at `steps` or after `minutes`, whichever comes first; one of them must be set."""
 
@@ -65,6 +74,8 @@ class Train:
     critic: Part | None = None  # the critic that a codec trains against; null: none
     # What learns beside the frozen weights of `train.init`, such as a LoRA; null: the weights themselves learn
     adapter: Part | None = None
+    # DreamBooth's prior preservation: {prompt: a photo of a dog, count: 100, weight: 1}; null: none
+    prior: Prior | None = field(default=None, metadata={UNSAID_EMPTY: True})
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the network; `auto`: bf16 where it is faster
     compile: bool = False  # compile the network; needs a C++ compiler
     # Sizes in pixels, as in `sample.size`, of which each step draws one; empty: the modality's

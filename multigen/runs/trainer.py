@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
 from multigen.runs.previews import write_previews
+from multigen.runs.prior import class_media
 from multigen.runs.reconstructions import copies, enlargements
 from multigen.storage.files import write_text
 from multigen.training import boards, ranks
@@ -52,7 +54,9 @@ def train_here(
     check_combination(recipe)
     boards.check(recipe.train)
     adapter = _adapter(recipe)
-    init = base_weights(recipe) if state is None or adapter is not None else None
+    # A training that goes on needs its base where that stays, and where it makes the media of a class.
+    begins = state is None or recipe.train.prior is not None
+    init = base_weights(recipe) if begins or adapter is not None else None
     with ranks.in_turn():
         dataset = build_dataset(recipe)
     known = resolve(recipe, dataset)
@@ -67,9 +71,10 @@ def train_here(
     base = None
     if adapter is not None:
         base = _freeze(model, init, adapter)
-    elif state is None:
+    elif begins:
         initialize(model, dataset, init)
-    trainer = _build(model, dataset, folder, quiet, base, adapter)
+    prior = class_media(model, folder)
+    trainer = _build(model, dataset, folder, quiet, Beside(adapter, base, prior))
     trainer.unreadable.note(dataset.bad)
     _begin(trainer, recipe, state)
     trainer.run()
@@ -195,13 +200,23 @@ def _precision(model: Model) -> torch.dtype | None:
 # --- task and trainer -------------------------------------------------------------------------------------------
 
 
-def _build(
-    model: Model, dataset: Dataset, folder: Path, quiet: bool, base: str | None, adapter: Adaptation | None
-) -> Trainer:
+class Beside(NamedTuple):
+    """What a training has beside a model and its data.
+
+    adapter  what learns in place of the weights; base: hash of those
+    prior    media of a class that the model has made
+    """
+
+    adapter: Adaptation | None = None
+    base: str | None = None
+    prior: Dataset | None = None
+
+
+def _build(model: Model, dataset: Dataset, folder: Path, quiet: bool, beside: Beside) -> Trainer:
     recipe = model.recipe
     sizes = training_sizes.sizes(recipe.train, model.modality, model.codec, recipe.seed)
     return Trainer(
-        task=build_task(model, dataset, base, sizes, adapter),
+        task=build_task(model, dataset, beside, sizes),
         dataset=dataset,
         settings=recipe.train,
         seed=recipe.seed,
@@ -228,14 +243,10 @@ def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> list[Me
 
 
 def build_task(
-    model: Model,
-    dataset: Dataset,
-    base: str | None = None,
-    sizes: Sizes | None = None,
-    adapter: Adaptation | None = None,
+    model: Model, dataset: Dataset, beside: Beside | None = None, sizes: Sizes | None = None
 ) -> Task:
     """What the recipe trains: a denoiser, or its codec."""
-    recipe, device = model.recipe, model.device
+    recipe, device, beside = model.recipe, model.device, beside or Beside()
     if recipe.trains == "codec":
         return _build_coding(model, dataset)
     return Diffusion(
@@ -247,11 +258,12 @@ def build_task(
         seed=recipe.seed,
         device=device,
         precision=_precision(model),
-        base=base,
+        base=beside.base,
         masked=recipe.masked,
         cascade=model.cascade,
         sizes=sizes,
-        adapter=adapter,
+        adapter=beside.adapter,
+        prior=beside.prior,
     )
 
 
