@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from multigen.backbones.controlnet import Controlled
 from multigen.backbones.diffusers_taps import tapped
 from multigen.core.backbone import Backbone, Control, Taps
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.hosts import Host
 from multigen.families import Family, open_family
 from multigen.registry import Given
 from multigen.storage import diffusers_folder
@@ -33,7 +35,6 @@ class Diffusers(Backbone):
     """
 
     pretrained = True
-    published = ("unet.", "network.")
 
     def __init__(
         self,
@@ -48,6 +49,9 @@ class Diffusers(Backbone):
         self.folder: Path = diffusers_folder.located(path)
         self.family: Family = open_family(self.folder)
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
+        self.published = _published(self.family)
+        depth = self.family.config.get("layers_per_block")
+        self.depth = depth if isinstance(depth, int) else 0
         self._check(path, axes, channels, out_channels, cond)
         name = self.family.network
         load = diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
@@ -86,6 +90,20 @@ class Diffusers(Backbone):
         """Its network, by its name in the pipeline."""
         return {self.family.network: self.network}
 
+    @classmethod
+    def published_with(cls, args: Mapping[str, Any]) -> tuple[str, str]:
+        """Return what the pipeline's folder says."""
+        return _published(open_family(diffusers_folder.located(args.get("path"))))
+
+    def hosts(self) -> Sequence[Host]:
+        """Return its network, and others of the pipeline that take its place at times."""
+        here = next(self.parameters()).device
+        others = [
+            Host(f"{name}.", f"{name}.", functools.partial(frozen.on, here))
+            for name, frozen in self.family.others.items()
+        ]
+        return (*super().hosts(), *others)
+
     def attention_modules(self) -> list[str]:
         """List the names of diffusers' attention modules."""
         diffusers_folder.imported("diffusers")
@@ -113,6 +131,10 @@ class Diffusers(Backbone):
         if not self.family.controlled:
             super().attach(controls)
         self._controlled = Controlled(self.network, controls, self.family.factor) if controls else None
+
+
+def _published(family: Family) -> tuple[str, str]:
+    return f"{family.network}.", "network."
 
 
 def _place(name: str) -> tuple[int, str]:
