@@ -1,4 +1,4 @@
-"""Families of diffusers: our driver beside their own pipelines, on the same networks of real shape with made-up weights.
+"""Families of diffusers: our driver beside their own pipelines, networks of real shape with made-up weights.
 
 Stable Diffusion 1.5 and XL, and 3 medium without T5: one picture of 256 x 256, 4 steps with CFG, fp32. `step` is the
 time from one step's end to the next, `whole` from the prompt to the decoded picture; seconds, medians, the two in turns
