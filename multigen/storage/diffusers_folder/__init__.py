@@ -22,6 +22,7 @@ from multigen.storage.diffusers_folder.layout import (
     vae_factor,
 )
 from multigen.storage.diffusers_folder.networks import Frozen, blank, imported, lone_network, network
+from multigen.storage.diffusers_folder.single_file import is_single_file
 from multigen.storage.hub_id import is_id
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "imported",
     "is_id",
     "is_pipeline",
+    "is_single_file",
     "listed",
     "located",
     "lone_network",
