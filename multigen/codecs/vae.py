@@ -26,9 +26,7 @@ class VAE(PipelineVAE):
     An AutoencoderKL with the scaling factor of its configuration. It is neither trained nor saved.
     """
 
-    def __init__(
-        self, *, path: str | None = None, config: str | None = None, multiple: int = 1
-    ) -> None:
+    def __init__(self, *, path: str | None = None, config: str | None = None, multiple: int = 1) -> None:
         check_multiple(multiple)
         super().__init__(path, AUTOENCODER, config)
         self.multiple = multiple

@@ -12,7 +12,6 @@ from multigen.errors import RecipeError
 from multigen.model.source import find, find_recipe
 from multigen.recipe.schema import Recipe
 from multigen.storage import diffusers_folder
-from multigen.storage.hub_id import is_id
 
 CODEC = "kl_vae"
 

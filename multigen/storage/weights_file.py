@@ -7,7 +7,6 @@ from pathlib import Path
 
 from multigen.errors import MultigenError
 
-
 PICKLES = (".ckpt", ".bin", ".pt", ".pth")
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from multigen.errors import MultigenError
 from multigen.storage.diffusers_folder.layout import INDEX, read_json
-from multigen.storage.weights_file import PICKLES, pickled
 from multigen.storage.diffusers_folder.single_file import folder_of, is_single_file
 from multigen.storage.diffusers_folder.single_file.header import KNOWN, shapes_of
 from multigen.storage.hub_id import PREFIX, is_id
+from multigen.storage.weights_file import PICKLES, pickled
 
 # What is downloaded of each part of a pipeline; no pickles, no code.
 WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")

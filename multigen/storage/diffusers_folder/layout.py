@@ -15,7 +15,9 @@ from multigen.registry import convert
 
 INDEX = "model_index.json"
 SCHEDULER = "scheduler"
-ELSEWHERE = "weights.json"  # in the folder of a part: where its weights stand, in a single file or another folder
+ELSEWHERE = (
+    "weights.json"  # in the folder of a part: where its weights stand, in a single file or another folder
+)
 PACKAGES = ("diffusers", "transformers")
 MAX_JSON = 64 * 1024**2  # bytes
 WEIGHTS = re.compile(

@@ -1,6 +1,6 @@
 """The weights of one part of a single file, by the names that diffusers and transformers give them.
 
-diffusers' own converters rename them. They read nothing but the tensors that they are given.
+diffusers' own converters rename most of them. They read nothing but the tensors that they are given.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from multigen.errors import MultigenError
+from multigen.storage.diffusers_folder.single_file import flux
 from multigen.storage.diffusers_folder.single_file.header import FLUX, NETWORK, SD2, SD3, SDXL
 
 CLIP_L, CLIP_G, T5 = (f"text_encoders.{name}.transformer." for name in ("clip_l", "clip_g", "t5xxl"))
@@ -77,7 +78,7 @@ def _sd3(found: Weights, config: Config, start: str) -> Weights:
 
 
 def _flux(found: Weights, config: Config, start: str) -> Weights:
-    return _theirs("convert_flux_transformer_checkpoint_to_diffusers")(_network(found, start))
+    return flux.renamed(_network(found, start))
 
 
 def _network(found: Weights, start: str) -> Weights:
@@ -100,5 +101,7 @@ def _encoder(found: Weights, config: Config, start: str) -> Weights:
     inside = ("text_model.", "text_projection")
     own = {k if k.startswith(inside) else f"text_model.{k}": v for k, v in own.items()}
     if start == CLIP_L and config.get("architectures") == ["CLIPTextModelWithProjection"]:
-        own["text_projection.weight"] = torch.eye(config["projection_dim"])  # of Stable Diffusion 3, never trained
+        own["text_projection.weight"] = torch.eye(
+            config["projection_dim"]
+        )  # of Stable Diffusion 3, never trained
     return own

@@ -18,9 +18,18 @@ from typing import Any
 from multigen.errors import MultigenError
 from multigen.storage.cache_folder import cache_folder
 from multigen.storage.diffusers_folder.layout import ELSEWHERE, INDEX, read_json
-from multigen.storage.files import atomic_folder
 from multigen.storage.diffusers_folder.single_file.convert import prefixes
-from multigen.storage.diffusers_folder.single_file.header import KNOWN, SD3, Shapes, check, kind_of, masked, settings, shapes_of
+from multigen.storage.diffusers_folder.single_file.header import (
+    KNOWN,
+    SD3,
+    Shapes,
+    check,
+    kind_of,
+    masked,
+    settings,
+    shapes_of,
+)
+from multigen.storage.files import atomic_folder
 
 _CONFIGS = Path(__file__).parent / "configs"
 _T5 = ("text_encoder_3", "tokenizer_3")  # which Stable Diffusion 3 does without
@@ -87,12 +96,18 @@ def _write(folder: Path, path: Path, shapes: Shapes, kind: str, config: Path | N
             raise _absent(path, name, known["title"], config)
         index[name] = part["class"]
     if index.get(_T5[0]) == [None, None]:
-        index |= dict.fromkeys(_T5, [None, None])
+        index |= {key: [None, None] for key in _T5}
     _json(folder / INDEX, index)
 
 
 def _part(
-    place: Path, name: str, usual: Mapping[str, Any], path: Path, shapes: Shapes, kind: str, config: Path | None
+    place: Path,
+    name: str,
+    usual: Mapping[str, Any],
+    path: Path,
+    shapes: Shapes,
+    kind: str,
+    config: Path | None,
 ) -> None:
     """A part whose weights stand in the file."""
     own = config / name / "config.json" if config is not None else None

@@ -16,7 +16,10 @@ NETWORK = "model.diffusion_model."
 _FIRST = f"{NETWORK}input_blocks.0.0.weight"
 _TEXT = f"{NETWORK}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 _POOLED = f"{NETWORK}label_emb.0.0.weight"
-_SD3, _FLUX = "joint_blocks.0.context_block.adaLN_modulation.1.bias", "double_blocks.0.img_attn.norm.key_norm.scale"
+_SD3, _FLUX = (
+    "joint_blocks.0.context_block.adaLN_modulation.1.bias",
+    "double_blocks.0.img_attn.norm.key_norm.scale",
+)
 SD1, SD2, SDXL, SD3, FLUX = (
     "stable_diffusion",
     "stable_diffusion_2",
@@ -53,7 +56,9 @@ def kind_of(shapes: Shapes) -> str | None:
         return None
     if _POOLED in shapes:
         return SDXL
-    wide = any(k.startswith("cond_stage_model.model.") for k in shapes) or shapes.get(_TEXT, (0, 0))[1] == 1024
+    wide = (
+        any(k.startswith("cond_stage_model.model.") for k in shapes) or shapes.get(_TEXT, (0, 0))[1] == 1024
+    )
     return SD2 if wide else SD1
 
 
