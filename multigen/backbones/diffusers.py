@@ -28,7 +28,8 @@ class Diffusers(Backbone):
     channels      C of the codec, likewise
     out_channels  C of the output, likewise
     cond          widths of the conditions, likewise
-    path          the pipeline's folder, or its id on the hub (hf:owner/name)
+    path          the pipeline's folder, a single file of it, or its id on the hub (hf:owner/name)
+    config        of a single file: a folder in diffusers' format that says what the file does not
 
     The family of the pipeline says how the network is called. Raises ValueError if the network does not fit the codec
     and the conditioner.
@@ -44,9 +45,10 @@ class Diffusers(Backbone):
         out_channels: Given[int],
         cond: Given[CondSpec],
         path: str | None = None,
+        config: str | None = None,
     ) -> None:
         super().__init__()
-        self.folder: Path = diffusers_folder.located(path)
+        self.folder: Path = diffusers_folder.located(path, config)
         self.family: Family = open_family(self.folder)
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
         self.published = _published(self.family)
