@@ -3,6 +3,7 @@
 BUILTIN: dict[str, dict[str, str]] = {
     "adapter": {
         "lora": "multigen.training.adapter:Lora",
+        "textual_inversion": "multigen.training.textual_inversion:TextualInversion",
     },
     "backbone": {
         "diffusers": "multigen.backbones.diffusers:Diffusers",
@@ -103,6 +104,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "class_index": "multigen.conditioners.class_index:ClassIndex",
         "diffusers": "multigen.conditioners.diffusers:Diffusers",
         "label": "multigen.conditioners.label:Label",
+        "music_text": "multigen.conditioners.music_text:MusicText",
         "none": "multigen.conditioners.label:Nothing",
         "text": "multigen.conditioners.text:Text",
     },

@@ -17,7 +17,7 @@ class Movq(PictureVAE):
     """
 
     def __init__(self, *, path: str | None = None) -> None:
-        super().__init__(path, MOVQ, "movq")
+        super().__init__(path, MOVQ, name="movq")
         self.multiple = self.factor
 
     def latents(self, media: Tensor, seed: int | None) -> Tensor:

@@ -87,7 +87,7 @@ def plan_embedded(parts: ModelParts, request: Request) -> Embedded | None:
 
 def plan_pictures(parts: ModelParts, request: Request, shape: tuple[int, ...]) -> Pictures:
     """The pictures of a request. MultigenError for too many, and for one that neither it nor the model has."""
-    adapters = parts.recipe.adapters
+    adapters = [one for one in parts.recipe.adapters if one.leads]
     given = () if isinstance(parts.cascade, Embedding) else tuple(request.images)
     if len(given) > len(adapters):
         allowed = f"up to {len(adapters)}, one for each of the model's adapters" if adapters else "none"

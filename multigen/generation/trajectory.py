@@ -194,9 +194,9 @@ def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
         plan.guide,
         plan.modifiers,
         cond=cond,
-        null=unconditional(parts, plan),
+        null=unconditional(parts, plan).without_grid(cond),
         denoiser=parts.denoiser,
-        encode=lambda prompt: conditional(parts, plan, prompt),
+        encode=lambda prompt: conditional(parts, plan, prompt).with_grid_of(cond),
         load=parts.load_denoiser,
     )
 

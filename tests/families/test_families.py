@@ -167,8 +167,13 @@ class Loaded:
 
 @pytest.fixture(scope="module", params=ROWS)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    row = ROWS[request.param]
-    folder = row.make(tmp_path_factory.mktemp("families") / "pipeline")
+    return opened(request.param, tmp_path_factory.mktemp("families"))
+
+
+def opened(name: str, home: Path) -> Loaded:
+    """A family's pipeline, made in a folder."""
+    row = ROWS[name]
+    folder = row.make(home / "pipeline")
     found = find(folder)
     modality = Part(found.recipe.modality.name, {**found.recipe.modality.args, **row.modality})
     recipe = dataclasses.replace(found.recipe, modality=modality)
@@ -198,12 +203,24 @@ def close(ours: Tensor, other: Tensor, share: float = 1e-4) -> None:
 # --- the same latents -----------------------------------------------------------------------------------------------
 
 
-def theirs(loaded: Loaded, start: Tensor, alpha: float, noise: Noise) -> Tensor:
-    """The latents of the pipeline from our x at the first time, alpha its share of data."""
+def theirs(
+    loaded: Loaded,
+    start: Tensor,
+    alpha: float,
+    noise: Noise,
+    change: Callable[[Any], None] | None = None,
+    folder: Path | None = None,
+) -> Tensor:
+    """The latents of the pipeline from our x at the first time, alpha its share of data.
+
+    change  what is done to the pipeline before; folder: another than that of the row
+    """
     load = loaded.row.pipeline or functools.partial(
         diffusers.DiffusionPipeline.from_pretrained, local_files_only=True
     )
-    pipe = load(loaded.folder)
+    pipe = load(folder or loaded.folder)
+    if change is not None:
+        change(pipe)
     pipe.set_progress_bar_config(disable=True)
     if loaded.row.scheduler is not None:
         pipe.scheduler = loaded.row.scheduler.from_config(pipe.scheduler.config)
@@ -237,6 +254,16 @@ def unconditional(pipe: Any, x: Tensor) -> Tensor:
 
 
 def test_latents_are_those_of_the_pipeline(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    compare(loaded, monkeypatch)
+
+
+def compare(
+    loaded: Loaded,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Any], None] | None = None,
+    folder: Path | None = None,
+) -> Tensor:
+    """Our latents, which are equal to those of the pipeline after a change to it."""
     model, noise = loaded.model, Noise([SEED, SEED + 1], loaded.shape)
     requests = [loaded.request(prompt, seed=SEED + k) for k, prompt in enumerate(loaded.row.prompts)]
     ours = latents(model, requests)
@@ -254,9 +281,10 @@ def test_latents_are_those_of_the_pipeline(loaded: Loaded, monkeypatch: pytest.M
             f"diffusers.schedulers.scheduling_{module}.randn_tensor",
             lambda *_, **__: noise("step", next(drawn)),
         )
-    other = theirs(loaded, noise("start") * sigma, alpha, noise)
+    other = theirs(loaded, noise("start") * sigma, alpha, noise, change, folder)
     assert (other[0] - other[1]).abs().max() > 0.1
     close(ours, other)
+    return ours
 
 
 def test_the_folder_as_a_recipe_goes_with_itself(loaded: Loaded) -> None:

@@ -203,9 +203,7 @@ def test_what_does_not_go_together_is_refused(kandinsky: Path, whole: Model, tmp
             "", steps=1
         )
     folder = folders.unclip(tmp_path / "unclip")
-    with pytest.raises(
-        MultigenError, match="'UnCLIPPipeline/super_res_last' is not allowed"
-    ):
+    with pytest.raises(MultigenError, match="'UnCLIPPipeline/super_res_last' is not allowed"):
         open_family(folder / "super_res_last")
     recipe = find(kandinsky).recipe
     with pytest.raises(RecipeError, match="the network of unconditional diffusion is told no embedding"):
