@@ -137,23 +137,13 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
         shape, places = _space(parts, start, request.tile)
-    ts = grid(parts, recipe.timesteps, steps, places)
-    if edit is not None:
-        with errors_at("strength"):
-            ts = edits.last_steps(ts, edit.strength)
-    if takes_over(parts, request):
-        ts = later(parts.denoiser.schedule, recipe, ts)
-    polish = recipe.sample.polish if edit is None else no_stronger(parts, recipe.sample.polish, ts)
+    ts, polish = _way(parts, recipe, request, edit, grid(parts, recipe.timesteps, steps, places))
     if until is not None:
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = _negative(recipe, request, guide)
     embedded = plan_embedded(parts, request)
-    former = (
-        _former(parts, asked, start, embedded)
-        if parts.cascade is not None
-        else _handing(parts, asked, shape, ts)
-    )
+    former = _former(parts, asked, start, embedded) or _handing(parts, asked, shape, ts)
     own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
     return Plan(
         recipe=recipe,
@@ -176,6 +166,18 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         pictures=plan_pictures(parts, request, shape),
         embedded=embedded,
     )
+
+
+def _way(
+    parts: ModelParts, recipe: Recipe, request: Request, edit: EditPlan | None, ts: Tensor
+) -> tuple[Tensor, Polish]:
+    """The part of a grid that is walked, and the polish at its end."""
+    if edit is None:
+        whole = not takes_over(parts, request)
+        return (ts if whole else later(parts.denoiser.schedule, recipe, ts)), recipe.sample.polish
+    with errors_at("strength"):
+        ts = edits.last_steps(ts, edit.strength)
+    return ts, no_stronger(parts, recipe.sample.polish, ts)
 
 
 def _negative(recipe: Recipe, request: Request, guide: Part) -> str:

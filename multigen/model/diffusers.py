@@ -78,6 +78,8 @@ def _conditioner(family: Family, source: str, usual: tuple[str, ...]) -> tuple[P
 
 def _stages(family: Family, source: str) -> tuple[str, ...]:
     """The networks of its folder that come before it; of a stage itself, those beside it."""
+    if not family.stages:
+        return ()
     whole = source.rstrip("/")
     if not is_id(source):
         whole = str(Path(source).expanduser().resolve())

@@ -29,7 +29,7 @@ from multigen.model.build import build_parts
 from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack
 from multigen.model.source import Found, find_weights
-from multigen.model.stages import follow, stage_before
+from multigen.model.stages import former_of
 from multigen.recipe.schema import Recipe, WeightedLora
 from multigen.registry import Part
 
@@ -83,8 +83,7 @@ class Model:
     def former(self) -> Model | None:
         """The stage before it, of a cascade that names one; it is loaded when it is first asked for."""
         if self._former is None and self.recipe.stages:
-            self._former = Model.of(stage_before(self.recipe.stages, self._stages), device=str(self.device))
-            follow(self.cascade, self._former.modality, self.recipe.stages[-1])
+            self._former = former_of(self, self._stages, lambda f: Model.of(f, device=str(self.device)))
         return self._former
 
     @property

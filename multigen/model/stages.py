@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from multigen.cascades import Cascade, Link
 from multigen.errors import RecipeError
-from multigen.modalities import Modality
+from multigen.generation.parts import ModelParts
 from multigen.model.source import Found, find
 
 
@@ -29,13 +30,18 @@ def stage_before(stages: Sequence[str], there: Sequence[Found] = ()) -> Found:
     return found._replace(recipe=dataclasses.replace(found.recipe, stages=tuple(earlier)))
 
 
-def follow(cascade: Link | None, former: Modality, name: str) -> None:
-    """Tell a model what the stage before makes. RecipeError where it cannot take that."""
+P = TypeVar("P", bound=ModelParts)
+
+
+def former_of(parts: ModelParts, there: Sequence[Found], load: Callable[[Found], P]) -> P:
+    """The stage before a model, of which that knows now. RecipeError where it cannot take what that makes."""
+    former = load(stage_before(parts.recipe.stages, there))
     try:
-        if cascade is not None:
-            cascade.follow(former)
+        if parts.cascade is not None:
+            parts.cascade.follow(former.modality)
     except ValueError as error:
-        raise RecipeError(f"{error} ({name})") from error
+        raise RecipeError(f"{error} ({former.recipe.name})") from error
+    return former
 
 
 def trained(cascade: Link | None) -> Cascade | None:

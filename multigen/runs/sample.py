@@ -128,11 +128,7 @@ def sample_blend(
     last = dataclasses.replace(ends[-1], seed=seed if to_seed is None else to_seed)
     if len(ends) > 2:
         raise MultigenError(f"--blend takes two prompts, or one and two seeds; {len(ends)} prompts are given")
-    if len(first.images) == 2 and not model.recipe.adapters:  # from one picture to the other
-        first, last = (
-            dataclasses.replace(end, images=images)
-            for end, images in ((first, first.images[:1]), (last, first.images[1:]))
-        )
+    first, last = _apart(model, first, last)
     if not first.differs(last):
         raise MultigenError("--blend needs two prompts, a second seed, --to-seed N, or two pictures")
     said = describe(model, "blend", [first, last], {"n": n})
@@ -150,6 +146,14 @@ def sample_blend(
         make_media(kept, model, start, quiet=quiet)
         _finish(model, kept)
     return box.address or claim.folder
+
+
+def _apart(model: Model, first: Request, last: Request) -> tuple[Request, Request]:
+    """The ends of a blend: of two pictures whose embeddings are drawn each has one."""
+    if len(first.images) != 2 or model.recipe.adapters:
+        return first, last
+    one, other = first.images
+    return dataclasses.replace(first, images=(one,)), dataclasses.replace(last, images=(other,))
 
 
 def filled(request: Request, common: Request) -> Request:
