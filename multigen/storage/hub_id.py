@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 PREFIX = "hf:"
-_ID = re.compile(r"hf:[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(/[a-z_]{1,40})?")
+_ID = re.compile(r"hf:[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(/(prior|decoder))?")
 _BARE = re.compile(_ID.pattern.removeprefix(PREFIX))
 
 
