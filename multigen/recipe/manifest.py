@@ -28,7 +28,7 @@ def file_name(index: int, prompt: str, seed: int, suffix: str) -> str:
     It has only letters of any script, digits, - and _, a bounded length, and is never empty or reserved. Latin letters
     lose their accents, and emoji become their names. `suffix` is like ".mp4".
     """
-    if not re.fullmatch(r"\.[a-z0-9]{1,8}", suffix):
+    if not re.fullmatch(r"\.[a-z0-9]{1,12}", suffix):
         raise ValueError(
             f"suffix: {suffix!r} is not allowed. Allowed: a dot and letters or digits, like '.wav'."
         )

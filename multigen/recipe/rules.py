@@ -76,7 +76,7 @@ RULES: Mapping[str, Rule] = {
     "evaluate.n": ("a whole number, at least 8", lambda v: v >= 8),
     "evaluate.new": ("a whole number, at least 8", lambda v: v >= 8),
     "evaluate.bank": ("a whole number, at least 8", lambda v: v >= 8),
-    "sample.suffix": ("a file suffix such as .png", lambda v: bool(re.fullmatch(r"\.[a-z0-9]{1,8}", v))),
+    "sample.suffix": ("a file suffix such as .png", lambda v: bool(re.fullmatch(r"\.[a-z0-9]{1,12}", v))),
 }
 
 

@@ -153,6 +153,10 @@ def test_a_prior_alone_writes_embeddings(kandinsky: Path, pictures: list[str], t
     torch.testing.assert_close(model.modality.read(tmp_path / "red.safetensors"), made.tensor)
     assert model.modality.read(Path(pictures[0])).shape == (32, 1)
     assert model.modality.preview([made.tensor]).size == (32, 8)
+    line = ["sample", str(kandinsky.with_name("prior")), "--prompt", "red", "-n", "1", "--steps", "1"]
+    assert main([*line, "--out", str(tmp_path / "made")]) == 0
+    (file,) = (tmp_path / "made" / "media").glob("*.safetensors")
+    assert load_file(file)["image_embeds"].shape == (1, 32)
     with pytest.raises(MultigenError, match="no such file|cannot|not a readable"):
         model.modality.read(tmp_path / "gone.safetensors")
 

@@ -18,7 +18,7 @@ from multigen.storage.bucket import Seen, is_address, open_bucket
 from multigen.storage.files import remove_leftovers
 
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
-_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,12}")
 _SECRET = "key.secret"  # its name is too short for an id
 _TIDY = 30.0  # s after which the place is listed again; a folder, too, where the bound may be reached
 _LEFT = 0.95  # of the bound, where it was reached: not each file after that lists the folder
