@@ -48,6 +48,7 @@ class Diffusers(Backbone):
         self.folder: Path = diffusers_folder.located(path)
         self.family: Family = open_family(self.folder)
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
+        self.begins, self.sees_known = self.family.begins, self.family.sees_known
         self._check(path, axes, channels, out_channels, cond)
         name = self.family.network
         load = diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network

@@ -23,17 +23,20 @@ class TemporalVAE(PipelineVAE):
 
     path      the pipeline's folder, whose `vae` is used, or its id on the hub (hf:owner/name)
     multiple  sides of latents are multiples of it, as a network of patches wants them
+    by_frame  a network with mask channels sees where each of the f frames of a latent is known, the first one f times,
+              and what is known in the middle of grey frames, as Wan's do
 
     A video of another number of frames is made of the next that can be, and cut. It is neither trained nor saved.
     """
 
-    def __init__(self, *, path: str | None = None, multiple: int = 1) -> None:
+    def __init__(self, *, path: str | None = None, multiple: int = 1, by_frame: bool = False) -> None:
         check_multiple(multiple)
         super().__init__(path, TEMPORAL_AUTOENCODER)
         self.multiple, (self.frames, self.side) = multiple, temporal_factors(self.folder)
         self.channels = self.entry("z_dim" if "z_dim" in self.config else "latent_channels", int, 16)
         self.scale = self.entry("scaling_factor", float, 1.0)
         self.timed = self.entry("timestep_conditioning", bool, False)
+        self.by_frame, self.mask_width = by_frame, self.frames if by_frame else 1
         self._listed = (
             self.entry("latents_mean", tuple[float, ...], ()),
             self.entry("latents_std", tuple[float, ...], ()),
@@ -88,6 +91,29 @@ class TemporalVAE(PipelineVAE):
         places = rearrange(keep, "t (h s) (w r) -> t h w (s r)", s=s, r=s).all(-1)
         later = rearrange(places[1:], "(t f) h w -> t h w f", f=self.frames).all(-1)
         return torch.cat([places[:1], later])
+
+    def shown_mask(self, keep: Tensor) -> Tensor:
+        """Bool [T, H, W] -> [1, ...] as `latent_mask`, or of each frame: [f, (T - 1)/f + 1, H / s, W / s]."""
+        if not self.by_frame:
+            return self.latent_mask(keep)[None].float()
+        s = self.side
+        places = rearrange(keep, "t (h s) (w r) -> t h w (s r)", s=s, r=s).all(-1)
+        each = torch.cat([places[:1].expand(self.frames, -1, -1), places[1:]])
+        return rearrange(each, "(t f) h w -> f t h w", f=self.frames).float()
+
+    def known(self, media: Tensor, keep: Tensor) -> Tensor:
+        """Latents [B, C, ...] of what is known, 0 elsewhere; `by_frame` those of media that are grey elsewhere."""
+        if self.by_frame:
+            return self.encode(media * keep.to(media))
+        return self.encode(media) * self.latent_mask(keep).to(media)
+
+    def unknown(self, shape: tuple[int, ...]) -> Tensor:
+        """What is shown where nothing is known of samples [C, T', H', W']: [1, C, T', H', W']."""
+        if not self.by_frame:
+            return torch.zeros(1, *shape)
+        _, count, *sides = shape
+        grey = torch.zeros(1, 3, (count - 1) * self.frames + 1, *(n * self.side for n in sides))
+        return self.encode(grey.to(self.device_of))
 
     def _statistics(self, network: Any) -> tuple[Tensor, Tensor]:
         """Mean and std of each channel, [C, 1, 1, 1]: those of the configuration, or of the weights."""

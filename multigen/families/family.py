@@ -81,6 +81,7 @@ class Family(ABC):
     scheduler   entries of the scheduler's configuration that the pipeline sets itself
     own_sigmas  the pipeline spaces its sigmas evenly from 1 to 1/steps before they are shifted
     controlled  its network takes ControlNets
+    sees_known  as `Backbone.sees_known`
     patch       side of the squares of model space that are one token, for a shift by the number of tokens
 
     `numbers` stand in `Cond.extra`, by name; a recipe changes them with `conditioner.numbers`. An instance is one
@@ -96,6 +97,7 @@ class Family(ABC):
     scheduler: ClassVar[Mapping[str, Any]] = {}
     own_sigmas: ClassVar[bool] = False
     controlled: ClassVar[bool] = False
+    sees_known: bool = False
     patch: ClassVar[int] = 1
 
     def __init__(self, *, folder: Given[Path]) -> None:
@@ -129,6 +131,14 @@ class Family(ABC):
         """Return those of the `numbers` that follow from a medium [C, *D] that is made, where they are not set."""
         return {}
 
+    def known_noise(self, numbers: Mapping[str, tuple[float, ...]]) -> float:
+        """Return the standard deviation of the noise on the pictures that it is shown, of media in [-1, 1]."""
+        return 0.0
+
+    def look(self, media: Tensor, keep: Tensor) -> Mapping[str, Tensor]:
+        """Return what the network hears of a medium [C, *D] of which `keep` [*D] is known, name -> [1, ...]."""
+        return {}
+
     def null(self, cond: Cond) -> Cond:
         """Make the unconditional condition of that of the empty prompt: the same, or zeros where `zero_null`."""
         if not self.zero_null:
@@ -144,6 +154,11 @@ class Family(ABC):
     @property
     def masked(self) -> bool:
         """Whether the network has channels for a mask and what is known."""
+        return False
+
+    @property
+    def begins(self) -> bool:
+        """Whether it makes what begins with a picture, and cannot do without one."""
         return False
 
     @property

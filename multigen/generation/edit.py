@@ -22,6 +22,7 @@ from multigen.generation.parts import ModelParts, check_prompt
 from multigen.generation.picture_mask import picture_mask
 from multigen.generation.request import CROP, FITS, MEANINGS, PAD, EditRequest, Request
 from multigen.generation.restore import Known, plan_restoration
+from multigen.generation.shown import Shown, shown_of
 from multigen.generation.sizes import largest, window_of
 from multigen.generation.spans import amounts, spans
 from multigen.generation.view import View, grown_size, identity, picture_view, time_view
@@ -54,6 +55,7 @@ class EditPlan:
     strength  share of the way back to noise
     resample  how often each step is taken
     invert    a prompt: start from the noise that leads to the source under it, in place of random noise
+    shown     what a network that takes it is shown of the source; None: nothing
     """
 
     source: Source
@@ -63,19 +65,13 @@ class EditPlan:
     strength: float = 1.0
     resample: int = 1
     invert: str | None = None
+    shown: Shown | None = None
 
     @cached_property
     def x0(self) -> Tensor:
         """The source in model space, [1, C, *D]. Encoded when it is first asked for: a codec may be a network."""
         with torch.no_grad():
             return self.codec.encode(self.source.media[None].to(self.device))
-
-    @cached_property
-    def known(self) -> Tensor:
-        """What a network with mask channels sees of what stays, [1, C, *D]."""
-        assert self.source.keep is not None
-        with torch.no_grad():
-            return self.codec.known(self.source.media[None].to(self.device), self.source.keep)
 
     @cached_property
     def keep(self) -> Tensor | None:
@@ -110,7 +106,8 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
     strength = edit.strength
     if strength is None:
         strength = 0.6 if edit.mask is None and edit.keep is None and edit.extend is None else 1.0
-    plan = EditPlan(seen, original, parts.codec, parts.device, strength, edit.resample, edit.invert)
+    shown = shown_of(parts, seen)
+    plan = EditPlan(seen, original, parts.codec, parts.device, strength, edit.resample, edit.invert, shown)
     return Start(tuple(seen.media.shape), window, plan)
 
 

@@ -28,6 +28,7 @@ from multigen.generation.polishing import check_polish, no_stronger
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
 from multigen.generation.restore import Known
+from multigen.generation.shown import check_beginning
 from multigen.generation.sizes import check_size, largest, whole_sides, window_of
 from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Polish, Recipe
@@ -122,6 +123,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     check_polish(parts, recipe.sample.polish)
     start = _start(parts, recipe, request)
     edit = start.edit
+    check_beginning(parts, None if edit is None else edit.shown, start.window)
     if edit is not None and edit.invert is not None:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):

@@ -9,6 +9,7 @@ import torch
 
 from multigen import registry
 from multigen.cascades import Cascade
+from multigen.codecs import Codec
 from multigen.codecs.kl_vae import KLVAE
 from multigen.core.conditioning import CondSpec
 from multigen.core.denoiser import Denoiser
@@ -31,7 +32,7 @@ def check_combination(recipe: Recipe) -> None:
     if recipe.trains == "codec":
         build_cascade(recipe, modality, codec)
         return
-    network, spec = _network(recipe, shape, modality, build_cascade(recipe, modality, codec))
+    network, spec = _network(recipe, shape, modality, codec, build_cascade(recipe, modality, codec))
     _adapts(recipe, network)
     if sizes is not None:
         training_sizes.check_network(sizes, codec, network, spec)
@@ -70,15 +71,17 @@ def _trains(recipe: Recipe, denoiser: Denoiser) -> None:
         objective(denoiser, t)
 
 
-def cond_spec(recipe: Recipe, spec: CondSpec, channels: int, cascade: Cascade | None) -> CondSpec:
-    """Widths of all that the network is conditioned on.
+def cond_spec(
+    recipe: Recipe, spec: CondSpec, codec: Codec, channels: int, cascade: Cascade | None
+) -> CondSpec:
+    """Widths of all that the network is conditioned on, for samples of `channels`.
 
     That is what the conditioner gives; if `masked`, a view of what is known (`core.masks`); and what a cascade shows of
     the stage before. RecipeError for a backbone that comes without a place for them.
     """
     if cascade is not None and recipe.trains == "denoiser" and recipe.network.name == "diffusers":
         raise RecipeError("cascade: the backbone diffusers has no channels for it. Allowed: null.")
-    more = (1 + channels if recipe.masked else 0) + (0 if cascade is None else cascade.width)
+    more = (codec.mask_width + channels if recipe.masked else 0) + (0 if cascade is None else cascade.width)
     return dataclasses.replace(spec, grid=spec.grid + more)
 
 
@@ -131,7 +134,7 @@ def _adapts(recipe: Recipe, network: Any) -> None:
 
 
 def _network(
-    recipe: Recipe, shape: tuple[int, ...], modality: Any, cascade: Cascade | None
+    recipe: Recipe, shape: tuple[int, ...], modality: Any, codec: Codec, cascade: Cascade | None
 ) -> tuple[Any, CondSpec]:
     """The backbone on the meta device, and its condition; the prompts are tried where the classes are known."""
     part = recipe.conditioner
@@ -145,7 +148,7 @@ def _network(
     if not unknown and not unheard:
         with errors_at("sample.prompts", RecipeError):
             conditioner.from_prompts(recipe.sample.prompts)
-    spec = cond_spec(recipe, conditioner.spec, shape[0], cascade)
+    spec = cond_spec(recipe, conditioner.spec, codec, shape[0], cascade)
     given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}
     with torch.device("meta"):
         return registry.build("backbone", recipe.network, where="backbone", given=given), spec

@@ -41,7 +41,7 @@ def recipe_of(source: str) -> Recipe:
         description=f"{family.title} from {source}",
         backbone=Part("diffusers", {"path": source}),
         codec=family.codec(source),
-        conditioner=Part("diffusers", {"path": source}) if follows else Part("none"),
+        conditioner=Part("diffusers", {"path": source}) if follows or family.numbers else Part("none"),
         modality=Part(family.modality, family.media()),
         schedule=found.schedule,
         prediction=found.prediction,

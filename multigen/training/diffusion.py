@@ -176,7 +176,7 @@ class Diffusion(Task):
                 there = upload(media, self.device)
                 cond = cond.join_grid(self.examples.cascade_channels(cascade, there, step, places))
         if self.examples.masked:
-            cond = cond.join_grid(self.examples.mask_channels(x0, step, places.rows))
+            cond = cond.join_grid(self.examples.mask_channels(x0, step, places.rows, self.codec.mask_width))
         return cond
 
     def _balanced(self, losses: Tensor, log_snr: Tensor) -> Tensor:

@@ -99,9 +99,12 @@ class Examples:
         noise = self.draws.normal(tuple(seen.shape[1:]), "cascade", step, places)
         return cascade.condition(seen, upload(level, self.device), noise)
 
-    def mask_channels(self, x0: Tensor, step: int, places: Sequence[int]) -> Tensor:
-        """Draw a mask for each row of x0 [B, C, *D]. Returns the channels that show the network what is known."""
+    def mask_channels(self, x0: Tensor, step: int, places: Sequence[int], width: int = 1) -> Tensor:
+        """Draw a mask for each row of x0 [B, C, *D]. Returns the channels that show the network what is known.
+
+        `width` of them are the mask.
+        """
         size = tuple(x0.shape[2:])
         u = [uniform((2 + 4 * len(size),), self.seed, "mask", step, k) for k in places]
         drawn = torch.stack([masks.random_mask(size, one) for one in u])
-        return masks.mask_channels(x0, upload(drawn, self.device))
+        return masks.mask_channels(x0, upload(drawn, self.device), width)

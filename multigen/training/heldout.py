@@ -66,7 +66,7 @@ class HeldOut:
             if self.cascade is not None:
                 cond = cond.join_grid(self._seen(self.cascade, batch.media.to(self.device), start))
             if self.masked:  # nothing is known, as when a whole medium is generated
-                cond = cond.join_grid(masks.mask_channels(torch.zeros_like(x0), None))
+                cond = cond.join_grid(masks.mask_channels(torch.zeros_like(x0), None, self.codec.mask_width))
             for level in LEVELS:
                 noise = [
                     normal(x0.shape[1:], self.seed, "held_out", str(level), start + k)

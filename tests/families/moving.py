@@ -128,7 +128,7 @@ def wan_2_2(folder: Path) -> Path:
     return wan_of(folder, wan_network(), transformer_2=wan_network(), boundary_ratio=0.7)
 
 
-def wan_of(folder: Path, network: Any, **more: Any) -> Path:
+def wan_of(folder: Path, network: Any, kind: Any = d.WanPipeline, **more: Any) -> Path:
     autoencoder = d.AutoencoderKLWan(
         base_dim=4,
         z_dim=4,
@@ -141,7 +141,7 @@ def wan_of(folder: Path, network: Any, **more: Any) -> Path:
     )
     return saved(
         folder,
-        d.WanPipeline,
+        kind,
         **more,
         transformer=network,
         vae=autoencoder,
@@ -153,6 +153,10 @@ def wan_of(folder: Path, network: Any, **more: Any) -> Path:
 
 @seeded
 def ltx(folder: Path) -> Path:
+    return ltx_of(folder, d.LTXPipeline)
+
+
+def ltx_of(folder: Path, kind: Any) -> Path:
     network = d.LTXVideoTransformer3DModel(
         in_channels=4,
         out_channels=4,
@@ -175,7 +179,7 @@ def ltx(folder: Path) -> Path:
     )
     return saved(
         folder,
-        d.LTXPipeline,
+        kind,
         transformer=network,
         vae=autoencoder,
         text_encoder=t5(TEXT),

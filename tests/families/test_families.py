@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import override_recipe, parse_recipe
 from multigen.recipe.sampling import sampling_recipe
 from multigen.registry import Part
-from tests.families import folders, moving
+from tests.families import begun, folders, moving
 
 import diffusers  # isort: skip  # after tests.families.folders, which makes torchaudio importable
 
@@ -45,6 +46,7 @@ class Row:
     options    of a request, for the size
     modality   arguments of a small modality, where the folder does not say how large its media are
     theirs     (pipeline, start) -> its latents, where its call is another than a picture's
+    begins     with a picture
     """
 
     make: Callable[[Path], Path]
@@ -57,6 +59,12 @@ class Row:
     options: dict[str, Any] = field(default_factory=lambda: {"size": SIZE})
     modality: dict[str, Any] = field(default_factory=dict)
     theirs: Callable[[Any, Tensor, int], Tensor] | None = None
+    begins: bool = False
+
+    @property
+    def guided(self) -> bool:
+        """Whether it has a condition."""
+        return self.text or self.begins
 
 
 def moving_row(make: Callable[[Path], Path], latent: tuple[int, ...], rate: int, size: int = SIZE) -> Row:
@@ -68,6 +76,28 @@ def moving_row(make: Callable[[Path], Path], latent: tuple[int, ...], rate: int,
         options={"size": size, "duration": 5 / rate},
         modality={"size": size, "frames": 5},
         theirs=moving.video_latents,
+    )
+
+
+def begun_row(
+    make: Callable[[Path], Path],
+    latent: tuple[int, ...],
+    theirs: Callable[[Any, Tensor, int], Tensor],
+    size: int = SIZE,
+    *,
+    last: bool = False,
+    text: bool = True,
+) -> Row:
+    """A family of videos that begin with a picture."""
+    return Row(
+        make,
+        text=text,
+        latent=latent,
+        media=(3, 5, size, size),
+        options=begun.begun(size, last=last),
+        modality={"size": size, "frames": 5},
+        theirs=theirs,
+        begins=True,
     )
 
 
@@ -102,6 +132,22 @@ ROWS: dict[str, Row] = {
     "wan": moving_row(moving.wan, (4, 2, 4, 4), 16),
     "wan 2.2": moving_row(moving.wan_2_2, (4, 2, 4, 4), 16),
     "ltx": moving_row(moving.ltx, (4, 2, 8, 8), 25, 32),
+    "wan image-to-video": begun_row(begun.wan_image, (4, 2, 4, 4), begun.wan_latents),
+    "ltx image-to-video": begun_row(begun.ltx_image, (4, 2, 8, 8), begun.ltx_latents, 32),
+    "stable video diffusion": begun_row(
+        begun.stable_video_diffusion, (4, 5, 8, 8), begun.svd_latents, text=False
+    ),
+}
+# Networks of the same families that differ in what they are shown.
+VARIANTS: dict[str, Row] = {
+    "wan, both ends heard": begun_row(
+        begun.wan_both_ends, (4, 2, 4, 4), begun.wan_latents_of_both_ends, last=True
+    ),
+    "wan 2.2 image-to-video, both ends shown": begun_row(
+        begun.wan_image_2_2, (4, 2, 4, 4), functools.partial(begun.wan_latents, last=True), last=True
+    ),
+    "wan 2.2 5B, a picture": begun_row(begun.wan_each_token, (4, 2, 4, 4), begun.wan_latents),
+    "wan 2.2 5B, text": moving_row(begun.wan_each_token_of_text, (4, 2, 4, 4), 16),
 }
 
 
@@ -122,8 +168,11 @@ class Loaded:
 
 @pytest.fixture(scope="module", params=ROWS)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    row = ROWS[request.param]
-    folder = row.make(tmp_path_factory.mktemp("families") / "pipeline")
+    return load(ROWS[request.param], tmp_path_factory.mktemp("families"))
+
+
+def load(row: Row, place: Path) -> Loaded:
+    folder = row.make(place / "pipeline")
     found = find(folder)
     modality = Part(found.recipe.modality.name, {**found.recipe.modality.args, **row.modality})
     recipe = dataclasses.replace(found.recipe, modality=modality)
@@ -185,6 +234,15 @@ def unconditional(pipe: Any, x: Tensor) -> Tensor:
 
 
 def test_latents_are_those_of_the_pipeline(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    same_latents(loaded, monkeypatch)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_so_are_those_of_its_variants(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    same_latents(load(VARIANTS[name], tmp_path), monkeypatch)
+
+
+def same_latents(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     model, noise = loaded.model, Noise([SEED, SEED + 1], loaded.shape)
     requests = [loaded.request(prompt, seed=SEED + k) for k, prompt in enumerate(PROMPTS)]
     ours = latents(model, requests)
@@ -200,6 +258,8 @@ def test_latents_are_those_of_the_pipeline(loaded: Loaded, monkeypatch: pytest.M
     monkeypatch.setattr(
         "diffusers.schedulers.scheduling_lcm.randn_tensor", lambda *_, **__: noise("step", next(drawn))
     )
+    monkeypatch.setattr(f"{begun.WAN}.prompt_clean", str)  # it forgets that ftfy may be missing
+    monkeypatch.setattr(f"{begun.SVD}.randn_tensor", lambda *_, **__: begun.known_noise(SEED, SIZE))
     other = theirs(loaded, noise("start") * sigma, alpha, noise)
     assert (other[0] - other[1]).abs().max() > 0.1
     close(ours, other)
@@ -262,7 +322,7 @@ def test_samplers_that_the_pipeline_lacks(sampler: str, loaded: Loaded, usual: T
 
 @pytest.mark.parametrize("guide", ["cfg_zero", "apg", "rescale"])
 def test_variants_of_guidance(guide: str, loaded: Loaded) -> None:
-    if not loaded.row.text:
+    if not loaded.row.guided:
         pytest.skip("it has no condition")
     if guide == "rescale":
         options: dict[str, Any] = {
@@ -284,7 +344,7 @@ def test_edits(loaded: Loaded) -> None:
     prompt = PROMPTS[0] if loaded.row.text else ""
     options = {"guide": {"name": "distilled" if model.denoiser.backbone.distilled else "plain"}}
     keep = torch.ones(shape[1:], dtype=torch.bool)
-    keep[..., shape[-1] // 2 :] = False
+    keep[1 if loaded.row.begins else 0 :, ..., shape[-1] // 2 :] = False
     filled = model.edit(media, prompt, keep=keep, feather=0, steps=3, **options)[0].tensor
     assert torch.equal(filled[:, keep], media[:, keep])
     assert (filled[:, ~keep] - media[:, ~keep]).abs().mean() > 0.01
@@ -333,7 +393,7 @@ def test_a_mixed_batch_of_eight_requests(loaded: Loaded, monkeypatch: pytest.Mon
 
 def mixed(loaded: Loaded, k: int) -> dict[str, Any]:
     """Another guidance scale for each, where there is one."""
-    if not loaded.row.text:
+    if not loaded.row.guided:
         return {}
     guide = loaded.row.request.get("guide")
     return {"guide": {**guide, "scale": 1.5 + k}} if guide else {"guidance_scale": 1.5 + k}

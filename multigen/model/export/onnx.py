@@ -100,7 +100,7 @@ def _inputs(model: Model, batch: int, size: Sequence[int], length: int, seed: in
         return torch.randn(*shape, generator=generator)
 
     channels = model.codec.shape(model.modality.shape())[0]
-    spec = cond_spec(model.recipe, model.conditioner.spec, channels, model.cascade)
+    spec = cond_spec(model.recipe, model.conditioner.spec, model.codec, channels, model.cascade)
     ts = torch.linspace(0.3, 0.7, batch, dtype=torch.float64)
     found = {"x": normal(batch, channels, *size), **_levels(model.denoiser, ts)}
     if spec.vector:

@@ -14,7 +14,7 @@ from multigen.storage.hub_id import PREFIX, is_id
 WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
 UNWANTED = ("*.fp16.*", "*.non_ema.*")
 # Parts that nothing here uses.
-UNUSED = ("safety_checker", "feature_extractor")
+UNUSED = ("safety_checker",)
 
 
 def located(path: str | None) -> Path:
