@@ -1,4 +1,4 @@
-"""LTX-Video (HaCohen et al. 2024, arXiv:2501.00103): a flow and a transformer of packed latents, from text and frames."""
+"""LTX-Video (HaCohen et al. 2024, arXiv:2501.00103): a flow and a transformer of packed latents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wan 2.1 and 2.2 image-to-video (Wan Team 2025, arXiv:2503.20314, section 5.1): a first frame, and maybe a last one."""
+"""Wan 2.1 and 2.2 of a first frame, and maybe a last one (Wan Team 2025, arXiv:2503.20314, section 5.1)."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from multigen.codecs import Codec
 from multigen.errors import MultigenError, message
 from multigen.generation.cascade import Enlarged, plan_enlargement
+from multigen.generation.last_frame import ended
 from multigen.generation.masks import Source, prepared
 from multigen.generation.original import Original, in_time, rate_of, read_original, say_form
 from multigen.generation.parts import ModelParts, check_prompt
@@ -105,7 +106,8 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
         )
     strength = edit.strength
     if strength is None:
-        strength = 0.6 if edit.mask is None and edit.keep is None and edit.extend is None else 1.0
+        partly = (edit.mask, edit.keep, edit.extend, edit.last)
+        strength = 0.6 if all(part is None for part in partly) else 1.0
     shown = shown_of(parts, seen)
     plan = EditPlan(seen, original, parts.codec, parts.device, strength, edit.resample, edit.invert, shown)
     return Start(tuple(seen.media.shape), window, plan)
@@ -130,6 +132,8 @@ def _source(parts: ModelParts, edit: EditRequest) -> tuple[Source, Modality, tup
         own = own.with_sound_later(extend[-2] / own.fps)
     keep = _kept(parts, own, edit, media)
     source = prepared(media, keep, extend)
+    if edit.last is not None:
+        source = ended(source, own, edit.last)
     return source, own, (media.shape[-2], media.shape[-1])
 
 

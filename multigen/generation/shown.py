@@ -64,6 +64,11 @@ def shown_of(parts: ModelParts, seen: Source) -> Shown | None:
     MultigenError where it begins with a picture and the first frame is not one that stays.
     """
     backbone, keep = parts.denoiser.backbone, seen.keep
+    if backbone.begins and seen.media.shape[1] == 1:
+        more = parts.modality.shape()[1] - 1
+        raise MultigenError(
+            f"extend: {parts.recipe.name} makes what follows a first frame; say how much: {more}f"
+        )
     if keep is None and backbone.begins:
         keep = torch.zeros(seen.media.shape[1:], dtype=torch.bool)
         keep[0] = True

@@ -149,6 +149,7 @@ class Model:
         invert: str | None = None,
         restore: str | Mapping[str, Any] | Part | None = None,
         noise: float = 0.02,
+        last: Tensor | str | Path | None = None,
         n: int = 1,
         seed: int | None = None,
         steps: int | None = None,
@@ -164,10 +165,10 @@ class Model:
     ) -> MediaList:
         """`n` versions of a medium for each prompt: img2img, inpainting, outpainting, restyling or restoration.
 
-        `media` to `noise` as in `EditRequest`, the rest as in `generate`.
+        `media` to `last` as in `EditRequest`, the rest as in `generate`.
         """
         edit = EditRequest(
-            media, strength, mask, mask_is, keep, extend, fit, feather, resample, invert, restore, noise
+            media, strength, mask, mask_is, keep, extend, fit, feather, resample, invert, restore, noise, last
         )  # fmt: skip
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,

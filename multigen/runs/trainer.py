@@ -230,6 +230,10 @@ def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: S
     recipe, device = model.recipe, model.device
     if recipe.trains == "codec":
         return _build_coding(model, dataset)
+    if model.denoiser.backbone.begins:
+        raise RecipeError(
+            f"{recipe.name}: its network begins with a picture, and such networks are not trained"
+        )
     return Diffusion(
         denoiser=model.denoiser,
         conditioner=model.conditioner,

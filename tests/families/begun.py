@@ -167,7 +167,7 @@ def wan_latents(
 
 
 def wan_latents_of_both_ends(pipe: Any, start: Tensor, steps: int) -> Tensor:
-    """The pipeline repeats the states of both pictures for each prompt, but takes them for one: one prompt at a time."""
+    """The pipeline mixes up the states of both pictures where there are several prompts: one at a time."""
     rows = zip(PROMPTS, start.split(1), strict=True)
     return torch.cat([wan_latents(pipe, row, steps, prompts=prompt, last=True) for prompt, row in rows])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from multigen import registry
 from multigen.families import Family, open_family
-from tests.families import folders, moving
+from tests.families import begun, folders, moving
 
 PAGE = Path(__file__).parents[2] / "docs" / "diffusers.md"
 
@@ -40,6 +40,8 @@ def test_the_table_says_what_the_families_say(tmp_path: Path) -> None:
         "AnimateDiffPipeline": moving.animatediff,
         "WanPipeline": moving.wan,
         "LTXPipeline": moving.ltx,
+        "WanImageToVideoPipeline": begun.wan_image,
+        "StableVideoDiffusionPipeline": begun.stable_video_diffusion,
     }
     assert {tuple(table[name]) for name in makers} == set(map(tuple, table.values()))  # each row has a folder
     for name, make in makers.items():
