@@ -13,7 +13,7 @@ from multigen.conditioners.disk_states import DiskStates
 from multigen.conditioners.pipeline_encoder import PipelineEncoder
 from multigen.conditioners.prompts import check_text, column, no_prompt, unread, warn_of_length, warn_of_words
 from multigen.conditioners.weighted_prompts import plain
-from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.conditioning import Cond
 from multigen.errors import message
 from multigen.families import open_family
 from multigen.storage import diffusers_folder
@@ -44,11 +44,7 @@ class Diffusers(Conditioner):
         self.known_noise = self.family.known_noise(self.numbers)
         self.text = bool(self.family.streams)
         self.encoders = [PipelineEncoder(self.family, stream) for stream in self.family.streams]
-        blank = self.family.cond([encoder.blank() for encoder in self.encoders])
-        self.spec = CondSpec(
-            vector=0 if blank.vector is None else blank.vector.shape[1],
-            tokens=0 if blank.tokens is None else blank.tokens.shape[2],
-        )
+        self.spec = self.family.spec([encoder.blank() for encoder in self.encoders])
         # Follows the module to its device; never saved.
         self.register_buffer("device_of", torch.zeros(()), persistent=False)
 

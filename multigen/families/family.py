@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multigen import registry
 from multigen.core.backbone import NoiseLevel
@@ -173,6 +173,18 @@ class Family(ABC):
     @abstractmethod
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """Call diffusers' network: x [B, C, *D], c_noise [B] -> F [B, C, *D]."""
+
+    def encoder(self, stream: Stream) -> nn.Module:
+        """Load the text encoder of a stream: token numbers and their mask -> states, by transformers' names."""
+        return diffusers_folder.network(self.folder, stream.encoder, self.components[stream.encoder])
+
+    def spec(self, blank: Sequence[States]) -> CondSpec:
+        """Return the widths of the condition of states that say nothing."""
+        cond = self.cond(blank)
+        return CondSpec(
+            vector=0 if cond.vector is None else cond.vector.shape[1],
+            tokens=0 if cond.tokens is None else cond.tokens.shape[2],
+        )
 
     def cond(self, states: Sequence[States]) -> Cond:
         """Make the condition of what the streams give. By default the tokens of the only one, padding heard."""

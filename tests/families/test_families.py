@@ -25,7 +25,7 @@ from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import override_recipe, parse_recipe
 from multigen.recipe.sampling import sampling_recipe
 from multigen.registry import Part
-from tests.families import begun, folders, moving
+from tests.families import begun, folders, moving, sounding
 
 import diffusers  # isort: skip  # after tests.families.folders, which makes torchaudio importable
 
@@ -79,6 +79,13 @@ def moving_row(make: Callable[[Path], Path], latent: tuple[int, ...], rate: int,
     )
 
 
+def sounding_row(
+    make: Callable[[Path], Path], theirs: Callable[[Any, Tensor, int], Tensor], samples: int = 64
+) -> Row:
+    """A family of sound through a mel spectrogram."""
+    return Row(make, latent=(32, 8), media=(1, samples), options={"duration": samples / 1600}, theirs=theirs)
+
+
 def begun_row(
     make: Callable[[Path], Path],
     latent: tuple[int, ...],
@@ -127,6 +134,8 @@ ROWS: dict[str, Row] = {
         options={"duration": 0.05},
         theirs=moving.stable_audio_latents,
     ),
+    "audioldm 2": sounding_row(sounding.audioldm2, sounding.audioldm2_latents),
+    "musicldm": sounding_row(sounding.musicldm, sounding.musicldm_latents),
     "modelscope": moving_row(moving.modelscope, (4, 5, 8, 8), 8),
     "animatediff": moving_row(moving.animatediff, (4, 5, 8, 8), 8),
     "wan": moving_row(moving.wan, (4, 2, 4, 4), 16),
@@ -344,7 +353,8 @@ def test_edits(loaded: Loaded) -> None:
     prompt = PROMPTS[0] if loaded.row.text else ""
     options = {"guide": {"name": "distilled" if model.denoiser.backbone.distilled else "plain"}}
     keep = torch.ones(shape[1:], dtype=torch.bool)
-    keep[1 if loaded.row.begins else 0 :, ..., shape[-1] // 2 :] = False
+    keep[..., shape[-1] // 2 :] = False
+    keep[0] |= loaded.row.begins
     filled = model.edit(media, prompt, keep=keep, feather=0, steps=3, **options)[0].tensor
     assert torch.equal(filled[:, keep], media[:, keep])
     assert (filled[:, ~keep] - media[:, ~keep]).abs().mean() > 0.01

@@ -57,6 +57,7 @@ class Component:
 AUTOENCODER = Component("diffusers", ("AutoencoderKL",))
 TEMPORAL_AUTOENCODER = Component("diffusers", ("AutoencoderKLWan", "AutoencoderKLLTXVideo"))
 OOBLECK = Component("diffusers", ("AutoencoderOobleck",))
+VOCODER = Component("transformers", ("SpeechT5HifiGan",))
 TEMPORAL_DECODER = Component("diffusers", ("AutoencoderKLTemporalDecoder",))
 
 
