@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import Tensor
 
 from multigen.codecs.pipeline_vae import PipelineVAE, check_multiple
+from multigen.core.noise import normal
 from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, temporal_factors
 
 
@@ -26,16 +27,36 @@ class TemporalVAE(PipelineVAE):
     by_frame  a network with mask channels sees where each of the f frames of a latent is known, the first one f times,
               and what is known in the middle of grey frames, as Wan's do
 
+    decode_timestep  a decoder that also removes noise (LTX 0.9.1 and later) is told of that much, 0 to 1 ...
+    decode_noise     ... and finds that share of it in the latents; null: as much
+
     A video of another number of frames is made of the next that can be, and cut. It is neither trained nor saved.
     """
 
-    def __init__(self, *, path: str | None = None, multiple: int = 1, by_frame: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        multiple: int = 1,
+        by_frame: bool = False,
+        decode_timestep: float = 0.0,
+        decode_noise: float | None = None,
+    ) -> None:
         check_multiple(multiple)
+        told, found = decode_timestep, decode_timestep if decode_noise is None else decode_noise
+        for name, value in (("decode_timestep", told), ("decode_noise", found)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name}: {value} is not allowed. Allowed: 0 to 1.")
         super().__init__(path, TEMPORAL_AUTOENCODER)
         self.multiple, (self.frames, self.side) = multiple, temporal_factors(self.folder)
         self.channels = self.entry("z_dim" if "z_dim" in self.config else "latent_channels", int, 16)
         self.scale = self.entry("scaling_factor", float, 1.0)
         self.timed = self.entry("timestep_conditioning", bool, False)
+        if not self.timed and (told or found):
+            raise ValueError(
+                f"decode_timestep, decode_noise: the decoder of {path} removes no noise. Allowed: 0."
+            )
+        self.decoding = (told, found)
         self.by_frame, self.mask_width = by_frame, self.frames if by_frame else 1
         self._listed = (
             self.entry("latents_mean", tuple[float, ...], ()),
@@ -76,13 +97,16 @@ class TemporalVAE(PipelineVAE):
             return (z - mean) * self.scale / std
 
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
-        """Latents -> [B, 3, T, H, W], clamped to [-1, 1]. `seed` has no effect."""
+        """Latents -> [B, 3, T, H, W], clamped to [-1, 1]. Noise for a decoder that removes it is keyed by seed + k."""
         network = self.vae
         with torch.autocast(x.device.type, enabled=False):
             mean, std = self._statistics(network)
             z = x.float() * std / self.scale + mean
-            # A decoder that also removes noise is told that there is none.
-            level = (z.new_zeros(len(z)),) if self.timed else ()
+            told, found = self.decoding
+            if found:
+                rows = [normal(z.shape[1:], seed + k, "decoding") for k in range(len(z))]
+                z = torch.lerp(z, torch.stack(rows).to(z), found)
+            level = (z.new_full((len(z),), told),) if self.timed else ()
             return network.decode(z, *level).sample.clamp(-1, 1)
 
     def latent_mask(self, keep: Tensor) -> Tensor:

@@ -230,10 +230,12 @@ def _sampling(parts: ModelParts, request: Request) -> Recipe:
         raise MultigenError("loras: the requests of one model share its weights; load another for others")
     if recipe.adapters != parts.recipe.adapters:
         raise MultigenError("adapters: the requests of one model share them; load another for others")
-    if recipe.conditioner != parts.recipe.conditioner:
-        raise MultigenError(
-            "conditioner.numbers: the requests of one model share them; load another for others"
-        )
+    for name, part, own in (
+        ("conditioner.numbers", recipe.conditioner, parts.recipe.conditioner),
+        ("codec", recipe.codec, parts.recipe.codec),
+    ):
+        if part != own:
+            raise MultigenError(f"{name}: the requests of one model share them; load another for others")
     if recipe.seed != parts.recipe.seed:
         raise MultigenError("seed: it is no override of one request; give it as the request's own")
     if request.sampler is not None:

@@ -23,7 +23,7 @@ TRAINED = (
     "cascade",
 )
 # Arguments of the codec that only affect decoding, and so may change.
-DECODING = ("codec.vocoder", "codec.iterations")
+DECODING = ("codec.vocoder", "codec.iterations", "codec.decode_timestep", "codec.decode_noise")
 # Argument of the conditioner that only affects what a pipeline's network is told.
 NUMBERS = "numbers"
 # Arguments of the cascade that only affect sampling.

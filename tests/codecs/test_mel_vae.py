@@ -76,7 +76,8 @@ def test_encoding_is_the_vae_s_of_the_frames_and_decoding_the_vocoder_s(codec: M
     assert made.shape == (2, 1, 64)
     torch.testing.assert_close(made[:, 0], wanted)
     other = codec.encode(sound, seed=5)
-    assert (other - x).abs().max() > 0 and torch.equal(other[1], codec.encode(sound[1:], seed=6)[0])
+    assert (other - x).abs().max() > 0.1
+    torch.testing.assert_close(other[1], codec.encode(sound[1:], seed=6)[0])
 
 
 def test_latents_know_samples_that_are_all_kept(codec: MelVAE) -> None:

@@ -18,6 +18,19 @@ PROMPTS = ["a red apple", "blue car, lighthouse on the left"]
 
 @seeded
 def stable_audio(folder: Path) -> Path:
+    return stable_audio_of(folder, d.CosineDPMSolverMultistepScheduler())
+
+
+@seeded
+def stable_audio_edm(folder: Path) -> Path:
+    """The same with a solver of EDM, which is told another noise level."""
+    scheduler = d.EDMDPMSolverMultistepScheduler(
+        sigma_min=0.3, sigma_max=500.0, sigma_data=1.0, prediction_type="v_prediction"
+    )
+    return stable_audio_of(folder, scheduler)
+
+
+def stable_audio_of(folder: Path, scheduler: Any) -> Path:
     from diffusers.pipelines.stable_audio import StableAudioProjectionModel
 
     network = d.StableAudioDiTModel(
@@ -52,7 +65,7 @@ def stable_audio(folder: Path) -> Path:
         text_encoder=t5(TEXT),
         tokenizer=tokenizer,
         projection_model=StableAudioProjectionModel(TEXT, 24, 0, 32),
-        scheduler=d.CosineDPMSolverMultistepScheduler(),
+        scheduler=scheduler,
     )
 
 
@@ -156,7 +169,13 @@ def ltx(folder: Path) -> Path:
     return ltx_of(folder, d.LTXPipeline)
 
 
-def ltx_of(folder: Path, kind: Any) -> Path:
+@seeded
+def ltx_timed(folder: Path) -> Path:
+    """Its decoder removes noise, and is told of how much."""
+    return ltx_of(folder, d.LTXPipeline, timestep_conditioning=True)
+
+
+def ltx_of(folder: Path, kind: Any, **options: Any) -> Path:
     network = d.LTXVideoTransformer3DModel(
         in_channels=4,
         out_channels=4,
@@ -176,6 +195,7 @@ def ltx_of(folder: Path, kind: Any) -> Path:
         decoder_spatio_temporal_scaling=(True, True, False, False),
         patch_size=1,
         patch_size_t=1,
+        **options,
     )
     return saved(
         folder,

@@ -109,8 +109,19 @@ def begun_row(
 
 
 # Schedulers that work on x / alpha.
-ON_SIGMA = (diffusers.EulerDiscreteScheduler, diffusers.CosineDPMSolverMultistepScheduler)
+ON_SIGMA = (
+    diffusers.EulerDiscreteScheduler,
+    diffusers.CosineDPMSolverMultistepScheduler,
+    diffusers.EDMDPMSolverMultistepScheduler,
+)
 ALL_NEW = {"image": torch.zeros(2, 3, SIZE, SIZE), "mask_image": torch.ones(2, 1, SIZE, SIZE)}
+STABLE_AUDIO = Row(
+    moving.stable_audio,
+    latent=(4, 12),
+    media=(2, 80),
+    options={"duration": 0.05},
+    theirs=moving.stable_audio_latents,
+)
 ROWS: dict[str, Row] = {
     "stable diffusion 1": Row(folders.stable_diffusion, scheduler=diffusers.DDIMScheduler),
     "stable diffusion 2, v, zero snr": Row(folders.stable_diffusion_2, scheduler=diffusers.DDIMScheduler),
@@ -127,13 +138,7 @@ ROWS: dict[str, Row] = {
     "unconditional": Row(
         folders.unconditional, text=False, latent=(3, 8, 8), media=(3, 8, 8), options={"size": 8}
     ),
-    "stable audio": Row(
-        moving.stable_audio,
-        latent=(4, 12),
-        media=(2, 80),
-        options={"duration": 0.05},
-        theirs=moving.stable_audio_latents,
-    ),
+    "stable audio": STABLE_AUDIO,
     "audioldm 2": sounding_row(sounding.audioldm2, sounding.audioldm2_latents),
     "musicldm": sounding_row(sounding.musicldm, sounding.musicldm_latents),
     "modelscope": moving_row(moving.modelscope, (4, 5, 8, 8), 8),
@@ -147,8 +152,9 @@ ROWS: dict[str, Row] = {
         begun.stable_video_diffusion, (4, 5, 8, 8), begun.svd_latents, text=False
     ),
 }
-# Networks of the same families that differ in what they are shown.
+# Networks of the same families that differ in what they are shown, or how they are sampled.
 VARIANTS: dict[str, Row] = {
+    "stable audio, edm": dataclasses.replace(STABLE_AUDIO, make=moving.stable_audio_edm),
     "wan, both ends heard": begun_row(
         begun.wan_both_ends, (4, 2, 4, 4), begun.wan_latents_of_both_ends, last=True
     ),
