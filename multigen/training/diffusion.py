@@ -167,8 +167,8 @@ class Diffusion(Task):
         places: Places,
     ) -> Cond:
         """The condition of each row of x0, with condition dropout, and what a network with channels for it is shown."""
-        cond = self.conditioner(given).to(self.device)
-        null = self.conditioner.null(len(x0)).to(self.device)
+        cond = self.conditioner.beside(given, tuple(media.shape[1:]), x0.shape[2:]).to(self.device)
+        null = self.conditioner.null(len(x0)).to(self.device).without_grid(cond)
         cond = cond.where(upload(keep, self.device), null)
         cond = self.examples.without_parts(cond, null, step, places)
         if (cascade := self.examples.cascade) is not None:

@@ -62,7 +62,8 @@ class HeldOut:
             part = items[start : start + self.batch]
             batch = collate([Read(item, {}) for item in part])
             x0 = self.codec.encode(batch.media.to(self.device))
-            cond = self.conditioner(batch.given).to(self.device)
+            cond = self.conditioner.beside(batch.given, tuple(batch.media.shape[1:]), x0.shape[2:])
+            cond = cond.to(self.device)
             if self.cascade is not None:
                 cond = cond.join_grid(self._seen(self.cascade, batch.media.to(self.device), start))
             if self.masked:  # nothing is known, as when a whole medium is generated
