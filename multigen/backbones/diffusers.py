@@ -27,6 +27,7 @@ class Diffusers(Backbone):
     out_channels  C of the output, likewise
     cond          widths of the conditions, likewise
     path          the pipeline's folder, or its id on the hub (hf:owner/name)
+    motion        folder of motion modules (MotionAdapter), with which Stable Diffusion 1.x makes videos
 
     The family of the pipeline says how the network is called. Raises ValueError if the network does not fit the codec
     and the conditioner.
@@ -43,16 +44,17 @@ class Diffusers(Backbone):
         out_channels: Given[int],
         cond: Given[CondSpec],
         path: str | None = None,
+        motion: str | None = None,
     ) -> None:
         super().__init__()
         self.folder: Path = diffusers_folder.located(path)
-        self.family: Family = open_family(self.folder)
+        self.family: Family = open_family(self.folder, lone_folder(motion))
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
         self.begins, self.sees_known = self.family.begins, self.family.sees_known
         self._check(path, axes, channels, out_channels, cond)
-        name = self.family.network
-        load = diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
-        self.network: Any = load(self.folder, name, self.family.components[name])
+        self.network: Any = self.family.load(
+            diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
+        )
         self._controlled: Controlled | None = None
         kind = diffusers_folder.imported("diffusers").Transformer2DModel
         self._blocks = [n for n, m in self.network.named_modules() if isinstance(m, kind)]
@@ -114,6 +116,18 @@ class Diffusers(Backbone):
         if not self.family.controlled:
             super().attach(controls)
         self._controlled = Controlled(self.network, controls, self.family.factor) if controls else None
+
+
+def lone_folder(path: str | None) -> Path | None:
+    """The folder of a network that stands in no pipeline. ValueError if there is none."""
+    if path is None:
+        return None
+    folder = Path(path).expanduser().resolve()
+    if not folder.is_dir():
+        raise ValueError(
+            f"motion: {path}: no such folder. Give one in diffusers' format, of a MotionAdapter."
+        )
+    return folder
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -21,6 +21,8 @@ from multigen.registry import Given, Part
 from multigen.storage import diffusers_folder
 from multigen.storage.diffusers_folder import Component, Frozen
 
+# Pipelines of pictures whose networks take motion modules.
+MOVED = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
 CLIP_TOKENIZER = Component("transformers", ("CLIPTokenizer", "CLIPTokenizerFast"))
 T5_TOKENIZER = Component("transformers", ("T5Tokenizer", "T5TokenizerFast"))
 
@@ -94,7 +96,7 @@ class Family(ABC):
     modality: ClassVar[str] = "image"
     c_noise: ClassVar[NoiseLevel] = "index"
     steps: ClassVar[int] = 50
-    scheduler: ClassVar[Mapping[str, Any]] = {}
+    scheduler: Mapping[str, Any] = {}
     own_sigmas: ClassVar[bool] = False
     controlled: ClassVar[bool] = False
     sees_known: bool = False
@@ -174,6 +176,10 @@ class Family(ABC):
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """Call diffusers' network: x [B, C, *D], c_noise [B] -> F [B, C, *D]."""
 
+    def load(self, make: Callable[[Path, str, Component], nn.Module]) -> nn.Module:
+        """Load the network: `make(folder, sub-folder, what may stand there)` reads its weights, or leaves them out."""
+        return make(self.folder, self.network, self.components[self.network])
+
     def encoder(self, stream: Stream) -> nn.Module:
         """Load the text encoder of a stream: token numbers and their mask -> states, by transformers' names."""
         return diffusers_folder.network(self.folder, stream.encoder, self.components[stream.encoder])
@@ -230,9 +236,16 @@ def count_tokens(cond: Cond) -> int:
     return 0 if cond.tokens is None else cond.tokens.shape[1]
 
 
-def open_family(folder: Path) -> Family:
-    """Take a pipeline's folder apart. MultigenError for a class of pipeline that is not known, with the nearest."""
+def open_family(folder: Path, motion: Path | None = None) -> Family:
+    """Take a pipeline's folder apart. MultigenError for a class of pipeline that is not known, with the nearest.
+
+    motion  folder of motion modules for a network of pictures, which makes videos then
+    """
     kind = diffusers_folder.pipeline_class(folder)
+    if motion is not None:
+        if kind not in MOVED:
+            raise MultigenError(message(f"{folder}: a pipeline with a motion adapter", kind, MOVED))
+        return registry.lookup("family", "AnimateDiffPipeline")(folder=folder, motion=motion)
     known = registry.names("family")
     if kind not in known:
         raise MultigenError(message(f"{folder}: its pipeline", kind, known))

@@ -28,6 +28,7 @@ from multigen.generation.polishing import check_polish, no_stronger
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
 from multigen.generation.restore import Known
+from multigen.generation.shared import check_shared
 from multigen.generation.shown import check_beginning
 from multigen.generation.sizes import check_size, largest, whole_sides, window_of
 from multigen.recipe.sampling import sampling_recipe
@@ -226,18 +227,7 @@ def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> Non
 def _sampling(parts: ModelParts, request: Request) -> Recipe:
     """The model's recipe under a request's overrides, sampler and guide."""
     recipe = sampling_recipe(parts.recipe, request.overrides) if request.overrides else parts.recipe
-    if recipe.loras != parts.recipe.loras:
-        raise MultigenError("loras: the requests of one model share its weights; load another for others")
-    if recipe.adapters != parts.recipe.adapters:
-        raise MultigenError("adapters: the requests of one model share them; load another for others")
-    for name, part, own in (
-        ("conditioner.numbers", recipe.conditioner, parts.recipe.conditioner),
-        ("codec", recipe.codec, parts.recipe.codec),
-    ):
-        if part != own:
-            raise MultigenError(f"{name}: the requests of one model share them; load another for others")
-    if recipe.seed != parts.recipe.seed:
-        raise MultigenError("seed: it is no override of one request; give it as the request's own")
+    check_shared(recipe, parts.recipe)
     if request.sampler is not None:
         recipe = dataclasses.replace(recipe, sampler=part_of(request.sampler, "sampler", "ddim", "eta: 0.5"))
     if request.guide is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from multigen import registry
+from multigen.backbones.diffusers import lone_folder
 from multigen.errors import RecipeError
 from multigen.families import Family, Scheduler, open_family, read_scheduler
 from multigen.families.schedulers import Pipeline
@@ -26,12 +27,14 @@ def is_source(source: str) -> bool:
     return is_id(source) or is_pipeline(Path(source).expanduser())
 
 
-def recipe_of(source: str) -> Recipe:
+def recipe_of(source: str, motion: str | None = None) -> Recipe:
     """The recipe of a pipeline: the shipped one with this folder's parts, sizes and scheduler.
+
+    motion  folder of motion modules, with which a pipeline of pictures makes videos
 
     MultigenError, with what is allowed, for a folder of another pipeline or with code or pickles in it.
     """
-    family = open_family(located(source))
+    family = open_family(located(source), lone_folder(motion))
     family.form()
     base, found = load_recipe(RECIPE), scheduler_of(family)
     follows = bool(family.streams)
@@ -39,7 +42,7 @@ def recipe_of(source: str) -> Recipe:
         base,
         name=_name(source),
         description=f"{family.title} from {source}",
-        backbone=Part("diffusers", {"path": source}),
+        backbone=Part("diffusers", {"path": source} | ({} if motion is None else {"motion": motion})),
         codec=family.codec(source),
         conditioner=Part("diffusers", {"path": source}) if follows or family.numbers else Part("none"),
         modality=Part(family.modality, family.media()),
@@ -64,7 +67,7 @@ def scheduler_of(family: Family) -> Scheduler:
 
 def checked(recipe: Recipe, source: str) -> Recipe:
     """The recipe, whose `weights` are a pipeline. RecipeError where its parts are not that pipeline's."""
-    theirs = recipe_of(source)
+    theirs = recipe_of(source, None if recipe.backbone is None else recipe.backbone.args.get("motion"))
     grid = ", ".join(
         [f"name: {theirs.timesteps.name}", *(f"{k}: {v}" for k, v in theirs.timesteps.args.items())]
     )

@@ -100,16 +100,34 @@ def modelscope(folder: Path) -> Path:
     return saved(folder, d.TextToVideoSDPipeline, unet=network, vae=vae(), scheduler=table(), **text(folder))
 
 
+def motion_modules(**options: Any) -> Any:
+    usual: dict[str, Any] = {
+        "block_out_channels": (32, 64),
+        "motion_layers_per_block": 1,
+        "motion_norm_num_groups": 8,
+        "motion_num_attention_heads": 2,
+        "motion_max_seq_length": 6,
+    }
+    return d.MotionAdapter(**usual | options)
+
+
+@seeded
+def loose_motion(folder: Path) -> Path:
+    """Motion modules alone."""
+    stir(modules := motion_modules())
+    modules.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
 @seeded
 def animatediff(folder: Path) -> Path:
-    motion = d.MotionAdapter(
-        block_out_channels=(32, 64),
-        motion_layers_per_block=1,
-        motion_norm_num_groups=8,
-        motion_num_attention_heads=2,
-        motion_max_seq_length=6,
-    )
-    parts = {"unet": unet(), "motion_adapter": motion, "vae": vae(), "scheduler": table(), **text(folder)}
+    parts = {
+        "unet": unet(),
+        "motion_adapter": motion_modules(),
+        "vae": vae(),
+        "scheduler": table(),
+        **text(folder),
+    }
     pipe = d.AnimateDiffPipeline(**parts)
     stir(pipe.unet)
     pipe.save_pretrained(folder, safe_serialization=True)
