@@ -38,12 +38,10 @@ class AnimateDiff(ModelScope):
         **CLIP,
     }
     scale = 7.5
-    # What motion modules were trained with, whatever Stable Diffusion was.
-    loose: ClassVar[Mapping[str, Any]] = {"beta_schedule": "linear", "clip_sample": False, "steps_offset": 1}
 
     def __init__(self, *, folder: Given[Path], motion: Path | None = None) -> None:
         super().__init__(folder=folder)
-        self.scheduler = self.loose if motion is not None else {}
+        self._loose = motion is not None
         plain = self.listed["unet"] == PLAIN
         if motion is not None and not plain:
             raise MultigenError(f"{motion}: the network of {folder} has motion modules of its own")
@@ -56,6 +54,11 @@ class AnimateDiff(ModelScope):
         self._places = self.config
         if self._motion is not None:
             self._places = diffusers_folder.component(self._motion.parent, self._motion.name, ADAPTER)
+
+    @property
+    def scheduler(self) -> Mapping[str, Any]:
+        """What loose motion modules were trained with, whatever Stable Diffusion was."""
+        return {"beta_schedule": "linear", "clip_sample": False, "steps_offset": 1} if self._loose else {}
 
     def load(self, make: Callable[[Path, str, Component], nn.Module]) -> nn.Module:
         """The network, with motion modules put into one of pictures."""

@@ -80,7 +80,6 @@ class Family(ABC):
     modality    of its media
     c_noise     how the network takes the noise level (`Backbone.c_noise`)
     steps       in how many steps its media are usually made
-    scheduler   entries of the scheduler's configuration that the pipeline sets itself
     own_sigmas  the pipeline spaces its sigmas evenly from 1 to 1/steps before they are shifted
     controlled  its network takes ControlNets
     sees_known  as `Backbone.sees_known`
@@ -96,7 +95,6 @@ class Family(ABC):
     modality: ClassVar[str] = "image"
     c_noise: ClassVar[NoiseLevel] = "index"
     steps: ClassVar[int] = 50
-    scheduler: Mapping[str, Any] = {}
     own_sigmas: ClassVar[bool] = False
     controlled: ClassVar[bool] = False
     sees_known: bool = False
@@ -120,6 +118,11 @@ class Family(ABC):
     @property
     def numbers(self) -> Mapping[str, tuple[float, ...]]:
         """What the network is told beside the prompt, with the usual values."""
+        return {}
+
+    @property
+    def scheduler(self) -> Mapping[str, Any]:
+        """Entries of the scheduler's configuration that the pipeline sets itself."""
         return {}
 
     @property

@@ -87,13 +87,13 @@ def cond_spec(
 
 
 def with_channels(
-    recipe: Recipe, spec: CondSpec, cond: Cond, shape: Sequence[int], cascade: Cascade | None
+    recipe: Recipe, spec: CondSpec, codec: Codec, cond: Cond, shape: Sequence[int], cascade: Cascade | None
 ) -> Cond:
     """A condition with all channels that the network takes, for samples of `shape` [C, *D]; those it lacks are zero.
 
     spec  of the conditioner
     """
-    wanted, rows = cond_spec(recipe, spec, shape[0], cascade).grid, cond.batch_size or 1
+    wanted, rows = cond_spec(recipe, spec, codec, shape[0], cascade).grid, cond.batch_size or 1
     given = 0 if cond.grid is None else cond.grid.shape[1]
     if wanted == given:
         return cond

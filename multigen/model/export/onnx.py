@@ -209,7 +209,9 @@ def _conditions(model: Model) -> dict[str, dict[str, Any]]:
 def _whole(model: Model, cond: Cond) -> Cond:
     """A condition with zeros in the channels that it says nothing in."""
     shape = model.codec.shape(model.modality.shape())
-    return with_channels(model.recipe, model.conditioner.spec, cond.to("cpu"), shape, model.cascade)
+    return with_channels(
+        model.recipe, model.conditioner.spec, model.codec, cond.to("cpu"), shape, model.cascade
+    )
 
 
 def _plain(cond: Cond) -> dict[str, Any]:
