@@ -16,7 +16,7 @@ from torch import Tensor
 from multigen.codecs import Codec
 from multigen.errors import MultigenError, message
 from multigen.generation.cascade import Enlarged, plan_enlargement
-from multigen.generation.last_frame import ended
+from multigen.generation.last_frame import check_last, ended
 from multigen.generation.masks import Source, prepared
 from multigen.generation.original import Original, in_time, rate_of, read_original, say_form
 from multigen.generation.parts import ModelParts, check_prompt
@@ -99,6 +99,8 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
         say_form(_name(edit), own, parts.modality, tuple(source.media.shape), source.keep is not None)
     original = Original(source, own, plain, view, _feather(edit, own, source, view))
     seen = _seen(original)
+    if edit.last is not None:
+        check_last(parts, seen)
     window = window_of(parts, (len(plain), *view.size), sliding=True)
     if window is not None and not request.sliding_window:
         log.info(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from multigen.errors import MultigenError
 from multigen.generation.masks import Source
+from multigen.generation.parts import ModelParts
 from multigen.modalities import Modality
 from multigen.modalities.guard import guarded
 from multigen.modalities.image import Image
@@ -42,3 +43,15 @@ def ended(source: Source, own: Modality, last: Tensor | str | Path) -> Source:
     if bool(keep.all()):
         raise MultigenError("last: everything of the video stays, so there is nothing to make; extend it")
     return Source(media, keep)
+
+
+def check_last(parts: ModelParts, seen: Source) -> None:
+    """MultigenError where a last frame alone would not lead the network, because a latent holds several frames."""
+    codec, keep = parts.codec, seen.keep
+    assert keep is not None
+    if codec.mask_width > 1 or bool(codec.latent_mask(keep)[-1].any()):
+        return
+    raise MultigenError(
+        f"last: a latent of {parts.recipe.name} holds several frames, so that a last one alone would not lead it; keep "
+        "more of a clip's end, with keep"
+    )

@@ -33,6 +33,8 @@ def _control(adapter: WeightedAdapter) -> Control:
         raise MultigenError(
             f"adapters: {adapter.path}: weight {adapter.weight} is not allowed. Allowed: 0 to {LARGEST:g}."
         )
+    if adapter.image is None:
+        raise MultigenError(f"adapters: {adapter.path}: a ControlNet needs a picture: image: FILE.")
     path = Path(adapter.image).expanduser()
     picture: Tensor = guarded(path, Image().read, path)
     return Control(adapter.path, picture, adapter.weight)

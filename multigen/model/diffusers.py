@@ -19,7 +19,7 @@ from multigen.registry import Part
 from multigen.storage.diffusers_folder import is_id, is_pipeline, located
 from multigen.storage.hub_id import PREFIX
 
-RECIPE = "image_stable_diffusion"
+RECIPE, MOTION = "image_stable_diffusion", "motion_adapter"
 
 
 def is_source(source: str) -> bool:
@@ -58,6 +58,30 @@ def recipe_of(source: str, motion: str | None = None) -> Recipe:
         ),
         weights=source,
     )
+
+
+def animated(recipe: Recipe) -> Recipe:
+    """The recipe with the motion adapter of its `adapters` in its network, which makes videos then.
+
+    How it is sampled stays. RecipeError for several motion adapters, a weight, and a network that takes none.
+    """
+    motions = [one for one in recipe.adapters if one.name == MOTION]
+    if not motions:
+        return recipe
+    (motion, *more), network = motions, recipe.network
+    if more or motion.weight != 1 or motion.image is not None:
+        raise RecipeError(
+            f"adapters: {motion.path}: not allowed so. Allowed: one {{name: {MOTION}, path: FOLDER}}, without weight "
+            "and image."
+        )
+    if network.name != "diffusers":
+        raise RecipeError(f"adapters: {motion.path}: a {MOTION} goes with a pipeline of Stable Diffusion 1.x")
+    moving = recipe_of(str(network.args.get("path")), motion.path)
+    others = tuple(one for one in recipe.adapters if one.name != MOTION)
+    parts = {
+        place: getattr(moving, place) for place in ("modality", "codec", "backbone", "schedule", "modifiers")
+    }
+    return dataclasses.replace(recipe, adapters=others, **parts)
 
 
 def scheduler_of(family: Family) -> Scheduler:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from multigen.model.diffusers import animated
 from multigen.model.model import Model
 from multigen.model.source import find
 
@@ -18,7 +19,7 @@ def load(source: str | Path, *, loras: Mapping[str, float] | None = None, device
     `source`.
     """
     found = find(source)
-    model = Model.of(found, device=device)
+    model = Model.of(found, animated(found.recipe), device=device)
     if loras is not None:
         model.adapt(loras)
     return model

@@ -13,7 +13,7 @@ from multigen.recipe.schema import Recipe, WeightedAdapter
 from multigen.registry import Part
 from multigen.storage.hub_id import is_id
 
-PATHS = ("path", "soundfont")  # arguments of parts that are paths
+PATHS = ("path", "soundfont", "motion")  # arguments of parts that are paths
 _WEIGHTS = ("vocoder", "weights")  # arguments of parts that are weights, by path or by a word
 WEIGHTS = "weights.safetensors"  # file in a run folder, and in each folder of shipped weights
 RECIPE = "recipe.yaml"  # file in a run folder
@@ -56,7 +56,11 @@ def _with_paths(
     adapters: tuple[WeightedAdapter, ...], path: Callable[[str], str]
 ) -> tuple[WeightedAdapter, ...]:
     """The adapters with another path and picture each."""
-    return tuple(dataclasses.replace(one, path=path(one.path), image=path(one.image)) for one in adapters)
+
+    def optional(text: str | None) -> str | None:
+        return None if text is None else path(text)
+
+    return tuple(dataclasses.replace(one, path=path(one.path), image=optional(one.image)) for one in adapters)
 
 
 def shipped_weights() -> dict[str, Path]:

@@ -138,11 +138,11 @@ class WeightedLora:
 
 @dataclass(frozen=True)
 class WeightedAdapter:
-    """A network beside the backbone that leads it by a picture, and its weight."""
+    """Weights beside the backbone: a network that leads it by a picture, or motion modules that make it move."""
 
     path: str  # its folder
-    image: str  # the picture: edges, depth, a pose ..., as the network wants it
-    name: Literal["controlnet"] = "controlnet"  # its kind
+    image: str | None = None  # the picture of a ControlNet: edges, depth, a pose ..., as the network wants it
+    name: Literal["controlnet", "motion_adapter"] = "controlnet"  # its kind
     weight: float = 1.0  # 0: none of it; 1: as it was trained
 
 
@@ -185,7 +185,8 @@ class Recipe:
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None
     loras: tuple[WeightedLora, ...] = ()  # LoRAs that are added to the weights when media are made
-    # ControlNets that lead the network when media are made: {path: FOLDER, image: FILE, weight: 0.8}
+    # ControlNets that lead the network when media are made: {path: FOLDER, image: FILE, weight: 0.8}; and motion
+    # modules for Stable Diffusion 1.x: {name: motion_adapter, path: FOLDER}
     adapters: tuple[WeightedAdapter, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)

@@ -141,6 +141,13 @@ def test_a_component_is_missing(make: Callable[[Path], Path], part: str, words: 
         multigen.load(folder, device="cpu")
 
 
+def test_a_last_frame_alone_does_not_lead_latents_of_several(tmp_path: Path) -> None:
+    model = of(begun.wan_each_token(tmp_path / "pipeline"))
+    options: dict[str, Any] = {"extend": [0, 0, 0, 0, 0, 4], "steps": 2}
+    with pytest.raises(MultigenError, match="last: a latent of .* holds several frames"):
+        model.edit(FIRST[:, None], "", last=LAST, **options)
+
+
 def test_a_network_of_both_ends_needs_both(tmp_path: Path) -> None:
     model = of(begun.wan_both_ends(tmp_path / "pipeline"))
     with pytest.raises(MultigenError, match="hears a first and a last frame: give the last one, too"):

@@ -11,13 +11,16 @@ import torch
 
 import multigen
 from multigen import Request
+from multigen.cli.main import main
 from multigen.core import Noise
 from multigen.errors import MultigenError
+from multigen.modalities.video import Video
 from multigen.model.diffusers import recipe_of
 from multigen.model.model import Model
 from multigen.model.source import named
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import parse_recipe
+from multigen.runs.opened import open_model
 from tests.families import folders, moving
 from tests.families.folders import edit
 from tests.families.test_families import PROMPTS, SEED, STEPS, close, latents
@@ -113,3 +116,33 @@ def test_frames_that_the_modules_have_no_places_for(places: tuple[Path, Path]) -
     model = Model(dataclasses.replace(recipe, modality=modality), device="cpu")
     with pytest.raises(MultigenError, match="8 frames are not allowed. Allowed: up to 6"):
         model.generate("", steps=1)
+
+
+# --- as adapters ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_puts_them_into_a_network(
+    places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    adapters = f"adapters=[{{name: motion_adapter, path: {places[1]}}}]"
+    asked = [adapters, "--prompt", "a red apple", "--duration", "0.5", "--steps", "2", "--seed", "3"]
+    fast = ["sample.suffix=.webp", "sample.n=1", "--out", "out", "--quiet", "--device", "cpu"]
+    assert main(["sample", str(places[0]), *asked, *fast]) == 0
+    (made,) = Path("out/media").glob("*.webp")
+    assert Video(fps=8.0).read(made).shape == (3, 4, SIZE, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("source", "adapters", "words"),
+    [
+        (None, "[{name: motion_adapter, path: M, weight: 0.5}]", "Allowed: one {name: motion_adapter, path"),
+        (None, "[{name: motion_adapter, path: M}, {name: motion_adapter, path: M}]", "Allowed: one {name"),
+        (None, "[{name: motion_adapter, path: nowhere}]", "motion: nowhere: no such folder"),
+        (None, "[{path: M}]", "a ControlNet needs a picture: image: FILE"),
+        ("image_digits", "[{name: motion_adapter, path: M}]", "goes with a pipeline of Stable Diffusion 1.x"),
+    ],
+)
+def test_wrong_adapters(source: str | None, adapters: str, words: str, places: tuple[Path, Path]) -> None:
+    with pytest.raises((MultigenError, ValueError), match=words):
+        open_model(source or str(places[0]), [f"adapters={adapters.replace('M', str(places[1]))}"], "cpu")
