@@ -3,6 +3,7 @@
 BUILTIN: dict[str, dict[str, str]] = {
     "adapter": {
         "lora": "multigen.training.adapter:Lora",
+        "textual_inversion": "multigen.training.textual_inversion:TextualInversion",
     },
     "backbone": {
         "diffusers": "multigen.backbones.diffusers:Diffusers",

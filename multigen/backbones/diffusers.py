@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from multigen.backbones.controlnet import Controlled
 from multigen.backbones.diffusers_taps import tapped
 from multigen.core.backbone import Backbone, Control, Taps
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.hosts import Host
 from multigen.families import Family, open_family
 from multigen.registry import Given
 from multigen.storage import diffusers_folder
@@ -26,7 +28,8 @@ class Diffusers(Backbone):
     channels      C of the codec, likewise
     out_channels  C of the output, likewise
     cond          widths of the conditions, likewise
-    path          the pipeline's folder, or its id on the hub (hf:owner/name)
+    path          the pipeline's folder, a single file of it, or its id on the hub (hf:owner/name)
+    config        of a single file: a folder in diffusers' format that says what the file does not
     motion        folder of motion modules (MotionAdapter), with which Stable Diffusion 1.x makes videos
 
     The family of the pipeline says how the network is called. Raises ValueError if the network does not fit the codec
@@ -34,7 +37,6 @@ class Diffusers(Backbone):
     """
 
     pretrained = True
-    published = ("unet.", "network.")
 
     def __init__(
         self,
@@ -44,13 +46,17 @@ class Diffusers(Backbone):
         out_channels: Given[int],
         cond: Given[CondSpec],
         path: str | None = None,
+        config: str | None = None,
         motion: str | None = None,
     ) -> None:
         super().__init__()
-        self.folder: Path = diffusers_folder.located(path)
+        self.folder: Path = diffusers_folder.located(path, config)
         self.family: Family = open_family(self.folder, lone_folder(motion))
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
         self.begins, self.sees_known = self.family.begins, self.family.sees_known
+        self.published = _published(self.family)
+        depth = self.family.config.get("layers_per_block")
+        self.depth = depth if isinstance(depth, int) else 0
         self._check(path, axes, channels, out_channels, cond)
         self.network: Any = self.family.load(
             diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
@@ -88,6 +94,20 @@ class Diffusers(Backbone):
     def components(self) -> Mapping[str, nn.Module]:
         """Its network, by its name in the pipeline."""
         return {self.family.network: self.network}
+
+    @classmethod
+    def published_with(cls, args: Mapping[str, Any]) -> tuple[str, str]:
+        """Return what the pipeline's folder says."""
+        return _published(open_family(diffusers_folder.located(args.get("path"))))
+
+    def hosts(self) -> Sequence[Host]:
+        """Return its network, and others of the pipeline that take its place at times."""
+        here = next(self.parameters()).device
+        others = [
+            Host(f"{name}.", f"{name}.", functools.partial(frozen.on, here))
+            for name, frozen in self.family.others.items()
+        ]
+        return (*super().hosts(), *others)
 
     def attention_modules(self) -> list[str]:
         """List the names of diffusers' attention modules."""
@@ -128,6 +148,10 @@ def lone_folder(path: str | None) -> Path | None:
             f"motion: {path}: no such folder. Give one in diffusers' format, of a MotionAdapter."
         )
     return folder
+
+
+def _published(family: Family) -> tuple[str, str]:
+    return f"{family.network}.", "network."
 
 
 def _place(name: str) -> tuple[int, str]:

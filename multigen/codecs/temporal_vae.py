@@ -131,6 +131,12 @@ class TemporalVAE(PipelineVAE):
             return self.encode(media * keep.to(media))
         return self.encode(media) * self.latent_mask(keep).to(media)
 
+    def known_of(self, media: Tensor, keep: Tensor, x0: Tensor) -> Tensor:
+        """As `Codec.known_of`; `by_frame` of media that are grey where they are not known."""
+        if self.by_frame:
+            return self.encode(media * keep[:, None].to(media))
+        return x0 * torch.stack([self.latent_mask(one) for one in keep])[:, None].to(x0)
+
     def unknown(self, shape: tuple[int, ...]) -> Tensor:
         """What is shown where nothing is known of samples [C, T', H', W']: [1, C, T', H', W']."""
         if not self.by_frame:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multigen.conditioners import Conditioner
 from multigen.conditioners.disk_states import DiskStates
+from multigen.conditioners.new_words import assigned, first_vectors, named
 from multigen.conditioners.pipeline_encoder import PipelineEncoder
 from multigen.conditioners.prompts import check_text, column, no_prompt, unread, warn_of_length, warn_of_words
 from multigen.conditioners.weighted_prompts import plain
 from multigen.core.conditioning import Cond
+from multigen.core.hosts import Host
 from multigen.errors import message
 from multigen.families import open_family
 from multigen.storage import diffusers_folder
 from multigen.storage.disk_cache import DiskCache
+from multigen.storage.words import Words
+
+log = logging.getLogger(__name__)
 
 
 class Diffusers(Conditioner):
     """Text and pictures through a pipeline's frozen encoders; the unconditional condition is that of the pipeline.
 
-    path     the pipeline's folder, whose tokenizers and text encoders are used, or its id on the hub (hf:owner/name)
+    path     the pipeline's folder, whose tokenizers and text encoders are used, a single file of it, or its id on
+             the hub (hf:owner/name)
+    config   of a single file: a folder in diffusers' format that says what the file does not
     numbers  what the network is told beside the prompt: {guidance: 3.5}, {crop: [0, 64]} ...; null: the usual values
 
     Words between brackets with a weight count for more or less: `a (red:1.3) apple`. Where the family allows it,
@@ -34,10 +42,14 @@ class Diffusers(Conditioner):
     device_of: Tensor
 
     def __init__(
-        self, *, path: str | None = None, numbers: Mapping[str, float | tuple[float, ...]] | None = None
+        self,
+        *,
+        path: str | None = None,
+        config: str | None = None,
+        numbers: Mapping[str, float | tuple[float, ...]] | None = None,
     ) -> None:
         super().__init__()
-        self.family = open_family(diffusers_folder.located(path))
+        self.family = open_family(diffusers_folder.located(path, config))
         if not self.family.streams and not self.family.numbers:
             raise ValueError(f"path: {path}: {self.family.title} follows no prompt; use the conditioner none")
         self.numbers = _numbers(self.family.numbers, numbers or {})
@@ -83,8 +95,43 @@ class Diffusers(Conditioner):
                     warn_of_length(cut, encoder.tokenizer.length)
         return {"text": list(prompts)}
 
+    def hosts(self) -> Sequence[Host]:
+        """Return its text encoders, which are read from the disk where they have not been used yet."""
+        return [encoder.host(self.device_of.device) for encoder in self.encoders]
+
+    def unfreeze(self) -> Sequence[Host]:
+        """Let gradients reach those of its text encoders whose LoRAs diffusers reads."""
+        device = self.device_of.device
+        chosen = [encoder for encoder in self.encoders if encoder.is_clip]
+        for encoder in chosen:
+            self.add_module(encoder.stream.encoder, encoder.unfreeze(device))
+        return [encoder.host(device) for encoder in chosen]
+
+    def teach(self, words: Sequence[Words]) -> None:
+        """As `Conditioner.teach`."""
+        encoders = named(self.encoders)
+        for name, vectors in assigned(words, encoders).items():
+            encoders[name].teach(vectors, self.device_of.device)
+
+    def check_words(self, words: Sequence[Words]) -> None:
+        """As `Conditioner.check_words`."""
+        assigned(words, named(self.encoders))
+
+    def learn_word(self, token: str, count: int, like: str | None, seed: int) -> None:
+        """As `Conditioner.learn_word`."""
+        encoders, device = named(self.encoders), self.device_of.device
+        first = {k: first_vectors(one, count, like, seed, device) for k, one in encoders.items()}
+        given = assigned([Words(token, first, "train.adapter")], encoders)
+        rows = {name: encoders[name].teach(vectors, device) for name, vectors in given.items()}
+        self.words = nn.ParameterDict({k: one.requires_grad_() for k, one in rows.items() if one is not None})
+        for encoder in encoders.values():
+            encoder.unfreeze(device)
+
     def use_cache(self, cache: DiskCache | None) -> DiskStates | None:
         """Keep the states of prompts on disk, keyed by their text and by the pipeline's files; None: no longer."""
+        if cache is not None and any(one.learns or one.tokenizer.words for one in self.encoders):
+            log.warning("train.cache: texts are not cached, because their encoder is not the pipeline's own")
+            cache = None
         stores = [encoder.use_cache(cache, self.device_of.device) for encoder in self.encoders]
         return stores[0] if stores else None
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
 from multigen.core.conditioning import Cond
+from multigen.core.hosts import Host
 
 NoiseLevel: TypeAlias = Literal["log_snr", "index", "sigma"]
 
@@ -55,6 +56,7 @@ class Backbone(nn.Module, ABC):
                 as networks trained elsewhere do
     pretrained  the weights come with the part, so that nothing needs to be trained or loaded
     published   prefixes of layer names in files of other tools, and in this module
+    depth       layers of a block, where files of other tools count by them
     attentions  number of attention blocks that taps can address; 0: `forward` takes no taps
     deepest     number of the attention block in the middle of the network
     distilled   the network takes a guidance scale as an input, `Cond.extra["guidance"]` [B, 1]
@@ -64,7 +66,8 @@ class Backbone(nn.Module, ABC):
 
     c_noise: NoiseLevel = "log_snr"
     pretrained: ClassVar[bool] = False
-    published: ClassVar[tuple[str, str]] = ("backbone.", "")
+    published: tuple[str, str] = ("backbone.", "")
+    depth: int = 0
     attentions: int = 0
     deepest: int = 0
     distilled: bool = False
@@ -94,6 +97,18 @@ class Backbone(nn.Module, ABC):
             raise ValueError(
                 "adapters: this network takes no ControlNet. Allowed: those of U-Nets of pictures"
             )
+
+    @classmethod
+    def published_with(cls, args: Mapping[str, Any]) -> tuple[str, str]:
+        """Return `published` of the network that these arguments of a recipe make, which is not built."""
+        return cls.published
+
+    def hosts(self) -> Sequence[Host]:
+        """Return the networks whose layers LoRAs change. By default its own."""
+        outside, inside = self.published
+        network = self.get_submodule(inside.removesuffix("."))
+        flat = ("lora_unet_", "lora_transformer_")
+        return (Host(outside, f"backbone.{inside}", lambda: network, flat, self.depth),)
 
     def attention_modules(self) -> list[str]:
         """List the names of the modules that compute attention, whose layers an adapter can target. By default none."""

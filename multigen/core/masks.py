@@ -5,7 +5,8 @@ The known part is one more condition, `Cond.grid` [B, 1 + C, *D]:
     grid = cat(m, m x0),    m = 1 where the sample is known, 0 elsewhere
 
 These are the mask channels of inpainting networks (Rombach et al. 2022, arXiv:2112.10752, section 4.5). Networks on
-latents see the latents of the known part alone instead of m x0: `Codec.known`.
+latents see the latents of the known part alone instead of m x0: `Codec.known`. Masks are drawn on media, as users give
+them.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ _WHOLE = 0.6  # share of the further axes that a block spans whole, which gives 
 _END = 0.4  # share of the cuts at an end of the axis, which gives continuations
 
 
-def mask_channels(x0: Tensor, keep: Tensor | None, width: int = 1) -> Tensor:
-    """x0 [B, C, *D] and keep (bool, broadcasting to [B, 1, *D]; None: nothing is known) -> [B, width + C, *D]."""
+def mask_channels(x0: Tensor, keep: Tensor | None) -> Tensor:
+    """x0 [B, C, *D] and keep (bool, broadcasting to [B, 1, *D]; None: nothing is known) -> [B, 1 + C, *D]."""
     mask = x0.new_zeros(len(x0), 1, *x0.shape[2:])
     if keep is not None:
         mask = mask + keep.to(x0)
-    return torch.cat([mask.expand(-1, width, *mask.shape[2:]), mask * x0], dim=1)
+    return torch.cat([mask, mask * x0], dim=1)
 
 
 def with_mask_channels(guide: Guide, channels: Tensor) -> Guide:
-    """Add mask channels [1, K + C, *D] to every call of a guide."""
+    """Add mask channels [1, 1 + C, *D] to every call of a guide."""
     return with_channels(guide, lambda: channels)
 
 

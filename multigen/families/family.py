@@ -215,6 +215,11 @@ class Family(ABC):
         """Return the codec, whose files stand at `source`. By default its VAE."""
         return Part("vae", {"path": source})
 
+    @property
+    def others(self) -> Mapping[str, Frozen]:
+        """Networks that take the place of the network at times, by their sub-folders. By default none."""
+        return {}
+
     def entry(self, key: str, annotation: Any, default: Any) -> Any:
         """Return a value of the network's configuration. MultigenError if it is of another type."""
         return diffusers_folder.entry(self.config, self.folder / self.network, key, annotation, default)

@@ -33,8 +33,11 @@ def check_combination(recipe: Recipe) -> None:
     if recipe.trains == "codec":
         build_cascade(recipe, modality, codec)
         return
-    network, spec = _network(recipe, shape, modality, codec, build_cascade(recipe, modality, codec))
-    _adapts(recipe, network)
+    network, conditioner, spec = _network(
+        recipe, shape, modality, codec, build_cascade(recipe, modality, codec)
+    )
+    _adapts(recipe, network, conditioner)
+    _keeps_prior(recipe, network)
     if sizes is not None:
         training_sizes.check_network(sizes, codec, network, spec)
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
@@ -135,13 +138,24 @@ def _learns(recipe: Recipe, codec: Any, modality: Any) -> None:
         build_reconstruction(recipe.train.reconstruction, modality)
     if recipe.trains == "codec" and recipe.train.adapter is not None:
         raise RecipeError("train.adapter: only a backbone is adapted; leave it null")
+    if recipe.trains == "codec" and recipe.train.prior is not None:
+        raise RecipeError("train.prior: a codec makes no media; leave it null")
 
 
-def _adapts(recipe: Recipe, network: Any) -> None:
+def _keeps_prior(recipe: Recipe, network: Any) -> None:
+    """Media of a class come from a model that has learned already."""
+    if recipe.train.prior is not None and recipe.train.init is None and not network.pretrained:
+        raise RecipeError(
+            "train.init: null is not allowed with train.prior, whose media the model itself makes before the training. "
+            "Give what has learned: train.init=NAME (shipped weights, a file or a run folder)."
+        )
+
+
+def _adapts(recipe: Recipe, network: Any, conditioner: Any) -> None:
     """An adapter has layers to stand beside, and weights that something gives."""
     if recipe.train.adapter is None:
         return
-    registry.build("adapter", recipe.train.adapter, where="train.adapter").layers(network)
+    registry.build("adapter", recipe.train.adapter, where="train.adapter").check(network, conditioner)
     if recipe.train.init is None and not network.pretrained:
         raise RecipeError(
             "train.init: null is not allowed with train.adapter, which learns beside the weights of a trained model. "
@@ -151,8 +165,11 @@ def _adapts(recipe: Recipe, network: Any) -> None:
 
 def _network(
     recipe: Recipe, shape: tuple[int, ...], modality: Any, codec: Codec, cascade: Cascade | None
-) -> tuple[Any, CondSpec]:
-    """The backbone on the meta device, and its condition; the prompts are tried where the classes are known."""
+) -> tuple[Any, Any, CondSpec]:
+    """The backbone on the meta device, the conditioner, and widths of the condition.
+
+    The prompts are tried where the classes are known.
+    """
     part = recipe.conditioner
     takes_classes = "classes" in {a.name for a in registry.arguments("conditioner", part.name, "conditioner")}
     unknown = takes_classes and part.args.get("classes") is None
@@ -167,4 +184,5 @@ def _network(
     spec = cond_spec(recipe, conditioner.spec, codec, shape[0], cascade)
     given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}
     with torch.device("meta"):
-        return registry.build("backbone", recipe.network, where="backbone", given=given), spec
+        network = registry.build("backbone", recipe.network, where="backbone", given=given)
+    return network, conditioner, spec

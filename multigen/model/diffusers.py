@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,35 +17,40 @@ from multigen.families.schedulers import Pipeline
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
-from multigen.storage.diffusers_folder import is_id, is_pipeline, located
+from multigen.storage.diffusers_folder import is_id, is_pipeline, is_single_file, located
 from multigen.storage.hub_id import PREFIX
 
 RECIPE, MOTION = "image_stable_diffusion", "motion_adapter"
 
 
 def is_source(source: str) -> bool:
-    """Whether a pipeline of diffusers is meant: a folder in its format, or an id on the hub."""
-    return is_id(source) or is_pipeline(Path(source).expanduser())
+    """Whether a pipeline of diffusers is meant: a folder in its format, a single file, or an id on the hub."""
+    path = Path(source).expanduser()
+    return is_id(source) or is_pipeline(path) or is_single_file(path)
 
 
-def recipe_of(source: str, motion: str | None = None) -> Recipe:
+def recipe_of(source: str, config: str | None = None, motion: str | None = None) -> Recipe:
     """The recipe of a pipeline: the shipped one with this folder's parts, sizes and scheduler.
 
+    config  of a single file: a folder in diffusers' format that says what the file does not
     motion  folder of motion modules, with which a pipeline of pictures makes videos
 
     MultigenError, with what is allowed, for a folder of another pipeline or with code or pickles in it.
     """
-    family = open_family(located(source), lone_folder(motion))
+    family = open_family(located(source, config), lone_folder(motion))
+    more = {} if config is None else {"config": config}
+    moves = {} if motion is None else {"motion": motion}
     family.form()
     base, found = load_recipe(RECIPE), scheduler_of(family)
     follows = bool(family.streams)
+    told = follows or bool(family.numbers)
     return dataclasses.replace(
         base,
         name=_name(source),
         description=f"{family.title} from {source}",
-        backbone=Part("diffusers", {"path": source} | ({} if motion is None else {"motion": motion})),
-        codec=family.codec(source),
-        conditioner=Part("diffusers", {"path": source}) if follows or family.numbers else Part("none"),
+        backbone=Part("diffusers", {"path": source, **more, **moves}),
+        codec=_with(family.codec(source), more),
+        conditioner=Part("diffusers", {"path": source, **more}) if told else Part("none"),
         modality=Part(family.modality, family.media()),
         schedule=found.schedule,
         prediction=found.prediction,
@@ -76,12 +82,17 @@ def animated(recipe: Recipe) -> Recipe:
         )
     if network.name != "diffusers":
         raise RecipeError(f"adapters: {motion.path}: a {MOTION} goes with a pipeline of Stable Diffusion 1.x")
-    moving = recipe_of(str(network.args.get("path")), motion.path)
+    moving = recipe_of(str(network.args.get("path")), _config(network), motion.path)
     others = tuple(one for one in recipe.adapters if one.name != MOTION)
     parts = {
         place: getattr(moving, place) for place in ("modality", "codec", "backbone", "schedule", "modifiers")
     }
     return dataclasses.replace(recipe, adapters=others, **parts)
+
+
+def _with(part: Part, more: Mapping[str, str]) -> Part:
+    """The codec, told of the folder too where its files are the pipeline's."""
+    return Part(part.name, {**part.args, **more}) if "path" in part.args else part
 
 
 def scheduler_of(family: Family) -> Scheduler:
@@ -91,7 +102,7 @@ def scheduler_of(family: Family) -> Scheduler:
 
 def checked(recipe: Recipe, source: str) -> Recipe:
     """The recipe, whose `weights` are a pipeline. RecipeError where its parts are not that pipeline's."""
-    theirs = recipe_of(source, None if recipe.backbone is None else recipe.backbone.args.get("motion"))
+    theirs = recipe_of(source, _config(recipe.network), recipe.network.args.get("motion"))
     grid = ", ".join(
         [f"name: {theirs.timesteps.name}", *(f"{k}: {v}" for k, v in theirs.timesteps.args.items())]
     )
@@ -131,12 +142,20 @@ def _same(place: str, part: Part, own: Part) -> bool:
         return False
     path, there = part.args.get("path"), own.args.get("path")
     return path == there or (
-        isinstance(path, str) and isinstance(there, str) and located(path) == located(there)
+        isinstance(path, str)
+        and isinstance(there, str)
+        and located(path, _config(part)) == located(there, _config(own))
     )
+
+
+def _config(part: Part) -> str | None:
+    """The folder that says what the single file of a part does not."""
+    found = part.args.get("config")
+    return found if isinstance(found, str) else None
 
 
 def _name(source: str) -> str:
     """A recipe's name, which is that of its run folder, from a folder's or a model's."""
     path = Path(source.removeprefix(PREFIX)) if is_id(source) else Path(source).expanduser().resolve()
-    text = re.sub(r"[^\w.-]", "_", path.name)
+    text = re.sub(r"[^\w.-]", "_", path.name.removesuffix(".safetensors"))
     return text[:100] if re.match(r"[^\W_]", text) else RECIPE

@@ -66,7 +66,7 @@ class Model:
         model.loras.own, model.knowledge = found.adapter, found.knowledge
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
-        attach(model._denoiser, model.recipe.adapters)
+        attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
         return model
 
     @property
@@ -272,7 +272,8 @@ class Model:
         """As `adapt`, with LoRAs as a recipe lists them."""
         rows = self.loras.read(loras)
         if rows or self._denoiser is not None:
-            self.loras.replace(rows, self.denoiser.backbone, self.recipe.name, self.weights_hash)
+            hosts = [*self.denoiser.backbone.hosts(), *self.conditioner.hosts()]
+            self.loras.replace(rows, hosts, self.recipe.name, self.weights_hash)
         self.recipe = dataclasses.replace(self.recipe, loras=tuple(loras))
 
     def bare(self) -> AbstractContextManager[None]:

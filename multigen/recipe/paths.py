@@ -56,11 +56,10 @@ def _with_paths(
     adapters: tuple[WeightedAdapter, ...], path: Callable[[str], str]
 ) -> tuple[WeightedAdapter, ...]:
     """The adapters with another path and picture each."""
-
-    def optional(text: str | None) -> str | None:
-        return None if text is None else path(text)
-
-    return tuple(dataclasses.replace(one, path=path(one.path), image=optional(one.image)) for one in adapters)
+    return tuple(
+        dataclasses.replace(one, path=path(one.path), image=None if one.image is None else path(one.image))
+        for one in adapters
+    )
 
 
 def shipped_weights() -> dict[str, Path]:

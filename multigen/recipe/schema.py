@@ -38,6 +38,15 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Prior:
+    """Media of the subject's class: the model makes them before the training, and learns them beside the data."""
+
+    prompt: str  # what they are made from, such as `a photo of a dog`
+    count: int = 100  # how many are made, once
+    weight: float = 1.0  # of their loss, beside that of the data
+
+
+@dataclass(frozen=True)
 class Train:
     """How to train. Training ends at `steps` or after `minutes`, whichever comes first; one of them must be set."""
 
@@ -65,6 +74,8 @@ class Train:
     critic: Part | None = None  # the critic that a codec trains against; null: none
     # What learns beside the frozen weights of `train.init`, such as a LoRA; null: the weights themselves learn
     adapter: Part | None = None
+    # DreamBooth's prior preservation: {prompt: a photo of a dog, count: 100, weight: 1}; null: none
+    prior: Prior | None = field(default=None, metadata={UNSAID_EMPTY: True})
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the network; `auto`: bf16 where it is faster
     compile: bool = False  # compile the network; needs a C++ compiler
     # Sizes in pixels, as in `sample.size`, of which each step draws one; empty: the modality's
@@ -138,12 +149,15 @@ class WeightedLora:
 
 @dataclass(frozen=True)
 class WeightedAdapter:
-    """Weights beside the backbone: a network that leads it by a picture, or motion modules that make it move."""
+    """What stands beside a model when media are made: a network that leads it by a picture, a new word, or motion."""
 
-    path: str  # its folder
-    image: str | None = None  # the picture of a ControlNet: edges, depth, a pose ..., as the network wants it
-    name: Literal["controlnet", "motion_adapter"] = "controlnet"  # its kind
-    weight: float = 1.0  # 0: none of it; 1: as it was trained
+    path: str  # its folder, its file, or the run folder that trained it
+    name: Literal["controlnet", "textual_inversion", "motion_adapter"] = "controlnet"  # its kind
+    # of a ControlNet: the picture, such as edges, depth or a pose, as the network wants it
+    image: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    weight: float = 1.0  # of a ControlNet: 0: none of it; 1: as it was trained
+    # of a textual inversion: the word as it stands in prompts; null: as its file names it
+    token: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
 
 
 @dataclass(frozen=True)
@@ -185,8 +199,8 @@ class Recipe:
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None
     loras: tuple[WeightedLora, ...] = ()  # LoRAs that are added to the weights when media are made
-    # ControlNets that lead the network when media are made: {path: FOLDER, image: FILE, weight: 0.8}; and motion
-    # modules for Stable Diffusion 1.x: {name: motion_adapter, path: FOLDER}
+    # What stands beside the model when media are made: ControlNets, {path: FOLDER, image: FILE, weight: 0.8}, new
+    # words, {name: textual_inversion, path: FILE, token: <cat>}, and motion, {name: motion_adapter, path: FOLDER}
     adapters: tuple[WeightedAdapter, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)

@@ -183,11 +183,13 @@ class Loaded:
 
 @pytest.fixture(scope="module", params=ROWS)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    return load(ROWS[request.param], tmp_path_factory.mktemp("families"))
+    return opened(request.param, tmp_path_factory.mktemp("families"))
 
 
-def load(row: Row, place: Path) -> Loaded:
-    folder = row.make(place / "pipeline")
+def opened(name: str, home: Path) -> Loaded:
+    """A family's pipeline, made in a folder."""
+    row = (ROWS | VARIANTS)[name]
+    folder = row.make(home / "pipeline")
     found = find(folder)
     modality = Part(found.recipe.modality.name, {**found.recipe.modality.args, **row.modality})
     recipe = dataclasses.replace(found.recipe, modality=modality)
@@ -215,9 +217,21 @@ def close(ours: Tensor, other: Tensor, share: float = 1e-4) -> None:
 # --- the same latents -----------------------------------------------------------------------------------------------
 
 
-def theirs(loaded: Loaded, start: Tensor, alpha: float, noise: Noise) -> Tensor:
-    """The latents of the pipeline from our x at the first time, alpha its share of data."""
-    pipe = diffusers.DiffusionPipeline.from_pretrained(loaded.folder, local_files_only=True)
+def theirs(
+    loaded: Loaded,
+    start: Tensor,
+    alpha: float,
+    noise: Noise,
+    change: Callable[[Any], None] | None = None,
+    folder: Path | None = None,
+) -> Tensor:
+    """The latents of the pipeline from our x at the first time, alpha its share of data.
+
+    change  what is done to the pipeline before; folder: another than that of the row
+    """
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folder or loaded.folder, local_files_only=True)
+    if change is not None:
+        change(pipe)
     pipe.set_progress_bar_config(disable=True)
     if loaded.row.scheduler is not None:
         pipe.scheduler = loaded.row.scheduler.from_config(pipe.scheduler.config)
@@ -249,15 +263,21 @@ def unconditional(pipe: Any, x: Tensor) -> Tensor:
 
 
 def test_latents_are_those_of_the_pipeline(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    same_latents(loaded, monkeypatch)
+    compare(loaded, monkeypatch)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_so_are_those_of_its_variants(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    same_latents(load(VARIANTS[name], tmp_path), monkeypatch)
+    compare(opened(name, tmp_path), monkeypatch)
 
 
-def same_latents(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def compare(
+    loaded: Loaded,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Any], None] | None = None,
+    folder: Path | None = None,
+) -> Tensor:
+    """Our latents, which are equal to those of the pipeline after a change to it."""
     model, noise = loaded.model, Noise([SEED, SEED + 1], loaded.shape)
     requests = [loaded.request(prompt, seed=SEED + k) for k, prompt in enumerate(PROMPTS)]
     ours = latents(model, requests)
@@ -275,9 +295,10 @@ def same_latents(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(f"{begun.WAN}.prompt_clean", str)  # it forgets that ftfy may be missing
     monkeypatch.setattr(f"{begun.SVD}.randn_tensor", lambda *_, **__: begun.known_noise(SEED, SIZE))
-    other = theirs(loaded, noise("start") * sigma, alpha, noise)
+    other = theirs(loaded, noise("start") * sigma, alpha, noise, change, folder)
     assert (other[0] - other[1]).abs().max() > 0.1
     close(ours, other)
+    return ours
 
 
 def test_the_folder_as_a_recipe_goes_with_itself(loaded: Loaded) -> None:

@@ -7,6 +7,7 @@ diffusers and transformers take seconds to import, so they are imported when a n
 from multigen.storage.diffusers_folder.hub import located
 from multigen.storage.diffusers_folder.layout import (
     AUTOENCODER,
+    ELSEWHERE,
     INDEX,
     OOBLECK,
     SCHEDULER,
@@ -24,10 +25,12 @@ from multigen.storage.diffusers_folder.layout import (
     vae_factor,
 )
 from multigen.storage.diffusers_folder.networks import Frozen, blank, imported, lone_network, network
+from multigen.storage.diffusers_folder.single_file import is_single_file
 from multigen.storage.hub_id import is_id
 
 __all__ = [
     "AUTOENCODER",
+    "ELSEWHERE",
     "INDEX",
     "OOBLECK",
     "SCHEDULER",
@@ -42,6 +45,7 @@ __all__ = [
     "imported",
     "is_id",
     "is_pipeline",
+    "is_single_file",
     "listed",
     "located",
     "lone_network",

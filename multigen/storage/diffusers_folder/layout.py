@@ -15,6 +15,9 @@ from multigen.registry import convert
 
 INDEX = "model_index.json"
 SCHEDULER = "scheduler"
+ELSEWHERE = (
+    "weights.json"  # in the folder of a part: where its weights stand, in a single file or another folder
+)
 PACKAGES = ("diffusers", "transformers")
 MAX_JSON = 64 * 1024**2  # bytes
 WEIGHTS = re.compile(
@@ -116,9 +119,13 @@ def component(folder: Path, name: str, allowed: Component) -> dict[str, Any]:
             raise MultigenError(
                 f"{place}: there is no vocabulary (vocab.json and merges.txt, tokenizer.json, or spiece.model)"
             )
-    elif not allowed.is_processor and not any(WEIGHTS.fullmatch(p.name) for p in place.iterdir()):
+    elif not allowed.is_processor and not _has_weights(place):
         raise _no_weights(place)
     return config
+
+
+def _has_weights(place: Path) -> bool:
+    return (place / ELSEWHERE).is_file() or any(WEIGHTS.fullmatch(p.name) for p in place.iterdir())
 
 
 def _no_weights(place: Path) -> MultigenError:
