@@ -47,7 +47,7 @@ def asked(k: int) -> Request:
 
 def test_latents_are_those_of_the_pipeline_that_joins_them(places: tuple[Path, Path]) -> None:
     pictures, motion = places
-    model = Model(small(recipe_of(str(pictures), str(motion))), device="cpu")
+    model = Model(small(recipe_of(str(pictures), motion=str(motion))), device="cpu")
     adapter = diffusers.MotionAdapter.from_pretrained(motion)
     scheduler = diffusers.DDIMScheduler.from_pretrained(
         pictures, subfolder="scheduler", clip_sample=False, beta_schedule="linear", steps_offset=1
@@ -65,7 +65,7 @@ def test_latents_are_those_of_the_pipeline_that_joins_them(places: tuple[Path, P
 
 def test_its_recipe_goes_with_itself(places: tuple[Path, Path]) -> None:
     pictures, motion = places
-    recipe = recipe_of(str(pictures), str(motion))
+    recipe = recipe_of(str(pictures), motion=str(motion))
     assert named(parse_recipe(to_yaml(recipe), "here"), "here").recipe == recipe
 
 
@@ -90,20 +90,20 @@ def test_a_pipeline_may_list_them_beside_a_network_of_pictures(tmp_path: Path) -
 def test_what_does_not_go_together(places: tuple[Path, Path], tmp_path: Path) -> None:
     pictures, motion = places
     with pytest.raises(ValueError, match="no such folder. Give one in diffusers' format, of a MotionAdapter"):
-        recipe_of(str(pictures), str(tmp_path / "nowhere"))
+        recipe_of(str(pictures), motion=str(tmp_path / "nowhere"))
     with pytest.raises(
         MultigenError, match="its class: 'UNet2DConditionModel' is not allowed. Allowed: Motion"
     ):
-        recipe_of(str(pictures), str(pictures / "unet"))
+        recipe_of(str(pictures), motion=str(pictures / "unet"))
     xl = folders.stable_diffusion_xl(tmp_path / "xl")
     with pytest.raises(
         MultigenError, match="with a motion adapter: 'StableDiffusionXLPipeline' is not allowed"
     ):
-        recipe_of(str(xl), str(motion))
+        recipe_of(str(xl), motion=str(motion))
     other = tmp_path / "other"
     moving.motion_modules(block_out_channels=(32, 64, 64)).save_pretrained(other, safe_serialization=True)
     with pytest.raises(MultigenError, match="these motion modules are of another network than"):
-        Model(small(recipe_of(str(pictures), str(other))), device="cpu")
+        Model(small(recipe_of(str(pictures), motion=str(other))), device="cpu")
     folder = moving.animatediff(tmp_path / "pipeline")
     edit(folder / "model_index.json", {"unet": ["diffusers", "UNet2DConditionModel"], "motion_adapter": None})
     with pytest.raises(MultigenError, match="makes pictures, and no motion_adapter is listed beside it"):
@@ -111,7 +111,7 @@ def test_what_does_not_go_together(places: tuple[Path, Path], tmp_path: Path) ->
 
 
 def test_frames_that_the_modules_have_no_places_for(places: tuple[Path, Path]) -> None:
-    recipe = recipe_of(str(places[0]), str(places[1]))
+    recipe = recipe_of(str(places[0]), motion=str(places[1]))
     modality = dataclasses.replace(recipe.modality, args={**recipe.modality.args, "size": SIZE, "frames": 8})
     model = Model(dataclasses.replace(recipe, modality=modality), device="cpu")
     with pytest.raises(MultigenError, match="8 frames are not allowed. Allowed: up to 6"):
