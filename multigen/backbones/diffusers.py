@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multigen.backbones.controlnet import Controlled
+from multigen.backbones.adapters import Adapters
 from multigen.backbones.diffusers_taps import tapped
-from multigen.core.backbone import Backbone, Control, Taps
+from multigen.core.backbone import Backbone, Control, Lead, Taps
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.hosts import Host
 from multigen.families import Family, open_family
@@ -61,7 +61,7 @@ class Diffusers(Backbone):
         self.network: Any = self.family.load(
             diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
         )
-        self._controlled: Controlled | None = None
+        self._adapters = Adapters((), self.network, self.family)
         kind = diffusers_folder.imported("diffusers").Transformer2DModel
         self._blocks = [n for n, m in self.network.named_modules() if isinstance(m, kind)]
         self._blocks = sorted((n for n in self._blocks if _place(n)[0] >= 0), key=_place)
@@ -128,14 +128,16 @@ class Diffusers(Backbone):
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
         """x [B, C, *D], c_noise [B] as the family takes it -> F [B, C, *D]."""
         blocks: list[nn.Module] = [self.network.get_submodule(name) for name in self._blocks]
-        with tapped(blocks, taps):
-            return self.family.call(self._controlled or self.network, x, c_noise, cond)
+        with tapped(blocks, taps), self._adapters.leading(self.network, cond):
+            return self.family.call(self.network, x, c_noise, cond)
 
     def attach(self, controls: Sequence[Control]) -> None:
-        """As `Backbone.attach`: U-Nets of pictures take ControlNets."""
-        if not self.family.controlled:
-            super().attach(controls)
-        self._controlled = Controlled(self.network, controls, self.family.factor) if controls else None
+        """As `Backbone.attach`: U-Nets of pictures take ControlNets and IP-Adapters."""
+        self._adapters = Adapters(controls, self.network, self.family)
+
+    def lead(self, number: int, picture: Tensor, shape: tuple[int, ...]) -> Lead:
+        """As `Backbone.lead`."""
+        return self._adapters.lead(number, picture, shape)
 
 
 def lone_folder(path: str | None) -> Path | None:

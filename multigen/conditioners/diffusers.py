@@ -72,7 +72,7 @@ class Diffusers(Conditioner):
     def null(self, batch_size: int) -> Cond:
         """Return the unconditional condition, [B, ...]: zeros, or the empty prompt."""
         cond = self({"text": [""]})
-        return self.family.null(cond).expand(batch_size)
+        return self.family.opposed(self.family.null(cond)).expand(batch_size)
 
     def measures(self, media: tuple[int, ...]) -> Mapping[str, Tensor]:
         """Return the numbers that follow from the medium's size, where they are not set."""
@@ -82,6 +82,10 @@ class Diffusers(Conditioner):
     def look(self, media: Tensor, keep: Tensor) -> Mapping[str, Tensor]:
         """Return what the family hears of the known part of a medium."""
         return self.family.look(media, keep)
+
+    def opposed(self, cond: Cond) -> Cond:
+        """Return what the family makes of it."""
+        return self.family.opposed(cond)
 
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Return {"text": prompts}. MultigenError for what is no text; warns of what is cut or not known."""

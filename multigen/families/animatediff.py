@@ -38,6 +38,7 @@ class AnimateDiff(ModelScope):
         **CLIP,
     }
     scale = 7.5
+    prompted = True
 
     def __init__(self, *, folder: Given[Path], motion: Path | None = None) -> None:
         super().__init__(folder=folder)

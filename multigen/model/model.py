@@ -53,6 +53,7 @@ class Model:
             module.to(self.device).eval()
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
+        self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters
         self._others: dict[str, Denoiser] = {}
         self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
         self._former: Model | None = None
@@ -66,7 +67,7 @@ class Model:
         model.loras.own, model.knowledge = found.adapter, found.knowledge
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
-        attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
+        model.pictures = attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
         return model
 
     @property

@@ -67,10 +67,10 @@ def network(folder: Path, name: str, allowed: Component) -> nn.Module:
     return _loaded(folder / name, allowed.package, str(listed(folder, name, allowed)))
 
 
-def lone_network(place: Path, kind: str) -> nn.Module:
-    """Load a network of diffusers, a class `kind`, that stands in no pipeline, in fp32. MultigenError as `network`."""
-    component(place.parent, place.name, Component("diffusers", (kind,)))
-    return _loaded(place, "diffusers", kind)
+def lone_network(place: Path, kind: str, package: str = "diffusers") -> nn.Module:
+    """Load a network, a class `kind`, that stands in no pipeline, in fp32. MultigenError as `network`."""
+    component(place.parent, place.name, Component(package, (kind,)))
+    return _loaded(place, package, kind)
 
 
 def _loaded(place: Path, package: str, kind: str) -> nn.Module:
