@@ -21,19 +21,17 @@ from multigen.generation.cascade import Enlarged, check_stages, former_request, 
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.grid import grid
-from multigen.generation.guidance import check_guidance, check_negative, guide_part
+from multigen.generation.guidance import check_negative, guide_part
 from multigen.generation.handover import check_space, earlier, later, takes_over
-from multigen.generation.part_like import part_of
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.pictures import Pictures, plan_pictures
 from multigen.generation.polishing import check_polish, no_stronger
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
 from multigen.generation.restore import Known
-from multigen.generation.shared import check_shared
+from multigen.generation.shared import request_recipe
 from multigen.generation.shown import check_beginning
 from multigen.generation.sizes import check_size, largest, whole_sides, window_of
-from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
 
@@ -121,7 +119,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     until  cuts the grid of a model that hands its sample over
     """
     asked, request = request, own_request(parts, request)
-    recipe = _sampling(parts, request)
+    recipe = request_recipe(parts, request)
     steps = recipe.sample.steps if request.steps is None else request.steps
     if steps < 1:
         raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
@@ -196,7 +194,7 @@ def _handing(parts: ModelParts, asked: Request, shape: tuple[int, ...], ts: Tens
     if not takes_over(parts, asked):
         return None
     before = stage_before(parts)
-    schedule, recipe = before.denoiser.schedule, _sampling(parts, asked)
+    schedule, recipe = before.denoiser.schedule, request_recipe(parts, asked)
     request = dataclasses.replace(
         asked, sampler=None, overrides=(), images=(), steps=asked.steps or recipe.sample.steps
     )
@@ -248,20 +246,6 @@ def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> Non
         raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
     if seed + n > 2**62:
         raise MultigenError(f"seed: {seed} is not allowed with n = {n}; seeds count on, to 2^62 - 1 at most")
-
-
-def _sampling(parts: ModelParts, request: Request) -> Recipe:
-    """The model's recipe under a request's overrides, sampler and guide."""
-    recipe = sampling_recipe(parts.recipe, request.overrides) if request.overrides else parts.recipe
-    check_shared(recipe, parts.recipe)
-    if request.sampler is not None:
-        recipe = dataclasses.replace(recipe, sampler=part_of(request.sampler, "sampler", "ddim", "eta: 0.5"))
-    if request.guide is not None:
-        guide = part_of(request.guide, "guide", "cfg", "scale: 3")
-        recipe = dataclasses.replace(recipe, guide=guide_part(guide, request.guidance_scale))
-    if recipe is not parts.recipe:
-        check_guidance(recipe, parts.denoiser)
-    return recipe
 
 
 def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:

@@ -1,9 +1,30 @@
-"""What all requests of one model share: its weights, and how its parts are set up."""
+"""A model's recipe under a request, and what all requests of one model share."""
 
 from __future__ import annotations
 
+import dataclasses
+
 from multigen.errors import MultigenError
+from multigen.generation.guidance import check_guidance, guide_part
+from multigen.generation.part_like import part_of
+from multigen.generation.parts import ModelParts
+from multigen.generation.request import Request
+from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Recipe
+
+
+def request_recipe(parts: ModelParts, request: Request) -> Recipe:
+    """The model's recipe under a request's overrides, sampler and guide."""
+    recipe = sampling_recipe(parts.recipe, request.overrides) if request.overrides else parts.recipe
+    check_shared(recipe, parts.recipe)
+    if request.sampler is not None:
+        recipe = dataclasses.replace(recipe, sampler=part_of(request.sampler, "sampler", "ddim", "eta: 0.5"))
+    if request.guide is not None:
+        guide = part_of(request.guide, "guide", "cfg", "scale: 3")
+        recipe = dataclasses.replace(recipe, guide=guide_part(guide, request.guidance_scale))
+    if recipe is not parts.recipe:
+        check_guidance(recipe, parts.denoiser)
+    return recipe
 
 
 def check_shared(recipe: Recipe, own: Recipe) -> None:

@@ -164,10 +164,7 @@ class Model:
         batch: int | None = None,
         on_progress: OnProgress | None = None,
     ) -> MediaList:
-        """`n` versions of a medium for each prompt: img2img, inpainting, outpainting, restyling or restoration.
-
-        `media` to `last` as in `EditRequest`, the rest as in `generate`.
-        """
+        """`n` edits of a medium for each prompt: `media` to `last` as in `EditRequest`, the rest as in `generate`."""
         edit = EditRequest(
             media, strength, mask, mask_is, keep, extend, fit, feather, resample, invert, restore, noise, last
         )  # fmt: skip

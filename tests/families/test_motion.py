@@ -139,7 +139,7 @@ def test_the_command_line_puts_them_into_a_network(
         (None, "[{name: motion_adapter, path: M, weight: 0.5}]", "Allowed: one {name: motion_adapter, path"),
         (None, "[{name: motion_adapter, path: M}, {name: motion_adapter, path: M}]", "Allowed: one {name"),
         (None, "[{name: motion_adapter, path: nowhere}]", "motion: nowhere: no such folder"),
-        (None, "[{path: M}]", "a ControlNet needs a picture: image: FILE"),
+        (None, "[{path: M}]", "MotionAdapter is not allowed. Allowed: ControlNetModel"),
         ("image_digits", "[{name: motion_adapter, path: M}]", "goes with a pipeline of Stable Diffusion 1.x"),
     ],
 )
