@@ -15,7 +15,6 @@ from multigen import registry
 from multigen.core import edits
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
-from multigen.core.samplers import sampler_traits
 from multigen.errors import MultigenError, errors_at
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
 from multigen.generation.declared import declared_options
@@ -29,7 +28,7 @@ from multigen.generation.polishing import check_polish, no_stronger
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
 from multigen.generation.restore import Known
-from multigen.generation.shared import request_recipe
+from multigen.generation.shared import deterministic, request_recipe
 from multigen.generation.shown import check_beginning
 from multigen.generation.sizes import check_size, largest, whole_sides, window_of
 from multigen.recipe.schema import Polish, Recipe
@@ -129,15 +128,11 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     check_polish(parts, recipe.sample.polish)
     start = _start(parts, recipe, request)
     edit = start.edit
-    check_beginning(parts, None if edit is None else edit.shown, start.window)
     if edit is not None and edit.invert is not None:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
         shape, places = _space(parts, start, request.tile)
-    ts = grid(parts, recipe.timesteps, steps, places)
-    if edit is not None:
-        with errors_at("strength"):
-            ts = edits.last_steps(ts, edit.strength)
+    ts = _times(parts, recipe, steps, places, edit)
     if takes_over(parts, request):
         ts = later(parts.denoiser.schedule, recipe, ts)
     polish = recipe.sample.polish if edit is None else no_stronger(parts, recipe.sample.polish, ts)
@@ -167,6 +162,15 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         enlarged=start.enlarged,
         pictures=plan_pictures(parts, request, shape),
     )
+
+
+def _times(parts: ModelParts, recipe: Recipe, steps: int, places: int, edit: EditPlan | None) -> Tensor:
+    """The grid, or of an edit as much of its end as its strength says."""
+    ts = grid(parts, recipe.timesteps, steps, places)
+    if edit is None:
+        return ts
+    with errors_at("strength"):
+        return edits.last_steps(ts, edit.strength)
 
 
 def _negative(recipe: Recipe, request: Request, guide: Part) -> str:
@@ -253,7 +257,10 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
     if request.edit is not None:
         if request.size is not None or request.duration is not None:
             raise MultigenError("size, duration: an edit is as large as its medium; extend adds to it")
-        return plan_edit(parts, request)
+        start = plan_edit(parts, request)
+        check_beginning(parts, start.edit, start.window)
+        return start
+    check_beginning(parts, None, None)
     size = recipe.sample.size if request.size is None else request.size
     duration = recipe.sample.duration if request.duration is None else request.duration
     with errors_at("size or duration"):
@@ -287,12 +294,3 @@ def _media(start: Start) -> tuple[int, ...]:
     if start.edit is not None:
         return (start.shape[0], *start.edit.original.view.size)
     return start.shape if start.known is None else (start.shape[0], *start.known.size)
-
-
-def deterministic(recipe: Recipe) -> Recipe:
-    """How an inversion goes back: fresh noise or polish would not find the source again."""
-    name = sampler_traits(registry.lookup("sampler", recipe.sampler.name)).deterministic
-    sampler = recipe.sampler if name is None else Part(name)
-    polish = dataclasses.replace(recipe.sample.polish, passes=0)
-    sample = dataclasses.replace(recipe.sample, polish=polish)
-    return dataclasses.replace(recipe, sampler=sampler, sample=sample)

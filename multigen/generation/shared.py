@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from multigen import registry
+from multigen.core.samplers import sampler_traits
 from multigen.errors import MultigenError
 from multigen.generation.guidance import check_guidance, guide_part
 from multigen.generation.part_like import part_of
@@ -11,6 +13,7 @@ from multigen.generation.parts import ModelParts
 from multigen.generation.request import Request
 from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Recipe
+from multigen.registry import Part
 
 
 def request_recipe(parts: ModelParts, request: Request) -> Recipe:
@@ -41,3 +44,12 @@ def check_shared(recipe: Recipe, own: Recipe) -> None:
             raise MultigenError(f"{name}: the requests of one model share them; load another for others")
     if recipe.seed != own.seed:
         raise MultigenError("seed: it is no override of one request; give it as the request's own")
+
+
+def deterministic(recipe: Recipe) -> Recipe:
+    """How an inversion goes back: fresh noise or polish would not find the source again."""
+    name = sampler_traits(registry.lookup("sampler", recipe.sampler.name)).deterministic
+    sampler = recipe.sampler if name is None else Part(name)
+    polish = dataclasses.replace(recipe.sample.polish, passes=0)
+    sample = dataclasses.replace(recipe.sample, polish=polish)
+    return dataclasses.replace(recipe, sampler=sampler, sample=sample)

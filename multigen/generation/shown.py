@@ -81,12 +81,15 @@ def shown_of(parts: ModelParts, seen: Source) -> Shown | None:
     return Shown(seen.media, keep, parts.codec, parts.conditioner, parts.device)
 
 
-def check_beginning(parts: ModelParts, shown: Shown | None, window: tuple[int, ...] | None) -> None:
-    """MultigenError where a network that begins with a picture has none, or would make windows without one."""
+def check_beginning(parts: ModelParts, given: object | None, window: tuple[int, ...] | None) -> None:
+    """MultigenError where a network that begins with a picture has none, or would make windows without one.
+
+    given  what it is made from
+    """
     if not parts.denoiser.backbone.begins:
         return
     name, frames = parts.recipe.name, parts.modality.shape()[1]
-    if shown is None:
+    if given is None:
         raise MultigenError(
             f"{name} makes videos of a picture, and there is none; give it: multigen edit MODEL --input PICTURE "
             f"--extend {frames - 1}f (in Python model.edit)"
