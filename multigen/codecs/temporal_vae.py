@@ -15,7 +15,8 @@ from einops import rearrange
 from torch import Tensor
 
 from multigen.codecs.pipeline_vae import PipelineVAE, check_multiple
-from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, temporal_factors
+from multigen.registry import Given
+from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, Turns, temporal_factors
 
 
 class TemporalVAE(PipelineVAE):
@@ -23,13 +24,23 @@ class TemporalVAE(PipelineVAE):
 
     path      the pipeline's folder, whose `vae` is used, or its id on the hub (hf:owner/name)
     multiple  sides of latents are multiples of it, as a network of patches wants them
+    tiling    frames are encoded and decoded in overlapping tiles, one after another: less memory, faint seams
+    slicing   the videos of a batch one after another: less memory
 
     A video of another number of frames is made of the next that can be, and cut. It is neither trained nor saved.
     """
 
-    def __init__(self, *, path: str | None = None, multiple: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        multiple: int = 1,
+        tiling: bool = False,
+        slicing: bool = False,
+        turns: Given[Turns | None] = None,
+    ) -> None:
         check_multiple(multiple)
-        super().__init__(path, TEMPORAL_AUTOENCODER)
+        super().__init__(path, TEMPORAL_AUTOENCODER, tiling=tiling, slicing=slicing, turns=turns)
         self.multiple, (self.frames, self.side) = multiple, temporal_factors(self.folder)
         self.channels = self.entry("z_dim" if "z_dim" in self.config else "latent_channels", int, 16)
         self.scale = self.entry("scaling_factor", float, 1.0)

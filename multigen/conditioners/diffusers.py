@@ -16,7 +16,9 @@ from multigen.conditioners.weighted_prompts import plain
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.errors import message
 from multigen.families import open_family
+from multigen.registry import Given
 from multigen.storage import diffusers_folder
+from multigen.storage.diffusers_folder import Turns
 from multigen.storage.disk_cache import DiskCache
 
 
@@ -42,13 +44,14 @@ class Diffusers(Conditioner):
         path: str | None = None,
         config: str | None = None,
         numbers: Mapping[str, float | tuple[float, ...]] | None = None,
+        turns: Given[Turns | None] = None,
     ) -> None:
         super().__init__()
         self.family = open_family(diffusers_folder.located(path, config))
         if not self.family.streams:
             raise ValueError(f"path: {path}: {self.family.title} follows no prompt; use the conditioner none")
         self.numbers = _numbers(self.family.numbers, numbers or {})
-        self.encoders = [PipelineEncoder(self.family, stream) for stream in self.family.streams]
+        self.encoders = [PipelineEncoder(self.family, stream, turns) for stream in self.family.streams]
         blank = self.family.cond([encoder.blank() for encoder in self.encoders])
         self.spec = CondSpec(
             vector=0 if blank.vector is None else blank.vector.shape[1],

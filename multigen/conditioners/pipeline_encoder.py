@@ -20,14 +20,14 @@ from multigen.conditioners.disk_states import DiskStates
 from multigen.conditioners.pipeline_tokenizer import Chunks, PipelineTokenizer
 from multigen.families import Family, States, Stream
 from multigen.storage import diffusers_folder
-from multigen.storage.diffusers_folder import Frozen
+from multigen.storage.diffusers_folder import Frozen, Turns
 from multigen.storage.disk_cache import DiskCache
 
 
 class PipelineEncoder:
     """A frozen encoder and its tokenizer, of a family's folder. MultigenError for a configuration that is none."""
 
-    def __init__(self, family: Family, stream: Stream) -> None:
+    def __init__(self, family: Family, stream: Stream, turns: Turns | None = None) -> None:
         part = family.components[stream.encoder]
         self.place, self.stream = family.folder / stream.encoder, stream
         self._config = diffusers_folder.component(family.folder, stream.encoder, part)
@@ -41,7 +41,7 @@ class PipelineEncoder:
             family.folder / stream.tokenizer, kind, longest, chunks=stream.chunks
         )
         self.encoder = Frozen(
-            functools.partial(diffusers_folder.network, family.folder, stream.encoder, part)
+            functools.partial(diffusers_folder.network, family.folder, stream.encoder, part), turns
         )
         self._masks = stream.masked or bool(self._config.get("use_attention_mask", False))
         self._disk: tuple[DiskStates, DiskStates] | None = None

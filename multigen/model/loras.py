@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from multigen.core.backbone import Backbone
+from multigen.core.denoiser import Denoiser
 from multigen.errors import MultigenError
 from multigen.model.source import read_lora
 from multigen.recipe.schema import WeightedLora
@@ -73,6 +74,12 @@ class LoraStack:
             return
         with self._mix.bare():
             yield
+
+
+def check_free(denoiser: Denoiser | None, what: str) -> None:
+    """MultigenError for a network whose weights cannot be changed."""
+    if denoiser is not None and denoiser.backbone.fixed:
+        raise MultigenError(f"{what}: the network's weights cannot be changed: {denoiser.backbone.fixed}")
 
 
 def warn_of_base(adapters: Sequence[Adapter], weights_hash: str) -> None:

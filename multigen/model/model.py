@@ -27,7 +27,7 @@ from multigen.model import weights as model_weights
 from multigen.model.adapters import attach
 from multigen.model.build import build_parts
 from multigen.model.knowledge import with_loras
-from multigen.model.loras import LoraStack
+from multigen.model.loras import LoraStack, check_free
 from multigen.model.source import Found, find_weights
 from multigen.model.stages import stage_before
 from multigen.recipe.schema import Recipe, WeightedLora
@@ -43,14 +43,16 @@ class Model:
     def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
         self.recipe = recipe
         self.device = choose_device(device)
-        parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device))
+        precision = choose_precision(recipe.sample.precision, self.device)
+        parts = build_parts(recipe, precision, self.device)
         self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = parts
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
-            self._denoiser.to(self.device)
-        for module in self.learned.values():
-            module.to(self.device).eval()
+        for name, module in self.learned.items():
+            module.eval()
+            if name != "backbone" or recipe.sample.offload is None:  # else it comes when it is called
+                module.to(self.device)
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
         self._others: dict[str, Denoiser] = {}
@@ -248,6 +250,7 @@ class Model:
 
     def load_weights(self, tensors: dict[str, Tensor], where: str) -> None:
         """Set the weights; MultigenError lists the first mismatches if they are another model's."""
+        check_free(self._denoiser, where)
         what = f"{where}: these weights are of another model than recipe {self.recipe.name}"
         model_weights.load_state(self.learned, tensors, what)
         self.loras.reset()
@@ -270,6 +273,8 @@ class Model:
     def set_loras(self, loras: Sequence[WeightedLora]) -> None:
         """As `adapt`, with LoRAs as a recipe lists them."""
         rows = self.loras.read(loras)
+        if rows:
+            check_free(self._denoiser, "loras")
         if rows or self._denoiser is not None:
             self.loras.replace(rows, self.denoiser.backbone, self.recipe.name, self.weights_hash)
         self.recipe = dataclasses.replace(self.recipe, loras=tuple(loras))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from multigen import registry
 from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset, found_by
 from multigen.device import choose_precision, describe
-from multigen.errors import MediaError, RecipeError
+from multigen.errors import MediaError, MultigenError, RecipeError
 from multigen.modalities.media import Media
 from multigen.model.build import build_dataset, check_captions, resolve
 from multigen.model.compatibility import check_combination
@@ -64,7 +65,7 @@ def train_here(
     if (found := found_by(dataset)[0]) and ranks.first():
         log.info("%s: %s", recipe.name, found)
     check_captions(recipe, dataset)
-    model = Model(recipe, device=device)
+    model = model_of(recipe, device)
     _announce(model, dataset, folder)
     base = None
     if adapter is not None:
@@ -85,6 +86,20 @@ def train_here(
         samples = trainer.step * recipe.train.batch
         write_knowledge(folder, caption_summary(model.conditioner, dataset, recipe.seed, samples=samples))
     return recipe, trainer.unreadable.files
+
+
+def model_of(recipe: Recipe, device: str | None) -> Model:
+    """The model that learns: what it samples with to save memory is left away."""
+    dtype = "fp32" if recipe.backbone is None else recipe.backbone.args.get("dtype", "fp32")
+    if dtype == "int8" or (dtype != "fp32" and recipe.train.adapter is None):
+        allowed = "fp32" if recipe.train.adapter is None else "fp32, bf16, fp16"
+        raise MultigenError(
+            f"backbone.dtype: {dtype} does not train. Allowed: {allowed}; train.precision=bf16 computes in bf16"
+        )
+    sample = dataclasses.replace(recipe.sample, offload=None)
+    model = Model(dataclasses.replace(recipe, sample=sample), device=device)
+    model.recipe = recipe
+    return model
 
 
 def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
