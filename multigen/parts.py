@@ -3,6 +3,7 @@
 BUILTIN: dict[str, dict[str, str]] = {
     "adapter": {
         "lora": "multigen.training.adapter:Lora",
+        "textual_inversion": "multigen.training.textual_inversion:TextualInversion",
     },
     "backbone": {
         "diffusers": "multigen.backbones.diffusers:Diffusers",
@@ -11,6 +12,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "family": {
         "DDPMPipeline": "multigen.families.unconditional:Unconditional",
         "DDIMPipeline": "multigen.families.unconditional:Unconditional",
+        "ConsistencyModelPipeline": "multigen.families.consistency:ConsistencyModel",
         "FluxPipeline": "multigen.families.flux:Flux",
         "LatentConsistencyModelPipeline": "multigen.families.stable_diffusion:StableDiffusion",
         "AnimateDiffPipeline": "multigen.families.animatediff:AnimateDiff",
@@ -36,6 +38,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "sigmoid": "multigen.core.schedules:sigmoid",
     },
     "prediction": {
+        "consistency": "multigen.core.predictions:consistency",
         "edm": "multigen.core.predictions:edm",
         "eps": "multigen.core.predictions:eps",
         "flow": "multigen.core.predictions:flow",
@@ -90,8 +93,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "within": "multigen.core.modifiers:within",
     },
     "conditioner": {
+        "class_index": "multigen.conditioners.class_index:ClassIndex",
         "diffusers": "multigen.conditioners.diffusers:Diffusers",
         "label": "multigen.conditioners.label:Label",
+        "music_text": "multigen.conditioners.music_text:MusicText",
         "none": "multigen.conditioners.label:Nothing",
         "text": "multigen.conditioners.text:Text",
     },

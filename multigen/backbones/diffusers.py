@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from multigen.backbones.controlnet import Controlled
+from multigen.backbones.adapters import Adapters
 from multigen.backbones.diffusers_taps import tapped
 from multigen.backbones.int8 import to_int8
 from multigen.backbones.streamed import Streamed
-from multigen.core.backbone import Backbone, Control, Taps
+from multigen.core.backbone import Backbone, Control, Lead, Taps
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.hosts import Host
 from multigen.families import Family, open_family
 from multigen.registry import Given
 from multigen.storage import diffusers_folder
@@ -47,7 +49,6 @@ class Diffusers(Backbone):
     """
 
     pretrained = True
-    published = ("unet.", "network.")
 
     def __init__(
         self,
@@ -66,6 +67,9 @@ class Diffusers(Backbone):
         self.folder: Path = diffusers_folder.located(path, config)
         self.family: Family = open_family(self.folder)
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
+        self.published = _published(self.family)
+        depth = self.family.config.get("layers_per_block")
+        self.depth = depth if isinstance(depth, int) else 0
         self._check(path, axes, channels, out_channels, cond)
         name = self.family.network
         self.network: Any = self._loaded(name, dtype)
@@ -76,7 +80,7 @@ class Diffusers(Backbone):
         self.fixed = (
             FIXED if streamed is not None and streamed.type == "cpu" else INT8 if dtype == "int8" else ""
         )
-        self._controlled: Controlled | None = None
+        self._adapters = Adapters((), self.network, self.family)
         kind = diffusers_folder.imported("diffusers").Transformer2DModel
         self._blocks = [n for n, m in self.network.named_modules() if isinstance(m, kind)]
         self._blocks = sorted((n for n in self._blocks if _place(n)[0] >= 0), key=_place)
@@ -118,6 +122,20 @@ class Diffusers(Backbone):
         """Its network, by its name in the pipeline."""
         return {self.family.network: self.network}
 
+    @classmethod
+    def published_with(cls, args: Mapping[str, Any]) -> tuple[str, str]:
+        """Return what the pipeline's folder says."""
+        return _published(open_family(diffusers_folder.located(args.get("path"))))
+
+    def hosts(self) -> Sequence[Host]:
+        """Return its network, and others of the pipeline that take its place at times."""
+        here = next(self.parameters()).device
+        others = [
+            Host(f"{name}.", f"{name}.", functools.partial(frozen.on, here))
+            for name, frozen in self.family.others.items()
+        ]
+        return (*super().hosts(), *others)
+
     def attention_modules(self) -> list[str]:
         """List the names of diffusers' attention modules."""
         diffusers_folder.imported("diffusers")
@@ -144,8 +162,8 @@ class Diffusers(Backbone):
         lower = (
             contextlib.nullcontext() if self._dtype is None else torch.autocast(x.device.type, self._dtype)
         )
-        with tapped(blocks, taps), lower:
-            answer = self.family.call(self._controlled or self.network, x, c_noise, cond)
+        with tapped(blocks, taps), lower, self._adapters.leading(self.network, cond):
+            answer = self.family.call(self.network, x, c_noise, cond)
         return answer if self._dtype is None else answer.to(x.dtype)
 
     def leave(self) -> None:
@@ -154,10 +172,16 @@ class Diffusers(Backbone):
             self.network.to("cpu")
 
     def attach(self, controls: Sequence[Control]) -> None:
-        """As `Backbone.attach`: U-Nets of pictures take ControlNets."""
-        if not self.family.controlled:
-            super().attach(controls)
-        self._controlled = Controlled(self.network, controls, self.family.factor) if controls else None
+        """As `Backbone.attach`: U-Nets of pictures take ControlNets and IP-Adapters."""
+        self._adapters = Adapters(controls, self.network, self.family)
+
+    def lead(self, number: int, picture: Tensor, shape: tuple[int, ...]) -> Lead:
+        """As `Backbone.lead`."""
+        return self._adapters.lead(number, picture, shape)
+
+
+def _published(family: Family) -> tuple[str, str]:
+    return f"{family.network}.", "network."
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -50,6 +50,11 @@ class Codec(nn.Module, ABC):
         """
         return self.encode(media) * self.latent_mask(keep).to(media.device)
 
+    def known_of(self, media: Tensor, keep: Tensor, x0: Tensor) -> Tensor:
+        """Compute `known` of media [B, C, *D], each with a `keep` of its own, bool [B, *D], and encoded as x0."""
+        masks = torch.stack([self.latent_mask(one) for one in keep])[:, None]
+        return x0 * masks.to(x0)
+
     def unknown(self, shape: tuple[int, ...]) -> Tensor:
         """Compute the same where nothing is known, of samples of shape [C', *D']: [1, C', *D']. By default zeros."""
         return torch.zeros(1, *shape)

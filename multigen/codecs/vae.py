@@ -91,6 +91,10 @@ class VAE(PipelineVAE):
         """Encode media [B, 3, H, W] whose unknown part is grey, as inpainting networks see them."""
         return self.encode(media * keep.to(media))
 
+    def known_of(self, media: Tensor, keep: Tensor, x0: Tensor) -> Tensor:
+        """As `Codec.known_of`: each with its unknown part grey."""
+        return self.encode(media * keep[:, None].to(media))
+
     def unknown(self, shape: tuple[int, ...]) -> Tensor:
         """Encode a grey picture."""
         sides = [side * self.factor for side in shape[1:]]

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from multigen.conditioners.disk_states import DiskStates
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.hosts import Host
+from multigen.errors import MultigenError
 from multigen.storage.disk_cache import DiskCache
+from multigen.storage.words import Words
+
+_NO_WORDS = "this model learns no new words. Allowed: pipelines in diffusers' format that follow prompts."
 
 
 class Conditioner(nn.Module, ABC):
@@ -35,13 +40,60 @@ class Conditioner(nn.Module, ABC):
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Turn a user's prompts into a batch for `forward`. MultigenError for a prompt that it cannot take."""
 
+    def along(self, batch: Mapping[str, Any], media: tuple[int, ...], size: Sequence[int]) -> Tensor | None:
+        """Return what runs along media [C, *D] of a batch that are made whole, in places *size of model space.
+
+        [B, spec.grid, *size], zero where nothing is said; None for a conditioner without `spec.grid`. Where a part of a
+        medium is kept its course is not known, and the network is shown zeros.
+        """
+        return None
+
+    def beside(self, batch: Mapping[str, Any], media: tuple[int, ...], size: Sequence[int]) -> Cond:
+        """Return the conditions of a batch together with what runs along its media."""
+        along = self.along(batch, media, size)
+        return self(batch) if along is None else self(batch).with_grid(along)
+
     def measures(self, media: tuple[int, ...]) -> Mapping[str, Tensor]:
         """Return what the network is told of a medium [C, *D] that is made, `Cond.extra`: name -> [1, ...]."""
         return {}
 
+    def opposed(self, cond: Cond) -> Cond:
+        """Return the condition of prompts as what guidance leads away from. By default it stays as it is."""
+        return cond
+
     def words(self, prompt: str) -> list[str]:
         """Split a prompt into the tokens that the backbone attends to; empty if there are none to name."""
         return []
+
+    def hosts(self) -> Sequence[Host]:
+        """Return the text encoders whose layers LoRAs change. By default none."""
+        return ()
+
+    def unfreeze(self) -> Sequence[Host]:
+        """Let gradients reach the text encoders in which LoRAs can learn, and return those. By default none.
+
+        Their parameters become the conditioner's; they stay frozen themselves.
+        """
+        return ()
+
+    def teach(self, words: Sequence[Words]) -> None:
+        """Hear the vectors of these new words in prompts from now on, and of no others.
+
+        MultigenError for a word that is taken or for another encoder, and where no text encoder takes them.
+        """
+        self.check_words(words)
+
+    def check_words(self, words: Sequence[Words]) -> None:
+        """Raise what `teach` would raise, and change nothing."""
+        if words:
+            raise MultigenError(f"{words[0].where}: {_NO_WORDS}")
+
+    def learn_word(self, token: str, count: int, like: str | None, seed: int) -> None:
+        """Let a new word of `count` vectors learn: they become parameters, `words.<encoder>` [n, K].
+
+        They begin as the vectors of the text `like`, or drawn from the seed. MultigenError as in `teach`.
+        """
+        raise MultigenError(f"train.adapter: {_NO_WORDS}")
 
     def use_cache(self, cache: DiskCache | None) -> DiskStates | None:
         """Keep states of a frozen encoder on disk from now on; None: no longer. Return the store, if there is one."""

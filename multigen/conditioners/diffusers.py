@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multigen.conditioners import Conditioner
 from multigen.conditioners.disk_states import DiskStates
+from multigen.conditioners.new_words import assigned, first_vectors, named
 from multigen.conditioners.pipeline_encoder import PipelineEncoder
 from multigen.conditioners.prompts import check_text, column, unread, warn_of_length, warn_of_words
 from multigen.conditioners.weighted_prompts import plain
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.hosts import Host
 from multigen.errors import message
 from multigen.families import open_family
 from multigen.registry import Given
 from multigen.storage import diffusers_folder
 from multigen.storage.diffusers_folder import Turns
 from multigen.storage.disk_cache import DiskCache
+from multigen.storage.words import Words
+
+log = logging.getLogger(__name__)
 
 
 class Diffusers(Conditioner):
@@ -71,12 +77,16 @@ class Diffusers(Conditioner):
     def null(self, batch_size: int) -> Cond:
         """Return the unconditional condition, [B, ...]: zeros, or the empty prompt."""
         cond = self({"text": [""]})
-        return self.family.null(cond).expand(batch_size)
+        return self.family.opposed(self.family.null(cond)).expand(batch_size)
 
     def measures(self, media: tuple[int, ...]) -> Mapping[str, Tensor]:
         """Return the numbers that follow from the medium's size, where they are not set."""
         found = self.family.measures(media, self.numbers)
         return {name: torch.tensor([values], device=self.device_of.device) for name, values in found.items()}
+
+    def opposed(self, cond: Cond) -> Cond:
+        """Return what the family makes of it."""
+        return self.family.opposed(cond)
 
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Return {"text": prompts}. MultigenError for what is no text; warns of what is cut or not known."""
@@ -88,8 +98,43 @@ class Diffusers(Conditioner):
                     warn_of_length(cut, encoder.tokenizer.length)
         return {"text": list(prompts)}
 
+    def hosts(self) -> Sequence[Host]:
+        """Return its text encoders, which are read from the disk where they have not been used yet."""
+        return [encoder.host(self.device_of.device) for encoder in self.encoders]
+
+    def unfreeze(self) -> Sequence[Host]:
+        """Let gradients reach those of its text encoders whose LoRAs diffusers reads."""
+        device = self.device_of.device
+        chosen = [encoder for encoder in self.encoders if encoder.is_clip]
+        for encoder in chosen:
+            self.add_module(encoder.stream.encoder, encoder.unfreeze(device))
+        return [encoder.host(device) for encoder in chosen]
+
+    def teach(self, words: Sequence[Words]) -> None:
+        """As `Conditioner.teach`."""
+        encoders = named(self.encoders)
+        for name, vectors in assigned(words, encoders).items():
+            encoders[name].teach(vectors, self.device_of.device)
+
+    def check_words(self, words: Sequence[Words]) -> None:
+        """As `Conditioner.check_words`."""
+        assigned(words, named(self.encoders))
+
+    def learn_word(self, token: str, count: int, like: str | None, seed: int) -> None:
+        """As `Conditioner.learn_word`."""
+        encoders, device = named(self.encoders), self.device_of.device
+        first = {k: first_vectors(one, count, like, seed, device) for k, one in encoders.items()}
+        given = assigned([Words(token, first, "train.adapter")], encoders)
+        rows = {name: encoders[name].teach(vectors, device) for name, vectors in given.items()}
+        self.words = nn.ParameterDict({k: one.requires_grad_() for k, one in rows.items() if one is not None})
+        for encoder in encoders.values():
+            encoder.unfreeze(device)
+
     def use_cache(self, cache: DiskCache | None) -> DiskStates | None:
         """Keep the states of prompts on disk, keyed by their text and by the pipeline's files; None: no longer."""
+        if cache is not None and any(one.learns or one.tokenizer.words for one in self.encoders):
+            log.warning("train.cache: texts are not cached, because their encoder is not the pipeline's own")
+            cache = None
         stores = [encoder.use_cache(cache, self.device_of.device) for encoder in self.encoders]
         return stores[0]
 

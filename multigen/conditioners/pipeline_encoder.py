@@ -9,15 +9,18 @@ from those of the empty prompt:
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from multigen.conditioners.disk_states import DiskStates
 from multigen.conditioners.pipeline_tokenizer import Chunks, PipelineTokenizer
+from multigen.conditioners.word_table import WordTable
+from multigen.core.hosts import Host
 from multigen.families import Family, States, Stream
 from multigen.storage import diffusers_folder
 from multigen.storage.diffusers_folder import Frozen, Turns
@@ -30,6 +33,7 @@ class PipelineEncoder:
     def __init__(self, family: Family, stream: Stream, turns: Turns | None = None) -> None:
         part = family.components[stream.encoder]
         self.place, self.stream = family.folder / stream.encoder, stream
+        self.is_clip, self.learns = str(family.listed[stream.encoder]).startswith("CLIPText"), False
         self._config = diffusers_folder.component(family.folder, stream.encoder, part)
         self.width = self._entry("d_model" if "d_model" in self._config else "hidden_size", None)
         self.pooled_width = (
@@ -54,6 +58,41 @@ class PipelineEncoder:
         mask = torch.ones(1, 1, dtype=torch.bool)
         pooled = torch.zeros(1, self.pooled_width) if self.stream.pooled else None
         return States(torch.zeros(1, 1, self.width), mask, mask, pooled)
+
+    def unfreeze(self, device: torch.device) -> nn.Module:
+        """Let gradients reach the encoder from now on, and return it. Its weights themselves stay frozen."""
+        self.learns = True
+        return self.encoder.to_change(device)
+
+    def teach(self, words: Mapping[str, Tensor], device: torch.device) -> nn.Parameter | None:
+        """Hear these vectors [n, K] in place of each word from now on, and no others. The rows of all of them."""
+        if not words and not self.tokenizer.words:
+            return None
+        network = self.encoder.to_change(device)
+        table = network.get_input_embeddings()
+        table = table.table if isinstance(table, WordTable) else table
+        grown = WordTable(table, torch.cat(list(words.values()))) if words else table
+        network.set_input_embeddings(grown)
+        first = itertools.accumulate((len(rows) for rows in words.values()), initial=table.num_embeddings)
+        self.tokenizer.words = {
+            word.lower(): range(start, start + len(rows))
+            for start, (word, rows) in zip(first, words.items(), strict=False)
+        }
+        return grown.rows if isinstance(grown, WordTable) else None
+
+    def embedding(self, device: torch.device) -> Tensor:
+        """Return the table of embeddings, [N, K]."""
+        return self.encoder.on(device).get_input_embeddings().weight.detach()
+
+    def host(self, device: torch.device) -> Host:
+        """Return the encoder as LoRA files name it: text_encoder_2 is kohya's lora_te2_."""
+        name = self.stream.encoder
+        number = name.removeprefix("text_encoder").removeprefix("_") or "1"
+        flat = (f"lora_te{number}_", *(["lora_te_"] if number == "1" else []))
+        inside = f"conditioner.{name}."
+        return Host(
+            f"{name}.", inside, functools.partial(self.encoder.to_change, device), flat, learns=self.is_clip
+        )
 
     def __call__(self, prompts: Sequence[str], device: torch.device) -> States:
         """B prompts -> states on the device, fp32; shorter ones are padded to as many chunks as the longest has."""
@@ -109,7 +148,8 @@ class PipelineEncoder:
 
     def _states(self, ids: Tensor, valid: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Chunks [N, L] -> token states [N, L, K] and pooled states [N, P], fp32."""
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        learns = self.learns and torch.is_grad_enabled()
+        with torch.set_grad_enabled(learns), torch.autocast(device.type, enabled=False):
             mask = valid.to(device) if self._masks else None
             options: dict[str, Any] = {} if self.stream.layer is None else {"output_hidden_states": True}
             out = self.encoder.on(device)(ids.to(device), attention_mask=mask, **options)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,18 +39,21 @@ class PipelineTokenizer:
     kind     its class in transformers
     longest  most positions of the text encoder, or fewer
     chunks   a long prompt becomes several chunks; False: it is cut
+
+    `words` are new ones with the numbers of their vectors, in place of what their letters are.
     """
 
     def __init__(self, place: Path, kind: str, longest: int, *, chunks: bool) -> None:
         self.place, self.kind, self._longest, self._several = place, kind, longest, chunks
         self._lock = threading.Lock()
         self._tokenizer: Any = None
+        self.words: Mapping[str, Sequence[int]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PipelineTokenizer:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.place, self.kind, self._longest, self._several)
+        return _again, (self.place, self.kind, self._longest, self._several, self.words)
 
     @property
     def length(self) -> int:
@@ -60,7 +65,7 @@ class PipelineTokenizer:
         ids: list[int] = []
         weights: list[float] = []
         for text, weight in spans(prompt):
-            found = self._loaded()(text, add_special_tokens=False, verbose=False).input_ids
+            found = self.numbers(text)
             ids += found
             weights += [weight] * len(found)
         before, after = self._specials()
@@ -68,7 +73,7 @@ class PipelineTokenizer:
         starts = range(0, max(len(ids), 1), room) if self._several else [0]
         rows = [self._row(before, ids[k : k + room], after) for k in starts]
         scale = [self._padded([1.0] * len(before) + weights[k : k + room], 1.0) for k in starts]
-        cut = "" if self._several else self._loaded().decode(ids[room:]).strip()
+        cut = "" if self._several else self._text(ids[room:])
         valid = [[1] * n + [0] * (self.length - n) for _, n in rows]
         return Chunks(torch.tensor([row for row, _ in rows]), torch.tensor(valid), torch.tensor(scale), cut)
 
@@ -80,6 +85,37 @@ class PipelineTokenizer:
     def pieces(self, word: str) -> Sequence[str]:
         """Split a word into tokens."""
         return self._loaded().tokenize(word)
+
+    def knows(self, word: str) -> bool:
+        """Return whether a word is a token of the vocabulary."""
+        vocabulary = self._loaded().get_vocab()
+        return any(one in vocabulary for one in (word, f"{word.lower()}</w>", f"▁{word}"))
+
+    def numbers(self, text: str) -> list[int]:
+        """Return the token numbers of a text, without those of its start and end."""
+        found: list[int] = []
+        for piece in self._pieces(text):
+            new = self.words.get(piece.lower())
+            if new is None:
+                new = self._loaded()(piece, add_special_tokens=False, verbose=False).input_ids
+            found += new
+        return found
+
+    def _pieces(self, text: str) -> list[str]:
+        """A text cut at its new words, whose letters may be large or small, as tokenizers read them."""
+        if not self.words:
+            return [text]
+        longest = sorted(self.words, key=len, reverse=True)
+        pieces = re.split(f"({'|'.join(map(re.escape, longest))})", text, flags=re.IGNORECASE)
+        return [piece for piece in pieces if piece]
+
+    def _text(self, ids: Sequence[int]) -> str:
+        """The text of token numbers, as far as they are in the vocabulary."""
+        new = {k: word for word, numbers in self.words.items() for k in numbers[:1]}
+        rest = {k for numbers in self.words.values() for k in numbers[1:]}
+        runs = itertools.groupby((k for k in ids if k not in rest), new.get)
+        parts = [word or self._loaded().decode(list(run)) for word, run in runs]
+        return " ".join(part.strip() for part in parts).strip()
 
     def _row(self, before: list[int], ids: list[int], after: list[int]) -> tuple[list[int], int]:
         """A padded chunk, and how many of its tokens are valid."""
@@ -111,5 +147,9 @@ class PipelineTokenizer:
         return self._tokenizer
 
 
-def _again(place: Path, kind: str, longest: int, chunks: bool) -> PipelineTokenizer:
-    return PipelineTokenizer(place, kind, longest, chunks=chunks)
+def _again(
+    place: Path, kind: str, longest: int, chunks: bool, words: Mapping[str, Sequence[int]]
+) -> PipelineTokenizer:
+    tokenizer = PipelineTokenizer(place, kind, longest, chunks=chunks)
+    tokenizer.words = words
+    return tokenizer

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
 from multigen.core.conditioning import Cond
+from multigen.core.hosts import Host
 
 NoiseLevel: TypeAlias = Literal["log_snr", "index", "sigma"]
 
@@ -34,16 +35,30 @@ class Taps(NamedTuple):
 
 
 class Control(NamedTuple):
-    """A network beside the backbone that leads it by a picture.
+    """Weights beside the backbone that lead it by a picture.
 
-    path     its folder
-    picture  [3, H, W] in [-1, 1]
-    weight   0: not at all; 1: as it was trained
+    kind     what they are, such as a ControlNet
+    path     their folder or file
+    weight   0: not at all; 1: as they were trained
+    encoder  folder of the network that reads the picture, where one does; None: as `path` implies
     """
 
+    kind: str
     path: str
-    picture: Tensor
     weight: float
+    encoder: str | None = None
+
+
+class Lead(NamedTuple):
+    """What a picture says to a backbone in conditional and in unconditional calls, [1, ...] each, of one shape."""
+
+    cond: Tensor
+    null: Tensor
+
+
+def lead_name(number: int) -> str:
+    """The name in `Cond.extra` of what the picture of an attached control says."""
+    return f"picture {number}"
 
 
 class Backbone(nn.Module, ABC):
@@ -56,6 +71,7 @@ class Backbone(nn.Module, ABC):
     pretrained  the weights come with the part, so that nothing needs to be trained or loaded
     fixed       why its weights cannot be changed, for a message; "": they can
     published   prefixes of layer names in files of other tools, and in this module
+    depth       layers of a block, where files of other tools count by them
     attentions  number of attention blocks that taps can address; 0: `forward` takes no taps
     deepest     number of the attention block in the middle of the network
     distilled   the network takes a guidance scale as an input, `Cond.extra["guidance"]` [B, 1]
@@ -64,7 +80,8 @@ class Backbone(nn.Module, ABC):
     c_noise: NoiseLevel = "log_snr"
     pretrained: ClassVar[bool] = False
     fixed: str = ""
-    published: ClassVar[tuple[str, str]] = ("backbone.", "")
+    published: tuple[str, str] = ("backbone.", "")
+    depth: int = 0
     attentions: int = 0
     deepest: int = 0
     distilled: bool = False
@@ -87,11 +104,28 @@ class Backbone(nn.Module, ABC):
         """Raise ValueError, with the nearest that is allowed, for samples [C, *D] that the network cannot make."""
 
     def attach(self, controls: Sequence[Control]) -> None:
-        """Be led by these from now on, and by no others. ValueError where the network takes none."""
+        """Be led by these from now on, and by no others; calls then carry `lead_name(k)` for each of them.
+
+        ValueError where the network takes none.
+        """
         if controls:
-            raise ValueError(
-                "adapters: this network takes no ControlNet. Allowed: those of U-Nets of pictures"
-            )
+            raise ValueError(f"adapters: this network takes no {controls[0].kind}. Allowed: none.")
+
+    def lead(self, number: int, picture: Tensor, shape: tuple[int, ...]) -> Lead:
+        """Return what a picture [3, H, W] in [-1, 1] says through an attached control, for samples [C, *D]."""
+        raise NotImplementedError
+
+    @classmethod
+    def published_with(cls, args: Mapping[str, Any]) -> tuple[str, str]:
+        """Return `published` of the network that these arguments of a recipe make, which is not built."""
+        return cls.published
+
+    def hosts(self) -> Sequence[Host]:
+        """Return the networks whose layers LoRAs change. By default its own."""
+        outside, inside = self.published
+        network = self.get_submodule(inside.removesuffix("."))
+        flat = ("lora_unet_", "lora_transformer_")
+        return (Host(outside, f"backbone.{inside}", lambda: network, flat, self.depth),)
 
     def attention_modules(self) -> list[str]:
         """List the names of the modules that compute attention, whose layers an adapter can target. By default none."""

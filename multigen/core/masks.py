@@ -5,7 +5,8 @@ The known part is one more condition, `Cond.grid` [B, 1 + C, *D]:
     grid = cat(m, m x0),    m = 1 where the sample is known, 0 elsewhere
 
 These are the mask channels of inpainting networks (Rombach et al. 2022, arXiv:2112.10752, section 4.5). Networks on
-latents see the latents of the known part alone instead of m x0: `Codec.known`.
+latents see the latents of the known part alone instead of m x0: `Codec.known`. Masks are drawn on media, as users give
+them.
 """
 
 from __future__ import annotations

@@ -11,16 +11,19 @@ from typing import Literal, NotRequired, Protocol, TypedDict
 import torch
 from torch import Tensor
 
+from multigen.conditioners.beat import Beat
+
 NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in sets
 
 
 class Item(TypedDict):
-    """One training example. `id` names it in logs; "text" and "label" are there if the dataset has them."""
+    """One training example. `id` names it in logs; "text", "label" and "beat" are there if the dataset has them."""
 
     media: Tensor  # [C, *D] of the modality's natural shape, in [-1, 1]
     id: str
     text: NotRequired[str]
     label: NotRequired[int]
+    beat: NotRequired[Beat]
 
 
 def _middle(name: str) -> float:

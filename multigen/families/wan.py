@@ -15,7 +15,7 @@ from multigen.families.family import T5_TOKENIZER, Form, States, Stream
 from multigen.families.video_transformer import VideoTransformer
 from multigen.registry import Given, Part
 from multigen.storage import diffusers_folder
-from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, Component
+from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, Component, Frozen
 
 TOKENS = 512  # of a prompt, as the pipeline cuts it
 NETWORK = Component("diffusers", ("WanTransformer3DModel",))
@@ -54,6 +54,11 @@ class Wan(VideoTransformer):
     def guide(self) -> Part:
         """CFG at the pipeline's scale."""
         return Part("cfg", {"scale": 5.0})
+
+    @property
+    def others(self) -> Mapping[str, Frozen]:
+        """The network of weak noise, if there is one."""
+        return {} if self._second is None else {"transformer_2": self._second}
 
     @property
     def positions(self) -> int | None:

@@ -22,16 +22,42 @@ class WindowConds:
         words = (sample.opening, sample.ending) if prompt and whole and parts.conditioner.text else ("", "")
         n, *others = plan.shape[1:]
         self._places = torch.arange(n).view(1, 1, n, *(1 for _ in others)).expand(1, 1, n, *others)
-        self.own = encode_prompts(parts, prompt)
+        self.own = said = conditional(parts, plan, prompt)
         self._first, self._last = (
-            encode_prompts(parts, f"{prompt}, {word}") if word else self.own for word in words
+            conditional(parts, plan, f"{prompt}, {word}") if word else said for word in words
         )
+        # What runs along a piece knows of its end in all windows: the last but one sees some of it, too.
+        self.own, self._first = said.with_grid_of(self._last), self._first.with_grid_of(self._last)
+        self._differ = any(words)
 
     def of(self, crop: Crop) -> Cond:
         """The condition of one window, by what it holds of the first axis."""
-        if self._first is self._last is self.own:
-            return self.own
-        places = crop(self._places)
+        cond = self._here(crop(self._places)) if self._differ else self.own
+        return cond if cond.grid is None else cond.with_grid(crop(cond.grid))
+
+    def _here(self, places: torch.Tensor) -> Cond:
         if places.min() == 0:
             return self._first
         return self._last if places.max() == self._places.max() else self.own
+
+
+def conditional(parts: ModelParts, plan: Plan, prompt: str) -> Cond:
+    """The condition of a prompt, with what the plan's pictures say.
+
+    Nothing runs along a medium of which a part is known, or one that is a circle.
+    """
+    cond = encode_prompts(parts, prompt, media=plan.media, size=plan.shape[1:])
+    if plan.edit is not None or plan.known is not None or plan.tile:
+        cond = cond.without_grid(cond)
+    return cond if plan.pictures is None else plan.pictures.on(cond)
+
+
+@torch.no_grad()
+def unconditional(parts: ModelParts, plan: Plan) -> Cond:
+    """The condition of the plan's negative prompt, or the null condition, without what its pictures say."""
+    negative = plan.negative_prompt
+    if negative:
+        null = parts.conditioner.opposed(encode_prompts(parts, negative))
+    else:
+        null = parts.conditioner.null(1).to(parts.device)
+    return null if plan.pictures is None else plan.pictures.off(null)

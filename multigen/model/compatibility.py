@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from multigen import registry
 from multigen.cascades import Cascade
 from multigen.codecs.kl_vae import KLVAE
-from multigen.core.conditioning import CondSpec
+from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import RecipeError, errors_at, message
 from multigen.generation.guidance import check_guidance
@@ -31,8 +32,9 @@ def check_combination(recipe: Recipe) -> None:
     if recipe.trains == "codec":
         build_cascade(recipe, modality, codec)
         return
-    network, spec = _network(recipe, shape, modality, build_cascade(recipe, modality, codec))
-    _adapts(recipe, network)
+    network, conditioner, spec = _network(recipe, shape, modality, build_cascade(recipe, modality, codec))
+    _adapts(recipe, network, conditioner)
+    _keeps_prior(recipe, network)
     if sizes is not None:
         training_sizes.check_network(sizes, codec, network, spec)
     schedule = registry.build("schedule", recipe.schedule, where="schedule")
@@ -82,6 +84,21 @@ def cond_spec(recipe: Recipe, spec: CondSpec, channels: int, cascade: Cascade | 
     return dataclasses.replace(spec, grid=spec.grid + more)
 
 
+def with_channels(
+    recipe: Recipe, spec: CondSpec, cond: Cond, shape: Sequence[int], cascade: Cascade | None
+) -> Cond:
+    """A condition with all channels that the network takes, for samples of `shape` [C, *D]; those it lacks are zero.
+
+    spec  of the conditioner
+    """
+    wanted, rows = cond_spec(recipe, spec, shape[0], cascade).grid, cond.batch_size or 1
+    given = 0 if cond.grid is None else cond.grid.shape[1]
+    if wanted == given:
+        return cond
+    device = next((p.device for p in (cond.vector, cond.tokens, cond.grid) if p is not None), None)
+    return cond.join_grid(torch.zeros(rows, wanted - given, *shape[1:], device=device))
+
+
 def build_cascade(recipe: Recipe, modality: Any, codec: Any) -> Cascade | None:
     """How the network sees the stage before it; None where it is the first."""
     if recipe.cascade is None:
@@ -116,13 +133,24 @@ def _learns(recipe: Recipe, codec: Any, modality: Any) -> None:
         build_reconstruction(recipe.train.reconstruction, modality)
     if recipe.trains == "codec" and recipe.train.adapter is not None:
         raise RecipeError("train.adapter: only a backbone is adapted; leave it null")
+    if recipe.trains == "codec" and recipe.train.prior is not None:
+        raise RecipeError("train.prior: a codec makes no media; leave it null")
 
 
-def _adapts(recipe: Recipe, network: Any) -> None:
+def _keeps_prior(recipe: Recipe, network: Any) -> None:
+    """Media of a class come from a model that has learned already."""
+    if recipe.train.prior is not None and recipe.train.init is None and not network.pretrained:
+        raise RecipeError(
+            "train.init: null is not allowed with train.prior, whose media the model itself makes before the training. "
+            "Give what has learned: train.init=NAME (shipped weights, a file or a run folder)."
+        )
+
+
+def _adapts(recipe: Recipe, network: Any, conditioner: Any) -> None:
     """An adapter has layers to stand beside, and weights that something gives."""
     if recipe.train.adapter is None:
         return
-    registry.build("adapter", recipe.train.adapter, where="train.adapter").layers(network)
+    registry.build("adapter", recipe.train.adapter, where="train.adapter").check(network, conditioner)
     if recipe.train.init is None and not network.pretrained:
         raise RecipeError(
             "train.init: null is not allowed with train.adapter, which learns beside the weights of a trained model. "
@@ -132,8 +160,11 @@ def _adapts(recipe: Recipe, network: Any) -> None:
 
 def _network(
     recipe: Recipe, shape: tuple[int, ...], modality: Any, cascade: Cascade | None
-) -> tuple[Any, CondSpec]:
-    """The backbone on the meta device, and its condition; the prompts are tried where the classes are known."""
+) -> tuple[Any, Any, CondSpec]:
+    """The backbone on the meta device, the conditioner, and widths of the condition.
+
+    The prompts are tried where the classes are known.
+    """
     part = recipe.conditioner
     takes_classes = "classes" in {a.name for a in registry.arguments("conditioner", part.name, "conditioner")}
     unknown = takes_classes and part.args.get("classes") is None
@@ -148,4 +179,5 @@ def _network(
     spec = cond_spec(recipe, conditioner.spec, shape[0], cascade)
     given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}
     with torch.device("meta"):
-        return registry.build("backbone", recipe.network, where="backbone", given=given), spec
+        network = registry.build("backbone", recipe.network, where="backbone", given=given)
+    return network, conditioner, spec

@@ -39,14 +39,14 @@ def recipe_of(source: str, config: str | None = None) -> Recipe:
     more = {} if config is None else {"config": config}
     family.form()
     base, found = load_recipe(RECIPE), scheduler_of(family)
-    follows = bool(family.streams)
+    conditioner, prompts = _conditioner(family, source, base.sample.prompts)
     return dataclasses.replace(
         base,
         name=_name(source),
         description=f"{family.title} from {source}",
         backbone=Part("diffusers", {"path": source, **more}),
         codec=_with(family.codec(source), more),
-        conditioner=Part("diffusers", {"path": source, **more}) if follows else Part("none"),
+        conditioner=_with(conditioner, more),
         modality=Part(family.modality, family.media()),
         schedule=found.schedule,
         prediction=found.prediction,
@@ -55,16 +55,23 @@ def recipe_of(source: str, config: str | None = None) -> Recipe:
         guide=family.guide,
         modifiers=found.modifiers,
         masked=family.masked,
-        sample=dataclasses.replace(
-            base.sample, steps=family.steps, prompts=base.sample.prompts if follows else ("",)
-        ),
+        sample=dataclasses.replace(base.sample, steps=family.steps, prompts=prompts),
         weights=source,
     )
 
 
 def _with(part: Part, more: Mapping[str, str]) -> Part:
-    """The codec, told of the folder too where its files are the pipeline's."""
+    """A part, told of the folder too where its files are the pipeline's."""
     return Part(part.name, {**part.args, **more}) if "path" in part.args else part
+
+
+def _conditioner(family: Family, source: str, usual: tuple[str, ...]) -> tuple[Part, tuple[str, ...]]:
+    """What the family follows, and prompts for it."""
+    if family.streams:
+        return Part("diffusers", {"path": source}), usual
+    if family.classes:
+        return Part("class_index", {"classes": family.classes}), ("0",)
+    return Part("none"), ("",)
 
 
 def scheduler_of(family: Family) -> Scheduler:

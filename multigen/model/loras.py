@@ -1,4 +1,4 @@
-"""LoRAs on a model: the run's own adapter and others, added to the backbone's weights with a weight each."""
+"""LoRAs on a model: the run's own adapter and others, added to its weights with a weight each."""
 
 from __future__ import annotations
 
@@ -6,29 +6,36 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from multigen.core.backbone import Backbone
 from multigen.core.denoiser import Denoiser
+from multigen.core.hosts import Host
 from multigen.errors import MultigenError
 from multigen.model.source import read_lora
 from multigen.recipe.schema import WeightedLora
-from multigen.storage.lora import Adapter, MergedWeights, Pair, check_weight, deltas
+from multigen.storage.lora import Adapter, Change, MergedWeights, check_weight, deltas
 
 log = logging.getLogger(__name__)
 
 
 class LoraStack:
-    """The LoRAs that a backbone's weights hold. `own`: what the model's own training added to its base, if anything."""
+    """The LoRAs that a model's weights hold. `own`: what the model's own training added to its base, if anything."""
 
     def __init__(self) -> None:
         self.own: Adapter | None = None
-        self._mix: MergedWeights | None = None
+        self._mix = MergedWeights()
 
     def reset(self) -> None:
-        """Forget what was added: the weights have been replaced."""
-        self._mix = None
+        """Forget what was added: the backbone's weights have been replaced."""
+        self._mix.forget("backbone.")
 
-    def read(self, loras: Sequence[WeightedLora]) -> list[tuple[Adapter, float]]:
-        """The adapters and their weights, the model's own first. MultigenError names what is no LoRA."""
+    def read(
+        self, loras: Sequence[WeightedLora], denoiser: Denoiser | None = None
+    ) -> list[tuple[Adapter, float]]:
+        """The adapters and their weights, the model's own first. MultigenError names what is no LoRA.
+
+        MultigenError, too, for a denoiser whose weights cannot be changed.
+        """
+        if denoiser is not None and denoiser.backbone.fixed and (loras or self.own is not None):
+            raise MultigenError(f"loras: the network's weights cannot be changed: {denoiser.backbone.fixed}")
         rows: list[tuple[Adapter, float]] = []
         for row in loras:
             try:
@@ -38,48 +45,35 @@ class LoraStack:
             rows.append((adapter, check_weight(row.weight, f"loras: {row.path}")))
         return rows if self.own is None else [(self.own, 1.0), *rows]
 
-    def changes(
-        self, rows: Sequence[tuple[Adapter, float]], backbone: Backbone, recipe: str
-    ) -> list[tuple[dict[str, Pair], float]]:
-        """What each adapter adds. MultigenError names the first layers of one that is for another network."""
-        return [(deltas(adapter, backbone, recipe), weight) for adapter, weight in rows]
+    @property
+    def text(self) -> bool:
+        """Whether weights of text encoders are changed, which no file of weights holds."""
+        return any(not name.startswith("backbone.") for name in self._mix.changed)
 
     def replace(
         self,
         rows: Sequence[tuple[Adapter, float]],
-        backbone: Backbone,
+        hosts: Sequence[Host],
         recipe: str,
         weights_hash: Callable[[], str],
     ) -> None:
-        """Sample with these adapters and no others; warn of one that was trained on other weights than the base's."""
-        changes = self.changes(rows, backbone, recipe)
-        self.set((), backbone)
+        """Sample with these adapters and no others; warn of one that was trained on other weights than the base's.
+
+        MultigenError names the first layers of one that is for another network.
+        """
+        changes: list[tuple[Mapping[str, Change], float]] = [
+            (deltas(adapter, hosts, recipe), weight) for adapter, weight in rows
+        ]
+        self._mix.set(())
         if rows:
             warn_of_base([adapter for adapter, _ in rows], weights_hash())
-        self.set(changes, backbone)
-
-    def set(self, changes: Sequence[tuple[Mapping[str, Pair], float]], backbone: Backbone) -> None:
-        """Sample with these and no others."""
-        if not changes and self._mix is None:
-            return
-        self._mix = self._mix or MergedWeights(backbone)
-        self._mix.set(())
         self._mix.set(changes)
 
     @contextmanager
     def bare(self) -> Iterator[None]:
-        """Inside the block the backbone holds its base's weights."""
-        if self._mix is None:
-            yield
-            return
+        """Inside the block the model holds its base's weights."""
         with self._mix.bare():
             yield
-
-
-def check_free(denoiser: Denoiser | None, what: str) -> None:
-    """MultigenError for a network whose weights cannot be changed."""
-    if denoiser is not None and denoiser.backbone.fixed:
-        raise MultigenError(f"{what}: the network's weights cannot be changed: {denoiser.backbone.fixed}")
 
 
 def warn_of_base(adapters: Sequence[Adapter], weights_hash: str) -> None:

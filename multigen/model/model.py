@@ -27,7 +27,7 @@ from multigen.model import weights as model_weights
 from multigen.model.adapters import attach
 from multigen.model.build import build_parts
 from multigen.model.knowledge import with_loras
-from multigen.model.loras import LoraStack, check_free
+from multigen.model.loras import LoraStack
 from multigen.model.source import Found, find_weights
 from multigen.model.stages import stage_before
 from multigen.recipe.schema import Recipe, WeightedLora
@@ -43,18 +43,17 @@ class Model:
     def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
         self.recipe = recipe
         self.device = choose_device(device)
-        precision = choose_precision(recipe.sample.precision, self.device)
-        parts = build_parts(recipe, precision, self.device)
+        parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device), self.device)
         self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = parts
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
         for name, module in self.learned.items():
-            module.eval()
-            if name != "backbone" or recipe.sample.offload is None:  # else it comes when it is called
-                module.to(self.device)
+            comes = name == "backbone" and recipe.sample.offload is not None  # when it is called
+            module.eval().to("cpu" if comes else self.device)
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
+        self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters
         self._others: dict[str, Denoiser] = {}
         self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
         self._former: Model | None = None
@@ -68,7 +67,7 @@ class Model:
         model.loras.own, model.knowledge = found.adapter, found.knowledge
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
-        attach(model._denoiser, model.recipe.adapters)
+        model.pictures = attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
         return model
 
     @property
@@ -250,7 +249,6 @@ class Model:
 
     def load_weights(self, tensors: dict[str, Tensor], where: str) -> None:
         """Set the weights; MultigenError lists the first mismatches if they are another model's."""
-        check_free(self._denoiser, where)
         what = f"{where}: these weights are of another model than recipe {self.recipe.name}"
         model_weights.load_state(self.learned, tensors, what)
         self.loras.reset()
@@ -272,11 +270,10 @@ class Model:
 
     def set_loras(self, loras: Sequence[WeightedLora]) -> None:
         """As `adapt`, with LoRAs as a recipe lists them."""
-        rows = self.loras.read(loras)
-        if rows:
-            check_free(self._denoiser, "loras")
+        rows = self.loras.read(loras, self._denoiser)
         if rows or self._denoiser is not None:
-            self.loras.replace(rows, self.denoiser.backbone, self.recipe.name, self.weights_hash)
+            hosts = [*self.denoiser.backbone.hosts(), *self.conditioner.hosts()]
+            self.loras.replace(rows, hosts, self.recipe.name, self.weights_hash)
         self.recipe = dataclasses.replace(self.recipe, loras=tuple(loras))
 
     def bare(self) -> AbstractContextManager[None]:

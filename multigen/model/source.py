@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from multigen import registry
 from multigen.conditioners.knowledge import Knowledge
 from multigen.errors import MultigenError, RecipeError
 from multigen.model import diffusers
 from multigen.model import weights as model_weights
 from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
 from multigen.model.knowledge import knowledge_at, without_knowledge
+from multigen.model.tuned import in_checkpoint, tuned
+from multigen.model.tuned import is_finished as is_finished
 from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.manifest import recipe_changes
 from multigen.recipe.paths import RECIPE as RECIPE
@@ -24,6 +25,7 @@ from multigen.recipe.schema import Recipe
 from multigen.storage import lora
 from multigen.storage.tensors import load_tensors, read_header
 from multigen.storage.weights_file import check_weights_file
+from multigen.storage.words import Words
 from multigen.training import checkpoint as checkpoints
 
 
@@ -31,14 +33,15 @@ class Found(NamedTuple):
     """What stands at a source: the recipe, the weights, and how messages call it.
 
     `tensors` is None where the recipe's parts bring their weights with them, as those of a foreign pipeline do.
-    `adapter` is what a training added to them, where they are its frozen base; `knowledge`, what they were told;
-    `stages`, those before it in a cascade, where they came with the weights.
+    `adapter` and `words` are what a training added to them, where they are its frozen base; `knowledge`, what they were
+    told; `stages`, those before it in a cascade, where they came with the weights.
     """
 
     recipe: Recipe
     tensors: dict[str, Tensor] | None
     where: str
     adapter: lora.Adapter | None = None
+    words: Words | None = None
     knowledge: Knowledge | None = None
     stages: tuple[Found, ...] = ()
 
@@ -134,7 +137,7 @@ def find_weights(source: str | Path) -> Found:
     if (path / "ema.safetensors").is_file():
         recipe = load_recipe(str(path.parent.parent / RECIPE))
         if recipe.train.adapter is not None:
-            return Found(recipe, base_weights(recipe), str(path), _in_checkpoint(recipe, path))
+            return Found(recipe, base_weights(recipe), str(path), *in_checkpoint(recipe, path))
         return Found(recipe, load_tensors(path / "ema.safetensors"), str(path))
     return find(path)
 
@@ -171,35 +174,18 @@ def of_run(recipe: Recipe, folder: Path) -> Found:
     """What a recipe's training left in its run folder: averaged weights, or its base's and what it added to them."""
     if recipe.train.adapter is None:
         return Found(recipe, run_weights(folder), str(folder), knowledge=knowledge_at(folder))
-    if (folder / lora.FILE).is_file():
-        adapter = lora.read(folder / lora.FILE)
-    else:
-        adapter = _in_checkpoint(recipe, _newest(folder))
+    made = tuned(recipe, folder, _newest)
     own, base = (
         knowledge_at(folder),
         None if recipe.train.init is None else knowledge_at(_place(recipe.train.init)),
     )
     knows = None if own is None or base is None else base.joined(own)
-    return Found(recipe, base_weights(recipe), str(folder), adapter, knows)
+    return Found(recipe, base_weights(recipe), str(folder), *made, knowledge=knows)
 
 
 def base_weights(recipe: Recipe) -> dict[str, Tensor] | None:
     """What an adapter stands beside; None where the backbone brings it."""
     return None if recipe.train.init is None else read_weights(recipe.train.init)
-
-
-def _in_checkpoint(recipe: Recipe, path: Path) -> lora.Adapter:
-    """The averaged adapter of a checkpoint."""
-    assert recipe.train.adapter is not None
-    part = registry.build("adapter", recipe.train.adapter, where="train.adapter")
-    state = checkpoints.load(path)
-    backbone = registry.lookup("backbone", recipe.network.name)
-    return part.adapter(state.tensors["ema"], backbone, recipe, state.state.get("base"))
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a training has left its final weights in a run folder."""
-    return any((folder / name).is_file() for name in (WEIGHTS, lora.FILE))
 
 
 def is_trained(folder: Path) -> bool:

@@ -38,6 +38,15 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Prior:
+    """Media of the subject's class: the model makes them before the training, and learns them beside the data."""
+
+    prompt: str  # what they are made from, such as `a photo of a dog`
+    count: int = 100  # how many are made, once
+    weight: float = 1.0  # of their loss, beside that of the data
+
+
+@dataclass(frozen=True)
 class Train:
     """How to train. Training ends at `steps` or after `minutes`, whichever comes first; one of them must be set."""
 
@@ -65,6 +74,8 @@ class Train:
     critic: Part | None = None  # the critic that a codec trains against; null: none
     # What learns beside the frozen weights of `train.init`, such as a LoRA; null: the weights themselves learn
     adapter: Part | None = None
+    # DreamBooth's prior preservation: {prompt: a photo of a dog, count: 100, weight: 1}; null: none
+    prior: Prior | None = field(default=None, metadata={UNSAID_EMPTY: True})
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the network; `auto`: bf16 where it is faster
     compile: bool = False  # compile the network; needs a C++ compiler
     # Sizes in pixels, as in `sample.size`, of which each step draws one; empty: the modality's
@@ -127,6 +138,8 @@ class Sample:
     # stay there
     offload: Literal["components", "sequential"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
+    # with stages and without a cascade: share of the way from noise that they walk, before this network takes over
+    handover: float | None = field(default=None, metadata={UNSAID_EMPTY: True})
     # what the modality declares, such as {lufs: -14}
     options: Mapping[str, Any] = field(default_factory=dict, metadata={UNSAID_EMPTY: True})
 
@@ -141,12 +154,22 @@ class WeightedLora:
 
 @dataclass(frozen=True)
 class WeightedAdapter:
-    """A network beside the backbone that leads it by a picture, and its weight."""
+    """What stands beside a model when media are made: weights that lead it by a picture, or a new word."""
 
-    path: str  # its folder
-    image: str  # the picture: edges, depth, a pose ..., as the network wants it
-    name: Literal["controlnet"] = "controlnet"  # its kind
-    weight: float = 1.0  # 0: none of it; 1: as it was trained
+    path: str  # the folder of a ControlNet, the file of an IP-Adapter or of a word, or the run folder that trained it
+    # The picture: edges, depth, a pose ..., as a ControlNet wants it, or an image prompt; null: requests give theirs
+    image: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    name: Literal["controlnet", "ip_adapter", "textual_inversion"] = "controlnet"  # its kind
+    weight: float = 1.0  # of what leads. 0: none of it; 1: as it was trained
+    # Folder of an IP-Adapter's image encoder; null: `image_encoder` beside its file
+    encoder: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # Of a textual inversion: the word as it stands in prompts; null: as its file names it
+    token: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
+
+    @property
+    def leads(self) -> bool:
+        """Whether it leads the network by a picture."""
+        return self.name != "textual_inversion"
 
 
 @dataclass(frozen=True)
@@ -188,7 +211,8 @@ class Recipe:
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None
     loras: tuple[WeightedLora, ...] = ()  # LoRAs that are added to the weights when media are made
-    # ControlNets that lead the network when media are made: {path: FOLDER, image: FILE, weight: 0.8}
+    # What stands beside the model when media are made. ControlNets and IP-Adapters lead it by pictures:
+    # {name: ip_adapter, path: FILE, image: FILE, weight: 0.8}. New words: {name: textual_inversion, path: FILE}
     adapters: tuple[WeightedAdapter, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)

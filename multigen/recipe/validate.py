@@ -23,6 +23,7 @@ from multigen.recipe.schema import (
     Launch,
     Polish,
     PostHoc,
+    Prior,
     Recipe,
     Sample,
     Train,
@@ -36,6 +37,7 @@ SECTIONS: Mapping[str, type] = {
     "train": Train,
     "train.post_hoc": PostHoc,
     "train.drop": Drop,
+    "train.prior": Prior,
     "sample": Sample,
     "sample.polish": Polish,
     "evaluate": Evaluate,
@@ -124,6 +126,8 @@ def _field(field: dataclasses.Field[Any], hint: Any, value: Any, place: str, com
         return _part(PLACES[place], value, place, default, composed)
     if place in ROWS:
         return _rows(*ROWS[place], value, place, composed)
+    if place in SECTIONS and value is None and field.default is None:
+        return None
     if place in SECTIONS:
         return _section(SECTIONS[place], value, place, composed)
     try:
@@ -186,7 +190,7 @@ def _refuse_unset(value: Any, place: str, composed: Composed) -> None:
 def _value(recipe: Recipe, place: str) -> Any:
     value: Any = recipe
     for key in place.split("."):
-        value = getattr(value, key)
+        value = None if value is None else getattr(value, key)
     return value
 
 

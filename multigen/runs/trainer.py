@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from multigen import registry
 from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset, found_by
 from multigen.device import choose_precision, describe
-from multigen.errors import MediaError, MultigenError, RecipeError
+from multigen.errors import MediaError, RecipeError
 from multigen.modalities.media import Media
 from multigen.model.build import build_dataset, check_captions, resolve
 from multigen.model.compatibility import check_combination
 from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
 from multigen.model.source import base_weights
+from multigen.model.tuned import adaptation, unfinish
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
+from multigen.runs.learner import model_of
 from multigen.runs.previews import write_previews
+from multigen.runs.prior import class_media
 from multigen.runs.reconstructions import copies, enlargements
 from multigen.storage.files import write_text
-from multigen.storage.lora import FILE as LORA
-from multigen.storage.lora import write as write_lora
 from multigen.training import boards, ranks
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
-from multigen.training.adapter import Lora
+from multigen.training.adapting import Adaptation, Learned
 from multigen.training.autoencoding import Autoencoding
 from multigen.training.captions import caption_summary
 from multigen.training.checkpoint import Checkpoint
@@ -55,7 +55,9 @@ def train_here(
     check_combination(recipe)
     boards.check(recipe.train)
     adapter = _adapter(recipe)
-    init = base_weights(recipe) if state is None or adapter is not None else None
+    # A training that goes on needs its base where that stays, and where it makes the media of a class.
+    begins = state is None or recipe.train.prior is not None
+    init = base_weights(recipe) if begins or adapter is not None else None
     with ranks.in_turn():
         dataset = build_dataset(recipe)
     known = resolve(recipe, dataset)
@@ -70,9 +72,10 @@ def train_here(
     base = None
     if adapter is not None:
         base = _freeze(model, init, adapter)
-    elif state is None:
+    elif begins:
         initialize(model, dataset, init)
-    trainer = _build(model, dataset, folder, quiet, base)
+    prior = class_media(model, folder)
+    trainer = _build(model, dataset, folder, quiet, Beside(adapter, base, prior))
     trainer.unreadable.note(dataset.bad)
     _begin(trainer, recipe, state)
     trainer.run()
@@ -81,25 +84,14 @@ def train_here(
             if adapter is None:
                 model.save(folder / WEIGHTS)
             else:
-                tensors = {n: p.detach() for n, p in trainer.parameters.items()}
-                write_lora(folder / LORA, adapter.adapter(tensors, model.denoiser.backbone, recipe, base))
+                backbone, tensors = (
+                    model.denoiser.backbone,
+                    {n: p.detach() for n, p in trainer.parameters.items()},
+                )
+                adapter.write(folder, Learned(tensors, recipe, backbone.published, base), backbone)
         samples = trainer.step * recipe.train.batch
         write_knowledge(folder, caption_summary(model.conditioner, dataset, recipe.seed, samples=samples))
     return recipe, trainer.unreadable.files
-
-
-def model_of(recipe: Recipe, device: str | None) -> Model:
-    """The model that learns: what it samples with to save memory is left away."""
-    dtype = "fp32" if recipe.backbone is None else recipe.backbone.args.get("dtype", "fp32")
-    if dtype == "int8" or (dtype != "fp32" and recipe.train.adapter is None):
-        allowed = "fp32" if recipe.train.adapter is None else "fp32, bf16, fp16"
-        raise MultigenError(
-            f"backbone.dtype: {dtype} does not train. Allowed: {allowed}; train.precision=bf16 computes in bf16"
-        )
-    sample = dataclasses.replace(recipe.sample, offload=None)
-    model = Model(dataclasses.replace(recipe, sample=sample), device=device)
-    model.recipe = recipe
-    return model
 
 
 def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
@@ -119,8 +111,7 @@ def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
     rerun.write_recipe(folder, recipe)
     write_text(folder / training_log.FILE, "".join(f"{training_log.dumps(r)}\n" for r in rows))
     if state is not None:
-        for name in (WEIGHTS, LORA):  # they are in the checkpoint, until training ends anew
-            (folder / name).unlink(missing_ok=True)
+        unfinish(folder)  # what it left is in the checkpoint, until training ends anew
 
 
 def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
@@ -133,24 +124,24 @@ def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
 # --- initial weights --------------------------------------------------------------------------------------------
 
 
-def _adapter(recipe: Recipe) -> Lora | None:
+def _adapter(recipe: Recipe) -> Adaptation | None:
     """The adapter that learns in place of the weights, if the recipe names one; RecipeError without its package."""
     part = recipe.train.adapter
     if part is None:
         return None
-    adapter: Lora = registry.build("adapter", part, where="train.adapter")
+    adapter = adaptation(recipe)
     adapter.check_installed()
     return adapter
 
 
-def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Lora) -> str:
+def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Adaptation) -> str:
     """Freeze the base's weights and put the adapter beside them; the hash of the base."""
     if init is not None:
         model.load_weights(init, f"train.init ({model.recipe.train.init})")
     base = model.weights_hash()
     for module in model.learned.values():
         module.requires_grad_(False)
-    adapter.inject(model.denoiser.backbone, model.recipe.seed)
+    adapter.inject(model.denoiser.backbone, model.conditioner, model.recipe.seed)
     return base
 
 
@@ -210,11 +201,23 @@ def _precision(model: Model) -> torch.dtype | None:
 # --- task and trainer -------------------------------------------------------------------------------------------
 
 
-def _build(model: Model, dataset: Dataset, folder: Path, quiet: bool, base: str | None) -> Trainer:
+class Beside(NamedTuple):
+    """What a training has beside a model and its data.
+
+    adapter  what learns in place of the weights; base: hash of those
+    prior    media of a class that the model has made
+    """
+
+    adapter: Adaptation | None = None
+    base: str | None = None
+    prior: Dataset | None = None
+
+
+def _build(model: Model, dataset: Dataset, folder: Path, quiet: bool, beside: Beside) -> Trainer:
     recipe = model.recipe
     sizes = training_sizes.sizes(recipe.train, model.modality, model.codec, recipe.seed)
     return Trainer(
-        task=build_task(model, dataset, base, sizes),
+        task=build_task(model, dataset, beside, sizes),
         dataset=dataset,
         settings=recipe.train,
         seed=recipe.seed,
@@ -240,9 +243,11 @@ def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> list[Me
     return made
 
 
-def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: Sizes | None = None) -> Task:
+def build_task(
+    model: Model, dataset: Dataset, beside: Beside | None = None, sizes: Sizes | None = None
+) -> Task:
     """What the recipe trains: a denoiser, or its codec."""
-    recipe, device = model.recipe, model.device
+    recipe, device, beside = model.recipe, model.device, beside or Beside()
     if recipe.trains == "codec":
         return _build_coding(model, dataset)
     return Diffusion(
@@ -254,10 +259,12 @@ def build_task(model: Model, dataset: Dataset, base: str | None = None, sizes: S
         seed=recipe.seed,
         device=device,
         precision=_precision(model),
-        base=base,
+        base=beside.base,
         masked=recipe.masked,
         cascade=model.cascade,
         sizes=sizes,
+        adapter=beside.adapter,
+        prior=beside.prior,
     )
 
 

@@ -1,11 +1,11 @@
-"""LoRA training: small matrices learned beside the frozen layers of a base model, with peft."""
+"""LoRA training: small matrices learned beside the frozen layers of a base model and its text encoders, with peft."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from multigen.conditioners import Conditioner
 from multigen.core.backbone import Backbone
 from multigen.core.noise import stream
 from multigen.errors import MultigenError, RecipeError, message
-from multigen.recipe.schema import Recipe
-from multigen.storage.lora import Adapter, Pair, prefixes
+from multigen.storage import lora
+from multigen.storage.lora import Adapter, Pair
 from multigen.storage.packages import install
+from multigen.training.adapting import Adaptation, Learned, Made, base_name, refused
 
 _NAME = "default"  # what peft calls an adapter
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")  # layers of CLIP's attention
 _GROUPS = ("attention", "linears", "convolutions")
 
 
-class Lora:
+class Lora(Adaptation):
     """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685, eq. 3): learns A and B beside a frozen weight W,
 
         W x + (alpha / rank) B A x
@@ -33,10 +36,18 @@ class Lora:
     alpha    strength of the change, divided by the rank
     targets  layers to adapt: `attention` (linear layers in attention), `linears`, `convolutions` (all of them), or
              endings of layer names, such as `query` and `attn2.to_k`
+    text     also adapt attention in the text encoders, of a pipeline with CLIP
     """
 
+    place = lora.FILE
+
     def __init__(
-        self, *, rank: int = 8, alpha: float = 8.0, targets: tuple[str, ...] = ("attention",)
+        self,
+        *,
+        rank: int = 8,
+        alpha: float = 8.0,
+        targets: tuple[str, ...] = ("attention",),
+        text: bool = False,
     ) -> None:
         if rank < 1:
             raise ValueError(f"rank: {rank} is not allowed. Allowed: a whole number, at least 1.")
@@ -46,7 +57,7 @@ class Lora:
             raise ValueError(
                 f"targets: [] is not allowed. Allowed: {', '.join(_GROUPS)}, or endings of layer names."
             )
-        self.rank, self.alpha, self.targets = rank, alpha, targets
+        self.rank, self.alpha, self.targets, self.text = rank, alpha, targets, text
 
     def layers(self, backbone: Backbone) -> list[str]:
         """List the names of the layers that the targets select. RecipeError for a target that selects none."""
@@ -71,69 +82,83 @@ class Lora:
             found.update(names)
         return [n for n in known if n in found]
 
-    @staticmethod
-    def check_installed() -> None:
+    def check_installed(self) -> None:
         """Raise RecipeError if peft is not installed."""
         if importlib.util.find_spec("peft") is None:
             raise RecipeError(f"train.adapter: training a LoRA needs the package peft: {install('lora')}")
 
-    def inject(self, backbone: Backbone, seed: int) -> None:
+    def check(self, backbone: Backbone, conditioner: Conditioner) -> None:
+        """Raise RecipeError for targets that select no layer, and where there is no text encoder to adapt."""
+        self.layers(backbone)
+        if self.text and not any(host.learns for host in conditioner.hosts()):
+            raise refused(
+                ".text", "true is not allowed: this model has no CLIP text encoder. Allowed: false."
+            )
+
+    def inject(self, backbone: Backbone, conditioner: Conditioner, seed: int) -> None:
         """Insert A (random, keyed by the seed) and B (zero) beside the layers. Only A and B are trained.
 
         The weights of the layers, and at first their output, stay the same.
         """
         self.check_installed()
-        peft = _peft()
-        names = "|".join(map(re.escape, self.layers(backbone)))
-        config = peft.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=f"(?:{names})")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(seed, "lora").initial_seed())
-            peft.inject_adapter_in_model(config, backbone)
+            self._insert(backbone, self.layers(backbone))
+            for host in conditioner.unfreeze() if self.text else ():
+                network = host.load()
+                self._insert(network, [n for n, _ in network.named_modules() if n.endswith(_ATTENTION)])
 
-    def learned(self, tensors: Mapping[str, Tensor], backbone: Backbone | type[Backbone]) -> dict[str, Pair]:
+    def _insert(self, network: nn.Module, layers: Sequence[str]) -> None:
+        peft = _peft()
+        names = "|".join(map(re.escape, layers))
+        config = peft.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=f"(?:{names})")
+        peft.inject_adapter_in_model(config, network)
+
+    def made(self, learned: Learned) -> Made:
+        """Return the LoRA of a checkpoint."""
+        return Made(adapter=self.adapter(learned))
+
+    def read(self, folder: Path) -> Made:
+        """Return the LoRA of a run folder."""
+        return Made(adapter=lora.read(folder / self.place))
+
+    def write(self, folder: Path, learned: Learned, backbone: Backbone) -> None:
+        """Write the file that diffusers reads."""
+        lora.write(folder / self.place, self.adapter(learned))
+
+    def learned(self, tensors: Mapping[str, Tensor], published: tuple[str, str]) -> dict[str, Pair]:
         """Collect the pairs of a checkpoint's tensors, by the names that the layers have in files."""
-        outside, inside = prefixes(backbone)
         found: dict[str, Pair] = {}
         ending = f".lora_A.{_NAME}.weight"
         for key, down in tensors.items():
             if key.endswith(ending):
                 layer = key.removesuffix(ending)
                 up = tensors[f"{layer}.lora_B.{_NAME}.weight"]
-                found[outside + layer.removeprefix(inside)] = Pair(down, up, self.alpha / self.rank)
+                found[_in_files(layer, published)] = Pair(down, up, self.alpha / self.rank)
         if not found:
             raise MultigenError("the checkpoint contains no LoRA")
         return found
 
-    def adapter(
-        self,
-        tensors: Mapping[str, Tensor],
-        backbone: Backbone | type[Backbone],
-        recipe: Recipe,
-        base: str | None,
-    ) -> Adapter:
-        """Build the adapter that a file stores.
-
-        tensors    learned tensors of a checkpoint
-        backbone   the backbone, or its class
-        base       hash of the weights beside which it was trained
-        """
+    def adapter(self, learned: Learned) -> Adapter:
+        """Build the adapter that a file stores."""
         about = {
-            "base": base_name(recipe),
-            "base_hash": base,
+            "base": base_name(learned.recipe),
+            "base_hash": learned.base,
             "rank": self.rank,
             "alpha": self.alpha,
             "targets": list(self.targets),
-            "recipe": recipe.name,
+            "recipe": learned.recipe.name,
         }
-        return Adapter(self.learned(tensors, backbone), about, recipe.name)
+        return Adapter(self.learned(learned.tensors, learned.published), about, learned.recipe.name)
 
 
-def base_name(recipe: Recipe) -> str:
-    """Return the name of an adapter's base for files: the last part of its path, so that no local path is written."""
-    source = recipe.train.init
-    if source is None and recipe.trains == "denoiser":
-        source = recipe.network.args.get("path")
-    return Path(str(source)).name
+def _in_files(layer: str, published: tuple[str, str]) -> str:
+    """A layer's name in files; those of CLIP begin as diffusers writes them, whatever transformers calls them."""
+    outside, inside = published
+    if layer.startswith("backbone."):
+        return outside + layer.removeprefix(f"backbone.{inside}")
+    encoder, _, name = layer.removeprefix("conditioner.").partition(".")
+    return f"{encoder}.text_model.{name.removeprefix('text_model.')}"
 
 
 def _peft() -> Any:

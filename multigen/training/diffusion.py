@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +21,27 @@ from multigen.core.upload import upload
 from multigen.datasets import Dataset
 from multigen.recipe.schema import Train
 from multigen.training import ranks
+from multigen.training.adapting import Adaptation, recaptioned
 from multigen.training.batch import Batch
 from multigen.training.compiled import compiled
 from multigen.training.draws import Places
 from multigen.training.encoded import Encoded, caches
 from multigen.training.examples import Examples
 from multigen.training.heldout import ByLevel, HeldOut
+from multigen.training.prior import PriorMedia
 from multigen.training.sizes import Sizes
 from multigen.training.task import MODEL, Task
 from multigen.training.uncertainty import Uncertainty
 
 UNCERTAINTY = "uncertainty"  # name of the network that learns the weights of noise levels
+
+
+class Drawn(NamedTuple):
+    """What is drawn for some rows of a batch: from which examples, at which step, at which places."""
+
+    examples: Examples
+    step: int
+    places: Places
 
 
 class Diffusion(Task):
@@ -40,6 +52,8 @@ class Diffusion(Task):
     masked      the network also sees which part of a medium is known
     cascade     how it sees the stage before it; None where it is the first
     sizes       sizes of the media, for a training that draws one at each step
+    adapter     what learns beside the frozen weights, if they are
+    prior       media of a class that the model made, for prior preservation
 
     Parameters, gradients, optimizer state and averages are fp32 whatever the precision: bf16 is what autocast computes
     in, never what is stored.
@@ -60,7 +74,10 @@ class Diffusion(Task):
         masked: bool = False,
         cascade: Cascade | None = None,
         sizes: Sizes | None = None,
+        adapter: Adaptation | None = None,
+        prior: Dataset | None = None,
     ) -> None:
+        self.adapter = adapter
         self.denoiser, self.conditioner, self.codec, self.base = denoiser, conditioner, codec, base
         self.dataset, self.settings, self.sizes = dataset, settings, sizes
         self.seed, self.device, self.precision = seed, device, precision
@@ -70,14 +87,27 @@ class Diffusion(Task):
         if settings.uncertainty:
             self.uncertainty = networks[UNCERTAINTY] = Uncertainty().to(device)
         self.networks = networks
-        self.examples = Examples(
-            denoiser.schedule, settings, seed=seed, device=device, masked=masked, cascade=cascade, sizes=sizes
+        examples = functools.partial(
+            Examples, denoiser.schedule, settings, device=device, masked=masked, cascade=cascade, sizes=sizes
         )
+        self.examples = examples(seed=seed)
+        self.prior: PriorMedia | None = None
+        if prior is not None and settings.prior is not None:
+            self.prior = PriorMedia(prior, conditioner, settings.prior, settings, seed, sizes, examples)
         self.objective = registry.build("objective", settings.objective, where="train.objective")
         self.by_level = ByLevel(device)
         self.seen, self.held_out = (
             HeldOut(
-                dataset, items, codec, conditioner, denoiser, seed, device, masked=masked, cascade=cascade
+                dataset,
+                items,
+                codec,
+                conditioner,
+                denoiser,
+                seed,
+                device,
+                masked=masked,
+                cascade=cascade,
+                adapter=adapter,
             )
             for items in dataset.split()
         )
@@ -133,29 +163,39 @@ class Diffusion(Task):
 
         seen   receives the log-SNRs and the weighted losses of each part, without their graph
 
-        What the network itself draws (dropout) is keyed by the part, so it differs with the number of parts and ranks.
+        Media of a class add as many parts. What the network itself draws (dropout) is keyed by the part, so it differs
+        with the number of parts and ranks.
         """
+        whole = len(batch.ids) * ranks.world()
+        for log_snr, raw, losses in self._rows(batch, self.examples, step):
+            self.by_level.add(log_snr, raw.detach())
+            seen.append((log_snr, losses.detach()))
+            yield self._balanced(losses, log_snr).sum() / whole
+        if self.prior is None:
+            return
+        for log_snr, _, losses in self._rows(self.prior.batch(step), self.prior.examples, step):
+            yield self.prior.weight * self._balanced(losses, log_snr).sum() / whole
+
+    def _rows(self, batch: Batch, examples: Examples, step: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Log-SNRs [B], losses [B] in F space and weighted losses [B] of the rows of a batch, in `accumulate` parts."""
         size = len(batch.ids)
         whole = size * ranks.world()
         places = ranks.rows(whole)  # of our rows in the global batch
         part = -(-size // self.settings.accumulate)
-        u = self.examples.levels(whole, step)[places.start : places.stop]
-        keep = self.examples.conditioned(step, Places(whole, places))
+        u = examples.levels(whole, step)[places.start : places.stop]
+        keep = examples.conditioned(step, Places(whole, places))
         for start in range(0, size, part):
             rows = slice(start, min(start + part, size))
             with torch.no_grad():
                 x0 = self.encode(batch.media[rows])
             here = Places(whole, places[rows])
             given = {name: values[rows] for name, values in batch.given.items()}
-            cond = self._condition(given, keep[rows], batch.media[rows], x0, step, here)
-            t = self.examples.times(u[rows], tuple(batch.media.shape[1:]))
+            cond = self._condition(given, keep[rows], batch.media[rows], x0, Drawn(examples, step, here))
+            t = examples.times(u[rows], tuple(batch.media.shape[1:]))
             weight = upload(self.objective(self.denoiser, t), self.device, x0.dtype)
-            losses = self._losses(x0, t, cond, step, here)
+            losses = self._losses(x0, t, cond, Drawn(examples, step, here))
             log_snr = upload(self.denoiser.schedule.log_snr(t.double()), self.device)
-            self.by_level.add(log_snr, losses.detach())
-            losses = losses * weight
-            seen.append((log_snr, losses.detach()))
-            yield self._balanced(losses, log_snr).sum() / whole
+            yield log_snr, losses, losses * weight
 
     def _condition(
         self,
@@ -163,20 +203,22 @@ class Diffusion(Task):
         keep: Tensor,
         media: Tensor,
         x0: Tensor,
-        step: int,
-        places: Places,
+        drawn: Drawn,
     ) -> Cond:
         """The condition of each row of x0, with condition dropout, and what a network with channels for it is shown."""
-        cond = self.conditioner(given).to(self.device)
-        null = self.conditioner.null(len(x0)).to(self.device)
+        examples, step, places = drawn
+        adapter = self.adapter if examples is self.examples else None  # a class has its own prompt
+        said = recaptioned(given, adapter)
+        cond = self.conditioner.beside(said, tuple(media.shape[1:]), x0.shape[2:]).to(self.device)
+        null = self.conditioner.null(len(x0)).to(self.device).without_grid(cond)
         cond = cond.where(upload(keep, self.device), null)
-        cond = self.examples.without_parts(cond, null, step, places)
-        if (cascade := self.examples.cascade) is not None:
+        cond = examples.without_parts(cond, null, step, places)
+        if (cascade := examples.cascade) is not None:
             with torch.no_grad():
                 there = upload(media, self.device)
-                cond = cond.join_grid(self.examples.cascade_channels(cascade, there, step, places))
-        if self.examples.masked:
-            cond = cond.join_grid(self.examples.mask_channels(x0, step, places.rows))
+                cond = cond.join_grid(examples.cascade_channels(cascade, there, step, places))
+        if examples.masked:
+            cond = cond.join_grid(examples.mask_channels(self.codec, media, x0, step, places.rows))
         return cond
 
     def _balanced(self, losses: Tensor, log_snr: Tensor) -> Tensor:
@@ -185,11 +227,12 @@ class Diffusion(Task):
             return losses
         return losses / self.uncertainty(log_snr).detach().exp()
 
-    def _losses(self, x0: Tensor, t: Tensor, cond: Cond, step: int, places: Places) -> Tensor:
+    def _losses(self, x0: Tensor, t: Tensor, cond: Cond, drawn: Drawn) -> Tensor:
         """Loss [B] in F space of each row of x0 [B, C, *D] at t [B]."""
+        examples, step, places = drawn
         devices = [self.device.index or 0] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # what the network itself draws: dropout
-            torch.manual_seed(stream(self.seed, "network", step, places.rows.start).initial_seed())
-            noise = self.examples.noise(tuple(x0.shape[1:]), step, places)
+            torch.manual_seed(stream(examples.seed, "network", step, places.rows.start).initial_seed())
+            noise = examples.noise(tuple(x0.shape[1:]), step, places)
             scales = upload(self.denoiser.loss_scales(t, self.settings.huber), self.device, x0.dtype)
             return self.loss_at(x0, cond, noise, scales, self.settings.huber)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from multigen import registry
 from multigen.cascades import Cascade
+from multigen.codecs import Codec
 from multigen.core import masks
 from multigen.core.conditioning import Cond
 from multigen.core.noise import uniform
@@ -99,9 +100,17 @@ class Examples:
         noise = self.draws.normal(tuple(seen.shape[1:]), "cascade", step, places)
         return cascade.condition(seen, upload(level, self.device), noise)
 
-    def mask_channels(self, x0: Tensor, step: int, places: Sequence[int]) -> Tensor:
-        """Draw a mask for each row of x0 [B, C, *D]. Returns the channels that show the network what is known."""
-        size = tuple(x0.shape[2:])
+    def mask_channels(
+        self, codec: Codec, media: Tensor, x0: Tensor, step: int, places: Sequence[int]
+    ) -> Tensor:
+        """Draw what is known of each of the media [B, C, *D], encoded as x0 [B, C', *D'].
+
+        Returns the channels that show the network what it is shown of them in sampling, [B, 1 + C', *D'].
+        """
+        size = tuple(media.shape[2:])
         u = [uniform((2 + 4 * len(size),), self.seed, "mask", step, k) for k in places]
-        drawn = torch.stack([masks.random_mask(size, one) for one in u])
-        return masks.mask_channels(x0, upload(drawn, self.device))
+        keep = torch.cat([masks.random_mask(size, one) for one in u])
+        seen = torch.stack([codec.latent_mask(one) for one in keep])[:, None]
+        with torch.no_grad():
+            known = codec.known_of(upload(media, self.device), upload(keep, self.device), x0)
+        return torch.cat([upload(seen, self.device).to(x0), known], dim=1)

@@ -10,11 +10,11 @@ from torch import Tensor
 from multigen.cascades import Cascade
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
-from multigen.core import masks
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError
+from multigen.training.adapting import Adaptation, recaptioned
 from multigen.training.batch import Read, collate
 
 # log(sigma/alpha) at which the loss is measured, clamped to what the schedule reaches.
@@ -28,6 +28,7 @@ class HeldOut:
     batch     items in a network call
     masked    the network also sees which part of a medium is known: here nothing is
     cascade   how it sees the stage before it, here with the noise of sampling; None where it is the first
+    adapter   what learns beside the frozen weights, if they are
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class HeldOut:
         batch: int = 16,
         masked: bool = False,
         cascade: Cascade | None = None,
+        adapter: Adaptation | None = None,
     ) -> None:
-        self.masked, self.cascade = masked, cascade
+        self.masked, self.cascade, self.adapter = masked, cascade, adapter
         self.dataset, self.codec, self.conditioner, self.denoiser = dataset, codec, conditioner, denoiser
         self.seed, self.device, self.batch = seed, device, batch
         stride = max(len(indices) // count, 1)
@@ -62,11 +64,14 @@ class HeldOut:
             part = items[start : start + self.batch]
             batch = collate([Read(item, {}) for item in part])
             x0 = self.codec.encode(batch.media.to(self.device))
-            cond = self.conditioner(batch.given).to(self.device)
+            given = recaptioned(batch.given, self.adapter)
+            cond = self.conditioner.beside(given, tuple(batch.media.shape[1:]), x0.shape[2:])
+            cond = cond.to(self.device)
             if self.cascade is not None:
                 cond = cond.join_grid(self._seen(self.cascade, batch.media.to(self.device), start))
             if self.masked:  # nothing is known, as when a whole medium is generated
-                cond = cond.join_grid(masks.mask_channels(torch.zeros_like(x0), None))
+                unknown = self.codec.unknown(tuple(x0.shape[1:])).to(x0)
+                cond = cond.join_grid(torch.cat([torch.zeros_like(unknown[:, :1]), unknown], dim=1))
             for level in LEVELS:
                 noise = [
                     normal(x0.shape[1:], self.seed, "held_out", str(level), start + k)

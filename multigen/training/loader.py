@@ -54,6 +54,15 @@ def batches(
             yield batch
 
 
+def one_batch(dataset: Dataset, order: Order, step: int, rows: range, sizes: Sizes | None = None) -> Batch:
+    """Read the batch of one step at once. Raises TrainingError as `batches` does."""
+    source = _Places(dataset, order, sizes)
+    batch = _collate([source[step, position] for position in rows])
+    if isinstance(batch, TrainingError):
+        raise batch
+    return batch
+
+
 class _Places(torch.utils.data.Dataset[Read | TrainingError]):
     """Items by (step, position), for torch's DataLoader."""
 

@@ -20,8 +20,8 @@ from benchmarks.family_folders import CLIP_L, LETTERS, Folder, write_folder
 from multigen.errors import MultigenError, RecipeError
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe, override_recipe
+from multigen.runs.learner import model_of as trained_model
 from multigen.runs.opened import open_model
-from multigen.runs.trainer import model_of as trained_model
 
 MB = 2**20
 UNET = {

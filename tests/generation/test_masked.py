@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +16,13 @@ from multigen.core.noise import normal
 from multigen.core.predictions import x0 as x0_prediction
 from multigen.core.schedules import flow
 from multigen.datasets import Item
+from multigen.generation import trajectory
+from multigen.model.load import load
 from multigen.model.model import Model
 from multigen.recipe.schema import Train
 from multigen.training.diffusion import Diffusion
+from multigen.training.examples import Examples
+from tests.families.folders import inpainting
 from tests.model.test_model import small
 from tests.training.toys import Identity, Points
 
@@ -149,3 +154,47 @@ def test_a_network_starts_as_the_one_without_a_mask_channel() -> None:
     model.start_from({k: v.clone() for k, v in plain.state_dict().items()}, "plain")
     a, b = (m.generate("3", seed=5, steps=2)[0].tensor for m in (plain, model))
     assert torch.allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["audio_music", "video_moving_emoji", "image_latent", "pipeline"])
+def test_training_shows_what_sampling_shows_of_the_same_mask(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The network of a pipeline sees the latents of a picture whose unknown part is grey, not m x0."""
+    model = (
+        load(inpainting(tmp_path / "p"), device="cpu") if name == "pipeline" else masked(name, monkeypatch)[0]
+    )
+    shape = model.modality.shape()
+    media = torch.stack([normal(shape, k, "media") for k in range(10)]).mul(0.3).clamp(-1, 1)
+    keeps: list[Tensor] = []
+    drawn = masks.random_mask
+    monkeypatch.setattr(masks, "random_mask", lambda *given: (keeps.append(drawn(*given)), keeps[-1])[1])
+    examples = Examples(
+        model.denoiser.schedule,
+        Train(steps=1),
+        seed=3,
+        device=torch.device("cpu"),
+        masked=True,
+        cascade=None,
+        sizes=None,
+    )
+    codec, x0 = model.codec, model.codec.encode(media)
+    shown = examples.mask_channels(codec, media, x0, 5, range(10))
+    assert len({float(keep.float().mean()) for keep in keeps}) > 3
+    seen: list[Tensor] = []
+    add = trajectory.masks.with_mask_channels
+    monkeypatch.setattr(
+        trajectory.masks,
+        "with_mask_channels",
+        lambda guide, channels: (seen.append(channels), add(guide, channels))[1],
+    )
+    for k in range(10):
+        whole = codec.whole(shape) == shape
+        if whole and keeps[k].any() and not keeps[k].all():
+            seen.clear()
+            model.edit(media[k], "", keep=keeps[k][0], feather=0, steps=1, guide="plain")
+            torch.testing.assert_close(shown[k : k + 1], seen[0], rtol=0, atol=1e-4)
+        known = codec.known(media[k : k + 1], keeps[k][0])
+        torch.testing.assert_close(shown[k : k + 1, 1:], known, rtol=0, atol=1e-4)
+    nothing = next(k for k in range(10) if not keeps[k].any())
+    torch.testing.assert_close(shown[nothing, 1:], codec.unknown(tuple(x0.shape[1:]))[0], rtol=0, atol=1e-4)

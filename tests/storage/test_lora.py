@@ -168,19 +168,19 @@ def test_a_change_is_what_peft_computes_in_every_modality(axes: int) -> None:
     layers = adapter.layers(plain)
     over_time = [n for n in layers if "time_" in n]
     assert bool(over_time) == (axes == 3)
-    adapter.inject(adapted, seed=1)
+    adapter.inject(adapted, build("conditioner", Part("none")), seed=1)
     learned = {f"backbone.{n}": p for n, p in adapted.named_parameters() if ".lora_" in n}
     with torch.no_grad():
         for p in learned.values():
             p.normal_(std=0.2)
-    pairs = adapter.learned(learned, adapted)
+    pairs = adapter.learned(learned, adapted.published)
     assert len(pairs) == len(layers)
     x = Noise([1, 2], (2, *(4,) * (axes - 1), 8))("start")
     cond = Cond(tokens=torch.randn(2, 3, 6), mask=torch.ones(2, 3, dtype=torch.bool))
     with torch.no_grad():
         wanted, before = adapted(x, torch.ones(2), cond), plain(x, torch.ones(2), cond)
         made = lora.Adapter(pairs, {}, "test")
-        lora.MergedWeights(plain).set([(lora.deltas(made, plain, "test"), 1.0)])
+        lora.MergedWeights().set([(lora.deltas(made, plain.hosts(), "test"), 1.0)])
         torch.testing.assert_close(plain(x, torch.ones(2), cond), wanted, rtol=1e-3, atol=1e-4)
     assert (wanted - before).abs().max() > 0.1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch import Tensor
 
 import multigen
 from multigen.core import Noise
-from multigen.errors import MultigenError
 from multigen.recipe.load import load_recipe
 from multigen.registry import build
 from multigen.runs import jobs as runs
@@ -114,36 +112,3 @@ def test_files_of_others_are_read_as_diffusers_does(form: str, home: Path, tmp_p
     made, _ = ours(home, {str(file): 1.5})
     assert (made - plain).abs().max() > 0.05
     close(made, theirs(home, file, start, 1.5))
-
-
-TEXT = "text_model.encoder.layers.{}.self_attn.q_proj"
-
-
-@pytest.mark.parametrize(
-    ("unet", "text", "down", "up"),
-    [
-        ("unet.{}", f"text_encoder.{TEXT}", "lora_A.weight", "lora_B.weight"),
-        ("lora_unet_{}", "lora_te_" + TEXT.replace(".", "_"), "lora_down.weight", "lora_up.weight"),
-    ],
-)
-def test_what_a_file_changes_in_the_text_encoder_is_left_out_aloud(
-    unet: str, text: str, down: str, up: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
-    names = [
-        unet.format(layer.replace(".", "_") if "lora_" in unet else layer),
-        text.format(0),
-        text.format(1),
-    ]
-    ends = {down: torch.ones(2, 32), up: torch.ones(32, 2)}
-    tensors = {f"{name}.{end}": value.clone() for name in names for end, value in ends.items()}
-    both, only = tmp_path / "both.safetensors", tmp_path / "only.safetensors"
-    save_file(tensors, both)
-    save_file({k: v for k, v in tensors.items() if not k.startswith(names[0])}, only)
-    with caplog.at_level(logging.WARNING):
-        assert list(lora.read(both).pairs) == [f"unet.{layer}"]
-    assert "both.safetensors: 2 layers of a text encoder are ignored" in caplog.text
-    with pytest.raises(
-        MultigenError, match=r"no LoRA of a backbone in it, only one of a text encoder \(2 layers\)"
-    ):
-        lora.read(only)

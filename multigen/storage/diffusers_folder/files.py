@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -27,7 +27,7 @@ class Place(NamedTuple):
         found = torch.empty(self.span.shape, dtype=self.span.dtype)
         with self.path.open("rb", buffering=0) as file:
             file.seek(self.span.start)
-            left = memoryview(found.flatten().view(torch.uint8).numpy())
+            left: Any = memoryview(found.flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]
             while left:
                 count = file.readinto(left)
                 if not count:

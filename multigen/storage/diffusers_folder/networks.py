@@ -73,10 +73,10 @@ def network(folder: Path, name: str, allowed: Component, dtype: torch.dtype = to
     return _loaded(folder / name, allowed.package, str(listed(folder, name, allowed)), dtype)
 
 
-def lone_network(place: Path, kind: str) -> nn.Module:
-    """Load a network of diffusers, a class `kind`, that stands in no pipeline, in fp32. MultigenError as `network`."""
-    component(place.parent, place.name, Component("diffusers", (kind,)))
-    return _loaded(place, "diffusers", kind)
+def lone_network(place: Path, kind: str, package: str = "diffusers") -> nn.Module:
+    """Load a network, a class `kind`, that stands in no pipeline, in fp32. MultigenError as `network`."""
+    component(place.parent, place.name, Component(package, (kind,)))
+    return _loaded(place, package, kind)
 
 
 def _loaded(place: Path, package: str, kind: str, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -186,7 +186,7 @@ class Frozen:
     """
 
     def __init__(self, load: Callable[[], nn.Module], turns: Turns | None = None) -> None:
-        self.load, self._turns = load, turns
+        self.load, self._turns, self._changed = load, turns, False
         self._lock = threading.Lock()
         self._network: Any = None
 
@@ -206,7 +206,12 @@ class Frozen:
                     self._network = self.load().eval().requires_grad_(False)
             return self._network.to(device)
 
+    def to_change(self, device: torch.device) -> Any:
+        """Return the network as `on`, to be changed: it is never freed from now on."""
+        self._changed = True
+        return self.on(device)
+
     def leave(self) -> None:
-        """Free the weights: they are loaded again when they are wanted."""
+        """Free the weights: they are loaded again when they are wanted. What was changed goes to the CPU's memory."""
         with self._lock:
-            self._network = None
+            self._network = self._network.to("cpu") if self._changed and self._network is not None else None

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from multigen.core.backbone import Backbone
 from multigen.errors import MultigenError
 
 
@@ -61,40 +60,6 @@ class Adapter:
     def base(self) -> str:
         """Name of the base that it was trained on."""
         return str(self.about.get("base") or "a base that it does not name")
-
-
-def prefixes(backbone: Backbone | type[Backbone]) -> tuple[str, str]:
-    """Return the prefixes of a backbone's layer names in LoRA files, and in `Model.state_dict`."""
-    outside, inside = backbone.published
-    return outside, f"backbone.{inside}"
-
-
-def deltas(adapter: Adapter, backbone: Backbone, recipe: str) -> dict[str, Pair]:
-    """Return the pair of each weight in `Model.state_dict`.
-
-    Raises MultigenError with the first layers that do not fit the backbone. `recipe`: its name in messages.
-    """
-    outside, inside = prefixes(backbone)
-    weights = {f"backbone.{n}": p for n, p in backbone.named_parameters()}
-    found: dict[str, Pair] = {}
-    rows: list[str] = []
-    for layer, pair in adapter.pairs.items():
-        # Some writers leave the prefix out.
-        names = [f"{inside}{n}.weight" for n in dict.fromkeys((layer.removeprefix(outside), layer))]
-        name = next((n for n in names if n in weights), None)
-        if name is None:
-            rows.append(f"{layer}: there is no such layer")
-        elif pair.shape != tuple(weights[name].shape):
-            rows.append(f"{layer} is for weights {list(pair.shape)}, here {list(weights[name].shape)}")
-        else:
-            found[name] = pair
-    if rows:
-        more = f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
-        raise MultigenError(
-            f"{adapter.where}: this LoRA is for another network than {recipe}: {'; '.join(rows[:3])}{more}. "
-            f"It was made for {adapter.base}."
-        )
-    return found
 
 
 def check_weight(weight: float, where: str) -> float:

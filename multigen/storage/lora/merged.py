@@ -1,4 +1,4 @@
-"""LoRAs added to the weights of a backbone, and removed again bit for bit."""
+"""LoRAs added to the weights of a model, and removed again bit for bit."""
 
 from __future__ import annotations
 
@@ -6,30 +6,44 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from multigen.storage.lora.adapter import Pair
+from multigen.storage.lora.places import Change
 
 
 class MergedWeights:
-    """A backbone's weights with LoRAs added. The base's own weights are kept, so that they return bit for bit."""
+    """Weights with LoRAs added. The base's own are kept, so that they return bit for bit."""
 
-    def __init__(self, backbone: nn.Module) -> None:
-        self.weights = {f"backbone.{n}": p for n, p in backbone.named_parameters()}
-        self._base: dict[str, Tensor] = {}
-        self._changes: Sequence[tuple[Mapping[str, Pair], float]] = ()
+    def __init__(self) -> None:
+        self._base: dict[str, tuple[Tensor, Tensor]] = {}  # name -> the weight, and its own numbers
+        self._changes: Sequence[tuple[Mapping[str, Change], float]] = ()
+
+    @property
+    def changed(self) -> Sequence[str]:
+        """Names of the weights that differ from the base's."""
+        return list(self._base)
 
     @torch.no_grad()
-    def set(self, changes: Sequence[tuple[Mapping[str, Pair], float]]) -> None:
+    def set(self, changes: Sequence[tuple[Mapping[str, Change], float]]) -> None:
         """Add these changes (`deltas`), each with its weight, in place of the former ones."""
-        for name, weight in self._base.items():
-            self.weights[name].copy_(weight)
-        self._changes = changes = [(pairs, times) for pairs, times in changes if times]
-        self._base = {name: self.weights[name].clone() for pairs, _ in changes for name in pairs}
-        for pairs, times in changes:
-            for name, pair in pairs.items():
-                weight = self.weights[name]
-                weight.add_(pair.delta(self._base[name]).to(weight), alpha=times)
+        for weight, own in self._base.values():
+            weight.copy_(own)
+        self._changes = changes = [(rows, times) for rows, times in changes if times]
+        self._base = {
+            name: (one.weight, one.weight.clone()) for rows, _ in changes for name, one in rows.items()
+        }
+        for rows, times in changes:
+            for name, one in rows.items():
+                delta = one.pair.delta(self._base[name][1])
+                one.weight.add_(delta.to(one.weight), alpha=times)
+
+    @torch.no_grad()
+    def forget(self, prefix: str) -> None:
+        """Keep the weights of names that begin so as they are now, which have been replaced; restore the others."""
+        for name, (weight, own) in self._base.items():
+            if not name.startswith(prefix):
+                weight.copy_(own)
+        self._base, self._changes = {}, ()
 
     @contextmanager
     def bare(self) -> Iterator[None]:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from multigen.errors import MultigenError, reason
@@ -27,12 +26,14 @@ OTHER_SPELLINGS = {
 }
 DORA = "dora_scale"  # kohya's and LyCORIS' magnitudes, which may be those of columns
 PEFT = "base_model.model."  # how peft begins the names of layers
-_TEXT = (
-    "text_encoder.",
-    "text_encoder_2.",
-    "text_model.",
-    "lora_te",
-)  # prefixes of layers outside the backbone
+# Files in the names of a network's first authors, whose layers diffusers divides: how their keys begin, and diffusers'
+# reader of them.
+_DIVIDED = {
+    r"(lora_unet_|diffusion_model\.)?(double|single)_blocks[._]": "FluxLoraLoaderMixin",
+    r"(lora_unet_|diffusion_model\.)blocks[._]": "WanLoraLoaderMixin",
+    r"diffusion_model\.": "LTXVideoLoraLoaderMixin",
+}
+_TEXT = "lora_te"  # layers of text encoders, which have one name everywhere
 # Adapters of other kinds (LyCORIS, peft), by what their tensors are called.
 _OTHER_KINDS = {
     r"hada_(w|t)\d|hada_": "LoHa",
@@ -61,21 +62,12 @@ def pairs_of(tensors: Mapping[str, Tensor], theirs: Mapping[str, Any], where: st
     theirs   peft's metadata, for alpha
     where    the file's name in messages
 
-    Layers of a text encoder are ignored with a warning. Raises MultigenError if other tensors are not those of a LoRA.
+    Raises MultigenError for tensors that are not those of a LoRA.
     """
     tensors = {key.removeprefix(PEFT): tensor for key, tensor in tensors.items()}
-    text = {_split(k)[0] for k in tensors if k.startswith(_TEXT)}
-    tensors = {k: v for k, v in tensors.items() if not k.startswith(_TEXT)}
-    if text and tensors:
-        log.warning(
-            "%s: %d layers of a text encoder are ignored: multigen applies LoRAs to the backbone only, so media may "
-            "differ a little from what this LoRA was trained for",
-            where, len(text),
-        )  # fmt: skip
     if (kind := kind_of_others(tensors)) is not None:
         raise MultigenError(f"{where}: its kind is {kind}, which is not applied. Applied: LoRA, DoRA.")
-    if any(k.startswith("lora_unet_") for k in tensors):
-        tensors = _converted(tensors, where)
+    tensors = _divided(tensors, where)
     layers: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         layer, part = _split(key)
@@ -85,8 +77,7 @@ def pairs_of(tensors: Mapping[str, Tensor], theirs: Mapping[str, Any], where: st
             )
         layers.setdefault(layer, {})[part] = tensor
     if not layers:
-        only = f", only one of a text encoder ({len(text)} layers), which cannot be applied" if text else ""
-        raise MultigenError(f"{where}: there is no LoRA of a backbone in it{only}")
+        raise MultigenError(f"{where}: there is no LoRA in it")
     return {layer: _pair(layer, parts, theirs, where) for layer, parts in sorted(layers.items())}
 
 
@@ -149,27 +140,22 @@ def _scale(layer: str, theirs: Mapping[str, Any], rank: int) -> float:
     return float(alpha) / (math.sqrt(rank) if told("use_rslora") else rank)
 
 
-def _converted(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Convert the names of other trainers (kohya) with diffusers' own reader."""
-    # That reader drops the magnitudes of DoRA: they pass through it under the names of pairs.
-    scales = {k.removesuffix(f".{DORA}"): v for k, v in tensors.items() if k.endswith(f".{DORA}")}
-    disguised = {
-        f"{k}.{name}": v for k, v in scales.items() for name in ("lora_down.weight", "lora_up.weight")
-    }
-    made = _by_diffusers({k: v for k, v in tensors.items() if not k.endswith(f".{DORA}")}, where)
-    for key, value in _by_diffusers(disguised, where).items() if disguised else ():
-        layer, part = _split(key)
-        if part == DOWN:
-            made[f"{layer}.{DORA}"] = value
-    return made
-
-
-def _by_diffusers(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+def _divided(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """The tensors with layers that a network's first authors wrote as one divided, by diffusers' own reader."""
+    readers = {mixin for pattern, mixin in _DIVIDED.items() if any(re.match(pattern, k) for k in tensors)}
+    if not readers:
+        return dict(tensors)
+    if any(k.endswith(DORA) for k in tensors):
+        raise MultigenError(
+            f"{where}: a DoRA in the names of the network's authors is not applied. Applied: LoRA."
+        )
+    mixin = next(one for one in _DIVIDED.values() if one in readers)
+    apart = {k: v for k, v in tensors.items() if k.startswith(_TEXT)}
+    rest = {k: v for k, v in tensors.items() if k not in apart}
     try:
-        mixin = imported("diffusers").loaders.StableDiffusionLoraLoaderMixin
-        state, alphas = mixin.lora_state_dict(dict(tensors))
+        state = getattr(imported("diffusers").loaders, mixin).lora_state_dict(rest)
     except MultigenError:
         raise
     except Exception as error:  # whatever the library raises for unknown names
         raise MultigenError(f"{where}: diffusers cannot read it ({reason(error)})") from error
-    return {**state, **{k: torch.tensor(float(v)) for k, v in (alphas or {}).items()}}
+    return {**state, **apart}
