@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from multigen.codecs.vae import PictureVAE
-from multigen.storage.diffusers_folder import MOVQ
+from multigen.registry import Given
+from multigen.storage.diffusers_folder import MOVQ, Turns
 
 
 class Movq(PictureVAE):
@@ -16,8 +17,8 @@ class Movq(PictureVAE):
     Sides of latents are multiples of f, as the pipeline makes them. It is neither trained nor saved.
     """
 
-    def __init__(self, *, path: str | None = None) -> None:
-        super().__init__(path, MOVQ, name="movq")
+    def __init__(self, *, path: str | None = None, turns: Given[Turns | None] = None) -> None:
+        super().__init__(path, MOVQ, name="movq", turns=turns)
         self.multiple = self.factor
 
     def latents(self, media: Tensor, seed: int | None) -> Tensor:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from multigen.codecs.pipeline_vae import PipelineVAE, check_multiple
-from multigen.storage.diffusers_folder import AUTOENCODER, Component
+from multigen.registry import Given
+from multigen.storage.diffusers_folder import AUTOENCODER, Component, Turns
 
 SCALE = 0.18215  # the factor of files that do not state it
 
@@ -31,9 +32,17 @@ class PictureVAE(PipelineVAE, ABC):
     multiple: int = 1
 
     def __init__(
-        self, path: str | None, allowed: Component, config: str | None = None, name: str = "vae"
+        self,
+        path: str | None,
+        allowed: Component,
+        config: str | None = None,
+        *,
+        name: str = "vae",
+        tiling: bool = False,
+        slicing: bool = False,
+        turns: Turns | None = None,
     ) -> None:
-        super().__init__(path, allowed, config, name)
+        super().__init__(path, allowed, config, name=name, tiling=tiling, slicing=slicing, turns=turns)
         self.media_channels = self.entry("in_channels", int, 3)
         self.channels = self.entry("latent_channels", int, 4)
         self.factor = 2 ** (len(self.entry("block_out_channels", tuple[int, ...], (64,))) - 1)
@@ -101,13 +110,24 @@ class VAE(PictureVAE):
     path      the pipeline's folder, whose `vae` is used, a single file of it, or its id on the hub (hf:owner/name)
     config    of a single file: a folder in diffusers' format that says what the file does not
     multiple  sides of latents are multiples of it, as a network of patches wants them
+    tiling    large pictures are encoded and decoded in overlapping tiles, one after another: less memory, faint seams
+    slicing   a batch is encoded and decoded one after another: less memory
 
     An AutoencoderKL with the scaling factor of its configuration. It is neither trained nor saved.
     """
 
-    def __init__(self, *, path: str | None = None, config: str | None = None, multiple: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        config: str | None = None,
+        multiple: int = 1,
+        tiling: bool = False,
+        slicing: bool = False,
+        turns: Given[Turns | None] = None,
+    ) -> None:
         check_multiple(multiple)
-        super().__init__(path, AUTOENCODER, config)
+        super().__init__(path, AUTOENCODER, config, tiling=tiling, slicing=slicing, turns=turns)
         self.multiple = multiple
         self.scale = self.entry("scaling_factor", float, SCALE)
         self.offset = self.entry("shift_factor", float | None, None) or 0.0

@@ -18,10 +18,10 @@ TOLD = "embedding"  # in `Cond.extra`: what the network is told
 class EmbeddingFamily(Family):
     """A network that draws what an embedding says: of a prior, or of a picture.
 
-    encoder  sub-folder of the image encoder that its folder has
+    vision   sub-folder of the image encoder that its folder has
     """
 
-    encoder: str | None = None
+    vision: str | None = None
 
     @property
     @abstractmethod
@@ -31,9 +31,9 @@ class EmbeddingFamily(Family):
     @cached_property
     def image_encoder(self) -> ImageEncoder | None:
         """The encoder of pictures, where its folder has one."""
-        if self.encoder is None or self.listed[self.encoder] is None:
+        if self.vision is None or self.listed[self.vision] is None:
             return None
-        return ImageEncoder(self.folder / self.encoder)
+        return ImageEncoder(self.folder / self.vision)
 
     def noised(self, embedding: Tensor, level: int, noise: Tensor) -> Tensor:
         """Return what the network is told of embeddings [B, K], with noise [B, K] at a level. By default themselves.

@@ -24,14 +24,14 @@ class Prior(Family):
     """A prior: CLIP's tokens without padding, its pooled text, and the noisy embedding [B, K, 1].
 
     text     sub-folders of the tokenizer and the text encoder
-    encoder  sub-folder of the image encoder that goes with its embeddings; None: its folder has none
+    vision   sub-folder of the image encoder that goes with its embeddings; None: its folder has none
     """
 
     network = "prior"
     modality = "embedding"
     steps = 25
     text: ClassVar[tuple[str, str]] = ("tokenizer", "text_encoder")
-    encoder: ClassVar[str | None] = None
+    vision: ClassVar[str | None] = None
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -60,7 +60,7 @@ class Prior(Family):
 
     def media(self) -> Mapping[str, Any]:
         """Width of the embedding, and where pictures are encoded."""
-        encoder = {} if self.encoder is None else {"encoder": str(self.folder / self.encoder)}
+        encoder = {} if self.vision is None else {"encoder": str(self.folder / self.vision)}
         return {"width": self.width, **encoder}
 
     def codec(self, source: str) -> Part:
@@ -90,7 +90,7 @@ class KandinskyPrior(Prior):
         "text_encoder": TEXT,
         "tokenizer": CLIP_TOKENIZER,
     }
-    encoder = "image_encoder"
+    vision = "image_encoder"
 
 
 class UnCLIPPrior(Prior):

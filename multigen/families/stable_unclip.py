@@ -44,7 +44,7 @@ class StableUnCLIPVariation(UNetFamily, EmbeddingFamily):
     controlled = False
     prompted = False
     classes_by = "projection"
-    encoder = "image_encoder"
+    vision = "image_encoder"
 
     @property
     def cascade(self) -> Part | None:
@@ -102,5 +102,5 @@ class StableUnCLIP(StableUnCLIPVariation):
 
     title = "Stable unCLIP"
     components: ClassVar[Mapping[str, Component]] = {**UNET, **CLIP, "image_normalizer": NORMALIZER}
-    encoder = None
+    vision = None
     stages = ("prior",)

@@ -41,7 +41,7 @@ class Decoder(Pixels, EmbeddingFamily):
     network = "decoder"
     steps = 25
     scheduler_folder = "decoder_scheduler"
-    encoder = "image_encoder"
+    vision = "image_encoder"
     stages = ("prior",)
 
     @property

@@ -8,11 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from multigen.core import edits
 from multigen.core.schedules import Schedule
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, errors_at
+from multigen.generation.edit import EditPlan
 from multigen.generation.parts import ModelParts
+from multigen.generation.polishing import no_stronger
 from multigen.generation.request import Request
-from multigen.recipe.schema import Recipe
+from multigen.recipe.schema import Polish, Recipe
 
 _SLACK = 1e-9  # in t
 _NEAR = 1e-6  # log-SNR that two schedules may differ by and be one
@@ -21,6 +24,18 @@ _NEAR = 1e-6  # log-SNR that two schedules may differ by and be one
 def takes_over(parts: ModelParts, request: Request) -> bool:
     """Whether a model goes on with what the stage before leaves in noise. An edit is made by the model alone."""
     return parts.recipe.sample.handover is not None and request.edit is None and parts.former is not None
+
+
+def walked(
+    parts: ModelParts, recipe: Recipe, request: Request, edit: EditPlan | None, ts: Tensor
+) -> tuple[Tensor, Polish]:
+    """The part of a grid that is walked, and the polish at its end."""
+    if edit is None:
+        whole = not takes_over(parts, request)
+        return (ts if whole else later(parts.denoiser.schedule, recipe, ts)), recipe.sample.polish
+    with errors_at("strength"):
+        ts = edits.last_steps(ts, edit.strength)
+    return ts, no_stronger(parts, recipe.sample.polish, ts)
 
 
 def later(schedule: Schedule, recipe: Recipe, ts: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from multigen import registry
-from multigen.core import edits
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
 from multigen.errors import MultigenError, errors_at
@@ -21,14 +20,15 @@ from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.grid import grid
 from multigen.generation.guidance import check_negative, guide_part
-from multigen.generation.handover import check_space, earlier, later, takes_over
+from multigen.generation.handover import check_space, earlier, takes_over, walked
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.pictures import Embedded, Pictures, plan_embedded, plan_pictures
-from multigen.generation.polishing import check_polish, no_stronger
+from multigen.generation.polishing import check_polish
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
 from multigen.generation.restore import Known
-from multigen.generation.sampled import deterministic, sampled
+from multigen.generation.shared import deterministic, request_recipe
+from multigen.generation.shown import check_beginning
 from multigen.generation.sizes import check_size, largest, whole_sides, window_of
 from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
@@ -123,7 +123,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     until  cuts the grid of a model that hands its sample over
     """
     asked, request = request, own_request(parts, request)
-    recipe = sampled(parts, request)
+    recipe = request_recipe(parts, request)
     steps = recipe.sample.steps if request.steps is None else request.steps
     if steps < 1:
         raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
@@ -137,7 +137,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
         shape, places = _space(parts, start, request.tile)
-    ts, polish = _way(parts, recipe, request, edit, grid(parts, recipe.timesteps, steps, places))
+    ts, polish = walked(parts, recipe, request, edit, grid(parts, recipe.timesteps, steps, places))
     if until is not None:
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
@@ -168,18 +168,6 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     )
 
 
-def _way(
-    parts: ModelParts, recipe: Recipe, request: Request, edit: EditPlan | None, ts: Tensor
-) -> tuple[Tensor, Polish]:
-    """The part of a grid that is walked, and the polish at its end."""
-    if edit is None:
-        whole = not takes_over(parts, request)
-        return (ts if whole else later(parts.denoiser.schedule, recipe, ts)), recipe.sample.polish
-    with errors_at("strength"):
-        ts = edits.last_steps(ts, edit.strength)
-    return ts, no_stronger(parts, recipe.sample.polish, ts)
-
-
 def _negative(recipe: Recipe, request: Request, guide: Part) -> str:
     """The negative prompt. MultigenError for one that has no effect."""
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
@@ -205,7 +193,7 @@ def _handing(parts: ModelParts, asked: Request, shape: tuple[int, ...], ts: Tens
     if not takes_over(parts, asked):
         return None
     before = stage_before(parts)
-    schedule, recipe = before.denoiser.schedule, sampled(parts, asked)
+    schedule, recipe = before.denoiser.schedule, request_recipe(parts, asked)
     request = dataclasses.replace(
         asked, sampler=None, overrides=(), images=(), steps=asked.steps or recipe.sample.steps
     )
@@ -264,7 +252,10 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
     if request.edit is not None:
         if request.size is not None or request.duration is not None:
             raise MultigenError("size, duration: an edit is as large as its medium; extend adds to it")
-        return plan_edit(parts, request)
+        start = plan_edit(parts, request)
+        check_beginning(parts, start.edit, start.window)
+        return start
+    check_beginning(parts, None, None)
     size = recipe.sample.size if request.size is None else request.size
     duration = recipe.sample.duration if request.duration is None else request.duration
     with errors_at("size or duration"):

@@ -1,4 +1,4 @@
-"""The recipe that a request is sampled with."""
+"""A model's recipe under a request, and what all requests of one model share."""
 
 from __future__ import annotations
 
@@ -16,19 +16,10 @@ from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 
 
-def sampled(parts: ModelParts, request: Request) -> Recipe:
+def request_recipe(parts: ModelParts, request: Request) -> Recipe:
     """The model's recipe under a request's overrides, sampler and guide."""
     recipe = sampling_recipe(parts.recipe, request.overrides) if request.overrides else parts.recipe
-    if recipe.loras != parts.recipe.loras:
-        raise MultigenError("loras: the requests of one model share its weights; load another for others")
-    if recipe.adapters != parts.recipe.adapters:
-        raise MultigenError("adapters: the requests of one model share them; load another for others")
-    if recipe.conditioner != parts.recipe.conditioner:
-        raise MultigenError(
-            "conditioner.numbers: the requests of one model share them; load another for others"
-        )
-    if recipe.seed != parts.recipe.seed:
-        raise MultigenError("seed: it is no override of one request; give it as the request's own")
+    check_shared(recipe, parts.recipe)
     if request.sampler is not None:
         recipe = dataclasses.replace(recipe, sampler=part_of(request.sampler, "sampler", "ddim", "eta: 0.5"))
     if request.guide is not None:
@@ -37,6 +28,22 @@ def sampled(parts: ModelParts, request: Request) -> Recipe:
     if recipe is not parts.recipe:
         check_guidance(recipe, parts.denoiser)
     return recipe
+
+
+def check_shared(recipe: Recipe, own: Recipe) -> None:
+    """MultigenError where a request's recipe changes what the model was loaded with."""
+    if recipe.loras != own.loras:
+        raise MultigenError("loras: the requests of one model share its weights; load another for others")
+    shared = (
+        ("adapters", recipe.adapters, own.adapters),
+        ("conditioner.numbers", recipe.conditioner, own.conditioner),
+        ("codec", recipe.codec, own.codec),
+    )
+    for name, part, theirs in shared:
+        if part != theirs:
+            raise MultigenError(f"{name}: the requests of one model share them; load another for others")
+    if recipe.seed != own.seed:
+        raise MultigenError("seed: it is no override of one request; give it as the request's own")
 
 
 def deterministic(recipe: Recipe) -> Recipe:
