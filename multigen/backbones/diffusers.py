@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from multigen.backbones.adapters import Adapters
 from multigen.backbones.diffusers_taps import tapped
+from multigen.backbones.int8 import to_int8
+from multigen.backbones.streamed import Streamed
 from multigen.core.backbone import Backbone, Control, Lead, Taps
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.hosts import Host
 from multigen.families import Family, open_family
 from multigen.registry import Given
 from multigen.storage import diffusers_folder
+from multigen.storage.diffusers_folder import Turns
+
+# Why the weights of some networks cannot be changed.
+FIXED = "sample.offload=sequential reads them from the pipeline's files. Allowed: components"
+INT8 = "backbone.dtype=int8. Allowed: fp32, bf16, fp16"
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Diffusers(Backbone):
@@ -31,6 +40,10 @@ class Diffusers(Backbone):
     path          the pipeline's folder, a single file of it, or its id on the hub (hf:owner/name)
     config        of a single file: a folder in diffusers' format that says what the file does not
     motion        folder of motion modules (MotionAdapter), with which Stable Diffusion 1.x makes videos
+    dtype         of its weights in memory: fp32; bf16 or fp16, norms and embeddings in fp32; or int8 in linear layers
+                  (torchao), for sampling alone
+    turns         the model's networks take turns on the device; None: they stay
+    streamed      the device that its layers work on one by one; None: the network stays
 
     The family of the pipeline says how the network is called. Raises ValueError if the network does not fit the codec
     and the conditioner.
@@ -48,6 +61,9 @@ class Diffusers(Backbone):
         path: str | None = None,
         config: str | None = None,
         motion: str | None = None,
+        dtype: Literal["fp32", "bf16", "fp16", "int8"] = "fp32",
+        turns: Given[Turns | None] = None,
+        streamed: Given[torch.device | None] = None,
     ) -> None:
         super().__init__()
         self.folder: Path = diffusers_folder.located(path, config)
@@ -58,8 +74,14 @@ class Diffusers(Backbone):
         depth = self.family.config.get("layers_per_block")
         self.depth = depth if isinstance(depth, int) else 0
         self._check(path, axes, channels, out_channels, cond)
-        self.network: Any = self.family.load(
-            diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
+        name = self.family.network
+        self.network: Any = self._loaded(dtype)
+        self._dtype, self._turns, self._streamed = HALF.get(dtype), turns, streamed is not None
+        if streamed is not None:
+            read = diffusers_folder.reader(self.folder / name) if streamed.type == "cpu" else None
+            Streamed(self.network, streamed, read)
+        self.fixed = (
+            FIXED if streamed is not None and streamed.type == "cpu" else INT8 if dtype == "int8" else ""
         )
         self._adapters = Adapters((), self.network, self.family)
         kind = diffusers_folder.imported("diffusers").Transformer2DModel
@@ -67,6 +89,15 @@ class Diffusers(Backbone):
         self._blocks = sorted((n for n in self._blocks if _place(n)[0] >= 0), key=_place)
         self.attentions = len(self._blocks)
         self.deepest = next((k for k, n in enumerate(self._blocks) if not n.startswith("down")), 0)
+
+    def _loaded(self, dtype: str) -> nn.Module:
+        """The network with its weights, or without where only its layers are asked for."""
+        if torch.empty(0).is_meta:
+            return self.family.load(diffusers_folder.blank)
+        held = HALF.get(dtype, torch.float32)
+        network = self.family.load(functools.partial(diffusers_folder.network, dtype=held))
+        read = diffusers_folder.reader(self.folder / self.family.network)
+        return to_int8(network, read) if dtype == "int8" else network
 
     def _check(self, path: str | None, axes: int, channels: int, out_channels: int, cond: CondSpec) -> None:
         """ValueError where codec and conditioner give another form than the network takes."""
@@ -128,8 +159,21 @@ class Diffusers(Backbone):
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
         """x [B, C, *D], c_noise [B] as the family takes it -> F [B, C, *D]."""
         blocks: list[nn.Module] = [self.network.get_submodule(name) for name in self._blocks]
-        with tapped(blocks, taps), self._adapters.leading(self.network, cond):
-            return self.family.call(self.network, x, c_noise, cond)
+        if self._turns is not None:
+            self._turns.take(self)
+            if not self._streamed:
+                self.network.to(x.device)
+        lower = (
+            contextlib.nullcontext() if self._dtype is None else torch.autocast(x.device.type, self._dtype)
+        )
+        with tapped(blocks, taps), lower, self._adapters.leading(self.network, cond):
+            answer = self.family.call(self.network, x, c_noise, cond)
+        return answer if self._dtype is None else answer.to(x.dtype)
+
+    def leave(self) -> None:
+        """Make room on the device for another network of the model."""
+        if not self._streamed:
+            self.network.to("cpu")
 
     def attach(self, controls: Sequence[Control]) -> None:
         """As `Backbone.attach`: U-Nets of pictures take ControlNets and IP-Adapters."""

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from multigen.codecs.pipeline_vae import PipelineVAE, check_multiple
 from multigen.core.noise import normal
-from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, temporal_factors
+from multigen.registry import Given
+from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, Turns, temporal_factors
 
 
 class TemporalVAE(PipelineVAE):
@@ -29,6 +30,8 @@ class TemporalVAE(PipelineVAE):
 
     decode_timestep  a decoder that also removes noise (LTX 0.9.1 and later) is told of that much, 0 to 1 ...
     decode_noise     ... and finds that share of it in the latents; null: as much
+    tiling    frames are encoded and decoded in overlapping tiles, one after another: less memory, faint seams
+    slicing   the videos of a batch one after another: less memory
 
     A video of another number of frames is made of the next that can be, and cut. It is neither trained nor saved.
     """
@@ -41,13 +44,16 @@ class TemporalVAE(PipelineVAE):
         by_frame: bool = False,
         decode_timestep: float = 0.0,
         decode_noise: float | None = None,
+        tiling: bool = False,
+        slicing: bool = False,
+        turns: Given[Turns | None] = None,
     ) -> None:
         check_multiple(multiple)
         told, found = decode_timestep, decode_timestep if decode_noise is None else decode_noise
         for name, value in (("decode_timestep", told), ("decode_noise", found)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name}: {value} is not allowed. Allowed: 0 to 1.")
-        super().__init__(path, TEMPORAL_AUTOENCODER)
+        super().__init__(path, TEMPORAL_AUTOENCODER, tiling=tiling, slicing=slicing, turns=turns)
         self.multiple, (self.frames, self.side) = multiple, temporal_factors(self.folder)
         self.channels = self.entry("z_dim" if "z_dim" in self.config else "latent_channels", int, 16)
         self.scale = self.entry("scaling_factor", float, 1.0)

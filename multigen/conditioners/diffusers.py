@@ -19,7 +19,9 @@ from multigen.core.conditioning import Cond
 from multigen.core.hosts import Host
 from multigen.errors import message
 from multigen.families import open_family
+from multigen.registry import Given
 from multigen.storage import diffusers_folder
+from multigen.storage.diffusers_folder import Turns
 from multigen.storage.disk_cache import DiskCache
 from multigen.storage.words import Words
 
@@ -47,6 +49,7 @@ class Diffusers(Conditioner):
         path: str | None = None,
         config: str | None = None,
         numbers: Mapping[str, float | tuple[float, ...]] | None = None,
+        turns: Given[Turns | None] = None,
     ) -> None:
         super().__init__()
         self.family = open_family(diffusers_folder.located(path, config))
@@ -55,7 +58,7 @@ class Diffusers(Conditioner):
         self.numbers = _numbers(self.family.numbers, numbers or {})
         self.known_noise = self.family.known_noise(self.numbers)
         self.text = bool(self.family.streams)
-        self.encoders = [PipelineEncoder(self.family, stream) for stream in self.family.streams]
+        self.encoders = [PipelineEncoder(self.family, stream, turns) for stream in self.family.streams]
         self.spec = self.family.spec([encoder.blank() for encoder in self.encoders])
         # Follows the module to its device; never saved.
         self.register_buffer("device_of", torch.zeros(()), persistent=False)

@@ -69,6 +69,7 @@ class Backbone(nn.Module, ABC):
     c_noise     how it takes the noise level: the log-SNR, clamped to ±20; the index in the schedule's table, or sigma,
                 as networks trained elsewhere do
     pretrained  the weights come with the part, so that nothing needs to be trained or loaded
+    fixed       why its weights cannot be changed, for a message; "": they can
     published   prefixes of layer names in files of other tools, and in this module
     depth       layers of a block, where files of other tools count by them
     attentions  number of attention blocks that taps can address; 0: `forward` takes no taps
@@ -80,6 +81,7 @@ class Backbone(nn.Module, ABC):
 
     c_noise: NoiseLevel = "log_snr"
     pretrained: ClassVar[bool] = False
+    fixed: str = ""
     published: tuple[str, str] = ("backbone.", "")
     depth: int = 0
     attentions: int = 0

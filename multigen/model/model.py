@@ -43,14 +43,14 @@ class Model:
     def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
         self.recipe = recipe
         self.device = choose_device(device)
-        parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device))
+        parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device), self.device)
         self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = parts
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
-            self._denoiser.to(self.device)
-        for module in self.learned.values():
-            module.to(self.device).eval()
+        for name, module in self.learned.items():
+            comes = name == "backbone" and recipe.sample.offload is not None  # when it is called
+            module.eval().to("cpu" if comes else self.device)
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
         self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters
@@ -268,7 +268,7 @@ class Model:
 
     def set_loras(self, loras: Sequence[WeightedLora]) -> None:
         """As `adapt`, with LoRAs as a recipe lists them."""
-        rows = self.loras.read(loras)
+        rows = self.loras.read(loras, self._denoiser)
         if rows or self._denoiser is not None:
             hosts = [*self.denoiser.backbone.hosts(), *self.conditioner.hosts()]
             self.loras.replace(rows, hosts, self.recipe.name, self.weights_hash)

@@ -134,6 +134,9 @@ class Sample:
     # words that it has in addition in the last one
     ending: str = field(default="", metadata={UNSAID_EMPTY: True})
     precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
+    # Memory of a pipeline of diffusers: its networks take turns on the device, or the layers of its network; null: all
+    # stay there
+    offload: Literal["components", "sequential"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
     # with stages and without a cascade: share of the way from noise that they walk, before this network takes over
     handover: float | None = field(default=None, metadata={UNSAID_EMPTY: True})

@@ -24,6 +24,7 @@ from multigen.model.tuned import adaptation, unfinish
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
+from multigen.runs.learner import model_of
 from multigen.runs.previews import write_previews
 from multigen.runs.prior import class_media
 from multigen.runs.reconstructions import copies, enlargements
@@ -66,7 +67,7 @@ def train_here(
     if (found := found_by(dataset)[0]) and ranks.first():
         log.info("%s: %s", recipe.name, found)
     check_captions(recipe, dataset)
-    model = Model(recipe, device=device)
+    model = model_of(recipe, device)
     _announce(model, dataset, folder)
     base = None
     if adapter is not None:
