@@ -39,6 +39,7 @@ class Diffusers(Backbone):
     cond          widths of the conditions, likewise
     path          the pipeline's folder, a single file of it, or its id on the hub (hf:owner/name)
     config        of a single file: a folder in diffusers' format that says what the file does not
+    motion        folder of motion modules (MotionAdapter), with which Stable Diffusion 1.x makes videos
     dtype         of its weights in memory: fp32; bf16 or fp16, norms and embeddings in fp32; or int8 in linear layers
                   (torchao), for sampling alone
     turns         the model's networks take turns on the device; None: they stay
@@ -59,20 +60,22 @@ class Diffusers(Backbone):
         cond: Given[CondSpec],
         path: str | None = None,
         config: str | None = None,
+        motion: str | None = None,
         dtype: Literal["fp32", "bf16", "fp16", "int8"] = "fp32",
         turns: Given[Turns | None] = None,
         streamed: Given[torch.device | None] = None,
     ) -> None:
         super().__init__()
         self.folder: Path = diffusers_folder.located(path, config)
-        self.family: Family = open_family(self.folder)
+        self.family: Family = open_family(self.folder, lone_folder(motion))
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
+        self.begins, self.sees_known = self.family.begins, self.family.sees_known
         self.published = _published(self.family)
         depth = self.family.config.get("layers_per_block")
         self.depth = depth if isinstance(depth, int) else 0
         self._check(path, axes, channels, out_channels, cond)
         name = self.family.network
-        self.network: Any = self._loaded(name, dtype)
+        self.network: Any = self._loaded(dtype)
         self._dtype, self._turns, self._streamed = HALF.get(dtype), turns, streamed is not None
         if streamed is not None:
             read = diffusers_folder.reader(self.folder / name) if streamed.type == "cpu" else None
@@ -87,13 +90,14 @@ class Diffusers(Backbone):
         self.attentions = len(self._blocks)
         self.deepest = next((k for k, n in enumerate(self._blocks) if not n.startswith("down")), 0)
 
-    def _loaded(self, name: str, dtype: str) -> nn.Module:
+    def _loaded(self, dtype: str) -> nn.Module:
         """The network with its weights, or without where only its layers are asked for."""
-        part = self.family.components[name]
         if torch.empty(0).is_meta:
-            return diffusers_folder.blank(self.folder, name, part)
-        network = diffusers_folder.network(self.folder, name, part, HALF.get(dtype, torch.float32))
-        return to_int8(network, diffusers_folder.reader(self.folder / name)) if dtype == "int8" else network
+            return self.family.load(diffusers_folder.blank)
+        held = HALF.get(dtype, torch.float32)
+        network = self.family.load(functools.partial(diffusers_folder.network, dtype=held))
+        read = diffusers_folder.reader(self.folder / self.family.network)
+        return to_int8(network, read) if dtype == "int8" else network
 
     def _check(self, path: str | None, axes: int, channels: int, out_channels: int, cond: CondSpec) -> None:
         """ValueError where codec and conditioner give another form than the network takes."""
@@ -178,6 +182,18 @@ class Diffusers(Backbone):
     def lead(self, number: int, picture: Tensor, shape: tuple[int, ...]) -> Lead:
         """As `Backbone.lead`."""
         return self._adapters.lead(number, picture, shape)
+
+
+def lone_folder(path: str | None) -> Path | None:
+    """The folder of a network that stands in no pipeline. ValueError if there is none."""
+    if path is None:
+        return None
+    folder = Path(path).expanduser().resolve()
+    if not folder.is_dir():
+        raise ValueError(
+            f"motion: {path}: no such folder. Give one in diffusers' format, of a MotionAdapter."
+        )
+    return folder
 
 
 def _published(family: Family) -> tuple[str, str]:

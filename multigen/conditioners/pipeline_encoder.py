@@ -44,9 +44,7 @@ class PipelineEncoder:
         self.tokenizer = PipelineTokenizer(
             family.folder / stream.tokenizer, kind, longest, chunks=stream.chunks
         )
-        self.encoder = Frozen(
-            functools.partial(diffusers_folder.network, family.folder, stream.encoder, part), turns
-        )
+        self.encoder = Frozen(functools.partial(family.encoder, stream), turns)
         self._masks = stream.masked or bool(self._config.get("use_attention_mask", False))
         self._disk: tuple[DiskStates, DiskStates] | None = None
 

@@ -75,6 +75,8 @@ class Backbone(nn.Module, ABC):
     attentions  number of attention blocks that taps can address; 0: `forward` takes no taps
     deepest     number of the attention block in the middle of the network
     distilled   the network takes a guidance scale as an input, `Cond.extra["guidance"]` [B, 1]
+    begins      it makes what begins with a picture, and cannot do without one
+    sees_known  where something of a sample is known, `Cond.grid` may show it: mask and x0 [B, 1 + C, *D]
     """
 
     c_noise: NoiseLevel = "log_snr"
@@ -85,6 +87,8 @@ class Backbone(nn.Module, ABC):
     attentions: int = 0
     deepest: int = 0
     distilled: bool = False
+    begins: bool = False
+    sees_known: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:

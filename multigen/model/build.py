@@ -59,7 +59,7 @@ def build_parts(recipe: Recipe, precision: torch.dtype | None, device: torch.dev
             raise RecipeError(f"codec ({recipe.codec.name}): {error}") from error
         given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
         cascade = build_cascade(recipe, modality, codec)
-        given |= {"cond": cond_spec(recipe, conditioner.spec, shape[0], cascade)}
+        given |= {"cond": cond_spec(recipe, conditioner.spec, codec, shape[0], cascade)}
         denoiser = None if recipe.trains == "codec" else _denoiser(recipe, given, precision)
     return Built(modality, codec, conditioner, denoiser, cascade)
 

@@ -150,6 +150,7 @@ class Model:
         invert: str | None = None,
         restore: str | Mapping[str, Any] | Part | None = None,
         noise: float = 0.02,
+        last: Tensor | str | Path | None = None,
         n: int = 1,
         seed: int | None = None,
         steps: int | None = None,
@@ -163,12 +164,9 @@ class Model:
         batch: int | None = None,
         on_progress: OnProgress | None = None,
     ) -> MediaList:
-        """`n` versions of a medium for each prompt: img2img, inpainting, outpainting, restyling or restoration.
-
-        `media` to `noise` as in `EditRequest`, the rest as in `generate`.
-        """
+        """`n` edits of a medium for each prompt: `media` to `last` as in `EditRequest`, the rest as in `generate`."""
         edit = EditRequest(
-            media, strength, mask, mask_is, keep, extend, fit, feather, resample, invert, restore, noise
+            media, strength, mask, mask_is, keep, extend, fit, feather, resample, invert, restore, noise, last
         )  # fmt: skip
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,

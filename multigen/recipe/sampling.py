@@ -23,7 +23,9 @@ TRAINED = (
     "cascade",
 )
 # Arguments of the codec that only affect decoding, and so may change.
-DECODING = ("codec.vocoder", "codec.iterations", "codec.tiling", "codec.slicing")
+DECODING = (
+    "codec.vocoder", "codec.iterations", "codec.decode_timestep", "codec.decode_noise", "codec.tiling", "codec.slicing",
+)  # fmt: skip
 # Argument of the conditioner that only affects what a pipeline's network is told.
 NUMBERS = "numbers"
 # Argument of the backbone that only affects how its weights are held.

@@ -250,6 +250,10 @@ def build_task(
     recipe, device, beside = model.recipe, model.device, beside or Beside()
     if recipe.trains == "codec":
         return _build_coding(model, dataset)
+    if model.denoiser.backbone.begins:
+        raise RecipeError(
+            f"{recipe.name}: its network begins with a picture, and such networks are not trained"
+        )
     return Diffusion(
         denoiser=model.denoiser,
         conditioner=model.conditioner,

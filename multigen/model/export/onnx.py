@@ -101,7 +101,7 @@ def _inputs(model: Model, batch: int, size: Sequence[int], length: int, seed: in
         return torch.randn(*shape, generator=generator)
 
     channels = model.codec.shape(model.modality.shape())[0]
-    spec = cond_spec(model.recipe, model.conditioner.spec, channels, model.cascade)
+    spec = cond_spec(model.recipe, model.conditioner.spec, model.codec, channels, model.cascade)
     ts = torch.linspace(0.3, 0.7, batch, dtype=torch.float64)
     found = {"x": normal(batch, channels, *size), **_levels(model.denoiser, ts)}
     if spec.vector:
@@ -210,7 +210,9 @@ def _conditions(model: Model) -> dict[str, dict[str, Any]]:
 def _whole(model: Model, cond: Cond) -> Cond:
     """A condition with zeros in the channels that it says nothing in."""
     shape = model.codec.shape(model.modality.shape())
-    return with_channels(model.recipe, model.conditioner.spec, cond.to("cpu"), shape, model.cascade)
+    return with_channels(
+        model.recipe, model.conditioner.spec, model.codec, cond.to("cpu"), shape, model.cascade
+    )
 
 
 def _plain(cond: Cond) -> dict[str, Any]:
