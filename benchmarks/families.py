@@ -128,6 +128,7 @@ def _step(ends: Sequence[float]) -> float:
 
 def _pipeline(folder: Path, **parts: Any) -> Any:
     diffusers: Any = imported("diffusers")
+    diffusers.utils.logging.set_verbosity_error()
     index = read_json(folder / INDEX)
     parts |= {name: None for name, value in index.items() if value == [None, None]}
     pipe = diffusers.DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, **parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import filling, latents, networks, peers
+from benchmarks import families, filling, latents, networks, peers
 from benchmarks.__main__ import main
+from benchmarks.family_folders import write
 from multigen.core.noise import normal
 
 
@@ -62,6 +64,16 @@ def test_peers_leave_nothing_in_torchvisions_place() -> None:
     assert k.get_sigmas_karras(3, 0.1, 1.0).shape == (4,)
     x = normal((1, 3, 8, 8), 0, "x")
     assert pair.call_peer(x, torch.zeros(1)).shape == pair.call_multigen(x, torch.zeros(1)).shape == x.shape
+
+
+@pytest.mark.parametrize("name", families.MADE)
+def test_families_are_timed_beside_their_pipelines(name: str, tmp_path: Path) -> None:
+    """On networks of the same form and few weights; both sides work on the same ones."""
+    given = Namespace(folder=write(name, tmp_path / name, small=True), repeats=1, size=16)
+    found = families.TASKS["time"](given)
+    assert found["step"] == pytest.approx(found["ours"]["step"] / found["theirs"]["step"])
+    assert found["ours"]["whole"] > found["ours"]["step"] > 0
+    assert found["theirs"]["whole"] > found["theirs"]["step"] > 0
 
 
 def test_errors_of_a_fill_are_of_the_hidden_part_and_of_its_seam() -> None:

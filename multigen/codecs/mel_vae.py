@@ -17,8 +17,9 @@ from torch import Tensor
 
 from multigen.codecs.mel_settings import MelSettings
 from multigen.codecs.pipeline_vae import PipelineVAE
+from multigen.registry import Given
 from multigen.storage import diffusers_folder
-from multigen.storage.diffusers_folder import AUTOENCODER, VOCODER, Frozen, vae_factor
+from multigen.storage.diffusers_folder import AUTOENCODER, VOCODER, Frozen, Turns, vae_factor
 
 _FLOOR = 1e-5
 
@@ -36,8 +37,10 @@ class MelVAE(PipelineVAE):
     window: Tensor
     filters: Tensor
 
-    def __init__(self, *, path: str | None = None, fft: int = 1024) -> None:
-        super().__init__(path, AUTOENCODER)
+    def __init__(
+        self, *, path: str | None = None, fft: int = 1024, turns: Given[Turns | None] = None
+    ) -> None:
+        super().__init__(path, AUTOENCODER, turns=turns)
         place, config = self.folder / "vocoder", diffusers_folder.component(self.folder, "vocoder", VOCODER)
         read = functools.partial(diffusers_folder.entry, config, place)
         bins, rate = read("model_in_dim", int, 80), read("sampling_rate", int, 16000)
@@ -50,7 +53,8 @@ class MelVAE(PipelineVAE):
         self.bins, self.step = bins // self.factor, self.factor * self.hop
         self.scale = self.entry("scaling_factor", float, 0.18215)
         self.channels = self.entry("latent_channels", int, 4) * self.bins
-        self.vocoder = Frozen(functools.partial(diffusers_folder.network, self.folder, "vocoder", VOCODER))
+        load = functools.partial(diffusers_folder.network, self.folder, "vocoder", VOCODER)
+        self.vocoder = Frozen(load, turns)
         settings = MelSettings(rate, fft, self.hop, bins, None, 0.0, rate / 2, _FLOOR)
         self.register_buffer("window", torch.hann_window(fft), persistent=False)
         self.register_buffer("filters", settings.filters(), persistent=False)

@@ -12,7 +12,8 @@ from einops import rearrange
 from torch import Tensor
 
 from multigen.codecs.pipeline_vae import PipelineVAE
-from multigen.storage.diffusers_folder import TEMPORAL_DECODER, vae_factor
+from multigen.registry import Given
+from multigen.storage.diffusers_folder import TEMPORAL_DECODER, Turns, vae_factor
 
 
 class TemporalDecoder(PipelineVAE):
@@ -23,8 +24,8 @@ class TemporalDecoder(PipelineVAE):
     It is neither trained nor saved.
     """
 
-    def __init__(self, *, path: str | None = None) -> None:
-        super().__init__(path, TEMPORAL_DECODER)
+    def __init__(self, *, path: str | None = None, turns: Given[Turns | None] = None) -> None:
+        super().__init__(path, TEMPORAL_DECODER, turns=turns)
         self.channels = self.entry("latent_channels", int, 4)
         self.scale = self.entry("scaling_factor", float, 0.18215)
         self.factor = vae_factor(self.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import gc
 import importlib.util
 import platform
@@ -22,6 +23,7 @@ from multigen.model.model import Model
 from multigen.recipe.load import load_recipe, override_recipe
 from multigen.runs.learner import model_of as trained_model
 from multigen.runs.opened import open_model
+from tests.families.test_families import SEED, latents, opened
 
 MB = 2**20
 UNET = {
@@ -126,6 +128,20 @@ SWITCHES = {"sample.offload=components": 1e-6, "sample.offload=sequential": 1e-6
 def test_media_are_the_same(switch: str, folder: Path, plain: Tensor) -> None:
     tolerance = SWITCHES.get(switch, 0.05 if "dtype" in switch else 1e-6)
     torch.testing.assert_close(made(folder, switch), plain, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "family", ["stable diffusion xl", "flux", "stable audio", "audioldm 2", "wan", "stable video diffusion"]
+)
+def test_families_make_the_same_while_their_networks_come_and_go(family: str, tmp_path: Path) -> None:
+    loaded = opened(family, tmp_path)
+    (wanted,) = latents(loaded.model, [loaded.request(seed=SEED)])
+    recipe = loaded.model.recipe
+    for offload in ("components", "sequential"):
+        changed = dataclasses.replace(recipe, sample=dataclasses.replace(recipe.sample, offload=offload))
+        model = Model(changed, device="cpu")
+        (made,) = latents(model, [loaded.request(seed=SEED)])
+        torch.testing.assert_close(made, wanted, rtol=1e-5, atol=1e-5)
 
 
 @needs_proc

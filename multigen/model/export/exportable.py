@@ -16,7 +16,8 @@ class Exportable(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return _INSTEAD.get(func, func)(*args, **(kwargs or {}))
+        call: Any = _INSTEAD.get(func, func)
+        return call(*args, **(kwargs or {}))
 
 
 def _rms_norm(
