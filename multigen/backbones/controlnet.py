@@ -7,7 +7,7 @@ ControlNet i makes of x, t, c and its picture (section 3.2).
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,23 +44,12 @@ class Controlled:
         self, x: Tensor, c_noise: Tensor, tokens: Tensor, *, encoder_attention_mask: Tensor, **options: Any
     ) -> Any:
         """x [B, C, H, W] as the U-Net takes it, c_noise [B], tokens [B, L, K] -> what the U-Net returns."""
-        size = [side * self._factor for side in x.shape[2:]]
-        more = {name: options[name] for name in ("timestep_cond", "added_cond_kwargs")}
         down: list[Tensor] | None = None
         middle: Any = None
         for net, control in self._controls:
-            picture = (control.picture[None].to(x) + 1) / 2
-            if list(picture.shape[2:]) != size:
-                picture = F.interpolate(picture, size=size, mode="bilinear", antialias=True)
             net = net.on(x.device)
-            rows, centre = net(
-                x[:, : net.config["in_channels"]],
-                c_noise,
-                tokens,
-                controlnet_cond=picture.expand(len(x), *picture.shape[1:]),
-                conditioning_scale=control.weight,
-                return_dict=False,
-                **more,
+            rows, centre = residuals(
+                net, x, c_noise, tokens, control.picture[None], self._factor, options, control.weight
             )
             down = list(rows) if down is None else [a + b for a, b in zip(down, rows, strict=True)]
             middle = centre if middle is None else middle + centre
@@ -73,6 +62,36 @@ class Controlled:
             mid_block_additional_residual=middle,
             **options,
         )
+
+
+def residuals(
+    net: Any,
+    x: Tensor,
+    c_noise: Tensor,
+    tokens: Tensor,
+    picture: Tensor,
+    factor: int,
+    options: Mapping[str, Any],
+    weight: float = 1.0,
+) -> tuple[Sequence[Tensor], Tensor]:
+    """Return what a ControlNet adds to the skip connections of its U-Net, and to its middle.
+
+    x [B, C, H, W], c_noise [B], tokens [B, L, K] as the U-Net takes them; picture [B, 3, h, w], or one for all, in
+    [-1, 1], which is brought to the size of what is made; `factor` pixels are a latent; `options` are the U-Net's.
+    """
+    size = [side * factor for side in x.shape[2:]]
+    seen = (picture.to(x) + 1) / 2
+    if list(seen.shape[2:]) != size:
+        seen = F.interpolate(seen, size=size, mode="bilinear", antialias=True)
+    return net(
+        x[:, : net.config["in_channels"]],
+        c_noise,
+        tokens,
+        controlnet_cond=seen.expand(len(x), *seen.shape[1:]),
+        conditioning_scale=weight,
+        return_dict=False,
+        **{name: options[name] for name in ("timestep_cond", "added_cond_kwargs")},
+    )
 
 
 def _load(control: Control, unet: Any) -> Frozen:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from multigen.backbones.control_training import Led, from_unet
 from multigen.backbones.controlnet import Controlled
 from multigen.backbones.diffusers_taps import tapped
 from multigen.core.backbone import Backbone, Control, Taps
@@ -57,6 +58,8 @@ class Diffusers(Backbone):
         load = diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
         self.network: Any = load(self.folder, name, self.family.components[name])
         self._controlled: Controlled | None = None
+        self.control: nn.Module | None = None  # a ControlNet that learns
+        self._shown: Tensor | None = None
         kind = diffusers_folder.imported("diffusers").Transformer2DModel
         self._blocks = [n for n, m in self.network.named_modules() if isinstance(m, kind)]
         self._blocks = sorted((n for n in self._blocks if _place(n)[0] >= 0), key=_place)
@@ -124,7 +127,33 @@ class Diffusers(Backbone):
         """x [B, C, *D], c_noise [B] as the family takes it -> F [B, C, *D]."""
         blocks: list[nn.Module] = [self.network.get_submodule(name) for name in self._blocks]
         with tapped(blocks, taps):
-            return self.family.call(self._controlled or self.network, x, c_noise, cond)
+            return self.family.call(self._led(cond), x, c_noise, cond)
+
+    def check_control(self) -> None:
+        """Raise ValueError but for U-Nets of pictures without mask channels."""
+        if not self.family.controlled or self.family.masked:
+            raise ValueError(
+                "this network takes no ControlNet. Allowed: those of U-Nets of pictures, without masks"
+            )
+
+    def learn_control(self, seed: int) -> None:
+        """As `Backbone.learn_control`: a ControlNetModel of diffusers, `control`."""
+        self.check_control()
+        self.control = from_unet(self.network, self.family.factor, seed)
+
+    def show(self, picture: Tensor | None) -> None:
+        """As `Backbone.show`."""
+        self._shown = picture
+
+    def _led(self, cond: Cond) -> Any:
+        """The network with what leads it, to be called as itself."""
+        if self.control is None:
+            return self._controlled or self.network
+        shown = None if self._shown is None else self._shown[None]
+        picture = cond.extra.get("control", shown)
+        return (
+            self.network if picture is None else Led(self.network, self.control, picture, self.family.factor)
+        )
 
     def attach(self, controls: Sequence[Control]) -> None:
         """As `Backbone.attach`: U-Nets of pictures take ControlNets."""

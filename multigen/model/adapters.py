@@ -17,6 +17,7 @@ from multigen.modalities.guard import guarded
 from multigen.modalities.image import Image
 from multigen.recipe.schema import WeightedAdapter
 from multigen.storage import words
+from multigen.storage.diffusers_folder import CONTROLNET
 from multigen.storage.words import Words
 
 LARGEST = 10.0  # weight
@@ -52,7 +53,9 @@ def _control(adapter: WeightedAdapter) -> Control:
         raise MultigenError(f"adapters: {adapter.path}: a ControlNet needs a picture: image: FILE")
     path = Path(adapter.image).expanduser()
     picture: Tensor = guarded(path, Image().read, path)
-    return Control(adapter.path, picture, adapter.weight)
+    folder = Path(adapter.path).expanduser()
+    trained = folder / CONTROLNET  # of the run that trained it
+    return Control(str(trained if trained.is_dir() else folder), picture, adapter.weight)
 
 
 def _words(adapter: WeightedAdapter) -> Words:

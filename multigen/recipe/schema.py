@@ -39,7 +39,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class Prior:
-    """Media of the subject's class: the model makes them before the training, and is trained on them beside the data."""
+    """Media of a subject's class: the model makes them before the training, and learns from them beside the data."""
 
     prompt: str  # what they are made from, such as `a photo of a dog`
     count: int = 100  # how many are made, once
@@ -152,9 +152,9 @@ class WeightedAdapter:
     """What stands beside a model when media are made: a network that leads it by a picture, or a new word."""
 
     path: str  # its folder, its file, or the run folder that trained it
-    name: Literal["controlnet", "textual_inversion"] = "controlnet"  # its kind
     # of a ControlNet: the picture, such as edges, depth or a pose, as the network wants it
     image: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    name: Literal["controlnet", "textual_inversion"] = "controlnet"  # its kind
     weight: float = 1.0  # of a ControlNet: 0: none of it; 1: as it was trained
     # of a textual inversion: the word as it stands in prompts; null: as its file names it
     token: str | None = field(default=None, metadata={UNSAID_EMPTY: True})

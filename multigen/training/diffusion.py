@@ -21,7 +21,7 @@ from multigen.core.upload import upload
 from multigen.datasets import Dataset
 from multigen.recipe.schema import Train
 from multigen.training import ranks
-from multigen.training.adapting import Adaptation, recaptioned
+from multigen.training.adapting import Adaptation, led, recaptioned
 from multigen.training.batch import Batch
 from multigen.training.compiled import compiled
 from multigen.training.draws import Places
@@ -96,19 +96,9 @@ class Diffusion(Task):
             self.prior = PriorMedia(prior, conditioner, settings.prior, settings, seed, sizes, examples)
         self.objective = registry.build("objective", settings.objective, where="train.objective")
         self.by_level = ByLevel(device)
+        measured = (codec, conditioner, denoiser, seed, device)
         self.seen, self.held_out = (
-            HeldOut(
-                dataset,
-                items,
-                codec,
-                conditioner,
-                denoiser,
-                seed,
-                device,
-                masked=masked,
-                cascade=cascade,
-                adapter=adapter,
-            )
+            HeldOut(dataset, items, *measured, masked=masked, cascade=cascade, adapter=adapter)
             for items in dataset.split()
         )
         self._cached: Encoded | None = None
@@ -212,6 +202,7 @@ class Diffusion(Task):
         null = self.conditioner.null(len(x0)).to(self.device)
         cond = cond.where(upload(keep, self.device), null)
         cond = examples.without_parts(cond, null, step, places)
+        cond = led(cond, given, adapter, self.device)
         if (cascade := examples.cascade) is not None:
             with torch.no_grad():
                 there = upload(media, self.device)

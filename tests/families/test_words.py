@@ -96,7 +96,7 @@ def test_a_trained_word_is_heard_in_diffusers_and_nothing_else_has_moved(
     assert newest is not None
     learned = checkpoints.load(newest).tensors["weights"]
     encoders = ["clip_l", "clip_g"][: len(learned)]
-    assert sorted(learned) == sorted(f"conditioner.words.{one}" for one in encoders)
+    assert sorted(learned) == sorted(f"conditioner.new_words.{one}" for one in encoders)
     base, conditioner = loaded.model, model.conditioner
     assert isinstance(conditioner, Diffusers)
     assert model.weights_hash() == base.weights_hash()

@@ -7,6 +7,7 @@ diffusers and transformers take seconds to import, so they are imported when a n
 from multigen.storage.diffusers_folder.hub import located
 from multigen.storage.diffusers_folder.layout import (
     AUTOENCODER,
+    CONTROLNET,
     INDEX,
     OOBLECK,
     SCHEDULER,
@@ -26,6 +27,7 @@ from multigen.storage.hub_id import is_id
 
 __all__ = [
     "AUTOENCODER",
+    "CONTROLNET",
     "INDEX",
     "OOBLECK",
     "SCHEDULER",

@@ -15,6 +15,7 @@ from multigen.registry import convert
 
 INDEX = "model_index.json"
 SCHEDULER = "scheduler"
+CONTROLNET = "controlnet"  # the folder of a run that holds the ControlNet that it trained
 PACKAGES = ("diffusers", "transformers")
 MAX_JSON = 64 * 1024**2  # bytes
 WEIGHTS = re.compile(
