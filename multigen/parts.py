@@ -94,6 +94,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "conditioner": {
         "diffusers": "multigen.conditioners.diffusers:Diffusers",
         "label": "multigen.conditioners.label:Label",
+        "music_text": "multigen.conditioners.music_text:MusicText",
         "none": "multigen.conditioners.label:Nothing",
         "text": "multigen.conditioners.text:Text",
     },

@@ -40,6 +40,19 @@ class Conditioner(nn.Module, ABC):
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Turn a user's prompts into a batch for `forward`. MultigenError for a prompt that it cannot take."""
 
+    def along(self, batch: Mapping[str, Any], media: tuple[int, ...], size: Sequence[int]) -> Tensor | None:
+        """Return what runs along media [C, *D] of a batch that are made whole, in places *size of model space.
+
+        [B, spec.grid, *size], zero where nothing is said; None for a conditioner without `spec.grid`. Where a part of a
+        medium is kept its course is not known, and the network is shown zeros.
+        """
+        return None
+
+    def beside(self, batch: Mapping[str, Any], media: tuple[int, ...], size: Sequence[int]) -> Cond:
+        """Return the conditions of a batch together with what runs along its media."""
+        along = self.along(batch, media, size)
+        return self(batch) if along is None else self(batch).with_grid(along)
+
     def measures(self, media: tuple[int, ...]) -> Mapping[str, Tensor]:
         """Return what the network is told of a medium [C, *D] that is made, `Cond.extra`: name -> [1, ...]."""
         return {}

@@ -127,6 +127,14 @@ class Cond:
         rows = grid if size in (None, len(grid)) else grid.expand(size, *grid.shape[1:])
         return dataclasses.replace(self, grid=rows)
 
+    def with_grid_of(self, other: Cond) -> Cond:
+        """Take the grid of another condition, if it has one."""
+        return self if other.grid is None else self.with_grid(other.grid)
+
+    def without_grid(self, like: Cond) -> Cond:
+        """A grid of zeros where another condition has a grid: nothing is said along the medium."""
+        return self if like.grid is None else self.with_grid(torch.zeros_like(like.grid))
+
     def join_grid(self, grid: Tensor) -> Cond:
         """Add channels to the grid, [B, K, *D]; one row is repeated for the whole batch."""
         if self.grid is None:

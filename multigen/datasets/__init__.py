@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, NotRequired, Protocol, TypedDict
+from typing import Literal, NamedTuple, NotRequired, Protocol, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,14 +14,31 @@ from torch import Tensor
 NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in sets
 
 
+class Beat(NamedTuple):
+    """How time is counted in a piece of music.
+
+    first  where in the piece the medium begins, in quarters
+    bpm    quarters per minute; 0 where nothing is said
+    metre  quarters a bar; 0 where nothing is said
+    left   seconds from the medium's beginning to the end of the piece's last note; infinite where nothing is said, None
+           where the piece ends with the medium
+    """
+
+    first: float
+    bpm: float
+    metre: int
+    left: float | None
+
+
 class Item(TypedDict):
-    """One training example. `id` names it in logs; "text" and "label" are there if the dataset has them."""
+    """One training example. `id` names it in logs; "text", "label" and "beat" are there if the dataset has them."""
 
     media: Tensor  # [C, *D] of the modality's natural shape, in [-1, 1]
     id: str
     text: NotRequired[str]
     control: NotRequired[Tensor]  # the picture that a ControlNet is shown, as media are
     label: NotRequired[int]
+    beat: NotRequired[Beat]
 
 
 def _middle(name: str) -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from multigen.datasets import Dataset, Item, held_out, rendering, scores
+from multigen.datasets import Beat, Dataset, Item, held_out, rendering, scores
 from multigen.datasets.general_midi import PROGRAMS, key_name
 from multigen.datasets.keys import key_of_notes
 from multigen.datasets.render_captions import Crop, Piece, Place, caption, tempo_of
@@ -28,6 +28,8 @@ from multigen.storage.cache_folder import cache_folder
 log = logging.getLogger(__name__)
 _FORMAT = 2  # of the folders of renders; those of another are made again
 _OPENINGS, _ENDINGS = 0.12, 0.15  # shares of the crops that begin with the piece, or end with it
+
+_TEMPI, _METRES = 0.9, 0.5  # shares of the crops whose beats, and whose bars, are said
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,22 @@ class Rendered(Dataset):
 
     def __getitem__(self, index: int) -> Item:
         piece = self.pieces[index]
-        return {"media": self._read(piece, 0.0), "id": piece.id, "text": piece.caption}
+        media = self._read(piece, 0.0)
+        return {"media": media, "id": piece.id, "text": piece.caption, "beat": _beat(piece, 0.0)}
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
         """A crop from anywhere in the piece, with a caption in one of many wordings that says the key of the crop."""
         piece = self.pieces[index]
         start, place = self._crop(piece, rng)
         crop = Crop(self._key(piece, start), place)
-        return {"media": self._read(piece, start), "id": piece.id, "text": caption(piece, crop, rng)}
+        text = caption(piece, crop, rng)
+        tempo, metre = torch.rand(2, generator=rng).tolist()
+        beat = _beat(piece, start)
+        if tempo >= _TEMPI:
+            beat = beat._replace(bpm=0)
+        if metre >= _METRES:
+            beat = beat._replace(metre=0)
+        return {"media": self._read(piece, start), "id": piece.id, "text": text, "beat": beat}
 
     def _crop(self, piece: Piece, rng: torch.Generator) -> tuple[float, Place]:
         """Where a crop starts, in s: often at the beginning, or so that it ends while the last chord dies away."""
@@ -159,6 +169,11 @@ class Rendered(Dataset):
             raise MultigenError(f"data: none of the {len(sources)} pieces has four voices; use more pieces.")
         files.write_json(self.folder / "index.json", [vars(piece) for piece in pieces])
         return pieces
+
+
+def _beat(piece: Piece, start: float) -> Beat:
+    """How time is counted in a part of a render that begins at `start` s."""
+    return Beat(start * piece.bpm / 60, piece.bpm, piece.metre, piece.seconds - scores.TAIL - start)
 
 
 def _index(folder: Path) -> list[Piece]:

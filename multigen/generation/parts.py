@@ -72,11 +72,18 @@ def warn_of_novelty(parts: ModelParts, prompt: str) -> None:
 
 
 @torch.no_grad()
-def encode_prompts(parts: ModelParts, *prompts: str) -> Cond:
-    """The condition of a batch of prompts. MultigenError if the conditioner cannot take one."""
+def encode_prompts(
+    parts: ModelParts, *prompts: str, media: tuple[int, ...] | None = None, size: Sequence[int] | None = None
+) -> Cond:
+    """The condition of a batch of prompts. MultigenError if the conditioner cannot take one.
+
+    media, size  shape [C, *D] of what is made, and its places in model space; those of the model's own size
+    """
+    media = parts.modality.shape() if media is None else media
+    size = parts.codec.shape(media)[1:] if size is None else size
     with errors_at("prompt"):
         heard = _heard(parts, prompts)
-        return parts.conditioner(parts.conditioner.from_prompts(heard)).to(parts.device)
+        return parts.conditioner.beside(parts.conditioner.from_prompts(heard), media, size).to(parts.device)
 
 
 def _heard(parts: ModelParts, prompts: Sequence[str]) -> Sequence[str]:

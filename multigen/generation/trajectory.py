@@ -174,17 +174,18 @@ def _watched(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
 def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
     with torch.no_grad():
         null = (
-            encode_prompts(parts, plan.negative_prompt)
+            encode_prompts(parts, plan.negative_prompt, media=plan.media, size=plan.shape[1:])
             if plan.negative_prompt
             else parts.conditioner.null(1).to(parts.device)
         )
+        null = null.without_grid(cond)
     return guided(
         plan.guide,
         plan.modifiers,
         cond=cond,
         null=null,
         denoiser=parts.denoiser,
-        encode=lambda prompt: encode_prompts(parts, prompt),
+        encode=lambda prompt: encode_prompts(parts, prompt).with_grid_of(cond),
         load=parts.load_denoiser,
     )
 

@@ -22,16 +22,26 @@ class WindowConds:
         words = (sample.opening, sample.ending) if prompt and whole and parts.conditioner.text else ("", "")
         n, *others = plan.shape[1:]
         self._places = torch.arange(n).view(1, 1, n, *(1 for _ in others)).expand(1, 1, n, *others)
-        self.own = encode_prompts(parts, prompt)
+        self.own = said = self._said(parts, prompt, plan)
         self._first, self._last = (
-            encode_prompts(parts, f"{prompt}, {word}") if word else self.own for word in words
+            self._said(parts, f"{prompt}, {word}", plan) if word else said for word in words
         )
+        # What runs along a piece knows of its end in all windows: the last but one sees some of it, too.
+        self.own, self._first = said.with_grid_of(self._last), self._first.with_grid_of(self._last)
+        self._differ = any(words)
 
     def of(self, crop: Crop) -> Cond:
         """The condition of one window, by what it holds of the first axis."""
-        if self._first is self._last is self.own:
-            return self.own
-        places = crop(self._places)
+        cond = self._here(crop(self._places)) if self._differ else self.own
+        return cond if cond.grid is None else cond.with_grid(crop(cond.grid))
+
+    def _here(self, places: torch.Tensor) -> Cond:
         if places.min() == 0:
             return self._first
         return self._last if places.max() == self._places.max() else self.own
+
+    def _said(self, parts: ModelParts, prompt: str, plan: Plan) -> Cond:
+        """The condition of a prompt; nothing runs along a medium of which a part is known, or one that is a circle."""
+        cond = encode_prompts(parts, prompt, media=plan.media, size=plan.shape[1:])
+        whole = plan.edit is None and plan.known is None and not plan.tile
+        return cond if whole else cond.without_grid(cond)

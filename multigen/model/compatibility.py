@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from multigen import registry
 from multigen.cascades import Cascade
 from multigen.codecs.kl_vae import KLVAE
-from multigen.core.conditioning import CondSpec
+from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import RecipeError, errors_at, message
 from multigen.generation.guidance import check_guidance
@@ -81,6 +82,21 @@ def cond_spec(recipe: Recipe, spec: CondSpec, channels: int, cascade: Cascade | 
         raise RecipeError("cascade: the backbone diffusers has no channels for it. Allowed: null.")
     more = (1 + channels if recipe.masked else 0) + (0 if cascade is None else cascade.width)
     return dataclasses.replace(spec, grid=spec.grid + more)
+
+
+def with_channels(
+    recipe: Recipe, spec: CondSpec, cond: Cond, shape: Sequence[int], cascade: Cascade | None
+) -> Cond:
+    """A condition with all channels that the network takes, for samples of `shape` [C, *D]; those it lacks are zero.
+
+    spec  of the conditioner
+    """
+    wanted, rows = cond_spec(recipe, spec, shape[0], cascade).grid, cond.batch_size or 1
+    given = 0 if cond.grid is None else cond.grid.shape[1]
+    if wanted == given:
+        return cond
+    device = next((p.device for p in (cond.vector, cond.tokens, cond.grid) if p is not None), None)
+    return cond.join_grid(torch.zeros(rows, wanted - given, *shape[1:], device=device))
 
 
 def build_cascade(recipe: Recipe, modality: Any, codec: Any) -> Cascade | None:

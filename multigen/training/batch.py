@@ -18,7 +18,7 @@ class Batch:
     """A batch of items.
 
     media       [B, C, *D]
-    given       what conditioners read: "text", "label", and "control" for ControlNets; a list of length B each
+    given       what conditioners read, the columns that all items have: "text", "label" ...; a list of length B each
     ids         names of the items, for messages
     bad         files that could not be read: name -> reason
     bad_items   indices of the items that should have come from them
@@ -41,7 +41,7 @@ class Read(NamedTuple):
 def collate(reads: Sequence[Read]) -> Batch:
     """Stack items into one batch."""
     items = [read.item for read in reads]
-    keys = [k for k in ("text", "label", "control") if all(k in item for item in items)]
+    keys = [k for k in items[0] if k not in ("media", "id") and all(k in item for item in items)]
     bad = {index: why for read in reads for index, why in read.bad.items()}
     return Batch(
         media=torch.stack([item["media"] for item in items]),

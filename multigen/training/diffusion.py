@@ -198,8 +198,9 @@ class Diffusion(Task):
         """The condition of each row of x0, with condition dropout, and what a network with channels for it is shown."""
         examples, step, places = drawn
         adapter = self.adapter if examples is self.examples else None  # a class has its own prompt
-        cond = self.conditioner(recaptioned(given, adapter)).to(self.device)
-        null = self.conditioner.null(len(x0)).to(self.device)
+        heard = recaptioned(given, adapter)
+        cond = self.conditioner.beside(heard, tuple(media.shape[1:]), x0.shape[2:]).to(self.device)
+        null = self.conditioner.null(len(x0)).to(self.device).without_grid(cond)
         cond = cond.where(upload(keep, self.device), null)
         cond = examples.without_parts(cond, null, step, places)
         cond = led(cond, given, adapter, self.device)

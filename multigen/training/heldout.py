@@ -64,8 +64,9 @@ class HeldOut:
             part = items[start : start + self.batch]
             batch = collate([Read(item, {}) for item in part])
             x0 = self.codec.encode(batch.media.to(self.device))
-            cond = self.conditioner(recaptioned(batch.given, self.adapter)).to(self.device)
-            cond = led(cond, batch.given, self.adapter, self.device)
+            heard = recaptioned(batch.given, self.adapter)
+            cond = self.conditioner.beside(heard, tuple(batch.media.shape[1:]), x0.shape[2:])
+            cond = led(cond.to(self.device), batch.given, self.adapter, self.device)
             if self.cascade is not None:
                 cond = cond.join_grid(self._seen(self.cascade, batch.media.to(self.device), start))
             if self.masked:  # nothing is known, as when a whole medium is generated

@@ -31,7 +31,7 @@ def asked(model: Model, request: Request, monkeypatch: pytest.MonkeyPatch) -> li
     said: dict[int, str] = {}
     conds: list[Cond] = []
 
-    def encode(parts: object, prompt: str) -> Cond:
+    def encode(parts: object, prompt: str, **shapes: object) -> Cond:
         conds.append(Cond(vector=torch.zeros(1, 1)))
         said[id(conds[-1])] = prompt
         return conds[-1]

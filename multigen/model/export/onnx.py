@@ -35,7 +35,7 @@ from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser, rows
 from multigen.errors import MultigenError, reason
 from multigen.generation.grid import grid as grid_of
-from multigen.model.compatibility import cond_spec
+from multigen.model.compatibility import cond_spec, with_channels
 from multigen.model.model import Model
 from multigen.model.targets import ONNX, ONNX_PACKAGES
 from multigen.recipe.dump import to_yaml
@@ -201,9 +201,15 @@ def _conditions(model: Model) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     with torch.no_grad():
         for prompt in dict.fromkeys(model.recipe.sample.prompts):
-            found[prompt] = _plain(model.encode(prompt))
-        found[""] = _plain(model.conditioner.null(1))
+            found[prompt] = _plain(_whole(model, model.encode(prompt)))
+        found[""] = _plain(_whole(model, model.conditioner.null(1)))
     return found
+
+
+def _whole(model: Model, cond: Cond) -> Cond:
+    """A condition with zeros in the channels that it says nothing in."""
+    shape = model.codec.shape(model.modality.shape())
+    return with_channels(model.recipe, model.conditioner.spec, cond.to("cpu"), shape, model.cascade)
 
 
 def _plain(cond: Cond) -> dict[str, Any]:

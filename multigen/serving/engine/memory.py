@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from multigen.errors import MultigenError
 from multigen.generation.plan import Job
+from multigen.model.compatibility import with_channels
 from multigen.model.model import Model
 
 
@@ -78,6 +79,7 @@ class Costs:
         model = self.model
         x = torch.zeros((1, *shape), device=model.device)
         cond, t = model.conditioner.null(1).to(model.device), torch.full((1,), 0.5)
+        cond = with_channels(model.recipe, model.conditioner.spec, cond, shape, model.cascade)
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(model.device)
             before = torch.cuda.memory_allocated(model.device)
