@@ -295,5 +295,6 @@ class Model:
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
+        self.loras.check_saved()
         own = model_weights.stored(self.state_dict(), self.knowledge, self.recipe, self.codec)
         return model_weights.save_weights(Path(path), own, half=half)
