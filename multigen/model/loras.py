@@ -53,8 +53,8 @@ class LoraStack:
         outside = [name for name in self._mix.changed if not name.startswith("backbone.")]
         if outside:
             raise MultigenError(
-                f"its LoRAs change text encoders or a second network too ({len(outside)} weights, {outside[0]} ...), which "
-                "one file does not hold. Write a folder: multigen export RUN --merge --to diffusers"
+                f"its LoRAs change text encoders or a second network too ({len(outside)} weights, {outside[0]} ...), "
+                "which one file does not hold. Write a folder: multigen export RUN --merge --to diffusers"
             )
 
     def replace(

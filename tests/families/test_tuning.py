@@ -25,12 +25,20 @@ from tests.families.tuning import tuning
 # Pipelines that no LoRA can be put into with diffusers' own loader: they are compared as a whole folder.
 WITHOUT_LORAS = ("unconditional", "stable audio", "modelscope", "latent consistency")
 SAME = ("stable diffusion 2, v, zero snr", "flux, true cfg")  # networks that another row trains
+# Of the others, their whole network learns in every run of the tests; there is a LoRA for all.
+WHOLE = ("stable diffusion inpainting", "stable diffusion 3", "unconditional", "stable audio", "wan 2.2")
 NAMES = [name for name in ROWS if name not in SAME]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module")
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Loaded]:
     return request.param, opened(request.param, tmp_path_factory.mktemp("base"))
+
+
+def rows(*quick: str) -> pytest.MarkDecorator:
+    """All families, of which those that are not `quick` are slow."""
+    each = [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+    return pytest.mark.parametrize("base", each, indirect=True)
 
 
 def trained(name: str, loaded: Loaded, home: Path, *overrides: str) -> tuple[Path, dict[str, Tensor]]:
@@ -55,6 +63,7 @@ def weights(model: Model) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.denoiser.named_parameters()}
 
 
+@rows(*WHOLE)
 def test_all_of_the_network_learns(
     base: tuple[str, Loaded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +82,7 @@ def test_all_of_the_network_learns(
     torch.testing.assert_close(opened_again.state_dict(), multigen.load(run, device="cpu").state_dict())
 
 
+@rows(*NAMES)
 def test_a_lora_learns_in_text_encoders_too(
     base: tuple[str, Loaded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 import multigen
 from multigen.conditioners.diffusers import Diffusers
 from multigen.errors import MultigenError, RecipeError
+from multigen.model.adapters import attach
 from multigen.model.source import find
 from multigen.recipe.load import override_recipe
 from multigen.storage import words
@@ -134,6 +135,7 @@ def test_bad_words_are_refused(tmp_path: Path, tmp_path_factory: pytest.TempPath
     save_file({"a": rows(1, 0), "b": rows(1, 0)}, tmp_path / "two.safetensors")
     save_file({"emb_params": rows(1, 0)}, tmp_path / "nameless.safetensors")
     torch.save({"*": rows(1, 0)}, tmp_path / "cat.pt")
+    model = multigen.load(folder, device="cpu")
     cat = tmp_path / "cat.safetensors"
     for adapters, why in {
         (taught(cat, "apple"),): "token 'apple' is not allowed: the vocabulary has it already",
@@ -153,8 +155,9 @@ def test_bad_words_are_refused(tmp_path: Path, tmp_path_factory: pytest.TempPath
             taught(tmp_path / "cat.pt", "<w>"),
         ): "never from pickles .* multigen convert .*cat.pt .*cat.safetensors",
     }.items():
+        recipe = override_recipe(model.recipe, [f"adapters=[{', '.join(adapters)}]"])
         with pytest.raises(MultigenError, match=why) as caught:
-            ours(folder, list(adapters), [""])
+            attach(model.denoiser, model.conditioner, recipe.adapters)
         assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(MultigenError, match="learns no new words. Allowed: pipelines"):
         multigen.load("image_digits", device="cpu").conditioner.teach([words.read(cat, None)])
