@@ -15,12 +15,22 @@ from multigen.storage.diffusers_folder import CONTROLNET
 from multigen.training import checkpoint as checkpoints
 from multigen.training.adapting import Adaptation, Learned, Made
 
-_LEFT = (WEIGHTS, lora.FILE, words.FILE, f"{CONTROLNET}/config.json")
+_LEFT = {
+    WEIGHTS: "weights",
+    lora.FILE: "a LoRA",
+    words.FILE: "a new word",
+    f"{CONTROLNET}/config.json": "a ControlNet",
+}
 
 
 def is_finished(folder: Path) -> bool:
     """Whether a training has left its final weights in a run folder."""
     return any((folder / name).exists() for name in _LEFT)
+
+
+def what_is_left(folder: Path) -> str:
+    """What a finished training has left, for messages."""
+    return next(what for name, what in _LEFT.items() if (folder / name).exists())
 
 
 def unfinish(folder: Path) -> None:

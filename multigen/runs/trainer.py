@@ -16,6 +16,7 @@ from multigen.errors import RecipeError
 from multigen.modalities.media import Media
 from multigen.model.build import build_dataset, check_captions, resolve
 from multigen.model.compatibility import check_combination
+from multigen.model.diffusers import check_training
 from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
 from multigen.model.source import base_weights
@@ -49,6 +50,7 @@ def train_here(
 ) -> tuple[Recipe, dict[str, str]]:
     """Train from a checkpoint's state, or from the start; the resolved recipe, and the media that are unreadable."""
     check_combination(recipe)
+    check_training(recipe)
     boards.check(recipe.train)
     adapter = _adapter(recipe)
     # A training that goes on needs its base where that stays, and where it makes the media of a class.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import multigen
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, RecipeError
+from multigen.model.diffusers import check_training
 from multigen.model.export import export
 from multigen.model.model import Model
-from multigen.model.source import find
-from multigen.storage import lora
+from multigen.model.source import find, run_weights
+from multigen.recipe.load import override_recipe
+from multigen.storage import lora, words
 from multigen.training import checkpoint as checkpoints
 from multigen.training.log import read as read_log
 from tests.families.test_families import ROWS, Loaded, compare, latents, opened
@@ -119,3 +122,22 @@ def test_a_lora_learns_in_text_encoders_too(
         compare(tuned, monkeypatch, folder=folder)
         with pytest.raises(MultigenError, match=r"its LoRAs change text encoders .* --merge --to diffusers"):
             export(run, tmp_path / "one.safetensors", merge=True)
+
+
+def test_what_is_trained_otherwise_than_its_pipeline(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = opened("stable diffusion 3", tmp_path_factory.mktemp("sd3"))
+    other = ["schedule={name: scaled_linear}", "prediction={name: eps}", "timesteps={name: trailing}"]
+    recipe = tuning("stable diffusion 3", loaded.folder, tmp_path / "media", *other, "guide={name: cfg}")
+    wrong = "prediction: 'eps' is not what .* was trained with: prediction.name=flow"
+    with pytest.raises(RecipeError, match=wrong):
+        check_training(override_recipe(recipe, ["train.adapter={name: lora}"]))
+    check_training(recipe)
+    assert re.search(wrong, caplog.text)
+
+
+def test_a_run_that_left_its_base_alone_holds_no_whole_model(tmp_path: Path) -> None:
+    (tmp_path / words.FILE).touch()
+    with pytest.raises(MultigenError, match="it holds a new word, no whole model"):
+        run_weights(tmp_path)
