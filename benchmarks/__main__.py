@@ -21,6 +21,7 @@ NAMES = (
     "samplers",
     "codec_music",
     "many",
+    "families",
     "augmentation",
     "filling",
     "ranks",

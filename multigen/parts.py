@@ -13,6 +13,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "family": {
         "DDPMPipeline": "multigen.families.unconditional:Unconditional",
         "DDIMPipeline": "multigen.families.unconditional:Unconditional",
+        "ConsistencyModelPipeline": "multigen.families.consistency:ConsistencyModel",
         "FluxPipeline": "multigen.families.flux:Flux",
         "LatentConsistencyModelPipeline": "multigen.families.stable_diffusion:StableDiffusion",
         "AnimateDiffPipeline": "multigen.families.animatediff:AnimateDiff",
@@ -38,6 +39,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "sigmoid": "multigen.core.schedules:sigmoid",
     },
     "prediction": {
+        "consistency": "multigen.core.predictions:consistency",
         "edm": "multigen.core.predictions:edm",
         "eps": "multigen.core.predictions:eps",
         "flow": "multigen.core.predictions:flow",
@@ -92,6 +94,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "within": "multigen.core.modifiers:within",
     },
     "conditioner": {
+        "class_index": "multigen.conditioners.class_index:ClassIndex",
         "diffusers": "multigen.conditioners.diffusers:Diffusers",
         "label": "multigen.conditioners.label:Label",
         "music_text": "multigen.conditioners.music_text:MusicText",

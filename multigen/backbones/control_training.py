@@ -5,42 +5,31 @@ It begins as a copy of the half of the U-Net that goes down, with convolutions o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from multigen.backbones.controlnet import residuals
+from multigen.backbones.controlnet import fitted, led_by
 from multigen.core.noise import stream
 from multigen.storage import diffusers_folder
 
 _WIDTHS = (16, 32, 96, 256)  # of the layers that reduce the picture, each to half but the first
 
 
-class Led:
-    """A UNet2DConditionModel, called as itself, led by a ControlNet whose gradients are kept.
+@contextmanager
+def learning(network: Any, control: nn.Module, picture: Tensor, x: Tensor, factor: int) -> Iterator[None]:
+    """Inside the block the U-Net is led by a ControlNet, which gradients reach.
 
-    picture  [B, 3, H, W] in [-1, 1]
+    picture  [B, 3, H, W], or one for all, in [-1, 1]
+    x        what the U-Net is called with, [B, C, h, w]
     factor   pixels of a latent along each side
     """
-
-    def __init__(self, network: Any, control: nn.Module, picture: Tensor, factor: int) -> None:
-        self._network, self._control, self._picture, self._factor = network, control, picture, factor
-
-    def __call__(
-        self, x: Tensor, c_noise: Tensor, tokens: Tensor, *, encoder_attention_mask: Tensor, **options: Any
-    ) -> Any:
-        """x [B, C, H, W] as the U-Net takes it, c_noise [B], tokens [B, L, K] -> what the U-Net returns."""
-        down, middle = residuals(self._control, x, c_noise, tokens, self._picture, self._factor, options)
-        return self._network(
-            x,
-            c_noise,
-            tokens,
-            encoder_attention_mask=encoder_attention_mask,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=middle,
-            **options,
-        )
+    told = fitted(picture, tuple(x.shape[1:]), factor)
+    with led_by(network, lambda _: control, told.expand(len(x), *told.shape[1:])):
+        yield
 
 
 def from_unet(network: Any, factor: int, seed: int) -> nn.Module:

@@ -7,14 +7,17 @@ ControlNet i makes of x, t, c and its picture (section 3.2).
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multigen.core.backbone import Control
+from multigen.backbones.adapter import Adapter
+from multigen.core.backbone import Control, Lead
 from multigen.errors import MultigenError
 from multigen.storage import diffusers_folder
 from multigen.storage.diffusers_folder import Frozen
@@ -26,72 +29,74 @@ _COMMON = {
     "layers_per_block": 2,
     "addition_embed_type": None,
 }
+# What the U-Net has been told so far of its skip connections and of its middle.
+_DOWN, _MIDDLE = "down_block_additional_residuals", "mid_block_additional_residual"
 
 
-class Controlled:
-    """A UNet2DConditionModel, called as itself, with ControlNets beside it.
+class ControlNet(Adapter):
+    """A ControlNet of a UNet2DConditionModel.
 
     factor  pixels of a latent along each side
 
     MultigenError for a folder that is no ControlNet, or one of another network.
     """
 
-    def __init__(self, network: Any, controls: Sequence[Control], factor: int) -> None:
-        self._network, self._factor = network, factor
-        self._controls = [(_load(control, network.config), control) for control in controls]
+    def __init__(self, control: Control, network: Any, factor: int) -> None:
+        self._net, self._weight, self._factor = _load(control, network.config), control.weight, factor
 
-    def __call__(
-        self, x: Tensor, c_noise: Tensor, tokens: Tensor, *, encoder_attention_mask: Tensor, **options: Any
-    ) -> Any:
-        """x [B, C, H, W] as the U-Net takes it, c_noise [B], tokens [B, L, K] -> what the U-Net returns."""
-        down: list[Tensor] | None = None
-        middle: Any = None
-        for net, control in self._controls:
-            net = net.on(x.device)
-            rows, centre = residuals(
-                net, x, c_noise, tokens, control.picture[None], self._factor, options, control.weight
-            )
-            down = list(rows) if down is None else [a + b for a, b in zip(down, rows, strict=True)]
-            middle = centre if middle is None else middle + centre
-        return self._network(
-            x,
+    def lead(self, picture: Tensor, shape: tuple[int, ...]) -> Lead:
+        """Bring a picture [3, H, W] to the size of what is made, in [0, 1]: [1, 3, *size]."""
+        picture = fitted(picture[None], shape, self._factor)
+        return Lead(picture, picture)
+
+    @contextmanager
+    def leading(self, network: Any, told: Tensor) -> Iterator[None]:
+        """Add to what the U-Net is told what the ControlNet makes of x, t, c and told [B, 3, H, W]."""
+        with led_by(network, self._net.on, told, self._weight):
+            yield
+
+
+def fitted(picture: Tensor, shape: tuple[int, ...], factor: int) -> Tensor:
+    """Bring pictures [B, 3, H, W] in [-1, 1] to the size of samples of `shape`, in [0, 1], `factor` pixels a latent."""
+    size = [side * factor for side in shape[-2:]]
+    picture = (picture + 1) / 2
+    if list(picture.shape[2:]) != size:
+        picture = F.interpolate(picture, size=size, mode="bilinear", antialias=True)
+    return picture
+
+
+@contextmanager
+def led_by(
+    network: Any, net: Callable[[torch.device], Any], told: Tensor, weight: float = 1.0
+) -> Iterator[None]:
+    """Inside the block a U-Net is told what a ControlNet makes of x, t, c and told [B, 3, H, W] in [0, 1], too.
+
+    net  the ControlNet on a device
+    """
+
+    def enter(_: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        x, c_noise, tokens = args
+        control = net(x.device)
+        rows, middle = control(
+            x[:, : control.config["in_channels"]],
             c_noise,
             tokens,
-            encoder_attention_mask=encoder_attention_mask,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=middle,
-            **options,
+            controlnet_cond=told.to(x),
+            conditioning_scale=weight,
+            return_dict=False,
+            timestep_cond=options["timestep_cond"],
+            added_cond_kwargs=options["added_cond_kwargs"],
         )
+        if _DOWN in options:
+            rows = [a + b for a, b in zip(options[_DOWN], rows, strict=True)]
+            middle = options[_MIDDLE] + middle
+        return args, {**options, _DOWN: list(rows), _MIDDLE: middle}
 
-
-def residuals(
-    net: Any,
-    x: Tensor,
-    c_noise: Tensor,
-    tokens: Tensor,
-    picture: Tensor,
-    factor: int,
-    options: Mapping[str, Any],
-    weight: float = 1.0,
-) -> tuple[Sequence[Tensor], Tensor]:
-    """Return what a ControlNet adds to the skip connections of its U-Net, and to its middle.
-
-    x [B, C, H, W], c_noise [B], tokens [B, L, K] as the U-Net takes them; picture [B, 3, h, w], or one for all, in
-    [-1, 1], which is brought to the size of what is made; `factor` pixels are a latent; `options` are the U-Net's.
-    """
-    size = [side * factor for side in x.shape[2:]]
-    seen = (picture.to(x) + 1) / 2
-    if list(seen.shape[2:]) != size:
-        seen = F.interpolate(seen, size=size, mode="bilinear", antialias=True)
-    return net(
-        x[:, : net.config["in_channels"]],
-        c_noise,
-        tokens,
-        controlnet_cond=seen.expand(len(x), *seen.shape[1:]),
-        conditioning_scale=weight,
-        return_dict=False,
-        **{name: options[name] for name in ("timestep_cond", "added_cond_kwargs")},
-    )
+    handle = network.register_forward_pre_hook(enter, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _load(control: Control, unet: Any) -> Frozen:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from multigen.backbones.control_training import Led, from_unet
-from multigen.backbones.controlnet import Controlled
+from multigen.backbones.adapters import Adapters
+from multigen.backbones.control_training import from_unet, learning
 from multigen.backbones.diffusers_taps import tapped
-from multigen.core.backbone import Backbone, Control, Taps
+from multigen.core.backbone import Backbone, Control, Lead, Taps
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.hosts import Host
 from multigen.families import Family, open_family
@@ -29,7 +30,8 @@ class Diffusers(Backbone):
     channels      C of the codec, likewise
     out_channels  C of the output, likewise
     cond          widths of the conditions, likewise
-    path          the pipeline's folder, or its id on the hub (hf:owner/name)
+    path          the pipeline's folder, a single file of it, or its id on the hub (hf:owner/name)
+    config        of a single file: a folder in diffusers' format that says what the file does not
 
     The family of the pipeline says how the network is called. Raises ValueError if the network does not fit the codec
     and the conditioner.
@@ -45,9 +47,10 @@ class Diffusers(Backbone):
         out_channels: Given[int],
         cond: Given[CondSpec],
         path: str | None = None,
+        config: str | None = None,
     ) -> None:
         super().__init__()
-        self.folder: Path = diffusers_folder.located(path)
+        self.folder: Path = diffusers_folder.located(path, config)
         self.family: Family = open_family(self.folder)
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
         self.published = _published(self.family)
@@ -57,7 +60,7 @@ class Diffusers(Backbone):
         name = self.family.network
         load = diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
         self.network: Any = load(self.folder, name, self.family.components[name])
-        self._controlled: Controlled | None = None
+        self._adapters = Adapters((), self.network, self.family)
         self.control: nn.Module | None = None  # a ControlNet that learns
         self._shown: Tensor | None = None
         kind = diffusers_folder.imported("diffusers").Transformer2DModel
@@ -126,8 +129,8 @@ class Diffusers(Backbone):
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
         """x [B, C, *D], c_noise [B] as the family takes it -> F [B, C, *D]."""
         blocks: list[nn.Module] = [self.network.get_submodule(name) for name in self._blocks]
-        with tapped(blocks, taps):
-            return self.family.call(self._led(cond), x, c_noise, cond)
+        with tapped(blocks, taps), self._adapters.leading(self.network, cond), self._learning(x, cond):
+            return self.family.call(self.network, x, c_noise, cond)
 
     def check_control(self) -> None:
         """Raise ValueError but for U-Nets of pictures without mask channels."""
@@ -145,21 +148,21 @@ class Diffusers(Backbone):
         """As `Backbone.show`."""
         self._shown = picture
 
-    def _led(self, cond: Cond) -> Any:
-        """The network with what leads it, to be called as itself."""
-        if self.control is None:
-            return self._controlled or self.network
+    def _learning(self, x: Tensor, cond: Cond) -> AbstractContextManager[None]:
+        """Inside the block the network is led by the ControlNet that learns, if one does and there is a picture."""
         shown = None if self._shown is None else self._shown[None]
         picture = cond.extra.get("control", shown)
-        return (
-            self.network if picture is None else Led(self.network, self.control, picture, self.family.factor)
-        )
+        if self.control is None or picture is None:
+            return nullcontext()
+        return learning(self.network, self.control, picture.to(x), x, self.family.factor)
 
     def attach(self, controls: Sequence[Control]) -> None:
-        """As `Backbone.attach`: U-Nets of pictures take ControlNets."""
-        if not self.family.controlled:
-            super().attach(controls)
-        self._controlled = Controlled(self.network, controls, self.family.factor) if controls else None
+        """As `Backbone.attach`: U-Nets of pictures take ControlNets and IP-Adapters."""
+        self._adapters = Adapters(controls, self.network, self.family)
+
+    def lead(self, number: int, picture: Tensor, shape: tuple[int, ...]) -> Lead:
+        """As `Backbone.lead`."""
+        return self._adapters.lead(number, picture, shape)
 
 
 def _published(family: Family) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from multigen.cli.arguments import (
     sampling_overrides,
     show_log,
 )
-from multigen.cli.request_options import add_options, given, parse
+from multigen.cli.request_options import IMAGES, add_images, add_options, given, parse
 from multigen.errors import MultigenError
 
 DESCRIPTION = """\
@@ -47,6 +47,7 @@ def parser() -> Parser:
     parser.add_argument("--input", required=True, metavar="FILE", help="the medium to edit")
     parser.add_argument("--prompts", type=path, metavar="FILE", help="a text file, one prompt a line")
     add_options(parser, [options(Request)[name] for name in NAMES])
+    add_images(parser)
     add_options(parser, [option for name, option in options(EditRequest).items() if name != "media"])
     return parser
 
@@ -64,7 +65,7 @@ def run(argv: Sequence[str]) -> int:
         )
     prompts = [*(a.prompt or []), *lines]
     edit = edit_request(given(a, [INPUT if name == "media" else name for name in options(EditRequest)]))
-    common = Request(**given(a, NAMES), options=own, edit=edit)
+    common = Request(**given(a, (*NAMES, IMAGES)), options=own, edit=edit)
     common.check()
     if edit.restore is not None and a.tile:
         raise MultigenError("--tile does not go with --restore")

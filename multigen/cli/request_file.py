@@ -31,7 +31,8 @@ def read_request(text: str, where: str, declared: Callable[[], Sequence[Option]]
         data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise MultigenError(f"{where}: not JSON ({error})") from None
-    own = {**options(Request), "overrides": Option("overrides", tuple[str, ...])}
+    lists = ("overrides", "images")
+    own = {**options(Request), **{name: Option(name, tuple[str, ...]) for name in lists}}
     edits = options(EditRequest)
     edits[INPUT] = edits.pop("media")
     known = {**own, **edits}

@@ -15,6 +15,7 @@ _READERS: dict[Any, Callable[[str], Any]] = {
     float: number,
     int | tuple[int, int]: size,
 }
+IMAGES = "images"  # the pictures of a request
 _HELP = ("-h", "--help")
 # Declares the options of a source, such as `multigen.runs.checks.request_options`.
 Declared = Callable[[str], Sequence[Option]]
@@ -34,6 +35,17 @@ def add_options(parser: argparse._ActionsContainer, options: Iterable[Option]) -
                 help=shown,
                 choices=option.choices or None,
             )
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the pictures of a request, once for each of the model's adapters."""
+    parser.add_argument(
+        "--image",
+        action="append",
+        dest=IMAGES,
+        metavar="PICTURE",
+        help="a picture for the model's first adapter, the next for its second ...: an image prompt, edges, a pose",
+    )
 
 
 def given(arguments: argparse.Namespace, names: Collection[str]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from multigen.cli.arguments import (
     seed,
     show_log,
 )
-from multigen.cli.request_options import add_options, given, parse
+from multigen.cli.request_options import IMAGES, add_images, add_options, given, parse
 from multigen.errors import MultigenError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def parser() -> Parser:
         '[...]}; with "input" and the options of `multigen edit` it is an edit',
     )  # fmt: skip
     add_options(parser, [options(Request)[name] for name in NAMES])
+    add_images(parser)
     parser.add_argument(
         "--per-class",
         type=count,
@@ -102,7 +103,7 @@ def run(argv: Sequence[str]) -> int:
     from multigen.generation.request import Request
     from multigen.runs.checks import check_request, check_source
 
-    common = Request(**given(a, NAMES), options=own)
+    common = Request(**given(a, (*NAMES, IMAGES)), options=own)
     common.check()
     requests = _requests(a)
     _check_place(a.out)

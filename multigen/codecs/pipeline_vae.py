@@ -18,15 +18,16 @@ from multigen.storage.diffusers_folder import Component, Frozen
 class PipelineVAE(Codec):
     """The `vae` of a pipeline's folder, in fp32. It is neither trained nor saved.
 
-    path     the folder, or its id on the hub (hf:owner/name)
+    path     the folder, a single file of it, or its id on the hub (hf:owner/name)
+    config   of a single file: a folder in diffusers' format that says what the file does not
     allowed  what may stand there
     """
 
     device_of: Tensor
 
-    def __init__(self, path: str | None, allowed: Component) -> None:
+    def __init__(self, path: str | None, allowed: Component, config: str | None = None) -> None:
         super().__init__()
-        self.folder = diffusers_folder.located(path)
+        self.folder = diffusers_folder.located(path, config)
         self.config = diffusers_folder.component(self.folder, "vae", allowed)
         self.network = Frozen(functools.partial(diffusers_folder.network, self.folder, "vae", allowed))
         # Follows the module to its device; never saved.

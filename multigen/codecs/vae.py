@@ -19,15 +19,16 @@ SCALE = 0.18215  # the factor of files that do not state it
 class VAE(PipelineVAE):
     """Pictures [B, 3, H, W] in [-1, 1] <-> latents [B, C, H / f, W / f] near unit variance, in fp32.
 
-    path      the pipeline's folder, whose `vae` is used, or its id on the hub (hf:owner/name)
+    path      the pipeline's folder, whose `vae` is used, a single file of it, or its id on the hub (hf:owner/name)
+    config    of a single file: a folder in diffusers' format that says what the file does not
     multiple  sides of latents are multiples of it, as a network of patches wants them
 
     An AutoencoderKL with the scaling factor of its configuration. It is neither trained nor saved.
     """
 
-    def __init__(self, *, path: str | None = None, multiple: int = 1) -> None:
+    def __init__(self, *, path: str | None = None, config: str | None = None, multiple: int = 1) -> None:
         check_multiple(multiple)
-        super().__init__(path, AUTOENCODER)
+        super().__init__(path, AUTOENCODER, config)
         self.multiple = multiple
         self.media_channels = self.entry("in_channels", int, 3)
         self.channels = self.entry("latent_channels", int, 4)

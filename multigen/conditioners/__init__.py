@@ -57,6 +57,10 @@ class Conditioner(nn.Module, ABC):
         """Return what the network is told of a medium [C, *D] that is made, `Cond.extra`: name -> [1, ...]."""
         return {}
 
+    def opposed(self, cond: Cond) -> Cond:
+        """Return the condition of prompts as what guidance leads away from. By default it stays as it is."""
+        return cond
+
     def words(self, prompt: str) -> list[str]:
         """Split a prompt into the tokens that the backbone attends to; empty if there are none to name."""
         return []

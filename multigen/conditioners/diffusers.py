@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 class Diffusers(Conditioner):
     """Text through a pipeline's frozen encoders; the unconditional condition is that of the pipeline.
 
-    path     the pipeline's folder, whose tokenizers and text encoders are used, or its id on the hub (hf:owner/name)
+    path     the pipeline's folder, whose tokenizers and text encoders are used, a single file of it, or its id on
+             the hub (hf:owner/name)
+    config   of a single file: a folder in diffusers' format that says what the file does not
     numbers  what the network is told beside the prompt: {guidance: 3.5}, {crop: [0, 64]} ...; null: the usual values
 
     Words between brackets with a weight count for more or less: `a (red:1.3) apple`. Where the family allows it,
@@ -41,10 +43,14 @@ class Diffusers(Conditioner):
     device_of: Tensor
 
     def __init__(
-        self, *, path: str | None = None, numbers: Mapping[str, float | tuple[float, ...]] | None = None
+        self,
+        *,
+        path: str | None = None,
+        config: str | None = None,
+        numbers: Mapping[str, float | tuple[float, ...]] | None = None,
     ) -> None:
         super().__init__()
-        self.family = open_family(diffusers_folder.located(path))
+        self.family = open_family(diffusers_folder.located(path, config))
         if not self.family.streams:
             raise ValueError(f"path: {path}: {self.family.title} follows no prompt; use the conditioner none")
         self.numbers = _numbers(self.family.numbers, numbers or {})
@@ -68,12 +74,16 @@ class Diffusers(Conditioner):
     def null(self, batch_size: int) -> Cond:
         """Return the unconditional condition, [B, ...]: zeros, or the empty prompt."""
         cond = self({"text": [""]})
-        return self.family.null(cond).expand(batch_size)
+        return self.family.opposed(self.family.null(cond)).expand(batch_size)
 
     def measures(self, media: tuple[int, ...]) -> Mapping[str, Tensor]:
         """Return the numbers that follow from the medium's size, where they are not set."""
         found = self.family.measures(media, self.numbers)
         return {name: torch.tensor([values], device=self.device_of.device) for name, values in found.items()}
+
+    def opposed(self, cond: Cond) -> Cond:
+        """Return what the family makes of it."""
+        return self.family.opposed(cond)
 
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Return {"text": prompts}. MultigenError for what is no text; warns of what is cut or not known."""

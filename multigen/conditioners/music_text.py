@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from multigen.conditioners.beat import Beat
 from multigen.conditioners.text import Text
 from multigen.core.conditioning import CondSpec
-from multigen.datasets import Beat
-from multigen.modalities import Modality
 from multigen.registry import Given
 
 CHANNELS = 6
@@ -26,6 +25,10 @@ _METRES = (
     (4, re.compile(r"\bin four\b|\b4/4\b", re.IGNORECASE)),
 )
 _ENDING = re.compile(r"\bending\b", re.IGNORECASE)
+
+
+class _Modality(Protocol):
+    def shape(self, *, duration: float | None = None) -> tuple[int, ...]: ...
 
 
 class MusicText(Text):
@@ -42,7 +45,7 @@ class MusicText(Text):
     def __init__(
         self,
         *,
-        modality: Given[Modality],
+        modality: Given[_Modality],
         path: str | None = None,
         tokens: bool = True,
         pooled: bool = True,

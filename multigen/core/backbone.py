@@ -35,16 +35,30 @@ class Taps(NamedTuple):
 
 
 class Control(NamedTuple):
-    """A network beside the backbone that leads it by a picture.
+    """Weights beside the backbone that lead it by a picture.
 
-    path     its folder
-    picture  [3, H, W] in [-1, 1]
-    weight   0: not at all; 1: as it was trained
+    kind     what they are, such as a ControlNet
+    path     their folder or file
+    weight   0: not at all; 1: as they were trained
+    encoder  folder of the network that reads the picture, where one does; None: as `path` implies
     """
 
+    kind: str
     path: str
-    picture: Tensor
     weight: float
+    encoder: str | None = None
+
+
+class Lead(NamedTuple):
+    """What a picture says to a backbone in conditional and in unconditional calls, [1, ...] each, of one shape."""
+
+    cond: Tensor
+    null: Tensor
+
+
+def lead_name(number: int) -> str:
+    """The name in `Cond.extra` of what the picture of an attached control says."""
+    return f"picture {number}"
 
 
 class Backbone(nn.Module, ABC):
@@ -88,11 +102,16 @@ class Backbone(nn.Module, ABC):
         """Raise ValueError, with the nearest that is allowed, for samples [C, *D] that the network cannot make."""
 
     def attach(self, controls: Sequence[Control]) -> None:
-        """Be led by these from now on, and by no others. ValueError where the network takes none."""
+        """Be led by these from now on, and by no others; calls then carry `lead_name(k)` for each of them.
+
+        ValueError where the network takes none.
+        """
         if controls:
-            raise ValueError(
-                "adapters: this network takes no ControlNet. Allowed: those of U-Nets of pictures"
-            )
+            raise ValueError(f"adapters: this network takes no {controls[0].kind}. Allowed: none.")
+
+    def lead(self, number: int, picture: Tensor, shape: tuple[int, ...]) -> Lead:
+        """Return what a picture [3, H, W] in [-1, 1] says through an attached control, for samples [C, *D]."""
+        raise NotImplementedError
 
     @classmethod
     def published_with(cls, args: Mapping[str, Any]) -> tuple[str, str]:

@@ -14,7 +14,11 @@ prediction serves every schedule:
                                                                    alpha sd²/(sigma² + alpha² sd²)
                                                                    sigma sd/sqrt(sigma² + alpha² sd²)
 
-    c_in = 1/sqrt(alpha² sd² + sigma²)    for edm; for the others only where that is below 1 (variance exploding)
+    consistency    (x0 - c_skip x)/c_out                           sd²/(alpha (r'² + sd²))
+                                                                   r' sd/sqrt(r² + sd²),  r = sigma/alpha, r' = r - r_0
+
+    c_in = 1/sqrt(alpha² sd² + sigma²)    for edm and consistency; for the others only where that is
+                                          below 1 (variance exploding)
 
 The targets are written out, because (x0 - c_skip x)/c_out divides by 0 at sigma = 0.
 """
@@ -27,6 +31,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+_LEAST = 1e-4  # of a c_out that is divided by
 
 
 class Preconditioning(NamedTuple):
@@ -127,3 +133,21 @@ def edm(*, sigma_data: float = 0.5) -> Prediction:
         return (s * x0 - a * sd**2 * e) * (s**2 + a**2 * sd**2).rsqrt() / sd
 
     return Prediction("edm", scale, aim, sigma_data, unit_input=True)
+
+
+def consistency(*, sigma_data: float = 0.5, sigma_min: float = 0.002) -> Prediction:
+    """Use the preconditioning of consistency models: x0 = x at r_0 = `sigma_min`, the least noise of their training.
+
+    Song et al. 2023 (arXiv:2303.01469), appendix C, eq. 25 and 26, for any alpha.
+    """
+
+    def scale(a: Tensor, s: Tensor, sd: float) -> tuple[Tensor, Tensor]:
+        r = s / a
+        over = (r - sigma_min).clamp_min(0)
+        return sd**2 / (a * (over**2 + sd**2)), over * sd * (r**2 + sd**2).rsqrt()
+
+    def aim(x0: Tensor, e: Tensor, a: Tensor, s: Tensor, sd: float) -> Tensor:
+        skip, out = scale(a, s, sd)
+        return (x0 - skip * (a * x0 + s * e)) / out.clamp_min(_LEAST)
+
+    return Prediction("consistency", scale, aim, sigma_data, unit_input=True, needs_signal=True)

@@ -6,28 +6,14 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, NamedTuple, NotRequired, Protocol, TypedDict
+from typing import Literal, NotRequired, Protocol, TypedDict
 
 import torch
 from torch import Tensor
 
+from multigen.conditioners.beat import Beat
+
 NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in sets
-
-
-class Beat(NamedTuple):
-    """How time is counted in a piece of music.
-
-    first  where in the piece the medium begins, in quarters
-    bpm    quarters per minute; 0 where nothing is said
-    metre  quarters a bar; 0 where nothing is said
-    left   seconds from the medium's beginning to the end of the piece's last note; infinite where nothing is said, None
-           where the piece ends with the medium
-    """
-
-    first: float
-    bpm: float
-    metre: int
-    left: float | None
 
 
 class Item(TypedDict):

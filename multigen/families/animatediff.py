@@ -25,6 +25,7 @@ class AnimateDiff(ModelScope):
         **CLIP,
     }
     scale = 7.5
+    prompted = True
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError for more frames than the motion modules have places for."""

@@ -81,6 +81,7 @@ class Family(ABC):
     scheduler   entries of the scheduler's configuration that the pipeline sets itself
     own_sigmas  the pipeline spaces its sigmas evenly from 1 to 1/steps before they are shifted
     controlled  its network takes ControlNets
+    prompted    its network takes image prompts, IP-Adapters
     patch       side of the squares of model space that are one token, for a shift by the number of tokens
 
     `numbers` stand in `Cond.extra`, by name; a recipe changes them with `conditioner.numbers`. An instance is one
@@ -96,6 +97,7 @@ class Family(ABC):
     scheduler: ClassVar[Mapping[str, Any]] = {}
     own_sigmas: ClassVar[bool] = False
     controlled: ClassVar[bool] = False
+    prompted: ClassVar[bool] = False
     patch: ClassVar[int] = 1
 
     def __init__(self, *, folder: Given[Path]) -> None:
@@ -112,6 +114,11 @@ class Family(ABC):
     def streams(self) -> tuple[Stream, ...]:
         """Its text encoders; none: it follows no prompt."""
         return ()
+
+    @property
+    def classes(self) -> int:
+        """How many classes it follows in place of prompts; 0: none."""
+        return 0
 
     @property
     def numbers(self) -> Mapping[str, tuple[float, ...]]:
@@ -135,6 +142,10 @@ class Family(ABC):
             return cond
         vector, tokens = (None if p is None else torch.zeros_like(p) for p in (cond.vector, cond.tokens))
         return dataclasses.replace(cond, vector=vector, tokens=tokens)
+
+    def opposed(self, cond: Cond) -> Cond:
+        """Make the condition that guidance leads away from of a negative prompt's or an unconditional one."""
+        return cond
 
     @property
     def guide(self) -> Part:

@@ -27,6 +27,7 @@ class ModelScope(UNetFamily):
     }
     modality = "video"
     controlled = False
+    prompted = False
     axes = 3
     scale = 9.0
 

@@ -175,6 +175,23 @@ def _of_consistency(config: Mapping[str, Any], where: str, pipeline: Pipeline) -
     return Scheduler(table(config, where), prediction(config, where), grid, Part("consistency"))
 
 
+def _of_consistency_model(config: Mapping[str, Any], where: str, pipeline: Pipeline) -> Scheduler:
+    """A network that maps noise to data itself (Song et al. 2023, arXiv:2303.01469)."""
+    low, high = float(config.get("sigma_min", 0.002)), float(config.get("sigma_max", 80.0))
+    if float(config.get("s_noise", 1.0)) != 1:
+        raise MultigenError(f"{where}: s_noise: {config['s_noise']} is not allowed. Allowed: 1.")
+    schedule = {"sigma_min": low, "sigma_max": high, "rho": float(config.get("rho", 7.0))}
+    data = float(config.get("sigma_data", 0.5))
+    clips = config.get("clip_denoised", True)
+    return Scheduler(
+        Part("edm", schedule),
+        Part("consistency", {"sigma_data": data, "sigma_min": low}),
+        Part("uniform", {"of": config.get("num_train_timesteps", 40)}),
+        Part("consistency", {"sigma_min": low}),
+        (Part("clip", {"limit": 1.0}),) if clips else (),
+    )
+
+
 # --- EDM ------------------------------------------------------------------------------------------------------------
 
 
@@ -199,6 +216,7 @@ def _of_edm(config: Mapping[str, Any], where: str, pipeline: Pipeline) -> Schedu
 READERS: Mapping[str, Callable[[Mapping[str, Any], str, Pipeline], Scheduler]] = {
     **dict.fromkeys(TABLES, _of_table),
     **dict.fromkeys(FLOWS, _of_flow),
+    "CMStochasticIterativeScheduler": _of_consistency_model,
     "LCMScheduler": _of_consistency,
     "CosineDPMSolverMultistepScheduler": _of_edm,
     "EDMDPMSolverMultistepScheduler": _of_edm,

@@ -14,29 +14,26 @@ from multigen.registry import Part
 from multigen.storage.diffusers_folder import Component
 
 
-class Unconditional(Family):
-    """A U-Net of pixels without a condition. Where it learned its variance, too, that half of F is left out."""
-
-    title = "unconditional diffusion"
-    components: ClassVar[Mapping[str, Component]] = {"unet": Component("diffusers", ("UNet2DModel",))}
-
-    def form(self) -> Form:
-        """Channels of the pixels. MultigenError for a network of classes."""
-        if self.config.get("num_class_embeds") or self.config.get("class_embed_type"):
-            raise MultigenError(
-                f"{self.folder / self.network}: a network that takes a class is not allowed. Allowed: without "
-                "num_class_embeds and class_embed_type."
-            )
-        return Form(2, self._channels, CondSpec())
+class Pixels(Family):
+    """A U-Net of pixels."""
 
     @property
-    def _channels(self) -> int:
+    def channels(self) -> int:
+        """Of the pixels."""
         return self.entry("in_channels", int, 3)
+
+    def without(self, *keys: str) -> None:
+        """MultigenError for a network that takes classes by one of these entries of its configuration."""
+        if any(self.config.get(key) for key in keys):
+            raise MultigenError(
+                f"{self.folder / self.network}: a network that takes a class is not allowed. Allowed: without "
+                f"{' and '.join(keys)}."
+            )
 
     def media(self) -> Mapping[str, Any]:
         """The size and the channels that it was trained on."""
         size = self.entry("sample_size", int | tuple[int, int] | None, None) or 64
-        return {"size": size, "channels": self._channels}
+        return {"size": size, "channels": self.channels}
 
     def codec(self, source: str) -> Part:
         """Pixels as they are."""
@@ -51,6 +48,18 @@ class Unconditional(Family):
                 raise ValueError(
                     f"{side} pixels are not allowed. Allowed: multiples of {step}; the nearest is {near}."
                 )
+
+
+class Unconditional(Pixels):
+    """A U-Net of pixels without a condition. Where it learned its variance, too, that half of F is left out."""
+
+    title = "unconditional diffusion"
+    components: ClassVar[Mapping[str, Component]] = {"unet": Component("diffusers", ("UNet2DModel",))}
+
+    def form(self) -> Form:
+        """Channels of the pixels. MultigenError for a network of classes."""
+        self.without("num_class_embeds", "class_embed_type")
+        return Form(2, self.channels, CondSpec())
 
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """x [B, C, H, W], c_noise [B] from 0 to N - 1 -> F [B, C, H, W]."""

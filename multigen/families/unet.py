@@ -30,6 +30,7 @@ class UNetFamily(Family):
     """
 
     controlled = True
+    prompted = True
     axes: ClassVar[int] = 2
     scale: ClassVar[float]
     embeds: ClassVar[str | None] = None

@@ -29,7 +29,7 @@ def blend(
     """
     first, last = (Request(end) if isinstance(end, str) else end for end in ends)
     common = dataclasses.replace(first, prompt="", seed=None)
-    if dataclasses.replace(last, prompt="", seed=None) != common:
+    if common.differs(dataclasses.replace(last, prompt="", seed=None)):
         raise MultigenError("blend: its ends may differ by prompt and seed alone")
     if n < 2:
         raise MultigenError(f"n: {n} is not allowed; a blend has 2 ends and more between them")

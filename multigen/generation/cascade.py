@@ -74,7 +74,9 @@ def former_request(parts: ModelParts, request: Request, shape: tuple[int, ...]) 
     duration = None
     if axes != 2:  # [C, N] or [C, T, H, W]
         duration = shape[1] * 8 / parts.modality.shape(duration=8.0)[1]
-    return dataclasses.replace(request, size=size, duration=duration, sampler=None, overrides=(), options={})
+    return dataclasses.replace(
+        request, size=size, duration=duration, sampler=None, overrides=(), images=(), options={}
+    )
 
 
 def stage_before(parts: ModelParts) -> ModelParts:

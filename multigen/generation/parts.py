@@ -34,6 +34,7 @@ class ModelParts(Protocol):
     knowledge: Knowledge | None  # what the weights were told
     load_denoiser: Callable[[str], Denoiser]  # from a run folder, a weights file or a shipped name
     cascade: Cascade | None  # how it sees the stage before it; None where it is the first
+    pictures: tuple[Tensor | None, ...]  # of its adapters, [3, H, W]; None: requests give theirs
 
     @property
     def denoiser(self) -> Denoiser:

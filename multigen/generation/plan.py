@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,8 +22,10 @@ from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.grid import grid
 from multigen.generation.guidance import check_guidance, check_negative, guide_part
+from multigen.generation.handover import check_space, earlier, later, takes_over
 from multigen.generation.part_like import part_of
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
+from multigen.generation.pictures import Pictures, plan_pictures
 from multigen.generation.polishing import check_polish, no_stronger
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
@@ -63,6 +65,7 @@ class Plan:
     observer   hears of every answered query
     former     in a cascade, how the stage before makes the medium that this one sees
     enlarged   or the medium that is given for it
+    pictures   that lead the network
     """
 
     recipe: Recipe
@@ -84,6 +87,7 @@ class Plan:
     observer: Observer | None = None
     former: Plan | None = None
     enlarged: Enlarged | None = None
+    pictures: Pictures | None = None
 
     @property
     def queries(self) -> int:
@@ -109,8 +113,11 @@ class Job(NamedTuple):
     plan: Plan
 
 
-def plan(parts: ModelParts, request: Request) -> Plan:
-    """Resolve a request. MultigenError for what does not fit the model, before any network call."""
+def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] | None = None) -> Plan:
+    """Resolve a request. MultigenError for what does not fit the model, before any network call.
+
+    until  cuts the grid of a model that hands its sample over
+    """
     asked, request = request, own_request(parts, request)
     recipe = _sampling(parts, request)
     steps = recipe.sample.steps if request.steps is None else request.steps
@@ -130,10 +137,14 @@ def plan(parts: ModelParts, request: Request) -> Plan:
     if edit is not None:
         with errors_at("strength"):
             ts = edits.last_steps(ts, edit.strength)
+    if takes_over(parts, request):
+        ts = later(parts.denoiser.schedule, recipe, ts)
     polish = recipe.sample.polish if edit is None else no_stronger(parts, recipe.sample.polish, ts)
+    if until is not None:
+        ts, polish = until(ts), dataclasses.replace(polish, passes=0)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     negative = _negative(recipe, request, guide)
-    former = _former(parts, asked, start)
+    former = _former(parts, asked, start) if parts.cascade is not None else _handing(parts, asked, shape, ts)
     own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
     return Plan(
         recipe=recipe,
@@ -153,6 +164,7 @@ def plan(parts: ModelParts, request: Request) -> Plan:
         known=start.known,
         former=former,
         enlarged=start.enlarged,
+        pictures=plan_pictures(parts, request, shape),
     )
 
 
@@ -176,6 +188,20 @@ def _former(parts: ModelParts, asked: Request, start: Start) -> Plan | None:
     return plan(stage_before(parts), former_request(parts, asked, start.shape))
 
 
+def _handing(parts: ModelParts, asked: Request, shape: tuple[int, ...], ts: Tensor) -> Plan | None:
+    """The plan of the stage before that hands its sample over where `ts` begins, if there is one."""
+    if not takes_over(parts, asked):
+        return None
+    before = stage_before(parts)
+    schedule, recipe = before.denoiser.schedule, _sampling(parts, asked)
+    request = dataclasses.replace(
+        asked, sampler=None, overrides=(), images=(), steps=asked.steps or recipe.sample.steps
+    )
+    former = plan(before, request, lambda grid: earlier(schedule, recipe, grid, parts, ts[0]))
+    check_space(parts, shape, former.shape)
+    return former
+
+
 def jobs(
     parts: ModelParts, requests: Sequence[Request | str], n: int, seed: int, first: int = 0
 ) -> list[Job]:
@@ -194,7 +220,7 @@ def jobs(
             check_prompt(parts, request.prompt)
             warn_of_novelty(parts, request.prompt)
             common = dataclasses.replace(request, prompt="", seed=None)
-            if last is None or last[0] != common:
+            if last is None or last[0].differs(common):
                 last = common, plan(parts, request)
             check_stages(parts, last[1].depth, request.prompt)
         except MultigenError as error:

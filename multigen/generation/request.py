@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from multigen.errors import MultigenError, message
 from multigen.generation.part_like import PartLike, check_part, operator_part, part_of
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MEANINGS = WHITE, BLACK, OPAQUE, TRANSPARENT = ("white", "black", "opaque", "transparent")
 FITS = CROP, PAD, STRETCH = ("crop", "pad", "stretch")
 Size = int | tuple[int, int]
+# A file, a medium, or a tensor [3, H, W] in [-1, 1].
+Picture: TypeAlias = "str | Path | Media | Tensor"
 _OPTION = "option"
 
 
@@ -56,6 +58,7 @@ class Request:
     overrides        how it is sampled, as on the command line: ("sampler.name=ddim",)
     options          values of what the modality declares beside these (`Modality.options`), by name
     edit             the medium that it is made from; None: noise alone
+    images           pictures for the model's adapters, in their order; None, and those left out: the adapter's own
     """
 
     prompt: str = field(default="", metadata=_option(str, "what to make", metavar="TEXT"))
@@ -97,11 +100,21 @@ class Request:
     overrides: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     edit: EditRequest | None = None
+    images: tuple[Picture | None, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         _check_types(self)
         if isinstance(self.overrides, str):
             raise MultigenError(f"overrides: {self.overrides!r} is not allowed; give a list of texts")
+        if not isinstance(self.images, tuple | list):
+            raise MultigenError(f"images: {self.images!r} is not allowed; give a list of pictures")
+        object.__setattr__(self, "images", tuple(self.images))
+
+    def differs(self, other: Request) -> bool:
+        """Whether another request asks for anything else. Pictures in memory are the same where they are one."""
+        pairs = zip(self.images, other.images, strict=False)
+        same = all(a is b or (isinstance(a, str | Path) and a == b) for a, b in pairs)
+        return self != other or len(self.images) != len(other.images) or not same
 
     def check(self) -> None:
         """Raise MultigenError for parts that are wrong whatever the model is."""

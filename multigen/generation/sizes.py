@@ -58,8 +58,8 @@ def window_of(parts: ModelParts, shape: tuple[int, ...], *, sliding: bool) -> tu
             f"the medium: {given} is larger than the model's {own}; cut it, or make it in windows with "
             "--sliding-window (in Python sliding_window=True)"
         )
-    if parts.recipe.adapters:
+    if any(adapter.name == "controlnet" for adapter in parts.recipe.adapters):
         raise MultigenError(
-            "adapters: their pictures show a medium that is made in one piece, not in windows"
+            "adapters: the pictures of ControlNets show a medium that is made in one piece, not in windows"
         )
     return parts.codec.shape(whole_sides(parts, (shape[0], *most)))[1:]

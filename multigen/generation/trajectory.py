@@ -17,10 +17,11 @@ from multigen.core.sliding_window import Crop, sliding_windows
 from multigen.generation.cascade import stage_before
 from multigen.generation.finish import finish
 from multigen.generation.guidance import guided, say_strong
-from multigen.generation.parts import ModelParts, encode_prompts
+from multigen.generation.handover import handed
+from multigen.generation.parts import ModelParts
 from multigen.generation.plan import Job, Plan
 from multigen.generation.stages import condition, stage_noise
-from multigen.generation.window_conds import WindowConds
+from multigen.generation.window_conds import WindowConds, conditional, unconditional
 
 
 def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
@@ -72,8 +73,11 @@ def _after(
 
     def walks() -> Trajectory:
         x = yield from first
-        medium = before.modality.convert(finish(before, x[0], earlier).tensor, parts.modality)
-        phase.condition = condition(parts, job, medium[None].to(parts.device))
+        if parts.cascade is None:
+            phase.condition = handed(parts, before, x, earlier.plan.ts[-1], job.plan.ts[0])
+        else:
+            medium = before.modality.convert(finish(before, x[0], earlier).tensor, parts.modality)
+            phase.condition = condition(parts, job, medium[None].to(parts.device))
         return (yield from walk)
 
     def guides(q: Query) -> Answers:
@@ -87,7 +91,8 @@ class _Phase:
     """Where a trajectory stands: on the way up in noise its guide is another.
 
     noted      how far guidance went in weak noise, [B] on the device, and the log-SNR there
-    condition  of a cascade, what the network sees of the stage before, [1, K, *D]; None until that has ended
+    condition  of a cascade, what the network sees of the stage before, [1, K, *D]; or, where that hands its sample
+               over, that sample; None until that has ended
     """
 
     inverting: bool
@@ -172,20 +177,13 @@ def _watched(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
 
 
 def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
-    with torch.no_grad():
-        null = (
-            encode_prompts(parts, plan.negative_prompt, media=plan.media, size=plan.shape[1:])
-            if plan.negative_prompt
-            else parts.conditioner.null(1).to(parts.device)
-        )
-        null = null.without_grid(cond)
     return guided(
         plan.guide,
         plan.modifiers,
         cond=cond,
-        null=null,
+        null=unconditional(parts, plan).without_grid(cond),
         denoiser=parts.denoiser,
-        encode=lambda prompt: encode_prompts(parts, prompt).with_grid_of(cond),
+        encode=lambda prompt: conditional(parts, plan, prompt).with_grid_of(cond),
         load=parts.load_denoiser,
     )
 
@@ -246,12 +244,19 @@ def _watched_to_its_end(walk: Trajectory, plan: Plan, phase: _Phase) -> Trajecto
 
 def _trajectory(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: _Phase) -> Trajectory:
     schedule, edit, ts = parts.denoiser.schedule, plan.edit, plan.ts
+    if plan.former is not None and parts.cascade is None:
+        return _taken_over(parts, plan, noise, phase)
     if edit is None:
         return _walk(parts, plan, noise("start", 0) * float(schedule(ts[:1]).sigma), noise)
     if edit.invert is None:
         x = edits.add_noise(schedule, edit.x0, ts[0], noise("start", 0))
         return _walk(parts, plan, x, noise)
     return _there_and_back(parts, plan, edit.x0, noise, phase)
+
+
+def _taken_over(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: _Phase) -> Trajectory:
+    """On from the sample that the stage before hands over."""
+    return (yield from _walk(parts, plan, phase.shown, noise))
 
 
 def _there_and_back(

@@ -22,9 +22,9 @@ class WindowConds:
         words = (sample.opening, sample.ending) if prompt and whole and parts.conditioner.text else ("", "")
         n, *others = plan.shape[1:]
         self._places = torch.arange(n).view(1, 1, n, *(1 for _ in others)).expand(1, 1, n, *others)
-        self.own = said = self._said(parts, prompt, plan)
+        self.own = said = conditional(parts, plan, prompt)
         self._first, self._last = (
-            self._said(parts, f"{prompt}, {word}", plan) if word else said for word in words
+            conditional(parts, plan, f"{prompt}, {word}") if word else said for word in words
         )
         # What runs along a piece knows of its end in all windows: the last but one sees some of it, too.
         self.own, self._first = said.with_grid_of(self._last), self._first.with_grid_of(self._last)
@@ -40,8 +40,24 @@ class WindowConds:
             return self._first
         return self._last if places.max() == self._places.max() else self.own
 
-    def _said(self, parts: ModelParts, prompt: str, plan: Plan) -> Cond:
-        """The condition of a prompt; nothing runs along a medium of which a part is known, or one that is a circle."""
-        cond = encode_prompts(parts, prompt, media=plan.media, size=plan.shape[1:])
-        whole = plan.edit is None and plan.known is None and not plan.tile
-        return cond if whole else cond.without_grid(cond)
+
+def conditional(parts: ModelParts, plan: Plan, prompt: str) -> Cond:
+    """The condition of a prompt, with what the plan's pictures say.
+
+    Nothing runs along a medium of which a part is known, or one that is a circle.
+    """
+    cond = encode_prompts(parts, prompt, media=plan.media, size=plan.shape[1:])
+    if plan.edit is not None or plan.known is not None or plan.tile:
+        cond = cond.without_grid(cond)
+    return cond if plan.pictures is None else plan.pictures.on(cond)
+
+
+@torch.no_grad()
+def unconditional(parts: ModelParts, plan: Plan) -> Cond:
+    """The condition of the plan's negative prompt, or the null condition, without what its pictures say."""
+    negative = plan.negative_prompt
+    if negative:
+        null = parts.conditioner.opposed(encode_prompts(parts, negative))
+    else:
+        null = parts.conditioner.null(1).to(parts.device)
+    return null if plan.pictures is None else plan.pictures.off(null)

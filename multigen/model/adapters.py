@@ -1,4 +1,4 @@
-"""Adapters on a model: networks beside the backbone that lead it by a picture, and new words in its prompts."""
+"""Adapters on a model: weights beside the backbone that lead it by pictures, and new words in its prompts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from multigen.conditioners import Conditioner
 from multigen.core.backbone import Control
 from multigen.core.denoiser import Denoiser
 from multigen.errors import MultigenError
-from multigen.modalities.guard import guarded
-from multigen.modalities.image import Image
+from multigen.generation.pictures import read_picture
 from multigen.recipe.schema import WeightedAdapter
 from multigen.storage import words
 from multigen.storage.diffusers_folder import CONTROLNET
@@ -28,20 +27,24 @@ def attach(
     conditioner: Conditioner,
     adapters: Sequence[WeightedAdapter],
     own: Words | None = None,
-) -> None:
-    """Sample with these adapters and no others. MultigenError for one that does not go with the model.
+) -> tuple[Tensor | None, ...]:
+    """Sample with these adapters and no others; return the own pictures of those that lead, [3, H, W] each.
 
     own  the word that the model's own training taught it
+
+    MultigenError for one that does not go with the model, and for a picture that is not there.
     """
     if denoiser is None:
-        return
-    controls = [_control(one) for one in adapters if one.name == "controlnet"]
-    taught = [_words(one) for one in adapters if one.name == "textual_inversion"]
+        return ()
+    leading = [one for one in adapters if one.leads]
+    controls = [_control(one) for one in leading]
+    taught = [_words(one) for one in adapters if not one.leads]
     try:
         denoiser.backbone.attach(controls)
     except ValueError as error:
         raise MultigenError(str(error)) from error
     conditioner.teach([*([] if own is None else [own]), *taught])
+    return tuple(None if one.image is None else read_picture(one.image) for one in leading)
 
 
 def _control(adapter: WeightedAdapter) -> Control:
@@ -49,13 +52,9 @@ def _control(adapter: WeightedAdapter) -> Control:
         raise MultigenError(
             f"adapters: {adapter.path}: weight {adapter.weight} is not allowed. Allowed: 0 to {LARGEST:g}."
         )
-    if adapter.image is None:
-        raise MultigenError(f"adapters: {adapter.path}: a ControlNet needs a picture: image: FILE")
-    path = Path(adapter.image).expanduser()
-    picture: Tensor = guarded(path, Image().read, path)
-    folder = Path(adapter.path).expanduser()
-    trained = folder / CONTROLNET  # of the run that trained it
-    return Control(str(trained if trained.is_dir() else folder), picture, adapter.weight)
+    trained = Path(adapter.path).expanduser() / CONTROLNET  # of the run that trained it
+    path = str(trained) if adapter.name == "controlnet" and trained.is_dir() else adapter.path
+    return Control(adapter.name, path, adapter.weight, adapter.encoder)
 
 
 def _words(adapter: WeightedAdapter) -> Words:

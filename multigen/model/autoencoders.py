@@ -12,7 +12,6 @@ from multigen.errors import RecipeError
 from multigen.model.source import find, find_recipe
 from multigen.recipe.schema import Recipe
 from multigen.storage import diffusers_folder
-from multigen.storage.hub_id import is_id
 
 CODEC = "kl_vae"
 
@@ -46,9 +45,8 @@ def size_multiple(recipe: Recipe) -> int:
     if codec.name == CODEC:
         return layout_of(recipe).factor
     if codec.name == "vae":
-        path = codec.args.get("path")
-        # What the hub holds is not asked for again: there are hardly others.
-        factor = 8 if is_id(str(path)) else diffusers_folder.vae_factor(diffusers_folder.located(path))
+        folder = diffusers_folder.located(codec.args.get("path"), codec.args.get("config"))
+        factor = diffusers_folder.vae_factor(folder)
         return factor * codec.args.get("multiple", 1)
     found = codec.args.get("unshuffle", 1)
     return found if isinstance(found, int) else 1

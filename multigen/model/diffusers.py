@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from multigen.families.schedulers import Pipeline
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
-from multigen.storage.diffusers_folder import is_id, is_pipeline, located
+from multigen.storage.diffusers_folder import is_id, is_pipeline, is_single_file, located
 from multigen.storage.hub_id import PREFIX
 
 log = logging.getLogger(__name__)
@@ -25,26 +26,30 @@ RECIPE = "image_stable_diffusion"
 
 
 def is_source(source: str) -> bool:
-    """Whether a pipeline of diffusers is meant: a folder in its format, or an id on the hub."""
-    return is_id(source) or is_pipeline(Path(source).expanduser())
+    """Whether a pipeline of diffusers is meant: a folder in its format, a single file, or an id on the hub."""
+    path = Path(source).expanduser()
+    return is_id(source) or is_pipeline(path) or is_single_file(path)
 
 
-def recipe_of(source: str) -> Recipe:
+def recipe_of(source: str, config: str | None = None) -> Recipe:
     """The recipe of a pipeline: the shipped one with this folder's parts, sizes and scheduler.
+
+    config  of a single file: a folder in diffusers' format that says what the file does not
 
     MultigenError, with what is allowed, for a folder of another pipeline or with code or pickles in it.
     """
-    family = open_family(located(source))
+    family = open_family(located(source, config))
+    more = {} if config is None else {"config": config}
     family.form()
     base, found = load_recipe(RECIPE), scheduler_of(family)
-    follows = bool(family.streams)
+    conditioner, prompts = _conditioner(family, source, base.sample.prompts)
     return dataclasses.replace(
         base,
         name=_name(source),
         description=f"{family.title} from {source}",
-        backbone=Part("diffusers", {"path": source}),
-        codec=family.codec(source),
-        conditioner=Part("diffusers", {"path": source}) if follows else Part("none"),
+        backbone=Part("diffusers", {"path": source, **more}),
+        codec=_with(family.codec(source), more),
+        conditioner=_with(conditioner, more),
         modality=Part(family.modality, family.media()),
         schedule=found.schedule,
         prediction=found.prediction,
@@ -53,11 +58,23 @@ def recipe_of(source: str) -> Recipe:
         guide=family.guide,
         modifiers=found.modifiers,
         masked=family.masked,
-        sample=dataclasses.replace(
-            base.sample, steps=family.steps, prompts=base.sample.prompts if follows else ("",)
-        ),
+        sample=dataclasses.replace(base.sample, steps=family.steps, prompts=prompts),
         weights=source,
     )
+
+
+def _with(part: Part, more: Mapping[str, str]) -> Part:
+    """A part, told of the folder too where its files are the pipeline's."""
+    return Part(part.name, {**part.args, **more}) if "path" in part.args else part
+
+
+def _conditioner(family: Family, source: str, usual: tuple[str, ...]) -> tuple[Part, tuple[str, ...]]:
+    """What the family follows, and prompts for it."""
+    if family.streams:
+        return Part("diffusers", {"path": source}), usual
+    if family.classes:
+        return Part("class_index", {"classes": family.classes}), ("0",)
+    return Part("none"), ("",)
 
 
 def scheduler_of(family: Family) -> Scheduler:
@@ -67,7 +84,7 @@ def scheduler_of(family: Family) -> Scheduler:
 
 def checked(recipe: Recipe, source: str) -> Recipe:
     """The recipe, whose `weights` are a pipeline. RecipeError where its parts are not that pipeline's."""
-    theirs = recipe_of(source)
+    theirs = recipe_of(source, _config(recipe.network))
     grid = ", ".join(
         [f"name: {theirs.timesteps.name}", *(f"{k}: {v}" for k, v in theirs.timesteps.args.items())]
     )
@@ -123,12 +140,20 @@ def _same(place: str, part: Part, own: Part) -> bool:
         return False
     path, there = part.args.get("path"), own.args.get("path")
     return path == there or (
-        isinstance(path, str) and isinstance(there, str) and located(path) == located(there)
+        isinstance(path, str)
+        and isinstance(there, str)
+        and located(path, _config(part)) == located(there, _config(own))
     )
+
+
+def _config(part: Part) -> str | None:
+    """The folder that says what the single file of a part does not."""
+    found = part.args.get("config")
+    return found if isinstance(found, str) else None
 
 
 def _name(source: str) -> str:
     """A recipe's name, which is that of its run folder, from a folder's or a model's."""
     path = Path(source.removeprefix(PREFIX)) if is_id(source) else Path(source).expanduser().resolve()
-    text = re.sub(r"[^\w.-]", "_", path.name)
+    text = re.sub(r"[^\w.-]", "_", path.name.removesuffix(".safetensors"))
     return text[:100] if re.match(r"[^\W_]", text) else RECIPE

@@ -9,15 +9,22 @@ from multigen.model.model import Model
 from multigen.model.source import find
 
 
-def load(source: str | Path, *, loras: Mapping[str, float] | None = None, device: str | None = None) -> Model:
+def load(
+    source: str | Path,
+    *,
+    loras: Mapping[str, float] | None = None,
+    config: str | None = None,
+    device: str | None = None,
+) -> Model:
     """A trained model from a run folder, a weights file, a recipe (by path or name), or a pipeline.
 
-    That is a folder in diffusers' format, or the id of one on the hub (hf:owner/name). Of a recipe that was run here,
-    what its run trained; else the weights that the recipe names. Weights are safetensors only. `loras`: LoRA files or
-    run folders, each with its weight (`Model.adapt`). MultigenError if there is nothing, or nothing trained, at
-    `source`.
+    That is a folder in diffusers' format, a single file as the community publishes it, or an id on the hub
+    (hf:owner/name). Of a recipe that was run here, what its run trained; else the weights that the recipe names.
+    Weights are safetensors only. `loras`: LoRA files or run folders, each with its weight (`Model.adapt`). `config`: a
+    folder in diffusers' format that says what a single file does not: tokenizers, and parts that it lacks.
+    MultigenError if there is nothing, or nothing trained, at `source`.
     """
-    found = find(source)
+    found = find(source, config)
     model = Model.of(found, device=device)
     if loras is not None:
         model.adapt(loras)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
 from multigen.core.hosts import Host
 from multigen.errors import MultigenError
@@ -48,14 +48,15 @@ class LoraStack:
             if any(name.startswith(host.inside) for name in names)
         }
 
-    def check_saved(self) -> None:
-        """MultigenError where LoRAs change more than the backbone: one file of weights holds that alone."""
+    def kept(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights of a file. MultigenError where LoRAs change more than the backbone, which it holds alone."""
         outside = [name for name in self._mix.changed if not name.startswith("backbone.")]
         if outside:
             raise MultigenError(
                 f"its LoRAs change text encoders or a second network too ({len(outside)} weights, {outside[0]} ...), "
                 "which one file does not hold. Write a folder: multigen export RUN --merge --to diffusers"
             )
+        return tensors
 
     def replace(
         self,

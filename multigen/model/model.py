@@ -53,6 +53,7 @@ class Model:
             module.to(self.device).eval()
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
+        self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters
         self._others: dict[str, Denoiser] = {}
         self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
         self._former: Model | None = None
@@ -66,7 +67,7 @@ class Model:
         model.loras.own, model.knowledge = found.adapter, found.knowledge
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
-        attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
+        model.pictures = attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
         return model
 
     @property
@@ -262,8 +263,7 @@ class Model:
     def adapt(self, loras: Mapping[str, float]) -> None:
         """From now on sample with these LoRAs, each with its weight, and no others; {}: without.
 
-        A LoRA is a file or a run folder; what the model's own training added stays. MultigenError names what is no
-        LoRA, and the first layers of one that is for another network.
+        A LoRA is a file or a run folder; the model's own stays. MultigenError for what is none, or another network's.
         """
         self.set_loras([WeightedLora(str(path), weight) for path, weight in loras.items()])
 
@@ -295,6 +295,6 @@ class Model:
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
-        self.loras.check_saved()
-        own = model_weights.stored(self.state_dict(), self.knowledge, self.recipe, self.codec)
+        tensors = self.loras.kept(self.state_dict())
+        own = model_weights.stored(tensors, self.knowledge, self.recipe, self.codec)
         return model_weights.save_weights(Path(path), own, half=half)

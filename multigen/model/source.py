@@ -65,9 +65,9 @@ class Place(NamedTuple):
     trained: Recipe
 
 
-def find(source: str | Path) -> Found:
+def find(source: str | Path, config: str | None = None) -> Found:
     """Recipe and weights at a source, as `load` takes it."""
-    return _read(locate(source))
+    return _read(locate(source, config))
 
 
 def find_recipe(source: str | Path) -> Recipe:
@@ -75,12 +75,14 @@ def find_recipe(source: str | Path) -> Recipe:
     return locate(source).recipe
 
 
-def locate(source: str | Path) -> Place:
+def locate(source: str | Path, config: str | None = None) -> Place:
     """Where the weights of a source stand. MultigenError if there is nothing, or nothing trained."""
     path = Path(source).expanduser()
     if diffusers.is_source(str(source)) and not (path / RECIPE).is_file():
-        recipe = diffusers.recipe_of(str(source))
+        recipe = diffusers.recipe_of(str(source), config)
         return Place(recipe, None, str(source), recipe)
+    if config is not None:
+        raise MultigenError(f"config: {config}: it goes with a single file of a pipeline; {source} is none")
     if path.suffix == ".safetensors" or (path.is_file() and path.suffix not in (".yaml", ".yml")):
         return _of_file(path)
     if path.is_dir():

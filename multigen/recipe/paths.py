@@ -55,9 +55,15 @@ def expanded(recipe: Recipe) -> Recipe:
 def _with_paths(
     adapters: tuple[WeightedAdapter, ...], path: Callable[[str], str]
 ) -> tuple[WeightedAdapter, ...]:
-    """The adapters with another path and picture each."""
+    """The adapters with other paths each."""
+
+    def optional(text: str | None) -> str | None:
+        return None if text is None else path(text)
+
     return tuple(
-        dataclasses.replace(one, path=path(one.path), image=None if one.image is None else path(one.image))
+        dataclasses.replace(
+            one, path=path(one.path), image=optional(one.image), encoder=optional(one.encoder)
+        )
         for one in adapters
     )
 

@@ -72,6 +72,7 @@ RULES: Mapping[str, Rule] = {
     "sample.size": _count,
     "sample.duration": _positive,
     "sample.batch": _count,
+    "sample.handover": ("a number above 0 and below 1", lambda v: 0 < v < 1),
     "evaluate.n": ("a whole number, at least 8", lambda v: v >= 8),
     "evaluate.new": ("a whole number, at least 8", lambda v: v >= 8),
     "evaluate.bank": ("a whole number, at least 8", lambda v: v >= 8),
@@ -103,10 +104,14 @@ def check_relations(recipe: Recipe, composed: Composed) -> None:
         check_world(train, recipe.launch.nproc, "launch.nproc")
     except RecipeError as error:
         raise composed.error(str(error), "launch.nproc") from None
-    if recipe.stages and recipe.cascade is None:
+    if recipe.stages and recipe.cascade is None and recipe.sample.handover is None:
         raise composed.error(
             "stages: they go with cascade, which says how the network sees what they made: "
-            "cascade={name: enlarge, factor: 4}."
+            "cascade={name: enlarge, factor: 4}; or with sample.handover=0.8, where it takes over in noise."
+        )
+    if recipe.sample.handover is not None and (not recipe.stages or recipe.cascade is not None):
+        raise composed.error(
+            "sample.handover: it goes with stages=[...], the model that begins, and without a cascade."
         )
     if recipe.name in recipe.stages:
         raise composed.error(f"stages: {recipe.name} cannot come before itself.")

@@ -39,7 +39,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class Prior:
-    """Media of a subject's class: the model makes them before the training, and learns from them beside the data."""
+    """Media of the subject's class: the model makes them before the training, and learns them beside the data."""
 
     prompt: str  # what they are made from, such as `a photo of a dog`
     count: int = 100  # how many are made, once
@@ -135,6 +135,8 @@ class Sample:
     ending: str = field(default="", metadata={UNSAID_EMPTY: True})
     precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
+    # with stages and without a cascade: share of the way from noise that they walk, before this network takes over
+    handover: float | None = field(default=None, metadata={UNSAID_EMPTY: True})
     # what the modality declares, such as {lufs: -14}
     options: Mapping[str, Any] = field(default_factory=dict, metadata={UNSAID_EMPTY: True})
 
@@ -149,15 +151,22 @@ class WeightedLora:
 
 @dataclass(frozen=True)
 class WeightedAdapter:
-    """What stands beside a model when media are made: a network that leads it by a picture, or a new word."""
+    """What stands beside a model when media are made: weights that lead it by a picture, or a new word."""
 
-    path: str  # its folder, its file, or the run folder that trained it
-    # of a ControlNet: the picture, such as edges, depth or a pose, as the network wants it
+    path: str  # the folder of a ControlNet, the file of an IP-Adapter or of a word, or the run folder that trained it
+    # The picture: edges, depth, a pose ..., as a ControlNet wants it, or an image prompt; null: requests give theirs
     image: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
-    name: Literal["controlnet", "textual_inversion"] = "controlnet"  # its kind
-    weight: float = 1.0  # of a ControlNet: 0: none of it; 1: as it was trained
-    # of a textual inversion: the word as it stands in prompts; null: as its file names it
+    name: Literal["controlnet", "ip_adapter", "textual_inversion"] = "controlnet"  # its kind
+    weight: float = 1.0  # of what leads. 0: none of it; 1: as it was trained
+    # Folder of an IP-Adapter's image encoder; null: `image_encoder` beside its file
+    encoder: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # Of a textual inversion: the word as it stands in prompts; null: as its file names it
     token: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
+
+    @property
+    def leads(self) -> bool:
+        """Whether it leads the network by a picture."""
+        return self.name != "textual_inversion"
 
 
 @dataclass(frozen=True)
@@ -199,8 +208,8 @@ class Recipe:
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None
     loras: tuple[WeightedLora, ...] = ()  # LoRAs that are added to the weights when media are made
-    # What stands beside the model when media are made: ControlNets, {path: FOLDER, image: FILE, weight: 0.8}, and new
-    # words, {name: textual_inversion, path: FILE, token: <cat>}
+    # What stands beside the model when media are made. ControlNets and IP-Adapters lead it by pictures:
+    # {name: ip_adapter, path: FILE, image: FILE, weight: 0.8}. New words: {name: textual_inversion, path: FILE}
     adapters: tuple[WeightedAdapter, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)

@@ -91,9 +91,11 @@ def _flat(key: str, value: Any) -> dict[str, Any]:
 def _fields(request: Request) -> dict[str, Any]:
     """What a request says."""
     empty = Request()
-    names = [f.name for f in dataclasses.fields(Request) if f.name not in ("options", "edit")]
+    names = [f.name for f in dataclasses.fields(Request) if f.name not in ("options", "edit", "images")]
     found = {k: v for k in names if (v := getattr(request, k)) != getattr(empty, k)}
     found |= {"prompt": request.prompt} | dict(request.options)
+    if request.images:
+        found["images"] = [_plain(picture, file=True) for picture in request.images]
     return found | ({} if request.edit is None else _edit_fields(request.edit))
 
 

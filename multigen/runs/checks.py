@@ -174,7 +174,12 @@ def request_options(source: str) -> tuple[Option, ...]:
     if recipe is not None:
         return _options_of(recipe)
     from multigen.model.source import find_recipe
+    from multigen.storage.diffusers_folder import is_single_file
 
+    if is_single_file(
+        Path(expanded_path(source))
+    ):  # whose recipe may need a folder besides; all make pictures
+        return BUILTIN["image"]
     return _options_of(find_recipe(source))
 
 

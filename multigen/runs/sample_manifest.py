@@ -12,7 +12,7 @@ from torch import Tensor
 
 from multigen.generation.part_like import operator_part
 from multigen.generation.plan import Plan
-from multigen.generation.request import EditRequest, Request
+from multigen.generation.request import EditRequest, Picture, Request
 from multigen.model.model import Model
 from multigen.runs.media_set import sampling_facts
 
@@ -26,6 +26,8 @@ def facts(
     recorded = sampling_facts(dataclasses.replace(plan.recipe, guide=plan.guide), request.steps)
     if request.negative_prompt is not None:
         recorded["negative_prompt"] = request.negative_prompt
+    if request.images:
+        recorded["images"] = [_named(picture) for picture in request.images]
     if request.options:
         recorded["options"] = dict(request.options)
     if request.edit is not None:
@@ -34,6 +36,14 @@ def facts(
         error = {} if inversion_error is None else {"inversion_error": inversion_error}
         recorded["edit"] = {**edit_facts(request.edit), **source, **windows, **error}
     return recorded
+
+
+def _named(picture: Picture | None) -> str | None:
+    """A picture by its file, or by its shape where it was in memory."""
+    if picture is None or isinstance(picture, str | Path):
+        return None if picture is None else str(picture)
+    tensor = picture if isinstance(picture, Tensor) else picture.tensor
+    return f"tensor {list(tensor.shape)}"
 
 
 def edit_facts(edit: EditRequest) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from multigen.errors import MultigenError, message
 from multigen.storage.files import atomic
 from multigen.storage.tensors import save_tensors
 
+# Packages of trainers, whose checkpoints hold objects beside the weights.
+_TRAINERS = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "lightning_utilities.", "omegaconf.")
+
 
 def convert(source: Path, target: Path, *, key: str | None = None) -> tuple[int, list[str]]:
     """Write the tensors of a pickle to a new safetensors file. Returns their number and the entries left out.
@@ -49,7 +52,8 @@ def _read(source: Path) -> Any:
     if not source.is_file():
         raise MultigenError(f"{source}: no such file")
     try:
-        return torch.load(source, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_inert(source)):
+            return torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise MultigenError(
             f"{source}: refused, because it contains more than tensors, or is not a checkpoint of torch "
@@ -57,6 +61,26 @@ def _read(source: Path) -> Any:
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MultigenError(f"{source}: cannot be read ({_first_line(error)})") from error
+
+
+class _Inert:
+    """Stands for an object of a trainer, such as a callback of Lightning. It runs nothing and keeps nothing."""
+
+    def __new__(cls, *args: object) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *args: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+def _inert(source: Path) -> list[Any]:
+    """What stands for the trainers' classes that a checkpoint names: their own code is never imported."""
+    try:
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(source)
+    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError):  # `_read` says so
+        return []
+    return [(_Inert, name) for name in named if name.startswith(_TRAINERS)]
 
 
 def _first_line(error: BaseException) -> str:

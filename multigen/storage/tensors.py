@@ -39,6 +39,16 @@ def read_header(path: Path) -> dict[str, str]:
         raise MultigenError(f"{path}: not a readable safetensors file ({reason(error)})") from error
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of a safetensors file's tensors, by name. MultigenError as `load_tensors`."""
+    check_weights_file(path)
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise MultigenError(f"{path}: not a readable safetensors file ({reason(error)})") from error
+
+
 def mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], limit: int = 5) -> list[str]:
     """List the first differences between two sets of tensors, as text for a message."""
     rows = []

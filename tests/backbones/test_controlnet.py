@@ -137,5 +137,5 @@ def test_what_does_not_go_together_is_refused(
 
 
 def test_networks_of_other_families_take_none(adapters: list[WeightedAdapter], tmp_path: Path) -> None:
-    with pytest.raises(MultigenError, match="takes no ControlNet"):
+    with pytest.raises(MultigenError, match="takes no controlnet. Allowed: none"):
         model_of(moving.modelscope(tmp_path), adapters[0])

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from multigen.conditioners.beat import Beat
 from multigen.conditioners.music_text import CHANNELS, MusicText, beat_of, course
 from multigen.core.guides import Query
-from multigen.datasets import Beat
 from multigen.generation import trajectory as generation
 from multigen.generation.parts import encode_prompts
 from multigen.generation.plan import Job, plan

@@ -1,4 +1,4 @@
-"""The five predictions say the same of x0, and their targets are what their coefficients undo."""
+"""The six predictions say the same of x0, and their targets are what their coefficients undo."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ PREDICTIONS: dict[str, Prediction] = {
     "v": predictions.v(),
     "flow": predictions.flow(),
     "edm": predictions.edm(sigma_data=0.5),
+    "consistency": predictions.consistency(sigma_data=0.5),
 }
 SCHEDULES = {
     "vp": schedules.cosine(),

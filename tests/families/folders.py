@@ -238,3 +238,50 @@ def unconditional(folder: Path) -> Path:
         norm_num_groups=8,
     )
     return saved(folder, d.DDIMPipeline, unet=network, scheduler=d.DDIMScheduler())
+
+
+@seeded
+def consistency_model(folder: Path) -> Path:
+    network = d.UNet2DModel(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        norm_num_groups=8,
+        resnet_time_scale_shift="scale_shift",
+        num_class_embeds=3,
+    )
+    scheduler = d.CMStochasticIterativeScheduler()
+    return saved(folder, d.ConsistencyModelPipeline, unet=network, scheduler=scheduler)
+
+
+@seeded
+def refiner(folder: Path) -> Path:
+    """Of Stable Diffusion XL: OpenCLIP alone, and scores in place of the target size."""
+    tokenizer = clip_tokenizer(folder / "tokenizer_2")
+    network = unet(
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=TEXT + 5 * 8,
+    )
+    scheduler = d.EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        timestep_spacing="leading",
+        steps_offset=1,
+    )
+    return saved(
+        folder,
+        d.StableDiffusionXLImg2ImgPipeline,
+        unet=network,
+        vae=vae(),
+        text_encoder=None,
+        text_encoder_2=t.CLIPTextModelWithProjection(clip_config(tokenizer)),
+        tokenizer=None,
+        tokenizer_2=tokenizer,
+        scheduler=scheduler,
+        requires_aesthetics_score=True,
+        force_zeros_for_empty_prompt=False,
+    )

@@ -30,7 +30,7 @@ import diffusers  # isort: skip  # after tests.families.folders, which makes tor
 
 # DDIM of diffusers steps to t - N // n, which is the next of the grid where n divides N.
 SIZE, SHAPE, STEPS, SEED = folders.SIZE, (4, 8, 8), 5, 7
-PROMPTS = ["a red apple", "blue car, lighthouse on the left"]
+PROMPTS = ("a red apple", "blue car, lighthouse on the left")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Row:
     latent     shape of a sample; media: of its medium
     options    of a request, for the size
     modality   arguments of a small modality, where the folder does not say how large its media are
+    prompts    two of them
     theirs     (pipeline, start) -> its latents, where its call is another than a picture's
     """
 
@@ -52,6 +53,7 @@ class Row:
     request: dict[str, Any] = field(default_factory=dict)
     scheduler: Any = None
     text: bool = True
+    prompts: tuple[str, str] = PROMPTS
     latent: tuple[int, ...] = SHAPE
     media: tuple[int, ...] = (3, SIZE, SIZE)
     options: dict[str, Any] = field(default_factory=lambda: {"size": SIZE})
@@ -69,6 +71,13 @@ def moving_row(make: Callable[[Path], Path], latent: tuple[int, ...], rate: int,
         modality={"size": size, "frames": 5},
         theirs=moving.video_latents,
     )
+
+
+def consistency_pixels(pipe: Any, start: Tensor, steps: int) -> Tensor:
+    """The pipeline scales its start to the largest sigma, and draws the noise of the steps as the test says."""
+    start = start / pipe.scheduler.init_noise_sigma
+    options = {"class_labels": [1, 2], "num_inference_steps": steps, "output_type": "pt"}
+    return pipe(len(start), latents=start, **options).images * 2 - 1
 
 
 # Schedulers that work on x / alpha.
@@ -89,6 +98,14 @@ ROWS: dict[str, Row] = {
     ),
     "unconditional": Row(
         folders.unconditional, text=False, latent=(3, 8, 8), media=(3, 8, 8), options={"size": 8}
+    ),
+    "consistency model": Row(
+        folders.consistency_model,
+        latent=(3, 8, 8),
+        media=(3, 8, 8),
+        options={"size": 8},
+        prompts=("1", "2"),
+        theirs=consistency_pixels,
     ),
     "stable audio": Row(
         moving.stable_audio,
@@ -115,8 +132,9 @@ class Loaded:
     def shape(self) -> tuple[int, ...]:
         return self.row.latent
 
-    def request(self, prompt: str = PROMPTS[0], **options: Any) -> Request:
+    def request(self, prompt: str | None = None, **options: Any) -> Request:
         base: dict[str, Any] = {"steps": STEPS} | self.row.options | self.row.request
+        prompt = self.row.prompts[0] if prompt is None else prompt
         return Request(prompt if self.row.text else "", **base | options)
 
 
@@ -185,11 +203,13 @@ def theirs(
         packed = pipe._pack_latents(start, len(start), *SHAPE)
         options = {"height": SIZE, "width": SIZE, **loaded.row.call}
         made = pipe(
-            PROMPTS, latents=packed, num_inference_steps=STEPS, output_type="latent", **options
+            list(PROMPTS), latents=packed, num_inference_steps=STEPS, output_type="latent", **options
         ).images
         return pipe._unpack_latents(made, SIZE, SIZE, pipe.vae_scale_factor)
     options = {"height": SIZE, "width": SIZE, **loaded.row.call}
-    return pipe(PROMPTS, latents=start, num_inference_steps=STEPS, output_type="latent", **options).images
+    return pipe(
+        list(PROMPTS), latents=start, num_inference_steps=STEPS, output_type="latent", **options
+    ).images
 
 
 @torch.no_grad()
@@ -213,7 +233,7 @@ def compare(
 ) -> Tensor:
     """Our latents, which are equal to those of the pipeline after a change to it."""
     model, noise = loaded.model, Noise([SEED, SEED + 1], loaded.shape)
-    requests = [loaded.request(prompt, seed=SEED + k) for k, prompt in enumerate(PROMPTS)]
+    requests = [loaded.request(prompt, seed=SEED + k) for k, prompt in enumerate(loaded.row.prompts)]
     ours = latents(model, requests)
     ts = plan(model, requests[0]).ts
     alpha, sigma = (float(level) for level in model.denoiser.schedule(ts[:1]))
@@ -224,9 +244,11 @@ def compare(
         "diffusers.schedulers.scheduling_cosine_dpmsolver_multistep.BrownianTreeNoiseSampler",
         lambda *_, **__: lambda *_: noise("step", next(drawn)),
     )
-    monkeypatch.setattr(
-        "diffusers.schedulers.scheduling_lcm.randn_tensor", lambda *_, **__: noise("step", next(drawn))
-    )
+    for module in ("lcm", "consistency_models"):
+        monkeypatch.setattr(
+            f"diffusers.schedulers.scheduling_{module}.randn_tensor",
+            lambda *_, **__: noise("step", next(drawn)),
+        )
     other = theirs(loaded, noise("start") * sigma, alpha, noise, change, folder)
     assert (other[0] - other[1]).abs().max() > 0.1
     close(ours, other)
@@ -256,7 +278,7 @@ def test_every_network_learns(loaded: Loaded) -> None:
     if loaded.model.recipe.masked:
         pytest.skip("its mask channels are drawn by the trainer")
     denoiser, conditioner = loaded.model.denoiser, loaded.model.conditioner
-    prompts = PROMPTS if loaded.row.text else ["", ""]
+    prompts = loaded.row.prompts if loaded.row.text else ("", "")
     cond = conditioner(conditioner.from_prompts(prompts))
     keep = torch.tensor([True, False])
     cond = cond.where(keep, conditioner.null(2)) if loaded.row.text else cond
@@ -309,7 +331,7 @@ def test_edits(loaded: Loaded) -> None:
     """What is kept comes back as it was; a variation goes as far as asked."""
     model, shape = loaded.model, loaded.row.media
     media = normal(shape, 1, "media").mul(0.4).clamp(-1, 1)
-    prompt = PROMPTS[0] if loaded.row.text else ""
+    prompt = loaded.row.prompts[0] if loaded.row.text else ""
     options = {"guide": {"name": "distilled" if model.denoiser.backbone.distilled else "plain"}}
     keep = torch.ones(shape[1:], dtype=torch.bool)
     keep[..., shape[-1] // 2 :] = False
@@ -335,7 +357,8 @@ def test_image_3_of_8_is_its_seed_alone(loaded: Loaded) -> None:
 def test_a_mixed_batch_of_eight_requests(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps, guidance and prompts differ; they share network calls, and each is what it is alone."""
     requests = [
-        loaded.request(PROMPTS[k % 2], steps=3 + k % 4, seed=40 + k, **mixed(loaded, k)) for k in range(8)
+        loaded.request(loaded.row.prompts[k % 2], steps=3 + k % 4, seed=40 + k, **mixed(loaded, k))
+        for k in range(8)
     ]
     sizes: list[int] = []
     network = loaded.model.denoiser.backbone

@@ -16,6 +16,7 @@ from multigen.storage.torchaudio_shim import import_torchaudio
 import_torchaudio()
 
 from diffusers import (  # noqa: E402
+    CMStochasticIterativeScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -94,3 +95,15 @@ def test_indices_of_consistency_distillation(steps: int) -> None:
     np.testing.assert_allclose(ours.numpy(), scheduler.timesteps.numpy(), atol=1e-9)
     with pytest.raises(ValueError, match="of: 2 is not allowed. Allowed: 3"):
         timesteps.trailing(schedules.scaled_linear(), 3, of=2)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 40])
+def test_noise_of_consistency_models(steps: int) -> None:
+    scheduler = CMStochasticIterativeScheduler()
+    scheduler.set_timesteps(steps)
+    ts = timesteps.uniform(schedules.edm(), steps, of=40)
+    ours = schedules.edm()(ts).sigma
+    np.testing.assert_allclose(ours[:-1].numpy(), scheduler.sigmas[:-1].numpy(), rtol=1e-5)
+    assert float(ours[-1]) == 0
+    with pytest.raises(ValueError, match="of: 1 is not allowed. Allowed: 2"):
+        timesteps.uniform(schedules.edm(), 2, of=1)

@@ -35,6 +35,7 @@ def test_the_table_says_what_the_families_say(tmp_path: Path) -> None:
         "StableDiffusion3Pipeline": folders.stable_diffusion_3,
         "FluxPipeline": folders.flux,
         "DDIMPipeline": folders.unconditional,
+        "ConsistencyModelPipeline": folders.consistency_model,
         "StableAudioPipeline": moving.stable_audio,
         "TextToVideoSDPipeline": moving.modelscope,
         "AnimateDiffPipeline": moving.animatediff,
@@ -46,6 +47,7 @@ def test_the_table_says_what_the_families_say(tmp_path: Path) -> None:
         family: Family = open_family(make(tmp_path / name))
         _, _, prompt, long, guide, _ = table[name]
         assert (prompt == "yes") == bool(family.streams)
+        assert (prompt == "a class") == bool(family.classes)
         assert (long == "in chunks") == any(stream.chunks for stream in family.streams)
         lengths = [stream.length for stream in family.streams if stream.length]
         assert re.findall(r"T5 hears (\d+)", long) == [str(length) for length in lengths]

@@ -13,6 +13,7 @@ import multigen
 from multigen.conditioners.diffusers import Diffusers
 from multigen.errors import MultigenError, RecipeError
 from multigen.model.adapters import attach
+from multigen.model.export import export
 from multigen.model.source import find
 from multigen.recipe.load import override_recipe
 from multigen.storage import words
@@ -174,3 +175,22 @@ def test_bad_words_are_refused(tmp_path: Path, tmp_path_factory: pytest.TempPath
         )
         with pytest.raises(RecipeError, match=why):
             multigen.train(recipe, out=tmp_path / "run", device="cpu", quiet=True)
+
+
+def test_a_word_is_passed_on_and_loads_from_a_checkpoint(tmp_path: Path) -> None:
+    folder = opened("stable diffusion 1", tmp_path).folder
+    part = "train.adapter={name: textual_inversion, token: '<cat>'}"
+    run = tmp_path / "run"
+    whole = multigen.train(
+        tuning("stable diffusion 1", folder, tmp_path / "media", part), out=run, device="cpu", quiet=True
+    )
+    file = export(run, tmp_path / "cat.safetensors")
+    assert file.read_bytes() == (run / words.FILE).read_bytes()
+    with pytest.raises(
+        MultigenError, match="What it trained is learned_embeds.safetensors in it, which diffusers reads"
+    ):
+        export(run, tmp_path / "folder", to="diffusers")
+    (run / words.FILE).unlink()
+    half = multigen.load(run, device="cpu")
+    heard, again = whole.encode("a <cat>").tokens, half.encode("a <cat>").tokens
+    assert heard is not None and again is not None and torch.equal(heard, again)

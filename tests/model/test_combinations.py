@@ -108,8 +108,10 @@ def test_every_combination(sampler: str, schedule: str, prediction: str, modalit
     counter = denoiser.backbone.register_forward_pre_hook(lambda *_: calls.append(1))
     try:
         begins_in_noise = float(denoiser.schedule(torch.ones(1, dtype=torch.float64)).alpha) == 0
-        if prediction == "eps" and begins_in_noise:
-            with pytest.raises(ValueError, match="prediction eps does not determine x0 at alpha = 0"):
+        if prediction in ("eps", "consistency") and begins_in_noise:
+            with pytest.raises(
+                ValueError, match=f"prediction {prediction} does not determine x0 at alpha = 0"
+            ):
                 sampled(model, denoiser, Part(sampler, ARGUMENTS.get(sampler, {})), 3)
             assert not calls
             return

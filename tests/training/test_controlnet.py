@@ -12,6 +12,7 @@ from PIL import Image
 import multigen
 from multigen.backbones.diffusers import Diffusers
 from multigen.core import Cond
+from multigen.core.backbone import lead_name
 from multigen.core.noise import normal
 from multigen.errors import RecipeError
 from multigen.model.compatibility import check_combination
@@ -91,7 +92,8 @@ def test_the_folder_is_one_of_diffusers_and_leads_as_it_did_in_training(home: Pa
         found = find(home / "pipeline")
         adapter = f"adapters=[{{path: '{path}', image: '{home / 'edges' / '1.jpg'}'}}]"
         other = Model.of(found, override_recipe(found.recipe, [adapter]), device="cpu").denoiser.backbone
-        torch.testing.assert_close(led(other, cond), as_trained, rtol=0, atol=1e-4)
+        told = cond.with_extra(lead_name(0), other.lead(0, shown, (4, 8, 8)).cond)
+        torch.testing.assert_close(led(other, told), as_trained, rtol=0, atol=1e-4)
 
 
 def test_the_network_itself_stays(home: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from multigen.errors import MultigenError, reason
 from multigen.model.export.unet2d import write_unet
 from multigen.model.model import Model
-from multigen.storage.diffusers_folder import INDEX, read_json
+from multigen.storage.diffusers_folder import ELSEWHERE, INDEX, Component, network, read_json
 from multigen.storage.files import atomic_folder
 
 # Weights in other formats, which nothing here reads.
@@ -48,11 +48,15 @@ def write_diffusers(model: Model, folder: Path) -> Path:
         hosts = [*model.denoiser.backbone.hosts(), *model.conditioner.hosts()]
         trained |= model.loras.changed(hosts)
         listed = _listed(base)
+        index = read_json(base / INDEX)
         if strange := sorted(set(trained) - set(listed)):
             raise MultigenError(f"{base / INDEX}: it lists no {strange[0]}")
         for name in listed:
             if name in trained:
                 _save(trained[name], temporary / name)
+            elif (base / name / ELSEWHERE).is_file():
+                package, kind = index[name]
+                _save(network(base, name, Component(package, (kind,))), temporary / name)
             elif (base / name).is_dir():
                 _copy(base / name, temporary / name)
         shutil.copyfile(base / INDEX, temporary / INDEX)

@@ -8,6 +8,7 @@ from multigen.storage.diffusers_folder.hub import located
 from multigen.storage.diffusers_folder.layout import (
     AUTOENCODER,
     CONTROLNET,
+    ELSEWHERE,
     INDEX,
     OOBLECK,
     SCHEDULER,
@@ -23,11 +24,13 @@ from multigen.storage.diffusers_folder.layout import (
     vae_factor,
 )
 from multigen.storage.diffusers_folder.networks import Frozen, blank, imported, lone_network, network
+from multigen.storage.diffusers_folder.single_file import is_single_file
 from multigen.storage.hub_id import is_id
 
 __all__ = [
     "AUTOENCODER",
     "CONTROLNET",
+    "ELSEWHERE",
     "INDEX",
     "OOBLECK",
     "SCHEDULER",
@@ -40,6 +43,7 @@ __all__ = [
     "imported",
     "is_id",
     "is_pipeline",
+    "is_single_file",
     "listed",
     "located",
     "lone_network",

@@ -8,29 +8,50 @@ from pathlib import Path
 
 from multigen.errors import MultigenError
 from multigen.storage.diffusers_folder.layout import INDEX, read_json
+from multigen.storage.diffusers_folder.single_file import folder_of, is_single_file
+from multigen.storage.diffusers_folder.single_file.header import KNOWN, shapes_of
 from multigen.storage.hub_id import PREFIX, is_id
+from multigen.storage.weights_file import PICKLES, pickled
 
 # What is downloaded of each part of a pipeline; no pickles, no code.
 WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
 UNWANTED = ("*.fp16.*", "*.non_ema.*")
+_GIVE = (
+    "Give a folder in diffusers' format, its id on the hub (hf:owner/name), or a single .safetensors file."
+)
 # Parts that nothing here uses.
 UNUSED = ("safety_checker", "feature_extractor")
 
 
-def located(path: str | None) -> Path:
-    """Return the folder of a path, or of an id on the hub, which is downloaded. MultigenError if there is none."""
+def located(path: str | None, config: str | None = None) -> Path:
+    """Return the folder of a path, of a single file, or of an id on the hub, which is downloaded.
+
+    config  of a single file: a folder, or an id, that says what the file does not
+
+    MultigenError if there is none.
+    """
     if path is None:
-        raise MultigenError(
-            "path: not set. Give a folder in diffusers' format, or its id on the hub (hf:owner/name)."
-        )
+        raise MultigenError(f"path: not set. {_GIVE}")
     if is_id(path):
-        return _fetched(path)
-    folder = Path(path).expanduser().resolve()
-    if not folder.is_dir():
-        raise MultigenError(
-            f"path: {path}: no such folder. Give a folder in diffusers' format, or its id on the hub (hf:owner/name)."
-        )
-    return folder
+        found = _fetched(path)
+    else:
+        found = Path(path).expanduser().resolve()
+        if found.is_file():
+            return _unfolded(path, found, config)
+    if config is not None:
+        raise MultigenError(f"config: {config}: it goes with a single file, and {path} is a whole folder")
+    if not found.is_dir():
+        raise MultigenError(f"path: {path}: no such folder. {_GIVE}")
+    return found
+
+
+def _unfolded(path: str, found: Path, config: str | None) -> Path:
+    if found.suffix in PICKLES:
+        raise pickled(found)
+    if not is_single_file(found):
+        shapes_of(found)
+        raise MultigenError(f"path: {path}: no network that is known. Allowed: single files of {KNOWN}")
+    return folder_of(found, None if config is None else located(config))
 
 
 @functools.cache

@@ -16,6 +16,9 @@ from multigen.registry import convert
 INDEX = "model_index.json"
 SCHEDULER = "scheduler"
 CONTROLNET = "controlnet"  # the folder of a run that holds the ControlNet that it trained
+ELSEWHERE = (
+    "weights.json"  # in the folder of a part: where its weights stand, in a single file or another folder
+)
 PACKAGES = ("diffusers", "transformers")
 MAX_JSON = 64 * 1024**2  # bytes
 WEIGHTS = re.compile(
@@ -103,7 +106,7 @@ def component(folder: Path, name: str, allowed: Component) -> dict[str, Any]:
             raise MultigenError(
                 f"{place}: there is no vocabulary (vocab.json and merges.txt, tokenizer.json, or spiece.model)"
             )
-    elif not any(WEIGHTS.fullmatch(p.name) for p in place.iterdir()):
+    elif not (place / ELSEWHERE).is_file() and not any(WEIGHTS.fullmatch(p.name) for p in place.iterdir()):
         raise _no_weights(place)
     return config
 

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from multigen.errors import MultigenError, reason
-from multigen.storage.diffusers_folder.layout import PACKAGES, WEIGHTS, Component, component, listed
+from multigen.storage.diffusers_folder import single_file
+from multigen.storage.diffusers_folder.layout import (
+    ELSEWHERE,
+    PACKAGES,
+    WEIGHTS,
+    Component,
+    component,
+    listed,
+    read_json,
+)
+from multigen.storage.diffusers_folder.single_file.folder import check_unchanged
 from multigen.storage.torchaudio_shim import import_torchaudio
 
 
@@ -55,28 +67,25 @@ def network(folder: Path, name: str, allowed: Component) -> nn.Module:
     return _loaded(folder / name, allowed.package, str(listed(folder, name, allowed)))
 
 
-def lone_network(place: Path, kind: str) -> nn.Module:
-    """Load a network of diffusers, a class `kind`, that stands in no pipeline, in fp32. MultigenError as `network`."""
-    component(place.parent, place.name, Component("diffusers", (kind,)))
-    return _loaded(place, "diffusers", kind)
+def lone_network(place: Path, kind: str, package: str = "diffusers") -> nn.Module:
+    """Load a network, a class `kind`, that stands in no pipeline, in fp32. MultigenError as `network`."""
+    component(place.parent, place.name, Component(package, (kind,)))
+    return _loaded(place, package, kind)
 
 
 def _loaded(place: Path, package: str, kind: str) -> nn.Module:
-    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
-    if package != "transformers":
-        options |= {"low_cpu_mem_usage": False, "torch_dtype": torch.float32}
-    else:
-        options |= {"dtype": torch.float32}
     try:
         cls = _class(package, kind)
+        note = read_json(place / ELSEWHERE) if (place / ELSEWHERE).is_file() else {}
+        if "folder" in note:
+            return _loaded(Path(note["folder"]), package, kind)
         with _quiet():
-            model, report = _in_one_dtype(cls).from_pretrained(place, variant=_variant(place), **options)
-        model.__class__ = cls
+            load = _of_transformers if package == "transformers" else _of_diffusers
+            model, missing = load(cls, place, note)
     except MultigenError:
         raise
     except Exception as error:  # whatever the libraries raise for damaged files
         raise MultigenError(f"{place}: cannot be loaded as a {kind} ({_first_line(error)})") from error
-    missing = sorted(report["missing_keys"])
     if missing:  # they would be random
         raise MultigenError(
             f"{place}: cannot be loaded as a {kind} ({len(missing)} weights missing: {missing[0]} ...)"
@@ -84,13 +93,52 @@ def _loaded(place: Path, package: str, kind: str) -> nn.Module:
     return model.float()
 
 
-def _in_one_dtype(cls: Any) -> Any:
-    """A class of diffusers that keeps some modules in fp32 would load with the package accelerate alone.
+def _of_transformers(cls: Any, place: Path, note: Mapping[str, Any]) -> tuple[nn.Module, list[str]]:
+    options: dict[str, Any] = {"output_loading_info": True, "dtype": torch.float32}
+    if note:
+        options |= {"config": cls.config_class.from_pretrained(place), "state_dict": _weights(place, note)}
+        model, report = cls.from_pretrained(None, **options)
+    else:
+        options |= {"local_files_only": True, "use_safetensors": True, "variant": _variant(place)}
+        model, report = cls.from_pretrained(place, **options)
+    return model, sorted(report["missing_keys"])
 
-    Here all of them are fp32.
-    """
-    wants = issubclass(cls, imported("diffusers").ModelMixin)
-    return type(cls.__name__, (cls,), {"_keep_in_fp32_modules": None}) if wants else cls
+
+def _of_diffusers(cls: Any, place: Path, note: Mapping[str, Any]) -> tuple[nn.Module, list[str]]:
+    """The network with the file's own memory as its weights: no second copy is made, and none of random weights."""
+    with _Unfilled():
+        model = cls.from_config(read_json(place / "config.json"))
+    weights = _weights(place, note)
+    if issubclass(cls, imported("diffusers").ModelMixin):
+        model._fix_state_dict_keys_on_load(weights)  # names of 2022
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
+    missing, _ = model.load_state_dict(weights, strict=False, assign=True)
+    return model.eval(), sorted(missing)
+
+
+def _weights(place: Path, note: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights of a part, from its own files or from its share of a single file."""
+    if "file" in note:
+        file = Path(note["file"])
+        check_unchanged(file, note)
+        return single_file.tensors(file, note["kind"], place.name, read_json(place / "config.json"))
+    variant, found = _variant(place), {}
+    for path in sorted(place.iterdir()):
+        if (match := WEIGHTS.fullmatch(path.name)) and match["variant"] == variant:
+            found |= load_file(path)
+    return found
+
+
+class _Unfilled(TorchFunctionMode):
+    """Inside the block of this thread, layers have weights without memory: their files bring it."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
 
 
 def _variant(place: Path) -> str | None:
