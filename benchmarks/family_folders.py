@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,9 +108,13 @@ ABSENT = {"sd15": ("safety_checker", "feature_extractor"), "sd3": ("text_encoder
 
 def write(name: str, folder: Path, *, small: bool = False) -> Path:
     """Write the pipeline of a name in `MADE`, one network in memory at a time."""
-    pipeline, parts = MADE[name](small)
-    index: dict[str, Any] = {"_class_name": pipeline, "_diffusers_version": "0.42.1"}
-    for part, (package, kind, settings) in parts.items():
+    return write_folder(MADE[name](small), folder, ABSENT.get(name, ()))
+
+
+def write_folder(made: Folder, folder: Path, absent: Sequence[str] = ()) -> Path:
+    """Write a pipeline; `absent` are the parts that its index lists as not there."""
+    index: dict[str, Any] = {"_class_name": made.pipeline, "_diffusers_version": "0.42.1"}
+    for part, (package, kind, settings) in made.parts.items():
         index[part] = [package, kind]
         place = folder / part
         place.mkdir(parents=True)
@@ -120,7 +124,7 @@ def write(name: str, folder: Path, *, small: bool = False) -> Path:
             _write_json(place / "scheduler_config.json", {"_class_name": kind, **settings})
         else:
             _write_network(place, package, kind, settings)
-    _write_json(folder / "model_index.json", index | {n: [None, None] for n in ABSENT.get(name, ())})
+    _write_json(folder / "model_index.json", index | {name: [None, None] for name in absent})
     return folder
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 from collections.abc import Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,20 @@ from torch import Tensor, nn
 from multigen.backbones.adapters import Adapters
 from multigen.backbones.control_training import from_unet, learning
 from multigen.backbones.diffusers_taps import tapped
+from multigen.backbones.int8 import to_int8
+from multigen.backbones.streamed import Streamed
 from multigen.core.backbone import Backbone, Control, Lead, Taps
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.hosts import Host
 from multigen.families import Family, open_family
 from multigen.registry import Given
 from multigen.storage import diffusers_folder
+from multigen.storage.diffusers_folder import Turns
+
+# Why the weights of some networks cannot be changed.
+FIXED = "sample.offload=sequential reads them from the pipeline's files. Allowed: components"
+INT8 = "backbone.dtype=int8. Allowed: fp32, bf16, fp16"
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Diffusers(Backbone):
@@ -32,6 +40,11 @@ class Diffusers(Backbone):
     cond          widths of the conditions, likewise
     path          the pipeline's folder, a single file of it, or its id on the hub (hf:owner/name)
     config        of a single file: a folder in diffusers' format that says what the file does not
+    motion        folder of motion modules (MotionAdapter), with which Stable Diffusion 1.x makes videos
+    dtype         of its weights in memory: fp32; bf16 or fp16, norms and embeddings in fp32; or int8 in linear layers
+                  (torchao), for sampling alone
+    turns         the model's networks take turns on the device; None: they stay
+    streamed      the device that its layers work on one by one; None: the network stays
 
     The family of the pipeline says how the network is called. Raises ValueError if the network does not fit the codec
     and the conditioner.
@@ -48,18 +61,29 @@ class Diffusers(Backbone):
         cond: Given[CondSpec],
         path: str | None = None,
         config: str | None = None,
+        motion: str | None = None,
+        dtype: Literal["fp32", "bf16", "fp16", "int8"] = "fp32",
+        turns: Given[Turns | None] = None,
+        streamed: Given[torch.device | None] = None,
     ) -> None:
         super().__init__()
         self.folder: Path = diffusers_folder.located(path, config)
-        self.family: Family = open_family(self.folder)
+        self.family: Family = open_family(self.folder, lone_folder(motion))
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
+        self.begins, self.sees_known = self.family.begins, self.family.sees_known
         self.published = _published(self.family)
         depth = self.family.config.get("layers_per_block")
         self.depth = depth if isinstance(depth, int) else 0
         self._check(path, axes, channels, out_channels, cond)
         name = self.family.network
-        load = diffusers_folder.blank if torch.empty(0).is_meta else diffusers_folder.network
-        self.network: Any = load(self.folder, name, self.family.components[name])
+        self.network: Any = self._loaded(dtype)
+        self._dtype, self._turns, self._streamed = HALF.get(dtype), turns, streamed is not None
+        if streamed is not None:
+            read = diffusers_folder.reader(self.folder / name) if streamed.type == "cpu" else None
+            Streamed(self.network, streamed, read)
+        self.fixed = (
+            FIXED if streamed is not None and streamed.type == "cpu" else INT8 if dtype == "int8" else ""
+        )
         self._adapters = Adapters((), self.network, self.family)
         self.control: nn.Module | None = None  # a ControlNet that learns
         self._shown: Tensor | None = None
@@ -68,6 +92,15 @@ class Diffusers(Backbone):
         self._blocks = sorted((n for n in self._blocks if _place(n)[0] >= 0), key=_place)
         self.attentions = len(self._blocks)
         self.deepest = next((k for k, n in enumerate(self._blocks) if not n.startswith("down")), 0)
+
+    def _loaded(self, dtype: str) -> nn.Module:
+        """The network with its weights, or without where only its layers are asked for."""
+        if torch.empty(0).is_meta:
+            return self.family.load(diffusers_folder.blank)
+        held = HALF.get(dtype, torch.float32)
+        network = self.family.load(functools.partial(diffusers_folder.network, dtype=held))
+        read = diffusers_folder.reader(self.folder / self.family.network)
+        return to_int8(network, read) if dtype == "int8" else network
 
     def _check(self, path: str | None, axes: int, channels: int, out_channels: int, cond: CondSpec) -> None:
         """ValueError where codec and conditioner give another form than the network takes."""
@@ -129,8 +162,22 @@ class Diffusers(Backbone):
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
         """x [B, C, *D], c_noise [B] as the family takes it -> F [B, C, *D]."""
         blocks: list[nn.Module] = [self.network.get_submodule(name) for name in self._blocks]
-        with tapped(blocks, taps), self._adapters.leading(self.network, cond), self._learning(x, cond):
-            return self.family.call(self.network, x, c_noise, cond)
+        if self._turns is not None:
+            self._turns.take(self)
+            if not self._streamed:
+                self.network.to(x.device)
+        lower = (
+            contextlib.nullcontext() if self._dtype is None else torch.autocast(x.device.type, self._dtype)
+        )
+        led = self._adapters.leading(self.network, cond)
+        with tapped(blocks, taps), lower, led, self._learning(x, cond):
+            answer = self.family.call(self.network, x, c_noise, cond)
+        return answer if self._dtype is None else answer.to(x.dtype)
+
+    def leave(self) -> None:
+        """Make room on the device for another network of the model."""
+        if not self._streamed:
+            self.network.to("cpu")
 
     def check_control(self) -> None:
         """Raise ValueError but for U-Nets of pictures without mask channels."""
@@ -148,12 +195,12 @@ class Diffusers(Backbone):
         """As `Backbone.show`."""
         self._shown = picture
 
-    def _learning(self, x: Tensor, cond: Cond) -> AbstractContextManager[None]:
+    def _learning(self, x: Tensor, cond: Cond) -> contextlib.AbstractContextManager[None]:
         """Inside the block the network is led by the ControlNet that learns, if one does and there is a picture."""
         shown = None if self._shown is None else self._shown[None]
         picture = cond.extra.get("control", shown)
         if self.control is None or picture is None:
-            return nullcontext()
+            return contextlib.nullcontext()
         return learning(self.network, self.control, picture.to(x), x, self.family.factor)
 
     def attach(self, controls: Sequence[Control]) -> None:
@@ -163,6 +210,18 @@ class Diffusers(Backbone):
     def lead(self, number: int, picture: Tensor, shape: tuple[int, ...]) -> Lead:
         """As `Backbone.lead`."""
         return self._adapters.lead(number, picture, shape)
+
+
+def lone_folder(path: str | None) -> Path | None:
+    """The folder of a network that stands in no pipeline. ValueError if there is none."""
+    if path is None:
+        return None
+    folder = Path(path).expanduser().resolve()
+    if not folder.is_dir():
+        raise ValueError(
+            f"motion: {path}: no such folder. Give one in diffusers' format, of a MotionAdapter."
+        )
+    return folder
 
 
 def _published(family: Family) -> tuple[str, str]:

@@ -29,6 +29,7 @@ Vary, inpaint, extend, restyle or restore a medium. With --input alone: img2img,
   multigen edit audio_music --input start.wav --keep 0:2.5s --prompt "church organ, G major, 92 bpm"
   multigen edit audio_music --input start.wav --extend 3s
   multigen edit video_moving_emoji --input clip.mp4 --keep 0:4f,12f:16f
+  multigen edit video_moving_emoji --input first.png --extend 15f --last last.png
   multigen edit image_emoji --input small.png --restore downsample --prompt "red apple"
 """
 # The fields of a request that have an option of their own here.

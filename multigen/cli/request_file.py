@@ -55,8 +55,9 @@ def edit_request(values: Mapping[str, Any]) -> EditRequest:
     """An edit from its options by name, the medium as `input`. MultigenError for a missing file or a wrong value."""
     medium = check_media(values[INPUT])
     rest = {name: value for name, value in values.items() if name != INPUT}
-    if isinstance(mask := rest.get("mask"), str):
-        rest["mask"] = check_media(mask)
+    for name in ("mask", "last"):
+        if isinstance(picture := rest.get(name), str):
+            rest[name] = check_media(picture)
     edit = EditRequest(medium, **rest)
     edit.check()
     return edit

@@ -15,10 +15,12 @@ class Codec(nn.Module, ABC):
 
     sigma_data  about the standard deviation of the data in model space
     learns      it has weights to train, in a recipe without a backbone
+    mask_width  channels in which a network with mask channels sees where something is known
     """
 
     sigma_data: float = 1.0
     learns: bool = False
+    mask_width: int = 1
 
     @abstractmethod
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
@@ -42,6 +44,10 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def latent_mask(self, keep: Tensor) -> Tensor:
         """Find where model space depends on kept media alone: bool [*D] -> bool [*D'], True for kept."""
+
+    def shown_mask(self, keep: Tensor) -> Tensor:
+        """Say to a network with mask channels where media are known: bool [*D] -> [mask_width, *D'], 1 for known."""
+        return self.latent_mask(keep)[None].float()
 
     def known(self, media: Tensor, keep: Tensor) -> Tensor:
         """Compute what a network with mask channels sees of media [B, C, *D] of which `keep` [*D] is known.

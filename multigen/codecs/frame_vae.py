@@ -9,6 +9,8 @@ from torch import Tensor
 
 from multigen.codecs import Codec
 from multigen.codecs.vae import VAE
+from multigen.registry import Given
+from multigen.storage.diffusers_folder import Turns
 
 
 class FrameVAE(Codec):
@@ -16,13 +18,23 @@ class FrameVAE(Codec):
 
     path      the pipeline's folder, whose `vae` is used, or its id on the hub (hf:owner/name)
     multiple  sides of latents are multiples of it
+    tiling    frames are encoded and decoded in overlapping tiles, one after another: less memory, faint seams
+    slicing   the frames of a batch one after another: less memory
 
     It is neither trained nor saved.
     """
 
-    def __init__(self, *, path: str | None = None, multiple: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        multiple: int = 1,
+        tiling: bool = False,
+        slicing: bool = False,
+        turns: Given[Turns | None] = None,
+    ) -> None:
         super().__init__()
-        self.frame = VAE(path=path, multiple=multiple)
+        self.frame = VAE(path=path, multiple=multiple, tiling=tiling, slicing=slicing, turns=turns)
 
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
         """Return [C, T, H / f, W / f]. ValueError for other media, and for sides that f does not divide."""

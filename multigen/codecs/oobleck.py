@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from multigen.codecs.pipeline_vae import PipelineVAE
-from multigen.storage.diffusers_folder import OOBLECK
+from multigen.registry import Given
+from multigen.storage.diffusers_folder import OOBLECK, Turns
 
 
 class Oobleck(PipelineVAE):
@@ -23,10 +24,12 @@ class Oobleck(PipelineVAE):
     It is neither trained nor saved. ValueError for sound of other channels.
     """
 
-    def __init__(self, *, path: str | None = None, window: int = 1) -> None:
+    def __init__(
+        self, *, path: str | None = None, window: int = 1, turns: Given[Turns | None] = None
+    ) -> None:
         if window < 1:
             raise ValueError(f"window: {window!r} is not allowed. Allowed: 1 or more.")
-        super().__init__(path, OOBLECK)
+        super().__init__(path, OOBLECK, turns=turns)
         self.window = window
         self.media_channels = self.entry("audio_channels", int, 2)
         self.channels = self.entry("decoder_input_channels", int, 64)

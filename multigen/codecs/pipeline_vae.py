@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from multigen.codecs import Codec
 from multigen.core.noise import normal
 from multigen.storage import diffusers_folder
-from multigen.storage.diffusers_folder import Component, Frozen
+from multigen.storage.diffusers_folder import Component, Frozen, Turns
 
 
 class PipelineVAE(Codec):
@@ -21,15 +22,28 @@ class PipelineVAE(Codec):
     path     the folder, a single file of it, or its id on the hub (hf:owner/name)
     config   of a single file: a folder in diffusers' format that says what the file does not
     allowed  what may stand there
+    tiling   large media are encoded and decoded in overlapping tiles, one after another
+    slicing  a batch is encoded and decoded one after another
+    turns    the model's networks take turns on the device; None: they stay
     """
 
     device_of: Tensor
 
-    def __init__(self, path: str | None, allowed: Component, config: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | None,
+        allowed: Component,
+        config: str | None = None,
+        *,
+        tiling: bool = False,
+        slicing: bool = False,
+        turns: Turns | None = None,
+    ) -> None:
         super().__init__()
         self.folder = diffusers_folder.located(path, config)
         self.config = diffusers_folder.component(self.folder, "vae", allowed)
-        self.network = Frozen(functools.partial(diffusers_folder.network, self.folder, "vae", allowed))
+        load = functools.partial(_loaded, self.folder, allowed, tiling, slicing)
+        self.network = Frozen(load, turns)
         # Follows the module to its device; never saved.
         self.register_buffer("device_of", torch.zeros(()), persistent=False)
 
@@ -53,6 +67,15 @@ class PipelineVAE(Codec):
 
     def fit(self, media: Iterable[Tensor]) -> None:
         """Do nothing: what scales the latents comes with the weights."""
+
+
+def _loaded(folder: Path, allowed: Component, tiling: bool, slicing: bool) -> Any:
+    network: Any = diffusers_folder.network(folder, "vae", allowed)
+    if tiling:
+        network.enable_tiling()
+    if slicing:
+        network.enable_slicing()
+    return network
 
 
 def check_multiple(multiple: int) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from multigen.codecs.pipeline_vae import PipelineVAE, check_multiple
-from multigen.storage.diffusers_folder import AUTOENCODER, vae_factor
+from multigen.registry import Given
+from multigen.storage.diffusers_folder import AUTOENCODER, Turns, vae_factor
 
 SCALE = 0.18215  # the factor of files that do not state it
 
@@ -22,13 +23,24 @@ class VAE(PipelineVAE):
     path      the pipeline's folder, whose `vae` is used, a single file of it, or its id on the hub (hf:owner/name)
     config    of a single file: a folder in diffusers' format that says what the file does not
     multiple  sides of latents are multiples of it, as a network of patches wants them
+    tiling    large pictures are encoded and decoded in overlapping tiles, one after another: less memory, faint seams
+    slicing   a batch is encoded and decoded one after another: less memory
 
     An AutoencoderKL with the scaling factor of its configuration. It is neither trained nor saved.
     """
 
-    def __init__(self, *, path: str | None = None, config: str | None = None, multiple: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        config: str | None = None,
+        multiple: int = 1,
+        tiling: bool = False,
+        slicing: bool = False,
+        turns: Given[Turns | None] = None,
+    ) -> None:
         check_multiple(multiple)
-        super().__init__(path, AUTOENCODER, config)
+        super().__init__(path, AUTOENCODER, config, tiling=tiling, slicing=slicing, turns=turns)
         self.multiple = multiple
         self.media_channels = self.entry("in_channels", int, 3)
         self.channels = self.entry("latent_channels", int, 4)

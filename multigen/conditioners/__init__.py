@@ -23,10 +23,12 @@ class Conditioner(nn.Module, ABC):
 
     spec  widths of what it gives
     text  whether it follows the media's captions
+    known_noise  standard deviation of the noise on what a network with mask channels is shown, of media in [-1, 1]
     """
 
     spec: CondSpec
     text: bool = False
+    known_noise: float = 0.0
 
     @abstractmethod
     def forward(self, batch: Mapping[str, Any]) -> Cond:
@@ -55,6 +57,13 @@ class Conditioner(nn.Module, ABC):
 
     def measures(self, media: tuple[int, ...]) -> Mapping[str, Tensor]:
         """Return what the network is told of a medium [C, *D] that is made, `Cond.extra`: name -> [1, ...]."""
+        return {}
+
+    def look(self, media: Tensor, keep: Tensor) -> Mapping[str, Tensor]:
+        """Return what the network hears of a medium [C, *D] of which `keep` [*D] is known, `Cond.extra`.
+
+        name -> [1, ...]; by default nothing.
+        """
         return {}
 
     def opposed(self, cond: Cond) -> Cond:

@@ -1,4 +1,4 @@
-"""Condition on text as a pipeline of diffusers does: with its own tokenizers and text encoders."""
+"""Condition on text and pictures as a pipeline of diffusers does: with its own tokenizers and encoders."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from multigen.conditioners import Conditioner
 from multigen.conditioners.disk_states import DiskStates
 from multigen.conditioners.new_words import assigned, first_vectors, named
 from multigen.conditioners.pipeline_encoder import PipelineEncoder
-from multigen.conditioners.prompts import check_text, column, unread, warn_of_length, warn_of_words
+from multigen.conditioners.prompts import check_text, column, no_prompt, unread, warn_of_length, warn_of_words
 from multigen.conditioners.weighted_prompts import plain
-from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.conditioning import Cond
 from multigen.core.hosts import Host
 from multigen.errors import message
 from multigen.families import open_family
+from multigen.registry import Given
 from multigen.storage import diffusers_folder
+from multigen.storage.diffusers_folder import Turns
 from multigen.storage.disk_cache import DiskCache
 from multigen.storage.words import Words
 
@@ -27,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Diffusers(Conditioner):
-    """Text through a pipeline's frozen encoders; the unconditional condition is that of the pipeline.
+    """Text and pictures through a pipeline's frozen encoders; the unconditional condition is that of the pipeline.
 
     path     the pipeline's folder, whose tokenizers and text encoders are used, a single file of it, or its id on
              the hub (hf:owner/name)
@@ -36,10 +38,9 @@ class Diffusers(Conditioner):
 
     Words between brackets with a weight count for more or less: `a (red:1.3) apple`. Where the family allows it,
     prompts longer than the encoder are encoded in chunks; else a warning says what is cut. Nothing here is trained or
-    saved. ValueError for a folder without text encoders, and for numbers that its network is not told.
+    saved. ValueError for a folder whose network is told nothing, and for numbers that it is not told.
     """
 
-    text = True
     device_of: Tensor
 
     def __init__(
@@ -48,18 +49,17 @@ class Diffusers(Conditioner):
         path: str | None = None,
         config: str | None = None,
         numbers: Mapping[str, float | tuple[float, ...]] | None = None,
+        turns: Given[Turns | None] = None,
     ) -> None:
         super().__init__()
         self.family = open_family(diffusers_folder.located(path, config))
-        if not self.family.streams:
+        if not self.family.streams and not self.family.numbers:
             raise ValueError(f"path: {path}: {self.family.title} follows no prompt; use the conditioner none")
         self.numbers = _numbers(self.family.numbers, numbers or {})
-        self.encoders = [PipelineEncoder(self.family, stream) for stream in self.family.streams]
-        blank = self.family.cond([encoder.blank() for encoder in self.encoders])
-        self.spec = CondSpec(
-            vector=0 if blank.vector is None else blank.vector.shape[1],
-            tokens=0 if blank.tokens is None else blank.tokens.shape[2],
-        )
+        self.known_noise = self.family.known_noise(self.numbers)
+        self.text = bool(self.family.streams)
+        self.encoders = [PipelineEncoder(self.family, stream, turns) for stream in self.family.streams]
+        self.spec = self.family.spec([encoder.blank() for encoder in self.encoders])
         # Follows the module to its device; never saved.
         self.register_buffer("device_of", torch.zeros(()), persistent=False)
 
@@ -67,6 +67,7 @@ class Diffusers(Conditioner):
         """batch["text"]: B prompts -> what the family's network takes, [B, ...]."""
         prompts, device = [check_text(c) for c in column(batch, "text", "diffusers")], self.device_of.device
         cond = self.family.cond([encoder(prompts, device) for encoder in self.encoders])
+        cond = cond.to(device).expand(len(prompts))
         for name, values in self.numbers.items():
             cond = cond.with_extra(name, torch.tensor([values], device=device))
         return cond
@@ -81,12 +82,18 @@ class Diffusers(Conditioner):
         found = self.family.measures(media, self.numbers)
         return {name: torch.tensor([values], device=self.device_of.device) for name, values in found.items()}
 
+    def look(self, media: Tensor, keep: Tensor) -> Mapping[str, Tensor]:
+        """Return what the family hears of the known part of a medium."""
+        return self.family.look(media, keep)
+
     def opposed(self, cond: Cond) -> Cond:
         """Return what the family makes of it."""
         return self.family.opposed(cond)
 
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Return {"text": prompts}. MultigenError for what is no text; warns of what is cut or not known."""
+        if not self.text:
+            no_prompt(prompts)
         for prompt in prompts:
             words = plain(check_text(prompt)).split()
             for encoder in self.encoders:
@@ -135,7 +142,7 @@ class Diffusers(Conditioner):
             log.warning("train.cache: texts are not cached, because their encoder is not the pipeline's own")
             cache = None
         stores = [encoder.use_cache(cache, self.device_of.device) for encoder in self.encoders]
-        return stores[0]
+        return stores[0] if stores else None
 
 
 def _numbers(

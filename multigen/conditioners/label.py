@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from multigen.conditioners import Conditioner
-from multigen.conditioners.prompts import column
+from multigen.conditioners.prompts import column, no_prompt
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.errors import MultigenError, message
 
@@ -86,10 +86,5 @@ class Nothing(Conditioner):
 
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Return an empty batch for empty prompts. MultigenError for a prompt, which would be ignored."""
-        for prompt in prompts:
-            if prompt.strip():
-                raise MultigenError(
-                    f"prompt: {prompt!r} is not allowed. This model was trained without a condition, "
-                    "so it cannot follow a prompt. Allowed: '' (or no prompt)."
-                )
+        no_prompt(prompts)
         return {}

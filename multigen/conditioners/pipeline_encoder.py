@@ -23,14 +23,14 @@ from multigen.conditioners.word_table import WordTable
 from multigen.core.hosts import Host
 from multigen.families import Family, States, Stream
 from multigen.storage import diffusers_folder
-from multigen.storage.diffusers_folder import Frozen
+from multigen.storage.diffusers_folder import Frozen, Turns
 from multigen.storage.disk_cache import DiskCache
 
 
 class PipelineEncoder:
     """A frozen encoder and its tokenizer, of a family's folder. MultigenError for a configuration that is none."""
 
-    def __init__(self, family: Family, stream: Stream) -> None:
+    def __init__(self, family: Family, stream: Stream, turns: Turns | None = None) -> None:
         part = family.components[stream.encoder]
         self.place, self.stream = family.folder / stream.encoder, stream
         self.is_clip, self.learns = str(family.listed[stream.encoder]).startswith("CLIPText"), False
@@ -44,9 +44,7 @@ class PipelineEncoder:
         self.tokenizer = PipelineTokenizer(
             family.folder / stream.tokenizer, kind, longest, chunks=stream.chunks
         )
-        self.encoder = Frozen(
-            functools.partial(diffusers_folder.network, family.folder, stream.encoder, part)
-        )
+        self.encoder = Frozen(functools.partial(family.encoder, stream), turns)
         self._masks = stream.masked or bool(self._config.get("use_attention_mask", False))
         self._disk: tuple[DiskStates, DiskStates] | None = None
 
@@ -62,13 +60,13 @@ class PipelineEncoder:
     def unfreeze(self, device: torch.device) -> nn.Module:
         """Let gradients reach the encoder from now on, and return it. Its weights themselves stay frozen."""
         self.learns = True
-        return self.encoder.on(device)
+        return self.encoder.to_change(device)
 
     def teach(self, words: Mapping[str, Tensor], device: torch.device) -> nn.Parameter | None:
         """Hear these vectors [n, K] in place of each word from now on, and no others. The rows of all of them."""
         if not words and not self.tokenizer.words:
             return None
-        network = self.encoder.on(device)
+        network = self.encoder.to_change(device)
         table = network.get_input_embeddings()
         table = table.table if isinstance(table, WordTable) else table
         grown = WordTable(table, torch.cat(list(words.values()))) if words else table
@@ -90,7 +88,9 @@ class PipelineEncoder:
         number = name.removeprefix("text_encoder").removeprefix("_") or "1"
         flat = (f"lora_te{number}_", *(["lora_te_"] if number == "1" else []))
         inside = f"conditioner.{name}."
-        return Host(f"{name}.", inside, functools.partial(self.encoder.on, device), flat, learns=self.is_clip)
+        return Host(
+            f"{name}.", inside, functools.partial(self.encoder.to_change, device), flat, learns=self.is_clip
+        )
 
     def __call__(self, prompts: Sequence[str], device: torch.device) -> States:
         """B prompts -> states on the device, fp32; shorter ones are padded to as many chunks as the longest has."""

@@ -33,6 +33,16 @@ def check_text(prompt: object) -> str:
     return prompt
 
 
+def no_prompt(prompts: Sequence[str]) -> None:
+    """MultigenError for a prompt to a model that follows none: it would be ignored."""
+    for prompt in prompts:
+        if check_text(prompt).strip():
+            raise MultigenError(
+                f"prompt: {prompt!r} is not allowed. This model was trained without a condition, "
+                "so it cannot follow a prompt. Allowed: '' (or no prompt)."
+            )
+
+
 def unread(words: Sequence[str], pieces: Callable[[str], Sequence[str]], unknown: str | None) -> list[str]:
     """Return the words that a tokenizer does not know: those with its unknown token, or spelt out letter by letter.
 

@@ -69,20 +69,26 @@ class Backbone(nn.Module, ABC):
     c_noise     how it takes the noise level: the log-SNR, clamped to ±20; the index in the schedule's table, or sigma,
                 as networks trained elsewhere do
     pretrained  the weights come with the part, so that nothing needs to be trained or loaded
+    fixed       why its weights cannot be changed, for a message; "": they can
     published   prefixes of layer names in files of other tools, and in this module
     depth       layers of a block, where files of other tools count by them
     attentions  number of attention blocks that taps can address; 0: `forward` takes no taps
     deepest     number of the attention block in the middle of the network
     distilled   the network takes a guidance scale as an input, `Cond.extra["guidance"]` [B, 1]
+    begins      it makes what begins with a picture, and cannot do without one
+    sees_known  where something of a sample is known, `Cond.grid` may show it: mask and x0 [B, 1 + C, *D]
     """
 
     c_noise: NoiseLevel = "log_snr"
     pretrained: ClassVar[bool] = False
+    fixed: str = ""
     published: tuple[str, str] = ("backbone.", "")
     depth: int = 0
     attentions: int = 0
     deepest: int = 0
     distilled: bool = False
+    begins: bool = False
+    sees_known: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multigen import registry
 from multigen.core.backbone import NoiseLevel
@@ -21,6 +21,8 @@ from multigen.registry import Given, Part
 from multigen.storage import diffusers_folder
 from multigen.storage.diffusers_folder import Component, Frozen
 
+# Pipelines of pictures whose networks take motion modules.
+MOVED = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
 CLIP_TOKENIZER = Component("transformers", ("CLIPTokenizer", "CLIPTokenizerFast"))
 T5_TOKENIZER = Component("transformers", ("T5Tokenizer", "T5TokenizerFast"))
 
@@ -78,9 +80,9 @@ class Family(ABC):
     modality    of its media
     c_noise     how the network takes the noise level (`Backbone.c_noise`)
     steps       in how many steps its media are usually made
-    scheduler   entries of the scheduler's configuration that the pipeline sets itself
     own_sigmas  the pipeline spaces its sigmas evenly from 1 to 1/steps before they are shifted
     controlled  its network takes ControlNets
+    sees_known  as `Backbone.sees_known`
     prompted    its network takes image prompts, IP-Adapters
     patch       side of the squares of model space that are one token, for a shift by the number of tokens
 
@@ -94,9 +96,9 @@ class Family(ABC):
     modality: ClassVar[str] = "image"
     c_noise: ClassVar[NoiseLevel] = "index"
     steps: ClassVar[int] = 50
-    scheduler: ClassVar[Mapping[str, Any]] = {}
     own_sigmas: ClassVar[bool] = False
     controlled: ClassVar[bool] = False
+    sees_known: bool = False
     prompted: ClassVar[bool] = False
     patch: ClassVar[int] = 1
 
@@ -126,6 +128,11 @@ class Family(ABC):
         return {}
 
     @property
+    def scheduler(self) -> Mapping[str, Any]:
+        """Entries of the scheduler's configuration that the pipeline sets itself."""
+        return {}
+
+    @property
     def zero_null(self) -> bool:
         """Whether the unconditional condition is zeros; else it is the empty prompt."""
         return False
@@ -134,6 +141,14 @@ class Family(ABC):
         self, media: tuple[int, ...], numbers: Mapping[str, tuple[float, ...]]
     ) -> Mapping[str, tuple[float, ...]]:
         """Return those of the `numbers` that follow from a medium [C, *D] that is made, where they are not set."""
+        return {}
+
+    def known_noise(self, numbers: Mapping[str, tuple[float, ...]]) -> float:
+        """Return the standard deviation of the noise on the pictures that it is shown, of media in [-1, 1]."""
+        return 0.0
+
+    def look(self, media: Tensor, keep: Tensor) -> Mapping[str, Tensor]:
+        """Return what the network hears of a medium [C, *D] of which `keep` [*D] is known, name -> [1, ...]."""
         return {}
 
     def null(self, cond: Cond) -> Cond:
@@ -158,6 +173,11 @@ class Family(ABC):
         return False
 
     @property
+    def begins(self) -> bool:
+        """Whether it makes what begins with a picture, and cannot do without one."""
+        return False
+
+    @property
     def distilled(self) -> bool:
         """Whether the network takes the guidance scale as an input, `Cond.extra["guidance"]`."""
         return "guidance" in self.numbers
@@ -169,6 +189,22 @@ class Family(ABC):
     @abstractmethod
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """Call diffusers' network: x [B, C, *D], c_noise [B] -> F [B, C, *D]."""
+
+    def load(self, make: Callable[[Path, str, Component], nn.Module]) -> nn.Module:
+        """Load the network: `make(folder, sub-folder, what may stand there)` reads its weights, or leaves them out."""
+        return make(self.folder, self.network, self.components[self.network])
+
+    def encoder(self, stream: Stream) -> nn.Module:
+        """Load the text encoder of a stream: token numbers and their mask -> states, by transformers' names."""
+        return diffusers_folder.network(self.folder, stream.encoder, self.components[stream.encoder])
+
+    def spec(self, blank: Sequence[States]) -> CondSpec:
+        """Return the widths of the condition of states that say nothing."""
+        cond = self.cond(blank)
+        return CondSpec(
+            vector=0 if cond.vector is None else cond.vector.shape[1],
+            tokens=0 if cond.tokens is None else cond.tokens.shape[2],
+        )
 
     def cond(self, states: Sequence[States]) -> Cond:
         """Make the condition of what the streams give. By default the tokens of the only one, padding heard."""
@@ -219,9 +255,16 @@ def count_tokens(cond: Cond) -> int:
     return 0 if cond.tokens is None else cond.tokens.shape[1]
 
 
-def open_family(folder: Path) -> Family:
-    """Take a pipeline's folder apart. MultigenError for a class of pipeline that is not known, with the nearest."""
+def open_family(folder: Path, motion: Path | None = None) -> Family:
+    """Take a pipeline's folder apart. MultigenError for a class of pipeline that is not known, with the nearest.
+
+    motion  folder of motion modules for a network of pictures, which makes videos then
+    """
     kind = diffusers_folder.pipeline_class(folder)
+    if motion is not None:
+        if kind not in MOVED:
+            raise MultigenError(message(f"{folder}: a pipeline with a motion adapter", kind, MOVED))
+        return registry.lookup("family", "AnimateDiffPipeline")(folder=folder, motion=motion)
     known = registry.names("family")
     if kind not in known:
         raise MultigenError(message(f"{folder}: its pipeline", kind, known))

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from multigen.core.conditioning import Cond, CondSpec
@@ -75,7 +74,7 @@ class Flux(TransformerFamily):
         ids = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).flatten(0, 1)
         scale = cond.extra["guidance"][:, 0] if "guidance" in cond.extra else None
         (out,) = network(
-            hidden_states=rearrange(x, "b c (h p) (w q) -> b (h w) (c p q)", p=self.patch, q=self.patch),
+            hidden_states=self._packed(x, height, width),
             timestep=c_noise,
             guidance=scale,
             pooled_projections=cond.vector,
@@ -84,6 +83,10 @@ class Flux(TransformerFamily):
             img_ids=torch.nn.functional.pad(ids, (1, 0)),
             return_dict=False,
         )
-        return rearrange(
-            out, "b (h w) (c p q) -> b c (h p) (w q)", h=height, w=width, p=self.patch, q=self.patch
-        )
+        squares = out.reshape(-1, height, width, x.shape[1], self.patch, self.patch)
+        return squares.permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+
+    def _packed(self, x: Tensor, height: int, width: int) -> Tensor:
+        """Squares as tokens: [B, C, (H p), (W p)] -> [B, H W, C p p]. Reshapes leave a traced graph's sizes open."""
+        squares = x.reshape(-1, x.shape[1], height, self.patch, width, self.patch)
+        return squares.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

@@ -1,10 +1,11 @@
-"""LTX-Video text-to-video (HaCohen et al. 2024, arXiv:2501.00103): a flow and a transformer of packed latents."""
+"""LTX-Video (HaCohen et al. 2024, arXiv:2501.00103): a flow and a transformer of packed latents."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -18,7 +19,10 @@ TOKENS = 128  # of a prompt, as the pipeline cuts it
 
 
 class LTX(VideoTransformer):
-    """LTX-Video: T5's tokens without padding; positions in seconds, `conditioner.numbers` {fps: 25}."""
+    """LTX-Video: T5's tokens without padding; positions in seconds, `conditioner.numbers` {fps: 25}.
+
+    Frames that are known, such as a first one, are tokens without noise, at level 0 (section 2.5).
+    """
 
     title = "LTX-Video"
     components: ClassVar[Mapping[str, Component]] = {
@@ -28,6 +32,7 @@ class LTX(VideoTransformer):
         "tokenizer": T5_TOKENIZER,
     }
     own_sigmas = True
+    sees_known = True
     size, frames, rate = (512, 704), 161, 25.0
 
     @property
@@ -60,10 +65,15 @@ class LTX(VideoTransformer):
         assert cond.mask is not None
         frames, side = self.factors
         _, _, t, h, w = x.shape
+        level = 1000 * c_noise
+        if cond.grid is not None:
+            known = cond.grid[:, :1].to(x)
+            x = torch.lerp(x, cond.grid[:, 1:].to(x), known)
+            level = level[:, None] * (1 - known.flatten(1))
         (out,) = network(
             hidden_states=rearrange(x, "b c t h w -> b (t h w) c"),
             encoder_hidden_states=cond.tokens,
-            timestep=1000 * c_noise,
+            timestep=level,
             encoder_attention_mask=cond.mask,
             num_frames=t,
             height=h,

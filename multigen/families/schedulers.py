@@ -90,9 +90,25 @@ def read_scheduler(
 def _of_table(config: Mapping[str, Any], where: str, pipeline: Pipeline) -> Scheduler:
     if config.get("use_flow_sigmas") or config.get("prediction_type") == "flow_prediction":
         return _solver_of_flow(config, where)
+    if config.get("timestep_type") == "continuous":
+        return _continuous(config, where)
     kind = str(config["_class_name"])
     sampler, modifiers = Part(TABLES[kind][0]), _modifiers(config, kind)
     return Scheduler(table(config, where), prediction(config, where), timesteps(config), sampler, modifiers)
+
+
+def _continuous(config: Mapping[str, Any], where: str) -> Scheduler:
+    """A solver that walks sigmas of its own: v where alpha² + sigma² = 1, at the same sigma/alpha."""
+    low, high = config.get("sigma_min"), config.get("sigma_max")
+    if config.get("prediction_type") != "v_prediction" or not (low and high):
+        raise MultigenError(
+            f"{where}: timestep_type continuous is not allowed here. Allowed: with prediction_type v_prediction, "
+            "sigma_min and sigma_max."
+        )
+    name = "exponential" if config.get("use_exponential_sigmas") else "karras"
+    grid = Part(name, {"sigma_min": float(low), "sigma_max": float(high), "from_pure": False})
+    sampler = TABLES[str(config["_class_name"])][0]
+    return Scheduler(Part("cosine", {"s": 0.0}), Part("v"), grid, Part(sampler))
 
 
 def _modifiers(config: Mapping[str, Any], kind: str) -> tuple[Part, ...]:

@@ -15,5 +15,8 @@ class StableDiffusion(UNetFamily):
     title = "Stable Diffusion"
     components: ClassVar[Mapping[str, Component]] = {**UNET, **CLIP}
     scale = 7.5
-    # The pipeline sets it, whatever the file says.
-    scheduler: ClassVar[Mapping[str, Any]] = {"steps_offset": 1}
+
+    @property
+    def scheduler(self) -> Mapping[str, Any]:
+        """The pipeline sets it, whatever the file says."""
+        return {"steps_offset": 1}

@@ -76,7 +76,10 @@ class StableDiffusionXL(UNetFamily):
 
     def added(self, x: Tensor, cond: Cond) -> dict[str, Tensor] | None:
         """Pooled text, and the ids: original size, crop, and target size in pixels (section 2.2) or score."""
-        made = x.new_tensor([side * self.factor for side in x.shape[2:]]).expand(len(x), 2)
+        sides = torch.stack(
+            [torch.as_tensor(side) for side in x.shape[2:]]
+        )  # which a traced graph keeps open
+        made = (sides * self.factor).to(x).expand(x.shape[0], 2)
         size = cond.extra["original_size"].to(x)
         last = cond.extra["aesthetic"].to(x) if self.refines else made
         ids = torch.cat([torch.where(size > 0, size, made), cond.extra["crop"].to(x), last], dim=1)

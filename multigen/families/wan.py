@@ -1,4 +1,4 @@
-"""Wan 2.1 and 2.2 text-to-video (Wan Team 2025, arXiv:2503.20314): a flow and a transformer of videos."""
+"""Wan 2.1 and 2.2 (Wan Team 2025, arXiv:2503.20314): a flow and a transformer of videos, from text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from multigen.core.conditioning import Cond, CondSpec
@@ -22,7 +23,10 @@ NETWORK = Component("diffusers", ("WanTransformer3DModel",))
 
 
 class Wan(VideoTransformer):
-    """Wan: UMT5's tokens, zeros for padding. Wan 2.2's second network takes over in weak noise (`boundary_ratio`)."""
+    """Wan: UMT5's tokens, zeros for padding. Wan 2.2's second network takes over in weak noise (`boundary_ratio`).
+
+    A network with a noise level for each token (`expand_timesteps`) sees what is known as it is, at level 0.
+    """
 
     title = "Wan"
     components: ClassVar[Mapping[str, Component]] = {
@@ -38,7 +42,7 @@ class Wan(VideoTransformer):
     def __init__(self, *, folder: Given[Path]) -> None:
         super().__init__(folder=folder)
         self._boundary = self.index("boundary_ratio", None)
-        self._each_token = bool(self.index("expand_timesteps", False))
+        self.sees_known = bool(self.index("expand_timesteps", False))
         self._second = None if self.listed["transformer_2"] is None else self.part("transformer_2")
         if self._boundary is not None and self._second is None:
             raise MultigenError(
@@ -71,7 +75,7 @@ class Wan(VideoTransformer):
         if takes != channels or self.config.get("image_dim") is not None:
             raise MultigenError(
                 f"{self.folder / self.network}: in_channels: {takes} is not allowed. Allowed: {channels}; a network "
-                "that takes a picture is another family's."
+                "that takes a picture stands in a WanImageToVideoPipeline."
             )
         return Form(3, channels, CondSpec(tokens=self.entry("text_dim", int, 4096)))
 
@@ -83,19 +87,32 @@ class Wan(VideoTransformer):
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """x [B, C, T, H, W], sigma [B] -> velocity [B, C, T, H, W]."""
         if self._second is None or self._boundary is None:
-            return self._one(network, x, c_noise, cond)
+            return self.one(network, x, c_noise, cond)
         low = (c_noise < float(self._boundary)).tolist()  # rows of a batch may be on either side
         out = torch.empty_like(x)
         for side, chosen in ((False, network), (True, self._second.on(x.device))):
             rows = [k for k, is_low in enumerate(low) if is_low is side]
             if rows:
-                out[rows] = self._one(chosen, x[rows], c_noise[rows], cond[rows]).to(out)
+                out[rows] = self.one(chosen, x[rows], c_noise[rows], cond[rows]).to(out)
         return out
 
-    def _one(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
+    def one(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """Call one of the networks."""
         t = 1000 * c_noise
-        if self._each_token:
-            t = t[:, None].expand(-1, x.shape[2] * (x.shape[3] // self.patch) * (x.shape[4] // self.patch))
-        (out,) = network(hidden_states=x, timestep=t, encoder_hidden_states=cond.tokens, return_dict=False)
+        if self.sees_known:
+            known = x.new_zeros(len(x), 1, *x.shape[2:]) if cond.grid is None else cond.grid[:, :1].to(x)
+            x = x if cond.grid is None else torch.lerp(x, cond.grid[:, 1:].to(x), known)
+            patches = rearrange(known, "b 1 t (h p) (w q) -> b (t h w) (p q)", p=self.patch, q=self.patch)
+            t = t[:, None] * (1 - patches.amin(2))
+        (out,) = network(
+            hidden_states=x,
+            timestep=t,
+            encoder_hidden_states=cond.tokens,
+            return_dict=False,
+            **self.shown(cond),
+        )
         return out
+
+    def shown(self, cond: Cond) -> Mapping[str, Tensor]:
+        """Return what else its network takes, by diffusers' names. By default nothing."""
+        return {}

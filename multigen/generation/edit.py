@@ -16,12 +16,14 @@ from torch import Tensor
 from multigen.codecs import Codec
 from multigen.errors import MultigenError, message
 from multigen.generation.cascade import Enlarged, plan_enlargement
+from multigen.generation.last_frame import check_last, ended
 from multigen.generation.masks import Source, prepared
 from multigen.generation.original import Original, in_time, rate_of, read_original, say_form
 from multigen.generation.parts import ModelParts, check_prompt
 from multigen.generation.picture_mask import picture_mask
 from multigen.generation.request import CROP, FITS, MEANINGS, PAD, EditRequest, Request
 from multigen.generation.restore import Known, plan_restoration
+from multigen.generation.shown import Shown, shown_of
 from multigen.generation.sizes import largest, window_of
 from multigen.generation.spans import amounts, spans
 from multigen.generation.view import View, grown_size, identity, picture_view, time_view
@@ -54,6 +56,7 @@ class EditPlan:
     strength  share of the way back to noise
     resample  how often each step is taken
     invert    a prompt: start from the noise that leads to the source under it, in place of random noise
+    shown     what a network that takes it is shown of the source; None: nothing
     """
 
     source: Source
@@ -63,19 +66,13 @@ class EditPlan:
     strength: float = 1.0
     resample: int = 1
     invert: str | None = None
+    shown: Shown | None = None
 
     @cached_property
     def x0(self) -> Tensor:
         """The source in model space, [1, C, *D]. Encoded when it is first asked for: a codec may be a network."""
         with torch.no_grad():
             return self.codec.encode(self.source.media[None].to(self.device))
-
-    @cached_property
-    def known(self) -> Tensor:
-        """What a network with mask channels sees of what stays, [1, C, *D]."""
-        assert self.source.keep is not None
-        with torch.no_grad():
-            return self.codec.known(self.source.media[None].to(self.device), self.source.keep)
 
     @cached_property
     def keep(self) -> Tensor | None:
@@ -102,6 +99,8 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
         say_form(_name(edit), own, parts.modality, tuple(source.media.shape), source.keep is not None)
     original = Original(source, own, plain, view, _feather(edit, own, source, view))
     seen = _seen(original)
+    if edit.last is not None:
+        check_last(parts, seen)
     window = window_of(parts, (len(plain), *view.size), sliding=True)
     if window is not None and not request.sliding_window:
         log.info(
@@ -109,8 +108,10 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
         )
     strength = edit.strength
     if strength is None:
-        strength = 0.6 if edit.mask is None and edit.keep is None and edit.extend is None else 1.0
-    plan = EditPlan(seen, original, parts.codec, parts.device, strength, edit.resample, edit.invert)
+        partly = (edit.mask, edit.keep, edit.extend, edit.last)
+        strength = 0.6 if all(part is None for part in partly) else 1.0
+    shown = shown_of(parts, seen)
+    plan = EditPlan(seen, original, parts.codec, parts.device, strength, edit.resample, edit.invert, shown)
     return Start(tuple(seen.media.shape), window, plan)
 
 
@@ -133,6 +134,8 @@ def _source(parts: ModelParts, edit: EditRequest) -> tuple[Source, Modality, tup
         own = own.with_sound_later(extend[-2] / own.fps)
     keep = _kept(parts, own, edit, media)
     source = prepared(media, keep, extend)
+    if edit.last is not None:
+        source = ended(source, own, edit.last)
     return source, own, (media.shape[-2], media.shape[-1])
 
 

@@ -15,23 +15,22 @@ from multigen import registry
 from multigen.core import edits
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
-from multigen.core.samplers import sampler_traits
 from multigen.errors import MultigenError, errors_at
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.grid import grid
-from multigen.generation.guidance import check_guidance, check_negative, guide_part
+from multigen.generation.guidance import check_negative, guide_part
 from multigen.generation.handover import check_space, earlier, later, takes_over
-from multigen.generation.part_like import part_of
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.pictures import Pictures, plan_pictures
 from multigen.generation.polishing import check_polish, no_stronger
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
 from multigen.generation.restore import Known
+from multigen.generation.shared import deterministic, request_recipe
+from multigen.generation.shown import check_beginning
 from multigen.generation.sizes import check_size, largest, whole_sides, window_of
-from multigen.recipe.sampling import sampling_recipe
 from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
 
@@ -119,7 +118,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     until  cuts the grid of a model that hands its sample over
     """
     asked, request = request, own_request(parts, request)
-    recipe = _sampling(parts, request)
+    recipe = request_recipe(parts, request)
     steps = recipe.sample.steps if request.steps is None else request.steps
     if steps < 1:
         raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
@@ -133,10 +132,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
         shape, places = _space(parts, start, request.tile)
-    ts = grid(parts, recipe.timesteps, steps, places)
-    if edit is not None:
-        with errors_at("strength"):
-            ts = edits.last_steps(ts, edit.strength)
+    ts = _times(parts, recipe, steps, places, edit)
     if takes_over(parts, request):
         ts = later(parts.denoiser.schedule, recipe, ts)
     polish = recipe.sample.polish if edit is None else no_stronger(parts, recipe.sample.polish, ts)
@@ -168,6 +164,15 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     )
 
 
+def _times(parts: ModelParts, recipe: Recipe, steps: int, places: int, edit: EditPlan | None) -> Tensor:
+    """The grid, or of an edit as much of its end as its strength says."""
+    ts = grid(parts, recipe.timesteps, steps, places)
+    if edit is None:
+        return ts
+    with errors_at("strength"):
+        return edits.last_steps(ts, edit.strength)
+
+
 def _negative(recipe: Recipe, request: Request, guide: Part) -> str:
     """The negative prompt. MultigenError for one that has no effect."""
     negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
@@ -193,7 +198,7 @@ def _handing(parts: ModelParts, asked: Request, shape: tuple[int, ...], ts: Tens
     if not takes_over(parts, asked):
         return None
     before = stage_before(parts)
-    schedule, recipe = before.denoiser.schedule, _sampling(parts, asked)
+    schedule, recipe = before.denoiser.schedule, request_recipe(parts, asked)
     request = dataclasses.replace(
         asked, sampler=None, overrides=(), images=(), steps=asked.steps or recipe.sample.steps
     )
@@ -247,35 +252,15 @@ def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> Non
         raise MultigenError(f"seed: {seed} is not allowed with n = {n}; seeds count on, to 2^62 - 1 at most")
 
 
-def _sampling(parts: ModelParts, request: Request) -> Recipe:
-    """The model's recipe under a request's overrides, sampler and guide."""
-    recipe = sampling_recipe(parts.recipe, request.overrides) if request.overrides else parts.recipe
-    if recipe.loras != parts.recipe.loras:
-        raise MultigenError("loras: the requests of one model share its weights; load another for others")
-    if recipe.adapters != parts.recipe.adapters:
-        raise MultigenError("adapters: the requests of one model share them; load another for others")
-    if recipe.conditioner != parts.recipe.conditioner:
-        raise MultigenError(
-            "conditioner.numbers: the requests of one model share them; load another for others"
-        )
-    if recipe.seed != parts.recipe.seed:
-        raise MultigenError("seed: it is no override of one request; give it as the request's own")
-    if request.sampler is not None:
-        recipe = dataclasses.replace(recipe, sampler=part_of(request.sampler, "sampler", "ddim", "eta: 0.5"))
-    if request.guide is not None:
-        guide = part_of(request.guide, "guide", "cfg", "scale: 3")
-        recipe = dataclasses.replace(recipe, guide=guide_part(guide, request.guidance_scale))
-    if recipe is not parts.recipe:
-        check_guidance(recipe, parts.denoiser)
-    return recipe
-
-
 def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
     """What the medium begins with."""
     if request.edit is not None:
         if request.size is not None or request.duration is not None:
             raise MultigenError("size, duration: an edit is as large as its medium; extend adds to it")
-        return plan_edit(parts, request)
+        start = plan_edit(parts, request)
+        check_beginning(parts, start.edit, start.window)
+        return start
+    check_beginning(parts, None, None)
     size = recipe.sample.size if request.size is None else request.size
     duration = recipe.sample.duration if request.duration is None else request.duration
     with errors_at("size or duration"):
@@ -309,12 +294,3 @@ def _media(start: Start) -> tuple[int, ...]:
     if start.edit is not None:
         return (start.shape[0], *start.edit.original.view.size)
     return start.shape if start.known is None else (start.shape[0], *start.known.size)
-
-
-def deterministic(recipe: Recipe) -> Recipe:
-    """How an inversion goes back: fresh noise or polish would not find the source again."""
-    name = sampler_traits(registry.lookup("sampler", recipe.sampler.name)).deterministic
-    sampler = recipe.sampler if name is None else Part(name)
-    polish = dataclasses.replace(recipe.sample.polish, passes=0)
-    sample = dataclasses.replace(recipe.sample, polish=polish)
-    return dataclasses.replace(recipe, sampler=sampler, sample=sample)

@@ -145,6 +145,7 @@ class EditRequest:
     restore   the operator that gives the medium, to find what it was made from: "downsample", "blur", "frames",
               "band_limit", a `Part`, or {"name": "downsample", "factor": 4}
     noise     with `restore`: standard deviation of the noise in the medium, of full scale
+    last      a picture, or a tensor [C, H, W]: the frame that a video ends with
 
     MultigenError for options that do not go together.
     """
@@ -212,6 +213,10 @@ class EditRequest:
         default=0.02,
         metadata=_option(float, "with --restore: noise in the input, of full scale", metavar="X"),
     )
+    last: Tensor | str | Path | None = field(
+        default=None,
+        metadata=_option(str, "the frame that a video ends with, a picture", metavar="PICTURE"),
+    )
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -261,7 +266,7 @@ def options(kind: type[Request] | type[EditRequest]) -> dict[str, Option]:
 
 
 # Fields that take more in Python than a text can say: media, tensors, paths, parts.
-_RICH = frozenset({"media", "mask", "keep", "extend", "sampler", "guide", "restore"})
+_RICH = frozenset({"media", "mask", "keep", "extend", "sampler", "guide", "restore", "last"})
 
 
 def _check_types(request: Request | EditRequest) -> None:

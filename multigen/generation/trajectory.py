@@ -30,7 +30,7 @@ def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
     Of a cascade that is the walk of the stage before, then this one's, under the guide of each.
     """
     plan = job.plan
-    phase = _Phase(inverting=plan.edit is not None and plan.edit.invert is not None, noted=[])
+    phase = _Phase(plan.edit is not None and plan.edit.invert is not None, [], job.seed)
     walk, guide = _own(parts, job, phase)
     if plan.enlarged is not None:
         given = plan.enlarged.seen[None].to(parts.device)
@@ -91,12 +91,14 @@ class _Phase:
     """Where a trajectory stands: on the way up in noise its guide is another.
 
     noted      how far guidance went in weak noise, [B] on the device, and the log-SNR there
+    seed       of the medium
     condition  of a cascade, what the network sees of the stage before, [1, K, *D]; or, where that hands its sample
                over, that sample; None until that has ended
     """
 
     inverting: bool
     noted: list[tuple[Tensor, float]]
+    seed: int
     condition: Tensor | None = None
 
     @property
@@ -118,8 +120,10 @@ def _guide(parts: ModelParts, conds: WindowConds, plan: Plan, phase: _Phase) -> 
 
 
 def _told(parts: ModelParts, plan: Plan, guide: Guide) -> Guide:
-    """Its calls carry what the network is told of the size of the medium."""
-    measures = parts.conditioner.measures(plan.media)
+    """Its calls carry what the network is told of the size of the medium, and what it hears of what is known."""
+    measures = dict(parts.conditioner.measures(plan.media))
+    if plan.edit is not None and plan.edit.shown is not None:
+        measures |= plan.edit.shown.heard
     if not measures:
         return guide
 
@@ -135,20 +139,19 @@ def _told(parts: ModelParts, plan: Plan, guide: Guide) -> Guide:
 def _informed(parts: ModelParts, plan: Plan, phase: _Phase, guide: Guide, crop: Crop) -> Guide:
     """Its calls carry what `crop` leaves of what the network is shown.
 
-    That is the source and what is kept, where the network has a mask channel, and in a cascade the stage before.
+    That is what of the source is kept, where the network takes it, and in a cascade the stage before.
     """
-    edit = plan.edit
+    shown = None if plan.edit is None else plan.edit.shown
     # Inside, so that its channels come before those of the mask, as in training.
     if parts.cascade is not None:
         guide = masks.with_channels(guide, lambda: crop(phase.shown))
+    if shown is not None:
+        return masks.with_mask_channels(guide, crop(shown.channels(phase.seed)))
     if not parts.recipe.masked:
         return guide
-    if edit is None or edit.keep is None:
-        with torch.no_grad():
-            known = parts.codec.unknown(plan.shape).to(parts.device)
-        keep = known.new_zeros(1, 1, *known.shape[2:])
-    else:
-        known, keep = edit.known, edit.keep[None, None].to(edit.known)
+    with torch.no_grad():
+        known = parts.codec.unknown(plan.shape).to(parts.device)
+    keep = known.new_zeros(1, parts.codec.mask_width, *known.shape[2:])
     return masks.with_mask_channels(guide, crop(torch.cat([keep, known], dim=1)))
 
 
@@ -160,7 +163,7 @@ def _wrapped(parts: ModelParts, conds: WindowConds, plan: Plan, phase: _Phase) -
         guide = observe(guide, conds.own, parts.denoiser, plan.observer)
     if edit is None:
         return guide
-    if edit.keep is not None:
+    if edit.keep is not None and not parts.denoiser.backbone.begins:
         guide = fill(guide, edit.x0, edit.keep)
     if edit.invert is None:
         return guide
@@ -246,7 +249,7 @@ def _trajectory(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: _Phase
     schedule, edit, ts = parts.denoiser.schedule, plan.edit, plan.ts
     if plan.former is not None and parts.cascade is None:
         return _taken_over(parts, plan, noise, phase)
-    if edit is None:
+    if edit is None or (edit.strength == 1 and parts.denoiser.backbone.begins):
         return _walk(parts, plan, noise("start", 0) * float(schedule(ts[:1]).sigma), noise)
     if edit.invert is None:
         x = edits.add_noise(schedule, edit.x0, ts[0], noise("start", 0))

@@ -117,6 +117,7 @@ class Video(Modality):
             raise ValueError(f"start: {start!r} is not allowed. Allowed: 0 s or more.")
         info = read_header(path, self.limits, count=False)
         count = None if duration is None else self._count(duration)
+        count = 1 if count is None and _is_still(path, info) else count
         whole = max(0.0, info.duration - start) * self.fps
         expected = whole if count is None else min(count, whole)
         check_clip(path, expected, info.width * info.height, self.limits)
@@ -134,14 +135,18 @@ class Video(Modality):
         return to_channels(from_levels(np.stack(levels)), self.channels)
 
     def native(self, source: str | Source | Tensor) -> Video:
-        """The file's own frame rate, size and sound; of a medium [C, T, H, W] its channels, at this rate."""
+        """The file's own frame rate, size and sound; of a medium [C, T, H, W] its channels, at this rate.
+
+        One frame has no rate of its own: a picture is a clip at this one.
+        """
         made = copy.copy(self)
         if isinstance(source, Tensor):
             made.channels = 1 if len(source) == 1 else 3
             return made
         path = as_source(source)
         info = self.info(path)
-        made.fps, made.channels, made.size = info.fps or self.fps, 3, (info.height, info.width)
+        made.fps = self.fps if _is_still(path, info) else info.fps or self.fps
+        made.channels, made.size = 3, (info.height, info.width)
         made._sound = None if path.suffix.lower() in PICTURES else sound_of(path, self.limits)
         return made
 
@@ -213,3 +218,9 @@ class Video(Modality):
         size = f'width="{width * factor}" height="{height * factor}" style="{style}"'
         source = data_url(file.getvalue(), "video/mp4")
         return f'<video controls loop autoplay muted playsinline {size} src="{source}"></video>'
+
+
+def _is_still(path: Source, info: Info) -> bool:
+    """Whether a file is a photograph: one frame without a time. That of a GIF says how long it is shown."""
+    suffix = path.suffix.lower()
+    return suffix in PICTURES and suffix != ".gif" and info.frames == 1

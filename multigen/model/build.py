@@ -21,6 +21,9 @@ from multigen.model.compatibility import build_cascade, cond_spec
 from multigen.model.vocoders import load_vocoder
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
+from multigen.storage.diffusers_folder import Turns
+
+FOREIGN = "diffusers"  # the backbone of networks that come from a pipeline
 
 
 class Built(NamedTuple):
@@ -36,12 +39,16 @@ class Built(NamedTuple):
     cascade: Cascade | None = None
 
 
-def build_parts(recipe: Recipe, precision: torch.dtype | None) -> Built:
-    """The parts of a recipe, drawn from its seed. RecipeError where they do not go together."""
+def build_parts(recipe: Recipe, precision: torch.dtype | None, device: torch.device | None = None) -> Built:
+    """The parts of a recipe, drawn from its seed. RecipeError where they do not go together.
+
+    device  where they will work, for networks that come and go; None: the CPU
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         modality: Modality = registry.build("modality", recipe.modality, where="modality")
         given: dict[str, Any] = {"modality": modality, "load_vocoder": load_vocoder, "load_vae": load_vae}
+        given |= _memory(recipe, device or torch.device("cpu"))
         codec: Codec = registry.build("codec", recipe.codec, where="codec", given=given)
         conditioner: Conditioner = registry.build(
             "conditioner", recipe.conditioner, where="conditioner", given=given
@@ -52,9 +59,21 @@ def build_parts(recipe: Recipe, precision: torch.dtype | None) -> Built:
             raise RecipeError(f"codec ({recipe.codec.name}): {error}") from error
         given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
         cascade = build_cascade(recipe, modality, codec)
-        given |= {"cond": cond_spec(recipe, conditioner.spec, shape[0], cascade)}
+        given |= {"cond": cond_spec(recipe, conditioner.spec, codec, shape[0], cascade)}
         denoiser = None if recipe.trains == "codec" else _denoiser(recipe, given, precision)
     return Built(modality, codec, conditioner, denoiser, cascade)
+
+
+def _memory(recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """How networks share the device. RecipeError for a recipe whose network cannot leave it."""
+    if recipe.sample.offload is None:
+        return {}
+    if recipe.backbone is None or recipe.backbone.name != FOREIGN:
+        raise RecipeError(
+            f"sample.offload: {recipe.sample.offload} is not allowed. Allowed: null; it goes with networks of "
+            f"diffusers (backbone.name={FOREIGN})"
+        )
+    return {"turns": Turns(), "streamed": device if recipe.sample.offload == "sequential" else None}
 
 
 def _denoiser(recipe: Recipe, given: dict[str, Any], precision: torch.dtype | None) -> Denoiser:

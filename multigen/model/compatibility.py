@@ -10,6 +10,7 @@ import torch
 
 from multigen import registry
 from multigen.cascades import Cascade
+from multigen.codecs import Codec
 from multigen.codecs.kl_vae import KLVAE
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
@@ -32,7 +33,9 @@ def check_combination(recipe: Recipe) -> None:
     if recipe.trains == "codec":
         build_cascade(recipe, modality, codec)
         return
-    network, conditioner, spec = _network(recipe, shape, modality, build_cascade(recipe, modality, codec))
+    network, conditioner, spec = _network(
+        recipe, shape, modality, codec, build_cascade(recipe, modality, codec)
+    )
     _adapts(recipe, network, conditioner)
     _keeps_prior(recipe, network)
     if sizes is not None:
@@ -72,26 +75,28 @@ def _trains(recipe: Recipe, denoiser: Denoiser) -> None:
         objective(denoiser, t)
 
 
-def cond_spec(recipe: Recipe, spec: CondSpec, channels: int, cascade: Cascade | None) -> CondSpec:
-    """Widths of all that the network is conditioned on.
+def cond_spec(
+    recipe: Recipe, spec: CondSpec, codec: Codec, channels: int, cascade: Cascade | None
+) -> CondSpec:
+    """Widths of all that the network is conditioned on, for samples of `channels`.
 
     That is what the conditioner gives; if `masked`, a view of what is known (`core.masks`); and what a cascade shows of
     the stage before. RecipeError for a backbone that comes without a place for them.
     """
     if cascade is not None and recipe.trains == "denoiser" and recipe.network.name == "diffusers":
         raise RecipeError("cascade: the backbone diffusers has no channels for it. Allowed: null.")
-    more = (1 + channels if recipe.masked else 0) + (0 if cascade is None else cascade.width)
+    more = (codec.mask_width + channels if recipe.masked else 0) + (0 if cascade is None else cascade.width)
     return dataclasses.replace(spec, grid=spec.grid + more)
 
 
 def with_channels(
-    recipe: Recipe, spec: CondSpec, cond: Cond, shape: Sequence[int], cascade: Cascade | None
+    recipe: Recipe, spec: CondSpec, codec: Codec, cond: Cond, shape: Sequence[int], cascade: Cascade | None
 ) -> Cond:
     """A condition with all channels that the network takes, for samples of `shape` [C, *D]; those it lacks are zero.
 
     spec  of the conditioner
     """
-    wanted, rows = cond_spec(recipe, spec, shape[0], cascade).grid, cond.batch_size or 1
+    wanted, rows = cond_spec(recipe, spec, codec, shape[0], cascade).grid, cond.batch_size or 1
     given = 0 if cond.grid is None else cond.grid.shape[1]
     if wanted == given:
         return cond
@@ -159,7 +164,7 @@ def _adapts(recipe: Recipe, network: Any, conditioner: Any) -> None:
 
 
 def _network(
-    recipe: Recipe, shape: tuple[int, ...], modality: Any, cascade: Cascade | None
+    recipe: Recipe, shape: tuple[int, ...], modality: Any, codec: Codec, cascade: Cascade | None
 ) -> tuple[Any, Any, CondSpec]:
     """The backbone on the meta device, the conditioner, and widths of the condition.
 
@@ -176,7 +181,7 @@ def _network(
     if not unknown and not unheard:
         with errors_at("sample.prompts", RecipeError):
             conditioner.from_prompts(recipe.sample.prompts)
-    spec = cond_spec(recipe, conditioner.spec, shape[0], cascade)
+    spec = cond_spec(recipe, conditioner.spec, codec, shape[0], cascade)
     given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0], "cond": spec}
     with torch.device("meta"):
         network = registry.build("backbone", recipe.network, where="backbone", given=given)

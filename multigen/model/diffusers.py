@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from multigen import registry
+from multigen.backbones.diffusers import lone_folder
 from multigen.errors import RecipeError
 from multigen.families import Family, Scheduler, open_family, read_scheduler
 from multigen.families.schedulers import Pipeline
@@ -22,7 +23,7 @@ from multigen.storage.hub_id import PREFIX
 
 log = logging.getLogger(__name__)
 
-RECIPE = "image_stable_diffusion"
+RECIPE, MOTION = "image_stable_diffusion", "motion_adapter"
 
 
 def is_source(source: str) -> bool:
@@ -31,15 +32,17 @@ def is_source(source: str) -> bool:
     return is_id(source) or is_pipeline(path) or is_single_file(path)
 
 
-def recipe_of(source: str, config: str | None = None) -> Recipe:
+def recipe_of(source: str, config: str | None = None, motion: str | None = None) -> Recipe:
     """The recipe of a pipeline: the shipped one with this folder's parts, sizes and scheduler.
 
     config  of a single file: a folder in diffusers' format that says what the file does not
+    motion  folder of motion modules, with which a pipeline of pictures makes videos
 
     MultigenError, with what is allowed, for a folder of another pipeline or with code or pickles in it.
     """
-    family = open_family(located(source, config))
+    family = open_family(located(source, config), lone_folder(motion))
     more = {} if config is None else {"config": config}
+    moves = {} if motion is None else {"motion": motion}
     family.form()
     base, found = load_recipe(RECIPE), scheduler_of(family)
     conditioner, prompts = _conditioner(family, source, base.sample.prompts)
@@ -47,7 +50,7 @@ def recipe_of(source: str, config: str | None = None) -> Recipe:
         base,
         name=_name(source),
         description=f"{family.title} from {source}",
-        backbone=Part("diffusers", {"path": source, **more}),
+        backbone=Part("diffusers", {"path": source, **more, **moves}),
         codec=_with(family.codec(source), more),
         conditioner=_with(conditioner, more),
         modality=Part(family.modality, family.media()),
@@ -63,6 +66,30 @@ def recipe_of(source: str, config: str | None = None) -> Recipe:
     )
 
 
+def animated(recipe: Recipe) -> Recipe:
+    """The recipe with the motion adapter of its `adapters` in its network, which makes videos then.
+
+    How it is sampled stays. RecipeError for several motion adapters, a weight, and a network that takes none.
+    """
+    motions = [one for one in recipe.adapters if one.name == MOTION]
+    if not motions:
+        return recipe
+    (motion, *more), network = motions, recipe.network
+    if more or motion.weight != 1 or motion.image is not None:
+        raise RecipeError(
+            f"adapters: {motion.path}: not allowed so. Allowed: one {{name: {MOTION}, path: FOLDER}}, without weight "
+            "and image."
+        )
+    if network.name != "diffusers":
+        raise RecipeError(f"adapters: {motion.path}: a {MOTION} goes with a pipeline of Stable Diffusion 1.x")
+    moving = recipe_of(str(network.args.get("path")), _config(network), motion.path)
+    others = tuple(one for one in recipe.adapters if one.name != MOTION)
+    parts = {
+        place: getattr(moving, place) for place in ("modality", "codec", "backbone", "schedule", "modifiers")
+    }
+    return dataclasses.replace(recipe, adapters=others, **parts)
+
+
 def _with(part: Part, more: Mapping[str, str]) -> Part:
     """A part, told of the folder too where its files are the pipeline's."""
     return Part(part.name, {**part.args, **more}) if "path" in part.args else part
@@ -72,6 +99,8 @@ def _conditioner(family: Family, source: str, usual: tuple[str, ...]) -> tuple[P
     """What the family follows, and prompts for it."""
     if family.streams:
         return Part("diffusers", {"path": source}), usual
+    if family.numbers:
+        return Part("diffusers", {"path": source}), ("",)
     if family.classes:
         return Part("class_index", {"classes": family.classes}), ("0",)
     return Part("none"), ("",)
@@ -84,7 +113,7 @@ def scheduler_of(family: Family) -> Scheduler:
 
 def checked(recipe: Recipe, source: str) -> Recipe:
     """The recipe, whose `weights` are a pipeline. RecipeError where its parts are not that pipeline's."""
-    theirs = recipe_of(source, _config(recipe.network))
+    theirs = recipe_of(source, _config(recipe.network), recipe.network.args.get("motion"))
     grid = ", ".join(
         [f"name: {theirs.timesteps.name}", *(f"{k}: {v}" for k, v in theirs.timesteps.args.items())]
     )

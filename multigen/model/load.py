@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from multigen.model.diffusers import animated
 from multigen.model.model import Model
 from multigen.model.source import find
 
@@ -25,7 +26,7 @@ def load(
     MultigenError if there is nothing, or nothing trained, at `source`.
     """
     found = find(source, config)
-    model = Model.of(found, device=device)
+    model = Model.of(found, animated(found.recipe), device=device)
     if loras is not None:
         model.adapt(loras)
     return model

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from multigen.core.denoiser import Denoiser
 from multigen.core.hosts import Host
 from multigen.errors import MultigenError
 from multigen.model.source import read_lora
@@ -28,8 +29,15 @@ class LoraStack:
         """Forget what was added: the backbone's weights have been replaced."""
         self._mix.forget("backbone.")
 
-    def read(self, loras: Sequence[WeightedLora]) -> list[tuple[Adapter, float]]:
-        """The adapters and their weights, the model's own first. MultigenError names what is no LoRA."""
+    def read(
+        self, loras: Sequence[WeightedLora], denoiser: Denoiser | None = None
+    ) -> list[tuple[Adapter, float]]:
+        """The adapters and their weights, the model's own first. MultigenError names what is no LoRA.
+
+        MultigenError, too, for a denoiser whose weights cannot be changed.
+        """
+        if denoiser is not None and denoiser.backbone.fixed and (loras or self.own is not None):
+            raise MultigenError(f"loras: the network's weights cannot be changed: {denoiser.backbone.fixed}")
         rows: list[tuple[Adapter, float]] = []
         for row in loras:
             try:

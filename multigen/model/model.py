@@ -43,14 +43,14 @@ class Model:
     def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
         self.recipe = recipe
         self.device = choose_device(device)
-        parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device))
+        parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device), self.device)
         self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = parts
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
-            self._denoiser.to(self.device)
-        for module in self.learned.values():
-            module.to(self.device).eval()
+        for name, module in self.learned.items():
+            comes = name == "backbone" and recipe.sample.offload is not None  # when it is called
+            module.eval().to("cpu" if comes else self.device)
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
         self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters
@@ -150,6 +150,7 @@ class Model:
         invert: str | None = None,
         restore: str | Mapping[str, Any] | Part | None = None,
         noise: float = 0.02,
+        last: Tensor | str | Path | None = None,
         n: int = 1,
         seed: int | None = None,
         steps: int | None = None,
@@ -163,12 +164,9 @@ class Model:
         batch: int | None = None,
         on_progress: OnProgress | None = None,
     ) -> MediaList:
-        """`n` versions of a medium for each prompt: img2img, inpainting, outpainting, restyling or restoration.
-
-        `media` to `noise` as in `EditRequest`, the rest as in `generate`.
-        """
+        """`n` edits of a medium for each prompt: `media` to `last` as in `EditRequest`, the rest as in `generate`."""
         edit = EditRequest(
-            media, strength, mask, mask_is, keep, extend, fit, feather, resample, invert, restore, noise
+            media, strength, mask, mask_is, keep, extend, fit, feather, resample, invert, restore, noise, last
         )  # fmt: skip
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,
@@ -269,7 +267,7 @@ class Model:
 
     def set_loras(self, loras: Sequence[WeightedLora]) -> None:
         """As `adapt`, with LoRAs as a recipe lists them."""
-        rows = self.loras.read(loras)
+        rows = self.loras.read(loras, self._denoiser)
         if rows or self._denoiser is not None:
             hosts = [*self.denoiser.backbone.hosts(), *self.conditioner.hosts()]
             self.loras.replace(rows, hosts, self.recipe.name, self.weights_hash)

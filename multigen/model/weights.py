@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from multigen.codecs import Codec
 from multigen.conditioners.knowledge import Knowledge
+from multigen.core.backbone import Backbone
 from multigen.errors import MultigenError
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.schema import Recipe
@@ -39,6 +40,9 @@ def state_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 
 def load_state(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], where: str) -> None:
     """Set the weights; MultigenError lists the first mismatches if they are another model's."""
+    backbone = modules.get("backbone")
+    if isinstance(backbone, Backbone) and backbone.fixed:
+        raise MultigenError(f"{where}: the network's weights cannot be changed: {backbone.fixed}")
     if rows := mismatches(state_of(modules), dict(tensors)):
         raise MultigenError(f"{where}: {'; '.join(rows)}")
     for name, module in modules.items():

@@ -23,9 +23,13 @@ TRAINED = (
     "cascade",
 )
 # Arguments of the codec that only affect decoding, and so may change.
-DECODING = ("codec.vocoder", "codec.iterations")
+DECODING = (
+    "codec.vocoder", "codec.iterations", "codec.decode_timestep", "codec.decode_noise", "codec.tiling", "codec.slicing",
+)  # fmt: skip
 # Argument of the conditioner that only affects what a pipeline's network is told.
 NUMBERS = "numbers"
+# Argument of the backbone that only affects how its weights are held.
+DTYPE = "dtype"
 # Arguments of the cascade that only affect sampling.
 _LEVEL = "level"
 
@@ -43,7 +47,10 @@ def without_decoding(recipe: Recipe) -> Recipe:
     args = {k: v for k, v in recipe.codec.args.items() if f"codec.{k}" not in DECODING}
     said = {k: v for k, v in recipe.conditioner.args.items() if k != NUMBERS}
     conditioner = Part(recipe.conditioner.name, said)
-    return dataclasses.replace(recipe, codec=Part(recipe.codec.name, args), conditioner=conditioner)
+    held = {k: v for k, v in recipe.network.args.items() if k != DTYPE}
+    backbone = Part(recipe.network.name, held)
+    codec = Part(recipe.codec.name, args)
+    return dataclasses.replace(recipe, codec=codec, conditioner=conditioner, backbone=backbone)
 
 
 def sampling_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -61,5 +68,5 @@ def check_sampling(recipe: Recipe, changed: Recipe) -> None:
             raise RecipeError(
                 f"{key}: the weights of {recipe.name} were trained with it. For sampling, override only "
                 f"sampler, timesteps, guide, sample, evaluate, loras, adapters, seed, {', '.join(DECODING)}, "
-                f"conditioner.{NUMBERS}{more}"
+                f"conditioner.{NUMBERS}, backbone.{DTYPE}{more}"
             )

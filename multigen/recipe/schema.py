@@ -134,6 +134,9 @@ class Sample:
     # words that it has in addition in the last one
     ending: str = field(default="", metadata={UNSAID_EMPTY: True})
     precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
+    # Memory of a pipeline of diffusers: its networks take turns on the device, or the layers of its network; null: all
+    # stay there
+    offload: Literal["components", "sequential"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
     # with stages and without a cascade: share of the way from noise that they walk, before this network takes over
     handover: float | None = field(default=None, metadata={UNSAID_EMPTY: True})
@@ -151,12 +154,14 @@ class WeightedLora:
 
 @dataclass(frozen=True)
 class WeightedAdapter:
-    """What stands beside a model when media are made: weights that lead it by a picture, or a new word."""
+    """What stands beside a model when media are made: weights that lead it by a picture, a new word, or motion."""
 
-    path: str  # the folder of a ControlNet, the file of an IP-Adapter or of a word, or the run folder that trained it
+    path: str  # the file of an IP-Adapter or of a word, the run folder that trained it, or the folder of another
     # The picture: edges, depth, a pose ..., as a ControlNet wants it, or an image prompt; null: requests give theirs
     image: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
-    name: Literal["controlnet", "ip_adapter", "textual_inversion"] = "controlnet"  # its kind
+    name: Literal["controlnet", "ip_adapter", "textual_inversion", "motion_adapter"] = (
+        "controlnet"  # its kind
+    )
     weight: float = 1.0  # of what leads. 0: none of it; 1: as it was trained
     # Folder of an IP-Adapter's image encoder; null: `image_encoder` beside its file
     encoder: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
@@ -166,7 +171,7 @@ class WeightedAdapter:
     @property
     def leads(self) -> bool:
         """Whether it leads the network by a picture."""
-        return self.name != "textual_inversion"
+        return self.name not in ("textual_inversion", "motion_adapter")
 
 
 @dataclass(frozen=True)
@@ -209,7 +214,8 @@ class Recipe:
     weights: str | None = None
     loras: tuple[WeightedLora, ...] = ()  # LoRAs that are added to the weights when media are made
     # What stands beside the model when media are made. ControlNets and IP-Adapters lead it by pictures:
-    # {name: ip_adapter, path: FILE, image: FILE, weight: 0.8}. New words: {name: textual_inversion, path: FILE}
+    # {name: ip_adapter, path: FILE, image: FILE, weight: 0.8}. New words: {name: textual_inversion, path: FILE}. Motion
+    # modules: {name: motion_adapter, path: FOLDER}
     adapters: tuple[WeightedAdapter, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)

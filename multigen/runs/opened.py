@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from multigen.model.compatibility import check_combination
+from multigen.model.diffusers import animated
 from multigen.model.model import Model
 from multigen.model.source import find
 from multigen.recipe.sampling import sampling_recipe
@@ -19,6 +20,6 @@ def open_model(source: str, overrides: Sequence[str] = (), device: str | None = 
     """
     configs = [one.removeprefix(CONFIG) for one in overrides if one.startswith(CONFIG)]
     found = find(source, configs[-1] if configs else None)
-    recipe = sampling_recipe(found.recipe, [one for one in overrides if not one.startswith(CONFIG)])
+    recipe = animated(sampling_recipe(found.recipe, [one for one in overrides if not one.startswith(CONFIG)]))
     check_combination(recipe)
     return Model.of(found, recipe, device=device)

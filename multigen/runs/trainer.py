@@ -25,6 +25,7 @@ from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
 from multigen.runs.initial import initialize, readable
+from multigen.runs.learner import model_of
 from multigen.runs.previews import write_previews
 from multigen.runs.prior import class_media
 from multigen.runs.reconstructions import copies, enlargements
@@ -65,7 +66,7 @@ def train_here(
     if (found := found_by(dataset)[0]) and ranks.first():
         log.info("%s: %s", recipe.name, found)
     check_captions(recipe, dataset)
-    model = Model(recipe, device=device)
+    model = model_of(recipe, device)
     _announce(model, dataset, folder)
     base = None
     if adapter is not None:
@@ -221,6 +222,10 @@ def build_task(
     recipe, device, beside = model.recipe, model.device, beside or Beside()
     if recipe.trains == "codec":
         return _build_coding(model, dataset)
+    if model.denoiser.backbone.begins:
+        raise RecipeError(
+            f"{recipe.name}: its network begins with a picture, and such networks are not trained"
+        )
     return Diffusion(
         denoiser=model.denoiser,
         conditioner=model.conditioner,

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multigen.errors import MultigenError, reason
 from multigen.storage.weights_file import check_weights_file
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -36,6 +54,31 @@ def read_header(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
     except (SafetensorError, OSError) as error:
+        raise MultigenError(f"{path}: not a readable safetensors file ({reason(error)})") from error
+
+
+class Span(NamedTuple):
+    """Where a tensor stands in a file, and what it is."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int  # byte
+
+
+def spans(path: Path) -> dict[str, Span]:
+    """Return where the tensors of a safetensors file stand, by name. MultigenError if it cannot be read."""
+    try:
+        with safe_open(path, "pt") as file:  # which checks the file
+            names = list(file.keys())
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+        rows = {name: header[name] for name in names}
+        return {
+            name: Span(_DTYPES[row["dtype"]], tuple(row["shape"]), 8 + size + row["data_offsets"][0])
+            for name, row in rows.items()
+        }
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise MultigenError(f"{path}: not a readable safetensors file ({reason(error)})") from error
 
 

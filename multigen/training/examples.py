@@ -105,12 +105,12 @@ class Examples:
     ) -> Tensor:
         """Draw what is known of each of the media [B, C, *D], encoded as x0 [B, C', *D'].
 
-        Returns the channels that show the network what it is shown of them in sampling, [B, 1 + C', *D'].
+        Returns the channels that show the network what it is shown of them in sampling, [B, K + C', *D'].
         """
         size = tuple(media.shape[2:])
         u = [uniform((2 + 4 * len(size),), self.seed, "mask", step, k) for k in places]
         keep = torch.cat([masks.random_mask(size, one) for one in u])
-        seen = torch.stack([codec.latent_mask(one) for one in keep])[:, None]
+        seen = torch.stack([codec.shown_mask(one) for one in keep])
         with torch.no_grad():
             known = codec.known_of(upload(media, self.device), upload(keep, self.device), x0)
         return torch.cat([upload(seen, self.device).to(x0), known], dim=1)

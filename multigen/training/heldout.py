@@ -71,7 +71,8 @@ class HeldOut:
                 cond = cond.join_grid(self._seen(self.cascade, batch.media.to(self.device), start))
             if self.masked:  # nothing is known, as when a whole medium is generated
                 unknown = self.codec.unknown(tuple(x0.shape[1:])).to(x0)
-                cond = cond.join_grid(torch.cat([torch.zeros_like(unknown[:, :1]), unknown], dim=1))
+                blank = unknown.new_zeros(1, self.codec.mask_width, *unknown.shape[2:])
+                cond = cond.join_grid(torch.cat([blank, unknown], dim=1))
             for level in LEVELS:
                 noise = [
                     normal(x0.shape[1:], self.seed, "held_out", str(level), start + k)

@@ -13,6 +13,8 @@ from multigen.codecs.temporal_vae import TemporalVAE
 from multigen.core.noise import normal
 from tests.families import moving
 
+import diffusers  # isort: skip  # after tests.families, which makes torchaudio importable
+
 
 @pytest.fixture(scope="module")
 def wan(tmp_path_factory: pytest.TempPathFactory) -> TemporalVAE:
@@ -75,3 +77,33 @@ def test_a_sound_is_the_beginning_of_a_window(tmp_path: Path) -> None:
     assert codec.latent_mask(keep).tolist() == [True, False, True]
     with pytest.raises(ValueError, match="2 channels"):
         codec.shape((1, 20))
+
+
+def test_a_decoder_that_removes_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the pipeline decodes of the same latents, with the same noise in them."""
+    folder = moving.ltx_timed(tmp_path / "pipeline")
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    start = normal((4, 2, 8, 8), 1, "start")[None].repeat(2, 1, 1, 1, 1)
+    made: dict[str, torch.Tensor] = {}
+    noise = torch.stack([normal((4, 2, 8, 8), 5 + k, "decoding") for k in range(2)])
+    monkeypatch.setattr("diffusers.pipelines.ltx.pipeline_ltx.randn_tensor", lambda *_, **__: noise)
+    for kind in ("latent", "pt"):
+        options = {"latents": pipe._pack_latents(start), "height": 32, "width": 32, "num_frames": 5}
+        options |= {"num_inference_steps": 2, "decode_timestep": 0.05, "decode_noise_scale": 0.3}
+        made[kind] = pipe(moving.PROMPTS, output_type=kind, **options).frames
+    x = pipe._unpack_latents(made["latent"], 2, 8, 8)
+    codec = TemporalVAE(path=str(folder), decode_timestep=0.05, decode_noise=0.3)
+    ours = codec.decode(x, seed=5)
+    wanted = made["pt"].transpose(1, 2) * 2 - 1
+    torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-4)
+    assert (TemporalVAE(path=str(folder)).decode(x) - ours).abs().max() > 0.01
+    torch.testing.assert_close(codec.decode(x[1:], seed=6), ours[1:], rtol=0, atol=1e-5)
+
+
+def test_a_decoder_that_removes_none_is_told_of_none(tmp_path: Path) -> None:
+    folder = str(moving.ltx(tmp_path / "pipeline"))
+    with pytest.raises(ValueError, match=r"the decoder of .* removes no noise. Allowed: 0"):
+        TemporalVAE(path=folder, decode_timestep=0.05)
+    with pytest.raises(ValueError, match="decode_noise: 2 is not allowed. Allowed: 0 to 1"):
+        TemporalVAE(path=folder, decode_noise=2)

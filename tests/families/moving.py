@@ -18,6 +18,19 @@ PROMPTS = ["a red apple", "blue car, lighthouse on the left"]
 
 @seeded
 def stable_audio(folder: Path) -> Path:
+    return stable_audio_of(folder, d.CosineDPMSolverMultistepScheduler())
+
+
+@seeded
+def stable_audio_edm(folder: Path) -> Path:
+    """The same with a solver of EDM, which is told another noise level."""
+    scheduler = d.EDMDPMSolverMultistepScheduler(
+        sigma_min=0.3, sigma_max=500.0, sigma_data=1.0, prediction_type="v_prediction"
+    )
+    return stable_audio_of(folder, scheduler)
+
+
+def stable_audio_of(folder: Path, scheduler: Any) -> Path:
     from diffusers.pipelines.stable_audio import StableAudioProjectionModel
 
     network = d.StableAudioDiTModel(
@@ -52,7 +65,7 @@ def stable_audio(folder: Path) -> Path:
         text_encoder=t5(TEXT),
         tokenizer=tokenizer,
         projection_model=StableAudioProjectionModel(TEXT, 24, 0, 32),
-        scheduler=d.CosineDPMSolverMultistepScheduler(),
+        scheduler=scheduler,
     )
 
 
@@ -87,16 +100,34 @@ def modelscope(folder: Path) -> Path:
     return saved(folder, d.TextToVideoSDPipeline, unet=network, vae=vae(), scheduler=table(), **text(folder))
 
 
+def motion_modules(**options: Any) -> Any:
+    usual: dict[str, Any] = {
+        "block_out_channels": (32, 64),
+        "motion_layers_per_block": 1,
+        "motion_norm_num_groups": 8,
+        "motion_num_attention_heads": 2,
+        "motion_max_seq_length": 6,
+    }
+    return d.MotionAdapter(**usual | options)
+
+
+@seeded
+def loose_motion(folder: Path) -> Path:
+    """Motion modules alone."""
+    stir(modules := motion_modules())
+    modules.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
 @seeded
 def animatediff(folder: Path) -> Path:
-    motion = d.MotionAdapter(
-        block_out_channels=(32, 64),
-        motion_layers_per_block=1,
-        motion_norm_num_groups=8,
-        motion_num_attention_heads=2,
-        motion_max_seq_length=6,
-    )
-    parts = {"unet": unet(), "motion_adapter": motion, "vae": vae(), "scheduler": table(), **text(folder)}
+    parts = {
+        "unet": unet(),
+        "motion_adapter": motion_modules(),
+        "vae": vae(),
+        "scheduler": table(),
+        **text(folder),
+    }
     pipe = d.AnimateDiffPipeline(**parts)
     stir(pipe.unet)
     pipe.save_pretrained(folder, safe_serialization=True)
@@ -128,7 +159,7 @@ def wan_2_2(folder: Path) -> Path:
     return wan_of(folder, wan_network(), transformer_2=wan_network(), boundary_ratio=0.7)
 
 
-def wan_of(folder: Path, network: Any, **more: Any) -> Path:
+def wan_of(folder: Path, network: Any, kind: Any = d.WanPipeline, **more: Any) -> Path:
     autoencoder = d.AutoencoderKLWan(
         base_dim=4,
         z_dim=4,
@@ -141,7 +172,7 @@ def wan_of(folder: Path, network: Any, **more: Any) -> Path:
     )
     return saved(
         folder,
-        d.WanPipeline,
+        kind,
         **more,
         transformer=network,
         vae=autoencoder,
@@ -153,6 +184,16 @@ def wan_of(folder: Path, network: Any, **more: Any) -> Path:
 
 @seeded
 def ltx(folder: Path) -> Path:
+    return ltx_of(folder, d.LTXPipeline)
+
+
+@seeded
+def ltx_timed(folder: Path) -> Path:
+    """Its decoder removes noise, and is told of how much."""
+    return ltx_of(folder, d.LTXPipeline, timestep_conditioning=True)
+
+
+def ltx_of(folder: Path, kind: Any, **options: Any) -> Path:
     network = d.LTXVideoTransformer3DModel(
         in_channels=4,
         out_channels=4,
@@ -172,10 +213,11 @@ def ltx(folder: Path) -> Path:
         decoder_spatio_temporal_scaling=(True, True, False, False),
         patch_size=1,
         patch_size_t=1,
+        **options,
     )
     return saved(
         folder,
-        d.LTXPipeline,
+        kind,
         transformer=network,
         vae=autoencoder,
         text_encoder=t5(TEXT),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import override_recipe, parse_recipe
 from multigen.recipe.sampling import sampling_recipe
 from multigen.registry import Part
-from tests.families import folders, moving
+from tests.families import begun, folders, moving, sounding
 
 import diffusers  # isort: skip  # after tests.families.folders, which makes torchaudio importable
 
@@ -46,6 +47,7 @@ class Row:
     modality   arguments of a small modality, where the folder does not say how large its media are
     prompts    two of them
     theirs     (pipeline, start) -> its latents, where its call is another than a picture's
+    begins     with a picture
     """
 
     make: Callable[[Path], Path]
@@ -59,6 +61,12 @@ class Row:
     options: dict[str, Any] = field(default_factory=lambda: {"size": SIZE})
     modality: dict[str, Any] = field(default_factory=dict)
     theirs: Callable[[Any, Tensor, int], Tensor] | None = None
+    begins: bool = False
+
+    @property
+    def guided(self) -> bool:
+        """Whether it has a condition."""
+        return self.text or self.begins
 
 
 def moving_row(make: Callable[[Path], Path], latent: tuple[int, ...], rate: int, size: int = SIZE) -> Row:
@@ -73,6 +81,35 @@ def moving_row(make: Callable[[Path], Path], latent: tuple[int, ...], rate: int,
     )
 
 
+def sounding_row(
+    make: Callable[[Path], Path], theirs: Callable[[Any, Tensor, int], Tensor], samples: int = 64
+) -> Row:
+    """A family of sound through a mel spectrogram."""
+    return Row(make, latent=(32, 8), media=(1, samples), options={"duration": samples / 1600}, theirs=theirs)
+
+
+def begun_row(
+    make: Callable[[Path], Path],
+    latent: tuple[int, ...],
+    theirs: Callable[[Any, Tensor, int], Tensor],
+    size: int = SIZE,
+    *,
+    last: bool = False,
+    text: bool = True,
+) -> Row:
+    """A family of videos that begin with a picture."""
+    return Row(
+        make,
+        text=text,
+        latent=latent,
+        media=(3, 5, size, size),
+        options=begun.begun(size, last=last),
+        modality={"size": size, "frames": 5},
+        theirs=theirs,
+        begins=True,
+    )
+
+
 def consistency_pixels(pipe: Any, start: Tensor, steps: int) -> Tensor:
     """The pipeline scales its start to the largest sigma, and draws the noise of the steps as the test says."""
     start = start / pipe.scheduler.init_noise_sigma
@@ -81,8 +118,19 @@ def consistency_pixels(pipe: Any, start: Tensor, steps: int) -> Tensor:
 
 
 # Schedulers that work on x / alpha.
-ON_SIGMA = (diffusers.EulerDiscreteScheduler, diffusers.CosineDPMSolverMultistepScheduler)
+ON_SIGMA = (
+    diffusers.EulerDiscreteScheduler,
+    diffusers.CosineDPMSolverMultistepScheduler,
+    diffusers.EDMDPMSolverMultistepScheduler,
+)
 ALL_NEW = {"image": torch.zeros(2, 3, SIZE, SIZE), "mask_image": torch.ones(2, 1, SIZE, SIZE)}
+STABLE_AUDIO = Row(
+    moving.stable_audio,
+    latent=(4, 12),
+    media=(2, 80),
+    options={"duration": 0.05},
+    theirs=moving.stable_audio_latents,
+)
 ROWS: dict[str, Row] = {
     "stable diffusion 1": Row(folders.stable_diffusion, scheduler=diffusers.DDIMScheduler),
     "stable diffusion 2, v, zero snr": Row(folders.stable_diffusion_2, scheduler=diffusers.DDIMScheduler),
@@ -107,18 +155,31 @@ ROWS: dict[str, Row] = {
         prompts=("1", "2"),
         theirs=consistency_pixels,
     ),
-    "stable audio": Row(
-        moving.stable_audio,
-        latent=(4, 12),
-        media=(2, 80),
-        options={"duration": 0.05},
-        theirs=moving.stable_audio_latents,
-    ),
+    "stable audio": STABLE_AUDIO,
+    "audioldm 2": sounding_row(sounding.audioldm2, sounding.audioldm2_latents),
+    "musicldm": sounding_row(sounding.musicldm, sounding.musicldm_latents),
     "modelscope": moving_row(moving.modelscope, (4, 5, 8, 8), 8),
     "animatediff": moving_row(moving.animatediff, (4, 5, 8, 8), 8),
     "wan": moving_row(moving.wan, (4, 2, 4, 4), 16),
     "wan 2.2": moving_row(moving.wan_2_2, (4, 2, 4, 4), 16),
     "ltx": moving_row(moving.ltx, (4, 2, 8, 8), 25, 32),
+    "wan image-to-video": begun_row(begun.wan_image, (4, 2, 4, 4), begun.wan_latents),
+    "ltx image-to-video": begun_row(begun.ltx_image, (4, 2, 8, 8), begun.ltx_latents, 32),
+    "stable video diffusion": begun_row(
+        begun.stable_video_diffusion, (4, 5, 8, 8), begun.svd_latents, text=False
+    ),
+}
+# Networks of the same families that differ in what they are shown, or how they are sampled.
+VARIANTS: dict[str, Row] = {
+    "stable audio, edm": dataclasses.replace(STABLE_AUDIO, make=moving.stable_audio_edm),
+    "wan, both ends heard": begun_row(
+        begun.wan_both_ends, (4, 2, 4, 4), begun.wan_latents_of_both_ends, last=True
+    ),
+    "wan 2.2 image-to-video, both ends shown": begun_row(
+        begun.wan_image_2_2, (4, 2, 4, 4), functools.partial(begun.wan_latents, last=True), last=True
+    ),
+    "wan 2.2 5B, a picture": begun_row(begun.wan_each_token, (4, 2, 4, 4), begun.wan_latents),
+    "wan 2.2 5B, text": moving_row(begun.wan_each_token_of_text, (4, 2, 4, 4), 16),
 }
 
 
@@ -145,7 +206,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def opened(name: str, home: Path) -> Loaded:
     """A family's pipeline, made in a folder."""
-    row = ROWS[name]
+    row = (ROWS | VARIANTS)[name]
     folder = row.make(home / "pipeline")
     found = find(folder)
     modality = Part(found.recipe.modality.name, {**found.recipe.modality.args, **row.modality})
@@ -225,6 +286,11 @@ def test_latents_are_those_of_the_pipeline(loaded: Loaded, monkeypatch: pytest.M
     compare(loaded, monkeypatch)
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_so_are_those_of_its_variants(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compare(opened(name, tmp_path), monkeypatch)
+
+
 def compare(
     loaded: Loaded,
     monkeypatch: pytest.MonkeyPatch,
@@ -249,6 +315,8 @@ def compare(
             f"diffusers.schedulers.scheduling_{module}.randn_tensor",
             lambda *_, **__: noise("step", next(drawn)),
         )
+    monkeypatch.setattr(f"{begun.WAN}.prompt_clean", str)  # it forgets that ftfy may be missing
+    monkeypatch.setattr(f"{begun.SVD}.randn_tensor", lambda *_, **__: begun.known_noise(SEED, SIZE))
     other = theirs(loaded, noise("start") * sigma, alpha, noise, change, folder)
     assert (other[0] - other[1]).abs().max() > 0.1
     close(ours, other)
@@ -312,7 +380,7 @@ def test_samplers_that_the_pipeline_lacks(sampler: str, loaded: Loaded, usual: T
 
 @pytest.mark.parametrize("guide", ["cfg_zero", "apg", "rescale"])
 def test_variants_of_guidance(guide: str, loaded: Loaded) -> None:
-    if not loaded.row.text:
+    if not loaded.row.guided:
         pytest.skip("it has no condition")
     if guide == "rescale":
         options: dict[str, Any] = {
@@ -335,6 +403,7 @@ def test_edits(loaded: Loaded) -> None:
     options = {"guide": {"name": "distilled" if model.denoiser.backbone.distilled else "plain"}}
     keep = torch.ones(shape[1:], dtype=torch.bool)
     keep[..., shape[-1] // 2 :] = False
+    keep[0] |= loaded.row.begins
     filled = model.edit(media, prompt, keep=keep, feather=0, steps=3, **options)[0].tensor
     assert torch.equal(filled[:, keep], media[:, keep])
     assert (filled[:, ~keep] - media[:, ~keep]).abs().mean() > 0.01
@@ -384,7 +453,7 @@ def test_a_mixed_batch_of_eight_requests(loaded: Loaded, monkeypatch: pytest.Mon
 
 def mixed(loaded: Loaded, k: int) -> dict[str, Any]:
     """Another guidance scale for each, where there is one."""
-    if not loaded.row.text:
+    if not loaded.row.guided:
         return {}
     guide = loaded.row.request.get("guide")
     return {"guide": {**guide, "scale": 1.5 + k}} if guide else {"guidance_scale": 1.5 + k}

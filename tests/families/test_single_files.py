@@ -176,7 +176,7 @@ def test_the_command_line_and_recipes_take_it(
         f"backbone.config={folder}",
         "--prompt",
         "a red apple",
-        "--n",
+        "-n",
         "1",
         "--steps",
         "1",

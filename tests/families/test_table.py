@@ -7,7 +7,7 @@ from pathlib import Path
 
 from multigen import registry
 from multigen.families import Family, open_family
-from tests.families import folders, moving
+from tests.families import begun, folders, moving, sounding
 
 PAGE = Path(__file__).parents[2] / "docs" / "diffusers.md"
 
@@ -41,6 +41,10 @@ def test_the_table_says_what_the_families_say(tmp_path: Path) -> None:
         "AnimateDiffPipeline": moving.animatediff,
         "WanPipeline": moving.wan,
         "LTXPipeline": moving.ltx,
+        "AudioLDM2Pipeline": sounding.audioldm2,
+        "MusicLDMPipeline": sounding.musicldm,
+        "WanImageToVideoPipeline": begun.wan_image,
+        "StableVideoDiffusionPipeline": begun.stable_video_diffusion,
     }
     assert {tuple(table[name]) for name in makers} == set(map(tuple, table.values()))  # each row has a folder
     for name, make in makers.items():
@@ -50,5 +54,5 @@ def test_the_table_says_what_the_families_say(tmp_path: Path) -> None:
         assert (prompt == "a class") == bool(family.classes)
         assert (long == "in chunks") == any(stream.chunks for stream in family.streams)
         lengths = [stream.length for stream in family.streams if stream.length]
-        assert re.findall(r"T5 hears (\d+)", long) == [str(length) for length in lengths]
+        assert re.findall(r"(?:CLAP|T5) hears (\d+)", long) == [str(length) for length in lengths]
         assert guide.startswith(f"`{family.guide.name}`")

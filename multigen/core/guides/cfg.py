@@ -26,17 +26,25 @@ def plain(cond: Cond, null: Cond) -> Guide:
     return guide
 
 
-def cfg(cond: Cond, null: Cond, *, scale: float = 3.0) -> Guide:
+def cfg(cond: Cond, null: Cond, *, scale: float = 3.0, first: float | None = None) -> Guide:
     """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, eq. 6, with scale = w + 1).
 
     The two predictions merge into one network call. `null` is the condition of the empty or the negative prompt.
+
+    scale  of guidance; 1 is off
+    first  that of the first frame, from which it rises evenly to `scale` at the last (Blattmann et al. 2023,
+           arXiv:2311.15127, appendix D.3); null: each frame has the same
     """
-    if scale == 1:
+    if scale == 1 and first in (None, 1):
         return plain(cond, null)
 
     def guide(q: Query) -> Answers:
         x0_cond, x0_uncond = yield [Call(q.x, q.t, cond), Call(q.x, q.t, null)]
-        return torch.lerp(x0_uncond, x0_cond, scale)
+        if first is None:
+            return torch.lerp(x0_uncond, x0_cond, scale)
+        frames = q.x.shape[2]
+        each = torch.linspace(first, scale, frames, device=q.x.device, dtype=q.x.dtype)
+        return torch.lerp(x0_uncond, x0_cond, each.view(frames, *[1] * (q.x.ndim - 3)))
 
     return guide
 

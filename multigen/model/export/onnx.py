@@ -36,6 +36,7 @@ from multigen.core.denoiser import Denoiser, rows
 from multigen.errors import MultigenError, reason
 from multigen.generation.grid import grid as grid_of
 from multigen.model.compatibility import cond_spec, with_channels
+from multigen.model.export.exportable import Exportable
 from multigen.model.model import Model
 from multigen.model.targets import ONNX, ONNX_PACKAGES
 from multigen.recipe.dump import to_yaml
@@ -100,7 +101,7 @@ def _inputs(model: Model, batch: int, size: Sequence[int], length: int, seed: in
         return torch.randn(*shape, generator=generator)
 
     channels = model.codec.shape(model.modality.shape())[0]
-    spec = cond_spec(model.recipe, model.conditioner.spec, channels, model.cascade)
+    spec = cond_spec(model.recipe, model.conditioner.spec, model.codec, channels, model.cascade)
     ts = torch.linspace(0.3, 0.7, batch, dtype=torch.float64)
     found = {"x": normal(batch, channels, *size), **_levels(model.denoiser, ts)}
     if spec.vector:
@@ -136,7 +137,7 @@ def _trace(model: Model, path: Path) -> None:
         given = _inputs(model, 2, natural, 3, seed=0)
     axes = {name: _axes(name, tensor) for name, tensor in given.items()} | {"x0": _axes("x", given["x"])}
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), torch.no_grad(), Exportable():
             torch.onnx.export(
                 graph, tuple(given.values()), str(path), input_names=list(given), output_names=["x0"],
                 dynamic_axes=axes, opset_version=OPSET, dynamo=False,
@@ -209,7 +210,9 @@ def _conditions(model: Model) -> dict[str, dict[str, Any]]:
 def _whole(model: Model, cond: Cond) -> Cond:
     """A condition with zeros in the channels that it says nothing in."""
     shape = model.codec.shape(model.modality.shape())
-    return with_channels(model.recipe, model.conditioner.spec, cond.to("cpu"), shape, model.cascade)
+    return with_channels(
+        model.recipe, model.conditioner.spec, model.codec, cond.to("cpu"), shape, model.cascade
+    )
 
 
 def _plain(cond: Cond) -> dict[str, Any]:
@@ -263,4 +266,4 @@ def _shapes(natural: Sequence[int]) -> list[tuple[int, list[int], int]]:
     """Batch, size in model space, and number of tokens: its own size, larger and odd ones."""
     wide = [*natural[:-1], 2 * natural[-1]]
     odd = [n + 3 for n in natural]
-    return [(2, list(natural), 5), (1, wide, 1), (3, odd, 7)]
+    return [(2, list(natural), 5), (1, wide, 1), (3, odd, 7), (2, [n + 4 for n in natural], 3)]

@@ -79,7 +79,7 @@ class Costs:
         model = self.model
         x = torch.zeros((1, *shape), device=model.device)
         cond, t = model.conditioner.null(1).to(model.device), torch.full((1,), 0.5)
-        cond = with_channels(model.recipe, model.conditioner.spec, cond, shape, model.cascade)
+        cond = with_channels(model.recipe, model.conditioner.spec, model.codec, cond, shape, model.cascade)
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(model.device)
             before = torch.cuda.memory_allocated(model.device)

@@ -4,6 +4,7 @@ Only what is safe from any source is read: JSON, the text files of a tokenizer, 
 diffusers and transformers take seconds to import, so they are imported when a network is needed, not before.
 """
 
+from multigen.storage.diffusers_folder.files import reader
 from multigen.storage.diffusers_folder.hub import located
 from multigen.storage.diffusers_folder.layout import (
     AUTOENCODER,
@@ -13,6 +14,8 @@ from multigen.storage.diffusers_folder.layout import (
     OOBLECK,
     SCHEDULER,
     TEMPORAL_AUTOENCODER,
+    TEMPORAL_DECODER,
+    VOCODER,
     Component,
     component,
     entry,
@@ -25,6 +28,7 @@ from multigen.storage.diffusers_folder.layout import (
 )
 from multigen.storage.diffusers_folder.networks import Frozen, blank, imported, lone_network, network
 from multigen.storage.diffusers_folder.single_file import is_single_file
+from multigen.storage.diffusers_folder.turns import Turns
 from multigen.storage.hub_id import is_id
 
 __all__ = [
@@ -35,8 +39,11 @@ __all__ = [
     "OOBLECK",
     "SCHEDULER",
     "TEMPORAL_AUTOENCODER",
+    "TEMPORAL_DECODER",
+    "VOCODER",
     "Component",
     "Frozen",
+    "Turns",
     "blank",
     "component",
     "entry",
@@ -50,6 +57,7 @@ __all__ = [
     "network",
     "pipeline_class",
     "read_json",
+    "reader",
     "temporal_factors",
     "vae_factor",
 ]

@@ -20,7 +20,7 @@ _GIVE = (
     "Give a folder in diffusers' format, its id on the hub (hf:owner/name), or a single .safetensors file."
 )
 # Parts that nothing here uses.
-UNUSED = ("safety_checker", "feature_extractor")
+UNUSED = ("safety_checker",)
 
 
 def located(path: str | None, config: str | None = None) -> Path:

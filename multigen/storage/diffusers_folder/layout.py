@@ -45,10 +45,24 @@ class Component:
         """Whether it holds a vocabulary and no weights."""
         return "Tokenizer" in self.classes[0]
 
+    @property
+    def is_processor(self) -> bool:
+        """Whether it says how pictures are prepared, and holds no weights."""
+        return "ImageProcessor" in self.classes[0]
+
+    @property
+    def config(self) -> str:
+        """The name of its configuration."""
+        if self.is_tokenizer:
+            return "tokenizer_config.json"
+        return "preprocessor_config.json" if self.is_processor else "config.json"
+
 
 AUTOENCODER = Component("diffusers", ("AutoencoderKL",))
 TEMPORAL_AUTOENCODER = Component("diffusers", ("AutoencoderKLWan", "AutoencoderKLLTXVideo"))
 OOBLECK = Component("diffusers", ("AutoencoderOobleck",))
+VOCODER = Component("transformers", ("SpeechT5HifiGan",))
+TEMPORAL_DECODER = Component("diffusers", ("AutoencoderKLTemporalDecoder",))
 
 
 def is_pipeline(path: Path) -> bool:
@@ -95,7 +109,7 @@ def component(folder: Path, name: str, allowed: Component) -> dict[str, Any]:
     Raises MultigenError if it is missing, is of another class, requires its own code, or has no safetensors.
     """
     place = folder / name
-    config = read_json(place / ("tokenizer_config.json" if allowed.is_tokenizer else "config.json"))
+    config = read_json(place / allowed.config)
     if "auto_map" in config:
         raise MultigenError(f"{place}: it requires its own code (auto_map), which is never run")
     given = config.get("_class_name")
@@ -106,9 +120,13 @@ def component(folder: Path, name: str, allowed: Component) -> dict[str, Any]:
             raise MultigenError(
                 f"{place}: there is no vocabulary (vocab.json and merges.txt, tokenizer.json, or spiece.model)"
             )
-    elif not (place / ELSEWHERE).is_file() and not any(WEIGHTS.fullmatch(p.name) for p in place.iterdir()):
+    elif not allowed.is_processor and not _has_weights(place):
         raise _no_weights(place)
     return config
+
+
+def _has_weights(place: Path) -> bool:
+    return (place / ELSEWHERE).is_file() or any(WEIGHTS.fullmatch(p.name) for p in place.iterdir())
 
 
 def _no_weights(place: Path) -> MultigenError:
@@ -132,7 +150,7 @@ def entry(config: Mapping[str, Any], place: Path, key: str, annotation: Any, def
 
 def vae_factor(folder: Path) -> int:
     """Return the number of pixels of a latent, along each side."""
-    config = component(folder, "vae", AUTOENCODER)
+    config = component(folder, "vae", Component("diffusers", AUTOENCODER.classes + TEMPORAL_DECODER.classes))
     widths = entry(config, folder / "vae", "block_out_channels", tuple[int, ...], (64,))
     return 2 ** (len(widths) - 1)
 

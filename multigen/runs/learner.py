@@ -1,0 +1,23 @@
+"""The model that a training teaches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from multigen.errors import MultigenError
+from multigen.model.model import Model
+from multigen.recipe.schema import Recipe
+
+
+def model_of(recipe: Recipe, device: str | None) -> Model:
+    """The model that learns: what it samples with to save memory is left away."""
+    dtype = "fp32" if recipe.backbone is None else recipe.backbone.args.get("dtype", "fp32")
+    if dtype == "int8" or (dtype != "fp32" and recipe.train.adapter is None):
+        allowed = "fp32" if recipe.train.adapter is None else "fp32, bf16, fp16"
+        raise MultigenError(
+            f"backbone.dtype: {dtype} does not train. Allowed: {allowed}; train.precision=bf16 computes in bf16"
+        )
+    sample = dataclasses.replace(recipe.sample, offload=None)
+    model = Model(dataclasses.replace(recipe, sample=sample), device=device)
+    model.recipe = recipe
+    return model
