@@ -120,10 +120,11 @@ class UNet(Backbone):
         return [name for name, module in self.named_modules() if isinstance(module, Attention)]
 
     def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Adapt the state of a related network: an image network's for video, or one without this grid condition.
+        """Adapt the state of a related network: an image network's for video, or one without or with a grid condition.
 
         Kinds of layers over time that are missing start as in a new network, at zero, so that the video network does to
-        every frame what the image network does to an image. Weights of a grid condition start at zero, too.
+        every frame what the image network does to an image. Weights of a grid condition start at zero, too; those of
+        one that this network does not have are left out, as if it said nothing.
         """
         known = {_over_time(k) for k in weights}
         own = self.state_dict() if self.axes == 3 else {}
@@ -132,6 +133,8 @@ class UNet(Backbone):
         if self.cond.grid and enter is not None and enter.ndim == 4 and enter.shape[1] == self.channels:
             more = enter.new_zeros(len(enter), self.cond.grid, *enter.shape[2:])
             weights = {**weights, "enter.weight": torch.cat([enter, more], dim=1)}
+        if not self.cond.grid and enter is not None and enter.ndim == 4 and enter.shape[1] > self.channels:
+            weights = {**weights, "enter.weight": enter[:, : self.channels]}
         return {**new, **weights}
 
     def _fill_down(

@@ -40,7 +40,7 @@ class AnimateDiff(ModelScope):
     scale = 7.5
     prompted = True
 
-    def __init__(self, *, folder: Given[Path], motion: Path | None = None) -> None:
+    def __init__(self, *, folder: Given[Path], motion: Given[Path | None] = None) -> None:
         super().__init__(folder=folder)
         self._loose = motion is not None
         plain = self.listed["unet"] == PLAIN

@@ -298,3 +298,17 @@ def test_builds_from_a_recipe() -> None:
         registry.build("backbone", registry.Part("unet", {"attention": [True]}), given=given)
     with pytest.raises(RecipeError, match=r"backbone\.widths"):
         registry.build("backbone", registry.Part("unet", {"widths": ["8"]}), given=given)
+
+
+def test_a_grid_condition_comes_and_goes_without_a_change_while_it_says_nothing() -> None:
+    without, within = CondSpec(vector=6), CondSpec(vector=6, grid=2)
+    plain, told, grown, back = (small(1, s) for s in (without, within, within, without))
+    for network in (plain, told):
+        torch.nn.init.normal_(network.leave.weight, std=0.1)
+    grown.load_state_dict(grown.inherit(plain.state_dict()))
+    back.load_state_dict(back.inherit(told.state_dict()))
+    x, level, cond = torch.randn(2, 3, 16), torch.zeros(2), Cond(vector=torch.randn(2, 6))
+    blank, said = cond.with_grid(torch.zeros(2, 2, 16)), cond.with_grid(torch.ones(2, 2, 16))
+    assert torch.allclose(grown(x, level, said), plain(x, level, cond), atol=1e-5)
+    assert torch.allclose(back(x, level, cond), told(x, level, blank), atol=1e-5)
+    assert (told(x, level, said) - told(x, level, blank)).abs().max() > 1e-3

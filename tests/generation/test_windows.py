@@ -36,8 +36,7 @@ def asked(model: Model, request: Request, monkeypatch: pytest.MonkeyPatch) -> li
         said[id(conds[-1])] = prompt
         return conds[-1]
 
-    for module in (generation, window_conds):
-        monkeypatch.setattr(module, "encode_prompts", encode)
+    monkeypatch.setattr(window_conds, "encode_prompts", encode)
     monkeypatch.setattr(model.conditioner, "text", True)
     # The small model's conditioner takes no prompts: it is what this test stands in for.
     job = Job(request.prompt, 0, plan(model, dataclasses.replace(request, prompt="")))
