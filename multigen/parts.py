@@ -2,6 +2,7 @@
 
 BUILTIN: dict[str, dict[str, str]] = {
     "adapter": {
+        "controlnet": "multigen.training.controlnet:ControlNet",
         "lora": "multigen.training.adapter:Lora",
         "textual_inversion": "multigen.training.textual_inversion:TextualInversion",
     },
@@ -143,6 +144,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "four_part": "multigen.datasets.four_part:FourPart",
         "mnist": "multigen.datasets.mnist:MNIST",
         "moving_emoji": "multigen.datasets.moving_emoji:MovingEmoji",
+        "pairs": "multigen.datasets.pairs:Pairs",
         "shards": "multigen.datasets.shards:Shards",
     },
     "noise_level": {

@@ -94,7 +94,7 @@ def files(name: str, folder: Path) -> None:
 
 
 def test_every_shipped_recipe_has_a_smoke_run() -> None:
-    others = {"lora_emoji", "vocoder_music", "image_stable_diffusion", "vae_folder", "image_latent"}
+    others = {"lora_emoji", "vocoder_music", "image_stable_diffusion", "vae_folder", "image_latent", *TUNED}
     assert {*OWN, *others} == set(shipped())
 
 
@@ -117,6 +117,27 @@ def test_a_lora_is_tuned_on_the_shipped_weights(tmp_path: Path, monkeypatch: pyt
     assert model.weights_hash() == read(folder)["files"][0]["weights_hash"] != base.weights_hash()  # type: ignore[index]
     with model.bare():
         assert model.weights_hash() == base.weights_hash()
+
+
+TUNED = {
+    "dreambooth": (["train.prior.count=1"], "pytorch_lora_weights.safetensors"),
+    "controlnet": (["data.controls=controls"], "controlnet/config.json"),
+}
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_stable_diffusion_is_tuned(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_pipeline(tmp_path / "pipeline")
+    for folder in ("media", "controls"):
+        (tmp_path / folder).mkdir()
+        files("image_folder", tmp_path / folder)
+    overrides, left = TUNED[name]
+    own = ["backbone.path=pipeline", "modality.size=16", "data.path=media", "train.steps=1", "train.batch=1"]
+    own += ["train.tensorboard=false", "sample.steps=1", "sample.prompts=['red apple']", *overrides]
+    run = runs.run(load_recipe(name, own), device="cpu", quiet=True)
+    assert verify(run) == []
+    assert (run / left).is_file() and not (run / "weights.safetensors").exists()
 
 
 def test_stable_diffusion_samples_with_its_folders_weights(

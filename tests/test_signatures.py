@@ -53,7 +53,7 @@ def test_almost_every_type_is_known() -> None:
     ]
     assert sorted(each) == [
         ("emoji", "categories"), ("folder", "captions"), ("folder", "labels"), ("list", "of"),
-        ("moving_emoji", "motions"), ("table", "of"),
+        ("moving_emoji", "motions"), ("pairs", "captions"), ("table", "of"),
     ]  # fmt: skip
 
 

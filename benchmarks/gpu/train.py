@@ -30,7 +30,8 @@ from multigen.model.model import Model
 from multigen.model.source import base_weights
 from multigen.recipe.load import override_recipe
 from multigen.recipe.schema import Recipe
-from multigen.runs.trainer import build_task, initialize
+from multigen.runs.initial import initialize
+from multigen.runs.trainer import build_task
 from multigen.training import log as training_log
 from multigen.training.trainer import Trainer
 

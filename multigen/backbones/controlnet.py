@@ -7,11 +7,12 @@ ControlNet i makes of x, t, c and its picture (section 3.2).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -45,39 +46,57 @@ class ControlNet(Adapter):
 
     def lead(self, picture: Tensor, shape: tuple[int, ...]) -> Lead:
         """Bring a picture [3, H, W] to the size of what is made, in [0, 1]: [1, 3, *size]."""
-        size = [side * self._factor for side in shape[-2:]]
-        picture = (picture[None] + 1) / 2
-        if list(picture.shape[2:]) != size:
-            picture = F.interpolate(picture, size=size, mode="bilinear", antialias=True)
+        picture = fitted(picture[None], shape, self._factor)
         return Lead(picture, picture)
 
     @contextmanager
     def leading(self, network: Any, told: Tensor) -> Iterator[None]:
         """Add to what the U-Net is told what the ControlNet makes of x, t, c and told [B, 3, H, W]."""
-
-        def enter(_: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            x, c_noise, tokens = args
-            net = self._net.on(x.device)
-            rows, middle = net(
-                x[:, : net.config["in_channels"]],
-                c_noise,
-                tokens,
-                controlnet_cond=told.to(x),
-                conditioning_scale=self._weight,
-                return_dict=False,
-                timestep_cond=options["timestep_cond"],
-                added_cond_kwargs=options["added_cond_kwargs"],
-            )
-            if _DOWN in options:
-                rows = [a + b for a, b in zip(options[_DOWN], rows, strict=True)]
-                middle = options[_MIDDLE] + middle
-            return args, {**options, _DOWN: list(rows), _MIDDLE: middle}
-
-        handle = network.register_forward_pre_hook(enter, with_kwargs=True)
-        try:
+        with led_by(network, self._net.on, told, self._weight):
             yield
-        finally:
-            handle.remove()
+
+
+def fitted(picture: Tensor, shape: tuple[int, ...], factor: int) -> Tensor:
+    """Bring pictures [B, 3, H, W] in [-1, 1] to the size of samples of `shape`, in [0, 1], `factor` pixels a latent."""
+    size = [side * factor for side in shape[-2:]]
+    picture = (picture + 1) / 2
+    if list(picture.shape[2:]) != size:
+        picture = F.interpolate(picture, size=size, mode="bilinear", antialias=True)
+    return picture
+
+
+@contextmanager
+def led_by(
+    network: Any, net: Callable[[torch.device], Any], told: Tensor, weight: float = 1.0
+) -> Iterator[None]:
+    """Inside the block a U-Net is told what a ControlNet makes of x, t, c and told [B, 3, H, W] in [0, 1], too.
+
+    net  the ControlNet on a device
+    """
+
+    def enter(_: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        x, c_noise, tokens = args
+        control = net(x.device)
+        rows, middle = control(
+            x[:, : control.config["in_channels"]],
+            c_noise,
+            tokens,
+            controlnet_cond=told.to(x),
+            conditioning_scale=weight,
+            return_dict=False,
+            timestep_cond=options["timestep_cond"],
+            added_cond_kwargs=options["added_cond_kwargs"],
+        )
+        if _DOWN in options:
+            rows = [a + b for a, b in zip(options[_DOWN], rows, strict=True)]
+            middle = options[_MIDDLE] + middle
+        return args, {**options, _DOWN: list(rows), _MIDDLE: middle}
+
+    handle = network.register_forward_pre_hook(enter, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _load(control: Control, unet: Any) -> Frozen:

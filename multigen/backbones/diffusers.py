@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from multigen.backbones.adapters import Adapters
+from multigen.backbones.control_training import from_unet, learning
 from multigen.backbones.diffusers_taps import tapped
 from multigen.backbones.int8 import to_int8
 from multigen.backbones.streamed import Streamed
@@ -84,6 +85,8 @@ class Diffusers(Backbone):
             FIXED if streamed is not None and streamed.type == "cpu" else INT8 if dtype == "int8" else ""
         )
         self._adapters = Adapters((), self.network, self.family)
+        self.control: nn.Module | None = None  # a ControlNet that learns
+        self._shown: Tensor | None = None
         kind = diffusers_folder.imported("diffusers").Transformer2DModel
         self._blocks = [n for n, m in self.network.named_modules() if isinstance(m, kind)]
         self._blocks = sorted((n for n in self._blocks if _place(n)[0] >= 0), key=_place)
@@ -166,7 +169,8 @@ class Diffusers(Backbone):
         lower = (
             contextlib.nullcontext() if self._dtype is None else torch.autocast(x.device.type, self._dtype)
         )
-        with tapped(blocks, taps), lower, self._adapters.leading(self.network, cond):
+        led = self._adapters.leading(self.network, cond)
+        with tapped(blocks, taps), lower, led, self._learning(x, cond):
             answer = self.family.call(self.network, x, c_noise, cond)
         return answer if self._dtype is None else answer.to(x.dtype)
 
@@ -174,6 +178,30 @@ class Diffusers(Backbone):
         """Make room on the device for another network of the model."""
         if not self._streamed:
             self.network.to("cpu")
+
+    def check_control(self) -> None:
+        """Raise ValueError but for U-Nets of pictures without mask channels."""
+        if not self.family.controlled or self.family.masked:
+            raise ValueError(
+                "this network takes no ControlNet. Allowed: those of U-Nets of pictures, without masks"
+            )
+
+    def learn_control(self, seed: int) -> None:
+        """As `Backbone.learn_control`: a ControlNetModel of diffusers, `control`."""
+        self.check_control()
+        self.control = from_unet(self.network, self.family.factor, seed)
+
+    def show(self, picture: Tensor | None) -> None:
+        """As `Backbone.show`."""
+        self._shown = picture
+
+    def _learning(self, x: Tensor, cond: Cond) -> contextlib.AbstractContextManager[None]:
+        """Inside the block the network is led by the ControlNet that learns, if one does and there is a picture."""
+        shown = None if self._shown is None else self._shown[None]
+        picture = cond.extra.get("control", shown)
+        if self.control is None or picture is None:
+            return contextlib.nullcontext()
+        return learning(self.network, self.control, picture.to(x), x, self.family.factor)
 
     def attach(self, controls: Sequence[Control]) -> None:
         """As `Backbone.attach`: U-Nets of pictures take ControlNets and IP-Adapters."""

@@ -98,7 +98,7 @@ class Conditioner(nn.Module, ABC):
             raise MultigenError(f"{words[0].where}: {_NO_WORDS}")
 
     def learn_word(self, token: str, count: int, like: str | None, seed: int) -> None:
-        """Let a new word of `count` vectors learn: they become parameters, `words.<encoder>` [n, K].
+        """Let a new word of `count` vectors learn: they become parameters, `new_words.<encoder>` [n, K].
 
         They begin as the vectors of the text `like`, or drawn from the seed. MultigenError as in `teach`.
         """

@@ -130,7 +130,9 @@ class Diffusers(Conditioner):
         first = {k: first_vectors(one, count, like, seed, device) for k, one in encoders.items()}
         given = assigned([Words(token, first, "train.adapter")], encoders)
         rows = {name: encoders[name].teach(vectors, device) for name, vectors in given.items()}
-        self.words = nn.ParameterDict({k: one.requires_grad_() for k, one in rows.items() if one is not None})
+        self.new_words = nn.ParameterDict(
+            {k: one.requires_grad_() for k, one in rows.items() if one is not None}
+        )
         for encoder in encoders.values():
             encoder.unfreeze(device)
 

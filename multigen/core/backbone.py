@@ -131,6 +131,20 @@ class Backbone(nn.Module, ABC):
         flat = ("lora_unet_", "lora_transformer_")
         return (Host(outside, f"backbone.{inside}", lambda: network, flat, self.depth),)
 
+    def check_control(self) -> None:
+        """Raise ValueError where no ControlNet of the network can learn."""
+        raise ValueError("this network takes no ControlNet. Allowed: those of U-Nets of pictures")
+
+    def learn_control(self, seed: int) -> None:
+        """Let a ControlNet learn that begins as a copy of the network: it sees `Cond.extra["control"]` [B, 3, H, W].
+
+        What it draws is keyed by the seed; at first it changes nothing. Raises ValueError as `check_control`.
+        """
+        self.check_control()
+
+    def show(self, picture: Tensor | None) -> None:
+        """Lead calls without a control picture of their own by this one, [3, H, W], where a ControlNet learns."""
+
     def attention_modules(self) -> list[str]:
         """List the names of the modules that compute attention, whose layers an adapter can target. By default none."""
         return []

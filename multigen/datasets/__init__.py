@@ -22,6 +22,7 @@ class Item(TypedDict):
     media: Tensor  # [C, *D] of the modality's natural shape, in [-1, 1]
     id: str
     text: NotRequired[str]
+    control: NotRequired[Tensor]  # the picture that a ControlNet is shown, as media are
     label: NotRequired[int]
     beat: NotRequired[Beat]
 

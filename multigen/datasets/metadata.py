@@ -23,6 +23,7 @@ from multigen.errors import RecipeError
 # In this order, where a row has several.
 FILE_KEYS = ("file_name", "filename", "file", "image", "audio", "video", "path", "image_path", "filepath")
 TEXT_KEYS = ("text", "caption", "captions", "prompt", "description")
+CONTROL_KEYS = ("control", "conditioning_image", "control_image")  # the picture that a ControlNet is shown
 _DELIMITERS = (",", ";", "\t")  # Excel writes the second where the comma is that of decimals
 
 
@@ -32,6 +33,7 @@ class Row:
 
     texts: list[str] = field(default_factory=list)
     label: str | int | None = None
+    control: Path | None = None
 
 
 @dataclass
@@ -57,7 +59,7 @@ def _rows(source: Path) -> tuple[str, Iterator[tuple[int, Any]]]:
     """The rows of a file of metadata, numbered, and what they are called."""
     suffix = source.suffix.lower()
     if suffix == ".parquet":
-        return "row", table_rows(source, (*FILE_KEYS, *TEXT_KEYS, "label"))
+        return "row", table_rows(source, (*FILE_KEYS, *TEXT_KEYS, *CONTROL_KEYS, "label"))
     return "line", _table(source) if suffix == ".csv" else _lines(source)
 
 
@@ -116,6 +118,9 @@ def _add(out: Metadata, source: Path, where: str, row: Any, media: Names) -> Non
         )
     kept.label = label if label is not None else kept.label
     kept.texts += texts
+    control = _first(row, CONTROL_KEYS)
+    if control is not None:
+        kept.control = _inside(source.parent, control if isinstance(control, str) else "", where, "control")
 
 
 def _first(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
@@ -123,13 +128,13 @@ def _first(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
     return next((row[key] for key in keys if row.get(key) is not None), None)
 
 
-def _inside(folder: Path, name: str, where: str) -> Path:
+def _inside(folder: Path, name: str, where: str, key: str = "file_name") -> Path:
     """`name` below `folder`. RecipeError if it would lead out of the folder."""
     windows = PureWindowsPath(name)
     outside = PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in windows.parts
     if outside or "\0" in name or not name.strip():
         raise RecipeError(
-            f"{where}: file_name {name!r} is not allowed. Allowed: a path inside {folder}, without '..'."
+            f"{where}: {key} {name!r} is not allowed. Allowed: a path inside {folder}, without '..'."
         )
     return folder / name
 

@@ -16,6 +16,7 @@ from multigen.errors import MultigenError
 from multigen.generation.pictures import read_picture
 from multigen.recipe.schema import WeightedAdapter
 from multigen.storage import words
+from multigen.storage.diffusers_folder import CONTROLNET
 from multigen.storage.words import Words
 
 LARGEST = 10.0  # weight
@@ -51,7 +52,9 @@ def _control(adapter: WeightedAdapter) -> Control:
         raise MultigenError(
             f"adapters: {adapter.path}: weight {adapter.weight} is not allowed. Allowed: 0 to {LARGEST:g}."
         )
-    return Control(adapter.name, adapter.path, adapter.weight, adapter.encoder)
+    trained = Path(adapter.path).expanduser() / CONTROLNET  # of the run that trained it
+    path = str(trained) if adapter.name == "controlnet" and trained.is_dir() else adapter.path
+    return Control(adapter.name, path, adapter.weight, adapter.encoder)
 
 
 def _words(adapter: WeightedAdapter) -> Words:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 from multigen.storage.diffusers_folder import is_id, is_pipeline, is_single_file, located
 from multigen.storage.hub_id import PREFIX
+
+log = logging.getLogger(__name__)
 
 RECIPE, MOTION = "image_stable_diffusion", "motion_adapter"
 
@@ -164,6 +167,22 @@ def checked(recipe: Recipe, source: str) -> Recipe:
             f"schedule: not what {source} was trained with: schedule={{name: {theirs.schedule.name}, {said}}}{rest}"
         )
     return recipe
+
+
+def check_training(recipe: Recipe) -> None:
+    """Warn where the network of a pipeline is to learn otherwise than it has: it would have to learn anew.
+
+    RecipeError where it stays as it is, beside an adapter.
+    """
+    source = None if recipe.trains == "codec" else recipe.network.args.get("path")
+    if recipe.trains == "codec" or recipe.network.name != "diffusers" or not isinstance(source, str):
+        return
+    try:
+        checked(recipe, source)
+    except RecipeError as error:
+        if recipe.train.adapter is not None:
+            raise
+        log.warning("%s. It is trained so all the same.", error)
 
 
 def _same(place: str, part: Part, own: Part) -> bool:

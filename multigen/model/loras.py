@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from torch import Tensor, nn
+
 from multigen.core.denoiser import Denoiser
 from multigen.core.hosts import Host
 from multigen.errors import MultigenError
@@ -45,10 +47,24 @@ class LoraStack:
             rows.append((adapter, check_weight(row.weight, f"loras: {row.path}")))
         return rows if self.own is None else [(self.own, 1.0), *rows]
 
-    @property
-    def text(self) -> bool:
-        """Whether weights of text encoders are changed, which no file of weights holds."""
-        return any(not name.startswith("backbone.") for name in self._mix.changed)
+    def changed(self, hosts: Sequence[Host]) -> Mapping[str, nn.Module]:
+        """The networks beside the backbone's own that hold LoRAs, by their names in a pipeline."""
+        names = self._mix.changed
+        return {
+            host.outside.removesuffix("."): host.load()
+            for host in hosts[1:]
+            if any(name.startswith(host.inside) for name in names)
+        }
+
+    def kept(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights of a file. MultigenError where LoRAs change more than the backbone, which it holds alone."""
+        outside = [name for name in self._mix.changed if not name.startswith("backbone.")]
+        if outside:
+            raise MultigenError(
+                f"its LoRAs change text encoders or a second network too ({len(outside)} weights, {outside[0]} ...), "
+                "which one file does not hold. Write a folder: multigen export RUN --merge --to diffusers"
+            )
+        return tensors
 
     def replace(
         self,

@@ -261,8 +261,7 @@ class Model:
     def adapt(self, loras: Mapping[str, float]) -> None:
         """From now on sample with these LoRAs, each with its weight, and no others; {}: without.
 
-        A LoRA is a file or a run folder; what the model's own training added stays. MultigenError names what is no
-        LoRA, and the first layers of one that is for another network.
+        A LoRA is a file or a run folder; the model's own stays. MultigenError for what is none, or another network's.
         """
         self.set_loras([WeightedLora(str(path), weight) for path, weight in loras.items()])
 
@@ -294,5 +293,6 @@ class Model:
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
-        own = model_weights.stored(self.state_dict(), self.knowledge, self.recipe, self.codec)
+        tensors = self.loras.kept(self.state_dict())
+        own = model_weights.stored(tensors, self.knowledge, self.recipe, self.codec)
         return model_weights.save_weights(Path(path), own, half=half)

@@ -14,7 +14,7 @@ from multigen.model import diffusers
 from multigen.model import weights as model_weights
 from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
 from multigen.model.knowledge import knowledge_at, without_knowledge
-from multigen.model.tuned import in_checkpoint, tuned
+from multigen.model.tuned import in_checkpoint, tuned, what_is_left
 from multigen.model.tuned import is_finished as is_finished
 from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.manifest import recipe_changes
@@ -198,10 +198,13 @@ def run_weights(folder: Path) -> dict[str, Tensor]:
 
     A training may go on there meanwhile, in another process.
     """
-    if (folder / lora.FILE).is_file() and not (folder / WEIGHTS).is_file():
-        raise MultigenError(
-            f"{folder}: it holds a LoRA, no whole model. Write both as one: multigen export {folder} FILE --merge"
+    if is_finished(folder) and not (folder / WEIGHTS).is_file():
+        whole = (
+            f" Write both as one: multigen export {folder} FILE --merge"
+            if (folder / lora.FILE).is_file()
+            else ""
         )
+        raise MultigenError(f"{folder}: it holds {what_is_left(folder)}, no whole model.{whole}")
     path = folder / WEIGHTS
     for last in (False, False, True):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,16 @@ from multigen.core.backbone import Backbone
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.storage import lora, words
+from multigen.storage.diffusers_folder import CONTROLNET
 from multigen.training import checkpoint as checkpoints
 from multigen.training.adapting import Adaptation, Learned, Made
 
-_LEFT = (WEIGHTS, lora.FILE, words.FILE)
+_LEFT = {
+    WEIGHTS: "weights",
+    lora.FILE: "a LoRA",
+    words.FILE: "a new word",
+    f"{CONTROLNET}/config.json": "a ControlNet",
+}
 
 
 def is_finished(folder: Path) -> bool:
@@ -21,10 +28,16 @@ def is_finished(folder: Path) -> bool:
     return any((folder / name).exists() for name in _LEFT)
 
 
+def what_is_left(folder: Path) -> str:
+    """What a finished training has left, for messages."""
+    return next(what for name, what in _LEFT.items() if (folder / name).exists())
+
+
 def unfinish(folder: Path) -> None:
     """Remove what a training has left in its run folder, but for its checkpoints."""
     for name in _LEFT:
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / CONTROLNET, ignore_errors=True)
 
 
 def adaptation(recipe: Recipe) -> Adaptation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +12,11 @@ from torch import Tensor
 from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset, found_by
 from multigen.device import choose_precision, describe
-from multigen.errors import MediaError, RecipeError
+from multigen.errors import RecipeError
 from multigen.modalities.media import Media
 from multigen.model.build import build_dataset, check_captions, resolve
 from multigen.model.compatibility import check_combination
+from multigen.model.diffusers import check_training
 from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
 from multigen.model.source import base_weights
@@ -25,6 +25,7 @@ from multigen.model.tuned import adaptation, unfinish
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
+from multigen.runs.initial import initialize, readable
 from multigen.runs.learner import model_of
 from multigen.runs.previews import write_previews
 from multigen.runs.prior import class_media
@@ -45,15 +46,13 @@ from multigen.training.vocoding import Vocoding
 
 log = logging.getLogger(__name__)
 
-# Training media from which the codec's statistics are taken.
-FIT_ITEMS = 400
-
 
 def train_here(
     recipe: Recipe, folder: Path, state: Checkpoint | None, *, device: str | None, quiet: bool
 ) -> tuple[Recipe, dict[str, str]]:
     """Train from a checkpoint's state, or from the start; the resolved recipe, and the media that are unreadable."""
     check_combination(recipe)
+    check_training(recipe)
     boards.check(recipe.train)
     adapter = _adapter(recipe)
     # A training that goes on needs its base where that stays, and where it makes the media of a class.
@@ -75,6 +74,7 @@ def train_here(
         base = _freeze(model, init, adapter)
     elif begins:
         initialize(model, dataset, init)
+    _check_items(dataset, adapter)
     prior = class_media(model, folder)
     trainer = _build(model, dataset, folder, quiet, Beside(adapter, base, prior))
     trainer.unreadable.note(dataset.bad)
@@ -135,6 +135,17 @@ def _adapter(recipe: Recipe) -> Adaptation | None:
     return adapter
 
 
+def _check_items(dataset: Dataset, adapter: Adaptation | None) -> None:
+    """RecipeError if the data lack what an adapter learns from."""
+    first = None if adapter is None else next(readable(dataset, dataset.split()[0]), None)
+    lacks = [name for name in adapter.items if first is not None and name not in first] if adapter else []
+    if lacks:
+        raise RecipeError(
+            f"train.adapter: it learns from pairs, and the data's items have no {lacks[0]!r}. Allowed: data.name=pairs "
+            "data.path=./pictures data.controls=./edges"
+        )
+
+
 def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Adaptation) -> str:
     """Freeze the base's weights and put the adapter beside them; the hash of the base."""
     if init is not None:
@@ -144,48 +155,6 @@ def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Adaptation) -
         module.requires_grad_(False)
     adapter.inject(model.denoiser.backbone, model.conditioner, model.recipe.seed)
     return base
-
-
-def initialize(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) -> None:
-    """Set the weights from `train.init`, or the codec's statistics from the training media."""
-    if init is not None:
-        where = f"train.init ({model.recipe.train.init})"
-        _check_latents(model, init, where)
-        model.start_from(init, where)
-        return
-    fit_codec(model, dataset)
-
-
-def _check_latents(model: Model, init: dict[str, Tensor], where: str) -> None:
-    """RecipeError if `init` was trained in the latents of another VAE than the recipe names."""
-    codec = model.codec
-    if not isinstance(codec, KLVAE) or codec.learns or not codec.named:
-        return
-    for name, own in codec.network.state_dict().items():
-        there = init.get(f"codec.network.{name}")
-        if there is None or there.shape != own.shape:
-            return  # another model, which `start_from` refuses
-        # Weights may have been halved.
-        if not torch.allclose(there.float(), own.float().to(there.device), rtol=1e-2, atol=1e-3):
-            raise RecipeError(
-                f"{where}: it was trained in the latents of another VAE than codec.weights names "
-                f"({model.recipe.codec.args.get('weights')}). Name that VAE, or start without train.init."
-            )
-
-
-def fit_codec(model: Model, dataset: Dataset) -> None:
-    """Set the codec's statistics from training media."""
-    indices, _ = dataset.split()
-    stride = max(len(indices) // FIT_ITEMS, 1)
-    model.codec.fit(_readable(dataset, list(indices)[::stride][:FIT_ITEMS]))
-
-
-def _readable(dataset: Dataset, indices: Sequence[int]) -> Iterator[Tensor]:
-    for index in indices:
-        try:
-            yield dataset[index]["media"]
-        except MediaError:  # training names it when it meets it
-            continue
 
 
 def _precision(model: Model) -> torch.dtype | None:
@@ -239,6 +208,9 @@ def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> list[Me
     elif model.cascade is not None:
         made = list(enlargements(model, dataset, 4, recipe.seed))
     else:
+        if recipe.train.adapter is not None:
+            first = next(readable(dataset, dataset.split()[0]), None)
+            model.denoiser.backbone.show(None if first is None else first.get("control"))
         made = list(model.generate(prompts[:4], n=max(8 // max(len(prompts), 1), 1), seed=recipe.seed))
     write_previews(made, folder, step)
     return made

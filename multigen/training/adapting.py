@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from multigen.conditioners import Conditioner
 from multigen.core.backbone import Backbone
+from multigen.core.conditioning import Cond
+from multigen.core.upload import upload
 from multigen.errors import RecipeError
 from multigen.recipe.schema import Recipe
 from multigen.storage.lora import Adapter
@@ -86,6 +89,14 @@ def recaptioned(given: Mapping[str, list[Any]], adapter: Adaptation | None) -> M
     if adapter is None or "text" not in given:
         return given
     return {**given, "text": [adapter.caption(text) for text in given["text"]]}
+
+
+def led(cond: Cond, given: Mapping[str, list[Any]], adapter: Adaptation | None, device: torch.device) -> Cond:
+    """Return a condition with the columns of its batch that an adaptation is led by, as `Cond.extra`."""
+    for name in () if adapter is None else adapter.items:
+        if name in given:
+            cond = cond.with_extra(name, upload(torch.stack(given[name]), device))
+    return cond
 
 
 def base_name(recipe: Recipe) -> str:

@@ -21,7 +21,7 @@ from multigen.core.upload import upload
 from multigen.datasets import Dataset
 from multigen.recipe.schema import Train
 from multigen.training import ranks
-from multigen.training.adapting import Adaptation, recaptioned
+from multigen.training.adapting import Adaptation, led, recaptioned
 from multigen.training.batch import Batch
 from multigen.training.compiled import compiled
 from multigen.training.draws import Places
@@ -96,19 +96,9 @@ class Diffusion(Task):
             self.prior = PriorMedia(prior, conditioner, settings.prior, settings, seed, sizes, examples)
         self.objective = registry.build("objective", settings.objective, where="train.objective")
         self.by_level = ByLevel(device)
+        measured = (codec, conditioner, denoiser, seed, device)
         self.seen, self.held_out = (
-            HeldOut(
-                dataset,
-                items,
-                codec,
-                conditioner,
-                denoiser,
-                seed,
-                device,
-                masked=masked,
-                cascade=cascade,
-                adapter=adapter,
-            )
+            HeldOut(dataset, items, *measured, masked=masked, cascade=cascade, adapter=adapter)
             for items in dataset.split()
         )
         self._cached: Encoded | None = None
@@ -208,11 +198,12 @@ class Diffusion(Task):
         """The condition of each row of x0, with condition dropout, and what a network with channels for it is shown."""
         examples, step, places = drawn
         adapter = self.adapter if examples is self.examples else None  # a class has its own prompt
-        said = recaptioned(given, adapter)
-        cond = self.conditioner.beside(said, tuple(media.shape[1:]), x0.shape[2:]).to(self.device)
+        heard = recaptioned(given, adapter)
+        cond = self.conditioner.beside(heard, tuple(media.shape[1:]), x0.shape[2:]).to(self.device)
         null = self.conditioner.null(len(x0)).to(self.device).without_grid(cond)
         cond = cond.where(upload(keep, self.device), null)
         cond = examples.without_parts(cond, null, step, places)
+        cond = led(cond, given, adapter, self.device)
         if (cascade := examples.cascade) is not None:
             with torch.no_grad():
                 there = upload(media, self.device)

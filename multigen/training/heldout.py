@@ -14,7 +14,7 @@ from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError
-from multigen.training.adapting import Adaptation, recaptioned
+from multigen.training.adapting import Adaptation, led, recaptioned
 from multigen.training.batch import Read, collate
 
 # log(sigma/alpha) at which the loss is measured, clamped to what the schedule reaches.
@@ -64,9 +64,9 @@ class HeldOut:
             part = items[start : start + self.batch]
             batch = collate([Read(item, {}) for item in part])
             x0 = self.codec.encode(batch.media.to(self.device))
-            given = recaptioned(batch.given, self.adapter)
-            cond = self.conditioner.beside(given, tuple(batch.media.shape[1:]), x0.shape[2:])
-            cond = cond.to(self.device)
+            heard = recaptioned(batch.given, self.adapter)
+            cond = self.conditioner.beside(heard, tuple(batch.media.shape[1:]), x0.shape[2:])
+            cond = led(cond.to(self.device), batch.given, self.adapter, self.device)
             if self.cascade is not None:
                 cond = cond.join_grid(self._seen(self.cascade, batch.media.to(self.device), start))
             if self.masked:  # nothing is known, as when a whole medium is generated

@@ -78,6 +78,8 @@ class _Places(torch.utils.data.Dataset[Read | TrainingError]):
                 item = self.dataset.draw(index, stream(self.order.seed, "augment", step, position))
                 if self.sizes is not None:
                     item["media"] = self.sizes.fit(item["media"], step, position)
+                    if "control" in item:  # the same crop
+                        item["control"] = self.sizes.fit(item["control"], step, position)
                 return Read(item, bad)
             except MediaError as error:
                 bad[index] = str(error)

@@ -11,7 +11,7 @@ from multigen.storage import words
 from multigen.storage.words import Words
 from multigen.training.adapting import Adaptation, Learned, Made, refused
 
-_INSIDE = "conditioner.words."
+_INSIDE = "conditioner.new_words."
 
 
 class TextualInversion(Adaptation):

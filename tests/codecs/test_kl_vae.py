@@ -17,7 +17,7 @@ from multigen.model.autoencoders import load_vae
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
-from multigen.runs.trainer import initialize
+from multigen.runs.initial import initialize
 from tests.codecs.vaes import MODALITIES, SOUND, TINY, saved_vae, vae
 
 LATENT = ["backbone.widths=[8,16]", "backbone.attention=[false,false]", "conditioner.name=none"]

@@ -110,14 +110,19 @@ def opened(name: str, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 STYLES = [
-    ("stable diffusion 1", "diffusers"), ("stable diffusion 1", "kohya"), ("stable diffusion 2, v, zero snr", "kohya"),
-    ("stable diffusion xl", "diffusers"), ("stable diffusion xl", "kohya SDXL"),
+    ("stable diffusion 1", "diffusers"), ("stable diffusion 1", "kohya"), ("stable diffusion xl", "diffusers"),
     ("stable diffusion xl", "original SDXL"), ("stable diffusion 3", "diffusers"), ("flux", "diffusers"),
-    ("animatediff", "diffusers"), ("wan", "diffusers"), ("ltx", "diffusers"),
+    ("wan", "diffusers"),
+]  # fmt: skip
+SLOW = [
+    ("stable diffusion 2, v, zero snr", "kohya"), ("stable diffusion xl", "kohya SDXL"), ("animatediff", "diffusers"),
+    ("ltx", "diffusers"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "style"), STYLES)
+@pytest.mark.parametrize(
+    ("name", "style"), [*STYLES, *(pytest.param(*row, marks=pytest.mark.slow) for row in SLOW)]
+)
 def test_two_files_with_weights_make_what_diffusers_makes(
     name: str,
     style: str,

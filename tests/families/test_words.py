@@ -12,6 +12,8 @@ from torch import Tensor
 import multigen
 from multigen.conditioners.diffusers import Diffusers
 from multigen.errors import MultigenError, RecipeError
+from multigen.model.adapters import attach
+from multigen.model.export import export
 from multigen.model.source import find
 from multigen.recipe.load import override_recipe
 from multigen.storage import words
@@ -96,7 +98,7 @@ def test_a_trained_word_is_heard_in_diffusers_and_nothing_else_has_moved(
     assert newest is not None
     learned = checkpoints.load(newest).tensors["weights"]
     encoders = ["clip_l", "clip_g"][: len(learned)]
-    assert sorted(learned) == sorted(f"conditioner.words.{one}" for one in encoders)
+    assert sorted(learned) == sorted(f"conditioner.new_words.{one}" for one in encoders)
     base, conditioner = loaded.model, model.conditioner
     assert isinstance(conditioner, Diffusers)
     assert model.weights_hash() == base.weights_hash()
@@ -134,6 +136,7 @@ def test_bad_words_are_refused(tmp_path: Path, tmp_path_factory: pytest.TempPath
     save_file({"a": rows(1, 0), "b": rows(1, 0)}, tmp_path / "two.safetensors")
     save_file({"emb_params": rows(1, 0)}, tmp_path / "nameless.safetensors")
     torch.save({"*": rows(1, 0)}, tmp_path / "cat.pt")
+    model = multigen.load(folder, device="cpu")
     cat = tmp_path / "cat.safetensors"
     for adapters, why in {
         (taught(cat, "apple"),): "token 'apple' is not allowed: the vocabulary has it already",
@@ -153,8 +156,9 @@ def test_bad_words_are_refused(tmp_path: Path, tmp_path_factory: pytest.TempPath
             taught(tmp_path / "cat.pt", "<w>"),
         ): "never from pickles .* multigen convert .*cat.pt .*cat.safetensors",
     }.items():
+        recipe = override_recipe(model.recipe, [f"adapters=[{', '.join(adapters)}]"])
         with pytest.raises(MultigenError, match=why) as caught:
-            ours(folder, list(adapters), [""])
+            attach(model.denoiser, model.conditioner, recipe.adapters)
         assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(MultigenError, match="learns no new words. Allowed: pipelines"):
         multigen.load("image_digits", device="cpu").conditioner.teach([words.read(cat, None)])
@@ -171,3 +175,22 @@ def test_bad_words_are_refused(tmp_path: Path, tmp_path_factory: pytest.TempPath
         )
         with pytest.raises(RecipeError, match=why):
             multigen.train(recipe, out=tmp_path / "run", device="cpu", quiet=True)
+
+
+def test_a_word_is_passed_on_and_loads_from_a_checkpoint(tmp_path: Path) -> None:
+    folder = opened("stable diffusion 1", tmp_path).folder
+    part = "train.adapter={name: textual_inversion, token: '<cat>'}"
+    run = tmp_path / "run"
+    whole = multigen.train(
+        tuning("stable diffusion 1", folder, tmp_path / "media", part), out=run, device="cpu", quiet=True
+    )
+    file = export(run, tmp_path / "cat.safetensors")
+    assert file.read_bytes() == (run / words.FILE).read_bytes()
+    with pytest.raises(
+        MultigenError, match="What it trained is learned_embeds.safetensors in it, which diffusers reads"
+    ):
+        export(run, tmp_path / "folder", to="diffusers")
+    (run / words.FILE).unlink()
+    half = multigen.load(run, device="cpu")
+    heard, again = whole.encode("a <cat>").tokens, half.encode("a <cat>").tokens
+    assert heard is not None and again is not None and torch.equal(heard, again)

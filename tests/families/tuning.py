@@ -17,7 +17,7 @@ from tests.families.test_families import ROWS
 QUICK = [
     "train.steps=2", "train.batch=2", "train.lr=1e-2", "train.warmup=0", "train.ema_decay=0", "train.precision=fp32",
     "train.held_out_every=0", "train.preview_every=0", "train.tensorboard=false", "data.held_out=0", "weights=null",
-    "data.captions=none", "train.log_every=1", "sample.prompts=['']",
+    "data.captions=none", "train.log_every=1",
 ]  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def recipe_of(name: str, home: Path, *overrides: str) -> Recipe:
 def test_the_loss_of_the_class_is_added(name: str, tmp_path: Path) -> None:
     """L(w) = L + w L': L' is the loss of a training on the class's media alone, of the seed that it has."""
     total: dict[float, float] = {}
-    for weight in (0.0, 1.0, 2.5):
+    for weight in (0.0, 2.5):
         recipe = recipe_of(name, tmp_path, PRIOR.format(weight))
         model = Model(recipe, device="cpu")
         prior = class_media(model, tmp_path / "run")
@@ -62,7 +62,6 @@ def test_the_loss_of_the_class_is_added(name: str, tmp_path: Path) -> None:
     ((_, parts),) = [(n, list(p)) for n, p in alone.losses(task.prior.batch(1), 1, 0.0)]
     added = float(sum(parts))
     assert added > 0.01
-    assert total[1.0] - total[0.0] == pytest.approx(added, rel=1e-4)
     assert total[2.5] - total[0.0] == pytest.approx(2.5 * added, rel=1e-4)
 
 
@@ -88,7 +87,9 @@ def test_the_class_is_made_once_by_the_model_itself_each_of_its_seed(tmp_path: P
     assert all((place / name).read_bytes() != data for name, data in files.items())
 
 
-@pytest.mark.parametrize("part", ["null", "{name: lora, rank: 2, text: true}"])
+@pytest.mark.parametrize(
+    "part", [pytest.param("null", marks=pytest.mark.slow), "{name: lora, rank: 2, text: true}"]
+)
 def test_it_resumes_bit_for_bit(part: str, tmp_path: Path) -> None:
     options = [
         PRIOR.format(0.5),

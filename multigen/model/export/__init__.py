@@ -10,7 +10,8 @@ from multigen.model.export.single_file import write_single_file
 from multigen.model.model import Model
 from multigen.model.source import RECIPE, Found, find, is_trained
 from multigen.model.targets import DIFFUSERS, ONNX, SINGLE_FILE, place
-from multigen.storage import lora
+from multigen.model.tuned import adaptation
+from multigen.storage import lora, words
 from multigen.training.post_hoc import reconstructed
 
 
@@ -43,6 +44,8 @@ def export(
     _check(source, found, to, half=half, merge=merge, ema=ema)
     if to == SINGLE_FILE and found.adapter is not None and not merge:
         return lora.write(path, found.adapter)
+    if found.words is not None:
+        return words.write(path, found.words)
     model = Model.of(found if ema is None else _averaged(found, ema), device="cpu")
     if to == SINGLE_FILE:
         return write_single_file(model, path, half=half)
@@ -63,6 +66,13 @@ def _check(source: str | Path, found: Found, to: str, *, half: bool, merge: bool
         raise MultigenError(f"{source}: there is no LoRA to merge; leave --merge away")
     if found.adapter is not None and ema is not None:
         raise MultigenError("--ema: a LoRA's run keeps no snapshots of whole weights; leave it away")
+    if found.recipe.train.adapter is not None and found.adapter is None and found.tensors is None:
+        place = adaptation(found.recipe).place
+        if to != SINGLE_FILE or found.words is None or merge or half:
+            raise MultigenError(
+                f"{source}: its base stays as it is, so there is nothing else to write. What it trained is {place} in "
+                "it, which diffusers reads"
+            )
     if half and to != SINGLE_FILE:
         raise MultigenError(f"--half: it goes with --to {SINGLE_FILE}")
     if found.adapter is not None and not merge:
@@ -70,7 +80,7 @@ def _check(source: str | Path, found: Found, to: str, *, half: bool, merge: bool
             raise MultigenError("--half: a LoRA is small; it goes with --merge")
         if to != SINGLE_FILE:
             raise MultigenError(f"{source}: it holds a LoRA; --to {to} writes it with its base: add --merge")
-    if found.tensors is None and found.adapter is None and to == SINGLE_FILE:
+    if found.tensors is None and found.adapter is None and found.words is None and to == SINGLE_FILE:
         raise MultigenError(
             f"{source}: nothing was trained here; pass on {found.where} itself, which any tool reads"
         )

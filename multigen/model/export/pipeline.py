@@ -34,7 +34,8 @@ class Pipelined(Protocol):
 def write_diffusers(model: Model, folder: Path) -> Path:
     """Write a folder that diffusers loads, with the same outputs.
 
-    Of a model whose network is a pipeline's: that pipeline, with the weights as they are here. Of a `unet`: a
+    Of a model whose network is a pipeline's: that pipeline, with the weights as they are here, those of text encoders
+    that LoRAs change among them. Of a `unet`: a
     `DDIMPipeline` with a `UNet2DModel`, where their layers are the same. MultigenError, with what differs, for others.
     """
     parts = [one for one in model.learned.values() if isinstance(one, Pipelined)]
@@ -44,6 +45,8 @@ def write_diffusers(model: Model, folder: Path) -> Path:
             return folder
         base = parts[0].folder
         trained = {name: network for one in parts for name, network in one.components.items()}
+        hosts = [*model.denoiser.backbone.hosts(), *model.conditioner.hosts()]
+        trained |= model.loras.changed(hosts)
         listed = _listed(base)
         index = read_json(base / INDEX)
         if strange := sorted(set(trained) - set(listed)):

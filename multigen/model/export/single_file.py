@@ -26,5 +26,5 @@ def write_single_file(model: Model, path: Path, *, half: bool = False) -> Path:
 
 def _stored(model: Model, before: tuple[str, ...]) -> Stored:
     """What a file holds of a model, which comes after others."""
-    own = stored(model.state_dict(), model.knowledge, model.recipe, model.codec)
+    own = stored(model.loras.kept(model.state_dict()), model.knowledge, model.recipe, model.codec)
     return own._replace(recipe=dataclasses.replace(public(own.recipe), stages=before))

@@ -8,6 +8,7 @@ from multigen.storage.diffusers_folder.files import reader
 from multigen.storage.diffusers_folder.hub import located
 from multigen.storage.diffusers_folder.layout import (
     AUTOENCODER,
+    CONTROLNET,
     ELSEWHERE,
     INDEX,
     MOVQ,
@@ -34,6 +35,7 @@ from multigen.storage.hub_id import is_id
 
 __all__ = [
     "AUTOENCODER",
+    "CONTROLNET",
     "ELSEWHERE",
     "INDEX",
     "MOVQ",

@@ -15,6 +15,7 @@ from multigen.registry import convert
 
 INDEX = "model_index.json"
 SCHEDULER = "scheduler"
+CONTROLNET = "controlnet"  # the folder of a run that holds the ControlNet that it trained
 ELSEWHERE = (
     "weights.json"  # in the folder of a part: where its weights stand, in a single file or another folder
 )
