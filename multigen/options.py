@@ -111,4 +111,5 @@ BUILTIN: Mapping[str, tuple[Option, ...]] = {
         ),
     ),
     "video": (),
+    "embedding": (),
 }

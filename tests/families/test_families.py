@@ -225,7 +225,17 @@ class Loaded:
         return Request(prompt if self.row.text else "", **base | options)
 
 
-@pytest.fixture(scope="module", params=ROWS)
+# Rows whose network, VAE and text streams others have too, in another combination: the rest runs with them in CI.
+LIKE_OTHERS = (
+    "stable diffusion 2, v, zero snr", "flux, true cfg", "ltx image-to-video", "wan 2.2", "modelscope", "musicldm",
+    "unclip, decoder", "stable unclip",
+)  # fmt: skip
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in LIKE_OTHERS else name for name in ROWS],
+)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return opened(request.param, tmp_path_factory.mktemp("families"))
 

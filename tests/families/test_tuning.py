@@ -27,14 +27,16 @@ from tests.families.tuning import tuning
 
 # Pipelines that no LoRA can be put into with diffusers' own loader: they are compared as a whole folder.
 WITHOUT_LORAS = (
-    "unconditional", "stable audio", "audioldm 2", "musicldm", "modelscope", "latent consistency",
+    "unconditional", "stable audio", "audioldm 2", "musicldm", "modelscope", "latent consistency", "kandinsky, prior",
+    "unclip",
 )  # fmt: skip
 SAME = (  # networks that another row trains
     "stable diffusion 2, v, zero snr", "flux, true cfg", "stable audio, edm", "ltx image-to-video", "wan 2.2 5B, text",
     "wan 2.2 5B, a picture", "consistency model",
 )  # fmt: skip
-# They begin with a picture, which a training does not show them.
+# They begin with a picture, or are told an embedding, which a training does not show them.
 UNTRAINED = (
+    "kandinsky", "stable unclip", "unclip, decoder",
     "wan image-to-video", "stable video diffusion", "wan, both ends heard", "wan 2.2 image-to-video, both ends shown",
 )  # fmt: skip
 # Their whole networks learn in every run of the tests, and LoRAs in those of the others; the rest is slow.
