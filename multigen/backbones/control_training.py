@@ -40,4 +40,4 @@ def from_unet(network: Any, factor: int, seed: int) -> nn.Module:
         torch.manual_seed(stream(seed, "controlnet").initial_seed())
         made: nn.Module = kind.from_unet(network, conditioning_embedding_out_channels=widths)
     place = next(network.parameters())
-    return made.to(place.device, place.dtype).requires_grad_()
+    return made.to(place.device, torch.float32).requires_grad_()

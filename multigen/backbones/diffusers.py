@@ -132,7 +132,7 @@ class Diffusers(Backbone):
     @classmethod
     def published_with(cls, args: Mapping[str, Any]) -> tuple[str, str]:
         """Return what the pipeline's folder says."""
-        return _published(open_family(diffusers_folder.located(args.get("path"))))
+        return _published(open_family(diffusers_folder.located(args.get("path"), args.get("config"))))
 
     def hosts(self) -> Sequence[Host]:
         """Return its network, and others of the pipeline that take its place at times."""

@@ -89,7 +89,10 @@ def _attend(
     q, k, v = attention.to_q(x), *(p.repeat_interleave(more, 0).to(x) for p in (keys, values))
     q, k, v = (p.unflatten(2, (attention.heads, -1)).transpose(1, 2) for p in (q, k, v))
     heard = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    return output + weight * F.linear(heard, attention.to_out[0].weight).to(output)
+    # Called, not read: its weight may stand on another device between its calls.
+    layer = attention.to_out[0]
+    nothing = layer(torch.zeros_like(heard[:1, :1]))  # its bias
+    return output + weight * (layer(heard) - nothing).to(output)
 
 
 def _layers(network: Any) -> list[str]:

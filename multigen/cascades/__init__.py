@@ -45,6 +45,10 @@ class Link(ABC):
         """Mark conditional and unconditional calls for `told`. By default both are told the same."""
         return cond
 
+    def blank(self, cond: Cond) -> Cond:
+        """Return a condition as that of a call whose stage before made zeros. By default `Cond.grid` says all."""
+        return cond
+
     def follow(self, former: Modality) -> None:  # noqa: B027
         """Learn what the stage before makes. ValueError where the network cannot take that."""
 

@@ -86,6 +86,12 @@ class Embedding(Link):
         shown = self.family.noised(seen, int(level[0]), noise)
         return torch.stack([shown, self.family.hidden(shown, self._encoder)], dim=1)
 
+    def blank(self, cond: Cond) -> Cond:
+        """With the embedding that unconditional calls are told."""
+        cond = self.mark(cond, conditional=False)
+        zeros = torch.zeros(1, self.family.embedding_width, device=cond.extra[_MARK].device)
+        return self.told(cond, self.condition(zeros, zeros.new_full((1,), self.level), zeros), lambda x: x)
+
     def mark(self, cond: Cond, conditional: bool) -> Cond:
         """Say which of the two a call is told."""
         parts = (cond.vector, cond.tokens, *cond.extra.values())

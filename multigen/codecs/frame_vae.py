@@ -16,7 +16,8 @@ from multigen.storage.diffusers_folder import Turns
 class FrameVAE(Codec):
     """Videos [B, 3, T, H, W] in [-1, 1] <-> latents [B, C, T, H / f, W / f], in fp32.
 
-    path      the pipeline's folder, whose `vae` is used, or its id on the hub (hf:owner/name)
+    path      the pipeline's folder, whose `vae` is used, a single file of it, or its id on the hub (hf:owner/name)
+    config    of a single file: a folder in diffusers' format that says what the file does not
     multiple  sides of latents are multiples of it
     tiling    frames are encoded and decoded in overlapping tiles, one after another: less memory, faint seams
     slicing   the frames of a batch one after another: less memory
@@ -28,13 +29,16 @@ class FrameVAE(Codec):
         self,
         *,
         path: str | None = None,
+        config: str | None = None,
         multiple: int = 1,
         tiling: bool = False,
         slicing: bool = False,
         turns: Given[Turns | None] = None,
     ) -> None:
         super().__init__()
-        self.frame = VAE(path=path, multiple=multiple, tiling=tiling, slicing=slicing, turns=turns)
+        self.frame = VAE(
+            path=path, config=config, multiple=multiple, tiling=tiling, slicing=slicing, turns=turns
+        )
 
     def shape(self, media: tuple[int, ...]) -> tuple[int, ...]:
         """Return [C, T, H / f, W / f]. ValueError for other media, and for sides that f does not divide."""

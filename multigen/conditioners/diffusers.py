@@ -17,7 +17,7 @@ from multigen.conditioners.prompts import check_text, column, no_prompt, unread,
 from multigen.conditioners.weighted_prompts import plain
 from multigen.core.conditioning import Cond
 from multigen.core.hosts import Host
-from multigen.errors import message
+from multigen.errors import MultigenError, message
 from multigen.families import open_family
 from multigen.registry import Given
 from multigen.storage import diffusers_folder
@@ -127,6 +127,10 @@ class Diffusers(Conditioner):
     def learn_word(self, token: str, count: int, like: str | None, seed: int) -> None:
         """As `Conditioner.learn_word`."""
         encoders, device = named(self.encoders), self.device_of.device
+        if not encoders:
+            raise MultigenError(
+                f"train.adapter: {self.family.title} has no text encoder that takes new words. Allowed: CLIP and T5."
+            )
         first = {k: first_vectors(one, count, like, seed, device) for k, one in encoders.items()}
         given = assigned([Words(token, first, "train.adapter")], encoders)
         rows = {name: encoders[name].teach(vectors, device) for name, vectors in given.items()}

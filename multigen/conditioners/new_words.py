@@ -21,7 +21,7 @@ _LEARNED = 0.02  # standard deviation of CLIP's embeddings as they are drawn, ab
 def named(encoders: Sequence[PipelineEncoder]) -> dict[str, PipelineEncoder]:
     """Return a pipeline's text encoders by their names in files."""
     clips = [one for one in encoders if one.is_clip]
-    others = [one for one in encoders if not one.is_clip]
+    others = [one for one in encoders if one.is_t5]
     return {**dict(zip(_CLIP, clips, strict=False)), **({_T5: others[0]} if others else {})}
 
 

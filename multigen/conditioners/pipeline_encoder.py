@@ -33,7 +33,12 @@ class PipelineEncoder:
     def __init__(self, family: Family, stream: Stream, turns: Turns | None = None) -> None:
         part = family.components[stream.encoder]
         self.place, self.stream = family.folder / stream.encoder, stream
-        self.is_clip, self.learns = str(family.listed[stream.encoder]).startswith("CLIPText"), False
+        kind = str(family.listed[stream.encoder])
+        self.is_clip, self.is_t5, self.learns = (
+            kind.startswith("CLIPText"),
+            kind.startswith(("T5", "UMT5")),
+            False,
+        )
         self._config = diffusers_folder.component(family.folder, stream.encoder, part)
         self.width = self._entry("d_model" if "d_model" in self._config else "hidden_size", None)
         self.pooled_width = (

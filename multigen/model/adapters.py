@@ -38,7 +38,7 @@ def attach(
         return ()
     leading = [one for one in adapters if one.leads]
     controls = [_control(one) for one in leading]
-    taught = [_words(one) for one in adapters if not one.leads]
+    taught = [_words(one) for one in adapters if one.name == "textual_inversion"]
     try:
         denoiser.backbone.attach(controls)
     except ValueError as error:

@@ -86,10 +86,19 @@ def animated(recipe: Recipe) -> Recipe:
         raise RecipeError(f"adapters: {motion.path}: a {MOTION} goes with a pipeline of Stable Diffusion 1.x")
     moving = recipe_of(str(network.args.get("path")), _config(network), motion.path)
     others = tuple(one for one in recipe.adapters if one.name != MOTION)
-    parts = {
-        place: getattr(moving, place) for place in ("modality", "codec", "backbone", "schedule", "modifiers")
-    }
+    plain = recipe_of(str(network.args.get("path")), _config(network))
+    parts = {place: getattr(moving, place) for place in ("modality", "schedule")}
+    if recipe.modifiers == plain.modifiers:
+        parts["modifiers"] = moving.modifiers
+    for place in ("codec", "backbone"):
+        parts[place] = _kept(getattr(recipe, place), getattr(plain, place), getattr(moving, place))
     return dataclasses.replace(recipe, adapters=others, **parts)
+
+
+def _kept(given: Part, usual: Part, new: Part) -> Part:
+    """A new part, with the arguments in which the given one differs from the usual."""
+    own = {name: value for name, value in given.args.items() if usual.args.get(name) != value}
+    return Part(new.name, {**new.args, **own})
 
 
 def _with(part: Part, more: Mapping[str, str]) -> Part:

@@ -13,7 +13,7 @@ from multigen.recipe.schema import Recipe, WeightedAdapter
 from multigen.registry import Part
 from multigen.storage.hub_id import is_id
 
-PATHS = ("path", "soundfont", "motion", "controls")  # arguments of parts that are paths
+PATHS = ("path", "config", "soundfont", "motion", "controls")  # arguments of parts that are paths
 _WEIGHTS = ("vocoder", "weights")  # arguments of parts that are weights, by path or by a word
 WEIGHTS = "weights.safetensors"  # file in a run folder, and in each folder of shipped weights
 RECIPE = "recipe.yaml"  # file in a run folder

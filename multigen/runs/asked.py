@@ -21,7 +21,7 @@ from multigen.storage.files import sha256
 # Sections of a recipe that media follow from, beside the weights.
 _SECTIONS = (
     "modality", "codec", "conditioner", "backbone", "schedule", "prediction", "timesteps", "sampler", "guide",
-    "modifiers", "masked", "cascade", "loras", "sample",
+    "modifiers", "masked", "cascade", "loras", "adapters", "sample",
 )  # fmt: skip
 # Settings of `sample` that media do not follow from, or that the requests say.
 _LEFT = ("batch", "n", "prompts")
@@ -103,7 +103,7 @@ def _edit_fields(edit: EditRequest) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in edit.given.items():
         key = "input" if name == "media" else name
-        found[key] = _plain(value, file=name in ("media", "mask"))
+        found[key] = _plain(value, file=name in ("media", "mask", "last"))
     return found
 
 

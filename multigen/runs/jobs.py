@@ -15,6 +15,7 @@ from multigen.errors import MultigenError
 from multigen.generation.request import Request
 from multigen.model.build import build_dataset
 from multigen.model.compatibility import check_combination
+from multigen.model.diffusers import animated
 from multigen.model.model import Model
 from multigen.model.source import RECIPE, is_finished, is_trained, locate, named, of_run
 from multigen.progress import Progress
@@ -228,7 +229,7 @@ def _with_weights(recipe: Recipe, device: str | None) -> Model:
     """The model with the weights that its recipe names."""
     check_combination(recipe)
     found = named(recipe, recipe.name)
-    model = Model.of(found, found.recipe, device=device)
+    model = Model.of(found, animated(found.recipe), device=device)
     log.info("%s: uses the weights %s (weights=null trains)", recipe.name, recipe.weights)
     return model
 

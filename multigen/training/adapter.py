@@ -113,6 +113,9 @@ class Lora(Adaptation):
         names = "|".join(map(re.escape, layers))
         config = peft.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=f"(?:{names})")
         peft.inject_adapter_in_model(config, network)
+        for parameter in network.parameters():
+            if parameter.requires_grad:  # what learns is fp32, in whatever the weights beside it are held
+                parameter.data = parameter.data.float()
 
     def made(self, learned: Learned) -> Made:
         """Return the LoRA of a checkpoint."""

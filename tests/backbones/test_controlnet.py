@@ -15,10 +15,11 @@ from torch import Tensor
 from multigen import Request
 from multigen.core import Noise
 from multigen.errors import MultigenError
-from multigen.generation.plan import plan
+from multigen.generation.plan import jobs, plan
 from multigen.model.model import Model
 from multigen.model.source import find
 from multigen.recipe.schema import WeightedAdapter
+from multigen.serving.engine.memory import Costs
 from tests.families import folders, moving
 from tests.model.pipelines import stir
 
@@ -139,3 +140,11 @@ def test_what_does_not_go_together_is_refused(
 def test_networks_of_other_families_take_none(adapters: list[WeightedAdapter], tmp_path: Path) -> None:
     with pytest.raises(MultigenError, match="takes no controlnet. Allowed: none"):
         model_of(moving.modelscope(tmp_path), adapters[0])
+
+
+def test_a_network_that_is_led_is_measured_for_a_server(
+    pipeline: Path, adapters: list[WeightedAdapter]
+) -> None:
+    model = model_of(pipeline, *adapters)
+    (job,) = jobs(model, [request()], 1, 0)
+    assert Costs(model).of(job) > Costs(model_of(pipeline)).of(job)

@@ -15,11 +15,11 @@ from multigen.cli.main import main
 from multigen.core import Noise
 from multigen.errors import MultigenError
 from multigen.modalities.video import Video
-from multigen.model.diffusers import recipe_of
+from multigen.model.diffusers import animated, recipe_of
 from multigen.model.model import Model
 from multigen.model.source import named
 from multigen.recipe.dump import to_yaml
-from multigen.recipe.load import parse_recipe
+from multigen.recipe.load import override_recipe, parse_recipe
 from multigen.runs.opened import open_model
 from tests.families import folders, moving
 from tests.families.folders import edit
@@ -146,3 +146,23 @@ def test_the_command_line_puts_them_into_a_network(
 def test_wrong_adapters(source: str | None, adapters: str, words: str, places: tuple[Path, Path]) -> None:
     with pytest.raises((MultigenError, ValueError), match=words):
         open_model(source or str(places[0]), [f"adapters={adapters.replace('M', str(places[1]))}"], "cpu")
+
+
+def test_how_parts_are_held_and_sampled_stays(places: tuple[Path, Path]) -> None:
+    pictures, motion = places
+    recipe = recipe_of(str(pictures))
+    changed = override_recipe(
+        recipe,
+        [
+            f"adapters=[{{name: motion_adapter, path: {motion}}}]",
+            "backbone.dtype=bf16",
+            "codec.tiling=true",
+            "modifiers=[{name: rescale}]",
+        ],
+    )
+    moving_one = animated(changed)
+    assert moving_one.codec.name == "frame_vae" and moving_one.codec.args["tiling"] is True
+    assert moving_one.network.args["dtype"] == "bf16" and moving_one.network.args["motion"] == str(motion)
+    assert [one.name for one in moving_one.modifiers] == ["rescale"]
+    usual = animated(override_recipe(recipe, [f"adapters=[{{name: motion_adapter, path: {motion}}}]"]))
+    assert usual.modifiers == recipe_of(str(pictures), motion=str(motion)).modifiers

@@ -20,10 +20,13 @@ from multigen.core.edits import slerp
 from multigen.errors import MultigenError, RecipeError
 from multigen.families import open_family
 from multigen.families.embeddings import TOLD
+from multigen.generation.plan import jobs
 from multigen.model.model import Model
 from multigen.model.source import find
 from multigen.recipe.sampling import sampling_recipe
 from multigen.registry import Part
+from multigen.runs.checks import check_source
+from multigen.serving.engine.memory import Costs
 from tests.backbones.test_ip_adapter import picture
 from tests.families import folders, unclip
 from tests.families.test_families import close, latents
@@ -212,3 +215,17 @@ def test_what_does_not_go_together_is_refused(kandinsky: Path, whole: Model, tmp
     recipe = find(kandinsky).recipe
     with pytest.raises(RecipeError, match="the network of unconditional diffusion is told no embedding"):
         Model(dataclasses.replace(recipe, cascade=Part("embedding", {"path": str(pixels)})), device="cpu")
+
+
+def test_a_network_that_is_told_an_embedding_is_measured_for_a_server(tmp_path: Path) -> None:
+    folder = folders.unclip(tmp_path / "unclip" / "pipeline")
+    model = multigen.load(f"{folder}/decoder", device="cpu")
+    (job,) = jobs(model, [Request("a red apple", size=16)], 1, 0)
+    assert Costs(model).of(job) > 0
+
+
+def test_a_stage_is_a_source_on_the_command_line(tmp_path: Path) -> None:
+    folder = folders.unclip(tmp_path / "unclip" / "pipeline")
+    assert check_source(str(folder / "prior")) is None
+    with pytest.raises(MultigenError, match="not a run folder"):
+        check_source(str(folder / "tokenizer"))

@@ -18,6 +18,7 @@ from multigen.model.source import find
 from multigen.recipe.load import override_recipe
 from multigen.storage import words
 from multigen.training import checkpoint as checkpoints
+from tests.families import sounding
 from tests.families.test_families import Loaded, opened
 from tests.families.tuning import tuning
 
@@ -194,3 +195,9 @@ def test_a_word_is_passed_on_and_loads_from_a_checkpoint(tmp_path: Path) -> None
     half = multigen.load(run, device="cpu")
     heard, again = whole.encode("a <cat>").tokens, half.encode("a <cat>").tokens
     assert heard is not None and again is not None and torch.equal(heard, again)
+
+
+def test_clap_takes_no_new_words(tmp_path: Path) -> None:
+    model = multigen.load(sounding.musicldm(tmp_path / "musicldm" / "pipeline"), device="cpu")
+    with pytest.raises(MultigenError, match=r"no text encoder that takes new words\. Allowed: CLIP and T5"):
+        model.conditioner.learn_word("<cat>", 1, None, 0)

@@ -17,6 +17,7 @@ from multigen.core.drive import solve
 from multigen.core.guides import plain
 from multigen.core.samplers import ddim
 from multigen.errors import MultigenError
+from multigen.model.blank import blank
 from multigen.model.export import export
 from multigen.model.export.pipeline import write_diffusers
 from multigen.model.export.single_file import write_single_file
@@ -214,10 +215,13 @@ def test_a_graph_equals_the_network_at_any_size(name: str, tmp_path: Path) -> No
     t = torch.tensor([0.2, 0.5, 0.9, 0.7], dtype=torch.float64)
     x = torch.randn(4, natural[0], *size, generator=torch.Generator().manual_seed(0))
     cond = model.encode("red apple", "blue car", "", "cat") if name != "audio_music" else None
-    cond = cond or model.conditioner.null(4)
+    if cond is None:
+        cond = blank(model, (natural[0], *size)).expand(4)
+        assert cond.grid is not None  # the beat
+        cond = cond.with_grid(torch.randn(cond.grid.shape, generator=torch.Generator().manual_seed(1)))
     alpha, sigma = model.denoiser.schedule(t)
     given = {"x": x, "alpha": alpha, "sigma": sigma, "c_noise": model.denoiser.c_noise(t), "tokens": cond.tokens,
-             "mask": cond.mask, "vector": cond.vector}  # fmt: skip
+             "mask": cond.mask, "vector": cond.vector, "grid": cond.grid}  # fmt: skip
     arrays = {
         k: (v if v.dtype == torch.bool else v.float()).numpy() for k, v in given.items() if v is not None
     }

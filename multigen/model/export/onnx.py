@@ -77,6 +77,12 @@ def write_onnx(model: Model, path: Path) -> Path:
     """
     for package in ONNX_PACKAGES:
         check_installed(package, f"export --to {ONNX}", "onnx")
+    if (model.cascade is not None and not model.cascade.width) or any(
+        one.leads for one in model.recipe.adapters
+    ):
+        raise MultigenError(
+            f"{model.recipe.name}: a network that is told embeddings or pictures is not exported to ONNX"
+        )
     size = 4 * sum(p.numel() for p in model.denoiser.backbone.parameters())
     if size > _LARGEST:
         raise MultigenError(

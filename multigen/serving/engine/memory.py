@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from multigen.errors import MultigenError
 from multigen.generation.plan import Job
-from multigen.model.compatibility import with_channels
+from multigen.model.blank import blank
 from multigen.model.model import Model
 
 
@@ -78,8 +78,7 @@ class Costs:
         """Most bytes that are held at once while the network runs on one sample."""
         model = self.model
         x = torch.zeros((1, *shape), device=model.device)
-        cond, t = model.conditioner.null(1).to(model.device), torch.full((1,), 0.5)
-        cond = with_channels(model.recipe, model.conditioner.spec, model.codec, cond, shape, model.cascade)
+        cond, t = blank(model, shape), torch.full((1,), 0.5)
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(model.device)
             before = torch.cuda.memory_allocated(model.device)
