@@ -20,6 +20,15 @@ _HIDE = """() => {
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
 
+# Whether the browser's database of results is empty.
+KEPT_NOTHING = """() => new Promise((resolve) => {
+  const opened = indexedDB.open("multigen");
+  opened.onsuccess = () => {
+    const counted = opened.result.transaction("results").objectStore("results").count();
+    counted.onsuccess = () => (opened.result.close(), resolve(counted.result === 0));
+  };
+})"""
+
 
 def test_generate_open_and_reload(watched: Watched) -> None:
     page = watched.page
@@ -48,6 +57,7 @@ def test_generate_open_and_reload(watched: Watched) -> None:
     watched.made(2)
     page.get_by_role("button", name="Delete all").click()
     watched.made(0)
+    page.wait_for_function(KEPT_NOTHING)  # a reload before the browser has deleted them would find them
     page.reload()
     page.get_by_text("What you make is shown here.").wait_for()
 
