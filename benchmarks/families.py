@@ -33,7 +33,8 @@ from multigen.backbones.diffusers import Diffusers
 from multigen.codecs.pipeline_vae import PipelineVAE
 from multigen.conditioners.diffusers import Diffusers as Prompts
 from multigen.model.model import Model
-from multigen.storage.diffusers_folder import INDEX, imported, read_json
+from multigen.storage.diffusers_folder import imported, read_json
+from multigen.storage.pipeline_place import INDEX
 
 SIZE, STEPS, SEED = 256, 4, 0
 PROMPT = "a lighthouse at dusk, oil painting"

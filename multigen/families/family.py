@@ -20,6 +20,7 @@ from multigen.errors import MultigenError, message
 from multigen.registry import Given, Part
 from multigen.storage import diffusers_folder
 from multigen.storage.diffusers_folder import Component, Frozen
+from multigen.storage.pipeline_place import INDEX, stage_of
 
 # Pipelines of pictures whose networks take motion modules.
 MOVED = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
@@ -246,7 +247,7 @@ class Family(ABC):
 
     def index(self, key: str, default: Any) -> Any:
         """Return an entry of the pipeline's index."""
-        return diffusers_folder.read_json(self.folder / diffusers_folder.INDEX).get(key, default)
+        return diffusers_folder.read_json(self.folder / INDEX).get(key, default)
 
     def part(self, name: str) -> Frozen:
         """Return the frozen network of one of its parts."""
@@ -269,7 +270,7 @@ def open_family(folder: Path, motion: Path | None = None) -> Family:
 
     motion  folder of motion modules for a network of pictures, which makes videos then
     """
-    whole, stage = diffusers_folder.stage_of(folder)
+    whole, stage = stage_of(folder)
     kind = "/".join([diffusers_folder.pipeline_class(whole), *([stage] if stage else [])])
     if motion is not None:
         if kind not in MOVED:

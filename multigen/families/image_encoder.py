@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from multigen.storage.diffusers_folder import Component, Frozen
 
 IMAGE_ENCODER = Component("transformers", ("CLIPVisionModelWithProjection",))
 SIDE = 224  # pixels, where the configuration does not say
-_MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 class ImageEncoder:
@@ -61,12 +62,33 @@ class ImageEncoder:
 
 def seen(pictures: Tensor, side: int) -> Tensor:
     """Pictures [B, 3, H, W] in [-1, 1] as CLIP sees them: resized by the short side, cut to the middle, normalised."""
-    height, width = pictures.shape[2:]
-    if min(height, width) != side:
-        factor = side / min(height, width)
-        size = [max(int(n * factor + 1e-6), side) for n in (height, width)]
-        pictures = F.interpolate(pictures, size=size, mode="bicubic", antialias=True).clamp(-1, 1)
-    top, left = ((n - side) // 2 for n in pictures.shape[2:])
-    pictures = pictures[:, :, top : top + side, left : left + side]
-    mean, deviation = (pictures.new_tensor(values)[:, None, None] for values in (_MEAN, _DEVIATION))
-    return ((pictures + 1) / 2 - mean) / deviation
+    return normalised(middle(shortest(pictures, side), side))
+
+
+def normalised(
+    pictures: Tensor, mean: Sequence[float] = MEAN, deviation: Sequence[float] = DEVIATION
+) -> Tensor:
+    """[B, 3, H, W] in [-1, 1] -> less the mean, by the standard deviation, of the channels in [0, 1]."""
+    center, scale = (pictures.new_tensor(values).view(3, 1, 1) for values in (mean, deviation))
+    return ((pictures + 1) / 2 - center) / scale
+
+
+def shortest(pictures: Tensor, side: int) -> Tensor:
+    """Pictures whose shorter side is `side` pixels; the longer one is rounded down."""
+    sides = pictures.shape[-2:]
+    if min(sides) == side:
+        return pictures
+    size = [n * side // min(sides) for n in sides]
+    made = F.interpolate(pictures, size=size, mode="bicubic", antialias=True, align_corners=False)
+    return made.clamp(-1, 1)
+
+
+def middle(pictures: Tensor, side: int) -> Tensor:
+    """The middle square of `side` pixels; smaller pictures stand on black."""
+    top, left = ((n - side) // 2 for n in pictures.shape[-2:])
+    if min(top, left) < 0:
+        pictures = F.pad(
+            pictures, [max(-left, 0), max(-left, 0) + 1, max(-top, 0), max(-top, 0) + 1], value=-1
+        )
+        top, left = max(top, 0), max(left, 0)
+    return pictures[..., top : top + side, left : left + side]

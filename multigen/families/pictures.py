@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from multigen.errors import MultigenError
+from multigen.families.image_encoder import DEVIATION, MEAN, middle, normalised, shortest
 from multigen.storage import diffusers_folder
 from multigen.storage.diffusers_folder import Component
 
@@ -20,7 +21,6 @@ CLIP_VISION = Component("transformers", ("CLIPVisionModel", "CLIPVisionModelWith
 CLIP_PROCESSOR = Component(
     "transformers", ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil")
 )
-_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 class PictureEncoder:
@@ -35,8 +35,8 @@ class PictureEncoder:
         self._config: Mapping[str, Any] = diffusers_folder.component(
             family.folder, processor, family.components[processor]
         )
-        self.mean = self._entry("image_mean", tuple[float, ...], _MEAN)
-        self.std = self._entry("image_std", tuple[float, ...], _STD)
+        self.mean = self._entry("image_mean", tuple[float, ...], MEAN)
+        self.std = self._entry("image_std", tuple[float, ...], DEVIATION)
 
     def _entry(self, key: str, annotation: Any, default: Any) -> Any:
         return diffusers_folder.entry(self._config, self.place, key, annotation, default)
@@ -45,15 +45,14 @@ class PictureEncoder:
         """[N, 3, H, W] in [-1, 1] -> [N, 3, h, w]: brought to its size, cut, and normalised."""
         made = pictures
         if self._entry("do_resize", bool, True):
-            made = _shortest(made, self._side("size", "shortest_edge"))
+            made = shortest(made, self._side("size", "shortest_edge"))
         if self._entry("do_center_crop", bool, True):
-            made = _middle(made, self._side("crop_size", "height"))
+            made = middle(made, self._side("crop_size", "height"))
         return self.normalised(made)
 
     def normalised(self, pictures: Tensor) -> Tensor:
         """[N, 3, H, W] in [-1, 1] -> of the mean and standard deviation that it was trained with."""
-        mean, std = (pictures.new_tensor(row).view(3, 1, 1) for row in (self.mean, self.std))
-        return ((pictures + 1) / 2 - mean) / std
+        return normalised(pictures, self.mean, self.std)
 
     def _side(self, key: str, name: str) -> int:
         given = self._config.get(key, 224)
@@ -67,27 +66,6 @@ class PictureEncoder:
         """Return what the encoder gives of prepared pictures [N, 3, h, w], in fp32."""
         with torch.autocast(prepared.device.type, enabled=False):
             return self.encoder.on(prepared.device)(prepared.float(), output_hidden_states=True)
-
-
-def _shortest(pictures: Tensor, side: int) -> Tensor:
-    """Pictures whose shorter side is `side` pixels."""
-    height, width = pictures.shape[-2:]
-    scale = side / min(height, width)
-    size = (side, int(width * scale)) if height <= width else (int(height * scale), side)
-    if size == (height, width):
-        return pictures
-    made = F.interpolate(pictures, size=size, mode="bicubic", antialias=True, align_corners=False)
-    return made.clamp(-1, 1)
-
-
-def _middle(pictures: Tensor, side: int) -> Tensor:
-    top, left = ((n - side) // 2 for n in pictures.shape[-2:])
-    if min(top, left) < 0:
-        pictures = F.pad(
-            pictures, [max(-left, 0), max(-left, 0) + 1, max(-top, 0), max(-top, 0) + 1], value=-1
-        )
-        top, left = max(top, 0), max(left, 0)
-    return pictures[..., top : top + side, left : left + side]
 
 
 def blurred_to(pictures: Tensor, side: int) -> Tensor:

@@ -15,8 +15,8 @@ from multigen.errors import MultigenError
 from multigen.families.family import T5_TOKENIZER, Form, States, Stream
 from multigen.families.video_transformer import VideoTransformer
 from multigen.registry import Given, Part
-from multigen.storage import diffusers_folder
 from multigen.storage.diffusers_folder import TEMPORAL_AUTOENCODER, Component, Frozen
+from multigen.storage.pipeline_place import INDEX
 
 TOKENS = 512  # of a prompt, as the pipeline cuts it
 NETWORK = Component("diffusers", ("WanTransformer3DModel",))
@@ -46,7 +46,7 @@ class Wan(VideoTransformer):
         self._second = None if self.listed["transformer_2"] is None else self.part("transformer_2")
         if self._boundary is not None and self._second is None:
             raise MultigenError(
-                f"{folder / diffusers_folder.INDEX}: boundary_ratio needs a transformer_2, which it does not list"
+                f"{folder / INDEX}: boundary_ratio needs a transformer_2, which it does not list"
             )
 
     @property

@@ -18,8 +18,9 @@ from multigen.families.schedulers import Pipeline
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
-from multigen.storage.diffusers_folder import is_id, is_pipeline, is_single_file, located
+from multigen.storage.diffusers_folder import is_id, is_single_file, located
 from multigen.storage.hub_id import PREFIX
+from multigen.storage.pipeline_place import is_pipeline
 
 log = logging.getLogger(__name__)
 

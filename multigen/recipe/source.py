@@ -9,6 +9,7 @@ from multigen.errors import RecipeError, message
 from multigen.recipe.home import expanded_path
 from multigen.recipe.reader import Source, read, show
 from multigen.storage.hub_id import looks_like_id
+from multigen.storage.pipeline_place import INDEX
 
 MAX_FILES = 16
 
@@ -35,7 +36,7 @@ def find_recipe(path_or_name: str) -> Path:
     known = shipped()
     if path_or_name in known:
         return known[path_or_name]
-    if (path / "model_index.json").is_file():
+    if (path / INDEX).is_file():
         how = f"multigen sample {path_or_name}, or: multigen run image_stable_diffusion backbone.path={path_or_name}"
         raise RecipeError(f"{path_or_name}: a folder in diffusers' format, not a recipe. Use: {how}")
     if path.is_dir():

@@ -27,9 +27,9 @@ from multigen.recipe.schema import Recipe
 from multigen.storage.claim import check_folder
 from multigen.storage.hub_id import is_id
 from multigen.storage.packages import check_installed
+from multigen.storage.pipeline_place import is_pipeline
 from multigen.storage.weights_file import check_weights_file
 
-_INDEX = "model_index.json"  # of a folder in diffusers' format
 # Datasets that read a folder of the user's, which `data.path` names.
 _OF_FILES = frozenset({"folder", "shards", "mnist", "cifar10", "celeba"})
 
@@ -40,7 +40,7 @@ def check_source(source: str, overrides: Sequence[str] = ()) -> Recipe | None:
     MultigenError if there is no such model, or for overrides that it cannot sample with.
     """
     path = Path(expanded_path(source))
-    if is_id(source) or (_is_pipeline(path) and not (path / RECIPE).is_file()):
+    if is_id(source) or (is_pipeline(path) and not (path / RECIPE).is_file()):
         return None
     if path.suffix == ".safetensors" or (path.is_file() and path.suffix not in (".yaml", ".yml")):
         check_weights_file(path)
@@ -57,12 +57,6 @@ def check_source(source: str, overrides: Sequence[str] = ()) -> Recipe | None:
     check_sampling(draft_recipe(str(folder)).recipe if there else recipe, changed)
     check_suffix(changed.modality.name, changed.sample.suffix)
     return changed
-
-
-def _is_pipeline(path: Path) -> bool:
-    """Whether a folder is a pipeline of diffusers, or a network of one that is a stage of its own."""
-    stage = (path / "config.json").is_file() and (path.parent / _INDEX).is_file()
-    return stage or (path / _INDEX).is_file()
 
 
 def check_request(recipe: Recipe | None, request: Request) -> None:

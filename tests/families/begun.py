@@ -58,18 +58,7 @@ def processor(size: int) -> Any:
 
 
 def wan_image_network(**options: Any) -> Any:
-    return d.WanTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=12,
-        in_channels=12,
-        out_channels=4,
-        text_dim=TEXT,
-        freq_dim=32,
-        ffn_dim=32,
-        num_layers=2,
-        rope_max_seq_len=32,
-        **options,
-    )
+    return wan_network(12, **options)
 
 
 def pictures_of_clip() -> dict[str, Any]:

@@ -136,6 +136,16 @@ def latent_consistency(folder: Path) -> Path:
     return saved(folder, d.LatentConsistencyModelPipeline, scheduler=scheduler, **parts)
 
 
+def xl_scheduler() -> Any:
+    return d.EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        timestep_spacing="leading",
+        steps_offset=1,
+    )
+
+
 @seeded
 def stable_diffusion_xl(folder: Path) -> Path:
     tokenizer = clip_tokenizer(folder / "tokenizer")
@@ -146,13 +156,6 @@ def stable_diffusion_xl(folder: Path) -> Path:
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=TEXT + 6 * 8,
     )
-    scheduler = d.EulerDiscreteScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        timestep_spacing="leading",
-        steps_offset=1,
-    )
     return saved(
         folder,
         d.StableDiffusionXLPipeline,
@@ -162,7 +165,7 @@ def stable_diffusion_xl(folder: Path) -> Path:
         text_encoder_2=t.CLIPTextModelWithProjection(clip_config(tokenizer)),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
-        scheduler=scheduler,
+        scheduler=xl_scheduler(),
     )
 
 
@@ -265,13 +268,6 @@ def refiner(folder: Path) -> Path:
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=TEXT + 5 * 8,
     )
-    scheduler = d.EulerDiscreteScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        timestep_spacing="leading",
-        steps_offset=1,
-    )
     return saved(
         folder,
         d.StableDiffusionXLImg2ImgPipeline,
@@ -281,7 +277,7 @@ def refiner(folder: Path) -> Path:
         text_encoder_2=t.CLIPTextModelWithProjection(clip_config(tokenizer)),
         tokenizer=None,
         tokenizer_2=tokenizer,
-        scheduler=scheduler,
+        scheduler=xl_scheduler(),
         requires_aesthetics_score=True,
         force_zeros_for_empty_prompt=False,
     )

@@ -134,17 +134,18 @@ def animatediff(folder: Path) -> Path:
     return folder
 
 
-def wan_network() -> Any:
+def wan_network(channels: int = 4, **options: Any) -> Any:
     return d.WanTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=12,
-        in_channels=4,
+        in_channels=channels,
         out_channels=4,
         text_dim=TEXT,
         freq_dim=32,
         ffn_dim=32,
         num_layers=2,
         rope_max_seq_len=32,
+        **options,
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from multigen.core import Noise
-from multigen.storage import diffusers_folder
+from multigen.storage.pipeline_place import stage_of
 from tests.families import folders
 
 import diffusers as d  # isort: skip  # after tests.families.folders, which makes torchaudio importable
@@ -103,7 +103,7 @@ def _scaled(scheduler: Any, start: Tensor, steps: int) -> Tensor:
 
 def pipeline(folder: Path) -> Any:
     """By its parts: diffusers does not find a retired pipeline by its name."""
-    whole, _ = diffusers_folder.stage_of(folder)
+    whole, _ = stage_of(folder)
     from diffusers.pipelines.deprecated.unclip import UnCLIPTextProjModel
 
     kinds: dict[str, Any] = {

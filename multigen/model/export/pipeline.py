@@ -12,8 +12,9 @@ from torch import nn
 from multigen.errors import MultigenError, reason
 from multigen.model.export.unet2d import write_unet
 from multigen.model.model import Model
-from multigen.storage.diffusers_folder import ELSEWHERE, INDEX, Component, network, read_json
+from multigen.storage.diffusers_folder import ELSEWHERE, Component, network, read_json
 from multigen.storage.files import atomic_folder
+from multigen.storage.pipeline_place import INDEX
 
 # Weights in other formats, which nothing here reads.
 _PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb"})

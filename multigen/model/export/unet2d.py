@@ -21,8 +21,9 @@ from multigen.backbones.unet import UNet
 from multigen.codecs.pixels import Pixels
 from multigen.errors import MultigenError
 from multigen.model.model import Model
-from multigen.storage.diffusers_folder import INDEX, imported
+from multigen.storage.diffusers_folder import imported
 from multigen.storage.files import write_json
+from multigen.storage.pipeline_place import INDEX
 
 TIMES = 1000
 _PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multigen.errors import MultigenError
-from multigen.storage.diffusers_folder.layout import INDEX, read_json
+from multigen.storage.diffusers_folder.layout import read_json
 from multigen.storage.diffusers_folder.single_file import folder_of, is_single_file
 from multigen.storage.diffusers_folder.single_file.header import KNOWN, shapes_of
 from multigen.storage.hub_id import PREFIX, is_id
+from multigen.storage.pipeline_place import INDEX
 from multigen.storage.weights_file import PICKLES, pickled
 
 # What is downloaded of each part of a pipeline; no pickles, no code.

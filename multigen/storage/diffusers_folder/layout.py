@@ -12,8 +12,8 @@ from typing import Any
 
 from multigen.errors import MultigenError, message, reason
 from multigen.registry import convert
+from multigen.storage.pipeline_place import INDEX
 
-INDEX = "model_index.json"
 SCHEDULER = "scheduler"
 CONTROLNET = "controlnet"  # the folder of a run that holds the ControlNet that it trained
 ELSEWHERE = (
@@ -64,17 +64,6 @@ MOVQ = Component("diffusers", ("VQModel",))
 OOBLECK = Component("diffusers", ("AutoencoderOobleck",))
 VOCODER = Component("transformers", ("SpeechT5HifiGan",))
 TEMPORAL_DECODER = Component("diffusers", ("AutoencoderKLTemporalDecoder",))
-
-
-def is_pipeline(path: Path) -> bool:
-    """Return whether a folder is a pipeline of diffusers, or the network of one that is a stage of its own."""
-    return (path / INDEX).is_file() or bool(stage_of(path)[1])
-
-
-def stage_of(path: Path) -> tuple[Path, str]:
-    """Split a folder into the pipeline's and the name of the network in it that is meant; "": the pipeline itself."""
-    inside = not (path / INDEX).is_file() and (path / "config.json").is_file()
-    return (path.parent, path.name) if inside and (path.parent / INDEX).is_file() else (path, "")
 
 
 def pipeline_class(folder: Path) -> str:

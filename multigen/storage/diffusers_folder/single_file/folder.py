@@ -17,7 +17,7 @@ from typing import Any
 
 from multigen.errors import MultigenError
 from multigen.storage.cache_folder import cache_folder
-from multigen.storage.diffusers_folder.layout import ELSEWHERE, INDEX, read_json
+from multigen.storage.diffusers_folder.layout import ELSEWHERE, read_json
 from multigen.storage.diffusers_folder.single_file.convert import prefixes
 from multigen.storage.diffusers_folder.single_file.header import (
     KNOWN,
@@ -30,6 +30,7 @@ from multigen.storage.diffusers_folder.single_file.header import (
     shapes_of,
 )
 from multigen.storage.files import atomic_folder
+from multigen.storage.pipeline_place import INDEX
 
 _CONFIGS = Path(__file__).parent / "configs"
 _T5 = ("text_encoder_3", "tokenizer_3")  # which Stable Diffusion 3 does without
