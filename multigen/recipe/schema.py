@@ -81,6 +81,9 @@ class Train:
     # Sizes in pixels, as in `sample.size`, of which each step draws one; empty: the modality's
     sizes: tuple[int | tuple[int, int], ...] = ()
     durations: tuple[float, ...] = ()  # durations in s, of which each step draws one; empty: the modality's
+    # Side in pixels of a part of each picture or clip, at a random place, on which a step trains: for networks that
+    # only look near, as those that enlarge; null: all of it
+    crop: int | None = field(default=None, metadata={UNSAID_EMPTY: True})
     size_shift: bool = False  # train smaller pictures at less noise, at which they show as much
     workers: int = 0  # processes that read media; 0: a thread reads them
     cache: float = 0.0  # GiB on disk for encoded texts, and for media that are not augmented; 0: none
