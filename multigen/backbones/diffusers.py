@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from multigen.backbones.adapters import Adapters
 from multigen.backbones.control_training import from_unet, learning
+from multigen.backbones.diffusers_deep import Inner
 from multigen.backbones.diffusers_taps import tapped
 from multigen.backbones.int8 import to_int8
 from multigen.backbones.streamed import Streamed
 from multigen.core.backbone import Backbone, Control, Lead, Taps
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.deep import Deep
 from multigen.core.hosts import Host
 from multigen.families import Family, open_family
 from multigen.registry import Given
@@ -84,6 +86,9 @@ class Diffusers(Backbone):
         self.fixed = (
             FIXED if streamed is not None and streamed.type == "cpu" else INT8 if dtype == "int8" else ""
         )
+        self._inner = Inner(self.network)
+        # Of two networks that take turns, features of one mean nothing to the other.
+        self.outermost = 0 if self.family.others else self._inner.outermost
         self._adapters = Adapters((), self.network, self.family)
         self.control: nn.Module | None = None  # a ControlNet that learns
         self._shown: Tensor | None = None
@@ -159,7 +164,9 @@ class Diffusers(Backbone):
         """Raise ValueError for samples [C, *D] that the family's network cannot make."""
         self.family.check_shape(shape)
 
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
+    ) -> Tensor:
         """x [B, C, *D], c_noise [B] as the family takes it -> F [B, C, *D]."""
         blocks: list[nn.Module] = [self.network.get_submodule(name) for name in self._blocks]
         if self._turns is not None:
@@ -170,7 +177,7 @@ class Diffusers(Backbone):
             contextlib.nullcontext() if self._dtype is None else torch.autocast(x.device.type, self._dtype)
         )
         led = self._adapters.leading(self.network, cond)
-        with tapped(blocks, taps), lower, led, self._learning(x, cond):
+        with tapped(blocks, taps), self._inner.deep(deep, len(x)), lower, led, self._learning(x, cond):
             answer = self.family.call(self.network, x, c_noise, cond)
         return answer if self._dtype is None else answer.to(x.dtype)
 

@@ -19,12 +19,14 @@ it is nearly 2 h |e|: flat areas come out right at the price of larger errors at
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from multigen.core.backbone import Backbone, Taps, check_taps
+from multigen.core.backbone import Backbone, Taps, check_deep, check_taps
 from multigen.core.conditioning import Cond
+from multigen.core.deep import Deep
 from multigen.core.predictions import Prediction
 from multigen.core.schedules import Schedule
 from multigen.core.upload import upload
@@ -71,26 +73,33 @@ class Denoiser(nn.Module):
         self.precision = precision
         self._known: dict[float, list[float]] = {}
 
-    def network(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
+    def network(
+        self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
+    ) -> Tensor:
         """Call F with x [B, C, *D], already scaled by c_in, and c_noise [B]. The answer has the dtype of x.
 
-        Raises ValueError for taps that the backbone does not take.
+        Raises ValueError for taps and deep features that the backbone does not take.
         """
-        more = {}
+        more: dict[str, Any] = {}
         if taps is not None:
             check_taps(self.backbone, taps)
-            more = {"taps": taps}
+            more["taps"] = taps
+        if deep is not None:
+            check_deep(self.backbone, deep)
+            more["deep"] = deep
         if self.precision is None:
             return self.backbone(x, c_noise, cond, **more)
         with torch.autocast(x.device.type, dtype=self.precision):
             return self.backbone(x, c_noise, cond, **more).to(x.dtype)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
+    ) -> Tensor:
         """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps at alpha = 0."""
         scales = self._scales(t)
         c_noise, c_in, c_skip, c_out = upload(torch.tensor(scales, dtype=x.dtype), x.device).unbind()
         scaled = any(abs(c - 1) > UNSCALED for c in scales[1])
-        answer = self.network(rows(c_in, x) * x if scaled else x, c_noise, cond, taps)
+        answer = self.network(rows(c_in, x) * x if scaled else x, c_noise, cond, taps, deep)
         return (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer)
 
     def shared(self, cond: Cond) -> Hashable:

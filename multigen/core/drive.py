@@ -2,8 +2,8 @@
 
 Each round collects the calls that all samplings wait for, merges those that can share a batch into one network call
 with a time for each sample, t [B], and hands the answers back. Calls merge if they agree in denoiser, shape, dtype,
-device, structure of the condition, `grad`, `taps` and in what the backbone declares as `shared`; prompts, samplers,
-step counts and guides may differ.
+device, structure of the condition, `grad`, `taps`, in what the backbone declares as `shared` and in how much of the
+network runs; prompts, samplers, step counts and guides may differ.
 
 What fails, fails alone: a call that raises is made again in halves, down to the sample at fault, and the samplings of
 the others go on.
@@ -22,6 +22,7 @@ from multigen.core.guides import Guide
 from multigen.core.merge import Piece, batches, halved, joined
 from multigen.core.samplers import Trajectory
 from multigen.core.sampling import Progress, Sampling
+from multigen.core.sharing import deep_of, depth_of, hand_back
 
 # What calls of one batch have in common.
 Form = tuple[object, ...]
@@ -71,7 +72,16 @@ class Driver:
             for call, pieces in zip(sampling.calls, answers, strict=True):
                 denoiser, x = call.denoiser or sampling.denoiser, call.x
                 cond = (call.cond.structure, denoiser.shared(call.cond))
-                form = (id(denoiser), x.shape[1:], x.dtype, x.device, cond, call.grad, call.taps)
+                form = (
+                    id(denoiser),
+                    x.shape[1:],
+                    x.dtype,
+                    x.device,
+                    cond,
+                    call.grad,
+                    call.taps,
+                    depth_of(call),
+                )
                 group, most = groups.setdefault(form, (denoiser, []))[1], self._most(form)
                 for start in range(0, len(x), most):
                     group.append(Piece(sampling, call, start, min(start + most, len(x)), pieces))
@@ -120,19 +130,22 @@ class Driver:
     def _call(self, denoiser: Denoiser, batch: list[Piece]) -> None:
         """Make one network call and give each piece its answer."""
         self.calls += 1
-        taps = {} if batch[0].call.taps is None else {"taps": batch[0].call.taps}
+        deep = deep_of(batch)
+        more = {} if batch[0].call.taps is None else {"taps": batch[0].call.taps}
+        more |= {} if deep is None else {"deep": deep}
         with torch.set_grad_enabled(batch[0].call.grad):
             if len(batch) == 1:
                 (piece,) = batch
-                piece.answers.append(denoiser(piece.x(), piece.t(), piece.cond(), **taps))
-                self.samples += piece.size
-                return
-            sizes = [piece.size for piece in batch]
-            x, t = torch.cat([piece.x() for piece in batch]), torch.cat([piece.t() for piece in batch])
-            x0 = denoiser(x, t, Cond.cat([piece.cond() for piece in batch]), **taps)
-            for piece, rows in zip(batch, x0.split(sizes), strict=True):
-                piece.answers.append(rows)
-            self.samples += len(x)
+                piece.answers.append(denoiser(piece.x(), piece.t(), piece.cond(), **more))
+            else:
+                sizes = [piece.size for piece in batch]
+                x, t = torch.cat([piece.x() for piece in batch]), torch.cat([piece.t() for piece in batch])
+                x0 = denoiser(x, t, Cond.cat([piece.cond() for piece in batch]), **more)
+                for piece, rows in zip(batch, x0.split(sizes), strict=True):
+                    piece.answers.append(rows)
+            self.samples += sum(piece.size for piece in batch)
+            if deep is not None:
+                hand_back(batch, deep)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -53,6 +53,7 @@ class Model:
             module.eval().to("cpu" if comes else self.device)
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
+        self.measured: Mapping[str, Any] = {}  # of its weights
         self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters
         self._others: dict[str, Denoiser] = {}
         self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
@@ -64,7 +65,7 @@ class Model:
         model = cls(found.recipe if recipe is None else recipe, device=device)
         if found.tensors is not None:
             model.load_weights(found.tensors, found.where)
-        model.loras.own, model.knowledge = found.adapter, found.knowledge
+        model.loras.own, model.knowledge, model.measured = found.adapter, found.knowledge, found.measured
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
         model.pictures = attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
@@ -118,6 +119,7 @@ class Model:
         tile: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
+        cache: PartLike | None = None,
         options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
@@ -130,7 +132,7 @@ class Model:
         """
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, size=size, duration=duration,
-            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, options=options or {},
+            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, cache=cache, options=options or {},
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -160,6 +162,7 @@ class Model:
         tile: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
+        cache: PartLike | None = None,
         options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
@@ -170,7 +173,7 @@ class Model:
         )  # fmt: skip
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,
-            sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
+            cache=cache, sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -293,6 +296,7 @@ class Model:
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
-        tensors = self.loras.kept(self.state_dict())
-        own = model_weights.stored(tensors, self.knowledge, self.recipe, self.codec)
+        own = model_weights.stored(
+            self.loras.kept(self.state_dict()), self.knowledge, self.recipe, self.codec
+        )
         return model_weights.save_weights(Path(path), own, half=half)
