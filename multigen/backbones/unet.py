@@ -102,7 +102,6 @@ class UNet(Backbone):
         deepest = widths[-1]
         self.middle = nn.ModuleList([stage(deepest, deepest, any(attends)), stage(deepest, deepest, False)])
         self._fill_up(stage, widths, attends, blocks, skips)
-        self.outermost = len(self.down)
         self._number_attention()
         self.leave_norm = norm(widths[0], groups)
         self.leave = zeroed(conv(widths[0], out_channels, axes=axes, kernel=kernel))
@@ -113,7 +112,7 @@ class UNet(Backbone):
         blocks = [m for layer in path for m in layer.modules() if isinstance(m, AttentionBlock)]
         for number, block in enumerate(blocks):
             block.number = number
-        self.attentions = len(blocks)
+        self.attentions, self.outermost = len(blocks), len(self.down)
         before = [m for layer in self.down for m in layer.modules() if isinstance(m, AttentionBlock)]
         self.deepest = min(len(before), max(len(blocks) - 1, 0))
 

@@ -117,42 +117,79 @@ def cached(guide: Guide, cond: Cond, denoiser: Denoiser, caching: Caching, held:
         )
         raise ValueError(f"outer: {caching.outer} is not allowed. {allowed}")
     due = None if caching.due is None else caching.due()
-    asked, stamp, guided = (
-        0,
-        0,
-        0,
-    )  # queries, the latest at which the inner layers ran, and those with guidance
+    state = _State(caching, due is not None, held)
 
     def shared(q: Query) -> Answers:
-        nonlocal asked, stamp, guided
-        fresh = due is None or due(q, denoiser)
-        stamp = asked if fresh else stamp
-        asked += 1
-        inner, seen = guide(q), False
+        state.asks(due is None or due(q, denoiser))
+        inner = guide(q)
         try:
             calls = next(inner)
             while True:
-                own, others = _split(calls, q, cond)
-                led = own is not None and bool(others)
-                skip = led and guided % caching.guidance > 0 and all(k in held.differences for k in others)
-                guided += led and not seen
-                seen = seen or led
-                sent = {k: c for k, c in zip(_keys(calls), calls, strict=True) if not (skip and k in others)}
-                found = yield [_reusing(k, c, caching, due, stamp, held) for k, c in sent.items()]
-                answers = dict(zip(sent, found, strict=True))
-                if own is not None:
-                    for key in others:
-                        if skip:
-                            answers[key] = answers[own] + held.differences[key]
-                        elif caching.guidance > 1:
-                            held.differences[key] = answers[key] - answers[own]
-                calls = inner.send([answers[key] for key in _keys(calls)])
+                sent = state.sent(calls, q, cond)
+                answers = dict(zip(sent, (yield list(sent.values())), strict=True))
+                calls = inner.send(state.answered(calls, answers))
         except StopIteration as stop:
             return stop.value
         finally:
             inner.close()
 
     return shared
+
+
+class _State:
+    """Where one trajectory stands: what of the calls of a query is asked, and what is known of it already."""
+
+    def __init__(self, caching: Caching, deep: bool, held: Held) -> None:
+        self._caching, self._deep, self._held = caching, deep, held
+        self._asked, self._stamp, self._guided = (
+            0,
+            0,
+            0,
+        )  # queries, the latest full one, and those with guidance
+        self._seen = False  # whether guidance of this query is counted
+        self._skips = False  # whether it takes the latest differences
+        self._own: Key | None = None
+        self._others: list[Key] = []
+
+    def asks(self, fresh: bool) -> None:
+        """A query begins; `fresh`: the inner layers run."""
+        self._stamp = self._asked if fresh else self._stamp
+        self._asked += 1
+        self._seen = False
+
+    def sent(self, calls: Sequence[Call], q: Query, cond: Cond) -> dict[Key, Call]:
+        """The calls that the network answers, each with what it reuses or keeps."""
+        self._own, self._others = _split(calls, q, cond)
+        led = self._own is not None and bool(self._others)
+        known = all(key in self._held.differences for key in self._others)
+        self._skips = led and known and self._guided % self._caching.guidance > 0
+        self._guided += led and not self._seen
+        self._seen = self._seen or led
+        skipped = self._others if self._skips else []
+        return {k: self._reusing(k, c) for k, c in zip(_keys(calls), calls, strict=True) if k not in skipped}
+
+    def answered(self, calls: Sequence[Call], answers: dict[Key, Tensor]) -> list[Tensor]:
+        """The answers to all calls, in their order."""
+        if self._own is not None and self._caching.guidance > 1:
+            for key in self._others:
+                if self._skips:
+                    answers[key] = answers[self._own] + self._held.differences[key]
+                else:
+                    self._held.differences[key] = answers[key] - answers[self._own]
+        return [answers[key] for key in _keys(calls)]
+
+    def _reusing(self, key: Key, call: Call) -> Call:
+        if not self._deep or not _is_plain(call):
+            return call
+        t = float(call.t.flatten()[0])
+        made = self._held.features.get(key)
+        if made is None:
+            made = self._held.features[key] = Made()
+            self._held.conds.append(call.cond)
+        outer = self._caching.outer
+        if made.stamp == self._stamp:
+            return call._replace(reuse=Reuse(outer, made.at(t), _nothing))
+        return call._replace(reuse=Reuse(outer, None, made.keeper(self._stamp, t, self._caching.order)))
 
 
 def every(count: int) -> Callable[[], Due]:
@@ -211,20 +248,6 @@ def _keys(calls: Sequence[Call]) -> list[Key]:
         kind = (id(call.cond), id(call.denoiser))
         keys.append((*kind, sum(key[:2] == kind for key in keys)))
     return keys
-
-
-def _reusing(key: Key, call: Call, caching: Caching, due: Due | None, stamp: int, held: Held) -> Call:
-    """The call with what it reuses or keeps."""
-    if due is None or not _is_plain(call):
-        return call
-    t = float(call.t.flatten()[0])
-    made = held.features.get(key)
-    if made is None:
-        made = held.features[key] = Made()
-        held.conds.append(call.cond)
-    if made.stamp == stamp:
-        return call._replace(reuse=Reuse(caching.outer, made.at(t), _nothing))
-    return call._replace(reuse=Reuse(caching.outer, None, made.keeper(stamp, t, caching.order)))
 
 
 def _nothing(features: Features) -> None:

@@ -35,10 +35,7 @@ from multigen.registry import Part
 
 
 class Model:
-    """Everything that a recipe names, built: modality, codec, conditioner and denoiser, on one device.
-
-    `weights` are random until `load_weights`, `multigen.load` or training sets them.
-    """
+    """All that a recipe names, built on one device; random until `load_weights`, `multigen.load` or training."""
 
     def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
         self.recipe = recipe
@@ -296,7 +293,6 @@ class Model:
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
-        own = model_weights.stored(
-            self.loras.kept(self.state_dict()), self.knowledge, self.recipe, self.codec
-        )
+        tensors = self.loras.kept(self.state_dict())
+        own = model_weights.stored(tensors, self.knowledge, self.recipe, self.codec)
         return model_weights.save_weights(Path(path), own, half=half)
