@@ -12,13 +12,14 @@ the others go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.core.guides import Guide
+from multigen.core.guides import Call, Guide
 from multigen.core.merge import Piece, batches, halved, joined
 from multigen.core.samplers import Trajectory
 from multigen.core.sampling import Progress, Sampling
@@ -70,25 +71,16 @@ class Driver:
         groups: dict[Form, tuple[Denoiser, list[Piece]]] = {}
         for sampling, answers in zip(samplings, slots, strict=True):
             for call, pieces in zip(sampling.calls, answers, strict=True):
-                denoiser, x = call.denoiser or sampling.denoiser, call.x
-                cond = (call.cond.structure, denoiser.shared(call.cond))
-                form = (
-                    id(denoiser),
-                    x.shape[1:],
-                    x.dtype,
-                    x.device,
-                    cond,
-                    call.grad,
-                    call.taps,
-                    depth_of(call),
-                )
-                group, most = groups.setdefault(form, (denoiser, []))[1], self._most(form)
-                for start in range(0, len(x), most):
-                    group.append(Piece(sampling, call, start, min(start + most, len(x)), pieces))
-        for form, (denoiser, group) in groups.items():
-            for batch in batches(group, self._most(form)):
-                self._try(form, denoiser, batch)
-        done = [self._answer(s, answers) for s, answers in zip(samplings, slots, strict=True)]
+                denoiser = call.denoiser or sampling.denoiser
+                form = _form(call, denoiser)
+                group, most, size = groups.setdefault(form, (denoiser, []))[1], self._most(form), call.x.shape[0]
+                for start in range(0, size, most):
+                    group.append(Piece(sampling, call, start, min(start + most, size), pieces))
+        with torch.no_grad():
+            for form, (denoiser, group) in groups.items():
+                for batch in batches(group, self._most(form)):
+                    self._try(form, denoiser, batch)
+            done = [self._answer(s, answers) for s, answers in zip(samplings, slots, strict=True)]
         self.samplings = [s for s in self.samplings if not s.finished and s.error is None]
         if not self.samplings:
             self._fits.clear()
@@ -97,7 +89,6 @@ class Driver:
     def _most(self, form: Form) -> int:
         return self._fits.get(form, self.max_batch)
 
-    @torch.no_grad()
     def _answer(self, sampling: Sampling, answers: list[list[Tensor]]) -> Progress | None:
         """Hand a sampling its answers, unless it has failed."""
         if sampling.error is not None:
@@ -130,10 +121,11 @@ class Driver:
     def _call(self, denoiser: Denoiser, batch: list[Piece]) -> None:
         """Make one network call and give each piece its answer."""
         self.calls += 1
+        first = batch[0].call
         deep = deep_of(batch)
-        more = {} if batch[0].call.taps is None else {"taps": batch[0].call.taps}
+        more = {} if first.taps is None else {"taps": first.taps}
         more |= {} if deep is None else {"deep": deep}
-        with torch.set_grad_enabled(batch[0].call.grad):
+        with torch.enable_grad() if first.grad else nullcontext():
             if len(batch) == 1:
                 (piece,) = batch
                 piece.answers.append(denoiser(piece.x(), piece.t(), piece.cond(), **more))
@@ -143,9 +135,16 @@ class Driver:
                 x0 = denoiser(x, t, Cond.cat([piece.cond() for piece in batch]), **more)
                 for piece, rows in zip(batch, x0.split(sizes), strict=True):
                     piece.answers.append(rows)
-            self.samples += sum(piece.size for piece in batch)
-            if deep is not None:
-                hand_back(batch, deep)
+        self.samples += sum(piece.size for piece in batch)
+        if deep is not None:
+            hand_back(batch, deep)
+
+
+def _form(call: Call, denoiser: Denoiser) -> Form:
+    """What the calls of one batch have in common with a call."""
+    x, cond = call.x, call.cond
+    shared = (cond.structure, denoiser.shared(cond))
+    return (id(denoiser), x.shape[1:], x.dtype, x.device, shared, call.grad, call.taps, depth_of(call))
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -27,6 +27,8 @@ def depth_of(call: Call) -> Hashable:
 def deep_of(batch: Sequence[Piece]) -> Deep | None:
     """What a network call of these pieces keeps or takes; None where it does neither."""
     shared = [reuse_of(piece.call) for piece in batch]
+    if not any(shared):
+        return None
     first = shared[0]
     if first is not None and first.made is not None:
         rows = [
