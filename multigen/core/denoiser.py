@@ -109,9 +109,9 @@ class Denoiser(nn.Module):
     def _at_one_time(
         self, x: Tensor, times: list[float], cond: Cond, taps: Taps | None, deep: Deep | None
     ) -> Tensor:
-        """As `forward`, where the samples are at one time: with numbers in place of tensors of them, which cost more."""
+        """As `forward`, where all samples are at one time: with numbers in place of tensors of them."""
         level, c_in, c_skip, c_out = self._known[times[0]]
-        c_noise = torch.full((len(times),), level, dtype=x.dtype, device=x.device)
+        c_noise = x.new_full((len(times),), level)
         answer = self.network(x * c_in if abs(c_in - 1) > UNSCALED else x, c_noise, cond, taps, deep)
         if c_skip == 0:
             return answer if c_out == 1 else answer * c_out

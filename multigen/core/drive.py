@@ -66,25 +66,41 @@ class Driver:
 
         A sampling whose calls, guide or sampler raise leaves with its `error`.
         """
-        samplings = [s for s in self.samplings if only is None or s in only]
+        samplings = self.samplings if only is None else [s for s in self.samplings if s in only]
         slots: list[list[list[Tensor]]] = [[[] for _ in s.calls] for s in samplings]  # answers, in pieces
-        groups: dict[Form, tuple[Denoiser, list[Piece]]] = {}
-        for sampling, answers in zip(samplings, slots, strict=True):
-            for call, pieces in zip(sampling.calls, answers, strict=True):
-                denoiser = call.denoiser or sampling.denoiser
-                form = _form(call, denoiser)
-                group, most, size = groups.setdefault(form, (denoiser, []))[1], self._most(form), call.x.shape[0]
-                for start in range(0, size, most):
-                    group.append(Piece(sampling, call, start, min(start + most, size), pieces))
-        with torch.no_grad():
-            for form, (denoiser, group) in groups.items():
-                for batch in batches(group, self._most(form)):
-                    self._try(form, denoiser, batch)
+        with torch.no_grad() if torch.is_grad_enabled() else nullcontext():
+            for denoiser, batch in self._batches(samplings, slots):
+                self._try(denoiser, batch)
             done = [self._answer(s, answers) for s, answers in zip(samplings, slots, strict=True)]
         self.samplings = [s for s in self.samplings if not s.finished and s.error is None]
         if not self.samplings:
             self._fits.clear()
         return [progress for progress in done if progress is not None]
+
+    def _batches(
+        self, samplings: list[Sampling], slots: list[list[list[Tensor]]]
+    ) -> Iterator[tuple[Denoiser, list[Piece]]]:
+        """The network calls that answer all waiting calls."""
+        if len(samplings) == 1 and len(samplings[0].calls) == 1 and not self._fits:
+            (sampling,), (call,), ((pieces,),) = samplings, samplings[0].calls, slots
+            if (size := call.x.shape[0]) <= self.max_batch:  # nothing to merge and nothing to cut
+                yield call.denoiser or sampling.denoiser, [Piece(sampling, call, 0, size, pieces)]
+                return
+        groups: dict[Form, tuple[Denoiser, list[Piece]]] = {}
+        for sampling, answers in zip(samplings, slots, strict=True):
+            for call, pieces in zip(sampling.calls, answers, strict=True):
+                denoiser = call.denoiser or sampling.denoiser
+                form = _form(call, denoiser)
+                group, most, size = (
+                    groups.setdefault(form, (denoiser, []))[1],
+                    self._most(form),
+                    call.x.shape[0],
+                )
+                for start in range(0, size, most):
+                    group.append(Piece(sampling, call, start, min(start + most, size), pieces))
+        for form, (denoiser, group) in groups.items():
+            for batch in batches(group, self._most(form)):
+                yield denoiser, batch
 
     def _most(self, form: Form) -> int:
         return self._fits.get(form, self.max_batch)
@@ -99,7 +115,7 @@ class Driver:
             sampling.fail(error)
             return None
 
-    def _try(self, form: Form, denoiser: Denoiser, batch: list[Piece]) -> None:
+    def _try(self, denoiser: Denoiser, batch: list[Piece]) -> None:
         """Make one network call; where it fails, two of half its size, so that only what is at fault fails."""
         batch = [piece for piece in batch if piece.sampling.error is None]
         if not batch:
@@ -110,13 +126,14 @@ class Driver:
         except Exception as error:
             size = sum(piece.size for piece in batch)
             if is_out_of_memory(error):
+                form = _form(batch[0].call, denoiser)
                 self._fits[form] = max(1, min(self._most(form), size // 2))
             halves = halved(batch)
             if halves is None:
                 batch[0].sampling.fail(error)
                 return
         for half in halves:
-            self._try(form, denoiser, half)
+            self._try(denoiser, half)
 
     def _call(self, denoiser: Denoiser, batch: list[Piece]) -> None:
         """Make one network call and give each piece its answer."""
