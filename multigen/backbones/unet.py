@@ -23,6 +23,7 @@ from multigen.backbones.residual import Stage
 from multigen.backbones.unet_arguments import check_positive, check_unet
 from multigen.core.backbone import Backbone, Taps
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.deep import Deep
 from multigen.registry import Given
 
 _SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -111,7 +112,7 @@ class UNet(Backbone):
         blocks = [m for layer in path for m in layer.modules() if isinstance(m, AttentionBlock)]
         for number, block in enumerate(blocks):
             block.number = number
-        self.attentions = len(blocks)
+        self.attentions, self.outermost = len(blocks), len(self.down)
         before = [m for layer in self.down for m in layer.modules() if isinstance(m, AttentionBlock)]
         self.deepest = min(len(before), max(len(blocks) - 1, 0))
 
@@ -169,7 +170,9 @@ class UNet(Backbone):
             if level > 0:
                 self.up.append(UpsampleConv(width, axes=self.axes))
 
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
+    ) -> Tensor:
         """x [B, C, *D], c_noise [B] log-SNR within ±20, cond with the widths of the constructor -> F [B, C', *D].
 
         Raises ValueError for other shapes and widths.
@@ -186,24 +189,38 @@ class UNet(Backbone):
         if self._use_channels_last(x):
             x = x.contiguous(memory_format=torch.channels_last)
         context = Context(self.embed(c_noise, cond.vector, frames), cond.tokens, cond.mask, frames, taps)
-        x = unfold(self._run(x, context), self.axes, frames)
+        x = unfold(self._run(x, context, deep), self.axes, frames)
         x = x[(..., *(slice(n) for n in size))].contiguous()
         return x + grid[:, : x.shape[1]] if self.start_at_grid and grid is not None else x
 
-    def _run(self, x: Tensor, context: Context) -> Tensor:
-        """The folded network: [R, C, H, W] -> [R, C', H, W]."""
+    def _run(self, x: Tensor, context: Context, deep: Deep | None) -> Tensor:
+        """The folded network: [R, C, H, W] -> [R, C', H, W].
+
+        A stage of the decoder and the layer whose output it takes over the skip connection are an outer stage.
+        """
+        made = None if deep is None else deep.made
+        outer = len(self.down) + 1 if deep is None or made is None else deep.outer[0]
         x = self.enter(x)
         skips = [x]
-        for layer in self.down:
+        for layer in self.down[: outer - 1]:
             x = self._call(layer, x, context)
             skips.append(x)
-        for layer in self.middle:
+        for layer in self.middle if made is None else ():
             x = self._call(layer, x, context)
-        for layer in self.up:
+        if made is not None:
+            x = made[0].flatten(0, 1)
+        for layer in self.up[-self._layers_up(outer) :]:
             if isinstance(layer, Stage):
+                if deep is not None and made is None and len(skips) in deep.outer:
+                    deep.kept[len(skips)] = (x.unflatten(0, (-1, context.frames)),)
                 x = torch.cat([x, skips.pop()], dim=1)
             x = self._call(layer, x, context)
         return self.leave(F.silu(self.leave_norm(x)))
+
+    def _layers_up(self, stages: int) -> int:
+        """How many layers the last stages of the decoder have, with those between them."""
+        places = [k for k, layer in enumerate(self.up) if isinstance(layer, Stage)]
+        return len(self.up) if stages == len(places) else len(self.up) - places[-stages]
 
     def _call(self, layer: nn.Module, x: Tensor, context: Context) -> Tensor:
         if self.checkpoint and torch.is_grad_enabled():

@@ -35,10 +35,7 @@ from multigen.registry import Part
 
 
 class Model:
-    """Everything that a recipe names, built: modality, codec, conditioner and denoiser, on one device.
-
-    `weights` are random until `load_weights`, `multigen.load` or training sets them.
-    """
+    """All that a recipe names, built on one device; random until `load_weights`, `multigen.load` or training."""
 
     def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
         self.recipe = recipe
@@ -53,6 +50,7 @@ class Model:
             module.eval().to("cpu" if comes else self.device)
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
+        self.measured: Mapping[str, Any] = {}  # of its weights
         self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters
         self._others: dict[str, Denoiser] = {}
         self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
@@ -64,7 +62,7 @@ class Model:
         model = cls(found.recipe if recipe is None else recipe, device=device)
         if found.tensors is not None:
             model.load_weights(found.tensors, found.where)
-        model.loras.own, model.knowledge = found.adapter, found.knowledge
+        model.loras.own, model.knowledge, model.measured = found.adapter, found.knowledge, found.measured
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
         model.pictures = attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
@@ -118,6 +116,7 @@ class Model:
         tile: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
+        cache: PartLike | None = None,
         options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
@@ -130,7 +129,7 @@ class Model:
         """
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, size=size, duration=duration,
-            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, options=options or {},
+            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, cache=cache, options=options or {},
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -160,6 +159,7 @@ class Model:
         tile: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
+        cache: PartLike | None = None,
         options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
@@ -170,7 +170,7 @@ class Model:
         )  # fmt: skip
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,
-            sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
+            cache=cache, sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -23,6 +25,7 @@ from multigen.recipe.paths import WEIGHTS, shipped_weights
 from multigen.recipe.sampling import TRAINED, without_decoding
 from multigen.recipe.schema import Recipe
 from multigen.storage import lora
+from multigen.storage.measured import read_measured
 from multigen.storage.tensors import load_tensors, read_header
 from multigen.storage.weights_file import check_weights_file
 from multigen.storage.words import Words
@@ -34,7 +37,7 @@ class Found(NamedTuple):
 
     `tensors` is None where the recipe's parts bring their weights with them, as those of a foreign pipeline do.
     `adapter` and `words` are what a training added to them, where they are its frozen base; `knowledge`, what they were
-    told; `stages`, those before it in a cascade, where they came with the weights.
+    told; `stages`, those before it in a cascade, where they came with the weights; `measured`, what was found of them.
     """
 
     recipe: Recipe
@@ -44,6 +47,7 @@ class Found(NamedTuple):
     words: Words | None = None
     knowledge: Knowledge | None = None
     stages: tuple[Found, ...] = ()
+    measured: Mapping[str, Any] = MappingProxyType({})
 
     def tensors_of(self, part: str) -> dict[str, Tensor]:
         """The weights of one part, such as codec.vocoder, by their names within it."""
@@ -120,7 +124,14 @@ def _in_file(recipe: Recipe, path: Path, where: str) -> Found:
         )
         for number, (rows, text) in enumerate(before)
     )
-    return Found(recipe, tensors, where, knowledge=knowledge_at(path), stages=stages)
+    return Found(
+        recipe,
+        tensors,
+        where,
+        knowledge=knowledge_at(path),
+        stages=stages,
+        measured=read_measured(path),
+    )
 
 
 def _split(path: Path) -> tuple[dict[str, Tensor], list[tuple[dict[str, Tensor], str]]]:

@@ -140,6 +140,8 @@ class Sample:
     # Memory of a pipeline of diffusers: its networks take turns on the device, or the layers of its network; null: all
     # stay there
     offload: Literal["components", "sequential"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # What is reused from step to step, such as {name: deep, every: 3}; null: as measured for the weights (`auto`)
+    cache: Part | None = field(default=None, metadata={UNSAID_EMPTY: True})
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
     # with stages and without a cascade: share of the way from noise that they walk, before this network takes over
     handover: float | None = field(default=None, metadata={UNSAID_EMPTY: True})

@@ -227,7 +227,8 @@ def sampling_facts(recipe: Recipe, steps: int | None) -> dict[str, Any]:
         return {}
     plain = to_data(recipe)
     how = {key: plain[key] for key in ("sampler", "timesteps", "guide", "modifiers", "loras")}
-    return how | {"steps": steps or recipe.sample.steps, "polish": plain["sample"]["polish"]}
+    cache = {} if recipe.sample.cache is None else {"cache": plain["sample"]["cache"]}
+    return how | {"steps": steps or recipe.sample.steps, "polish": plain["sample"]["polish"], **cache}
 
 
 def _save_pictures(model: Model, medium: Media, path: Path) -> None:
