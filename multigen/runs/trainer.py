@@ -21,6 +21,7 @@ from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
 from multigen.model.source import base_weights
 from multigen.model.stages import trained
+from multigen.model.teacher import build_distillation
 from multigen.model.tuned import adaptation, unfinish
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
@@ -242,6 +243,7 @@ def build_task(
         sizes=sizes,
         adapter=beside.adapter,
         prior=beside.prior,
+        distilled=build_distillation(model),
     )
 
 

@@ -15,7 +15,7 @@ from multigen.cascades import Cascade
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.core.conditioning import Cond
-from multigen.core.denoiser import Denoiser
+from multigen.core.denoiser import LOG_SNR_LIMIT, Denoiser
 from multigen.core.noise import stream
 from multigen.core.upload import upload
 from multigen.datasets import Dataset
@@ -24,6 +24,7 @@ from multigen.training import ranks
 from multigen.training.adapting import Adaptation, led, recaptioned
 from multigen.training.batch import Batch
 from multigen.training.compiled import compiled
+from multigen.training.distillation import Distillation, Lesson, taught
 from multigen.training.draws import Places
 from multigen.training.encoded import Encoded, caches
 from multigen.training.examples import Examples
@@ -54,6 +55,7 @@ class Diffusion(Task):
     sizes       sizes of the media, for a training that draws one at each step
     adapter     what learns beside the frozen weights, if they are
     prior       media of a class that the model made, for prior preservation
+    distilled   how the network learns from a teacher; None: it learns from the data
 
     Parameters, gradients, optimizer state and averages are fp32 whatever the precision: bf16 is what autocast computes
     in, never what is stored.
@@ -76,8 +78,9 @@ class Diffusion(Task):
         sizes: Sizes | None = None,
         adapter: Adaptation | None = None,
         prior: Dataset | None = None,
+        distilled: Distillation | None = None,
     ) -> None:
-        self.adapter = adapter
+        self.adapter, self.distilled = adapter, distilled
         self.denoiser, self.conditioner, self.codec, self.base = denoiser, conditioner, codec, base
         self.dataset, self.settings, self.sizes = dataset, settings, sizes
         self.seed, self.device, self.precision = seed, device, precision
@@ -98,7 +101,15 @@ class Diffusion(Task):
         self.by_level = ByLevel(device)
         measured = (codec, conditioner, denoiser, seed, device)
         self.seen, self.held_out = (
-            HeldOut(dataset, items, *measured, masked=masked, cascade=cascade, adapter=adapter)
+            HeldOut(
+                dataset,
+                items,
+                *measured,
+                masked=masked,
+                cascade=cascade,
+                adapter=adapter,
+                distilled=distilled,
+            )
             for items in dataset.split()
         )
         self._cached: Encoded | None = None
@@ -182,9 +193,13 @@ class Diffusion(Task):
             given = {name: values[rows] for name, values in batch.given.items()}
             cond = self._condition(given, keep[rows], batch.media[rows], x0, Drawn(examples, step, here))
             t = examples.times(u[rows], tuple(batch.media.shape[1:]))
+            t = t if self.distilled is None else self.distilled.times(t)
             weight = upload(self.objective(self.denoiser, t), self.device, x0.dtype)
             losses = self._losses(x0, t, cond, Drawn(examples, step, here))
-            log_snr = upload(self.denoiser.schedule.log_snr(t.double()), self.device)
+            snr = self.denoiser.schedule.log_snr(t.double())
+            log_snr = upload(
+                snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT), self.device
+            )  # a grid may begin at pure noise
             yield log_snr, losses, losses * weight
 
     def _condition(
@@ -225,5 +240,11 @@ class Diffusion(Task):
         with torch.random.fork_rng(devices=devices):  # what the network itself draws: dropout
             torch.manual_seed(stream(examples.seed, "network", step, places.rows.start).initial_seed())
             noise = examples.noise(tuple(x0.shape[1:]), step, places)
+            if self.distilled is not None:
+                u = examples.draws.uniform("distillation", step, places)
+                null = self.conditioner.null(len(x0)).to(self.device).without_grid(cond)
+                rows = Lesson(x0, t, cond, null, u, step)
+                x0, noise = taught(self.distilled, self.denoiser.schedule, rows, noise)
+                cond = self.distilled.told(cond, upload(u, self.device))
             scales = upload(self.denoiser.loss_scales(t, self.settings.huber), self.device, x0.dtype)
             return self.loss_at(x0, cond, noise, scales, self.settings.huber)
