@@ -39,6 +39,7 @@ from multigen.training.adapting import Adaptation, Learned
 from multigen.training.autoencoding import Autoencoding
 from multigen.training.captions import caption_summary
 from multigen.training.checkpoint import Checkpoint
+from multigen.training.coding import build_critic
 from multigen.training.diffusion import Diffusion
 from multigen.training.sizes import Sizes
 from multigen.training.task import Task
@@ -244,6 +245,9 @@ def build_task(
         adapter=beside.adapter,
         prior=beside.prior,
         distilled=build_distillation(model),
+        critic=None
+        if recipe.train.critic is None
+        else build_critic(recipe.train.critic, model.modality, recipe.seed),
     )
 
 

@@ -23,12 +23,15 @@ from multigen.recipe.schema import Train
 from multigen.training import ranks
 from multigen.training.adapting import Adaptation, led, recaptioned
 from multigen.training.batch import Batch
+from multigen.training.coding import CRITIC
 from multigen.training.compiled import compiled
+from multigen.training.critics import Critic
 from multigen.training.distillation import Distillation, Lesson, taught
 from multigen.training.draws import Places
 from multigen.training.encoded import Encoded, caches
 from multigen.training.examples import Examples
 from multigen.training.heldout import ByLevel, HeldOut
+from multigen.training.judging import Judging
 from multigen.training.prior import PriorMedia
 from multigen.training.sizes import Sizes
 from multigen.training.task import MODEL, Task
@@ -56,6 +59,7 @@ class Diffusion(Task):
     adapter     what learns beside the frozen weights, if they are
     prior       media of a class that the model made, for prior preservation
     distilled   how the network learns from a teacher; None: it learns from the data
+    critic      what judges a student's answers; it learns beside it
 
     Parameters, gradients, optimizer state and averages are fp32 whatever the precision: bf16 is what autocast computes
     in, never what is stored.
@@ -79,6 +83,7 @@ class Diffusion(Task):
         adapter: Adaptation | None = None,
         prior: Dataset | None = None,
         distilled: Distillation | None = None,
+        critic: Critic | None = None,
     ) -> None:
         self.adapter, self.distilled = adapter, distilled
         self.denoiser, self.conditioner, self.codec, self.base = denoiser, conditioner, codec, base
@@ -89,6 +94,11 @@ class Diffusion(Task):
         self.uncertainty: Uncertainty | None = None
         if settings.uncertainty:
             self.uncertainty = networks[UNCERTAINTY] = Uncertainty().to(device)
+        self.judging: Judging | None = None
+        if critic is not None:
+            networks[CRITIC] = critic.to(device)
+            self.judging = Judging(critic, codec, denoiser)
+        self.judged = False  # by the critic, at this step
         self.networks = networks
         examples = functools.partial(
             Examples, denoiser.schedule, settings, device=device, masked=masked, cascade=cascade, sizes=sizes
@@ -151,9 +161,12 @@ class Diffusion(Task):
         return self.by_level.drain()
 
     def losses(self, batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
-        """Yield the model's loss in `train.accumulate` parts, then that of the learned weights of noise levels."""
+        """Yield the model's loss in `train.accumulate` parts, then the critic's, and that of the learned weights."""
         seen: list[tuple[Tensor, Tensor]] = []
+        self.judged = self.judging is not None and self.judging.joined(progress)
         yield MODEL, self._parts(batch, step, seen)
+        if self.judging is not None and self.judged:
+            yield CRITIC, iter([self.judging.critic_loss() / ranks.world()])
         if self.uncertainty is not None:
             log_snr, weighted = (torch.cat(column) for column in zip(*seen, strict=True))
             whole = len(batch.ids) * ranks.world()
@@ -171,7 +184,10 @@ class Diffusion(Task):
         for log_snr, raw, losses in self._rows(batch, self.examples, step):
             self.by_level.add(log_snr, raw.detach())
             seen.append((log_snr, losses.detach()))
-            yield self._balanced(losses, log_snr).sum() / whole
+            total = self._balanced(losses, log_snr).sum()
+            if self.judging is not None and self.judged:
+                total = total + self.judging.teaching() * len(losses)
+            yield total / whole
         if self.prior is None:
             return
         for log_snr, _, losses in self._rows(self.prior.batch(step), self.prior.examples, step):
@@ -246,5 +262,7 @@ class Diffusion(Task):
                 rows = Lesson(x0, t, cond, null, u, step)
                 x0, noise = taught(self.distilled, self.denoiser.schedule, rows, noise)
                 cond = self.distilled.told(cond, upload(u, self.device))
+            if self.judging is not None and self.judged:
+                return self.judging.losses(x0, t, cond, noise)
             scales = upload(self.denoiser.loss_scales(t, self.settings.huber), self.device, x0.dtype)
             return self.loss_at(x0, cond, noise, scales, self.settings.huber)
