@@ -103,7 +103,8 @@ class Consistency(Distillation):
             return self._answer(_Coefficients(*coefficients), y, cond)
 
         with sdpa_kernel(SDPBackend.MATH):  # the others have no forward mode
-            return torch.func.jvp(f, (y, *given), (path, *moving))
+            now, change, *_ = torch.func.jvp(f, (y, *given), (path, *moving))
+        return now, change
 
     def _answer(self, c: _Coefficients, y: Tensor, cond: Cond) -> Tensor:
         skip, out, scale, c_noise = (upload(one, y.device, y.dtype) for one in c)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -89,17 +89,10 @@ class Diffusion(Task):
         self.denoiser, self.conditioner, self.codec, self.base = denoiser, conditioner, codec, base
         self.dataset, self.settings, self.sizes = dataset, settings, sizes
         self.seed, self.device, self.precision = seed, device, precision
-        learned = {"backbone": denoiser.backbone, "conditioner": conditioner, "codec": codec}
-        networks: dict[str, nn.Module] = {MODEL: nn.ModuleDict(learned)}
-        self.uncertainty: Uncertainty | None = None
-        if settings.uncertainty:
-            self.uncertainty = networks[UNCERTAINTY] = Uncertainty().to(device)
-        self.judging: Judging | None = None
-        if critic is not None:
-            networks[CRITIC] = critic.to(device)
-            self.judging = Judging(critic, codec, denoiser)
+        self.uncertainty = Uncertainty().to(device) if settings.uncertainty else None
+        self.judging = None if critic is None else Judging(critic.to(device), codec, denoiser)
         self.judged = False  # by the critic, at this step
-        self.networks = networks
+        self.networks = self._networks()
         examples = functools.partial(
             Examples, denoiser.schedule, settings, device=device, masked=masked, cascade=cascade, sizes=sizes
         )
@@ -109,22 +102,24 @@ class Diffusion(Task):
             self.prior = PriorMedia(prior, conditioner, settings.prior, settings, seed, sizes, examples)
         self.objective = registry.build("objective", settings.objective, where="train.objective")
         self.by_level = ByLevel(device)
-        measured = (codec, conditioner, denoiser, seed, device)
-        self.seen, self.held_out = (
-            HeldOut(
-                dataset,
-                items,
-                *measured,
-                masked=masked,
-                cascade=cascade,
-                adapter=adapter,
-                distilled=distilled,
-            )
-            for items in dataset.split()
-        )
+        measured = functools.partial(
+            HeldOut, codec=codec, conditioner=conditioner, denoiser=denoiser, seed=seed, device=device, masked=masked,
+            cascade=cascade, adapter=adapter, distilled=distilled,
+        )  # fmt: skip
+        self.seen, self.held_out = (measured(dataset, items) for items in dataset.split())
         self._cached: Encoded | None = None
         # Compiled without the coefficients, which are float64 and on the CPU.
         self.loss_at = compiled(denoiser.loss_at) if settings.compile else denoiser.loss_at
+
+    def _networks(self) -> Mapping[str, nn.Module]:
+        """What learns: the model, and what helps it to learn."""
+        learned = {"backbone": self.denoiser.backbone, "conditioner": self.conditioner, "codec": self.codec}
+        networks: dict[str, nn.Module] = {MODEL: nn.ModuleDict(learned)}
+        if self.uncertainty is not None:
+            networks[UNCERTAINTY] = self.uncertainty
+        if self.judging is not None:
+            networks[CRITIC] = self.judging.critic
+        return networks
 
     @contextmanager
     def training(self) -> Iterator[None]:

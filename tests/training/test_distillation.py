@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -168,7 +169,7 @@ def test_the_same_x_is_made_of_the_target_and_its_noise() -> None:
     torch.testing.assert_close(alpha * x0 + sigma * noise, alpha * rows.x + sigma * eps, rtol=1e-4, atol=1e-4)
 
 
-def student(folder: Path, method: Callable[[Denoiser], Distillation], **settings: object) -> Trainer:
+def student(folder: Path, method: Callable[[Denoiser], Distillation], **settings: Any) -> Trainer:
     made = trainer(folder, seed=3, lr=3e-3, **settings)
     diffusion(made).distilled = method(diffusion(made).denoiser)
     return made
