@@ -34,6 +34,7 @@ from multigen.model.stages import trained
 from multigen.progress import Progress
 from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.manifest import versions
+from multigen.recipe.students import SAMPLING
 from multigen.registry import Part
 from multigen.training.heldout import HeldOut
 
@@ -63,7 +64,10 @@ def evaluate(
         return Report(folder, _heading(model) | facts, tuple(measures)).save()
     dataset = build_dataset(recipe, model.modality)
     feature, metrics = build_parts(model, dataset)
-    if model.loras.own is not None and media is None:
+    own = model.loras.own
+    if (
+        own is not None and SAMPLING not in own.about and media is None
+    ):  # a student is measured as its teacher is
         made, style = measure_style(model, dataset, feature, folder, quiet=quiet)
         facts = _heading(model) | {"feature": _facts(feature), "sets": {made.name: len(made)}, "style": style}
         facts["memorisation"] = measure_memorisation(model, dataset, [made], feature, folder)
