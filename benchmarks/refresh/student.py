@@ -21,7 +21,7 @@ from multigen.recipe.paths import shipped_weights
 from multigen.recipe.students import FILE, sampling_of
 from multigen.runs import jobs
 from multigen.runs.evaluate import evaluate
-from multigen.storage.measured import write_measured
+from multigen.storage.measured import digest, write_measured
 
 RECIPES = {
     "image_emoji": "distill_emoji",
@@ -46,15 +46,21 @@ def run(name: str, out: Path) -> str:
     """Distil, measure and keep the student of the weights `name`."""
     if name not in RECIPES:
         return f"no recipe distils it; there are those of {', '.join(RECIPES)}"
-    folder = jobs.train(load_recipe(RECIPES[name]), out=RUNS / RECIPES[name], quiet=True)
+    folder = jobs.train(load_recipe(RECIPES[name]), out=_place(name) / "run", quiet=True)
     return judge(name, folder, out)
+
+
+def _place(name: str) -> Path:
+    """Where a stage that was stopped goes on: other weights have another place."""
+    return RUNS / f"{name}-{digest(shipped_weights()[name])}"
 
 
 def judge(
     name: str, folder: Path, out: Path, overrides: Sequence[str] = (), seeds: Sequence[int] = SEEDS
 ) -> str:
     """Measure the student of a finished run beside its teacher; write card and file. The verdict."""
-    kept, trial = out / FILE, RUNS / f"{name}-{FILE}"
+    place = _place(name)
+    kept, trial = out / FILE, place / FILE
     trial.parent.mkdir(parents=True, exist_ok=True)
     trial.unlink(missing_ok=True)
     export(folder, trial, half=True)
@@ -62,7 +68,7 @@ def judge(
         fast: [
             evaluate(
                 name, *overrides, f"seed={seed}", *([f"fast={trial}"] if fast else []),
-                out=RUNS / f"{name}-{'student' if fast else 'teacher'}-{seed}", quiet=True,
+                out=place / f"{'student' if fast else 'teacher'}-{seed}", quiet=True,
             )
             for seed in seeds
         ]

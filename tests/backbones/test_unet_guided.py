@@ -13,7 +13,10 @@ def network(guided: bool, axes: int = 2) -> UNet:
     made = UNet(
         axes=axes, channels=2, out_channels=2, cond=CondSpec(), widths=(8, 8), blocks=1, guided=guided
     )
-    torch.nn.init.normal_(made.leave.weight)
+    for parameter in made.parameters():  # many begin at zero, so that nothing would be heard
+        torch.nn.init.normal_(parameter, std=0.2)
+    if made.embed.guidance is not None:
+        torch.nn.init.zeros_(made.embed.guidance.weight)
     return made
 
 
