@@ -91,8 +91,7 @@ class UNet(Backbone):
             raise ValueError(
                 f"start_at_grid: true is not allowed with {cond.grid} channels of a grid; the output has {out_channels}"
             )
-        self.start_at_grid, self.distilled = start_at_grid, guided
-        self.stride = 2 ** (len(widths) - 1)
+        self.start_at_grid, self.distilled, self.stride = start_at_grid, guided, 2 ** (len(widths) - 1)
         embedding = embedding or 4 * widths[0]
         stage = partial(
             Stage, axes=axes, kernel=kernel, embedding=embedding, groups=groups, head_width=head_width,
