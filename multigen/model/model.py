@@ -30,6 +30,7 @@ from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack
 from multigen.model.source import Found, find_weights
 from multigen.model.stages import former_of
+from multigen.model.students import with_student
 from multigen.recipe.schema import Recipe, WeightedLora
 from multigen.registry import Part
 
@@ -62,7 +63,8 @@ class Model:
         model = cls(found.recipe if recipe is None else recipe, device=device)
         if found.tensors is not None:
             model.load_weights(found.tensors, found.where)
-        model.loras.own, model.knowledge, model.measured = found.adapter, found.knowledge, found.measured
+        model.knowledge, model.measured = found.knowledge, found.measured
+        model.loras.own = with_student(model.recipe, found.adapter)
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
         model.pictures = attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)

@@ -139,7 +139,7 @@ def _tensors(model: Stored, half: bool) -> dict[str, Tensor]:
 
 def _text(recipe: Recipe) -> str:
     train = dataclasses.replace(recipe.train, adapter=None)
-    return to_yaml(dataclasses.replace(recipe, loras=(), train=train))
+    return to_yaml(dataclasses.replace(recipe, fast=False, loras=(), train=train))
 
 
 def _halved(name: str, tensor: Tensor) -> Tensor:

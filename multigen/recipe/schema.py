@@ -47,6 +47,14 @@ class Prior:
 
 
 @dataclass(frozen=True)
+class Distill:
+    """What is distilled into the network that learns, and how."""
+
+    teacher: str  # what is distilled: a shipped name, a file, a run folder or a diffusers folder
+    method: Part = field(default_factory=lambda: Part("progressive"))  # how
+
+
+@dataclass(frozen=True)
 class Train:
     """How to train. Training ends at `steps` or after `minutes`, whichever comes first; one of them must be set."""
 
@@ -76,6 +84,9 @@ class Train:
     adapter: Part | None = None
     # DreamBooth's prior preservation: {prompt: a photo of a dog, count: 100, weight: 1}; null: none
     prior: Prior | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # A trained model that the network learns from, to make the same in fewer calls:
+    # {teacher: image_emoji, method: {name: progressive}}; null: it learns from the data
+    distill: Distill | None = field(default=None, metadata={UNSAID_EMPTY: True})
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the network; `auto`: bf16 where it is faster
     compile: bool = False  # compile the network; needs a C++ compiler
     # Sizes in pixels, as in `sample.size`, of which each step draws one; empty: the modality's
@@ -217,6 +228,9 @@ class Recipe:
     sample: Sample = field(default_factory=Sample)
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None
+    # Sample with the student that the weights were distilled into, in few calls of the network: true for the one that
+    # is shipped beside them, or its file or run folder; false: with the weights themselves
+    fast: bool | str = field(default=False, metadata={UNSAID_EMPTY: True})
     loras: tuple[WeightedLora, ...] = ()  # LoRAs that are added to the weights when media are made
     # What stands beside the model when media are made. ControlNets and IP-Adapters lead it by pictures:
     # {name: ip_adapter, path: FILE, image: FILE, weight: 0.8}. New words: {name: textual_inversion, path: FILE}. Motion
