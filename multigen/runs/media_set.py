@@ -227,6 +227,7 @@ def sampling_facts(recipe: Recipe, steps: int | None) -> dict[str, Any]:
         return {}
     plain = to_data(recipe)
     how = {key: plain[key] for key in ("sampler", "timesteps", "guide", "modifiers", "loras")}
+    how |= {"shrunk": plain["shrunk"]} if recipe.shrunk is not None else {}
     return how | {"steps": steps or recipe.sample.steps, "polish": plain["sample"]["polish"]}
 
 
