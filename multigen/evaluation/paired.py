@@ -16,7 +16,7 @@ import torch
 from multigen.datasets import Dataset
 from multigen.errors import MultigenError
 from multigen.evaluation import distances
-from multigen.evaluation.compare import other_set
+from multigen.evaluation.compare import _other as other_set
 from multigen.evaluation.evaluate import build_parts
 from multigen.evaluation.features import extract
 from multigen.evaluation.measure import measure_metrics
