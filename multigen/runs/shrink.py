@@ -146,6 +146,12 @@ def measured(cost: Cost | None) -> Mapping[str, Any]:
 
 def _check(source: str | Path, found: Found) -> None:
     """MultigenError for what has no weights of its own that a file could hold."""
+    if found.tensors is None and found.adapter is None and found.words is None:
+        raise MultigenError(
+            f"{source}: its weights are those of {found.where}, a pipeline's, which stay there. To hold them in 8 "
+            f"bits when they are loaded: multigen sample {source} backbone.dtype=int8 (extra int8). What was trained "
+            "from it can be shrunk"
+        )
     if found.adapter is not None or found.words is not None:
         raise MultigenError(f"{source}: it is what was trained beside a base, and small as it is. Merge both first: "
                             f"multigen export {source} FILE --merge")  # fmt: skip

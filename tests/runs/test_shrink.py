@@ -18,6 +18,7 @@ from multigen.model.model import Model
 from multigen.runs import shrink as shrinking
 from multigen.runs.shrink import Shrinking, shrink
 from tests.evaluation.test_evaluate import TINY
+from tests.model.pipelines import tiny_pipeline
 from tests.model.test_export import stirred
 
 NETWORK = ["weights=null", "backbone.widths=[16,32]", "backbone.attention=[false,true]", "sample.steps=2"]
@@ -144,6 +145,12 @@ def test_options_that_do_not_go_together(
 ) -> None:
     assert main(["shrink", "image_digits", "new.safetensors", *words]) == 2
     assert text in capsys.readouterr().err
+
+
+def test_a_pipeline_stays_in_its_folder(tmp_path: Path) -> None:
+    folder = tiny_pipeline(tmp_path / "pipeline")
+    with pytest.raises(MultigenError, match=r"a pipeline's, which stay there.*backbone\.dtype=int8"):
+        shrink(folder, tmp_path / "small.safetensors", Shrinking(int8=True), n=0, device="cpu", quiet=True)
 
 
 def test_what_has_no_weights_of_its_own_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

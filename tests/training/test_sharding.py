@@ -25,6 +25,7 @@ from tests.runs.test_resume import small
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["train.preview_every=0", "train.log_every=1", "train.post_hoc.every=4", "train.checkpoint_every=3"]
+QUICK += ["train.precision=fp32"]
 SHARED = ["launch=torchrun", "launch.nproc=2", "launch.fsdp=true"]
 
 
@@ -43,7 +44,7 @@ def test_ranks_that_share_a_network_learn_what_one_learns_and_their_files_are_th
     tmp_path: Path,
 ) -> None:
     one, two = trained(tmp_path / "one"), trained(tmp_path / "two", *SHARED)
-    assert losses(two) == pytest.approx(losses(one), rel=1e-4) and len(losses(one)) == 7
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5) and len(losses(one)) == 7
     names = ["weights.safetensors", "checkpoints/step-00000007", "snapshots/step-00000004"]
     for name in names:
         a, b = one / name, two / name
@@ -52,7 +53,12 @@ def test_ranks_that_share_a_network_learn_what_one_learns_and_their_files_are_th
         for file in found[0]:
             assert found[0][file].keys() == found[1][file].keys()
             for key, value in found[0][file].items():
-                torch.testing.assert_close(found[1][file][key], value, rtol=2e-3, atol=2e-4)
+                other = found[1][file][key]  # Adam takes the sign of a gradient that is all rounding
+                assert other.shape == value.shape and other.dtype == value.dtype
+                assert (other.float() - value.float()).norm() <= 0.02 * value.float().norm() + 1e-4, (
+                    file,
+                    key,
+                )
 
 
 @pytest.mark.slow
@@ -103,7 +109,7 @@ def test_a_lora_learns_beside_a_shared_network(tmp_path: Path) -> None:
     base = trained(tmp_path / "base", "train.steps=1", "train.post_hoc.every=0")
     tuning = [f"train.init={base}", "train.adapter={name: lora, rank: 2}", "train.post_hoc.every=0"]
     one, two = trained(tmp_path / "one", *tuning), trained(tmp_path / "two", *tuning, *SHARED)
-    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5)
     ups = [load_file(folder / lora.FILE) for folder in (one, two)]
     assert ups[0].keys() == ups[1].keys()
     for name, value in ups[0].items():
