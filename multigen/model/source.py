@@ -263,7 +263,8 @@ def _of_recipe(recipe: Recipe, where: str) -> Place:
             "Leave these as they are, or train: weights=null"
         )
     return place._replace(
-        recipe=dataclasses.replace(recipe, conditioner=place.recipe.conditioner), where=source
+        recipe=dataclasses.replace(recipe, conditioner=place.recipe.conditioner, shrunk=place.recipe.shrunk),
+        where=source,
     )
 
 

@@ -60,7 +60,8 @@ class Train:
 
     steps: int | None = None  # optimizer steps; null: no limit
     minutes: float | None = None  # time limit; null: none
-    batch: int = 32  # samples per step, over all processes and accumulation parts
+    # Samples per step, over all processes and accumulation parts; `auto`: found by speed and memory at the start
+    batch: int | Literal["auto"] = 32
     accumulate: int = 1  # parts that a batch is cut into, to save memory
     lr: float = 1e-4  # learning rate after the warm-up; it then falls to 0 along a cosine
     warmup: int = 100  # steps over which the learning rate rises from 0
@@ -112,6 +113,13 @@ class Train:
     wandb: bool = False  # log to Weights & Biases, offline unless WANDB_MODE=online
     init: str | None = None  # weights or run folder to start from; null: random weights
 
+    @property
+    def batch_size(self) -> int:
+        """Samples per step. RecipeError while `auto` has not been found."""
+        if self.batch == "auto":
+            raise RecipeError("train.batch: auto is found when a training starts; here give a number")
+        return self.batch
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -120,6 +128,8 @@ class Launch:
     name: Literal["none", "torchrun"] = "none"  # `none`: the process of the command; `torchrun`: several
     nproc: int = 1  # processes on this machine, one per device, each with its share of `train.batch`
     port: int | None = None  # port where they find each other; null: a free one
+    # The processes share the network among them (FSDP2), for networks that are too large for one device
+    fsdp: bool = field(default=False, metadata={UNSAID_EMPTY: True})
     restarts: int = 0  # how often all of them restart from the newest checkpoint when one dies
 
 
@@ -203,6 +213,17 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Shrunk:
+    """How weights were made smaller; `multigen shrink` writes it."""
+
+    by: str  # what was done, such as `prune 0.3, int8`
+    source: str  # the recipe of the weights that they were made from
+    weights_hash: str  # of those
+    # What was measured beside them on equal seeds, such as {media: 64, excess_rise: 0.02}
+    measured: Mapping[str, Any] = field(default_factory=dict, metadata={UNSAID_EMPTY: True})
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that makes a run, as data."""
 
@@ -240,6 +261,8 @@ class Recipe:
     launch: Launch = field(default_factory=Launch)
     seed: int = 0  # keys everything random: weights, order, noise, media
     description: str = ""  # one line, for `multigen recipes`
+    # How the weights that it came with were made smaller, and what that cost; null: they were not
+    shrunk: Shrunk | None = field(default=None, metadata={UNSAID_EMPTY: True})
 
     @property
     def trains(self) -> Literal["denoiser", "codec"]:
