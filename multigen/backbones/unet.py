@@ -19,8 +19,9 @@ from multigen.backbones.attention import Attention, AttentionBlock
 from multigen.backbones.layers import Context, conv, fold, norm, unfold, zeroed
 from multigen.backbones.noise_embedding import NoiseEmbedding
 from multigen.backbones.resampling import DownsampleConv, UpsampleConv
-from multigen.backbones.residual import Stage
+from multigen.backbones.residual import Stage, activated
 from multigen.backbones.unet_arguments import check_positive, check_unet
+from multigen.backbones.winograd import samples_on_cpu
 from multigen.core.backbone import Backbone, Taps
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.registry import Given
@@ -49,7 +50,7 @@ class UNet(Backbone):
                    super-resolution network learns what the enlarged medium lacks, as in Li et al. 2021
                    (arXiv:2104.14951, section 3.3)
     checkpoint     recompute activations in the backward pass to save memory
-    channels_last  memory layout; default: channels-last where it is faster (half precision on GPUs, never on CPUs)
+    channels_last  memory layout; default: channels-last where it is faster (half precision on GPUs, sampling on CPUs)
 
     Raises ValueError for arguments out of range, and for a condition with tokens but no attention.
     """
@@ -203,7 +204,7 @@ class UNet(Backbone):
             if isinstance(layer, Stage):
                 x = torch.cat([x, skips.pop()], dim=1)
             x = self._call(layer, x, context)
-        return self.leave(F.silu(self.leave_norm(x)))
+        return self.leave(activated(self.leave_norm(x)))
 
     def _call(self, layer: nn.Module, x: Tensor, context: Context) -> Tensor:
         if self.checkpoint and torch.is_grad_enabled():
@@ -219,7 +220,11 @@ class UNet(Backbone):
     def _use_channels_last(self, x: Tensor) -> bool:
         if self.channels_last is not None:
             return self.channels_last
-        device = x.device.type  # on CPUs convolutions gain up to 5%, and normalisations lose more
+        if samples_on_cpu(
+            x
+        ):  # as its convolutions take it; in training normalisations lose more than they gain
+            return True
+        device = x.device.type
         return device not in ("cpu", "meta") and (x.dtype.itemsize < 4 or torch.is_autocast_enabled(device))
 
     def _check_input(self, x: Tensor, cond: Cond) -> None:
