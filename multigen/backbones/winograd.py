@@ -84,8 +84,9 @@ def held(weight: Tensor) -> Held:
     """Transform a kernel [C', C, 3, 3]."""
     into, g, back = matrices()
     kernel = torch.einsum("ai,bj,ocij->abco", g, g, weight.detach().double()).flatten(0, 1)
-    parts = (kernel, torch.kron(into, into), torch.kron(back, back))
-    return Held(*(p.float().contiguous() for p in parts), (weight, weight._version, weight.data_ptr()))
+    before, after = torch.kron(into, into).float(), torch.kron(back, back).float()
+    key = (weight, weight._version, weight.data_ptr())
+    return Held(kernel.float().contiguous(), before, after, key)
 
 
 def convolve(x: Tensor, layer: Held, bias: Tensor | None) -> Tensor:
@@ -126,8 +127,9 @@ class Conv(nn.Conv2d):
         super().__init__(width_in, width_out, kernel, stride, (kernel[0] // 2, kernel[1] // 2))
         self._held: Held | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """[R, C, H, W] -> [R, C', H', W']."""
+        x = input
         if not samples_on_cpu(x) or self.stride != (1, 1):
             return super().forward(x)
         if self.kernel_size == (1, 1):
@@ -155,7 +157,7 @@ def samples_on_cpu(x: Tensor) -> bool:
     """Whether x is fp32 on the CPU, outside autocast, and nothing learns from it, traces or transforms it."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
         return False
-    if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or torch._C._get_tracing_state():
         return False
     if is_functorch_wrapped_tensor(x) or unpack_dual(x).tangent is not None:
         return False
