@@ -19,8 +19,9 @@ from multigen.backbones.attention import Attention, AttentionBlock
 from multigen.backbones.layers import Context, conv, fold, norm, unfold, zeroed
 from multigen.backbones.noise_embedding import NoiseEmbedding
 from multigen.backbones.resampling import DownsampleConv, UpsampleConv
-from multigen.backbones.residual import Stage
+from multigen.backbones.residual import Stage, activated
 from multigen.backbones.unet_arguments import check_positive, check_unet
+from multigen.backbones.winograd import samples_on_cpu
 from multigen.core.backbone import Backbone, Taps
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.deep import Deep
@@ -53,7 +54,7 @@ class UNet(Backbone):
     guided         it takes a guidance scale as an input, which a distillation teaches (Meng et al. 2022,
                    arXiv:2210.03142, section 3.1); before training it has no effect
     checkpoint     recompute activations in the backward pass to save memory
-    channels_last  memory layout; default: channels-last where it is faster (half precision on GPUs, never on CPUs)
+    channels_last  memory layout; default: channels-last where it is faster (half precision on GPUs, sampling on CPUs)
 
     Raises ValueError for arguments out of range, and for a condition with tokens but no attention.
     """
@@ -222,7 +223,7 @@ class UNet(Backbone):
                     deep.kept[len(skips)] = (x.unflatten(0, (-1, context.frames)),)
                 x = torch.cat([x, skips.pop()], dim=1)
             x = self._call(layer, x, context)
-        return self.leave(F.silu(self.leave_norm(x)))
+        return self.leave(activated(self.leave_norm(x)))
 
     def _layers_up(self, stages: int) -> int:
         """How many layers the last stages of the decoder have, with those between them."""
@@ -243,7 +244,11 @@ class UNet(Backbone):
     def _use_channels_last(self, x: Tensor) -> bool:
         if self.channels_last is not None:
             return self.channels_last
-        device = x.device.type  # on CPUs convolutions gain up to 5%, and normalisations lose more
+        if samples_on_cpu(
+            x
+        ):  # as its convolutions take it; in training normalisations lose more than they gain
+            return True
+        device = x.device.type
         return device not in ("cpu", "meta") and (x.dtype.itemsize < 4 or torch.is_autocast_enabled(device))
 
     def _check_input(self, x: Tensor, cond: Cond) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from multigen.conditioners.knowledge import Knowledge, Verdict
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.device import choose_device, choose_precision, describe
+from multigen.device import choose_device, describe
 from multigen.errors import MultigenError
 from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.blend import blend
@@ -28,6 +28,7 @@ from multigen.model.adapters import attach
 from multigen.model.build import build_parts
 from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack
+from multigen.model.ready import make_ready
 from multigen.model.source import Found, find_weights
 from multigen.model.stages import former_of
 from multigen.model.students import with_student
@@ -41,7 +42,7 @@ class Model:
     def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
         self.recipe = recipe
         self.device = choose_device(device)
-        parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device), self.device)
+        parts = build_parts(recipe, self.device)
         self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = parts
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
@@ -65,6 +66,7 @@ class Model:
             model.load_weights(found.tensors, found.where)
         model.knowledge, model.measured = found.knowledge, found.measured
         model.loras.own = with_student(model.recipe, found.adapter)
+        make_ready(model._denoiser, model.recipe, model.device, found.checked)
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
         model.pictures = attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
@@ -268,7 +270,7 @@ class Model:
         self.set_loras([WeightedLora(str(path), weight) for path, weight in loras.items()])
 
     def set_loras(self, loras: Sequence[WeightedLora]) -> None:
-        """As `adapt`, with LoRAs as a recipe lists them."""
+        """As `adapt`, as a recipe lists them."""
         rows = self.loras.read(loras, self._denoiser)
         if rows or self._denoiser is not None:
             hosts = [*self.denoiser.backbone.hosts(), *self.conditioner.hosts()]

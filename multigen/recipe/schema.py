@@ -157,7 +157,8 @@ class Sample:
     opening: str = field(default="", metadata={UNSAID_EMPTY: True})
     # words that it has in addition in the last one
     ending: str = field(default="", metadata={UNSAID_EMPTY: True})
-    precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
+    # of the network; `auto`: bf16 where the device is faster in it and the weights were found as good, else fp32
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     # Memory of a pipeline of diffusers: its networks take turns on the device, or the layers of its network; null: all
     # stay there
     offload: Literal["components", "sequential"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
