@@ -152,7 +152,7 @@ def _tensors(model: Stored, half: bool, small: bool) -> dict[str, Tensor]:
 
 def _text(recipe: Recipe) -> str:
     train = dataclasses.replace(recipe.train, adapter=None)
-    return to_yaml(dataclasses.replace(recipe, loras=(), train=train))
+    return to_yaml(dataclasses.replace(recipe, fast=False, loras=(), train=train))
 
 
 def _halved(name: str, tensor: Tensor) -> Tensor:

@@ -53,6 +53,7 @@ RULES: Mapping[str, Rule] = {
         lambda v: min(v if isinstance(v, tuple) else (v,)) >= 1,
     ),
     "train.durations": _positive,
+    "train.crop": _count,
     "train.workers": _from_0,
     "train.checkpoint_every": _count,
     "train.keep": _count,

@@ -47,6 +47,14 @@ class Prior:
 
 
 @dataclass(frozen=True)
+class Distill:
+    """What is distilled into the network that learns, and how."""
+
+    teacher: str  # what is distilled: a shipped name, a file, a run folder or a diffusers folder
+    method: Part = field(default_factory=lambda: Part("progressive"))  # how
+
+
+@dataclass(frozen=True)
 class Train:
     """How to train. Training ends at `steps` or after `minutes`, whichever comes first; one of them must be set."""
 
@@ -77,11 +85,17 @@ class Train:
     adapter: Part | None = None
     # DreamBooth's prior preservation: {prompt: a photo of a dog, count: 100, weight: 1}; null: none
     prior: Prior | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # A trained model that the network learns from, to make the same in fewer calls:
+    # {teacher: image_emoji, method: {name: progressive}}; null: it learns from the data
+    distill: Distill | None = field(default=None, metadata={UNSAID_EMPTY: True})
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the network; `auto`: bf16 where it is faster
     compile: bool = False  # compile the network; needs a C++ compiler
     # Sizes in pixels, as in `sample.size`, of which each step draws one; empty: the modality's
     sizes: tuple[int | tuple[int, int], ...] = ()
     durations: tuple[float, ...] = ()  # durations in s, of which each step draws one; empty: the modality's
+    # Side in pixels of a part of each picture or clip, at a random place, on which a step trains: for networks that
+    # only look near, as those that enlarge; null: all of it
+    crop: int | None = field(default=None, metadata={UNSAID_EMPTY: True})
     size_shift: bool = False  # train smaller pictures at less noise, at which they show as much
     workers: int = 0  # processes that read media; 0: a thread reads them
     cache: float = 0.0  # GiB on disk for encoded texts, and for media that are not augmented; 0: none
@@ -143,10 +157,13 @@ class Sample:
     opening: str = field(default="", metadata={UNSAID_EMPTY: True})
     # words that it has in addition in the last one
     ending: str = field(default="", metadata={UNSAID_EMPTY: True})
-    precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
+    # of the network; `auto`: bf16 where the device is faster in it and the weights were found as good, else fp32
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     # Memory of a pipeline of diffusers: its networks take turns on the device, or the layers of its network; null: all
     # stay there
     offload: Literal["components", "sequential"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # What is reused from step to step, such as {name: deep, every: 3}; null: as measured for the weights (`auto`)
+    cache: Part | None = field(default=None, metadata={UNSAID_EMPTY: True})
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
     # with stages and without a cascade: share of the way from noise that they walk, before this network takes over
     handover: float | None = field(default=None, metadata={UNSAID_EMPTY: True})
@@ -233,6 +250,9 @@ class Recipe:
     sample: Sample = field(default_factory=Sample)
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None
+    # Sample with the student that the weights were distilled into, in few calls of the network: true for the one that
+    # is shipped beside them, or its file or run folder; false: with the weights themselves
+    fast: bool | str = field(default=False, metadata={UNSAID_EMPTY: True})
     loras: tuple[WeightedLora, ...] = ()  # LoRAs that are added to the weights when media are made
     # What stands beside the model when media are made. ControlNets and IP-Adapters lead it by pictures:
     # {name: ip_adapter, path: FILE, image: FILE, weight: 0.8}. New words: {name: textual_inversion, path: FILE}. Motion

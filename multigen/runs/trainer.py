@@ -24,6 +24,7 @@ from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
 from multigen.model.source import base_weights
 from multigen.model.stages import trained
+from multigen.model.teacher import build_distillation
 from multigen.model.tuned import adaptation, unfinish
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
@@ -42,6 +43,7 @@ from multigen.training.autoencoding import Autoencoding
 from multigen.training.batch_size import find_batch
 from multigen.training.captions import caption_summary
 from multigen.training.checkpoint import Checkpoint
+from multigen.training.coding import build_critic
 from multigen.training.diffusion import Diffusion
 from multigen.training.sharding import check_sharding
 from multigen.training.sizes import Sizes
@@ -271,6 +273,10 @@ def build_task(
         sizes=sizes,
         adapter=beside.adapter,
         prior=beside.prior,
+        distilled=build_distillation(model),
+        critic=None
+        if recipe.train.critic is None
+        else build_critic(recipe.train.critic, model.modality, recipe.seed),
     )
 
 
