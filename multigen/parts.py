@@ -170,6 +170,11 @@ BUILTIN: dict[str, dict[str, str]] = {
         "embedding": "multigen.cascades.embedding:Embedding",
         "enlarge": "multigen.cascades.enlarge:Enlarge",
     },
+    "distillation": {
+        "consistency": "multigen.training.consistency:Consistency",
+        "guidance": "multigen.training.distillation:Guidance",
+        "progressive": "multigen.training.distillation:Progressive",
+    },
     "critic": {
         "patches": "multigen.training.critics:Patches",
         "spectrograms": "multigen.training.critics:Spectrograms",

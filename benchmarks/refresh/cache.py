@@ -33,7 +33,9 @@ def run(name: str, out: Path) -> str:
     none = judge.compare(base, base)
     found = [judge.compare(judge.make(Way(titled(one), cache=one)), base) for one in CACHES]
     best = chosen(none, found)
-    part = {"name": "off"} if best is None else dict(best.way.cache)  # type: ignore[arg-type]
+    part = next(
+        (dict(cache) for cache, one in zip(CACHES, found, strict=True) if one is best), {"name": "off"}
+    )
     write_measured(out, shipped_weights()[name], STAGE, {"part": part, "with": measured_with(recipe)})
     write_section(out, STAGE, section(recipe.sample.steps, none, found, best))
     return titled(part)

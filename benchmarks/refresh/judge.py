@@ -37,7 +37,7 @@ class Way:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What a way made: media, their features [n, K, width], values of each metric [n], and seconds and calls a medium."""
+    """What a way made: media, their features [n, K, width], values of each metric [n], seconds and calls."""
 
     way: Way
     media: list[Tensor]

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from multigen.core.backbone import Backbone, Taps, check_deep, check_taps
 from multigen.core.conditioning import Cond
 from multigen.core.deep import Deep
+from multigen.core.held import HeldWeights
 from multigen.core.predictions import Prediction
 from multigen.core.schedules import Schedule
 from multigen.core.upload import upload
@@ -51,7 +52,8 @@ class Denoiser(nn.Module):
     backbone    the network F
     schedule    alpha and sigma at t
     prediction  what F means
-    precision   autocast dtype of the network; x stays fp32 outside it. None: no autocast
+    precision   dtype that the network computes in (autocast; weights held in it where nothing learns); x stays fp32
+                outside it. None: fp32
 
     Coefficients are computed in float64. t is best on the CPU, so that no device has to wait for them.
     """
@@ -72,6 +74,7 @@ class Denoiser(nn.Module):
         self.backbone, self.schedule, self.prediction = backbone, schedule, prediction
         self.precision = precision
         self._known: dict[float, list[float]] = {}
+        self._held: HeldWeights | None = None
 
     def network(
         self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
@@ -90,7 +93,13 @@ class Denoiser(nn.Module):
         if self.precision is None:
             return self.backbone(x, c_noise, cond, **more)
         with torch.autocast(x.device.type, dtype=self.precision):
-            return self.backbone(x, c_noise, cond, **more).to(x.dtype)
+            network = self.backbone if torch.is_grad_enabled() else self._held_weights(self.precision)
+            return network(x, c_noise, cond, **more).to(x.dtype)
+
+    def _held_weights(self, dtype: torch.dtype) -> HeldWeights:
+        if self._held is None or self._held.dtype != dtype:
+            self._held = HeldWeights(self.backbone, dtype)
+        return self._held
 
     def forward(
         self, x: Tensor, t: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None

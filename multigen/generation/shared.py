@@ -37,6 +37,8 @@ def check_shared(recipe: Recipe, own: Recipe) -> None:
     """MultigenError where a request's recipe changes what the model was loaded with."""
     if recipe.loras != own.loras:
         raise MultigenError("loras: the requests of one model share its weights; load another for others")
+    if recipe.fast != own.fast:
+        raise MultigenError("fast: the requests of one model share its weights; load another for the student")
     shared = (
         ("adapters", recipe.adapters, own.adapters),
         ("conditioner.numbers", recipe.conditioner, own.conditioner),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from multigen.conditioners.knowledge import Knowledge, Verdict
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.device import choose_device, choose_precision, describe
+from multigen.device import choose_device, describe
 from multigen.errors import MultigenError
 from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.blend import blend
@@ -28,8 +28,10 @@ from multigen.model.adapters import attach
 from multigen.model.build import build_parts
 from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack
+from multigen.model.ready import make_ready
 from multigen.model.source import Found, find_weights
 from multigen.model.stages import former_of
+from multigen.model.students import with_student
 from multigen.recipe.schema import Recipe, WeightedLora
 from multigen.registry import Part
 
@@ -38,16 +40,14 @@ class Model:
     """All that a recipe names, built on one device; random until `load_weights`, `multigen.load` or training."""
 
     def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
-        self.recipe = recipe
-        self.device = choose_device(device)
-        parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device), self.device)
+        self.recipe, self.device = recipe, choose_device(device)
+        parts = build_parts(recipe, self.device)
         self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = parts
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
         for name, module in self.learned.items():
-            comes = name == "backbone" and recipe.sample.offload is not None  # when it is called
-            module.eval().to("cpu" if comes else self.device)
+            module.eval().to("cpu" if name == "backbone" and recipe.sample.offload else self.device)
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
         self.measured: Mapping[str, Any] = {}  # of its weights
@@ -62,7 +62,9 @@ class Model:
         model = cls(found.recipe if recipe is None else recipe, device=device)
         if found.tensors is not None:
             model.load_weights(found.tensors, found.where)
-        model.loras.own, model.knowledge, model.measured = found.adapter, found.knowledge, found.measured
+        model.knowledge, model.loras.own = found.knowledge, with_student(model.recipe, found.adapter)
+        model.measured = found.measured if model.loras.own is None else {}  # of the weights without it
+        make_ready(model._denoiser, model.recipe, model.device, found.checked)
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
         model.pictures = attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
@@ -266,7 +268,7 @@ class Model:
         self.set_loras([WeightedLora(str(path), weight) for path, weight in loras.items()])
 
     def set_loras(self, loras: Sequence[WeightedLora]) -> None:
-        """As `adapt`, with LoRAs as a recipe lists them."""
+        """As `adapt`, as a recipe lists them."""
         rows = self.loras.read(loras, self._denoiser)
         if rows or self._denoiser is not None:
             hosts = [*self.denoiser.backbone.hosts(), *self.conditioner.hosts()]

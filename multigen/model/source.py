@@ -15,6 +15,7 @@ from multigen.errors import MultigenError, RecipeError
 from multigen.model import diffusers
 from multigen.model import weights as model_weights
 from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
+from multigen.model.checked import Checked, checked_at
 from multigen.model.knowledge import knowledge_at, without_knowledge
 from multigen.model.tuned import in_checkpoint, tuned, what_is_left
 from multigen.model.tuned import is_finished as is_finished
@@ -37,7 +38,8 @@ class Found(NamedTuple):
 
     `tensors` is None where the recipe's parts bring their weights with them, as those of a foreign pipeline do.
     `adapter` and `words` are what a training added to them, where they are its frozen base; `knowledge`, what they were
-    told; `stages`, those before it in a cascade, where they came with the weights; `measured`, what was found of them.
+    told; `stages`, those before it in a cascade, where they came with the weights; `measured`, what was found of them;
+    `checked`, how they do in bf16.
     """
 
     recipe: Recipe
@@ -48,6 +50,7 @@ class Found(NamedTuple):
     knowledge: Knowledge | None = None
     stages: tuple[Found, ...] = ()
     measured: Mapping[str, Any] = MappingProxyType({})
+    checked: Checked | None = None
 
     def tensors_of(self, part: str) -> dict[str, Tensor]:
         """The weights of one part, such as codec.vocoder, by their names within it."""
@@ -124,14 +127,8 @@ def _in_file(recipe: Recipe, path: Path, where: str) -> Found:
         )
         for number, (rows, text) in enumerate(before)
     )
-    return Found(
-        recipe,
-        tensors,
-        where,
-        knowledge=knowledge_at(path),
-        stages=stages,
-        measured=read_measured(path),
-    )
+    knows, measured, checked = knowledge_at(path), read_measured(path), checked_at(path)
+    return Found(recipe, tensors, where, knowledge=knows, stages=stages, measured=measured, checked=checked)
 
 
 def _split(path: Path) -> tuple[dict[str, Tensor], list[tuple[dict[str, Tensor], str]]]:
@@ -184,7 +181,8 @@ def _of_folder(folder: Path) -> Place:
 def of_run(recipe: Recipe, folder: Path) -> Found:
     """What a recipe's training left in its run folder: averaged weights, or its base's and what it added to them."""
     if recipe.train.adapter is None:
-        return Found(recipe, run_weights(folder), str(folder), knowledge=knowledge_at(folder))
+        found = Found(recipe, run_weights(folder), str(folder), knowledge=knowledge_at(folder))
+        return found._replace(checked=checked_at(folder))
     made = tuned(recipe, folder, _newest)
     own, base = (
         knowledge_at(folder),
@@ -263,7 +261,8 @@ def _of_recipe(recipe: Recipe, where: str) -> Place:
             "Leave these as they are, or train: weights=null"
         )
     return place._replace(
-        recipe=dataclasses.replace(recipe, conditioner=place.recipe.conditioner), where=source
+        recipe=dataclasses.replace(recipe, conditioner=place.recipe.conditioner, shrunk=place.recipe.shrunk),
+        where=source,
     )
 
 

@@ -23,6 +23,7 @@ PLACES: Mapping[str, str] = {
     "train.reconstruction": "reconstruction",
     "train.critic": "critic",
     "train.adapter": "adapter",
+    "train.distill.method": "distillation",
     "evaluate.feature": "feature",
     "evaluate.other": "dataset",
 }

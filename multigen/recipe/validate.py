@@ -18,6 +18,7 @@ from multigen.recipe.paths import expanded
 from multigen.recipe.places import LISTS, PLACES, SHORT
 from multigen.recipe.rules import RULES, check_relations
 from multigen.recipe.schema import (
+    Distill,
     Drop,
     Evaluate,
     Launch,
@@ -38,6 +39,7 @@ SECTIONS: Mapping[str, type] = {
     "train.post_hoc": PostHoc,
     "train.drop": Drop,
     "train.prior": Prior,
+    "train.distill": Distill,
     "sample": Sample,
     "sample.polish": Polish,
     "evaluate": Evaluate,

@@ -53,6 +53,7 @@ class Sampling(Members):
     )
     tile: bool = Field(default=False, description="with sliding_window: the last axis closes into a circle")
     loras: list[Lora] = Field(default_factory=list, max_length=8, description="LoRAs of the server's folder")
+    fast: bool = Field(default=False, description="with the model's student, in few calls of its network")
     options: dict[str, Any] = Field(
         default_factory=dict, description="what the modality declares, such as lufs"
     )
