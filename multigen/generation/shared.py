@@ -25,6 +25,9 @@ def request_recipe(parts: ModelParts, request: Request) -> Recipe:
     if request.guide is not None:
         guide = part_of(request.guide, "guide", "cfg", "scale: 3")
         recipe = dataclasses.replace(recipe, guide=guide_part(guide, request.guidance_scale))
+    if request.cache is not None:
+        cache = part_of(request.cache, "cache", "deep", "every: 3")
+        recipe = dataclasses.replace(recipe, sample=dataclasses.replace(recipe.sample, cache=cache))
     if recipe is not parts.recipe:
         check_guidance(recipe, parts.denoiser)
     return recipe

@@ -17,6 +17,7 @@ from multigen.datasets import Dataset, found_by
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.model.autoencoders import load_vae
+from multigen.model.checked import sampling_precision
 from multigen.model.compatibility import build_cascade, cond_spec
 from multigen.model.vocoders import load_vocoder
 from multigen.recipe.schema import Recipe
@@ -39,7 +40,7 @@ class Built(NamedTuple):
     cascade: Link | None = None
 
 
-def build_parts(recipe: Recipe, precision: torch.dtype | None, device: torch.device | None = None) -> Built:
+def build_parts(recipe: Recipe, device: torch.device | None = None) -> Built:
     """The parts of a recipe, drawn from its seed. RecipeError where they do not go together.
 
     device  where they will work, for networks that come and go; None: the CPU
@@ -60,7 +61,11 @@ def build_parts(recipe: Recipe, precision: torch.dtype | None, device: torch.dev
         given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
         cascade = build_cascade(recipe, modality, codec)
         given |= {"cond": cond_spec(recipe, conditioner.spec, codec, shape[0], cascade)}
-        denoiser = None if recipe.trains == "codec" else _denoiser(recipe, given, precision)
+        denoiser = (
+            None
+            if recipe.trains == "codec"
+            else _denoiser(recipe, given, sampling_precision(recipe, device or torch.device("cpu")))
+        )
     return Built(modality, codec, conditioner, denoiser, cascade)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from multigen.conditioners.knowledge import Knowledge, Verdict
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.device import choose_device, choose_precision, describe
+from multigen.device import choose_device, describe
 from multigen.errors import MultigenError
 from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.blend import blend
@@ -28,6 +28,7 @@ from multigen.model.adapters import attach
 from multigen.model.build import build_parts
 from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack
+from multigen.model.ready import make_ready
 from multigen.model.source import Found, find_weights
 from multigen.model.stages import former_of
 from multigen.model.students import with_student
@@ -36,15 +37,12 @@ from multigen.registry import Part
 
 
 class Model:
-    """Everything that a recipe names, built: modality, codec, conditioner and denoiser, on one device.
-
-    `weights` are random until `load_weights`, `multigen.load` or training sets them.
-    """
+    """All that a recipe names, built on one device; random until `load_weights`, `multigen.load` or training."""
 
     def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
         self.recipe = recipe
         self.device = choose_device(device)
-        parts = build_parts(recipe, choose_precision(recipe.sample.precision, self.device), self.device)
+        parts = build_parts(recipe, self.device)
         self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = parts
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
@@ -54,6 +52,7 @@ class Model:
             module.eval().to("cpu" if comes else self.device)
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
+        self.measured: Mapping[str, Any] = {}  # of its weights
         self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters
         self._others: dict[str, Denoiser] = {}
         self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
@@ -65,7 +64,9 @@ class Model:
         model = cls(found.recipe if recipe is None else recipe, device=device)
         if found.tensors is not None:
             model.load_weights(found.tensors, found.where)
-        model.loras.own, model.knowledge = with_student(model.recipe, found.adapter), found.knowledge
+        model.knowledge, model.measured = found.knowledge, found.measured
+        model.loras.own = with_student(model.recipe, found.adapter)
+        make_ready(model._denoiser, model.recipe, model.device, found.checked)
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
         model.pictures = attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
@@ -119,6 +120,7 @@ class Model:
         tile: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
+        cache: PartLike | None = None,
         options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
@@ -131,7 +133,7 @@ class Model:
         """
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, size=size, duration=duration,
-            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, options=options or {},
+            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, cache=cache, options=options or {},
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -161,6 +163,7 @@ class Model:
         tile: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
+        cache: PartLike | None = None,
         options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
@@ -171,7 +174,7 @@ class Model:
         )  # fmt: skip
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,
-            sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
+            cache=cache, sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -267,7 +270,7 @@ class Model:
         self.set_loras([WeightedLora(str(path), weight) for path, weight in loras.items()])
 
     def set_loras(self, loras: Sequence[WeightedLora]) -> None:
-        """As `adapt`, with LoRAs as a recipe lists them."""
+        """As `adapt`, as a recipe lists them."""
         rows = self.loras.read(loras, self._denoiser)
         if rows or self._denoiser is not None:
             hosts = [*self.denoiser.backbone.hosts(), *self.conditioner.hosts()]

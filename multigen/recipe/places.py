@@ -17,6 +17,7 @@ PLACES: Mapping[str, str] = {
     "sampler": "sampler",
     "guide": "guide",
     "cascade": "cascade",
+    "sample.cache": "cache",
     "train.noise_level": "noise_level",
     "train.objective": "objective",
     "train.reconstruction": "reconstruction",
@@ -28,3 +29,5 @@ PLACES: Mapping[str, str] = {
 }
 # Dotted key of a list of parts -> their kind.
 LISTS: Mapping[str, str] = {"evaluate.metrics": "metric", "modifiers": "modifier"}
+# Parts that may be written as their name alone.
+SHORT = frozenset({"sample.cache"})

@@ -228,9 +228,11 @@ def sampling_facts(recipe: Recipe, steps: int | None) -> dict[str, Any]:
         return {}
     plain = to_data(recipe)
     how = {key: plain[key] for key in ("sampler", "timesteps", "guide", "modifiers", "loras")}
+    how |= {"shrunk": plain["shrunk"]} if recipe.shrunk is not None else {}
+    cache = {} if recipe.sample.cache is None else {"cache": plain["sample"]["cache"]}
     if (student := student_of(recipe)) is not None:
         how["fast"] = {"student": f"{student.parent.name}/{student.name}", "sha256": sha256(student)}
-    return how | {"steps": steps or recipe.sample.steps, "polish": plain["sample"]["polish"]}
+    return how | {"steps": steps or recipe.sample.steps, "polish": plain["sample"]["polish"], **cache}
 
 
 def _save_pictures(model: Model, medium: Media, path: Path) -> None:
