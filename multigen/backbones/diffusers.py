@@ -71,7 +71,9 @@ class Diffusers(Backbone):
         self.folder: Path = self.family.folder
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
         self.begins, self.sees_known = self.family.begins, self.family.sees_known
+        self.lone_frames = self.family.lone_frames
         self.published = _published(self.family)
+        self.joined = "" if motion is None else "motion_modules."
         depth = self.family.config.get("layers_per_block")
         self.depth = depth if isinstance(depth, int) else 0
         self._check(path, axes, channels, out_channels, cond)
@@ -150,6 +152,11 @@ class Diffusers(Backbone):
         processors = importlib.import_module("diffusers.models.attention_processor")
         kinds = (processors.Attention, attention.AttentionModuleMixin)
         return [name for name, module in self.named_modules() if isinstance(module, kinds)]
+
+    def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Add the motion modules, where they were put into the network of pictures that the weights are of."""
+        own = self.state_dict() if self.joined else {}
+        return {**{name: tensor for name, tensor in own.items() if self.joined in name}, **weights}
 
     def shared(self, cond: Cond) -> Hashable:
         """Return what the family says."""

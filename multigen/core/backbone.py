@@ -76,6 +76,8 @@ class Backbone(nn.Module, ABC):
     deepest     number of the attention block in the middle of the network
     distilled   the network takes a guidance scale as an input, `Cond.extra["guidance"]` [B, 1]
     begins      it makes what begins with a picture, and cannot do without one
+    lone_frames  it is shown frames of a video that no latent holds alone
+    joined      part of the names of weights that another source put into the network; "": none
     sees_known  where something of a sample is known, `Cond.grid` may show it: mask and x0 [B, 1 + C, *D]
     """
 
@@ -89,6 +91,8 @@ class Backbone(nn.Module, ABC):
     distilled: bool = False
     begins: bool = False
     sees_known: bool = False
+    lone_frames: bool = False
+    joined: str = ""
 
     @abstractmethod
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:

@@ -87,6 +87,8 @@ class Family(ABC):
     prompted    its network takes image prompts, IP-Adapters
     stages      sub-folders of the networks that come before it, each a stage of its own
     scheduler_folder  sub-folder of the scheduler
+    grid        the timesteps that the pipeline walks in place of the scheduler's own; None: those
+    lone_frames  the network is shown frames of a video that no latent holds alone
     patch       side of the squares of model space that are one token, for a shift by the number of tokens
 
     `numbers` stand in `Cond.extra`, by name; a recipe changes them with `conditioner.numbers`. An instance is one
@@ -105,6 +107,8 @@ class Family(ABC):
     prompted: ClassVar[bool] = False
     patch: ClassVar[int] = 1
     stages: ClassVar[tuple[str, ...]] = ()
+    grid: ClassVar[Part | None] = None
+    lone_frames: ClassVar[bool] = False
     scheduler_folder: ClassVar[str] = diffusers_folder.SCHEDULER
 
     def __init__(self, *, folder: Given[Path]) -> None:

@@ -99,9 +99,9 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
         say_form(_name(edit), own, parts.modality, tuple(source.media.shape), source.keep is not None)
     original = Original(source, own, plain, view, _feather(edit, own, source, view))
     seen = _seen(original)
-    if edit.last is not None:
-        check_last(parts, seen)
     window = window_of(parts, (len(plain), *view.size), sliding=True)
+    if edit.last is not None:
+        check_last(parts, seen, window)
     if window is not None and not request.sliding_window:
         log.info(
             "%s: larger than the model makes in one piece; it is made in overlapping windows", _name(edit)

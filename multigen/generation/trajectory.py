@@ -134,7 +134,7 @@ def _guide(parts: ModelParts, conds: WindowConds, plan: Plan, phase: _Phase) -> 
 def _told(parts: ModelParts, plan: Plan, guide: Guide) -> Guide:
     """Its calls carry what the network is told of the size of the medium, and what it hears of what is known."""
     measures = dict(parts.conditioner.measures(plan.media))
-    if plan.edit is not None and plan.edit.shown is not None:
+    if plan.edit is not None and plan.edit.shown is not None and plan.window is None:
         measures |= plan.edit.shown.heard
     if not measures:
         return guide

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -88,7 +89,12 @@ def animated(recipe: Recipe) -> Recipe:
     moving = recipe_of(str(network.args.get("path")), _config(network), motion.path)
     others = tuple(one for one in recipe.adapters if one.name != MOTION)
     plain = recipe_of(str(network.args.get("path")), _config(network))
-    parts = {place: getattr(moving, place) for place in ("modality", "schedule")}
+    parts: dict[str, Any] = {"schedule": moving.schedule}
+    size = recipe.modality.args.get("size")
+    if size != plain.modality.args.get("size"):
+        parts["modality"] = Part(moving.modality.name, {**moving.modality.args, "size": size})
+    else:
+        parts["modality"] = moving.modality
     if recipe.modifiers == plain.modifiers:
         parts["modifiers"] = moving.modifiers
     for place in ("codec", "backbone"):
@@ -138,9 +144,9 @@ def _cascade(family: Family, source: str) -> Part | None:
 
 def scheduler_of(family: Family) -> Scheduler:
     """What the scheduler of a family's folder says."""
-    return read_scheduler(
-        family.folder, family.scheduler, Pipeline(family.own_sigmas, family.patch, family.scheduler_folder)
-    )
+    pipeline = Pipeline(family.own_sigmas, family.patch, family.scheduler_folder)
+    found = read_scheduler(family.folder, family.scheduler, pipeline)
+    return found if family.grid is None else found._replace(timesteps=family.grid)
 
 
 def checked(recipe: Recipe, source: str) -> Recipe:

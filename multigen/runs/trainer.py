@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from multigen.model.model import Model
 from multigen.model.source import base_weights
 from multigen.model.stages import trained
 from multigen.model.tuned import adaptation, unfinish
+from multigen.model.weights import base_hashes, base_of
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
@@ -146,11 +148,11 @@ def _check_items(dataset: Dataset, adapter: Adaptation | None) -> None:
         )
 
 
-def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Adaptation) -> str:
-    """Freeze the base's weights and put the adapter beside them; the hash of the base."""
+def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Adaptation) -> dict[str, str]:
+    """Freeze the base's weights and put the adapter beside them; the hashes of the base."""
     if init is not None:
         model.load_weights(init, f"train.init ({model.recipe.train.init})")
-    base = model.weights_hash()
+    base = base_hashes(base_of(model.learned), pretrained=model.denoiser.backbone.pretrained)
     for module in model.learned.values():
         module.requires_grad_(False)
     adapter.inject(model.denoiser.backbone, model.conditioner, model.recipe.seed)
@@ -174,12 +176,12 @@ def _precision(model: Model) -> torch.dtype | None:
 class Beside(NamedTuple):
     """What a training has beside a model and its data.
 
-    adapter  what learns in place of the weights; base: hash of those
+    adapter  what learns in place of the weights; base: hashes of those
     prior    media of a class that the model has made
     """
 
     adapter: Adaptation | None = None
-    base: str | None = None
+    base: Mapping[str, str] | None = None
     prior: Dataset | None = None
 
 

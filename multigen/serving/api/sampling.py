@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
+from torch import Tensor
 
 from multigen import registry
 from multigen.generation.request import EditRequest, Request, Size
@@ -66,8 +67,9 @@ def request_of(
     duration: float | None = None,
     edit: EditRequest | None = None,
     overrides: tuple[str, ...] = (),
+    images: Sequence[Tensor | None] = (),
 ) -> Request:
-    """The request of some members. ApiError for what is over a limit."""
+    """The request of some members. `images`: pictures for the model's adapters. ApiError for what is over a limit."""
     for name, text in (("prompt", prompt), ("negative_prompt", given.negative_prompt or "")):
         if len(text) > limits.prompt:
             raise ApiError(
@@ -105,6 +107,7 @@ def request_of(
         overrides=overrides,
         options=given.options,
         edit=edit,
+        images=tuple(images),
     )
 
 
