@@ -11,10 +11,12 @@ from einops import rearrange
 from torch import Tensor
 
 from multigen.core.conditioning import Cond
+from multigen.families.family import Stream
 from multigen.families.ltx import LTX
 from multigen.registry import Part
 from multigen.storage.diffusers_folder import Frozen
 
+TOKENS = 256  # of a prompt, as the pipeline cuts it
 PICTURES, PLACES = "pictures", "places"  # what is shown beside the video, and of which frames
 
 
@@ -28,6 +30,11 @@ class LTXCondition(LTX):
     title = "LTX-Video with conditions"
     grid: ClassVar[Part | None] = Part("linear_quadratic")
     lone_frames = True
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """T5, which does not read padding, and reads more than that of LTX-Video."""
+        return (Stream("tokenizer", "text_encoder", length=TOKENS, masked=True),)
 
     @cached_property
     def _vae(self) -> Frozen:
