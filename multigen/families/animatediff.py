@@ -74,7 +74,8 @@ class AnimateDiff(ModelScope):
             else diffusers_folder.lone_network(self._motion, "MotionAdapter")
         )
         try:
-            return diffusers.UNetMotionModel.from_unet2d(network, modules, load_weights=not blank).float()
+            made = diffusers.UNetMotionModel.from_unet2d(network, modules, load_weights=not blank)
+            return nn.Module.float(made)  # diffusers' own warns of nothing
         except (ValueError, RuntimeError) as error:
             raise MultigenError(
                 f"{self._motion}: these motion modules are of another network than {self.folder}'s ({reason(error)})"

@@ -26,7 +26,7 @@ from multigen.generation.restore import Known, plan_restoration
 from multigen.generation.shown import Shown, shown_of
 from multigen.generation.sizes import largest, window_of
 from multigen.generation.spans import amounts, spans
-from multigen.generation.view import View, grown_size, identity, picture_view, time_view
+from multigen.generation.view import View, grown_size, identity, middle, picture_view, time_view
 from multigen.modalities import Limits, Modality
 from multigen.modalities.video import Video
 
@@ -132,6 +132,10 @@ def _source(parts: ModelParts, edit: EditRequest) -> tuple[Source, Modality, tup
     extend = _extended(own, edit, media)
     if isinstance(own, Video) and len(extend) == 2 * (media.ndim - 1):
         own = own.with_sound_later(extend[-2] / own.fps)
+        if edit.fit == CROP and any(
+            extend[-2:]
+        ):  # whole frames are new: all of them are of the model's shape
+            media = middle(media, largest(parts)[-2:])
     keep = _kept(parts, own, edit, media)
     source = prepared(media, keep, extend)
     if edit.last is not None:

@@ -75,6 +75,13 @@ def test_first_and_last_frame_stay_and_lead(wan: Model) -> None:
     assert (other.tensor - alone.tensor)[:, 1:].abs().mean() > 0.01
 
 
+def test_a_wider_picture_is_cropped(wan: Model) -> None:
+    wide = torch.nn.functional.pad(FIRST, (3, 5))
+    (made,) = wan.edit(wide[:, None], extend=[0, 0, 0, 0, 0, 4], steps=1, fit="crop", last=LAST)
+    assert made.tensor.shape == (3, 5, SIDE, SIDE)
+    assert torch.equal(made.tensor[:, 0], wide[..., 4 : 4 + SIDE])
+
+
 def test_the_last_frame_is_shown_as_one_of_four(wan: Model) -> None:
     keep = torch.tensor([True, False, False, False, True])[:, None, None].expand(-1, SIDE, SIDE)
     shown = wan.codec.shown_mask(keep)

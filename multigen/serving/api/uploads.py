@@ -110,7 +110,7 @@ def inline_upload(member: str, text: str, limits: Limits) -> Upload:
         raise ApiError(400, f"{member}: not base64", param=member, code="invalid_value") from None
 
 
-def ispicture_of(upload: Upload) -> bool:
+def is_picture(upload: Upload) -> bool:
     """Whether an upload is a picture, which a model of videos begins with."""
     return sniffed(upload.content) in _PICTURES
 
