@@ -71,7 +71,7 @@ class Diffusers(Backbone):
         self.folder: Path = self.family.folder
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
         self.begins, self.sees_known = self.family.begins, self.family.sees_known
-        self.lone_frames = self.family.lone_frames
+        self.lone_frames, self.learned_variance = self.family.lone_frames, self.family.learned_variance
         self.published = _published(self.family)
         self.joined = "" if motion is None else "motion_modules."
         depth = self.family.config.get("layers_per_block")
@@ -179,6 +179,8 @@ class Diffusers(Backbone):
         led = self._adapters.leading(self.network, cond)
         with tapped(blocks, taps), lower, led, self._learning(x, cond):
             answer = self.family.call(self.network, x, c_noise, cond)
+        if taps is None or not taps.variance:
+            answer = answer[:, : x.shape[1]]
         return answer if self._dtype is None else answer.to(x.dtype)
 
     def leave(self) -> None:

@@ -86,12 +86,16 @@ class Denoiser(nn.Module):
             return self.backbone(x, c_noise, cond, **more).to(x.dtype)
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
-        """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps at alpha = 0."""
+        """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps at alpha = 0.
+
+        With `Taps.variance` the network's v follows, [B, 2 C, *D].
+        """
         scales = self._scales(t)
         c_noise, c_in, c_skip, c_out = upload(torch.tensor(scales, dtype=x.dtype), x.device).unbind()
         scaled = any(abs(c - 1) > UNSCALED for c in scales[1])
         answer = self.network(rows(c_in, x) * x if scaled else x, c_noise, cond, taps)
-        return (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer)
+        x0 = (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer[:, : x.shape[1]])
+        return torch.cat([x0, answer[:, x.shape[1] :]], 1) if taps is not None and taps.variance else x0
 
     def shared(self, cond: Cond) -> Hashable:
         """Return what the backbone declares that all samples of one call must have in common."""

@@ -18,6 +18,7 @@ from multigen.generation.cascade import stage_before
 from multigen.generation.finish import finish
 from multigen.generation.guidance import guided, say_strong
 from multigen.generation.handover import handed
+from multigen.generation.learned_variance import with_learned_variance
 from multigen.generation.parts import ModelParts
 from multigen.generation.plan import Job, Plan
 from multigen.generation.stages import condition, stage_noise
@@ -55,8 +56,8 @@ def _given(parts: ModelParts, plan: Plan) -> Tensor | None:
 def _own(parts: ModelParts, job: Job, phase: _Phase) -> tuple[Trajectory, Guide]:
     """The walk and the guide of the model's own network."""
     plan = job.plan
-    noise = stage_noise(parts, plan, job.seed)
     guide = _guide(parts, WindowConds(parts, job.prompt, plan), plan, phase)
+    noise, guide = with_learned_variance(parts, plan, stage_noise(parts, plan, job.seed), guide)
     if plan.blend is None:
         return _watched_to_its_end(_trajectory(parts, plan, noise, phase), plan, phase), guide
     other, share = plan.blend, plan.blend.share
