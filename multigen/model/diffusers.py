@@ -102,6 +102,15 @@ def animated(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, adapters=others, **parts)
 
 
+def still(recipe: Recipe) -> Recipe:
+    """The recipe of the network of pictures that a motion adapter moves, which is what a training teaches."""
+    if recipe.makes == recipe.modality.name:
+        return recipe
+    pictures = tuple(one for one in recipe.adapters if one.name != MOTION)
+    sample = dataclasses.replace(recipe.sample, duration=None, suffix=None)
+    return dataclasses.replace(recipe, adapters=pictures, sample=sample)
+
+
 def _kept(given: Part, usual: Part, new: Part) -> Part:
     """A new part, with the arguments in which the given one differs from the usual."""
     own = {name: value for name, value in given.args.items() if usual.args.get(name) != value}

@@ -227,9 +227,10 @@ def _final(recipe: Recipe, folder: Path, device: str | None) -> Model:
 
 def _with_weights(recipe: Recipe, device: str | None) -> tuple[Recipe, Model]:
     """The recipe with the weights that it names, and its model."""
-    check_combination(recipe)
     found = named(recipe, recipe.name)
-    model = Model.of(found, animated(found.recipe), device=device)
+    made = animated(found.recipe)
+    check_combination(made)
+    model = Model.of(found, made, device=device)
     log.info("%s: uses the weights %s (weights=null trains)", recipe.name, recipe.weights)
     return found.recipe, model
 
