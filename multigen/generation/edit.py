@@ -117,6 +117,10 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
 
 def _check(parts: ModelParts, edit: EditRequest) -> None:
     """MultigenError for what is wrong whatever the medium, beyond `EditRequest.check`."""
+    if not parts.modality.edited:
+        raise MultigenError(
+            f"{parts.recipe.name}: it makes media of the kind {parts.modality.name}, which are not edited; sample them"
+        )
     for name, value, allowed in (("fit", edit.fit, FITS), ("mask_is", edit.mask_is, MEANINGS)):
         if value is not None and value not in allowed:
             raise MultigenError(message(name, value, allowed))

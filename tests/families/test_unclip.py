@@ -192,6 +192,14 @@ def test_pictures_pass_down_to_the_stage_that_draws_them(tmp_path: Path, picture
     assert larger.tensor.shape == (3, 16, 16)
 
 
+def test_an_embedding_is_not_edited(kandinsky: Path, pictures: list[str]) -> None:
+    prior = model_of(kandinsky.with_name("prior"))
+    with pytest.raises(
+        MultigenError, match="prior: it makes media of the kind embedding, which are not edited"
+    ):
+        prior.edit(pictures[0], "a red apple", steps=1)
+
+
 def test_what_does_not_go_together_is_refused(kandinsky: Path, whole: Model, tmp_path: Path) -> None:
     with pytest.raises(
         MultigenError, match=r"draws what an embedding says. Name the prior .*, or give a picture"
