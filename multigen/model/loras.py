@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -100,9 +101,10 @@ def warn_of_base(adapters: Sequence[Adapter], weights: Mapping[str, Tensor]) -> 
     compared, and nothing is said.
     """
     known = model_weights.comparable(weights)
+    hash_as = functools.cache(lambda kind: model_weights.hash_as(weights, kind))
     for adapter in adapters:
         wanted = adapter.about.get("base_hash")
         kinds = [kind for kind in known if isinstance(wanted, Mapping) and kind in wanted]
-        if kinds and all(wanted[kind] != model_weights.hash_as(weights, kind) for kind in kinds):
+        if kinds and all(wanted[kind] != hash_as(kind) for kind in kinds):
             log.warning("%s was trained on other weights (%s, %s) than these (%s)", adapter.where, adapter.base,
-                        wanted[kinds[0]], model_weights.hash_as(weights, kinds[0]))  # fmt: skip
+                        wanted[kinds[0]], hash_as(kinds[0]))  # fmt: skip
