@@ -72,12 +72,8 @@ def request_of(
     """The request of some members. `images`: pictures for the model's adapters. ApiError for what is over a limit."""
     for name, text in (("prompt", prompt), ("negative_prompt", given.negative_prompt or "")):
         if len(text) > limits.prompt:
-            raise ApiError(
-                400,
-                f"{name}: {len(text):,} characters; allowed: {limits.prompt:,}",
-                param=name,
-                code="too_long",
-            )
+            said = f"{name}: {len(text):,} characters; allowed: {limits.prompt:,}"
+            raise ApiError(400, said, param=name, code="too_long")
     if given.steps is not None and given.steps > limits.steps:
         raise ApiError(
             400, f"steps: {given.steps}; allowed: 1 to {limits.steps}", param="steps", code="invalid_value"
