@@ -75,8 +75,8 @@ class Size(NamedTuple):
 
 
 def size(network: nn.Module, call: Callable[[Tensor, Tensor], Tensor], x: Tensor, noise: Tensor) -> Size:
-    """Parameters, and FLOPs of one forward pass."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    """Parameters, and FLOPs of one forward pass as in training, where convolutions take all their products."""
+    with FlopCounterMode(display=False) as counter, torch.enable_grad():
         call(x, noise)
     return Size(sum(p.numel() for p in network.parameters()), counter.get_total_flops())
 

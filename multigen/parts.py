@@ -161,9 +161,21 @@ BUILTIN: dict[str, dict[str, str]] = {
         "min_snr": "multigen.training.objectives:min_snr",
         "velocity": "multigen.training.objectives:velocity",
     },
+    "cache": {
+        "auto": "multigen.core.caches:auto",
+        "deep": "multigen.core.caches:deep",
+        "forecast": "multigen.core.caches:forecast",
+        "guidance": "multigen.core.caches:guidance",
+        "off": "multigen.core.caches:off",
+    },
     "cascade": {
         "embedding": "multigen.cascades.embedding:Embedding",
         "enlarge": "multigen.cascades.enlarge:Enlarge",
+    },
+    "distillation": {
+        "consistency": "multigen.training.consistency:Consistency",
+        "guidance": "multigen.training.distillation:Guidance",
+        "progressive": "multigen.training.distillation:Progressive",
     },
     "critic": {
         "patches": "multigen.training.critics:Patches",

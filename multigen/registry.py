@@ -34,8 +34,8 @@ Given = Annotated[T, _GIVEN]
 
 KINDS = (
     "backbone", "schedule", "prediction", "timesteps", "sampler", "guide", "modifier", "conditioner", "codec",
-    "modality", "dataset", "noise_level", "objective", "reconstruction", "critic", "adapter", "feature", "metric",
-    "operator", "family", "cascade",
+    "modality", "dataset", "noise_level", "objective", "reconstruction", "critic", "adapter", "distillation", "feature",
+    "metric", "operator", "family", "cascade", "cache",
 )  # fmt: skip
 # Kinds of functions that take positional arguments when they are used.
 APPLIED = frozenset({"timesteps", "sampler", "guide", "modifier", "noise_level", "objective"})

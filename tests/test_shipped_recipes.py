@@ -102,7 +102,15 @@ def files(name: str, folder: Path) -> None:
 
 
 def test_every_shipped_recipe_has_a_smoke_run() -> None:
-    others = {"lora_emoji", "vocoder_music", "image_stable_diffusion", "vae_folder", "image_latent", *TUNED}
+    others = {
+        "lora_emoji",
+        "vocoder_music",
+        "image_stable_diffusion",
+        "vae_folder",
+        "image_latent",
+        *TUNED,
+        *DISTILLED,
+    }
     assert {*OWN, *others} == set(shipped())
 
 
@@ -125,6 +133,34 @@ def test_a_lora_is_tuned_on_the_shipped_weights(tmp_path: Path, monkeypatch: pyt
     assert model.weights_hash() == read(folder)["files"][0]["weights_hash"] != base.weights_hash()  # type: ignore[index]
     with model.bare():
         assert model.weights_hash() == base.weights_hash()
+
+
+DISTILLED = {
+    "distill_emoji": "image_emoji",
+    "distill_music": "audio_music",
+    "distill_video": "video_moving_emoji",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name != "distill_emoji" else ()) for name in DISTILLED],
+)
+def test_a_student_is_distilled_from_the_shipped_weights(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    teacher = DISTILLED[name]
+    few = ["train.steps=1", "train.batch=1", "train.warmup=0", "train.ema_decay=0", "train.tensorboard=false"]
+    few += [f"sample.prompts=['{load_recipe(teacher).sample.prompts[0]}']", "sample.n=1", "train.lr=0.1"]
+    few += ["sample.steps=1", *(one for one in OWN[teacher] if one.startswith("data."))]
+    folder = runs.run(load_recipe(name, few), device="cpu", quiet=True)
+    assert verify(folder) == []
+    file = export(folder, tmp_path / "student.safetensors", half=True)
+    assert file.stat().st_size <= 6_000_000
+    student, base = (multigen.load(teacher, fast=fast, device="cpu") for fast in (str(file), False))
+    assert student.recipe.sample.steps == 1 and student.recipe.sampler.name == "ddim"
+    assert student.weights_hash() != base.weights_hash()
 
 
 TUNED = {

@@ -46,7 +46,7 @@ def stage(build: Path) -> Path:
     target = build / "docs"
     shutil.rmtree(target, ignore_errors=True)
     for path in sorted(
-        p for p in DOCS.rglob("*") if p.suffix in (".md", ".png", ".webp", ".css", ".json", ".yml")
+        p for p in DOCS.rglob("*") if p.suffix in (".md", ".png", ".webp", ".css", ".json", ".yml", ".sh")
     ):
         place = target / path.relative_to(DOCS)
         place.parent.mkdir(parents=True, exist_ok=True)

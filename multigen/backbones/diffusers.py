@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from multigen.backbones.adapters import Adapters
 from multigen.backbones.control_training import from_unet, learning
+from multigen.backbones.diffusers_deep import Inner
 from multigen.backbones.diffusers_taps import tapped
 from multigen.backbones.int8 import to_int8
+from multigen.backbones.packed import PackedWeights
 from multigen.backbones.streamed import Streamed
 from multigen.core.backbone import Backbone, Control, Lead, Taps
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.deep import Deep
 from multigen.core.hosts import Host
 from multigen.families import Family, open_family
 from multigen.registry import Given
@@ -43,6 +46,8 @@ class Diffusers(Backbone):
     motion        folder of motion modules (MotionAdapter), with which Stable Diffusion 1.x makes videos
     dtype         of its weights in memory: fp32; bf16 or fp16, norms and embeddings in fp32; or int8 in linear layers
                   (torchao), for sampling alone
+    packed        on a CPU in fp32, weights are also held in the layout in which they are multiplied: quicker. Those of
+                  fp32 files take no more memory, as the files' own goes; others take up to twice as much
     turns         the model's networks take turns on the device; None: they stay
     streamed      the device that its layers work on one by one; None: the network stays
 
@@ -63,6 +68,7 @@ class Diffusers(Backbone):
         config: str | None = None,
         motion: str | None = None,
         dtype: Literal["fp32", "bf16", "fp16", "int8"] = "fp32",
+        packed: bool = True,
         turns: Given[Turns | None] = None,
         streamed: Given[torch.device | None] = None,
     ) -> None:
@@ -86,6 +92,10 @@ class Diffusers(Backbone):
         self.fixed = (
             FIXED if streamed is not None and streamed.type == "cpu" else INT8 if dtype == "int8" else ""
         )
+        self._packed = PackedWeights() if packed and dtype == "fp32" and streamed is None else None
+        self._inner = Inner(self.network)
+        # Of two networks that take turns, features of one mean nothing to the other.
+        self.outermost = 0 if self.family.others else self._inner.outermost
         self._adapters = Adapters((), self.network, self.family)
         self.control: nn.Module | None = None  # a ControlNet that learns
         self._shown: Tensor | None = None
@@ -166,7 +176,9 @@ class Diffusers(Backbone):
         """Raise ValueError for samples [C, *D] that the family's network cannot make."""
         self.family.check_shape(shape)
 
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
+    ) -> Tensor:
         """x [B, C, *D], c_noise [B] as the family takes it -> F [B, C, *D]."""
         blocks: list[nn.Module] = [self.network.get_submodule(name) for name in self._blocks]
         if self._turns is not None:
@@ -177,7 +189,9 @@ class Diffusers(Backbone):
             contextlib.nullcontext() if self._dtype is None else torch.autocast(x.device.type, self._dtype)
         )
         led = self._adapters.leading(self.network, cond)
-        with tapped(blocks, taps), lower, led, self._learning(x, cond):
+        fast = contextlib.nullcontext() if self._packed is None else self._packed.used(x)
+        inner = self._inner.deep(deep, len(x))
+        with tapped(blocks, taps), inner, lower, led, self._learning(x, cond), fast:
             answer = self.family.call(self.network, x, c_noise, cond)
         if taps is None or not taps.variance:
             answer = answer[:, : x.shape[1]]
@@ -185,6 +199,8 @@ class Diffusers(Backbone):
 
     def leave(self) -> None:
         """Make room on the device for another network of the model."""
+        if self._packed is not None:
+            self._packed.clear()
         if not self._streamed:
             self.network.to("cpu")
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from einops import rearrange
 from torch import Tensor, nn
 
+from multigen.backbones.winograd import Conv
 from multigen.core.backbone import Taps
 
 
@@ -81,12 +82,11 @@ def zeroed(module: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
     return module
 
 
-def conv(width_in: int, width_out: int, *, axes: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+def conv(width_in: int, width_out: int, *, axes: int, kernel: int, stride: int = 1) -> Conv:
     """A convolution of a folded tensor that keeps (stride 1) or halves (stride 2) its axes, except a unit axis."""
-    pad = kernel // 2
     if axes == 1:
-        return nn.Conv2d(width_in, width_out, (1, kernel), (1, stride), (0, pad))
-    return nn.Conv2d(width_in, width_out, kernel, stride, pad)
+        return Conv(width_in, width_out, (1, kernel), (1, stride))
+    return Conv(width_in, width_out, (kernel, kernel), (stride, stride))
 
 
 def norm(width: int, groups: int) -> nn.GroupNorm:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from multigen.backbones.attention import AttentionBlock
 from multigen.backbones.layers import Context, conv, norm, zeroed
+from multigen.backbones.winograd import Conv, samples_on_cpu
 
 
 class TimeConv(nn.Module):
@@ -22,7 +23,7 @@ class TimeConv(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = zeroed(nn.Conv2d(width, width, (3, 1), padding=(1, 0)))
+        self.conv = zeroed(Conv(width, width, (3, 1)))
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """[B*T, C, H, W] -> the same shape."""
@@ -40,12 +41,20 @@ def modulated(norm: nn.GroupNorm, x: Tensor, scale: Tensor, shift: Tensor) -> Te
     One pass over a contiguous x instead of three: with the rows laid along the channels, each row's scale and shift are
     the affine parameters of the normalisation. A trace has to hold for any number of rows, so it takes the plain way.
     """
+    if samples_on_cpu(x):
+        y = norm(x)
+        return torch.addcmul(shift[:, :, None, None], y, scale[:, :, None, None], out=y)
     if not x.is_contiguous() or torch.onnx.is_in_onnx_export():
         return torch.addcmul(shift[:, :, None, None], norm(x), scale[:, :, None, None])
     weight = norm.weight * scale
     bias = norm.bias * scale + shift
     row = x.view(1, -1, *x.shape[2:])
     return F.group_norm(row, len(x) * norm.num_groups, weight.flatten(), bias.flatten(), norm.eps).view_as(x)
+
+
+def activated(x: Tensor) -> Tensor:
+    """SiLU of what a normalisation made; in its place where nothing learns, as new memory costs more than the SiLU."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class ResidualBlock(nn.Module):
@@ -71,15 +80,15 @@ class ResidualBlock(nn.Module):
         self.norm2 = norm(width_out, groups)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = zeroed(conv(width_out, width_out, axes=axes, kernel=kernel))
-        self.shortcut = nn.Identity() if width_in == width_out else nn.Conv2d(width_in, width_out, 1)
+        self.shortcut = nn.Identity() if width_in == width_out else Conv(width_in, width_out, (1, 1))
         self.skip_scale = skip_scale
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """[R, width_in, H, W] -> [R, width_out, H, W]."""
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(activated(self.norm1(x)))
         if self.time_conv is not None:
             h = self.time_conv(h, context.frames)
-        h = self.shortcut(x) + self.conv2(self.dropout(F.silu(self._normed(h, context))))
+        h = self.shortcut(x) + self.conv2(self.dropout(activated(self._normed(h, context))))
         return h if self.skip_scale == 1 else h * self.skip_scale
 
     def _normed(self, h: Tensor, context: Context) -> Tensor:

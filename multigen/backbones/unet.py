@@ -19,12 +19,15 @@ from multigen.backbones.attention import Attention, AttentionBlock
 from multigen.backbones.layers import Context, conv, fold, norm, unfold, zeroed
 from multigen.backbones.noise_embedding import NoiseEmbedding
 from multigen.backbones.resampling import DownsampleConv, UpsampleConv
-from multigen.backbones.residual import Stage
+from multigen.backbones.residual import Stage, activated
 from multigen.backbones.unet_arguments import check_positive, check_unet
+from multigen.backbones.winograd import samples_on_cpu
 from multigen.core.backbone import Backbone, Taps
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.deep import Deep
 from multigen.registry import Given
 
+_GUIDANCE = "embed.guidance.weight"
 _SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -48,8 +51,10 @@ class UNet(Backbone):
     start_at_grid  before training the output is the first C' channels of cond.grid, not zero: with prediction x0 a
                    super-resolution network learns what the enlarged medium lacks, as in Li et al. 2021
                    (arXiv:2104.14951, section 3.3)
+    guided         it takes a guidance scale as an input, which a distillation teaches (Meng et al. 2022,
+                   arXiv:2210.03142, section 3.1); before training it has no effect
     checkpoint     recompute activations in the backward pass to save memory
-    channels_last  memory layout; default: channels-last where it is faster (half precision on GPUs, never on CPUs)
+    channels_last  memory layout; default: channels-last where it is faster (half precision on GPUs, sampling on CPUs)
 
     Raises ValueError for arguments out of range, and for a condition with tokens but no attention.
     """
@@ -71,6 +76,7 @@ class UNet(Backbone):
         dropout: float = 0.0,
         skip_scale: float = 1.0,
         start_at_grid: bool = False,
+        guided: bool = False,
         checkpoint: bool = False,
         channels_last: bool | None = None,
     ) -> None:
@@ -87,14 +93,13 @@ class UNet(Backbone):
             raise ValueError(
                 f"start_at_grid: true is not allowed with {cond.grid} channels of a grid; the output has {out_channels}"
             )
-        self.start_at_grid = start_at_grid
-        self.stride = 2 ** (len(widths) - 1)
+        self.start_at_grid, self.distilled, self.stride = start_at_grid, guided, 2 ** (len(widths) - 1)
         embedding = embedding or 4 * widths[0]
         stage = partial(
             Stage, axes=axes, kernel=kernel, embedding=embedding, groups=groups, head_width=head_width,
             tokens=cond.tokens, dropout=dropout, skip_scale=skip_scale,
         )  # fmt: skip
-        self.embed = NoiseEmbedding(widths[0], embedding, cond.vector, axes)
+        self.embed = NoiseEmbedding(widths[0], embedding, cond.vector, axes, guided=guided)
         self.enter = conv(channels + cond.grid, widths[0], axes=axes, kernel=kernel)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips = self._fill_down(stage, widths, attends, blocks)
@@ -111,7 +116,7 @@ class UNet(Backbone):
         blocks = [m for layer in path for m in layer.modules() if isinstance(m, AttentionBlock)]
         for number, block in enumerate(blocks):
             block.number = number
-        self.attentions = len(blocks)
+        self.attentions, self.outermost = len(blocks), len(self.down)
         before = [m for layer in self.down for m in layer.modules() if isinstance(m, AttentionBlock)]
         self.deepest = min(len(before), max(len(blocks) - 1, 0))
 
@@ -124,18 +129,19 @@ class UNet(Backbone):
 
         Kinds of layers over time that are missing start as in a new network, at zero, so that the video network does to
         every frame what the image network does to an image. Weights of a grid condition start at zero, too; those of
-        one that this network does not have are left out, as if it said nothing.
+        one that this network does not have are left out, as if it said nothing. So it is with a guidance scale.
         """
         known = {_over_time(k) for k in weights}
-        own = self.state_dict() if self.axes == 3 else {}
+        own = self.state_dict() if self.axes == 3 or self.distilled else {}
         new = {k: v for k, v in own.items() if (kind := _over_time(k)) and kind not in known}
+        new |= {k: v for k, v in own.items() if k == _GUIDANCE and k not in weights}
         enter = weights.get("enter.weight")
         if self.cond.grid and enter is not None and enter.ndim == 4 and enter.shape[1] == self.channels:
             more = enter.new_zeros(len(enter), self.cond.grid, *enter.shape[2:])
             weights = {**weights, "enter.weight": torch.cat([enter, more], dim=1)}
         if not self.cond.grid and enter is not None and enter.ndim == 4 and enter.shape[1] > self.channels:
             weights = {**weights, "enter.weight": enter[:, : self.channels]}
-        return {**new, **weights}
+        return {**new, **{k: v for k, v in weights.items() if k != _GUIDANCE or self.distilled}}
 
     def _fill_down(
         self, stage: Callable[..., Stage], widths: Sequence[int], attends: Sequence[bool], blocks: int
@@ -169,7 +175,9 @@ class UNet(Backbone):
             if level > 0:
                 self.up.append(UpsampleConv(width, axes=self.axes))
 
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
+    ) -> Tensor:
         """x [B, C, *D], c_noise [B] log-SNR within ±20, cond with the widths of the constructor -> F [B, C', *D].
 
         Raises ValueError for other shapes and widths.
@@ -185,25 +193,42 @@ class UNet(Backbone):
         x = fold(self._pad(x))
         if self._use_channels_last(x):
             x = x.contiguous(memory_format=torch.channels_last)
-        context = Context(self.embed(c_noise, cond.vector, frames), cond.tokens, cond.mask, frames, taps)
-        x = unfold(self._run(x, context), self.axes, frames)
+        scale = cond.extra.get("guidance") if self.distilled else None
+        context = Context(
+            self.embed(c_noise, cond.vector, frames, scale), cond.tokens, cond.mask, frames, taps
+        )
+        x = unfold(self._run(x, context, deep), self.axes, frames)
         x = x[(..., *(slice(n) for n in size))].contiguous()
         return x + grid[:, : x.shape[1]] if self.start_at_grid and grid is not None else x
 
-    def _run(self, x: Tensor, context: Context) -> Tensor:
-        """The folded network: [R, C, H, W] -> [R, C', H, W]."""
+    def _run(self, x: Tensor, context: Context, deep: Deep | None) -> Tensor:
+        """The folded network: [R, C, H, W] -> [R, C', H, W].
+
+        A stage of the decoder and the layer whose output it takes over the skip connection are an outer stage.
+        """
+        made = None if deep is None else deep.made
+        outer = len(self.down) + 1 if deep is None or made is None else deep.outer[0]
         x = self.enter(x)
         skips = [x]
-        for layer in self.down:
+        for layer in self.down[: outer - 1]:
             x = self._call(layer, x, context)
             skips.append(x)
-        for layer in self.middle:
+        for layer in self.middle if made is None else ():
             x = self._call(layer, x, context)
-        for layer in self.up:
+        if made is not None:
+            x = made[0].flatten(0, 1)
+        for layer in self.up[-self._layers_up(outer) :]:
             if isinstance(layer, Stage):
+                if deep is not None and made is None and len(skips) in deep.outer:
+                    deep.kept[len(skips)] = (x.unflatten(0, (-1, context.frames)),)
                 x = torch.cat([x, skips.pop()], dim=1)
             x = self._call(layer, x, context)
-        return self.leave(F.silu(self.leave_norm(x)))
+        return self.leave(activated(self.leave_norm(x)))
+
+    def _layers_up(self, stages: int) -> int:
+        """How many layers the last stages of the decoder have, with those between them."""
+        places = [k for k, layer in enumerate(self.up) if isinstance(layer, Stage)]
+        return len(self.up) if stages == len(places) else len(self.up) - places[-stages]
 
     def _call(self, layer: nn.Module, x: Tensor, context: Context) -> Tensor:
         if self.checkpoint and torch.is_grad_enabled():
@@ -219,7 +244,11 @@ class UNet(Backbone):
     def _use_channels_last(self, x: Tensor) -> bool:
         if self.channels_last is not None:
             return self.channels_last
-        device = x.device.type  # on CPUs convolutions gain up to 5%, and normalisations lose more
+        if samples_on_cpu(
+            x
+        ):  # as its convolutions take it; in training normalisations lose more than they gain
+            return True
+        device = x.device.type
         return device not in ("cpu", "meta") and (x.dtype.itemsize < 4 or torch.is_autocast_enabled(device))
 
     def _check_input(self, x: Tensor, cond: Cond) -> None:

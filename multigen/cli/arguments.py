@@ -116,7 +116,12 @@ def add_resume(parser: Parser) -> None:
 
 
 def add_format(parser: Parser) -> None:
-    """Add what every command takes that writes media."""
+    """Add what every command takes that writes media: their format, and how soon they shall be there."""
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="sample with the model's student, in few calls of its network; the same as fast=true",
+    )
     parser.add_argument(
         "--format",
         type=lambda text: text.removeprefix(".").lower(),
@@ -127,7 +132,8 @@ def add_format(parser: Parser) -> None:
 
 def sampling_overrides(a: argparse.Namespace) -> list[str]:
     """The overrides of the command line, those that options stand for among them."""
-    return [*a.overrides, *([] if a.format is None else [f"sample.suffix=.{a.format}"])]
+    fast = ["fast=true"] if a.fast else []
+    return [*a.overrides, *fast, *([] if a.format is None else [f"sample.suffix=.{a.format}"])]
 
 
 def show_log(quiet: bool) -> None:

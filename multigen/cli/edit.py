@@ -33,7 +33,7 @@ Vary, inpaint, extend, restyle or restore a medium. With --input alone: img2img,
   multigen edit image_emoji --input small.png --restore downsample --prompt "red apple"
 """
 # The fields of a request that have an option of their own here.
-NAMES = ("negative_prompt", "steps", "guidance_scale", "sampler", "guide", "sliding_window", "tile")
+NAMES = ("negative_prompt", "steps", "guidance_scale", "sampler", "guide", "cache", "sliding_window", "tile")
 
 
 def parser() -> Parser:

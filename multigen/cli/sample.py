@@ -44,6 +44,7 @@ NAMES = (
     "guidance_scale",
     "sampler",
     "guide",
+    "cache",
     "size",
     "duration",
     "sliding_window",

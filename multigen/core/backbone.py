@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 from torch import Tensor, nn
 
 from multigen.core.conditioning import Cond
+from multigen.core.deep import Deep
 from multigen.core.hosts import Host
 
 NoiseLevel: TypeAlias = Literal["log_snr", "index", "sigma"]
@@ -76,6 +77,7 @@ class Backbone(nn.Module, ABC):
     depth       layers of a block, where files of other tools count by them
     attentions  number of attention blocks that taps can address; 0: `forward` takes no taps
     deepest     number of the attention block in the middle of the network
+    outermost   most outer stages that can run without the inner layers (`Deep`); 0: `forward` takes no deep
     distilled   the network takes a guidance scale as an input, `Cond.extra["guidance"]` [B, 1]
     begins      it makes what begins with a picture, and cannot do without one
     lone_frames  it is shown frames of a video that no latent holds alone
@@ -91,6 +93,7 @@ class Backbone(nn.Module, ABC):
     depth: int = 0
     attentions: int = 0
     deepest: int = 0
+    outermost: int = 0
     distilled: bool = False
     begins: bool = False
     sees_known: bool = False
@@ -102,7 +105,8 @@ class Backbone(nn.Module, ABC):
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """x [B, C, *D], c_noise [B], conditions -> F [B, C', *D].
 
-        A backbone whose `attentions` is above 0 also takes `taps: Taps | None = None`.
+        A backbone whose `attentions` is above 0 also takes `taps: Taps | None = None`, and one whose `outermost` is
+        above 0 `deep: Deep | None = None`.
         """
 
     def shared(self, cond: Cond) -> Hashable:
@@ -172,3 +176,14 @@ def check_taps(backbone: Backbone, taps: Taps) -> None:
         raise ValueError("this backbone gives no access to its attention, which this guide or picture needs")
     if wrong:
         raise ValueError(f"layers: {wrong} is not allowed. Allowed: 0 to {count - 1} (attention blocks)")
+
+
+def check_deep(backbone: Backbone, deep: Deep) -> None:
+    """Raise ValueError if the backbone cannot run so many outer stages without its inner layers."""
+    wrong = [n for n in deep.outer if not 1 <= n <= backbone.outermost]
+    if not backbone.outermost:
+        raise ValueError("this backbone cannot run without its inner layers. Allowed: cache off")
+    if wrong:
+        raise ValueError(
+            f"outer: {wrong[0]} is not allowed. Allowed: 1 to {backbone.outermost} (outer stages)"
+        )

@@ -15,6 +15,7 @@ one network learns both predictions of classifier-free guidance (Ho & Salimans 2
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -73,12 +74,12 @@ class Cond:
         if len({len(part) for part in self._batches}) > 1:
             raise ValueError("Cond: vector, tokens, grid and extra differ in batch size")
 
-    @property
+    @functools.cached_property
     def batch_size(self) -> int | None:
         """B, or None for a condition without parts."""
         return next((len(p) for p in self._batches), None)
 
-    @property
+    @functools.cached_property
     def structure(self) -> tuple[object, ...]:
         """Which parts there are and how wide. Conditions of equal structure can share a network call."""
         return (

@@ -19,12 +19,15 @@ it is nearly 2 h |e|: flat areas come out right at the price of larger errors at
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from multigen.core.backbone import Backbone, Taps, check_taps
+from multigen.core.backbone import Backbone, Taps, check_deep, check_taps
 from multigen.core.conditioning import Cond
+from multigen.core.deep import Deep
+from multigen.core.held import HeldWeights
 from multigen.core.predictions import Prediction
 from multigen.core.schedules import Schedule
 from multigen.core.upload import upload
@@ -43,13 +46,19 @@ def rows(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
+def _with_variance(x0: Tensor, answer: Tensor, taps: Taps | None) -> Tensor:
+    """x0 [B, C, *D], and what follows it in the network's answer where that is asked for."""
+    return torch.cat([x0, answer[:, x0.shape[1] :]], 1) if taps is not None and taps.variance else x0
+
+
 class Denoiser(nn.Module):
     """Estimate x0 from x_t with a backbone.
 
     backbone    the network F
     schedule    alpha and sigma at t
     prediction  what F means
-    precision   autocast dtype of the network; x stays fp32 outside it. None: no autocast
+    precision   dtype that the network computes in (autocast; weights held in it where nothing learns); x stays fp32
+                outside it. None: fp32
 
     Coefficients are computed in float64. t is best on the CPU, so that no device has to wait for them.
     """
@@ -70,32 +79,62 @@ class Denoiser(nn.Module):
         self.backbone, self.schedule, self.prediction = backbone, schedule, prediction
         self.precision = precision
         self._known: dict[float, list[float]] = {}
+        self._held: HeldWeights | None = None
 
-    def network(self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
+    def network(
+        self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
+    ) -> Tensor:
         """Call F with x [B, C, *D], already scaled by c_in, and c_noise [B]. The answer has the dtype of x.
 
-        Raises ValueError for taps that the backbone does not take.
+        Raises ValueError for taps and deep features that the backbone does not take.
         """
-        more = {}
+        more: dict[str, Any] = {}
         if taps is not None:
             check_taps(self.backbone, taps)
-            more = {"taps": taps}
+            more["taps"] = taps
+        if deep is not None:
+            check_deep(self.backbone, deep)
+            more["deep"] = deep
         if self.precision is None:
             return self.backbone(x, c_noise, cond, **more)
         with torch.autocast(x.device.type, dtype=self.precision):
-            return self.backbone(x, c_noise, cond, **more).to(x.dtype)
+            network = self.backbone if torch.is_grad_enabled() else self._held_weights(self.precision)
+            return network(x, c_noise, cond, **more).to(x.dtype)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Cond, taps: Taps | None = None) -> Tensor:
+    def _held_weights(self, dtype: torch.dtype) -> HeldWeights:
+        if self._held is None or self._held.dtype != dtype:
+            self._held = HeldWeights(self.backbone, dtype)
+        return self._held
+
+    def forward(
+        self, x: Tensor, t: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
+    ) -> Tensor:
         """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps at alpha = 0.
 
         With `Taps.variance` the network's v follows, [B, 2 C, *D].
         """
-        scales = self._scales(t)
+        times = t.tolist()
+        self._know(times)
+        if times.count(times[0]) == len(times):
+            return self._at_one_time(x, times, cond, taps, deep)
+        scales = [*zip(*[self._known[value] for value in times], strict=True)]
         c_noise, c_in, c_skip, c_out = upload(torch.tensor(scales, dtype=x.dtype), x.device).unbind()
         scaled = any(abs(c - 1) > UNSCALED for c in scales[1])
-        answer = self.network(rows(c_in, x) * x if scaled else x, c_noise, cond, taps)
+        answer = self.network(rows(c_in, x) * x if scaled else x, c_noise, cond, taps, deep)
         x0 = (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer[:, : x.shape[1]])
-        return torch.cat([x0, answer[:, x.shape[1] :]], 1) if taps is not None and taps.variance else x0
+        return _with_variance(x0, answer, taps)
+
+    def _at_one_time(
+        self, x: Tensor, times: list[float], cond: Cond, taps: Taps | None, deep: Deep | None
+    ) -> Tensor:
+        """As `forward`, where all samples are at one time: with numbers in place of tensors of them."""
+        level, c_in, c_skip, c_out = self._known[times[0]]
+        c_noise = x.new_full((len(times),), level)
+        answer = self.network(x * c_in if abs(c_in - 1) > UNSCALED else x, c_noise, cond, taps, deep)
+        output = answer[:, : x.shape[1]]
+        if c_skip == 0:
+            return _with_variance(output if c_out == 1 else output * c_out, answer, taps)
+        return _with_variance((x * c_skip).add_(output, alpha=c_out), answer, taps)
 
     def shared(self, cond: Cond) -> Hashable:
         """Return what the backbone declares that all samples of one call must have in common."""
@@ -116,6 +155,8 @@ class Denoiser(nn.Module):
 
         Raises ValueError for prediction eps at alpha = 0.
         """
+        if self._known.keys() >= set(ts.tolist()):
+            return
         if len(self._known) > REMEMBERED:
             self._known = {}
         snr = self.schedule.log_snr(ts.double())
@@ -130,9 +171,12 @@ class Denoiser(nn.Module):
     def _scales(self, t: Tensor) -> list[tuple[float, ...]]:
         """c_noise, c_in, c_skip and c_out at t [B], each [B]."""
         times = t.tolist()
-        if not self._known.keys() >= set(times):
+        self._know(times)
+        return [*zip(*[self._known[value] for value in times], strict=True)]
+
+    def _know(self, times: list[float]) -> None:
+        if not all(value in self._known for value in times):
             self.remember(torch.tensor(times, dtype=torch.float64))
-        return list(zip(*[self._known[value] for value in times], strict=True))
 
     def loss(self, x0: Tensor, t: Tensor, cond: Cond, eps: Tensor, *, huber: float | None = None) -> Tensor:
         """Compute the loss of each sample: x0 and eps [B, C, *D], t [B] -> [B].

@@ -2,8 +2,8 @@
 
 Each round collects the calls that all samplings wait for, merges those that can share a batch into one network call
 with a time for each sample, t [B], and hands the answers back. Calls merge if they agree in denoiser, shape, dtype,
-device, structure of the condition, `grad`, `taps` and in what the backbone declares as `shared`; prompts, samplers,
-step counts and guides may differ.
+device, structure of the condition, `grad`, `taps`, in what the backbone declares as `shared` and in how much of the
+network runs; prompts, samplers, step counts and guides may differ.
 
 What fails, fails alone: a call that raises is made again in halves, down to the sample at fault, and the samplings of
 the others go on.
@@ -12,16 +12,18 @@ the others go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.core.guides import Guide
+from multigen.core.guides import Call, Guide
 from multigen.core.merge import Piece, batches, halved, joined
 from multigen.core.samplers import Trajectory
 from multigen.core.sampling import Progress, Sampling
+from multigen.core.sharing import deep_of, depth_of, hand_back
 
 # What calls of one batch have in common.
 Form = tuple[object, ...]
@@ -64,30 +66,45 @@ class Driver:
 
         A sampling whose calls, guide or sampler raise leaves with its `error`.
         """
-        samplings = [s for s in self.samplings if only is None or s in only]
+        samplings = self.samplings if only is None else [s for s in self.samplings if s in only]
         slots: list[list[list[Tensor]]] = [[[] for _ in s.calls] for s in samplings]  # answers, in pieces
-        groups: dict[Form, tuple[Denoiser, list[Piece]]] = {}
-        for sampling, answers in zip(samplings, slots, strict=True):
-            for call, pieces in zip(sampling.calls, answers, strict=True):
-                denoiser, x = call.denoiser or sampling.denoiser, call.x
-                cond = (call.cond.structure, denoiser.shared(call.cond))
-                form = (id(denoiser), x.shape[1:], x.dtype, x.device, cond, call.grad, call.taps)
-                group, most = groups.setdefault(form, (denoiser, []))[1], self._most(form)
-                for start in range(0, len(x), most):
-                    group.append(Piece(sampling, call, start, min(start + most, len(x)), pieces))
-        for form, (denoiser, group) in groups.items():
-            for batch in batches(group, self._most(form)):
-                self._try(form, denoiser, batch)
-        done = [self._answer(s, answers) for s, answers in zip(samplings, slots, strict=True)]
+        with torch.no_grad() if torch.is_grad_enabled() else nullcontext():
+            for denoiser, batch in self._batches(samplings, slots):
+                self._try(denoiser, batch)
+            done = [self._answer(s, answers) for s, answers in zip(samplings, slots, strict=True)]
         self.samplings = [s for s in self.samplings if not s.finished and s.error is None]
         if not self.samplings:
             self._fits.clear()
         return [progress for progress in done if progress is not None]
 
+    def _batches(
+        self, samplings: list[Sampling], slots: list[list[list[Tensor]]]
+    ) -> Iterator[tuple[Denoiser, list[Piece]]]:
+        """The network calls that answer all waiting calls."""
+        if len(samplings) == 1 and len(samplings[0].calls) == 1 and not self._fits:
+            (sampling,), (call,), ((pieces,),) = samplings, samplings[0].calls, slots
+            if (size := call.x.shape[0]) <= self.max_batch:  # nothing to merge and nothing to cut
+                yield call.denoiser or sampling.denoiser, [Piece(sampling, call, 0, size, pieces)]
+                return
+        groups: dict[Form, tuple[Denoiser, list[Piece]]] = {}
+        for sampling, answers in zip(samplings, slots, strict=True):
+            for call, pieces in zip(sampling.calls, answers, strict=True):
+                denoiser = call.denoiser or sampling.denoiser
+                form = _form(call, denoiser)
+                group, most, size = (
+                    groups.setdefault(form, (denoiser, []))[1],
+                    self._most(form),
+                    call.x.shape[0],
+                )
+                for start in range(0, size, most):
+                    group.append(Piece(sampling, call, start, min(start + most, size), pieces))
+        for form, (denoiser, group) in groups.items():
+            for batch in batches(group, self._most(form)):
+                yield denoiser, batch
+
     def _most(self, form: Form) -> int:
         return self._fits.get(form, self.max_batch)
 
-    @torch.no_grad()
     def _answer(self, sampling: Sampling, answers: list[list[Tensor]]) -> Progress | None:
         """Hand a sampling its answers, unless it has failed."""
         if sampling.error is not None:
@@ -98,7 +115,7 @@ class Driver:
             sampling.fail(error)
             return None
 
-    def _try(self, form: Form, denoiser: Denoiser, batch: list[Piece]) -> None:
+    def _try(self, denoiser: Denoiser, batch: list[Piece]) -> None:
         """Make one network call; where it fails, two of half its size, so that only what is at fault fails."""
         batch = [piece for piece in batch if piece.sampling.error is None]
         if not batch:
@@ -109,30 +126,42 @@ class Driver:
         except Exception as error:
             size = sum(piece.size for piece in batch)
             if is_out_of_memory(error):
+                form = _form(batch[0].call, denoiser)
                 self._fits[form] = max(1, min(self._most(form), size // 2))
             halves = halved(batch)
             if halves is None:
                 batch[0].sampling.fail(error)
                 return
         for half in halves:
-            self._try(form, denoiser, half)
+            self._try(denoiser, half)
 
     def _call(self, denoiser: Denoiser, batch: list[Piece]) -> None:
         """Make one network call and give each piece its answer."""
         self.calls += 1
-        taps = {} if batch[0].call.taps is None else {"taps": batch[0].call.taps}
-        with torch.set_grad_enabled(batch[0].call.grad):
+        first = batch[0].call
+        deep = deep_of(batch)
+        more = {} if first.taps is None else {"taps": first.taps}
+        more |= {} if deep is None else {"deep": deep}
+        with torch.enable_grad() if first.grad else nullcontext():
             if len(batch) == 1:
                 (piece,) = batch
-                piece.answers.append(denoiser(piece.x(), piece.t(), piece.cond(), **taps))
-                self.samples += piece.size
-                return
-            sizes = [piece.size for piece in batch]
-            x, t = torch.cat([piece.x() for piece in batch]), torch.cat([piece.t() for piece in batch])
-            x0 = denoiser(x, t, Cond.cat([piece.cond() for piece in batch]), **taps)
-            for piece, rows in zip(batch, x0.split(sizes), strict=True):
-                piece.answers.append(rows)
-            self.samples += len(x)
+                piece.answers.append(denoiser(piece.x(), piece.t(), piece.cond(), **more))
+            else:
+                sizes = [piece.size for piece in batch]
+                x, t = torch.cat([piece.x() for piece in batch]), torch.cat([piece.t() for piece in batch])
+                x0 = denoiser(x, t, Cond.cat([piece.cond() for piece in batch]), **more)
+                for piece, rows in zip(batch, x0.split(sizes), strict=True):
+                    piece.answers.append(rows)
+        self.samples += sum(piece.size for piece in batch)
+        if deep is not None:
+            hand_back(batch, deep)
+
+
+def _form(call: Call, denoiser: Denoiser) -> Form:
+    """What the calls of one batch have in common with a call."""
+    x, cond = call.x, call.cond
+    shared = (cond.structure, denoiser.shared(cond))
+    return (id(denoiser), x.shape[1:], x.dtype, x.device, shared, call.grad, call.taps, depth_of(call))
 
 
 def is_out_of_memory(error: Exception) -> bool:

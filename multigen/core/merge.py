@@ -30,7 +30,7 @@ class Piece(NamedTuple):
     @property
     def whole(self) -> bool:
         """Whether it is the call in one piece."""
-        return self.size == len(self.call.x)
+        return self.stop - self.start == self.call.x.shape[0]
 
     def x(self) -> Tensor:
         """Its samples [rows, C, *D]."""
@@ -39,11 +39,11 @@ class Piece(NamedTuple):
     def t(self) -> Tensor:
         """Its times [rows], float64."""
         t = self.call.t.double()
-        return t.expand(self.size) if t.ndim == 0 or len(t) == 1 else t[self.start : self.stop]
+        return t.expand(self.size) if t.numel() == 1 else t[self.start : self.stop]
 
     def cond(self) -> Cond:
         """Its conditions, of as many rows."""
-        cond = self.call.cond.expand(len(self.call.x))
+        cond = self.call.cond.expand(self.call.x.shape[0])
         return cond if self.whole else cond[self.start : self.stop]
 
 
@@ -54,6 +54,9 @@ def joined(pieces: list[Tensor]) -> Tensor:
 
 def batches(group: list[Piece], max_batch: int) -> Iterator[list[Piece]]:
     """Pack pieces in order into batches of at most `max_batch` samples."""
+    if len(group) == 1:
+        yield group
+        return
     batch: list[Piece] = []
     size = 0
     for piece in group:

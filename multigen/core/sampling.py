@@ -121,7 +121,8 @@ class Sampling:
             self.close()
 
     def close(self) -> None:
-        """Close both coroutines where they are."""
+        """Close both coroutines where they are, and let go of what its calls hold."""
+        self.calls = []
         if self._answers is not None:
             self._answers.close()
         if isinstance(self.sampler, Generator):

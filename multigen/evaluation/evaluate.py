@@ -34,6 +34,7 @@ from multigen.model.stages import trained
 from multigen.progress import Progress
 from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.manifest import versions
+from multigen.recipe.students import SAMPLING
 from multigen.registry import Part
 from multigen.training.heldout import HeldOut
 
@@ -63,7 +64,7 @@ def evaluate(
         return Report(folder, _heading(model) | facts, tuple(measures)).save()
     dataset = build_dataset(recipe, model.modality)
     feature, metrics = build_parts(model, dataset)
-    if model.loras.own is not None and media is None:
+    if _adapts(model) and media is None:
         made, style = measure_style(model, dataset, feature, folder, quiet=quiet)
         facts = _heading(model) | {"feature": _facts(feature), "sets": {made.name: len(made)}, "style": style}
         facts["memorisation"] = measure_memorisation(model, dataset, [made], feature, folder)
@@ -90,6 +91,12 @@ def evaluate(
     finally:
         model.recipe = recipe
     return Report(folder, facts, tuple(measures), tuple(rows)).save()
+
+
+def _adapts(model: Model) -> bool:
+    """Whether its training was that of an adapter. A student's is not: it is measured as its teacher is."""
+    own = model.loras.own
+    return own is not None and SAMPLING not in own.about
 
 
 def build_parts(model: Model, dataset: Dataset) -> tuple[Feature, dict[str, Metric]]:

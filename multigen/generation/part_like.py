@@ -42,6 +42,8 @@ def part_of(given: PartLike, what: str, name: str, argument: str) -> Part:
 
     if isinstance(given, Part):
         return given
+    if isinstance(given, str) and given.isidentifier():  # YAML 1.1 reads `off` as false
+        return Part(given)
     try:
         data = yaml.safe_load(given) if isinstance(given, str) else given
     except yaml.YAMLError as error:

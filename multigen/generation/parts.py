@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class ModelParts(Protocol):
     knowledge: Knowledge | None  # what the weights were told
     load_denoiser: Callable[[str], Denoiser]  # from a run folder, a weights file or a shipped name
     cascade: Link | None  # how it sees the stage before it; None where it is the first
+    measured: Mapping[str, Any]  # of its weights, by what was measured
     pictures: tuple[Tensor | None, ...]  # of its adapters, [3, H, W]; None: requests give theirs
 
     @property

@@ -15,11 +15,12 @@ from multigen import registry
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
 from multigen.errors import MultigenError, errors_at
+from multigen.generation.caching import OFF, plan_cache
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.grid import grid
-from multigen.generation.guidance import check_negative, guide_part
+from multigen.generation.guidance import check_negative, check_student, guide_part
 from multigen.generation.handover import check_space, earlier, takes_over, walked
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.pictures import Embedded, Pictures, plan_embedded, plan_pictures
@@ -58,6 +59,7 @@ class Plan:
     negative_prompt
                what guidance leads away from; "" is the null condition
     calls      how many queries the sampler makes; None where it chooses its steps itself
+    cache      what is reused from query to query
     window     sizes of the windows in which larger media are made; `tile`: the last axis is a circle
     options    values of what the modality declares
     edit       what the medium is made from; known: what is known of one that is restored; blend: a second end
@@ -78,6 +80,7 @@ class Plan:
     polish: Polish
     negative_prompt: str
     calls: int | None
+    cache: Part = OFF
     window: tuple[int, ...] | None = None
     tile: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -129,6 +132,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
     if request.tile and not request.sliding_window:
         raise MultigenError("tile: it goes with sliding_window")
+    check_student(recipe, request.guidance_scale)
     guide = guide_part(recipe.guide, request.guidance_scale)
     check_polish(parts, recipe.sample.polish)
     start = _start(parts, recipe, request)
@@ -156,6 +160,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         polish=polish,
         negative_prompt=negative,
         calls=_together(own, former),
+        cache=plan_cache(parts, recipe, request),
         window=start.window,
         tile=request.tile,
         options=declared_options(parts, recipe, request),

@@ -55,6 +55,8 @@ class Request:
     tile             the last axis closes into a circle: a panorama, a loop; goes with sliding_window
     sampler          another one than the recipe's: a name, {"name": "ddim", "eta": 0.5} or a `Part`
     guide            another way to guide: a name, {"name": "apg", "scale": 4} or a `Part`; guidance_scale goes with it
+    cache            what is reused from step to step: "off", "auto" (what was measured of the weights), a name,
+                     {"name": "deep", "every": 3} or a `Part`
     overrides        how it is sampled, as on the command line: ("sampler.name=ddim",)
     options          values of what the modality declares beside these (`Modality.options`), by name
     edit             the medium that it is made from; None: noise alone
@@ -97,6 +99,13 @@ class Request:
         hash=False,
         metadata=_option(str | dict[str, Any], "another way to guide", metavar="NAME"),
     )
+    cache: PartLike | None = field(
+        default=None,
+        hash=False,
+        metadata=_option(
+            str | dict[str, Any], "what is reused from step to step: off, auto, deep ...", metavar="NAME"
+        ),
+    )
     overrides: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     edit: EditRequest | None = None
@@ -122,6 +131,8 @@ class Request:
             check_part(part_of(self.sampler, "sampler", "ddim", "eta: 0.5"), "sampler")
         if self.guide is not None:
             check_part(part_of(self.guide, "guide", "cfg", "scale: 3"), "guide")
+        if self.cache is not None:
+            check_part(part_of(self.cache, "cache", "deep", "every: 3"), "cache")
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +277,7 @@ def options(kind: type[Request] | type[EditRequest]) -> dict[str, Option]:
 
 
 # Fields that take more in Python than a text can say: media, tensors, paths, parts.
-_RICH = frozenset({"media", "mask", "keep", "extend", "sampler", "guide", "restore", "last"})
+_RICH = frozenset({"media", "mask", "keep", "extend", "sampler", "guide", "cache", "restore", "last"})
 
 
 def _check_types(request: Request | EditRequest) -> None:

@@ -25,6 +25,9 @@ def request_recipe(parts: ModelParts, request: Request) -> Recipe:
     if request.guide is not None:
         guide = part_of(request.guide, "guide", "cfg", "scale: 3")
         recipe = dataclasses.replace(recipe, guide=guide_part(guide, request.guidance_scale))
+    if request.cache is not None:
+        cache = part_of(request.cache, "cache", "deep", "every: 3")
+        recipe = dataclasses.replace(recipe, sample=dataclasses.replace(recipe.sample, cache=cache))
     if recipe is not parts.recipe:
         check_guidance(recipe, parts.denoiser)
     return recipe
@@ -34,6 +37,8 @@ def check_shared(recipe: Recipe, own: Recipe) -> None:
     """MultigenError where a request's recipe changes what the model was loaded with."""
     if recipe.loras != own.loras:
         raise MultigenError("loras: the requests of one model share its weights; load another for others")
+    if recipe.fast != own.fast:
+        raise MultigenError("fast: the requests of one model share its weights; load another for the student")
     shared = (
         ("adapters", recipe.adapters, own.adapters),
         ("conditioner.numbers", recipe.conditioner, own.conditioner),

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from multigen.core import edits, masks
+from multigen.core.caching import Held, cached
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Answers, Call, Guide, Query, plain, with_calls
 from multigen.core.modifiers import fill, observe, posterior, posterior_in_windows, watch
 from multigen.core.samplers import NoiseSource, Trajectory, polish
 from multigen.core.sliding_window import Crop, sliding_windows
+from multigen.generation.caching import OFF, caching_of
 from multigen.generation.cascade import stage_before
 from multigen.generation.finish import finish
-from multigen.generation.guidance import guided, say_strong
+from multigen.generation.guidance import guided
 from multigen.generation.handover import handed
 from multigen.generation.learned_variance import with_learned_variance
 from multigen.generation.parts import ModelParts
+from multigen.generation.phase import Phase, to_its_end
 from multigen.generation.plan import Job, Plan
 from multigen.generation.stages import condition, stage_noise
 from multigen.generation.window_conds import WindowConds, conditional, unconditional
@@ -31,7 +33,7 @@ def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
     Of a cascade that is the walk of the stage before, then this one's, under the guide of each.
     """
     plan = job.plan
-    phase = _Phase(plan.edit is not None and plan.edit.invert is not None, [], job.seed)
+    phase = Phase(plan.edit is not None and plan.edit.invert is not None, [], job.seed)
     walk, guide = _own(parts, job, phase)
     given = _given(parts, plan)
     if given is not None:
@@ -53,13 +55,13 @@ def _given(parts: ModelParts, plan: Plan) -> Tensor | None:
     return edits.slerp(here[0], plan.blend.embedded.embedding[0], plan.blend.share)[None]
 
 
-def _own(parts: ModelParts, job: Job, phase: _Phase) -> tuple[Trajectory, Guide]:
+def _own(parts: ModelParts, job: Job, phase: Phase) -> tuple[Trajectory, Guide]:
     """The walk and the guide of the model's own network."""
     plan = job.plan
     guide = _guide(parts, WindowConds(parts, job.prompt, plan), plan, phase)
     noise, guide = with_learned_variance(parts, plan, stage_noise(parts, plan, job.seed), guide)
     if plan.blend is None:
-        return _watched_to_its_end(_trajectory(parts, plan, noise, phase), plan, phase), guide
+        return to_its_end(_trajectory(parts, plan, noise, phase), plan, phase), guide
     other, share = plan.blend, plan.blend.share
     if job.prompt != other.prompt:
         there = _guide(parts, WindowConds(parts, other.prompt, plan), plan, phase)
@@ -70,11 +72,11 @@ def _own(parts: ModelParts, job: Job, phase: _Phase) -> tuple[Trajectory, Guide]
         rows = zip(noise(purpose, index), beyond(purpose, index), strict=True)
         return torch.stack([edits.slerp(a, b, share) for a, b in rows])
 
-    return _watched_to_its_end(_trajectory(parts, plan, between, phase), plan, phase), guide
+    return to_its_end(_trajectory(parts, plan, between, phase), plan, phase), guide
 
 
 def _after(
-    parts: ModelParts, job: Job, phase: _Phase, walk: Trajectory, guide: Guide
+    parts: ModelParts, job: Job, phase: Phase, walk: Trajectory, guide: Guide
 ) -> tuple[Trajectory, Guide]:
     """The walk and the guide of the stage before, then those given; the medium between them is their condition."""
     assert job.plan.former is not None
@@ -99,32 +101,10 @@ def _after(
     return walks(), guides
 
 
-@dataclass
-class _Phase:
-    """Where a trajectory stands: on the way up in noise its guide is another.
-
-    noted      how far guidance went in weak noise, [B] on the device, and the log-SNR there
-    seed       of the medium
-    condition  of a cascade, what the network sees of the stage before, [1, K, *D]; or, where that hands its sample
-               over, that sample; None until that has ended
-    """
-
-    inverting: bool
-    noted: list[tuple[Tensor, float]]
-    seed: int
-    condition: Tensor | None = None
-
-    @property
-    def shown(self) -> Tensor:
-        """The condition, once it is there."""
-        assert self.condition is not None
-        return self.condition
-
-
 # --- guides -----------------------------------------------------------------------------------------------------
 
 
-def _guide(parts: ModelParts, conds: WindowConds, plan: Plan, phase: _Phase) -> Guide:
+def _guide(parts: ModelParts, conds: WindowConds, plan: Plan, phase: Phase) -> Guide:
     """The guide of a request; a network that was trained to inpaint sees what is kept in every call."""
     guide = _told(parts, plan, _wrapped(parts, conds, plan, phase))
     if plan.window is not None:  # each window sees its own part
@@ -149,7 +129,7 @@ def _told(parts: ModelParts, plan: Plan, guide: Guide) -> Guide:
     return with_calls(guide, change)
 
 
-def _informed(parts: ModelParts, plan: Plan, phase: _Phase, guide: Guide, crop: Crop) -> Guide:
+def _informed(parts: ModelParts, plan: Plan, phase: Phase, guide: Guide, crop: Crop) -> Guide:
     """Its calls carry what `crop` leaves of what the network is shown.
 
     That is what of the source is kept, where the network takes it, and in a cascade the stage before.
@@ -169,12 +149,14 @@ def _informed(parts: ModelParts, plan: Plan, phase: _Phase, guide: Guide, crop: 
     return masks.with_mask_channels(guide, crop(torch.cat([keep, known], dim=1)))
 
 
-def _wrapped(parts: ModelParts, conds: WindowConds, plan: Plan, phase: _Phase) -> Guide:
+def _wrapped(parts: ModelParts, conds: WindowConds, plan: Plan, phase: Phase) -> Guide:
     """The recipe's guide and modifiers, in windows, and around them what a restoration, a trace or an edit adds."""
     guide = _restoring(parts, plan, phase, conds, lambda cond: _watched(parts, cond, plan, phase))
     edit = plan.edit
     if plan.observer is not None:
-        guide = observe(guide, conds.own, parts.denoiser, plan.observer)
+        # Attention is recorded in full calls alone, and those of a cache would be others.
+        maps = plan.cache == OFF
+        guide = observe(guide, conds.own, parts.denoiser, plan.observer, maps=maps)
     if edit is None:
         return guide
     if edit.keep is not None and not parts.denoiser.backbone.begins:
@@ -185,16 +167,16 @@ def _wrapped(parts: ModelParts, conds: WindowConds, plan: Plan, phase: _Phase) -
     return _by_phase(phase, _windowed(parts, plan, phase, source, lambda cond: plain(cond, cond)), guide)
 
 
-def _watched(parts: ModelParts, cond: Cond, plan: Plan, phase: _Phase) -> Guide:
+def _watched(parts: ModelParts, cond: Cond, plan: Plan, phase: Phase) -> Guide:
     """The recipe's guide, which notes where it leaves what the network was trained on."""
-    guide = _recipe_guide(parts, cond, plan)
+    guide = _recipe_guide(parts, cond, plan, phase)
     if plan.guide.name == "plain" or any(part.name in ("within", "interval") for part in plan.modifiers):
         return guide
     return watch(guide, cond, parts.denoiser, lambda far, snr: phase.noted.append((far, snr)))
 
 
-def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
-    return guided(
+def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan, phase: Phase) -> Guide:
+    guide = guided(
         plan.guide,
         plan.modifiers,
         cond=cond,
@@ -203,10 +185,12 @@ def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan) -> Guide:
         encode=lambda prompt: conditional(parts, plan, prompt).with_grid_of(cond),
         load=parts.load_denoiser,
     )
+    phase.held.append(held := Held())
+    return cached(guide, cond, parts.denoiser, caching_of(parts, plan.cache), held)
 
 
 def _restoring(
-    parts: ModelParts, plan: Plan, phase: _Phase, conds: WindowConds, make: Callable[[Cond], Guide]
+    parts: ModelParts, plan: Plan, phase: Phase, conds: WindowConds, make: Callable[[Cond], Guide]
 ) -> Guide:
     """The guide in windows, corrected by what is known of a medium that is restored."""
     known = plan.known
@@ -230,7 +214,7 @@ def _restoring(
 
 
 def _windowed(
-    parts: ModelParts, plan: Plan, phase: _Phase, conds: WindowConds, make: Callable[[Cond], Guide]
+    parts: ModelParts, plan: Plan, phase: Phase, conds: WindowConds, make: Callable[[Cond], Guide]
 ) -> Guide:
     """One guide, or one for each window where the medium is larger than the model's own size."""
     if plan.window is None:
@@ -242,7 +226,7 @@ def _windowed(
     return sliding_windows(one, plan.window, tile=plan.tile)
 
 
-def _by_phase(phase: _Phase, up: Guide, down: Guide) -> Guide:
+def _by_phase(phase: Phase, up: Guide, down: Guide) -> Guide:
     def guide(q: Query) -> Answers:
         return (yield from (up if phase.inverting else down)(q))
 
@@ -252,14 +236,7 @@ def _by_phase(phase: _Phase, up: Guide, down: Guide) -> Guide:
 # --- trajectories -----------------------------------------------------------------------------------------------
 
 
-def _watched_to_its_end(walk: Trajectory, plan: Plan, phase: _Phase) -> Trajectory:
-    """A trajectory that says in the end, when the host waits for the device anyway, how far guidance went."""
-    x = yield from walk
-    say_strong(plan.guide, phase.noted)
-    return x
-
-
-def _trajectory(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: _Phase) -> Trajectory:
+def _trajectory(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: Phase) -> Trajectory:
     schedule, edit, ts = parts.denoiser.schedule, plan.edit, plan.ts
     if plan.former is not None and parts.cascade is None:
         return _taken_over(parts, plan, noise, phase)
@@ -271,13 +248,13 @@ def _trajectory(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: _Phase
     return _there_and_back(parts, plan, edit.x0, noise, phase)
 
 
-def _taken_over(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: _Phase) -> Trajectory:
+def _taken_over(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: Phase) -> Trajectory:
     """On from the sample that the stage before hands over."""
     return (yield from _walk(parts, plan, phase.shown, noise))
 
 
 def _there_and_back(
-    parts: ModelParts, plan: Plan, x0: Tensor, noise: NoiseSource, phase: _Phase
+    parts: ModelParts, plan: Plan, x0: Tensor, noise: NoiseSource, phase: Phase
 ) -> Trajectory:
     """Up in noise from the source, then down again under the request's guide."""
     schedule, rising = parts.denoiser.schedule, plan.ts.flip(0)

@@ -18,6 +18,7 @@ from multigen.device import describe
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.model.autoencoders import load_vae
+from multigen.model.checked import sampling_precision
 from multigen.model.compatibility import build_cascade, cond_spec
 from multigen.model.vocoders import load_vocoder
 from multigen.recipe.schema import Recipe
@@ -42,12 +43,7 @@ class Built(NamedTuple):
     turns: Turns | None = None
 
 
-def build_parts(
-    recipe: Recipe,
-    precision: torch.dtype | None,
-    device: torch.device | None = None,
-    turns: Turns | None = None,
-) -> Built:
+def build_parts(recipe: Recipe, device: torch.device | None = None, turns: Turns | None = None) -> Built:
     """The parts of a recipe, drawn from its seed. RecipeError where they do not go together.
 
     device  where they will work, for networks that come and go; None: the CPU
@@ -69,7 +65,11 @@ def build_parts(
         given |= {"axes": len(shape) - 1, "channels": shape[0], "out_channels": shape[0]}
         cascade = build_cascade(recipe, modality, codec)
         given |= {"cond": cond_spec(recipe, conditioner.spec, codec, shape[0], cascade)}
-        denoiser = None if recipe.trains == "codec" else _denoiser(recipe, given, precision)
+        denoiser = (
+            None
+            if recipe.trains == "codec"
+            else _denoiser(recipe, given, sampling_precision(recipe, device or torch.device("cpu")))
+        )
     return Built(modality, codec, conditioner, denoiser, cascade, given.get("turns"))
 
 

@@ -12,6 +12,7 @@ from multigen import registry
 from multigen.cascades import Link
 from multigen.codecs import Codec
 from multigen.codecs.kl_vae import KLVAE
+from multigen.codecs.pixels import Pixels
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import RecipeError, errors_at, message
@@ -127,7 +128,18 @@ def _learns(recipe: Recipe, codec: Any, modality: Any) -> None:
             + (": codec.weights=runs/vae_folder" if is_vae else "")
         )
     if recipe.trains == "denoiser" and recipe.train.critic is not None:
-        raise RecipeError("train.critic: only a codec that learns plays against one; leave it null")
+        if recipe.train.distill is None:
+            raise RecipeError(
+                "train.critic: only a codec that learns and a student (train.distill) play against one; leave it null"
+            )
+        if not isinstance(codec, Pixels):
+            raise RecipeError(
+                f"train.critic: it judges media, which the codec {recipe.codec.name} makes without a gradient. Allowed "
+                "beside train.distill: codec.name=pixels, or null"
+            )
+        build_critic(recipe.train.critic, modality)
+    if recipe.trains == "codec" and recipe.train.distill is not None:
+        raise RecipeError("train.distill: a codec has no teacher; leave it null")
     if recipe.train.reconstruction is not None and not (recipe.trains == "codec" and is_vae):
         raise RecipeError("train.reconstruction: only a VAE that learns takes it; leave it null")
     if recipe.trains == "codec" and recipe.train.critic is not None:

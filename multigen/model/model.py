@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from multigen.conditioners.knowledge import Knowledge, Verdict
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.device import choose_device, choose_precision
+from multigen.device import choose_device
 from multigen.errors import MultigenError
 from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.blend import blend
@@ -29,25 +29,23 @@ from multigen.model.adapters import attach
 from multigen.model.build import build_parts, facts_of
 from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack
+from multigen.model.ready import make_ready
 from multigen.model.source import Found, find_weights
 from multigen.model.stages import former_of
+from multigen.model.students import with_student
 from multigen.recipe.schema import Recipe, WeightedLora
 from multigen.registry import Part
 from multigen.storage.diffusers_folder import Turns
 
 
 class Model:
-    """Everything that a recipe names, built: modality, codec, conditioner and denoiser, on one device.
-
-    `weights` are random until `load_weights`, `multigen.load` or training sets them.
-    """
+    """All that a recipe names, built on one device; random until `load_weights`, `multigen.load` or training."""
 
     def __init__(self, recipe: Recipe, *, device: str | None = None, turns: Turns | None = None) -> None:
         self.recipe = recipe
         self.device = choose_device(device)
-        precision = choose_precision(recipe.sample.precision, self.device)
-        self._built = parts = build_parts(recipe, precision, self.device, turns)
-        self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = parts[:5]
+        self._built = build_parts(recipe, self.device, turns)
+        self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = self._built[:5]
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
@@ -56,6 +54,7 @@ class Model:
             module.eval().to("cpu" if comes else self.device)
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
+        self.measured: Mapping[str, Any] = {}  # of its weights
         self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters
         self._others: dict[str, Denoiser] = {}
         self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
@@ -69,7 +68,9 @@ class Model:
         model = cls(found.recipe if recipe is None else recipe, device=device, turns=turns)
         if found.tensors is not None:
             model.load_weights(found.tensors, found.where)
-        model.loras.own, model.knowledge = found.adapter, found.knowledge
+        model.knowledge, model.measured = found.knowledge, found.measured
+        model.loras.own = with_student(model.recipe, found.adapter)
+        make_ready(model._denoiser, model.recipe, model.device, found.checked)
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
         model.pictures = attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
@@ -118,6 +119,7 @@ class Model:
         tile: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
+        cache: PartLike | None = None,
         options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
@@ -130,7 +132,7 @@ class Model:
         """
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, size=size, duration=duration,
-            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, options=options or {},
+            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, cache=cache, options=options or {},
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -160,6 +162,7 @@ class Model:
         tile: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
+        cache: PartLike | None = None,
         options: Mapping[str, Any] | None = None,
         batch: int | None = None,
         on_progress: OnProgress | None = None,
@@ -170,7 +173,7 @@ class Model:
         )  # fmt: skip
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,
-            sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
+            cache=cache, sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -266,7 +269,7 @@ class Model:
         self.set_loras([WeightedLora(str(path), weight) for path, weight in loras.items()])
 
     def set_loras(self, loras: Sequence[WeightedLora]) -> None:
-        """As `adapt`, with LoRAs as a recipe lists them."""
+        """As `adapt`, as a recipe lists them."""
         rows = self.loras.read(loras, self._denoiser)
         if rows or self._denoiser is not None:
             hosts = [*self.denoiser.backbone.hosts(), *self.conditioner.hosts()]
@@ -293,6 +296,7 @@ class Model:
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
-        tensors = self.loras.kept(self.state_dict())
-        own = model_weights.stored(tensors, self.knowledge, self.recipe, self.codec)
+        own = model_weights.stored(
+            self.loras.kept(self.state_dict()), self.knowledge, self.recipe, self.codec
+        )
         return model_weights.save_weights(Path(path), own, half=half)

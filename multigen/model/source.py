@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from multigen.errors import MultigenError, RecipeError
 from multigen.model import diffusers
 from multigen.model import weights as model_weights
 from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
+from multigen.model.checked import Checked, checked_at
 from multigen.model.knowledge import knowledge_at, without_knowledge
 from multigen.model.tuned import in_checkpoint, tuned, what_is_left
 from multigen.model.tuned import is_finished as is_finished
@@ -23,6 +26,7 @@ from multigen.recipe.paths import WEIGHTS, shipped_weights
 from multigen.recipe.sampling import TRAINED, without_decoding
 from multigen.recipe.schema import Recipe
 from multigen.storage import lora
+from multigen.storage.measured import read_measured
 from multigen.storage.tensors import load_tensors, read_header
 from multigen.storage.weights_file import check_weights_file
 from multigen.storage.words import Words
@@ -34,7 +38,8 @@ class Found(NamedTuple):
 
     `tensors` is None where the recipe's parts bring their weights with them, as those of a foreign pipeline do.
     `adapter` and `words` are what a training added to them, where they are its frozen base; `knowledge`, what they were
-    told; `stages`, those before it in a cascade, where they came with the weights.
+    told; `stages`, those before it in a cascade, where they came with the weights; `measured`, what was found of them;
+    `checked`, how they do in bf16.
     """
 
     recipe: Recipe
@@ -44,6 +49,8 @@ class Found(NamedTuple):
     words: Words | None = None
     knowledge: Knowledge | None = None
     stages: tuple[Found, ...] = ()
+    measured: Mapping[str, Any] = MappingProxyType({})
+    checked: Checked | None = None
 
     def tensors_of(self, part: str) -> dict[str, Tensor]:
         """The weights of one part, such as codec.vocoder, by their names within it."""
@@ -120,7 +127,15 @@ def _in_file(recipe: Recipe, path: Path, where: str) -> Found:
         )
         for number, (rows, text) in enumerate(before)
     )
-    return Found(recipe, tensors, where, knowledge=knowledge_at(path), stages=stages)
+    return Found(
+        recipe,
+        tensors,
+        where,
+        knowledge=knowledge_at(path),
+        stages=stages,
+        measured=read_measured(path),
+        checked=checked_at(path),
+    )
 
 
 def _split(path: Path) -> tuple[dict[str, Tensor], list[tuple[dict[str, Tensor], str]]]:
@@ -173,7 +188,8 @@ def _of_folder(folder: Path) -> Place:
 def of_run(recipe: Recipe, folder: Path) -> Found:
     """What a recipe's training left in its run folder: averaged weights, or its base's and what it added to them."""
     if recipe.train.adapter is None:
-        return Found(recipe, run_weights(folder), str(folder), knowledge=knowledge_at(folder))
+        found = Found(recipe, run_weights(folder), str(folder), knowledge=knowledge_at(folder))
+        return found._replace(checked=checked_at(folder))
     made = tuned(recipe, folder, _newest)
     own, base = (
         knowledge_at(folder),
@@ -252,7 +268,8 @@ def _of_recipe(recipe: Recipe, where: str) -> Place:
             "Leave these as they are, or train: weights=null"
         )
     return place._replace(
-        recipe=dataclasses.replace(recipe, conditioner=place.recipe.conditioner), where=source
+        recipe=dataclasses.replace(recipe, conditioner=place.recipe.conditioner, shrunk=place.recipe.shrunk),
+        where=source,
     )
 
 

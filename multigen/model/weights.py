@@ -18,6 +18,7 @@ from multigen.errors import MultigenError
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
+from multigen.storage import int8
 from multigen.storage.files import atomic
 from multigen.storage.tensors import mismatches, save_tensors
 
@@ -125,8 +126,10 @@ def stored(
     return Stored({**tensors, **knows}, standalone(recipe, codec))
 
 
-def save_weights(path: Path, model: Stored, *, half: bool, stages: Sequence[Stored] = ()) -> Path:
-    """Write one safetensors file with the recipe in its header; `half`: numbers as float16.
+def save_weights(
+    path: Path, model: Stored, *, half: bool, stages: Sequence[Stored] = (), small: bool = False
+) -> Path:
+    """Write one safetensors file with the recipe in its header; `half`: numbers as float16; `small`: in 8 bits.
 
     Stages of a cascade that come before have their tensors as stage0.*, and among them their recipe as YAML in bytes.
     MultigenError for another suffix, and if a weight is beyond float16's range.
@@ -134,10 +137,10 @@ def save_weights(path: Path, model: Stored, *, half: bool, stages: Sequence[Stor
     if path.suffix != ".safetensors":
         raise MultigenError(f"{path}: weights are saved as .safetensors")
     with atomic(path) as temporary:
-        tensors = _tensors(model, half)
+        tensors = _tensors(model, half, small)
         for number, stage in enumerate(stages):
             recipe = torch.tensor(list(_text(stage.recipe).encode()), dtype=torch.uint8)
-            rows = {**_tensors(stage, half), _RECIPE: recipe}
+            rows = {**_tensors(stage, half, small), _RECIPE: recipe}
             tensors |= {f"{_STAGE}{number}.{k}": v for k, v in rows.items()}
         # One entry alone: safetensors writes several in random order, and equal weights shall be equal bytes.
         save_tensors(temporary, tensors, {"recipe": _text(model.recipe)})
@@ -167,21 +170,34 @@ def split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[tuple[
     return own, found
 
 
-def _tensors(model: Stored, half: bool) -> dict[str, Tensor]:
-    return {k: _halved(k, v) for k, v in model.tensors.items()} if half else dict(model.tensors)
+def _tensors(model: Stored, half: bool, small: bool) -> dict[str, Tensor]:
+    """What is written of a model: as it is, as float16, and its large weights in 8 bits."""
+    chosen = [k for k, v in model.tensors.items() if small and not _exact(k) and int8.packable(v)]
+    try:
+        tensors = int8.packed(model.tensors, chosen)
+    except ValueError as error:
+        raise MultigenError(str(error)) from error
+    return (
+        {k: v if k in chosen or k.endswith(int8.SCALE) else _halved(k, v) for k, v in tensors.items()}
+        if half
+        else tensors
+    )
 
 
 def _text(recipe: Recipe) -> str:
     train = dataclasses.replace(recipe.train, adapter=None)
-    return to_yaml(dataclasses.replace(recipe, loras=(), train=train))
+    return to_yaml(dataclasses.replace(recipe, fast=False, loras=(), train=train))
 
 
 def _halved(name: str, tensor: Tensor) -> Tensor:
-    # A codec's statistics are few and exact; what it learned are weights like others.
-    statistic = name.startswith("codec.") and not name.startswith(("codec.vocoder.", "codec.network."))
-    if statistic or not tensor.is_floating_point():
+    if _exact(name) or not tensor.is_floating_point():
         return tensor
     half = tensor.half()
     if not half.isfinite().all():
         raise MultigenError(f"{name}: holds numbers beyond float16's range; save without half")
     return half
+
+
+def _exact(name: str) -> bool:
+    """Whether numbers stay as they are: a codec's statistics are few and exact; what it learned are weights."""
+    return name.startswith("codec.") and not name.startswith(("codec.vocoder.", "codec.network."))

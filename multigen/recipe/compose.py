@@ -20,12 +20,14 @@ from multigen.errors import RecipeError
 from multigen.recipe.composed import Composed
 from multigen.recipe.overrides import COMMAND_LINE, Override, parse_overrides
 from multigen.recipe.places import PLACES
-from multigen.recipe.reader import Source
+from multigen.recipe.reader import Source, show
+from multigen.recipe.students import overlay
 
 
 def compose(layers: list[Source], overrides: Sequence[str] = ()) -> Composed:
     """Merge recipe files, in order, and the overrides. References are resolved."""
     changes = parse_overrides(overrides)
+    layers = _with_student(layers, changes)
     _drop_former_arguments(layers, changes)
     # A single file without overrides needs no composing: run folders and weights load without importing Hydra.
     data = by_hydra(layers, changes) if changes or len(layers) > 1 else layers[0].data
@@ -36,6 +38,27 @@ def compose(layers: list[Source], overrides: Sequence[str] = ()) -> Composed:
         for section in itertools.accumulate(change.key.split(".")[:-1], "{}.{}".format):
             origins.setdefault(section, COMMAND_LINE)
     return Composed(data, origins, layers[-1].shown).resolved()
+
+
+def _with_student(layers: list[Source], changes: Sequence[Override]) -> list[Source]:
+    """Put how a student samples below what asks for it: the override `fast`, or the recipe file that extends another.
+
+    A recipe that stands alone says itself how it samples. RecipeError for a student that is not there.
+    """
+    asked = [change.value for change in changes if change.key == "fast" and change.kind != "delete"]
+    said = [k for k, layer in enumerate(layers) if k and "fast" in layer.data]
+    place = len(layers) if asked else said[-1] if said else 0
+    fast = asked[-1] if asked else layers[place].data.get("fast")
+    if asked and fast is False and any(layer.data.get("fast") for layer in layers):
+        raise RecipeError(
+            f"{COMMAND_LINE}: fast: false is not allowed: the recipe samples as its student does. Take its teacher's."
+        )
+    if not isinstance(fast, bool | str) or not fast or not (asked or said):
+        return layers  # another type is refused where all values are
+    named = [layer.data["weights"] for layer in layers if "weights" in layer.data]
+    named += [change.value for change in changes if change.key == "weights"]
+    path, how = overlay(str(named[-1]) if named and named[-1] is not None else None, fast)
+    return [*layers[:place], Source(show(path), how, {}), *layers[place:]]
 
 
 def by_hydra(layers: Sequence[Source], changes: Sequence[Override]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multigen.recipe.home import expanded_path as expanded_path
-from multigen.recipe.schema import Recipe, WeightedAdapter
+from multigen.recipe.schema import Recipe, Train, WeightedAdapter
 from multigen.registry import Part
 from multigen.storage.hub_id import is_id
 
@@ -43,9 +43,12 @@ def expanded(recipe: Recipe) -> Recipe:
     whole = parts(recipe)
     return dataclasses.replace(
         whole,
-        train=dataclasses.replace(parts(recipe.train), init=path(recipe.train.init)),
+        train=_with_teacher(
+            dataclasses.replace(parts(recipe.train), init=path(recipe.train.init)), expanded_path
+        ),
         evaluate=parts(recipe.evaluate),
         weights=path(recipe.weights),
+        fast=expanded_path(recipe.fast) if isinstance(recipe.fast, str) else recipe.fast,
         loras=tuple(dataclasses.replace(one, path=expanded_path(one.path)) for one in recipe.loras),
         adapters=_with_paths(recipe.adapters, expanded_path),
         stages=tuple(map(expanded_path, recipe.stages)),
@@ -90,8 +93,9 @@ def absolute(recipe: Recipe) -> Recipe:
 
     return dataclasses.replace(
         _changed(recipe, part),
-        train=dataclasses.replace(recipe.train, init=weights(recipe.train.init)),
+        train=_with_teacher(dataclasses.replace(recipe.train, init=weights(recipe.train.init)), weights),
         weights=weights(recipe.weights),
+        fast=str(weights(recipe.fast)) if isinstance(recipe.fast, str) else recipe.fast,
         loras=tuple(dataclasses.replace(one, path=str(weights(one.path))) for one in recipe.loras),
         adapters=_with_paths(recipe.adapters, lambda path: str(weights(path))),
         stages=tuple(str(weights(one)) for one in recipe.stages),
@@ -108,12 +112,21 @@ def public(recipe: Recipe) -> Recipe:
 
     return dataclasses.replace(
         _changed(recipe, part),
-        train=dataclasses.replace(recipe.train, init=None),
+        train=_with_teacher(dataclasses.replace(recipe.train, init=None), lambda path: Path(path).name),
         weights=None,
+        fast=False,
         loras=(),
         adapters=(),
         stages=tuple(Path(one).name for one in recipe.stages),
     )
+
+
+def _with_teacher(train: Train, path: Callable[[str], str | None]) -> Train:
+    """Settings of a training with the path of its teacher, if it has one, as a function gives it."""
+    if train.distill is None:
+        return train
+    distill = dataclasses.replace(train.distill, teacher=str(path(train.distill.teacher)))
+    return dataclasses.replace(train, distill=distill)
 
 
 def _changed(recipe: Recipe, part: Callable[[Part], Part]) -> Recipe:

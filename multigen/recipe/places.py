@@ -17,13 +17,17 @@ PLACES: Mapping[str, str] = {
     "sampler": "sampler",
     "guide": "guide",
     "cascade": "cascade",
+    "sample.cache": "cache",
     "train.noise_level": "noise_level",
     "train.objective": "objective",
     "train.reconstruction": "reconstruction",
     "train.critic": "critic",
     "train.adapter": "adapter",
+    "train.distill.method": "distillation",
     "evaluate.feature": "feature",
     "evaluate.other": "dataset",
 }
 # Dotted key of a list of parts -> their kind.
 LISTS: Mapping[str, str] = {"evaluate.metrics": "metric", "modifiers": "modifier"}
+# Parts that may be written as their name alone.
+SHORT = frozenset({"sample.cache"})

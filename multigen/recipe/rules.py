@@ -29,7 +29,7 @@ RULES: Mapping[str, Rule] = {
     "seed": ("a whole number from 0 to 2^62 - 1", lambda v: 0 <= v < 2**62),
     "train.steps": _count,
     "train.minutes": _positive,
-    "train.batch": ("a whole number from 1 to 65536", lambda v: 1 <= v <= 65536),
+    "train.batch": ("a whole number from 1 to 65536, or auto", lambda v: v == "auto" or 1 <= v <= 65536),
     "train.accumulate": _count,
     "train.lr": _positive,
     "train.warmup": _from_0,
@@ -53,6 +53,7 @@ RULES: Mapping[str, Rule] = {
         lambda v: min(v if isinstance(v, tuple) else (v,)) >= 1,
     ),
     "train.durations": _positive,
+    "train.crop": _count,
     "train.workers": _from_0,
     "train.checkpoint_every": _count,
     "train.keep": _count,
@@ -88,10 +89,7 @@ def check_relations(recipe: Recipe, composed: Composed) -> None:
         raise composed.error(
             "train: neither steps nor minutes is set. Set train.steps, train.minutes or both."
         )
-    if train.batch % train.accumulate:
-        raise composed.error(
-            f"train.accumulate: {train.accumulate} is not allowed. Allowed: a divisor of train.batch, {train.batch}."
-        )
+    _check_batch(train, composed)
     if train.patience and not train.held_out_every:
         raise composed.error(
             "train.patience: it counts held-out losses, but train.held_out_every=0 measures none. Set both."
@@ -100,6 +98,11 @@ def check_relations(recipe: Recipe, composed: Composed) -> None:
         raise composed.error("train.post_hoc.sigmas: [] is not allowed. Allowed: one sigma_rel or more.")
     if recipe.launch.name == "none" and recipe.launch.nproc != 1:
         raise composed.error(f"launch.nproc: {recipe.launch.nproc} is not allowed without launch=torchrun.")
+    if recipe.launch.fsdp and recipe.launch.name != "none" and recipe.launch.nproc == 1:
+        raise composed.error(
+            "launch.fsdp: true is not allowed in one process, which holds everything anyway. Allowed: launch.nproc=2 "
+            "or more."
+        )
     try:
         check_world(train, recipe.launch.nproc, "launch.nproc")
     except RecipeError as error:
@@ -121,8 +124,32 @@ def check_relations(recipe: Recipe, composed: Composed) -> None:
         )
 
 
+def _check_batch(train: Train, composed: Composed) -> None:
+    """RecipeError for a batch that its parts do not divide, and for `auto` where no one batch can be measured."""
+    if train.batch != "auto":
+        if train.batch % train.accumulate:
+            raise composed.error(
+                f"train.accumulate: {train.accumulate} is not allowed. Allowed: a divisor of train.batch, "
+                f"{train.batch}."
+            )
+        return
+    if train.accumulate != 1:
+        raise composed.error(
+            f"train.accumulate: {train.accumulate} is not allowed. Allowed: 1, since train.batch=auto finds what fits "
+            "into memory whole."
+        )
+    varied = {"train.sizes": train.sizes, "train.durations": train.durations, "train.prior": train.prior}
+    for place, value in varied.items():
+        if value:
+            raise composed.error(
+                f"train.batch: auto is not allowed with {place}, whose steps differ in size. Allowed: a whole number."
+            )
+
+
 def check_world(train: Train, size: int, place: str) -> None:
     """Raise RecipeError if `size` ranks cannot share each accumulated part of a batch evenly."""
+    if train.batch == "auto":  # found for each rank
+        return
     part = train.batch // train.accumulate
     if part % size:
         allowed = ", ".join(str(n) for n in range(1, part + 1) if part % n == 0)

@@ -47,12 +47,21 @@ class Prior:
 
 
 @dataclass(frozen=True)
+class Distill:
+    """What is distilled into the network that learns, and how."""
+
+    teacher: str  # what is distilled: a shipped name, a file, a run folder or a diffusers folder
+    method: Part = field(default_factory=lambda: Part("progressive"))  # how
+
+
+@dataclass(frozen=True)
 class Train:
     """How to train. Training ends at `steps` or after `minutes`, whichever comes first; one of them must be set."""
 
     steps: int | None = None  # optimizer steps; null: no limit
     minutes: float | None = None  # time limit; null: none
-    batch: int = 32  # samples per step, over all processes and accumulation parts
+    # Samples per step, over all processes and accumulation parts; `auto`: found by speed and memory at the start
+    batch: int | Literal["auto"] = 32
     accumulate: int = 1  # parts that a batch is cut into, to save memory
     lr: float = 1e-4  # learning rate after the warm-up; it then falls to 0 along a cosine
     warmup: int = 100  # steps over which the learning rate rises from 0
@@ -76,11 +85,17 @@ class Train:
     adapter: Part | None = None
     # DreamBooth's prior preservation: {prompt: a photo of a dog, count: 100, weight: 1}; null: none
     prior: Prior | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # A trained model that the network learns from, to make the same in fewer calls:
+    # {teacher: image_emoji, method: {name: progressive}}; null: it learns from the data
+    distill: Distill | None = field(default=None, metadata={UNSAID_EMPTY: True})
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the network; `auto`: bf16 where it is faster
     compile: bool = False  # compile the network; needs a C++ compiler
     # Sizes in pixels, as in `sample.size`, of which each step draws one; empty: the modality's
     sizes: tuple[int | tuple[int, int], ...] = ()
     durations: tuple[float, ...] = ()  # durations in s, of which each step draws one; empty: the modality's
+    # Side in pixels of a part of each picture or clip, at a random place, on which a step trains: for networks that
+    # only look near, as those that enlarge; null: all of it
+    crop: int | None = field(default=None, metadata={UNSAID_EMPTY: True})
     size_shift: bool = False  # train smaller pictures at less noise, at which they show as much
     workers: int = 0  # processes that read media; 0: a thread reads them
     cache: float = 0.0  # GiB on disk for encoded texts, and for media that are not augmented; 0: none
@@ -98,6 +113,13 @@ class Train:
     wandb: bool = False  # log to Weights & Biases, offline unless WANDB_MODE=online
     init: str | None = None  # weights or run folder to start from; null: random weights
 
+    @property
+    def batch_size(self) -> int:
+        """Samples per step. RecipeError while `auto` has not been found."""
+        if self.batch == "auto":
+            raise RecipeError("train.batch: auto is found when a training starts; here give a number")
+        return self.batch
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -106,6 +128,8 @@ class Launch:
     name: Literal["none", "torchrun"] = "none"  # `none`: the process of the command; `torchrun`: several
     nproc: int = 1  # processes on this machine, one per device, each with its share of `train.batch`
     port: int | None = None  # port where they find each other; null: a free one
+    # The processes share the network among them (FSDP2), for networks that are too large for one device
+    fsdp: bool = field(default=False, metadata={UNSAID_EMPTY: True})
     restarts: int = 0  # how often all of them restart from the newest checkpoint when one dies
 
 
@@ -133,10 +157,13 @@ class Sample:
     opening: str = field(default="", metadata={UNSAID_EMPTY: True})
     # words that it has in addition in the last one
     ending: str = field(default="", metadata={UNSAID_EMPTY: True})
-    precision: Literal["fp32", "bf16"] = "fp32"  # with fp32 a sample is the same in any batch
+    # of the network; `auto`: bf16 where the device is faster in it and the weights were found as good, else fp32
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     # Memory of a pipeline of diffusers: its networks take turns on the device, or the layers of its network; null: all
     # stay there
     offload: Literal["components", "sequential"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # What is reused from step to step, such as {name: deep, every: 3}; null: as measured for the weights (`auto`)
+    cache: Part | None = field(default=None, metadata={UNSAID_EMPTY: True})
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
     # with stages and without a cascade: share of the way from noise that they walk, before this network takes over
     handover: float | None = field(default=None, metadata={UNSAID_EMPTY: True})
@@ -187,6 +214,17 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Shrunk:
+    """How weights were made smaller; `multigen shrink` writes it."""
+
+    by: str  # what was done, such as `prune 0.3, int8`
+    source: str  # the recipe of the weights that they were made from
+    weights_hash: str  # of those
+    # What was measured beside them on equal seeds, such as {media: 64, excess_rise: 0.02}
+    measured: Mapping[str, Any] = field(default_factory=dict, metadata={UNSAID_EMPTY: True})
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that makes a run, as data."""
 
@@ -212,6 +250,9 @@ class Recipe:
     sample: Sample = field(default_factory=Sample)
     # What `run` samples with: a shipped name, a file, a run folder or a diffusers folder; null: `run` trains first
     weights: str | None = None
+    # Sample with the student that the weights were distilled into, in few calls of the network: true for the one that
+    # is shipped beside them, or its file or run folder; false: with the weights themselves
+    fast: bool | str = field(default=False, metadata={UNSAID_EMPTY: True})
     loras: tuple[WeightedLora, ...] = ()  # LoRAs that are added to the weights when media are made
     # What stands beside the model when media are made. ControlNets and IP-Adapters lead it by pictures:
     # {name: ip_adapter, path: FILE, image: FILE, weight: 0.8}. New words: {name: textual_inversion, path: FILE}. Motion
@@ -221,6 +262,8 @@ class Recipe:
     launch: Launch = field(default_factory=Launch)
     seed: int = 0  # keys everything random: weights, order, noise, media
     description: str = ""  # one line, for `multigen recipes`
+    # How the weights that it came with were made smaller, and what that cost; null: they were not
+    shrunk: Shrunk | None = field(default=None, metadata={UNSAID_EMPTY: True})
 
     @property
     def trains(self) -> Literal["denoiser", "codec"]:

@@ -15,9 +15,10 @@ from multigen import registry
 from multigen.errors import RecipeError, message
 from multigen.recipe.composed import Composed
 from multigen.recipe.paths import expanded
-from multigen.recipe.places import LISTS, PLACES
+from multigen.recipe.places import LISTS, PLACES, SHORT
 from multigen.recipe.rules import RULES, check_relations
 from multigen.recipe.schema import (
+    Distill,
     Drop,
     Evaluate,
     Launch,
@@ -38,6 +39,7 @@ SECTIONS: Mapping[str, type] = {
     "train.post_hoc": PostHoc,
     "train.drop": Drop,
     "train.prior": Prior,
+    "train.distill": Distill,
     "sample": Sample,
     "sample.polish": Polish,
     "evaluate": Evaluate,
@@ -162,6 +164,8 @@ def _parts(kind: str, value: Any, place: str, composed: Composed) -> tuple[Part,
 
 def _part(kind: str, value: Any, place: str, default: Part | None, composed: Composed) -> Part:
     names = registry.names(kind)
+    if place in SHORT and isinstance(value, str):
+        value = {"name": value}
     if not isinstance(value, dict):
         hint = f" Did you mean {place}.name={value}?" if value in names else ""
         raise composed.error(

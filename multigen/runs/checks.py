@@ -102,6 +102,10 @@ def check_named(where: str, source: str) -> None:
 
 def check_job(command: Literal["run", "train"], recipe: Recipe, out: Path | None) -> None:
     """MultigenError if a recipe cannot run: its files are not there, or the folder cannot be written to."""
+    if recipe.fast and command == "train":
+        raise RecipeError(
+            "fast: a training makes weights; take it away. Distilling a student: recipes distill_*"
+        )
     folder = out or Path("runs") / recipe.name
     check_folder(folder, "--out " + str(out) if out is not None else "")
     check_suffix(recipe.makes, recipe.sample.suffix)

@@ -24,9 +24,10 @@ from multigen.recipe.manifest import common_facts, entry, fault, file_name, writ
 from multigen.recipe.manifest import read as read_manifest
 from multigen.recipe.paths import RECIPE
 from multigen.recipe.schema import Recipe
+from multigen.recipe.students import student_of
 from multigen.runs.asked import STAGES, differences, listed
 from multigen.storage.claim import Claim
-from multigen.storage.files import remove_leftovers
+from multigen.storage.files import remove_leftovers, sha256
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +228,11 @@ def sampling_facts(recipe: Recipe, steps: int | None) -> dict[str, Any]:
         return {}
     plain = to_data(recipe)
     how = {key: plain[key] for key in ("sampler", "timesteps", "guide", "modifiers", "loras")}
-    return how | {"steps": steps or recipe.sample.steps, "polish": plain["sample"]["polish"]}
+    how |= {"shrunk": plain["shrunk"]} if recipe.shrunk is not None else {}
+    cache = {} if recipe.sample.cache is None else {"cache": plain["sample"]["cache"]}
+    if (student := student_of(recipe)) is not None:
+        how["fast"] = {"student": f"{student.parent.name}/{student.name}", "sha256": sha256(student)}
+    return how | {"steps": steps or recipe.sample.steps, "polish": plain["sample"]["polish"], **cache}
 
 
 def _save_pictures(model: Model, medium: Media, path: Path) -> None:

@@ -82,7 +82,7 @@ def differences(folder: Path, recipe: Recipe, command: Literal["run", "train"]) 
         return Difference([("recipe", str(error), recipe.name)], training=True)
     if command == "train" or is_trained(folder):
         recipe = dataclasses.replace(recipe, weights=None)
-    recipe = resume.with_classes(recipe, before)
+    recipe = resume.with_found(recipe, before)
     trained = resume.training_changes(before, recipe)
     found = [c for c in recipe_changes(before, recipe) if c[0].partition(".")[0] not in _ASIDE]
     if recipe.weights is not None and before.weights is not None:

@@ -81,7 +81,7 @@ def same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:
     if not path.is_file():
         return recipe
     before = load_recipe(str(path))
-    recipe = with_classes(recipe, before)
+    recipe = with_found(recipe, before)
     changes = training_changes(before, recipe)
     if changes and not force:
         rows = "; ".join(f"{key}: {old!r} -> {new!r}" for key, old, new in changes[:ROWS])
@@ -91,6 +91,14 @@ def same_run(recipe: Recipe, folder: Path, force: bool) -> Recipe:
             "or --force to continue in this one with the new settings."
         )
     return recipe
+
+
+def with_found(recipe: Recipe, before: Recipe) -> Recipe:
+    """The recipe, with what the training of another found for it: the classes of the data, the size of the batch."""
+    recipe = with_classes(recipe, before)
+    if recipe.train.batch != "auto" or before.train.batch == "auto":
+        return recipe
+    return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, batch=before.train.batch))
 
 
 def with_classes(recipe: Recipe, before: Recipe) -> Recipe:

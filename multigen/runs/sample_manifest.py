@@ -23,7 +23,11 @@ def facts(
     request: Request, plan: Plan, source: Mapping[str, Any], inversion_error: float | None = None
 ) -> dict[str, Any]:
     """How the media of a request were made: the parts of its plan, and what it was made from (`Sources.facts`)."""
-    recorded = sampling_facts(dataclasses.replace(plan.recipe, guide=plan.guide), request.steps)
+    cache = None if plan.cache.name == "off" else plan.cache
+    recipe = dataclasses.replace(
+        plan.recipe, guide=plan.guide, sample=dataclasses.replace(plan.recipe.sample, cache=cache)
+    )
+    recorded = sampling_facts(recipe, request.steps)
     if request.negative_prompt is not None:
         recorded["negative_prompt"] = request.negative_prompt
     if request.images:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset, found_by
 from multigen.device import choose_precision, describe
 from multigen.errors import RecipeError
 from multigen.modalities.media import Media
+from multigen.model import weights as model_weights
 from multigen.model.build import build_dataset, check_captions, resolve
 from multigen.model.compatibility import check_combination
 from multigen.model.diffusers import check_training
@@ -22,12 +24,12 @@ from multigen.model.knowledge import write_knowledge
 from multigen.model.model import Model
 from multigen.model.source import base_weights
 from multigen.model.stages import trained
+from multigen.model.teacher import build_distillation
 from multigen.model.tuned import adaptation, unfinish
-from multigen.model.weights import base_hashes, base_of
 from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
-from multigen.runs.initial import initialize, readable
+from multigen.runs.initial import freeze, initialize, readable
 from multigen.runs.learner import model_of
 from multigen.runs.previews import write_previews
 from multigen.runs.prior import class_media
@@ -38,9 +40,12 @@ from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
 from multigen.training.adapting import Adaptation, Learned
 from multigen.training.autoencoding import Autoencoding
+from multigen.training.batch_size import find_batch
 from multigen.training.captions import caption_summary
 from multigen.training.checkpoint import Checkpoint
+from multigen.training.coding import build_critic
 from multigen.training.diffusion import Diffusion
+from multigen.training.sharding import check_sharding
 from multigen.training.sizes import Sizes
 from multigen.training.task import Task
 from multigen.training.trainer import Trainer
@@ -55,6 +60,7 @@ def train_here(
     """Train from a checkpoint's state, or from the start; the resolved recipe, and the media that are unreadable."""
     check_combination(recipe)
     check_training(recipe)
+    check_sharding(recipe)
     boards.check(recipe.train)
     adapter = _adapter(recipe)
     # A training that goes on needs its base where that stays, and where it makes the media of a class.
@@ -73,28 +79,42 @@ def train_here(
     _announce(model, dataset, folder)
     base = None
     if adapter is not None:
-        base = _freeze(model, init, adapter)
+        base = freeze(model, init, adapter)
     elif begins:
         initialize(model, dataset, init)
     _check_items(dataset, adapter)
     prior = class_media(model, folder)
+    if recipe.train.batch == "auto":
+        recipe = model.recipe = _with_batch(model, dataset, Beside(adapter, base))
     trainer = _build(model, dataset, folder, quiet, Beside(adapter, base, prior))
     trainer.unreadable.note(dataset.bad)
     _begin(trainer, recipe, state)
     trainer.run()
+    _write(trainer, model, adapter, base)
     if ranks.first():
-        with trainer.ema.applied():
-            if adapter is None:
-                model.save(folder / WEIGHTS)
-            else:
-                backbone, tensors = (
-                    model.denoiser.backbone,
-                    {n: p.detach() for n, p in trainer.parameters.items()},
-                )
-                adapter.write(folder, Learned(tensors, recipe, backbone.published, base), backbone)
-        samples = trainer.step * recipe.train.batch
+        samples = trainer.step * recipe.train.batch_size
         write_knowledge(folder, caption_summary(model.conditioner, dataset, recipe.seed, samples=samples))
     return recipe, trainer.unreadable.files
+
+
+def _write(trainer: Trainer, model: Model, adapter: Adaptation | None, base: str | None) -> None:
+    """Write the averaged weights of a finished training, or the adapter that it trained."""
+    averaged = None
+    if trainer.state.layout.cut_at_all:  # all ranks put it together
+        averaged = trainer.state.checkpoint().tensors.get("ema")
+    if not ranks.first():
+        return
+    folder, recipe = trainer.folder, model.recipe
+    with nullcontext() if averaged is not None else trainer.ema.applied():
+        if adapter is None:
+            tensors = model.state_dict() if averaged is None else averaged
+            own = model_weights.stored(tensors, model.knowledge, recipe, model.codec)
+            model_weights.save_weights(folder / WEIGHTS, own, half=False)
+            return
+        backbone = model.denoiser.backbone
+        names = {n: p.detach() for n, p in trainer.parameters.items()}
+        tensors = names if averaged is None else {n: averaged[n] for n in names}
+        adapter.write(folder, Learned(tensors, recipe, backbone.published, base), backbone)
 
 
 def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
@@ -148,15 +168,11 @@ def _check_items(dataset: Dataset, adapter: Adaptation | None) -> None:
         )
 
 
-def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Adaptation) -> dict[str, str]:
-    """Freeze the base's weights and put the adapter beside them; the hashes of the base."""
-    if init is not None:
-        model.load_weights(init, f"train.init ({model.recipe.train.init})")
-    base = base_hashes(base_of(model.learned), pretrained=model.denoiser.backbone.pretrained)
-    for module in model.learned.values():
-        module.requires_grad_(False)
-    adapter.inject(model.denoiser.backbone, model.conditioner, model.recipe.seed)
-    return base
+def _with_batch(model: Model, dataset: Dataset, beside: Beside) -> Recipe:
+    """The recipe with the size of the batch that is found for it here; the run folder keeps it."""
+    recipe = model.recipe
+    size = find_batch(build_task(model, dataset, beside), dataset, recipe.seed, model.device)
+    return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, batch=size))
 
 
 def _precision(model: Model) -> torch.dtype | None:
@@ -196,8 +212,10 @@ def _build(model: Model, dataset: Dataset, folder: Path, quiet: bool, beside: Be
         folder=folder,
         device=model.device,
         sizes=sizes,
-        preview=lambda step: _preview(model, dataset, folder, step),
+        # The ranks that share a network would have to make previews together.
+        preview=None if recipe.launch.fsdp else lambda step: _preview(model, dataset, folder, step),
         origin=resume.origin(recipe),
+        sharded=model.denoiser.backbone if recipe.launch.fsdp else None,
         quiet=quiet,
     )
 
@@ -244,6 +262,10 @@ def build_task(
         sizes=sizes,
         adapter=beside.adapter,
         prior=beside.prior,
+        distilled=build_distillation(model),
+        critic=None
+        if recipe.train.critic is None
+        else build_critic(recipe.train.critic, model.modality, recipe.seed),
     )
 
 

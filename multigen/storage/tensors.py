@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multigen.errors import MultigenError, reason
+from multigen.storage.int8 import SCALE, unpacked
 from multigen.storage.weights_file import check_weights_file
 
 _DTYPES = {
@@ -40,11 +41,19 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file. MultigenError if it is missing, damaged or anything else."""
+    """Read the tensors of a safetensors file. MultigenError if it is missing, damaged or anything else.
+
+    Weights that are stored in 8 bits (`storage.int8`) come as float32.
+    """
     check_weights_file(path)
     try:
-        return load_file(path)
-    except (SafetensorError, OSError, RuntimeError) as error:  # torch opens it again: it may be gone by then
+        return unpacked(load_file(path))
+    except (
+        SafetensorError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # torch opens it again: it may be gone by then
         raise MultigenError(f"{path}: not a readable safetensors file ({reason(error)})") from error
 
 
@@ -87,7 +96,8 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     check_weights_file(path)
     try:
         with safe_open(path, "pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            names = [name for name in file.keys() if not name.endswith(SCALE)]  # noqa: SIM118
+            return {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError) as error:
         raise MultigenError(f"{path}: not a readable safetensors file ({reason(error)})") from error
 

@@ -17,6 +17,8 @@ from multigen.conditioners import Conditioner
 from multigen.core.backbone import Backbone
 from multigen.core.noise import stream
 from multigen.errors import MultigenError, RecipeError, message
+from multigen.recipe.dump import to_data
+from multigen.recipe.students import SAMPLING, sampling
 from multigen.storage import lora
 from multigen.storage.lora import Adapter, Pair
 from multigen.storage.packages import install
@@ -152,6 +154,8 @@ class Lora(Adaptation):
             "targets": list(self.targets),
             "recipe": learned.recipe.name,
         }
+        if learned.recipe.train.distill is not None:  # a student samples in its own way
+            about[SAMPLING] = sampling(to_data(learned.recipe))
         return Adapter(self.learned(learned.tensors, learned.published), about, learned.recipe.name)
 
 

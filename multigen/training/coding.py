@@ -65,9 +65,7 @@ class Coding(Task):
         networks: dict[str, nn.Module] = {MODEL: nn.ModuleDict({"codec": codec})}
         self.critic: Critic | None = None
         if settings.critic is not None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(stream(seed, "critic").initial_seed())
-                critic = build_critic(settings.critic, modality)
+            critic = build_critic(settings.critic, modality, seed)
             self.critic = networks[CRITIC] = critic.to(device)
         self.networks = networks
         self.seen, self.held_out = (
@@ -120,9 +118,11 @@ class Coding(Task):
         return {name: sum(row[name] for row in rows) / len(rows) for name in (rows[0] if rows else {})}
 
 
-def build_critic(part: Part, modality: Modality) -> Critic:
-    """Build a critic. RecipeError for one that does not judge the modality's media."""
-    critic: Critic = registry.build("critic", part, where="train.critic", given={"modality": modality})
+def build_critic(part: Part, modality: Modality, seed: int = 0) -> Critic:
+    """Build a critic, its weights keyed by the seed. RecipeError for one that does not judge the modality's media."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, "critic").initial_seed())
+        critic: Critic = registry.build("critic", part, where="train.critic", given={"modality": modality})
     axes = len(modality.shape()) - 1
     if axes not in critic.axes:
         known = {name: registry.lookup("critic", name) for name in registry.names("critic")}

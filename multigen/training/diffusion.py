@@ -15,7 +15,7 @@ from multigen.cascades import Cascade
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.core.conditioning import Cond
-from multigen.core.denoiser import Denoiser
+from multigen.core.denoiser import LOG_SNR_LIMIT, Denoiser
 from multigen.core.noise import stream
 from multigen.core.upload import upload
 from multigen.datasets import Dataset
@@ -23,11 +23,15 @@ from multigen.recipe.schema import Train
 from multigen.training import ranks
 from multigen.training.adapting import Adaptation, led, recaptioned
 from multigen.training.batch import Batch
+from multigen.training.coding import CRITIC
 from multigen.training.compiled import compiled
+from multigen.training.critics import Critic
+from multigen.training.distillation import Distillation, Lesson, taught
 from multigen.training.draws import Places
 from multigen.training.encoded import Encoded, caches
 from multigen.training.examples import Examples
 from multigen.training.heldout import ByLevel, HeldOut
+from multigen.training.judging import Judging
 from multigen.training.prior import PriorMedia
 from multigen.training.sizes import Sizes
 from multigen.training.task import MODEL, Task
@@ -54,6 +58,8 @@ class Diffusion(Task):
     sizes       sizes of the media, for a training that draws one at each step
     adapter     what learns beside the frozen weights, if they are
     prior       media of a class that the model made, for prior preservation
+    distilled   how the network learns from a teacher; None: it learns from the data
+    critic      what judges a student's answers; it learns beside it
 
     Parameters, gradients, optimizer state and averages are fp32 whatever the precision: bf16 is what autocast computes
     in, never what is stored.
@@ -76,17 +82,17 @@ class Diffusion(Task):
         sizes: Sizes | None = None,
         adapter: Adaptation | None = None,
         prior: Dataset | None = None,
+        distilled: Distillation | None = None,
+        critic: Critic | None = None,
     ) -> None:
-        self.adapter = adapter
+        self.adapter, self.distilled = adapter, distilled
         self.denoiser, self.conditioner, self.codec, self.base = denoiser, conditioner, codec, base
         self.dataset, self.settings, self.sizes = dataset, settings, sizes
         self.seed, self.device, self.precision = seed, device, precision
-        learned = {"backbone": denoiser.backbone, "conditioner": conditioner, "codec": codec}
-        networks: dict[str, nn.Module] = {MODEL: nn.ModuleDict(learned)}
-        self.uncertainty: Uncertainty | None = None
-        if settings.uncertainty:
-            self.uncertainty = networks[UNCERTAINTY] = Uncertainty().to(device)
-        self.networks = networks
+        self.uncertainty = Uncertainty().to(device) if settings.uncertainty else None
+        self.judging = None if critic is None else Judging(critic.to(device), codec, denoiser)
+        self.judged = False  # by the critic, at this step
+        self.networks = self._networks()
         examples = functools.partial(
             Examples, denoiser.schedule, settings, device=device, masked=masked, cascade=cascade, sizes=sizes
         )
@@ -96,14 +102,24 @@ class Diffusion(Task):
             self.prior = PriorMedia(prior, conditioner, settings.prior, settings, seed, sizes, examples)
         self.objective = registry.build("objective", settings.objective, where="train.objective")
         self.by_level = ByLevel(device)
-        measured = (codec, conditioner, denoiser, seed, device)
-        self.seen, self.held_out = (
-            HeldOut(dataset, items, *measured, masked=masked, cascade=cascade, adapter=adapter)
-            for items in dataset.split()
-        )
+        measured = functools.partial(
+            HeldOut, codec=codec, conditioner=conditioner, denoiser=denoiser, seed=seed, device=device, masked=masked,
+            cascade=cascade, adapter=adapter, distilled=distilled,
+        )  # fmt: skip
+        self.seen, self.held_out = (measured(dataset, items) for items in dataset.split())
         self._cached: Encoded | None = None
         # Compiled without the coefficients, which are float64 and on the CPU.
         self.loss_at = compiled(denoiser.loss_at) if settings.compile else denoiser.loss_at
+
+    def _networks(self) -> Mapping[str, nn.Module]:
+        """What learns: the model, and what helps it to learn."""
+        learned = {"backbone": self.denoiser.backbone, "conditioner": self.conditioner, "codec": self.codec}
+        networks: dict[str, nn.Module] = {MODEL: nn.ModuleDict(learned)}
+        if self.uncertainty is not None:
+            networks[UNCERTAINTY] = self.uncertainty
+        if self.judging is not None:
+            networks[CRITIC] = self.judging.critic
+        return networks
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -140,9 +156,12 @@ class Diffusion(Task):
         return self.by_level.drain()
 
     def losses(self, batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:
-        """Yield the model's loss in `train.accumulate` parts, then that of the learned weights of noise levels."""
+        """Yield the model's loss in `train.accumulate` parts, then the critic's, and that of the learned weights."""
         seen: list[tuple[Tensor, Tensor]] = []
+        self.judged = self.judging is not None and self.judging.joined(progress)
         yield MODEL, self._parts(batch, step, seen)
+        if self.judging is not None and self.judged:
+            yield CRITIC, iter([self.judging.critic_loss() / ranks.world()])
         if self.uncertainty is not None:
             log_snr, weighted = (torch.cat(column) for column in zip(*seen, strict=True))
             whole = len(batch.ids) * ranks.world()
@@ -160,7 +179,10 @@ class Diffusion(Task):
         for log_snr, raw, losses in self._rows(batch, self.examples, step):
             self.by_level.add(log_snr, raw.detach())
             seen.append((log_snr, losses.detach()))
-            yield self._balanced(losses, log_snr).sum() / whole
+            total = self._balanced(losses, log_snr).sum()
+            if self.judging is not None and self.judged:
+                total = total + self.judging.teaching() * len(losses)
+            yield total / whole
         if self.prior is None:
             return
         for log_snr, _, losses in self._rows(self.prior.batch(step), self.prior.examples, step):
@@ -182,9 +204,13 @@ class Diffusion(Task):
             given = {name: values[rows] for name, values in batch.given.items()}
             cond = self._condition(given, keep[rows], batch.media[rows], x0, Drawn(examples, step, here))
             t = examples.times(u[rows], tuple(batch.media.shape[1:]))
+            t = t if self.distilled is None else self.distilled.times(t)
             weight = upload(self.objective(self.denoiser, t), self.device, x0.dtype)
             losses = self._losses(x0, t, cond, Drawn(examples, step, here))
-            log_snr = upload(self.denoiser.schedule.log_snr(t.double()), self.device)
+            snr = self.denoiser.schedule.log_snr(t.double())
+            log_snr = upload(
+                snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT), self.device
+            )  # a grid may begin at pure noise
             yield log_snr, losses, losses * weight
 
     def _condition(
@@ -225,5 +251,13 @@ class Diffusion(Task):
         with torch.random.fork_rng(devices=devices):  # what the network itself draws: dropout
             torch.manual_seed(stream(examples.seed, "network", step, places.rows.start).initial_seed())
             noise = examples.noise(tuple(x0.shape[1:]), step, places)
+            if self.distilled is not None:
+                u = examples.draws.uniform("distillation", step, places)
+                null = self.conditioner.null(len(x0)).to(self.device).without_grid(cond)
+                rows = Lesson(x0, t, cond, null, u, step)
+                x0, noise = taught(self.distilled, self.denoiser.schedule, rows, noise)
+                cond = self.distilled.told(cond, upload(u, self.device))
+            if self.judging is not None and self.judged:
+                return self.judging.losses(x0, t, cond, noise)
             scales = upload(self.denoiser.loss_scales(t, self.settings.huber), self.device, x0.dtype)
             return self.loss_at(x0, cond, noise, scales, self.settings.huber)

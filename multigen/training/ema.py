@@ -12,11 +12,15 @@ from torch import Tensor, nn
 class EMA:
     """Averages named parameters: shadow = decay shadow + (1 - decay) parameter, after each step.
 
+    shared_memory  parameters stand in memory that others see, too: averages are copied there
+
     Early in training the decay is min(decay, (1 + step)/(10 + step)), so that the random initial weights soon fade.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
-        self.parameters, self.decay = dict(parameters), decay
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], decay: float, *, shared_memory: bool = False
+    ) -> None:
+        self.parameters, self.decay, self.shared_memory = dict(parameters), decay, shared_memory
         self.shadow = {name: p.detach().clone() for name, p in self.parameters.items()}
 
     @torch.no_grad()
@@ -49,5 +53,15 @@ class EMA:
             self._swap()
 
     def _swap(self) -> None:
+        if self.shared_memory:
+            self._exchange()
+            return
         for name, parameter in self.parameters.items():
             parameter.data, self.shadow[name] = self.shadow[name], parameter.data
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for name, parameter in self.parameters.items():
+            before = parameter.clone()
+            parameter.copy_(self.shadow[name])
+            self.shadow[name].copy_(before)

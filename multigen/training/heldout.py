@@ -10,12 +10,14 @@ from torch import Tensor
 from multigen.cascades import Cascade
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
+from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
 from multigen.core.noise import normal
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError
 from multigen.training.adapting import Adaptation, led, recaptioned
 from multigen.training.batch import Read, collate
+from multigen.training.distillation import Distillation, Lesson, taught
 
 # log(sigma/alpha) at which the loss is measured, clamped to what the schedule reaches.
 LEVELS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
@@ -29,6 +31,7 @@ class HeldOut:
     masked    the network also sees which part of a medium is known: here nothing is
     cascade   how it sees the stage before it, here with the noise of sampling; None where it is the first
     adapter   what learns beside the frozen weights, if they are
+    distilled how the network learns from a teacher: the loss is that of its lessons
     """
 
     def __init__(
@@ -46,7 +49,9 @@ class HeldOut:
         masked: bool = False,
         cascade: Cascade | None = None,
         adapter: Adaptation | None = None,
+        distilled: Distillation | None = None,
     ) -> None:
+        self.distilled = distilled
         self.masked, self.cascade, self.adapter = masked, cascade, adapter
         self.dataset, self.codec, self.conditioner, self.denoiser = dataset, codec, conditioner, denoiser
         self.seed, self.device, self.batch = seed, device, batch
@@ -79,10 +84,19 @@ class HeldOut:
                     for k in range(len(part))
                 ]
                 t = self._time(level).expand(len(part))
-                losses = self.denoiser.loss(x0, t, cond, torch.stack(noise).to(self.device))
+                losses = self._loss(x0, t, cond, torch.stack(noise).to(self.device))
                 sums[level] += losses.sum().item()
         row = {str(level): value / len(items) for level, value in sums.items()}
         return {**row, "mean": sum(row.values()) / len(row)}
+
+    def _loss(self, x0: Tensor, t: Tensor, cond: Cond, noise: Tensor) -> Tensor:
+        """Loss [B] in F space, from the data or from the teacher."""
+        if self.distilled is None:
+            return self.denoiser.loss(x0, t, cond, noise)
+        t, u = self.distilled.times(t), torch.full((len(x0),), 0.5)
+        null = self.conditioner.null(len(x0)).to(self.device).without_grid(cond)
+        x0, noise = taught(self.distilled, self.denoiser.schedule, Lesson(x0, t, cond, null, u, 0), noise)
+        return self.denoiser.loss(x0, t, self.distilled.told(cond, u.to(self.device)), noise)
 
     def _seen(self, cascade: Cascade, media: Tensor, first: int) -> Tensor:
         """What the network sees of the stage before, of media [B, C, *D] with the places from `first` on."""

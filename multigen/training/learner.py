@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from multigen.errors import MultigenError
 from multigen.recipe.schema import Train
 from multigen.storage.tensors import mismatches
+from multigen.training.sharding import is_cut, part
 from multigen.training.task import MODEL
 
 Files = Mapping[str, Mapping[str, Tensor]]  # of a checkpoint: name -> tensors
@@ -22,8 +23,10 @@ class Learner:
     """
 
     def __init__(self, name: str, network: nn.Module, settings: Train, device: torch.device) -> None:
+        # As the network has them; what learns is this rank's part of each.
+        self.whole = {n: p for n, p in network.named_parameters() if p.requires_grad}
         self.files = ("weights", "optimizer") if name == MODEL else (name, f"{name}-optimizer")
-        self.parameters = {n: p for n, p in network.named_parameters() if p.requires_grad}
+        self.parameters = {n: _learning(p) for n, p in self.whole.items()}
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(),
             lr=settings.lr,
@@ -36,10 +39,16 @@ class Learner:
         """Return the sum of the parts of a loss, float64 on their device. Its gradient is left in the parameters."""
         # The loss of an earlier network may have left gradients here, too.
         self.optimizer.zero_grad(set_to_none=True)
+        for whole in self.whole.values():
+            whole.grad = None
         losses = []
         for loss in parts:
             loss.backward()
             losses.append(loss.detach())
+        for name, parameter in self.parameters.items():
+            grad = self.whole[name].grad
+            if grad is not None and parameter is not self.whole[name]:
+                parameter.grad = part(grad)
         return torch.stack(losses).double().sum()
 
     def update(self, lr: float, bad: Tensor | None = None) -> None:
@@ -60,7 +69,7 @@ class Learner:
 
     def mismatches(self, files: Files) -> list[str]:
         """List the first differences from the weights of a checkpoint."""
-        return mismatches(self.parameters, files.get(self.files[0], {}))
+        return mismatches(self.whole, files.get(self.files[0], {}))
 
     def load(self, files: Files) -> None:
         """Set weights and optimizer from a checkpoint."""
@@ -69,6 +78,11 @@ class Learner:
             for name, parameter in self.parameters.items():
                 parameter.copy_(files[weights][name])
         load_optimizer(self.optimizer, files[optimizer])
+
+
+def _learning(parameter: nn.Parameter) -> nn.Parameter:
+    """What the optimizer steps of a parameter: itself, or this rank's part, in the same memory."""
+    return nn.Parameter(part(parameter.detach())) if is_cut(parameter) else parameter
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

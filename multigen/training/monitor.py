@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from multigen.modalities.media import Media
 from multigen.recipe.schema import Train
@@ -53,18 +54,23 @@ class Monitor:
         s, step = self.settings, self.counters.step
         measure = s.held_out_every > 0 and (ended or step % s.held_out_every == 0)
         show = self.preview is not None and s.preview_every > 0 and not ended and step % s.preview_every == 0
-        if not (measure or show) or not ranks.first():
+        together = self.state.layout.cut_at_all  # then no rank can measure alone
+        if not (measure or show) or not (ranks.first() or together):
             return
         row: dict[str, float] = {}
         self.task.mode(training=False)
         try:
-            with self.state.ema.applied(), caught.interrupting():
+            with self.state.ema.applied(), nullcontext() if together else caught.interrupting():
                 row = self.task.measure() if measure else {}
                 if show and self.preview is not None:
                     self.log.preview(step, self.preview(step))
         except Stop:
             log.info("step %d: stopping without its preview or held-out loss", step)
         self.task.mode(training=True)
+        if row and together:
+            row = ranks.gathered(row)[
+                0
+            ]  # devices may round differently, and what follows must be the same for all
         if row:
             self.log.held_out(step, row)
             if s.keep_best or s.patience:
@@ -87,8 +93,13 @@ class Monitor:
 
     def _keep_best(self, loss: float) -> None:
         best = checkpoints.best(self.writer.folder)
-        if math.isfinite(loss) and (best is None or loss < best.loss):
-            if self.counters.saved != self.counters.step:
-                self.save()
+        better = math.isfinite(loss) and (best is None or loss < best.loss)
+        if self.state.layout.cut_at_all:  # the ranks save together, if the first finds it better
+            better = bool(ranks.largest(float(better and ranks.first()))[0])
+        if not better:
+            return
+        if self.counters.saved != self.counters.step:
+            self.save()
+        if ranks.first():
             self.writer.wait()
             checkpoints.mark_best(checkpoints.path_of(self.writer.folder, self.counters.step), loss)

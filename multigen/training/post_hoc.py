@@ -23,7 +23,9 @@ from multigen.errors import MultigenError, TrainingError
 from multigen.recipe.schema import PostHoc
 from multigen.storage.tensors import load_tensors
 from multigen.training import checkpoint as checkpoints
+from multigen.training import ranks
 from multigen.training.profiles import Profile, combine, decay, exponent
+from multigen.training.sharding import Layout
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,14 @@ class Averages:
     The averages are fp32, whatever the precision of the snapshots, and part of a training's state.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], settings: PostHoc, folder: Path) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        settings: PostHoc,
+        folder: Path,
+        layout: Layout | None = None,
+    ) -> None:
+        self.layout = Layout({}) if layout is None else layout
         self.parameters, self.settings, self.folder = dict(parameters), settings, folder / FOLDER
         kept = dict.fromkeys(settings.sigmas if settings.every else ())
         self.shadows = {s: {n: p.detach().clone() for n, p in self.parameters.items()} for s in kept}
@@ -57,11 +66,15 @@ class Averages:
         return bool(self.shadows) and step % self.settings.every == 0
 
     def snapshot(self, step: int) -> None:
-        """Write a snapshot. TrainingError if the disk is full or a number is beyond the range of float16."""
+        """Write a snapshot, in rank 0 alone. TrainingError if the disk is full or a number is beyond float16."""
         if not self.shadows:
             return
         tensors = {}
-        for sigma, shadow in self.shadows.items():
+        shadows = {sigma: self.layout.whole({_file(sigma): s}) for sigma, s in self.shadows.items()}
+        if not ranks.first():
+            return
+        for sigma in self.shadows:
+            shadow = shadows[sigma][_file(sigma)]
             halved = self.settings.precision == "fp16"
             values = {name: value.half() if halved else value for name, value in shadow.items()}
             if halved and not all(bool(value.isfinite().all()) for value in values.values()):
@@ -87,7 +100,7 @@ class Averages:
             for name, value in shadow.items():
                 value.copy_(tensors[_file(sigma)][name])
         for path in checkpoints.found(self.folder) if self.shadows else []:
-            if checkpoints.step_of(path) > step:
+            if checkpoints.step_of(path) > step and ranks.first():
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -46,8 +46,10 @@ class PriorMedia:
         self.dataset, self.weight, self.sizes = dataset, prior.weight, sizes
         self.seed = stream(seed, "prior").initial_seed() % 2**62
         self.examples = examples(seed=self.seed)
-        self.order = Order(dataset.split()[0], settings.batch, self.seed)
-        self.given: Mapping[str, Sequence[Any]] = conditioner.from_prompts([prior.prompt] * settings.batch)
+        self.order = Order(dataset.split()[0], settings.batch_size, self.seed)
+        self.given: Mapping[str, Sequence[Any]] = conditioner.from_prompts(
+            [prior.prompt] * settings.batch_size
+        )
 
     def batch(self, step: int) -> Batch:
         """Return the rows of this rank of the step's batch."""

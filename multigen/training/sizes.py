@@ -1,7 +1,8 @@
-"""Multi-resolution training: each step draws the size of its media.
+"""Multi-resolution training: each step draws the size of its media, or sees a part of them.
 
 Media are cropped and resized from those of the modality's own size, so any dataset works. The loss of a step is a mean
-over values, so a size counts as often as it is drawn, however large it is.
+over values, so a size counts as often as it is drawn, however large it is. A network that only looks near, as one that
+enlarges does, learns the same from parts of pictures (`train.crop`), of which many cost no more than one picture.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ _FAR = 40.0  # log-SNR is clamped to this before it is shifted; at t = 0 and 1 i
 
 @dataclass(frozen=True)
 class Sizes:
-    """Shapes [C, *D] that steps draw from, keyed by the step alone: the rows of all ranks get the same one."""
+    """Shapes [C, *D] that steps draw from, keyed by the step alone: the rows of all ranks get the same one.
+
+    crop  side (px) of the part of each picture or clip that is seen, at a place drawn for each; None: all of it
+    """
 
     modality: Modality
     shapes: tuple[tuple[int, ...], ...]
     seed: int
+    crop: int | None = None
 
     def shape(self, step: int) -> tuple[int, ...]:
         """Return the shape [C, *D] of the media of a step."""
@@ -39,10 +44,21 @@ class Sizes:
 
     def fit(self, media: Tensor, step: int, position: int) -> Tensor:
         """Crop and resize media [C, *D] from the modality's own size to the step's, keyed by the place."""
-        return self.modality.fit(media, self.shape(step), stream(self.seed, "fit", step, position))
+        media = self.modality.fit(media, self.shape(step), stream(self.seed, "fit", step, position))
+        return (
+            media if self.crop is None else _part(media, self.crop, stream(self.seed, "crop", step, position))
+        )
+
+    @property
+    def seen(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes [C, *D] of what the network sees."""
+        side = self.crop
+        return self.shapes if side is None else tuple((*shape[:-2], side, side) for shape in self.shapes)
 
     def crops(self, media: Tensor) -> bool:
         """Return whether any size crops the media [C, *D] at random."""
+        if self.crop is not None:
+            return True
         for shape in self.shapes:
             one, other = (self.modality.fit(media, shape, stream(self.seed, "crops", k)) for k in (0, 1))
             if not torch.equal(one, other):
@@ -79,7 +95,14 @@ def sizes(train: Train, modality: Modality, codec: Codec, seed: int) -> Sizes | 
         raise RecipeError(
             "train.size_shift: true is not allowed without train.sizes, whose smaller pictures it is for."
         )
-    if not (train.sizes or train.durations):
+    if train.crop is not None and (train.size_shift or len(modality.shape()) < 3):
+        what = (
+            "with train.size_shift"
+            if train.size_shift
+            else f"for {modality.name}: it is for pictures and videos"
+        )
+        raise RecipeError(f"train.crop: {train.crop} is not allowed {what}. Allowed: null.")
+    if not (train.sizes or train.durations or train.crop):
         return None
     shapes = []
     for size, duration in itertools.product(train.sizes or [None], train.durations or [None]):
@@ -97,12 +120,28 @@ def sizes(train: Train, modality: Modality, codec: Codec, seed: int) -> Sizes | 
         except ValueError as error:
             raise RecipeError(f"{place}: {error}") from error
         shapes.append(shape)
-    return Sizes(modality, tuple(shapes), seed)
+    found = Sizes(modality, tuple(shapes), seed, train.crop)
+    _check_crop(found, codec)
+    return found
+
+
+def _check_crop(found: Sizes, codec: Codec) -> None:
+    """Raise RecipeError for parts that are larger than their pictures, or that the codec does not take."""
+    least = min(min(shape[-2:]) for shape in found.shapes)
+    if found.crop is not None and found.crop > least:
+        raise RecipeError(
+            f"train.crop: {found.crop} is not allowed. Allowed: up to {least}, the least side, or null."
+        )
+    try:
+        for shape in found.seen:
+            codec.shape(shape)
+    except ValueError as error:
+        raise RecipeError(f"train.crop: {found.crop}: {error}") from error
 
 
 def check_network(found: Sizes, codec: Codec, network: Any, spec: CondSpec) -> None:
     """Raise RecipeError if a backbone, on the meta device, does not take one of the sizes."""
-    for shape in dict.fromkeys(found.shapes):
+    for shape in dict.fromkeys(found.seen):
         size = codec.shape(shape)
         with torch.device("meta"):
             cond = Cond(
@@ -118,8 +157,15 @@ def check_network(found: Sizes, codec: Codec, network: Any, spec: CondSpec) -> N
             except (ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
                 raise RecipeError(
-                    f"train.sizes, train.durations: the backbone does not take media of {list(shape[1:])} ({reason})"
+                    f"train.sizes, train.durations, train.crop: the backbone does not take media of {list(shape[1:])} "
+                    f"({reason})"
                 ) from error
+
+
+def _part(media: Tensor, side: int, rng: torch.Generator) -> Tensor:
+    """A part of that side of media [C, ..., H, W], anywhere."""
+    top, left = (int(torch.randint(n - side + 1, (), generator=rng)) for n in media.shape[-2:])
+    return media[..., top : top + side, left : left + side]
 
 
 def _shown(size: int | tuple[int, int]) -> str:

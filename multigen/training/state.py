@@ -17,6 +17,7 @@ from multigen.training.counters import Counters
 from multigen.training.ema import EMA
 from multigen.training.learner import Learner
 from multigen.training.post_hoc import Averages
+from multigen.training.sharding import Layout
 from multigen.training.task import MODEL, Task
 from multigen.training.unreadable import Unreadable
 
@@ -41,12 +42,16 @@ class State:
     ) -> None:
         self.task, self.learners, self.counters, self.unreadable = task, learners, counters, unreadable
         self.parameters = learners[MODEL].parameters
-        self.ema = EMA(self.parameters, settings.ema_decay)
-        self.averages = Averages(self.parameters, settings.post_hoc, folder)
+        self.layout = Layout(learners[MODEL].whole)
+        self.ema = EMA(self.parameters, settings.ema_decay, shared_memory=self.layout.cut_at_all)
+        self.averages = Averages(self.parameters, settings.post_hoc, folder, self.layout)
         self.seed, self.folder, self.origin = seed, folder, dict(origin)
 
     def checkpoint(self) -> Checkpoint:
-        """Return the present state. Its tensors are the live ones, not copies."""
+        """Return the present state. Its tensors are the live ones, not copies.
+
+        Where the ranks hold a part each, all of them call this, and the first alone gets the tensors.
+        """
         tensors = {"ema": {**self.ema.shadow, **self._buffers()}, **self.averages.state()}
         for learner in self.learners.values():
             tensors |= learner.state()
@@ -56,7 +61,7 @@ class State:
             "base": self.task.base,
             **self.unreadable.state(),
         }
-        return Checkpoint(tensors, {**state, **self.origin})
+        return Checkpoint(self.layout.whole(tensors), {**state, **self.origin})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Set weights, averages, optimizers, codec statistics and counters from a checkpoint.
@@ -66,6 +71,7 @@ class State:
         tensors, state = checkpoint.tensors, checkpoint.state
         buffers = {k: v for k, v in tensors["ema"].items() if k not in self.parameters}
         self._check(checkpoint, buffers)
+        tensors = self.layout.cut(tensors)
         for learner in self.learners.values():
             learner.load(tensors)
         self.ema.load(tensors["ema"])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from multigen.datasets import Dataset
 from multigen.errors import Interrupted, TrainingError
@@ -26,6 +27,7 @@ from multigen.training.loader import batches
 from multigen.training.log import Log
 from multigen.training.memory import memory
 from multigen.training.monitor import Monitor
+from multigen.training.sharding import shard
 from multigen.training.signals import Caught, signals
 from multigen.training.sizes import Sizes
 from multigen.training.state import State
@@ -44,6 +46,7 @@ class Trainer:
     sizes     sizes of the media, for a training that draws one at each step
     preview   makes media at a step, the averaged weights in place, for the boards
     origin    recorded in the checkpoints: name of the recipe, versions
+    sharded   part of the task's main network that the ranks share among them; None: each holds all of it
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Trainer:
         sizes: Sizes | None = None,
         preview: Callable[[int], Sequence[Media]] | None = None,
         origin: Mapping[str, Any] | None = None,
+        sharded: nn.Module | None = None,
         quiet: bool = False,
     ) -> None:
         self.task, self.dataset, self.settings = task, dataset, settings
@@ -65,9 +69,11 @@ class Trainer:
         train, _ = dataset.split()
         if not len(train):
             raise TrainingError("the dataset has no items to train on")
-        self.order = Order(train, settings.batch, seed)
+        self.order = Order(train, settings.batch_size, seed)
         self.writer = Writer(folder / "checkpoints", keep=settings.keep, every=settings.keep_every)
         ranks.share(task.networks.values())
+        if sharded is not None:
+            shard(sharded, device)
         self.learners = {name: Learner(name, net, settings, device) for name, net in task.networks.items()}
         self.optimizer = self.learners[MODEL].optimizer
         self.counters, self.unreadable = Counters(settings), Unreadable(dataset, settings.bad_media)
@@ -104,10 +110,12 @@ class Trainer:
         """Take a checkpoint of the present state; the writer writes it meanwhile. Rank 0 does this for all ranks."""
         self.updates.read_verdicts(everything=True)
         self.counters.saved = self.step
-        if not ranks.first():
+        if not (ranks.first() or self.state.layout.cut_at_all):
             return
         with memory(self.settings, self.writer.newest):
-            self.writer.save(self.step, self.state.checkpoint())
+            state = self.state.checkpoint()
+            if ranks.first():
+                self.writer.save(self.step, state)
         self.log.flush()
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -164,7 +172,9 @@ class Trainer:
             if row:
                 self.log.step(c.step, row, items=self.order.batch, seconds=now - last, waited=waited,
                               details=self.task.details)  # fmt: skip
-            if ranks.first() and (self.averages.due(c.step) or c.progress >= 1):
+            if (ranks.first() or self.state.layout.cut_at_all) and (
+                self.averages.due(c.step) or c.progress >= 1
+            ):
                 # Before this step's checkpoint: a training resumed from that would not write the snapshot.
                 self.averages.snapshot(c.step)
             if c.step % self.settings.checkpoint_every == 0:

@@ -14,6 +14,7 @@ from multigen.errors import TrainingError
 from multigen.recipe.schema import Train
 from multigen.training import ranks
 from multigen.training.batch import Batch
+from multigen.training.sharding import clip_gradients, is_cut
 from multigen.training.state import State
 from multigen.training.task import MODEL
 from multigen.training.verdicts import LAG, Update, Verdicts
@@ -44,8 +45,11 @@ class Updates:
         row: dict[str, float] = {}
         for name, parts in self.task.losses(batch, self.counters.step, self.counters.progress):
             learner = self.state.learners[name]
-            total = ranks.summed(learner.gradient(parts).item(), list(learner.parameters.values()))
-            norm = nn.utils.clip_grad_norm_(learner.parameters.values(), self.settings.grad_clip).item()
+            loss = learner.gradient(parts).item()
+            total = ranks.summed(
+                loss, [p for n, p in learner.parameters.items() if not is_cut(learner.whole[n])]
+            )
+            norm = clip_gradients(learner.parameters, learner.whole, self.settings.grad_clip).item()
             if not (math.isfinite(total) and math.isfinite(norm)):
                 self._skip(self.counters.step, total, norm, batch.ids)
                 self.counters.step += 1

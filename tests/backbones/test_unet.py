@@ -11,6 +11,7 @@ from torch import Tensor
 from multigen import registry
 from multigen.backbones.unet import UNet
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.deep import Deep
 from multigen.core.noise import normal
 from multigen.errors import RecipeError
 
@@ -312,3 +313,21 @@ def test_a_grid_condition_comes_and_goes_without_a_change_while_it_says_nothing(
     assert torch.allclose(grown(x, level, said), plain(x, level, cond), atol=1e-5)
     assert torch.allclose(back(x, level, cond), told(x, level, blank), atol=1e-5)
     assert (told(x, level, said) - told(x, level, blank)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@torch.no_grad()
+def test_a_shallow_call_with_its_own_features_is_the_full_one(axes: int) -> None:
+    """At every depth, and in other rows: features follow their samples."""
+    size = {1: (17,), 2: (9, 14), 3: (3, 6, 6)}[axes]
+    net = awake(small(axes))
+    x, c_noise, cond = inputs(3, size)
+    assert net.outermost == 3
+    full, keep = net(x, c_noise, cond), Deep(range(1, 4))
+    assert torch.equal(net(x, c_noise, cond, deep=keep), full)
+    for outer, made in keep.kept.items():
+        assert torch.equal(net(x, c_noise, cond, deep=Deep((outer,), made)), full)
+        some = net(x[1:], c_noise[1:], cond[1:], deep=Deep((outer,), tuple(one[1:] for one in made)))
+        torch.testing.assert_close(some, full[1:], rtol=0, atol=1e-5)
+        other = net(x, c_noise, cond, deep=Deep((outer,), tuple(one.flip(0) for one in made)))
+        assert not torch.allclose(other, full, rtol=0, atol=1e-3)

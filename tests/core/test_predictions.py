@@ -158,7 +158,11 @@ def test_remembered_coefficients_are_those_of_their_own_time(monkeypatch: pytest
     monkeypatch.setattr("multigen.core.denoiser.REMEMBERED", 5)
     schedule, prediction = schedules.edm(), predictions.edm()
     old = Denoiser(Same(), schedule, prediction)
-    monkeypatch.setattr(old, "network", lambda x, c_noise, cond, taps=None: torch.tanh(x + c_noise[:, None]))
+
+    def network(x: Tensor, c_noise: Tensor, cond: Cond, taps: None = None, deep: None = None) -> Tensor:
+        return torch.tanh(x + c_noise[:, None])
+
+    monkeypatch.setattr(old, "network", network)
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(4))
     for times in (
         (0.1, 0.2, 0.3, 0.4),
@@ -168,9 +172,7 @@ def test_remembered_coefficients_are_those_of_their_own_time(monkeypatch: pytest
         (0.9,) * 4,
     ):
         new = Denoiser(Same(), schedule, prediction)
-        monkeypatch.setattr(
-            new, "network", lambda x, c_noise, cond, taps=None: torch.tanh(x + c_noise[:, None])
-        )
+        monkeypatch.setattr(new, "network", network)
         t = torch.tensor(times, dtype=torch.float64)
         assert torch.equal(old(x, t, Cond()), new(x, t, Cond()))
     refuses = Denoiser(Same(), schedules.flow(), predictions.eps())

@@ -54,7 +54,8 @@ def test_every_command_parses(path: Path) -> None:
         assert name in PARSERS, f"{where}: there is no command {name}"
         parsed = PARSERS[name].parse(arguments)
         source = getattr(parsed, "recipe", getattr(parsed, "source", ""))
-        overrides = getattr(parsed, "overrides", [])
+        # Not students that an earlier line makes.
+        overrides = [o for o in getattr(parsed, "overrides", []) if not re.match(r"fast=.*[./]", o)]
         if overrides and Path(str(source)).stem in shipped():
             swept = getattr(parsed, "multirun", False)
             load_recipe(Path(source).stem, [first(o) if swept else o for o in overrides])

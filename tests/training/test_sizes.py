@@ -161,3 +161,49 @@ def test_a_backbone_of_one_size_is_named() -> None:
     check_combination(load_recipe("image_digits", [*options, "train.sizes=[28]"]))
     with pytest.raises(RecipeError, match=r"backbone does not take media of \[14, 14\]"):
         check_combination(load_recipe("image_digits", [*options, "train.sizes=[28,14]"]))
+
+
+def test_parts_of_pictures() -> None:
+    modality = Image(size=(24, 28), channels=1)
+    found = of(modality, crop=8)
+    picture = torch.arange(24 * 28.0).view(1, 24, 28)
+    parts = [found.fit(picture, step, position) for step in range(8) for position in range(8)]
+    corners = {(int(part[0, 0, 0]) // 28, int(part[0, 0, 0]) % 28) for part in parts}
+    assert len(corners) > 40
+    for part, (step, position) in zip(parts, ((s, p) for s in range(8) for p in range(8)), strict=True):
+        top, left = int(part[0, 0, 0]) // 28, int(part[0, 0, 0]) % 28
+        assert torch.equal(part, picture[:, top : top + 8, left : left + 8])
+        assert torch.equal(part, found.fit(picture, step, position))
+    assert found.crops(picture)
+    assert found.seen == ((1, 8, 8),)
+    clips = of(Video(size=16, frames=3), sizes=(16, 12), crop=6)
+    assert {shape[-3:] for shape in clips.seen} == {(3, 6, 6)}
+    clip = clips.fit(torch.arange(256.0).view(1, 1, 16, 16).expand(3, 3, 16, 16), 0, 0)
+    assert torch.equal(clip[:, 0], clip[:, 2])  # the same part of every frame
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "part"),
+    [
+        ("image_digits", ["train.crop=40"], "up to 28"),
+        ("image_digits", ["train.crop=0"], "train.crop"),
+        ("audio_music", ["train.crop=8"], "pictures and videos"),
+        ("image_digits", ["train.crop=14", "train.sizes=[14,28]", "train.size_shift=true"], "size_shift"),
+        ("image_emoji", ["train.crop=7"], "train.crop: 7"),
+    ],
+)
+def test_parts_that_cannot_be(recipe: str, overrides: list[str], part: str) -> None:
+    with pytest.raises(RecipeError, match=part):
+        check_combination(load_recipe(recipe, overrides))
+
+
+def test_a_network_that_enlarges_learns_from_parts(tmp_path: Path) -> None:
+    overrides = [
+        "modality.size=28", "codec={name: pixels}", "data={name: digits}", "modality.channels=1", "stages=[]",
+        "backbone={name: unet, widths: [8], blocks: 1, attention: [false], start_at_grid: true}",
+        "train.crop=8", "train.steps=2", "train.minutes=null", "train.batch=2",
+        "train.held_out_every=0", "train.preview_every=0",
+        "cascade={name: enlarge, factor: 2, noise: 0.2}",
+    ]  # fmt: skip
+    runs.train(load_recipe("image_emoji_large", overrides), out=tmp_path / "run", device="cpu", quiet=True)
+    assert [row for row in training_log.read(tmp_path / "run") if "loss" in row]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from multigen.core.backbone import Taps
 from multigen.core.conditioning import Cond
+from multigen.core.deep import Reuse
 from multigen.core.denoiser import Denoiser
 
 
@@ -29,6 +30,7 @@ class Call(NamedTuple):
               differentiate with torch.autograd.grad(..., retain_graph=True), under torch.enable_grad
     denoiser  another network than the request's own, such as a weaker one for autoguidance
     taps      changes or records inside the backbone; such calls merge only with their like
+    reuse     what it shares with other calls of its trajectory; calls with `grad` or `taps` share nothing
     """
 
     x: Tensor
@@ -37,6 +39,7 @@ class Call(NamedTuple):
     grad: bool = False
     denoiser: Denoiser | None = None
     taps: Taps | None = None
+    reuse: Reuse | None = None
 
 
 Answers: TypeAlias = Generator[list[Call], list[Tensor], Tensor]

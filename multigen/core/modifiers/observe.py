@@ -16,13 +16,13 @@ from multigen.core.modifiers.conditional import with_conditional
 Observer: TypeAlias = Callable[[Query, Tensor, Tensor | None, Maps | None], None]
 
 
-def observe(guide: Guide, cond: Cond, denoiser: Denoiser, on_query: Observer) -> Guide:
+def observe(guide: Guide, cond: Cond, denoiser: Denoiser, on_query: Observer, *, maps: bool = True) -> Guide:
     """Call `on_query` with every query, the guided x0, the conditional prediction and attention to the tokens.
 
     The last two are None where the guide makes no conditional call, or the backbone records no attention. The samples
     stay the same; the conditional call merges with no other.
     """
-    records = denoiser.backbone.attentions > 0 and cond.tokens is not None
+    records = maps and denoiser.backbone.attentions > 0 and cond.tokens is not None
 
     def observed(q: Query) -> Answers:
         maps = Maps() if records else None

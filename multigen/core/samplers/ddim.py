@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from multigen.core.guides import Query
-from multigen.core.samplers.steps import NoiseSource, Trajectory, levels, step_coefficients
+from multigen.core.samplers.steps import NoiseSource, Trajectory, ends_of_steps, step_coefficients
 from multigen.core.samplers.traits import stochastic
 from multigen.core.schedules import Schedule
 
@@ -23,10 +23,9 @@ def ddim(schedule: Schedule, x: Tensor, ts: Tensor, noise: NoiseSource, *, eta: 
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"sampler ddim: eta is a share of the posterior's noise in [0, 1], not {eta}")
-    alpha, sigma = levels(schedule, ts)
-    for i in range(len(alpha) - 1):
-        a, b, c = step_coefficients(alpha[i], sigma[i], alpha[i + 1], sigma[i + 1], eta)
-        x0 = yield Query(x, ts[i])
+    steps = [step_coefficients(*ends, eta) for ends in ends_of_steps(schedule, ts)]
+    for i, (t, (a, b, c)) in enumerate(zip(ts, steps, strict=False)):
+        x0 = yield Query(x, t)
         x = (x * a).add_(x0, alpha=b)
         if c > 0:
             x = x.add_(noise("step", i), alpha=c)

@@ -62,15 +62,16 @@ def edm(
     alpha, sigma = levels(schedule, ts)
     raised = ts if churn == 0 else _raised(schedule, ts, churn, churn_low, churn_high)
     above, more = (alpha, sigma) if churn == 0 else levels(schedule, raised)
-    for i in range(len(alpha) - 1):
+    ends = list(zip(above, more, alpha[1:], sigma[1:], strict=False))
+    steps = [(*step_coefficients(*step)[:2], _trapezoid(schedule, *step)) for step in ends]
+    times, starts = ts.unbind(), raised.unbind()
+    for i, (a, b, k) in enumerate(steps):
         if more[i] > sigma[i] or above[i] < alpha[i]:
-            x = renoise(schedule, x, ts[i], raised[i], noise("churn", i) * churn_noise)
-        a, b, _ = step_coefficients(above[i], more[i], alpha[i + 1], sigma[i + 1])
-        x0 = yield Query(x, raised[i])
+            x = renoise(schedule, x, times[i], starts[i], noise("churn", i) * churn_noise)
+        x0 = yield Query(x, starts[i])
         x = (x * a).add_(x0, alpha=b)
-        k = _trapezoid(schedule, above[i], more[i], alpha[i + 1], sigma[i + 1])
         if k:
-            x0_next = yield Query(x, ts[i + 1])
+            x0_next = yield Query(x, times[i + 1])
             x = torch.add(x, x0_next, alpha=k).sub_(x0, alpha=k)
     return x
 

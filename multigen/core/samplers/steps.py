@@ -35,6 +35,12 @@ def levels(schedule: Schedule, ts: Tensor) -> tuple[list[float], list[float]]:
     return alpha.tolist(), sigma.tolist()
 
 
+def ends_of_steps(schedule: Schedule, ts: Tensor) -> list[tuple[float, float, float, float]]:
+    """Compute alpha and sigma at the beginning of each step, then at its end."""
+    alpha, sigma = levels(schedule, ts)
+    return list(zip(alpha[:-1], sigma[:-1], alpha[1:], sigma[1:], strict=True))
+
+
 def check_noise(sigma: float) -> None:
     """ValueError at sigma = 0, where there is no noise to remove."""
     if sigma <= 0:

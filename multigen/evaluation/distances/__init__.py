@@ -12,6 +12,7 @@ from multigen.evaluation.distances.frechet_distance import frechet_problem as fr
 from multigen.evaluation.distances.frechet_distance import moments as moments
 from multigen.evaluation.distances.inception import inception_score as inception_score
 from multigen.evaluation.distances.kernel_distance import kernel as kernel
+from multigen.evaluation.distances.kernel_distance import kernel_rise as kernel_rise
 from multigen.evaluation.distances.nearest import PRDC as PRDC
 from multigen.evaluation.distances.nearest import neighbours as neighbours
 from multigen.evaluation.distances.nearest import prdc as prdc

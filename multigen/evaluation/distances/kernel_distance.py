@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from multigen.errors import MultigenError
-from multigen.evaluation.distances.mmd import bandwidth, mmd
-from multigen.evaluation.distances.rows import Estimate, check_widths, checked_windows, mean_and_error
+from multigen.evaluation.distances.mmd import bandwidth, left_out, mmd
+from multigen.evaluation.distances.rows import (
+    Estimate,
+    check_widths,
+    checked_windows,
+    jackknife,
+    mean_and_error,
+)
 
 
 def kernel(
@@ -52,6 +59,22 @@ def kernel(
     if subsets == 1:
         return found[0]
     return mean_and_error(torch.tensor([e.value for e in found], dtype=torch.float64))
+
+
+def kernel_rise(real: Tensor, before: Tensor, after: Tensor) -> Estimate:
+    """How much farther from `real` features `after` are than `before`, with the cubic kernel; widths as in `kernel`.
+
+    Row k of both was made from one seed: the jackknife leaves both out together, so that what the seeds share cancels.
+    MultigenError for fewer than 3 media, or other numbers of them.
+    """
+    x, a, b = checked_windows(real), checked_windows(before), checked_windows(after)
+    check_widths(x.shape[2], a.shape[2])
+    if a.shape != b.shape or min(len(x), len(a)) < 3:
+        raise MultigenError(
+            f"kernel: {len(a)} and {len(b)} media are not allowed. Allowed: as many, 3 or more."
+        )
+    (first, first_x, first_y), (last, last_x, last_y) = left_out(x, a, None), left_out(x, b, None)
+    return Estimate(last - first, math.hypot(jackknife(last_x - first_x), jackknife(last_y - first_y)))
 
 
 def _subset(x: Tensor, size: int, rng: torch.Generator) -> Tensor:

@@ -19,6 +19,14 @@ def mmd(x: Tensor, y: Tensor, gamma: float | None) -> tuple[float, float]:
 
     Windows of one medium are not paired with each other. Everything comes from sums over the kernel matrices.
     """
+    value, less_x, less_y = left_out(x, y, gamma)
+    if min(len(x), len(y)) < 3:
+        return value, math.nan
+    return value, math.hypot(jackknife(less_x), jackknife(less_y))
+
+
+def left_out(x: Tensor, y: Tensor, gamma: float | None) -> tuple[float, Tensor, Tensor]:
+    """As `mmd`: its value, and the values [m] and [n] with each medium of x, and of y, left out."""
     m, n = len(x), len(y)
     middle = y.mean((0, 1)) if gamma is not None else 0  # centred, so that distances keep their digits
     x, y = x - middle, y - middle
@@ -28,11 +36,9 @@ def mmd(x: Tensor, y: Tensor, gamma: float | None) -> tuple[float, float]:
     within_x, within_y, across = xx.sum(), yy.sum(), xy.sum()
     mean_x, mean_y = within_x / (m * (m - 1)), within_y / (n * (n - 1))
     value = float(mean_x + mean_y - 2 * across / (m * n))
-    if min(m, n) < 3:
-        return value, math.nan
     less_x = (within_x - 2 * xx) / ((m - 1) * (m - 2)) - 2 * (across - xy) / ((m - 1) * n)
     less_y = (within_y - 2 * yy) / ((n - 1) * (n - 2)) - 2 * (across - yx) / (m * (n - 1))
-    return value, math.hypot(jackknife(less_x), jackknife(less_y))
+    return value, less_x, less_y
 
 
 def bandwidth(x: Tensor) -> float:

@@ -29,7 +29,7 @@ def export(
     to     "single-file": a safetensors file that `load` opens, with the stages of a cascade in it; "onnx": the denoiser
            for any runtime; "diffusers": a folder that diffusers loads
     out    a new file or folder; None: one named after the recipe
-    half   of a single file: as in `Model.save`
+    half   of a single file: as in `Model.save`; a LoRA's matrices as float16
     merge  of a LoRA's run: its base with it, as a model like any other, in place of the LoRA alone
     ema    not the weights that stand there but the average of this length (sigma_rel) over the training of a run
            folder that kept snapshots
@@ -43,7 +43,7 @@ def export(
         raise MultigenError(f"{path}: already exists; give another name")
     _check(source, found, to, half=half, merge=merge, ema=ema)
     if to == SINGLE_FILE and found.adapter is not None and not merge:
-        return lora.write(path, found.adapter)
+        return lora.write(path, found.adapter.halved() if half else found.adapter)
     if found.words is not None:
         return words.write(path, found.words)
     model = Model.of(found if ema is None else _averaged(found, ema), device="cpu")
@@ -75,11 +75,8 @@ def _check(source: str | Path, found: Found, to: str, *, half: bool, merge: bool
             )
     if half and to != SINGLE_FILE:
         raise MultigenError(f"--half: it goes with --to {SINGLE_FILE}")
-    if found.adapter is not None and not merge:
-        if half:
-            raise MultigenError("--half: a LoRA is small; it goes with --merge")
-        if to != SINGLE_FILE:
-            raise MultigenError(f"{source}: it holds a LoRA; --to {to} writes it with its base: add --merge")
+    if found.adapter is not None and not merge and to != SINGLE_FILE:
+        raise MultigenError(f"{source}: it holds a LoRA; --to {to} writes it with its base: add --merge")
     if found.tensors is None and found.adapter is None and found.words is None and to == SINGLE_FILE:
         raise MultigenError(
             f"{source}: nothing was trained here; pass on {found.where} itself, which any tool reads"

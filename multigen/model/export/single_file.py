@@ -10,8 +10,8 @@ from multigen.model.weights import Stored, save_weights, stored
 from multigen.recipe.paths import public
 
 
-def write_single_file(model: Model, path: Path, *, half: bool = False) -> Path:
-    """Write the model and the stages before it. MultigenError as in `Model.save`."""
+def write_single_file(model: Model, path: Path, *, half: bool = False, small: bool = False) -> Path:
+    """Write the model and the stages before it; `small`: weights in 8 bits. MultigenError as in `Model.save`."""
     before: list[Model] = []
     stage = model.former
     while stage is not None:
@@ -21,7 +21,7 @@ def write_single_file(model: Model, path: Path, *, half: bool = False) -> Path:
     own, *others = (
         _stored(one, names[:number]) for number, one in [(len(before), model), *enumerate(before)]
     )
-    return save_weights(path, own, half=half, stages=others)
+    return save_weights(path, own, half=half, stages=others, small=small)
 
 
 def _stored(model: Model, before: tuple[str, ...]) -> Stored:

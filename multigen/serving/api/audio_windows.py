@@ -102,7 +102,7 @@ async def begin(
     server: Server, caller: Caller, served: Served, body: Sampling, request: Request
 ) -> Windows | None:
     """Accept a sound, and begin with its first window. None for one that is not longer than the model's own."""
-    engine = await server.models.engine(served.id, loras_of(body, server))
+    engine = await server.models.engine(served.id, loras_of(body, server), fast=body.fast)
     modality = engine.model.modality
     assert isinstance(modality, Audio)
     own, count = modality.shape()[1], modality.shape(duration=request.duration)[1]

@@ -31,7 +31,7 @@ _TYPES = {
     415: "invalid_request_error", 416: "invalid_request_error", 431: "invalid_request_error", 429: "rate_limit_error",
     500: "server_error", 503: "server_error", 504: "timeout_error",
 }  # fmt: skip
-_MEMBERS = {*options(Request), *options(EditRequest), "n", "overrides", "options", "loras"}
+_MEMBERS = {*options(Request), *options(EditRequest), "n", "overrides", "options", "loras", "fast"}
 # How the failures of a ticket are answered.
 _FAILURES = {
     "invalid_request": 400,

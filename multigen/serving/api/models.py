@@ -52,6 +52,8 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         "rate": getattr(modality, "rate", None),
         "fps": getattr(modality, "fps", None),
         "steps": recipe.sample.steps,
+        # Steps of its student; null where it has none.
+        "fast": one.fast,
         "guidance_scale": recipe.guide.args.get("scale"),
         "sampler": recipe.sampler.name,
         "samplers": registry.names("sampler"),

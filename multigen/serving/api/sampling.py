@@ -46,11 +46,15 @@ class Sampling(Members):
     negative_prompt: str | None = Field(default=None, description="what guidance leads away from")
     sampler: str | dict[str, Any] | None = Field(default=None, description="a name, or {name, arguments}")
     guide: str | dict[str, Any] | None = Field(default=None, description="a name, or {name, arguments}")
+    cache: str | dict[str, Any] | None = Field(
+        default=None, description="what is reused from step to step: off, auto, a name, or {name, arguments}"
+    )
     sliding_window: bool = Field(
         default=False, description="what is larger than the model's size, in windows"
     )
     tile: bool = Field(default=False, description="with sliding_window: the last axis closes into a circle")
     loras: list[Lora] = Field(default_factory=list, max_length=8, description="LoRAs of the server's folder")
+    fast: bool = Field(default=False, description="with the model's student, in few calls of its network")
     options: dict[str, Any] = Field(
         default_factory=dict, description="what the modality declares, such as lufs"
     )
@@ -84,7 +88,7 @@ def request_of(
     if size is not None and math.prod((size, size) if isinstance(size, int) else size) > limits.pixels:
         text = f"size: more than {limits.pixels:,} pixels is not allowed"
         raise ApiError(400, text, param="size", code="invalid_value")
-    for name, part in (("sampler", given.sampler), ("guide", given.guide)):
+    for name, part in (("sampler", given.sampler), ("guide", given.guide), ("cache", given.cache)):
         check_part(name, part)
     if isinstance(given.sampler, dict):
         check_repeats(given.sampler, limits)
@@ -100,6 +104,7 @@ def request_of(
         tile=given.tile,
         sampler=given.sampler,
         guide=given.guide,
+        cache=given.cache,
         overrides=overrides,
         options=given.options,
         edit=edit,

@@ -50,7 +50,7 @@ async def submit(
     if given.priority > caller.priority:
         text = f"priority: {given.priority}; this key may ask for {caller.priority} at most"
         raise ApiError(403, text, param="priority", code="priority_not_allowed")
-    engine = await server.models.engine(served.id, loras_of(given, server))
+    engine = await server.models.engine(served.id, loras_of(given, server), fast=given.fast)
     jobs = [job for one in requests for job in await engine.plan(one, n)]
     units = sum(units_of(engine.model, job) for job in jobs)
     caller.budget.units.take(units)

@@ -20,6 +20,7 @@ from multigen.model.load import load
 from multigen.model.model import Model
 from multigen.model.source import locate
 from multigen.recipe.schema import Recipe
+from multigen.recipe.students import overlay, students
 from multigen.registry import build
 from multigen.serving.engine.engine import Engine
 from multigen.serving.engine.settings import Busy, Draining, Settings
@@ -28,8 +29,8 @@ from multigen.serving.engine.weights import expected_bytes
 
 log = logging.getLogger(__name__)
 
-# An engine's model: its id, and the names and weights of the LoRAs beside it.
-Key = tuple[str, tuple[tuple[str, float], ...]]
+# An engine's model: its id, the names and weights of the LoRAs beside it, and whether its student samples.
+Key = tuple[str, tuple[tuple[str, float], ...], bool]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class Served:
     def modality(self) -> str:
         """The name of its modality."""
         return self.recipe.modality.name
+
+    @cached_property
+    def fast(self) -> int | None:
+        """The steps of its student, the shipped one of its weights; None where it has none."""
+        if self.recipe.weights not in students():
+            return None
+        return int(overlay(self.recipe.weights, True)[1]["sample"]["steps"])
 
     @cached_property
     def size_multiple(self) -> int:
@@ -107,14 +115,20 @@ class Models:
             found.append(one.id)
         return found
 
-    async def engine(self, name: str, loras: Sequence[tuple[str, float]] = ()) -> Engine:
+    async def engine(
+        self, name: str, loras: Sequence[tuple[str, float]] = (), *, fast: bool = False
+    ) -> Engine:
         """The engine of a model, which is loaded if need be. KeyError for an id that is not served.
 
         Busy where the models in memory have too much to do to make room, Draining before the end.
 
         loras  names of `self.loras` and their weights
+        fast   its student samples; MultigenError where it has none
         """
-        one, key = self.served[name], (name, tuple(loras))
+        one, key = self.served[name], (name, tuple(loras), fast)
+        if fast and one.fast is None:
+            have = ", ".join(other for other, row in self.served.items() if row.fast is not None)
+            raise MultigenError(f"fast: {name} has no student. Models with one here: {have or 'none'}.")
         if key not in self._engines or key in self._leaving:
             async with self._loading:
                 if key not in self._engines:
@@ -153,11 +167,14 @@ class Models:
 
     async def _load(self, one: Served, key: Key) -> None:
         begin = time.monotonic()
-        name = one.id if not key[1] else f"{one.id} with {', '.join(lora for lora, _ in key[1])}"
+        beside = [lora for lora, _ in key[1]] + (["its student"] if key[2] else [])
+        name = one.id if not beside else f"{one.id} with {', '.join(beside)}"
         await self._make_room(name, one.size)
         loras = {self.loras[lora]: weight for lora, weight in key[1]}
         loop = asyncio.get_running_loop()
-        model = await loop.run_in_executor(self._loader, _loaded, one.source, self.device, loras or None)
+        model = await loop.run_in_executor(
+            self._loader, _loaded, one.source, self.device, loras or None, key[2]
+        )
         # Frozen parts of a pipeline and a LoRA's pairs are in no state_dict, but in the files.
         size = max(sum(t.numel() * t.element_size() for t in model.state_dict().values()), one.size)
         if size > one.size:
@@ -205,7 +222,7 @@ class Models:
             )
 
 
-def _loaded(source: str, device: str | None, loras: Mapping[str, float] | None) -> Model:
+def _loaded(source: str, device: str | None, loras: Mapping[str, float] | None, fast: bool) -> Model:
     """A model that is ready for its first prompt.
 
     What a text encoder imports then is there already: it takes seconds, and makes so many objects that a full
@@ -214,7 +231,7 @@ def _loaded(source: str, device: str | None, loras: Mapping[str, float] | None) 
     """
     gc.disable()
     try:
-        model = load(source, device=device, loras=loras)
+        model = load(source, device=device, loras=loras, fast=fast)
         encode_prompts(model, "")
     finally:
         gc.freeze()

@@ -108,14 +108,14 @@ const source = (model) => model.shipped ?? model.id;
 const note = (model) => (model.shipped ? "" : `# ${model.id}: the file or folder that the server loads\n`);
 
 export function asPython(settings, model) {
-  const { size, ...values } = local(settings, model);
+  const { size, fast, ...values } = local(settings, model);
   const options = given(settings.options);
   const all = [settings.edit && python(files(settings)[0][0]), python(settings.prompt), keywords(values)];
   if (size) all.push(`size=(${size.split("x").toReversed().join(", ")})`);
   if (options.length) all.push(`options=${python(Object.fromEntries(options))}`);
   return `import multigen
 
-${note(model)}model = multigen.load(${python(source(model))})
+${note(model)}model = multigen.load(${python(source(model))}${fast ? ", fast=True" : ""})
 (medium,) = model.${settings.edit ? "edit" : "generate"}(${all.filter(Boolean).join(", ")})
 medium.save("${medium(settings)}")`;
 }

@@ -1,7 +1,7 @@
 // The form: what is to be made, with controls that fit the model.
 import { Check, NumberField, Select, Slider, TextArea, Wrong } from "./controls.js";
 import { generate } from "./run.js";
-import { forModel, formats, MODALITIES, naturalSeconds, randomSeed, tooLarge } from "./settings.js";
+import { forModel, formats, isFast, MODALITIES, naturalSeconds, randomSeed, tooLarge } from "./settings.js";
 import { get, set } from "./store.js";
 import { html } from "./vendor/htm-preact.js";
 
@@ -43,8 +43,9 @@ export function Prompt({ settings, model, errors, onSubmit }) {
           onClick=${() => change({ prompt })}>${prompt}</button>`,
       )}
     </div>
-    <${TextArea} label="Negative prompt" rows=${1} value=${settings.negative_prompt} error=${errors.negative_prompt}
-      onChange=${(negative_prompt) => change({ negative_prompt })} placeholder="what to avoid" />`;
+    ${!isFast(settings, model) &&
+    html`<${TextArea} label="Negative prompt" rows=${1} value=${settings.negative_prompt} error=${errors.negative_prompt}
+      onChange=${(negative_prompt) => change({ negative_prompt })} placeholder="what to avoid" />`}`;
 }
 
 export function Seed({ settings, lock, errors }) {
@@ -84,8 +85,18 @@ function Size({ settings, model, errors }) {
       onChange=${(tile) => change({ tile })} />`}`;
 }
 
+// Few calls of the network, by the model's student; guidance is within it.
+export function Fast({ settings, model, errors }) {
+  if (model.fast === null) return null;
+  return html`<${Check} label="Fast" checked=${settings.fast} onChange=${(fast) => change({ fast })}
+      hint=${`${model.fast} steps of the model's student, with its guidance built in; little is lost`} />
+    <${Wrong} text=${errors.fast} />`;
+}
+
 export function Sampling({ settings, model, errors }) {
+  if (isFast(settings, model)) return html`<${Fast} settings=${settings} model=${model} errors=${errors} />`;
   return html`
+    <${Fast} settings=${settings} model=${model} errors=${errors} />
     <${Slider} label="Steps" value=${settings.steps} min=${1} max=${Math.min(model.limits.steps, Math.max(100, model.steps))} own=${model.steps}
       error=${errors.steps} onChange=${(steps) => change({ steps })} />
     ${settings.guidance_scale !== null &&
@@ -99,8 +110,9 @@ export function More({ settings, model, errors }) {
   return html`<details class="more">
     <summary>More</summary>
     <div class="fields">
-      <${Select} label="Sampler" value=${settings.sampler ?? ""} onChange=${(sampler) => change({ sampler: sampler || null })} error=${errors.sampler}
-        options=${[["", `the model's own (${model.sampler})`], ...model.samplers.map((name) => [name, name])]} />
+      ${!isFast(settings, model) &&
+      html`<${Select} label="Sampler" value=${settings.sampler ?? ""} onChange=${(sampler) => change({ sampler: sampler || null })} error=${errors.sampler}
+        options=${[["", `the model's own (${model.sampler})`], ...model.samplers.map((name) => [name, name])]} />`}
       <${Select} label="File format" value=${settings.format} onChange=${(format) => change({ format })}
         options=${formats(model).map((name) => [name, name])} />
       ${model.options.map(

@@ -11,6 +11,7 @@ export function defaults(model) {
     steps: model.steps,
     guidance_scale: model.guidance_scale,
     sampler: null,
+    fast: false,
     width: model.modality === "audio" ? null : model.shape.at(-1),
     height: model.modality === "audio" ? null : model.shape.at(-2),
     seconds: naturalSeconds(model),
@@ -48,7 +49,7 @@ export function fieldOf(param) {
   return FIELDS.includes(field) ? field : null;
 }
 const FIELDS = [
-  "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "seconds", "sampler", "strength", "feather",
+  "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "fast", "width", "seconds", "sampler", "strength", "feather",
   "resample",
 ];
 
@@ -66,15 +67,20 @@ export function keep({ settings, lock, sheet }) {
 }
 const KEPT = "multigen-form";
 
+// Whether the model's student samples: it has its own steps, sampler and guidance.
+export const isFast = (settings, model) => Boolean(settings.fast) && model.fast !== null;
+
 // The members of a request that differ from the model's own, as the API takes them.
 export function members(settings, model) {
   const body = { model: settings.model, prompt: settings.prompt, seed: settings.seed };
-  if (settings.negative_prompt) body.negative_prompt = settings.negative_prompt;
-  if (settings.steps !== null && settings.steps !== model.steps) body.steps = settings.steps;
-  if (settings.guidance_scale !== null && settings.guidance_scale !== model.guidance_scale) {
+  const fast = isFast(settings, model);
+  if (fast) body.fast = true;
+  if (settings.negative_prompt && !fast) body.negative_prompt = settings.negative_prompt;
+  if (!fast && settings.steps !== null && settings.steps !== model.steps) body.steps = settings.steps;
+  if (!fast && settings.guidance_scale !== null && settings.guidance_scale !== model.guidance_scale) {
     body.guidance_scale = settings.guidance_scale;
   }
-  if (settings.sampler) body.sampler = settings.sampler;
+  if (settings.sampler && !fast) body.sampler = settings.sampler;
   if (settings.sliding_window) body.sliding_window = true;
   if (settings.tile) body.tile = true;
   const given = Object.entries(settings.options).filter(([, value]) => value !== null && value !== "");
@@ -104,7 +110,7 @@ export function tooLarge(settings, model) {
 
 const LABELS = {
   model: "Model", prompt: "Prompt", negative_prompt: "Negative prompt", seed: "Seed", steps: "Steps",
-  guidance_scale: "Guidance", sampler: "Sampler", width: "Width", height: "Height", seconds: "Seconds",
+  guidance_scale: "Guidance", sampler: "Sampler", fast: "Fast", width: "Width", height: "Height", seconds: "Seconds",
   sliding_window: "Sliding window", tile: "Tile", format: "Format", strength: "Strength", extend: "Extend",
   keep: "Keep", feather: "Feather", resample: "Resample", mask: "Mask", lufs: "Loudness (LUFS)",
 };

@@ -70,7 +70,7 @@ export function Sheet({ state }) {
       if (columns.length * lines.length > MOST) throw new Error(`${columns.length * lines.length} cells; ${MOST} at most.`);
       const rows = lines.map((value) => ({
         value,
-        ids: columns.map((column) => begin({ ...settings, edit: null, [across]: column, [down]: value }, { count: 1 })[0]),
+        ids: columns.map((column) => begin({ ...settings, edit: null, fast: false, [across]: column, [down]: value }, { count: 1 })[0]),
       }));
       set({ sheet: { across, down, columns, rows } });
     } catch (error) {

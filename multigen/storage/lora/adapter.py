@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,6 +61,16 @@ class Adapter:
     def base(self) -> str:
         """Name of the base that it was trained on."""
         return str(self.about.get("base") or "a base that it does not name")
+
+    def halved(self) -> Adapter:
+        """Return it with its numbers as float16. MultigenError for one beyond float16's range."""
+        pairs = {}
+        for layer, pair in self.pairs.items():
+            down, up = pair.down.half(), (pair.up.float() * pair.scale).half()
+            if not (down.isfinite().all() and up.isfinite().all()):
+                raise MultigenError(f"{self.where}: {layer} holds numbers beyond float16's range")
+            pairs[layer] = pair._replace(down=down, up=up, scale=1.0)
+        return dataclasses.replace(self, pairs=pairs)
 
 
 def check_weight(weight: float, where: str) -> float:

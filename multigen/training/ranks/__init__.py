@@ -17,11 +17,13 @@ from multigen.training.ranks.collectives import (
     share,
     summed,
     together,
+    total,
 )
-from multigen.training.ranks.group import TIMEOUT, first, joined, leads, rank, rows, world
+from multigen.training.ranks.group import TIMEOUT, communicating, first, joined, leads, rank, rows, world
 
 __all__ = [
     "TIMEOUT",
+    "communicating",
     "first",
     "gathered",
     "in_turn",
@@ -34,5 +36,6 @@ __all__ = [
     "share",
     "summed",
     "together",
+    "total",
     "world",
 ]

@@ -41,6 +41,16 @@ def largest(*values: float) -> list[float]:
     return tensor.tolist()
 
 
+def total(value: float) -> float:
+    """Return the sum over the ranks."""
+    if world() == 1:
+        return value
+    tensor = torch.tensor([value], dtype=torch.float64, device=_carrier())
+    with communicating():
+        dist.all_reduce(tensor)
+    return float(tensor)
+
+
 def gathered(value: Any) -> list[Any]:
     """Return the values of all ranks, in order."""
     if world() == 1:

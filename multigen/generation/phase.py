@@ -1,0 +1,50 @@
+"""Where a trajectory stands, and what ends with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from multigen.core.caching import Held
+from multigen.core.samplers import Trajectory
+from multigen.generation.guidance import say_strong
+from multigen.generation.plan import Plan
+
+
+@dataclass
+class Phase:
+    """Where a trajectory stands: on the way up in noise its guide is another.
+
+    noted      how far guidance went in weak noise, [B] on the device, and the log-SNR there
+    held       what its guides hold from step to step, freed at its end
+    seed       of the medium
+    condition  of a cascade, what the network sees of the stage before, [1, K, *D]; or, where that hands its sample
+               over, that sample; None until that has ended
+    """
+
+    inverting: bool
+    noted: list[tuple[Tensor, float]]
+    seed: int
+    condition: Tensor | None = None
+    held: list[Held] = field(default_factory=list)
+
+    @property
+    def shown(self) -> Tensor:
+        """The condition, once it is there."""
+        assert self.condition is not None
+        return self.condition
+
+
+def to_its_end(walk: Trajectory, plan: Plan, phase: Phase) -> Trajectory:
+    """A trajectory that frees what its guides hold in the end, also where it is cancelled.
+
+    And says how far guidance went, when the host waits for the device anyway.
+    """
+    try:
+        x = yield from walk
+    finally:
+        for held in phase.held:
+            held.clear()
+    say_strong(plan.guide, phase.noted)
+    return x

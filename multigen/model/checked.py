@@ -1,0 +1,76 @@
+"""What a check of weights in half precision found: data beside them, which `sample.precision=auto` reads.
+
+`python -m benchmarks.precision NAME` makes it: the same media, seed by seed, in fp32 and in bf16.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from multigen.device import choose_precision
+from multigen.errors import MultigenError
+from multigen.recipe.paths import WEIGHTS
+from multigen.recipe.schema import Recipe
+
+FILE = "precision.json"  # in the folder of the weights
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How media in bf16 compare with those in fp32 of the same seeds.
+
+    media       how many of each
+    kernel      kernel distances from real media in fp32 and in bf16
+    error       standard error of that in fp32
+    skills      name -> a task metric in fp32 and in bf16
+    difference  mean absolute difference of the samples, of full scale
+    weights     hash of the weights
+    """
+
+    media: int
+    kernel: tuple[float, float]
+    error: float
+    skills: Mapping[str, tuple[float, float]]
+    difference: float
+    weights: str
+
+    @property
+    def as_good(self) -> bool:
+        """Whether bf16 is no worse: the kernel distance within its standard error, metrics within 0.02."""
+        near = all(half >= full - 0.02 for full, half in self.skills.values())
+        return near and self.kernel[1] <= self.kernel[0] + self.error
+
+
+def checked_at(path: Path) -> Checked | None:
+    """Read what was found of the weights in a folder or a file; None where nothing was."""
+    file = (path if path.is_dir() else path.parent) / FILE
+    if not (path.is_dir() or path.name == WEIGHTS) or not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        skills = {str(name): (float(a), float(b)) for name, (a, b) in found["skills"].items()}
+        full, half = found["kernel"]
+        return Checked(
+            int(found["media"]), (float(full), float(half)), float(found["error"]), skills,
+            float(found["difference"]), str(found["weights"]),
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MultigenError(f"{file}: not what a check of precision writes ({error})") from error
+
+
+def sampling_precision(
+    recipe: Recipe, device: torch.device, checked: Checked | None = None
+) -> torch.dtype | None:
+    """Return the dtype to sample in, None for fp32.
+
+    `auto` takes bf16 only for weights that were found as good in it, and as they were then: without LoRAs.
+    """
+    wanted = recipe.sample.precision
+    if wanted == "auto" and (checked is None or not checked.as_good or recipe.loras):
+        return None
+    return choose_precision(wanted, device)
