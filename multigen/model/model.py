@@ -102,8 +102,6 @@ class Model:
         facts = {"makes": self.modality.describe(self.modality.shape()), **self.facts}
         return f"Model({self.recipe.name}: {'; '.join(f'{name}: {value}' for name, value in facts.items())})"
 
-    # --- generating -------------------------------------------------------------------------------------------
-
     def generate(
         self,
         prompt: str | Sequence[str] = "",
