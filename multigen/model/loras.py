@@ -103,8 +103,9 @@ def warn_of_base(adapters: Sequence[Adapter], weights: Mapping[str, Tensor]) -> 
     known = model_weights.comparable(weights)
     hash_as = functools.cache(lambda kind: model_weights.hash_as(weights, kind))
     for adapter in adapters:
-        wanted = adapter.about.get("base_hash")
-        kinds = [kind for kind in known if isinstance(wanted, Mapping) and kind in wanted]
+        said = adapter.about.get("base_hash")
+        wanted: Mapping[str, str] = said if isinstance(said, Mapping) else {}
+        kinds = [kind for kind in known if kind in wanted]
         if kinds and all(wanted[kind] != hash_as(kind) for kind in kinds):
             log.warning("%s was trained on other weights (%s, %s) than these (%s)", adapter.where, adapter.base,
                         wanted[kinds[0]], hash_as(kinds[0]))  # fmt: skip

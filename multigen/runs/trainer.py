@@ -97,7 +97,9 @@ def train_here(
     return recipe, trainer.unreadable.files
 
 
-def _write(trainer: Trainer, model: Model, adapter: Adaptation | None, base: str | None) -> None:
+def _write(
+    trainer: Trainer, model: Model, adapter: Adaptation | None, base: Mapping[str, str] | None
+) -> None:
     """Write the averaged weights of a finished training, or the adapter that it trained."""
     averaged = None
     if trainer.state.layout.cut_at_all:  # all ranks put it together
