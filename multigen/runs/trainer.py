@@ -85,7 +85,8 @@ def train_here(
     _check_items(dataset, adapter)
     prior = class_media(model, folder)
     if recipe.train.batch == "auto":
-        recipe = model.recipe = _with_batch(model, dataset, Beside(adapter, base))
+        model.recipe = _with_batch(model, dataset, Beside(adapter, base))
+        recipe = dataclasses.replace(recipe, train=model.recipe.train)
     trainer = _build(model, dataset, folder, quiet, Beside(adapter, base, prior))
     trainer.unreadable.note(dataset.bad)
     _begin(trainer, recipe, state)
