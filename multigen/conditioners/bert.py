@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,6 +25,7 @@ _PLAIN = {
     "is_decoder": False,
 }
 _NO_LIMIT = 10**9
+_IN = "embeddings"
 
 
 class States(NamedTuple):
@@ -34,80 +34,83 @@ class States(NamedTuple):
     last_hidden_state: Tensor
 
 
-class _Layer(nn.Module):
-    def __init__(self, width: int, heads: int, inner: int, eps: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
-        self.out, self.norm = nn.Linear(width, width), nn.LayerNorm(width, eps)
-        self.wide, self.narrow = nn.Linear(width, inner), nn.Linear(inner, width)
-        self.last = nn.LayerNorm(width, eps)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x [B, L, K], mask [B, 1, 1, L] -> [B, L, K]."""
-        q, k, v = (
-            f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.query, self.key, self.value)
-        )
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-        x = self.norm(x + self.out(y))
-        return self.last(x + self.narrow(F.gelu(self.wide(x))))
-
-
-# Where a layer's modules stand in the files.
-_NAMES = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "out": "attention.output.dense",
-    "norm": "attention.output.LayerNorm",
-    "wide": "intermediate.dense",
-    "narrow": "output.dense",
-    "last": "output.LayerNorm",
-}
-
-
 class Bert(nn.Module):
-    """Token numbers [B, L] and mask [B, L] -> states [B, L, K]."""
+    """Token numbers [B, L] and mask [B, L] -> states [B, L, K].
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    config   of config.json
+    tensors  by their names in files, with or without the prefix "bert."; KeyError where one is missing
+
+    It is made of them directly: initialising layers only to overwrite them would take longer than all else.
+    """
+
+    def __init__(self, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         super().__init__()
-        width, eps = config["hidden_size"], config.get("layer_norm_eps", 1e-12)
-        self.words = nn.Embedding(config["vocab_size"], width)
-        self.places = nn.Embedding(config["max_position_embeddings"], width)
-        self.kinds = nn.Embedding(config.get("type_vocab_size", 2), width)
-        self.norm = nn.LayerNorm(width, eps)
-        size = (width, config["num_attention_heads"], config["intermediate_size"], eps)
-        self.layers = nn.ModuleList(_Layer(*size) for _ in range(config["num_hidden_layers"]))
+        self.width, self.heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+        self.layers, self.eps = int(config["num_hidden_layers"]), float(config.get("layer_norm_eps", 1e-12))
+        width, inner = self.width, int(config["intermediate_size"])
+        self._take(tensors, f"{_IN}.word_embeddings", (int(config["vocab_size"]), width), bias=False)
+        self._take(
+            tensors, f"{_IN}.position_embeddings", (int(config["max_position_embeddings"]), width), bias=False
+        )
+        self._take(
+            tensors, f"{_IN}.token_type_embeddings", (config.get("type_vocab_size", 2), width), bias=False
+        )
+        self._take(tensors, f"{_IN}.LayerNorm", (width,))
+        for k in range(self.layers):
+            for name in (
+                "attention.self.query",
+                "attention.self.key",
+                "attention.self.value",
+                "attention.output.dense",
+            ):
+                self._take(tensors, f"encoder.layer.{k}.{name}", (width, width))
+            self._take(tensors, f"encoder.layer.{k}.attention.output.LayerNorm", (width,))
+            self._take(tensors, f"encoder.layer.{k}.intermediate.dense", (inner, width))
+            self._take(tensors, f"encoder.layer.{k}.output.dense", (width, inner))
+            self._take(tensors, f"encoder.layer.{k}.output.LayerNorm", (width,))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> States:
         """Token numbers [B, L] and mask [B, L], 1 for a valid token -> states [B, L, K]."""
-        places = torch.arange(input_ids.shape[1], device=input_ids.device)
-        x = self.norm(self.words(input_ids) + self.kinds.weight[0] + self.places(places))
+        x = F.embedding(input_ids, self._get(f"{_IN}.word_embeddings.weight"))
+        x = x + self._get(f"{_IN}.token_type_embeddings.weight")[0]
+        x = self._norm(x + self._get(f"{_IN}.position_embeddings.weight")[: x.shape[1]], f"{_IN}.LayerNorm")
         mask = attention_mask.bool()[:, None, None]
-        for layer in self.layers:
-            x = layer(x, mask)
+        for k in range(self.layers):
+            x = self._layer(x, mask, f"encoder.layer.{k}")
         return States(x)
 
-    def read(self, tensors: dict[str, Tensor]) -> bool:
-        """Take weights by their names in files, with or without a prefix; whether all were there."""
-        rename = {
-            "words": "embeddings.word_embeddings",
-            "places": "embeddings.position_embeddings",
-            "kinds": "embeddings.token_type_embeddings",
-            "norm": "embeddings.LayerNorm",
-        }
-        for k in range(len(self.layers)):
-            rename |= {f"layers.{k}.{own}": f"encoder.layer.{k}.{name}" for own, name in _NAMES.items()}
-        found = {}
-        for name, p in self.named_parameters():
-            module, _, leaf = name.rpartition(".")
-            stored = f"{rename[module]}.{leaf}"
-            value = tensors.get(stored, tensors.get(f"bert.{stored}"))
-            if value is None or value.shape != p.shape:
-                return False
-            found[name] = value.float()
-        self.load_state_dict(found)
-        return True
+    def _layer(self, x: Tensor, mask: Tensor, name: str) -> Tensor:
+        q, k, v = (
+            self._linear(x, f"{name}.attention.self.{part}").unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in ("query", "key", "value")
+        )
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+        y = self._linear(y, f"{name}.attention.output.dense")
+        x = self._norm(y + x, f"{name}.attention.output.LayerNorm")
+        y = self._linear(F.gelu(self._linear(x, f"{name}.intermediate.dense")), f"{name}.output.dense")
+        return self._norm(y + x, f"{name}.output.LayerNorm")
+
+    def _linear(self, x: Tensor, name: str) -> Tensor:
+        return F.linear(x, self._get(f"{name}.weight"), self._get(f"{name}.bias"))
+
+    def _norm(self, x: Tensor, name: str) -> Tensor:
+        return F.layer_norm(
+            x, (self.width,), self._get(f"{name}.weight"), self._get(f"{name}.bias"), self.eps
+        )
+
+    def _get(self, name: str) -> Tensor:
+        return self.get_buffer(name.replace(".", "/"))
+
+    def _take(
+        self, tensors: dict[str, Tensor], name: str, shape: tuple[int, ...], *, bias: bool = True
+    ) -> None:
+        """Keep a layer's weight of a shape, and its bias. ValueError for another shape."""
+        wanted = {f"{name}.weight": shape} | ({f"{name}.bias": shape[:1]} if bias else {})
+        for stored, size in wanted.items():
+            value = tensors[stored] if stored in tensors else tensors[f"bert.{stored}"]
+            if value.shape != size:
+                raise ValueError(f"{stored}: {tuple(value.shape)} is not {size}")
+            self.register_buffer(stored.replace(".", "/"), value.float())
 
 
 class Encoded(NamedTuple):
@@ -163,11 +166,7 @@ def load_bert(folder: Path) -> tuple[BertTokenizer, Bert] | None:
     if "model_type" not in config or any(config.get(k, v) != v for k, v in _PLAIN.items()):
         return None
     try:
-        with torch.device("meta"):
-            network = Bert(config)
-        network = network.to_empty(device="cpu")
-        if not network.read(load_tensors(weights)):
-            return None
-        return BertTokenizer(folder), network.eval().requires_grad_(False)
+        network = Bert(config, load_tensors(weights))
+        return BertTokenizer(folder), network.eval()
     except (KeyError, TypeError, ValueError):  # transformers says what is wrong with it
         return None
