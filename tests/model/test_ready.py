@@ -26,11 +26,11 @@ def denoiser() -> Denoiser:
     return Denoiser(net, schedules.flow(), predictions.flow())
 
 
-def test_without_a_compiler_one_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_one_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch.compiler.reset()
-    monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
-    monkeypatch.setattr(torch.compiler.config, "force_disable_caches", True)
-    with pytest.raises(TrainingError, match=r"sample\.compile: .* sample\.compile=false"):
+    absent = inductor.patch({"cpp.cxx": ("no-such-compiler",)})
+    with absent, pytest.raises(TrainingError, match=r"sample\.compile: .* sample\.compile=false"):
         compile_regions(denoiser())
     torch.compiler.reset()
 
@@ -39,11 +39,10 @@ def test_without_a_compiler_one_message_says_so(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_compiled_blocks_say_the_same_in_any_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(inductor, "compile_threads", 1)
     torch.compiler.reset()
     d = denoiser()
     x, t = torch.randn(5, 2, 8, 8), torch.full((5,), 0.5)
-    with torch.no_grad():
+    with torch.no_grad(), inductor.patch({"compile_threads": 1}):
         eager = d(x, t, Cond())
         compile_regions(d)
         torch.testing.assert_close(d(x, t, Cond()), eager, rtol=1e-4, atol=1e-5)

@@ -63,7 +63,7 @@ def test_without_a_compiler_one_message_says_so(monkeypatch: pytest.MonkeyPatch)
 
     torch.compiler.reset()
     monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
-    monkeypatch.setattr(torch.compiler.config, "force_disable_caches", True)
+    monkeypatch.setattr(inductor, "force_disable_caches", True)
     with pytest.raises(TrainingError, match=r"train\.compile: the network cannot be compiled here"):
         compiled(twice)(torch.arange(64.0))
     torch.compiler.reset()
