@@ -109,6 +109,10 @@ class Backbone(nn.Module, ABC):
         above 0 `deep: Deep | None = None`.
         """
 
+    def regions(self) -> Sequence[nn.Module]:
+        """Return the modules that are compiled each by itself: a repeated block, say. By default the network."""
+        return (self,)
+
     def shared(self, cond: Cond) -> Hashable:
         """Return what all samples of one call must have in common, beside shapes and the structure of their conditions.
 

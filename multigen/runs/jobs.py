@@ -31,7 +31,6 @@ from multigen.runs.media_set import MediaSet
 from multigen.runs.reconstructions import copies
 from multigen.runs.report import FILE as REPORT
 from multigen.runs.report import report
-from multigen.runs.trainer import train_here
 from multigen.storage.claim import Claim, check_folder, claimed
 from multigen.storage.lock import is_free, remove_empty
 from multigen.training import checkpoint as checkpoints
@@ -273,5 +272,8 @@ def _train(
 ) -> tuple[Recipe, Bad]:
     """Train in this process, or in those that the recipe asks for."""
     if not launch.launches(recipe):
+        # Here, as importing it takes half a second, which sampling would wait for.
+        from multigen.runs.trainer import train_here
+
         return train_here(recipe, folder, state, device=device, quiet=quiet)
     return launch.torchrun(recipe, folder, device=device, quiet=quiet, force=force)
