@@ -151,15 +151,22 @@ def line(verdict: Verdict) -> str:
     return "  ".join([*parts, f"kernel {v:.3f} ({d:+.3f} ± {e:.3f})  apart {verdict.apart:.3f}"])
 
 
-def row(verdict: Verdict, base: Verdict) -> tuple[str, ...]:
-    """A verdict as a row of a card's table: `header` names the columns."""
+def row(verdict: Verdict, base: Verdict | None = None) -> tuple[str, ...]:
+    """A verdict as a row of a card's table, with its speed beside a base: `header` names the columns."""
     cells = [f"{v:.3f} ({d:+.3f} ± {e:.3f})" for v, d, e in (*verdict.metrics.values(), verdict.kernel)]
-    return (verdict.way.title, str(verdict.calls), f"{base.seconds / verdict.seconds:.2f}", *cells)
+    speed = () if base is None else (f"{base.seconds / verdict.seconds:.2f}",)
+    return (verdict.way.title, str(verdict.calls), *speed, *cells)
 
 
-def header(verdict: Verdict) -> tuple[str, ...]:
+def header(verdict: Verdict, *, speed: bool = False) -> tuple[str, ...]:
     """The columns of `row`."""
-    return ("way", "calls", "times as fast", *verdict.metrics, "excess kernel distance")
+    return (
+        "way",
+        "calls",
+        *(("times as fast",) if speed else ()),
+        *verdict.metrics,
+        "excess kernel distance",
+    )
 
 
 COUNTS = {"image": 48, "video": 16, "audio": 12}  # media a way, by modality
