@@ -84,7 +84,7 @@ class Judge:
         self.metrics = {k: m for k, m in self.metrics.items() if k != "trained_on_samples"}
         pool = pools_of(dataset)[0]
         self.targets = draw_targets(dataset, pool, n, seed=seed)
-        size = max(n, 64)
+        size = max(n, REAL[self.model.recipe.modality.name])
         a, b = (real_set(dataset, pool, size, self.model.codec, seed=seed, part=part) for part in ("a", "b"))
         self.real, self.same, self.far = (self._features(s) for s in (a, b, other_media(self.model, size)))
         near = distances.kernel(self.real, self.same).value
@@ -170,3 +170,8 @@ def header(verdict: Verdict, *, speed: bool = False) -> tuple[str, ...]:
 
 
 COUNTS = {"image": 48, "video": 16, "audio": 12}  # media a way, by modality
+REAL = {
+    "image": 64,
+    "video": 32,
+    "audio": 24,
+}  # real media, at least: features of a clip are those of its frames
