@@ -144,7 +144,6 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     if until is not None:
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
-    negative = _negative(recipe, request, guide)
     embedded = plan_embedded(parts, request)
     former = _former(parts, asked, start, embedded) or _handing(parts, asked, shape, ts)
     own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
@@ -157,7 +156,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         guide=guide,
         modifiers=recipe.modifiers,
         polish=polish,
-        negative_prompt=negative,
+        negative_prompt=_negative(recipe, request, guide),
         calls=_together(own, former),
         cache=plan_cache(parts, recipe, request),
         window=start.window,

@@ -144,9 +144,6 @@ def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
     log.info(text, model.recipe.name, where, facts, len(dataset), folder)
 
 
-# --- initial weights --------------------------------------------------------------------------------------------
-
-
 def _adapter(recipe: Recipe) -> Adaptation | None:
     """The adapter that learns in place of the weights, if the recipe names one; RecipeError without its package."""
     part = recipe.train.adapter
@@ -195,9 +192,6 @@ def _precision(model: Model) -> torch.dtype | None:
     if model.recipe.trains == "codec" and wanted == "auto" and model.device.type == "cpu":
         return None
     return choose_precision(wanted, model.device)
-
-
-# --- task and trainer -------------------------------------------------------------------------------------------
 
 
 class Beside(NamedTuple):

@@ -86,7 +86,7 @@ def spans(page: Path) -> list[str]:
 def test_every_option_exists(page: Path) -> None:
     known = {o for parser in PARSERS.values() for a in parser.actions for o in a.option_strings} | FOREIGN
     for span in spans(page):
-        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", span):
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", span):
             assert option in known, f"{page.name}: `{span}`: there is no option {option}"
         name = re.match(r"multigen ([a-z]+)\b", span)
         if name:

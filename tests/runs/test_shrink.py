@@ -120,11 +120,11 @@ def test_the_same_model_costs_nothing(model: tuple[Model, Path]) -> None:
 def test_what_pairs_share_cancels_in_the_error_of_a_rise() -> None:
     generator = torch.Generator().manual_seed(0)
     real, before = (torch.randn(60, 5, generator=generator) for _ in range(2))
-    after = before + 0.3 + 0.01 * torch.randn(60, 5, generator=generator)
+    after = before + 0.05 + 0.001 * torch.randn(60, 5, generator=generator)
     rise = kernel_rise(real, before, after)
     a, b = kernel(real, before), kernel(real, after)
     assert rise.value == pytest.approx(b.value - a.value)
-    assert 0 < rise.error < 0.6 * (a.error**2 + b.error**2) ** 0.5 and rise.value > 3 * rise.error
+    assert 0 < rise.error < 0.4 * (a.error**2 + b.error**2) ** 0.5
     with pytest.raises(MultigenError, match="Allowed: as many, 3 or more"):
         kernel_rise(real, before, after[:50])
 
