@@ -52,7 +52,7 @@ class Model:
             module.eval().to("cpu" if comes else self.device)
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
-        self.measured: Mapping[str, Any] = {}  # of its weights
+        self.measured: Mapping[str, Any] = {}  # of the weights
         self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters
         self._others: dict[str, Denoiser] = {}
         self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
@@ -102,8 +102,6 @@ class Model:
     def __repr__(self) -> str:
         facts = {"makes": self.modality.describe(self.modality.shape()), **self.facts}
         return f"Model({self.recipe.name}: {'; '.join(f'{name}: {value}' for name, value in facts.items())})"
-
-    # --- generating -------------------------------------------------------------------------------------------
 
     def generate(
         self,
@@ -287,9 +285,9 @@ class Model:
 
     def load_denoiser(self, source: str) -> Denoiser:
         """The denoiser of other weights, for autoguidance: a run folder, a file, a shipped name or a checkpoint."""
-        if source not in self._others:
-            self._others[source] = Model.of(find_weights(source), device=str(self.device)).denoiser
-        return self._others[source]
+        if (known := self._others.get(source)) is None:
+            known = self._others[source] = Model.of(find_weights(source), device=str(self.device)).denoiser
+        return known
 
     def save(self, path: str | Path, *, half: bool = False) -> Path:
         """Write one safetensors file that `multigen.load` reads: weights, and the recipe in its header.

@@ -127,15 +127,8 @@ def _in_file(recipe: Recipe, path: Path, where: str) -> Found:
         )
         for number, (rows, text) in enumerate(before)
     )
-    return Found(
-        recipe,
-        tensors,
-        where,
-        knowledge=knowledge_at(path),
-        stages=stages,
-        measured=read_measured(path),
-        checked=checked_at(path),
-    )
+    found = Found(recipe, tensors, where, knowledge=knowledge_at(path), stages=stages)
+    return found._replace(measured=read_measured(path), checked=checked_at(path))
 
 
 def _split(path: Path) -> tuple[dict[str, Tensor], list[tuple[dict[str, Tensor], str]]]:
