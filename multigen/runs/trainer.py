@@ -172,7 +172,9 @@ def _precision(model: Model) -> torch.dtype | None:
     # On CPUs a VAE, of few channels at large sizes, takes half as long again in bf16 (measured with AVX-512 BF16).
     if model.recipe.trains == "codec" and wanted == "auto" and model.device.type == "cpu":
         return None
-    return choose_precision(wanted, model.device)
+    found = choose_precision(wanted, model.device)
+    # `auto` measures: where one rank finds fp32 faster, all compute in it.
+    return None if ranks.largest(float(found is None))[0] else found
 
 
 # --- task and trainer -------------------------------------------------------------------------------------------
