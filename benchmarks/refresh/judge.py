@@ -37,7 +37,7 @@ class Way:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What a way made: media, their features [n, width], values of each metric [n], seconds a medium and calls."""
+    """What a way made: media, their features [n, K, width], values of each metric [n], seconds and calls."""
 
     way: Way
     media: list[Tensor]
@@ -97,11 +97,11 @@ class Judge:
             Request(p, seed=self.seed + k, steps=way.steps, overrides=way.overrides, cache=way.cache)
             for k, p in enumerate(prompts)
         ]
-        start = time.perf_counter()
+        start = time.process_time()  # others may use the machine, too
         batcher = self.model.batcher(requests, batch=self.batch)
         calls = batcher.calls or 0
         media = [medium.tensor.clamp(-1, 1) for medium in batcher.in_order()]
-        seconds = (time.perf_counter() - start) / len(media)
+        seconds = (time.process_time() - start) / len(media)
         made = MediaSet(way.title, media, list(self.targets))
         values = {k: torch.tensor(m(media, made.targets).values) for k, m in self.metrics.items()}
         return Made(way, media, self._features(made), values, seconds, calls // len(media))
@@ -149,3 +149,17 @@ def line(verdict: Verdict) -> str:
     parts += [f"{k} {v:.3f} ({d:+.3f} ± {e:.3f})" for k, (v, d, e) in verdict.metrics.items()]
     v, d, e = verdict.kernel
     return "  ".join([*parts, f"kernel {v:.3f} ({d:+.3f} ± {e:.3f})  apart {verdict.apart:.3f}"])
+
+
+def row(verdict: Verdict, base: Verdict) -> tuple[str, ...]:
+    """A verdict as a row of a card's table: `header` names the columns."""
+    cells = [f"{v:.3f} ({d:+.3f} ± {e:.3f})" for v, d, e in (*verdict.metrics.values(), verdict.kernel)]
+    return (verdict.way.title, str(verdict.calls), f"{base.seconds / verdict.seconds:.2f}", *cells)
+
+
+def header(verdict: Verdict) -> tuple[str, ...]:
+    """The columns of `row`."""
+    return ("way", "calls", "times as fast", *verdict.metrics, "excess kernel distance")
+
+
+COUNTS = {"image": 48, "video": 16, "audio": 12}  # media a way, by modality

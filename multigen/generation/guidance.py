@@ -72,13 +72,17 @@ def guide_part(guide: Part, scale: float | None) -> Part:
     return Part(name, {**guide.args, "scale": float(scale)})
 
 
-def check_student(recipe: Recipe, scale: float | None) -> None:
-    """MultigenError for a guidance scale that a student, which was taught the guided answers, would apply once more."""
+def asked_guide(recipe: Recipe, scale: float | None) -> Part:
+    """The recipe's guide at a guidance scale.
+
+    MultigenError for one that a student, which was taught the guided answers, would apply once more.
+    """
     if recipe.fast and recipe.guide.name == "plain" and scale not in (None, 1):
         raise MultigenError(
             f"guidance_scale: {scale:g} is not allowed with fast: the student has its teacher's guidance within it. "
             "Leave it away, or sample without fast"
         )
+    return guide_part(recipe.guide, scale)
 
 
 def say_strong(guide: Part, noted: Sequence[tuple[Tensor, float]]) -> None:

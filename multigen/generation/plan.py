@@ -20,7 +20,7 @@ from multigen.generation.cascade import Enlarged, check_stages, former_request, 
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.grid import grid
-from multigen.generation.guidance import check_negative, check_student, guide_part
+from multigen.generation.guidance import asked_guide, check_negative
 from multigen.generation.handover import check_space, earlier, takes_over, walked
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.pictures import Embedded, Pictures, plan_embedded, plan_pictures
@@ -132,8 +132,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
     if request.tile and not request.sliding_window:
         raise MultigenError("tile: it goes with sliding_window")
-    check_student(recipe, request.guidance_scale)
-    guide = guide_part(recipe.guide, request.guidance_scale)
+    guide = asked_guide(recipe, request.guidance_scale)
     check_polish(parts, recipe.sample.polish)
     start = _start(parts, recipe, request)
     edit = start.edit
@@ -145,7 +144,6 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     if until is not None:
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
-    negative = _negative(recipe, request, guide)
     embedded = plan_embedded(parts, request)
     former = _former(parts, asked, start, embedded) or _handing(parts, asked, shape, ts)
     own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
@@ -158,7 +156,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         guide=guide,
         modifiers=recipe.modifiers,
         polish=polish,
-        negative_prompt=negative,
+        negative_prompt=_negative(recipe, request, guide),
         calls=_together(own, former),
         cache=plan_cache(parts, recipe, request),
         window=start.window,

@@ -40,16 +40,14 @@ class Model:
     """All that a recipe names, built on one device; random until `load_weights`, `multigen.load` or training."""
 
     def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
-        self.recipe = recipe
-        self.device = choose_device(device)
+        self.recipe, self.device = recipe, choose_device(device)
         parts = build_parts(recipe, self.device)
         self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = parts
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
         for name, module in self.learned.items():
-            comes = name == "backbone" and recipe.sample.offload is not None  # when it is called
-            module.eval().to("cpu" if comes else self.device)
+            module.eval().to("cpu" if name == "backbone" and recipe.sample.offload else self.device)
         self.loras = LoraStack()
         self.knowledge: Knowledge | None = None  # what the weights were told
         self.measured: Mapping[str, Any] = {}  # of the weights
@@ -64,8 +62,8 @@ class Model:
         model = cls(found.recipe if recipe is None else recipe, device=device)
         if found.tensors is not None:
             model.load_weights(found.tensors, found.where)
-        model.knowledge, model.measured = found.knowledge, found.measured
-        model.loras.own = with_student(model.recipe, found.adapter)
+        model.knowledge, model.loras.own = found.knowledge, with_student(model.recipe, found.adapter)
+        model.measured = found.measured if model.loras.own is None else {}  # of the weights without it
         make_ready(model._denoiser, model.recipe, model.device, found.checked)
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)

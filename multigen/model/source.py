@@ -127,8 +127,8 @@ def _in_file(recipe: Recipe, path: Path, where: str) -> Found:
         )
         for number, (rows, text) in enumerate(before)
     )
-    found = Found(recipe, tensors, where, knowledge=knowledge_at(path), stages=stages)
-    return found._replace(measured=read_measured(path), checked=checked_at(path))
+    knows, measured, checked = knowledge_at(path), read_measured(path), checked_at(path)
+    return Found(recipe, tensors, where, knowledge=knows, stages=stages, measured=measured, checked=checked)
 
 
 def _split(path: Path) -> tuple[dict[str, Tensor], list[tuple[dict[str, Tensor], str]]]:

@@ -122,9 +122,6 @@ def _announce(model: Model, dataset: Dataset, folder: Path) -> None:
     log.info(text, model.recipe.name, where, facts, len(dataset), folder)
 
 
-# --- initial weights --------------------------------------------------------------------------------------------
-
-
 def _adapter(recipe: Recipe) -> Adaptation | None:
     """The adapter that learns in place of the weights, if the recipe names one; RecipeError without its package."""
     part = recipe.train.adapter
@@ -175,9 +172,6 @@ def _precision(model: Model) -> torch.dtype | None:
     found = choose_precision(wanted, model.device)
     # `auto` measures: where one rank finds fp32 faster, all compute in it.
     return None if ranks.largest(float(found is None))[0] else found
-
-
-# --- task and trainer -------------------------------------------------------------------------------------------
 
 
 class Beside(NamedTuple):

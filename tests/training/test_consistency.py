@@ -8,8 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from multigen.core import Cond, Denoiser
+from multigen.core import Cond, Denoiser, Driver, plain, solve
+from multigen.core.noise import Noise
 from multigen.core.predictions import edm
+from multigen.core.samplers import Trajectory, consistency
+from multigen.core.sampling import Sampling
+from multigen.core.timesteps import uniform
 from multigen.training.consistency import Consistency
 from multigen.training.distillation import taught
 from tests.training.test_distillation import SCHEDULES, SD, Known, end, exact, lesson, mean, times, unguided
@@ -72,6 +76,26 @@ def test_a_student_becomes_consistent(name: str) -> None:
         student.loss(target, t, Cond(), noise).mean().backward()
         optimizer.step()
     assert factor.item() == pytest.approx(1, abs=0.05)
+
+
+def test_one_two_and_four_steps_share_calls_and_end_as_alone() -> None:
+    schedule, student = SCHEDULES["flow"], exact(SCHEDULES["flow"], end)
+
+    def walk(row: int, steps: int) -> Trajectory:
+        noise = Noise([row], (1, 8))
+        return consistency(schedule, noise("start", 0), uniform(schedule, steps), noise)
+
+    driver = Driver()
+    asked = [
+        driver.add(Sampling(walk(k, n), plain(Cond(), Cond()), student)) for k, n in enumerate((1, 2, 4))
+    ]
+    while driver.samplings:
+        driver.round()
+    assert (driver.calls, driver.samples) == (4, 7)
+    for k, n in enumerate((1, 2, 4)):
+        alone = solve(walk(k, n), plain(Cond(), Cond()), student)
+        assert asked[k].sample is not None
+        torch.testing.assert_close(asked[k].sample, alone)
 
 
 @pytest.mark.parametrize("wrong", [{"warmup": -1}, {"normal": 0.0}, {"step": 0.2}])
