@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,6 @@ from multigen.datasets import Dataset, found_by
 from multigen.device import choose_precision, describe
 from multigen.errors import RecipeError
 from multigen.modalities.media import Media
-from multigen.model import weights as model_weights
 from multigen.model.build import build_dataset, check_captions, resolve
 from multigen.model.compatibility import check_combination
 from multigen.model.diffusers import check_training
@@ -26,7 +24,6 @@ from multigen.model.source import base_weights
 from multigen.model.stages import trained
 from multigen.model.teacher import build_distillation
 from multigen.model.tuned import adaptation, unfinish
-from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
 from multigen.runs.initial import freeze, initialize, readable
@@ -34,11 +31,12 @@ from multigen.runs.learner import model_of
 from multigen.runs.previews import write_previews
 from multigen.runs.prior import class_media
 from multigen.runs.reconstructions import copies, enlargements
+from multigen.runs.trained import write_trained
 from multigen.storage.files import write_text
 from multigen.training import boards, ranks
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
-from multigen.training.adapting import Adaptation, Learned
+from multigen.training.adapting import Adaptation
 from multigen.training.autoencoding import Autoencoding
 from multigen.training.batch_size import find_batch
 from multigen.training.captions import caption_summary
@@ -91,33 +89,11 @@ def train_here(
     trainer.unreadable.note(dataset.bad)
     _begin(trainer, recipe, state)
     trainer.run()
-    _write(trainer, model, adapter, base)
+    write_trained(trainer, model, adapter, base)
     if ranks.first():
         samples = trainer.step * recipe.train.batch_size
         write_knowledge(folder, caption_summary(model.conditioner, dataset, recipe.seed, samples=samples))
     return recipe, trainer.unreadable.files
-
-
-def _write(
-    trainer: Trainer, model: Model, adapter: Adaptation | None, base: Mapping[str, str] | None
-) -> None:
-    """Write the averaged weights of a finished training, or the adapter that it trained."""
-    averaged = None
-    if trainer.state.layout.cut_at_all:  # all ranks put it together
-        averaged = trainer.state.checkpoint().tensors.get("ema")
-    if not ranks.first():
-        return
-    folder, recipe = trainer.folder, model.recipe
-    with nullcontext() if averaged is not None else trainer.ema.applied():
-        if adapter is None:
-            tensors = model.state_dict() if averaged is None else averaged
-            own = model_weights.stored(tensors, model.knowledge, recipe, model.codec)
-            model_weights.save_weights(folder / WEIGHTS, own, half=False)
-            return
-        backbone = model.denoiser.backbone
-        names = {n: p.detach() for n, p in trainer.parameters.items()}
-        tensors = names if averaged is None else {n: averaged[n] for n in names}
-        adapter.write(folder, Learned(tensors, recipe, backbone.published, base), backbone)
 
 
 def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
@@ -183,7 +159,9 @@ def _precision(model: Model) -> torch.dtype | None:
     # On CPUs a VAE, of few channels at large sizes, takes half as long again in bf16 (measured with AVX-512 BF16).
     if model.recipe.trains == "codec" and wanted == "auto" and model.device.type == "cpu":
         return None
-    return choose_precision(wanted, model.device)
+    found = choose_precision(wanted, model.device)
+    # `auto` measures: where one rank finds fp32 faster, all compute in it.
+    return None if ranks.largest(float(found is None))[0] else found
 
 
 class Beside(NamedTuple):
