@@ -28,7 +28,8 @@ class Lines(Dataset):
         self.modality, self.share = modality, held_out
         rows = _emoji() if path is None else _file(Path(path).expanduser())
         self.lines: list[tuple[str, str]] = []  # text, prompt
-        self.bad: dict[str, str] = {}
+        bad: dict[str, str] = {}
+        self.bad = bad
         for text, prompt in dict.fromkeys(rows):
             try:
                 modality.tensor(text)
@@ -36,7 +37,7 @@ class Lines(Dataset):
                     raise ValueError(f"{len(text)} characters; at most {modality.length} are allowed")
                 self.lines.append((text, prompt))
             except ValueError as error:
-                self.bad[text] = str(error)
+                bad[text] = str(error)
         if not self.lines:
             raise RecipeError(f"data.path: {path}: no line fits the modality")
         self.classes: tuple[str, ...] = tuple(sorted({prompt for _, prompt in self.lines} - {""}))
@@ -48,7 +49,9 @@ class Lines(Dataset):
         text, prompt = self.lines[index]
         media = self.modality.fit(self.modality.tensor(text), self.modality.shape())
         item: Item = {"media": media, "id": text, "text": prompt}
-        return item | {"label": self.classes.index(prompt)} if prompt else item
+        if prompt:
+            item["label"] = self.classes.index(prompt)
+        return item
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
         return self[index]
