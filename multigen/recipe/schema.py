@@ -274,6 +274,12 @@ class Recipe:
         return "codec" if self.backbone is None else "denoiser"
 
     @property
+    def makes(self) -> str:
+        """The modality of its media, by name: with motion modules a network of pictures makes videos."""
+        moves = any(one.name == "motion_adapter" for one in self.adapters)
+        return "video" if moves else self.modality.name
+
+    @property
     def network(self) -> Part:
         """The backbone. RecipeError where there is none, because the recipe trains its codec."""
         if self.backbone is None:

@@ -39,6 +39,11 @@ def check_sharding(recipe: Recipe) -> None:
             f"launch.fsdp: true is not allowed with {recipe.name}, which trains a codec: it is small, and its networks "
             "are called in parts. Allowed: false"
         )
+    if recipe.train.distill is not None:
+        raise RecipeError(
+            "train.distill: it is not allowed with launch.fsdp=true, because its teacher works beside the network. "
+            "Allowed: launch.fsdp=false"
+        )
     if recipe.train.compile:
         raise RecipeError("train.compile: true is not allowed with launch.fsdp=true. Allowed: false")
 
