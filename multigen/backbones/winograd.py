@@ -132,17 +132,20 @@ class Conv(nn.Conv2d):
         stride: tuple[int, int] = (1, 1),
         padding: tuple[int, int] | None = None,
         *,
+        groups: int = 1,
         bias: bool = True,
     ) -> None:
         half = (kernel[0] // 2, kernel[1] // 2)
-        super().__init__(width_in, width_out, kernel, stride, half if padding is None else padding, bias=bias)
+        padding = half if padding is None else padding
+        super().__init__(width_in, width_out, kernel, stride, padding, groups=groups, bias=bias)
         self._held: Held | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """[R, C, H, W] -> [R, C', H', W']."""
         x = input
         half = (self.kernel_size[0] // 2, self.kernel_size[1] // 2)
-        if not samples_on_cpu(x) or self.stride != (1, 1) or self.padding != half:
+        usual = self.stride == (1, 1) and self.padding == half and self.groups == 1
+        if not usual or not samples_on_cpu(x):
             return super().forward(x)
         if self.kernel_size == (1, 1):
             return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
