@@ -37,7 +37,11 @@ _BATCHES = 8  # of training media, on which importance is measured
 def importance(model: Model, dataset: Dataset) -> dict[str, Tensor]:
     """What each weight of the backbone matters: the mean of (g w)^2 over batches of its training; see `pruning`."""
     recipe = model.recipe
-    task = build_task(model, dataset)
+    model.recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, distill=None))
+    try:  # what it learned from its data counts, however it learned it
+        task = build_task(model, dataset)
+    finally:
+        model.recipe = recipe
     batch_size = 16 if recipe.train.batch == "auto" else recipe.train.batch
     order = Order(dataset.split()[0], batch_size, recipe.seed)
     weights = dict(model.denoiser.backbone.named_parameters())
@@ -92,7 +96,13 @@ def recovered(
 ) -> dict[str, Tensor]:
     """Train from the pruned weights at `start` for some minutes; the averaged weights. The run stays in `folder`."""
     settings = dataclasses.replace(
-        recipe.train, minutes=minutes, steps=None, init=str(start), preview_every=0, adapter=None
+        recipe.train,
+        minutes=minutes,
+        steps=None,
+        init=str(start),
+        preview_every=0,
+        adapter=None,
+        distill=None,
     )
     changed = override_recipe(dataclasses.replace(recipe, train=settings, launch=Launch()), overrides)
     log.info("%s: recovers for %g minutes in %s", recipe.name, minutes, folder)

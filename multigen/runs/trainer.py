@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from contextlib import nullcontext
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset, found_by
 from multigen.device import choose_precision, describe
 from multigen.errors import RecipeError
 from multigen.modalities.media import Media
-from multigen.model import weights as model_weights
 from multigen.model.build import build_dataset, check_captions, resolve
 from multigen.model.compatibility import check_combination
 from multigen.model.diffusers import check_training
@@ -26,19 +24,19 @@ from multigen.model.source import base_weights
 from multigen.model.stages import trained
 from multigen.model.teacher import build_distillation
 from multigen.model.tuned import adaptation, unfinish
-from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
-from multigen.runs.initial import initialize, readable
+from multigen.runs.initial import freeze, initialize, readable
 from multigen.runs.learner import model_of
 from multigen.runs.previews import write_previews
 from multigen.runs.prior import class_media
 from multigen.runs.reconstructions import copies, enlargements
+from multigen.runs.trained import write_trained
 from multigen.storage.files import write_text
 from multigen.training import boards, ranks
 from multigen.training import log as training_log
 from multigen.training import sizes as training_sizes
-from multigen.training.adapting import Adaptation, Learned
+from multigen.training.adapting import Adaptation
 from multigen.training.autoencoding import Autoencoding
 from multigen.training.batch_size import find_batch
 from multigen.training.captions import caption_summary
@@ -79,42 +77,23 @@ def train_here(
     _announce(model, dataset, folder)
     base = None
     if adapter is not None:
-        base = _freeze(model, init, adapter)
+        base = freeze(model, init, adapter)
     elif begins:
         initialize(model, dataset, init)
     _check_items(dataset, adapter)
     prior = class_media(model, folder)
     if recipe.train.batch == "auto":
-        recipe = model.recipe = _with_batch(model, dataset, Beside(adapter, base))
+        model.recipe = _with_batch(model, dataset, Beside(adapter, base))
+        recipe = dataclasses.replace(recipe, train=model.recipe.train)
     trainer = _build(model, dataset, folder, quiet, Beside(adapter, base, prior))
     trainer.unreadable.note(dataset.bad)
     _begin(trainer, recipe, state)
     trainer.run()
-    _write(trainer, model, adapter, base)
+    write_trained(trainer, model, adapter, base)
     if ranks.first():
         samples = trainer.step * recipe.train.batch_size
         write_knowledge(folder, caption_summary(model.conditioner, dataset, recipe.seed, samples=samples))
     return recipe, trainer.unreadable.files
-
-
-def _write(trainer: Trainer, model: Model, adapter: Adaptation | None, base: str | None) -> None:
-    """Write the averaged weights of a finished training, or the adapter that it trained."""
-    averaged = None
-    if trainer.state.layout.cut_at_all:  # all ranks put it together
-        averaged = trainer.state.checkpoint().tensors.get("ema")
-    if not ranks.first():
-        return
-    folder, recipe = trainer.folder, model.recipe
-    with nullcontext() if averaged is not None else trainer.ema.applied():
-        if adapter is None:
-            tensors = model.state_dict() if averaged is None else averaged
-            own = model_weights.stored(tensors, model.knowledge, recipe, model.codec)
-            model_weights.save_weights(folder / WEIGHTS, own, half=False)
-            return
-        backbone = model.denoiser.backbone
-        names = {n: p.detach() for n, p in trainer.parameters.items()}
-        tensors = names if averaged is None else {n: averaged[n] for n in names}
-        adapter.write(folder, Learned(tensors, recipe, backbone.published, base), backbone)
 
 
 def _begin(trainer: Trainer, recipe: Recipe, state: Checkpoint | None) -> None:
@@ -172,17 +151,6 @@ def _with_batch(model: Model, dataset: Dataset, beside: Beside) -> Recipe:
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, batch=size))
 
 
-def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Adaptation) -> str:
-    """Freeze the base's weights and put the adapter beside them; the hash of the base."""
-    if init is not None:
-        model.load_weights(init, f"train.init ({model.recipe.train.init})")
-    base = model.weights_hash()
-    for module in model.learned.values():
-        module.requires_grad_(False)
-    adapter.inject(model.denoiser.backbone, model.conditioner, model.recipe.seed)
-    return base
-
-
 def _precision(model: Model) -> torch.dtype | None:
     """The autocast dtype of the training. A vocoder computes sounds: in full precision."""
     wanted = model.recipe.train.precision
@@ -191,18 +159,20 @@ def _precision(model: Model) -> torch.dtype | None:
     # On CPUs a VAE, of few channels at large sizes, takes half as long again in bf16 (measured with AVX-512 BF16).
     if model.recipe.trains == "codec" and wanted == "auto" and model.device.type == "cpu":
         return None
-    return choose_precision(wanted, model.device)
+    found = choose_precision(wanted, model.device)
+    # `auto` measures: where one rank finds fp32 faster, all compute in it.
+    return None if ranks.largest(float(found is None))[0] else found
 
 
 class Beside(NamedTuple):
     """What a training has beside a model and its data.
 
-    adapter  what learns in place of the weights; base: hash of those
+    adapter  what learns in place of the weights; base: hashes of those
     prior    media of a class that the model has made
     """
 
     adapter: Adaptation | None = None
-    base: str | None = None
+    base: Mapping[str, str] | None = None
     prior: Dataset | None = None
 
 

@@ -69,7 +69,8 @@ class Learner:
 
     def mismatches(self, files: Files) -> list[str]:
         """List the first differences from the weights of a checkpoint."""
-        return mismatches(self.whole, files.get(self.files[0], {}))
+        whole = {name: self.whole.get(name, p) for name, p in self.parameters.items()}
+        return mismatches(whole, files.get(self.files[0], {}))
 
     def load(self, files: Files) -> None:
         """Set weights and optimizer from a checkpoint."""

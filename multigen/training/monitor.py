@@ -68,9 +68,7 @@ class Monitor:
             log.info("step %d: stopping without its preview or held-out loss", step)
         self.task.mode(training=True)
         if row and together:
-            row = ranks.gathered(row)[
-                0
-            ]  # devices may round differently, and what follows must be the same for all
+            row = ranks.gathered(row)[0]  # devices may round differently, and all must go on alike
         if row:
             self.log.held_out(step, row)
             if s.keep_best or s.patience:

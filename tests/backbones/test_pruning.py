@@ -111,7 +111,7 @@ def test_the_channels_that_matter_most_stay() -> None:
             assert len(out) == 1
     left = prune(net, 0.5, values)
     assert torch.equal(left.state["enter.weight"], net.enter.weight[5:13])
-    assert torch.equal(left.state["enter.bias"], net.enter.bias[5:13])
+    assert net.enter.bias is not None and torch.equal(left.state["enter.bias"], net.enter.bias[5:13])
 
 
 def test_widths_fit_heads_and_stay_different() -> None:
