@@ -56,7 +56,7 @@ def test_a_student_below_the_bars_is_not_kept(
     def export(folder: Path, out: Path, *, half: bool) -> None:
         out.write_bytes(b"student")
 
-    how = {"sampler": {"name": "ddim"}, "sample": {"steps": 4}}
+    how = {"sampler": {"name": "ddim"}, "sample": {"steps": 3, "polish": {"passes": 1}}}
     monkeypatch.setattr(student, "export", export)
     monkeypatch.setattr(student, "sampling_of", lambda path: how)
     monkeypatch.setattr(

@@ -121,6 +121,7 @@ def _mean(values: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 def _section(rows: Sequence[Row], file: Path, size: int, missed: Sequence[str], seeds: Sequence[int]) -> str:
     how = sampling_of(file)
+    calls = how["sample"]["steps"] + how["sample"]["polish"]["passes"]
     table = rows_of(
         ("measure", "teacher", "student", "bar"),
         [
@@ -131,7 +132,7 @@ def _section(rows: Sequence[Row], file: Path, size: int, missed: Sequence[str], 
     verdict = f"It misses: {', '.join(missed)}; it is not shipped." if missed else f"Shipped as `{FILE}`."
     return f"""## The student
 
-`fast=true`: {how["sample"]["steps"]} calls of the network a medium ({how["sampler"]["name"]}), a LoRA of
+`fast=true`: {calls} calls of the network a medium ({how["sampler"]["name"]}), a LoRA of
 {size / 1e6:.1f} MB. {verdict} Skill of the metrics, and excess of the kernel distance, means of seeds
 {", ".join(map(str, seeds))}; bars: skill at least {SKILL} of the teacher's, excess at most {EXCESS} above.
 `python -m benchmarks.refresh NAME --only student` makes it anew.

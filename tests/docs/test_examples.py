@@ -201,7 +201,10 @@ def test_the_package_of_a_modality_trains_and_samples_through_the_commands(
 
 
 def test_the_package_of_texts_trains_samples_infills_and_measures(installed: Path, tmp_path: Path) -> None:
-    (tmp_path / "lines.txt").write_text("fruit\tred apple\nfruit\tgreen pear\ntool\thammer\ntool\tsaw\n" * 2)
+    rows = [
+        f"fruit\t{a} {b}\ntool\t{a} saw {b}\n" for a in ("red", "old", "big") for b in ("fig", "pear", "kiwi")
+    ]
+    (tmp_path / "lines.txt").write_text("".join(rows), encoding="utf-8")
     (tmp_path / "line.txt").write_text("red car\n", encoding="utf-8")
     recipe = str(installed / "multigen_text" / "names.yaml")
     small = [
