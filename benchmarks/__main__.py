@@ -19,6 +19,7 @@ from multigen.storage.files import write_json, write_text
 NAMES = (
     "networks",
     "samplers",
+    "sampling",
     "codec_music",
     "many",
     "families",

@@ -1,10 +1,11 @@
 """Families of diffusers: our driver beside their own pipelines, networks of real shape with made-up weights.
 
 Stable Diffusion 1.5 and XL, and 3 medium without T5: one picture of 256 x 256, 4 steps with CFG, fp32. `step` is the
-time from one step's end to the next, `whole` from the prompt to the decoded picture; seconds, medians, the two in turns
-in one process on one set of weights. `peak` is the most resident memory of a process that loads the folder and makes
-the picture, in GB, each side in a process of its own. `mixed`: eight requests of 10 to 30 steps and guidance 1 to 9 on
-the shape of 1.5, together beside one after another, in seconds. A family's folder (up to 14 GB) stands in $TMPDIR.
+time from one step's end to the next, `whole` from the prompt to the decoded picture; seconds, medians. `peak` is the
+most resident memory of a process that loads the folder and makes the picture, in GB. Each side has processes of its
+own, in turns; `from` and `to` are the least and the greatest ratio. `mixed`: eight requests of 10 to 30 steps and
+guidance 1 to 9 on the shape of 1.5, together beside one after another, in seconds. A family's folder (up to 14 GB)
+stands in $TMPDIR.
 """
 
 from __future__ import annotations
@@ -29,24 +30,22 @@ import multigen
 from benchmarks.__main__ import table
 from benchmarks.family_folders import MADE, write
 from multigen import Request
-from multigen.backbones.diffusers import Diffusers
-from multigen.codecs.pipeline_vae import PipelineVAE
-from multigen.conditioners.diffusers import Diffusers as Prompts
 from multigen.model.model import Model
 from multigen.storage.diffusers_folder import imported, read_json
 from multigen.storage.pipeline_place import INDEX
 
 SIZE, STEPS, SEED = 256, 4, 0
 PROMPT = "a lighthouse at dusk, oil painting"
+ROUNDS = 3  # processes of each side
 BARS = {"sd15": 0.95, "sdxl": 1.02, "sd3": 1.02}  # of a step; of memory 1.02, of the mixed batch 1
 MIXED = 8
 Timed = tuple[float, float]  # seconds of a step, and of the whole
 
 
 def measure(
-    names: Sequence[str] = tuple(MADE), *, small: bool = False, repeats: int = 5, size: int = SIZE
+    names: Sequence[str] = tuple(MADE), *, small: bool = False, repeats: int = 2, size: int = SIZE
 ) -> list[dict[str, Any]]:
-    """Rows of every family, one after another, each side and the timing in a process of its own."""
+    """Rows of every family, one after another, each side in processes of its own."""
     found = []
     for name in names:
         with tempfile.TemporaryDirectory() as place:
@@ -58,11 +57,16 @@ def measure(
 
 
 def _rows(name: str, run: list[str]) -> list[dict[str, Any]]:
-    times = _worker("time", run)
-    peaks = [_worker(side, run)["peak"] for side in ("ours", "theirs")]
-    rows = [_row(what, times["ours"][what], times["theirs"][what], times[what]) for what in ("step", "whole")]
-    rows.append(_row("peak", *peaks, peaks[0] / peaks[1]))
-    rows[0]["bar"], rows[2]["bar"] = BARS[name], 1.02
+    found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
+    for k in range(ROUNDS):
+        for side in sorted(found, reverse=k % 2 == 1):
+            found[side].append(_worker(side, run))
+    rows = []
+    for what, bar in (("step", BARS[name]), ("whole", None), ("peak", 1.02)):
+        ours, theirs = ([one[what] for one in found[side]] for side in ("ours", "theirs"))
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        row = _row(what, statistics.median(ours), statistics.median(theirs), statistics.median(ratios))
+        rows.append(row | {"from": round(min(ratios), 3), "to": round(max(ratios), 3), "bar": bar})
     if name == "sd15":
         mixed = _worker("mixed", run)
         rows.append(
@@ -127,54 +131,30 @@ def _step(ends: Sequence[float]) -> float:
     return statistics.median(b - a for a, b in pairwise(ends))
 
 
-def _pipeline(folder: Path, **parts: Any) -> Any:
+def _pipeline(folder: Path) -> Any:
     diffusers: Any = imported("diffusers")
     diffusers.utils.logging.set_verbosity_error()
     index = read_json(folder / INDEX)
-    parts |= {name: None for name, value in index.items() if value == [None, None]}
+    parts = {name: None for name, value in index.items() if value == [None, None]}
     pipe = diffusers.DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, **parts)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def _parts(model: Model) -> dict[str, Any]:
-    """The networks of a model, by their names in its pipeline."""
-    backbone, codec, prompts = model.denoiser.backbone, model.codec, model.conditioner
-    assert isinstance(backbone, Diffusers)
-    assert isinstance(codec, PipelineVAE)
-    assert isinstance(prompts, Prompts)
-    encoders = {one.stream.encoder: one.encoder.on(model.device) for one in prompts.encoders}
-    return {**backbone.components, "vae": codec.vae, **encoders}
-
-
-def _time(given: argparse.Namespace) -> dict[str, Any]:
-    """Both sides in turns on one set of weights: medians, and the medians of neighbouring runs' ratios."""
-    model = multigen.load(given.folder, device="cpu")
-    pipe = _pipeline(given.folder, **_parts(model))
-    sides: tuple[Callable[[], Timed], ...] = (
-        lambda: _ours(model, given.size),
-        lambda: _theirs(pipe, given.size),
-    )
-    runs: list[tuple[Timed, Timed]] = []
-    for k in range(1 + given.repeats):
-        first, last = [sides[side]() for side in ((0, 1) if k % 2 else (1, 0))]
-        runs.append((first, last) if k % 2 else (last, first))
-    runs = runs[1:]
-    found: dict[str, Any] = {"ours": {}, "theirs": {}}
-    for k, what in enumerate(("step", "whole")):
-        for side, name in enumerate(("ours", "theirs")):
-            found[name][what] = statistics.median(run[side][k] for run in runs)
-        found[what] = statistics.median(ours[k] / theirs[k] for ours, theirs in runs)
-    return found
-
-
-def _peak(given: argparse.Namespace) -> dict[str, Any]:
-    """Load the folder and make the picture once, on one side."""
+def _side(given: argparse.Namespace) -> dict[str, Any]:
+    """Load the folder and make the picture, on one side: the peak of the first, and medians of those after it."""
     if given.task == "ours":
-        _ours(multigen.load(given.folder, device="cpu"), given.size)
+        model = multigen.load(given.folder, device="cpu")
+        _ours(model, given.size)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        runs = [_ours(model, given.size) for _ in range(given.repeats)]
     else:
-        _theirs(_pipeline(given.folder), given.size)
-    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
+        pipe = _pipeline(given.folder)
+        _theirs(pipe, given.size)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        runs = [_theirs(pipe, given.size) for _ in range(given.repeats)]
+    step, whole = (statistics.median(times) for times in zip(*runs, strict=True))
+    return {"step": step, "whole": whole, "peak": peak}
 
 
 def _mixed(given: argparse.Namespace) -> dict[str, Any]:
@@ -202,9 +182,8 @@ def _write(given: argparse.Namespace) -> dict[str, Any]:
 
 TASKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "write": _write,
-    "time": _time,
-    "ours": _peak,
-    "theirs": _peak,
+    "ours": _side,
+    "theirs": _side,
     "mixed": _mixed,
 }
 
@@ -213,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", nargs="?", choices=list(TASKS), help="one task on a folder; none: all of it")
     parser.add_argument("--families", nargs="+", choices=list(MADE), default=list(MADE))
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=2, help="pictures that a process times")
     parser.add_argument("--size", type=int, default=SIZE, help="pixels")
     parser.add_argument("--small", action="store_true", help="tiny networks, to try it")
     parser.add_argument("--folder", type=Path, help="where a family is written")

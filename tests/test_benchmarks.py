@@ -68,12 +68,12 @@ def test_peers_leave_nothing_in_torchvisions_place() -> None:
 
 @pytest.mark.parametrize("name", families.MADE)
 def test_families_are_timed_beside_their_pipelines(name: str, tmp_path: Path) -> None:
-    """On networks of the same form and few weights; both sides work on the same ones."""
-    given = Namespace(folder=write(name, tmp_path / name, small=True), repeats=1, size=16)
-    found = families.TASKS["time"](given)
-    assert found["step"] == pytest.approx(found["ours"]["step"] / found["theirs"]["step"])
-    assert found["ours"]["whole"] > found["ours"]["step"] > 0
-    assert found["theirs"]["whole"] > found["theirs"]["step"] > 0
+    """On networks of the same form and few weights."""
+    folder = write(name, tmp_path / name, small=True)
+    for side in ("ours", "theirs"):
+        found = families.TASKS[side](Namespace(folder=folder, repeats=1, size=16, task=side))
+        assert found["whole"] > found["step"] > 0
+        assert 0.1 < found["peak"] < 30
 
 
 def test_errors_of_a_fill_are_of_the_hidden_part_and_of_its_seam() -> None:

@@ -55,7 +55,7 @@ OWN = {
     ],
     "audio_music": [
         *SOUND,
-        "data.pieces=4",
+        "data.pieces=3",
         "data.instruments=[church organ,flute]",
         "data.workers=1",
         "sample.prompts=['church organ, G major, 92 bpm']",
@@ -76,6 +76,12 @@ OWN = {
     "audio_folder": [*SOUND, "data.path=media"],
     "video_folder": [*CLIP, "data.path=media", "train.workers=0"],
 }
+
+
+@pytest.fixture(scope="module")
+def renders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache in which music is rendered once for all."""
+    return tmp_path_factory.mktemp("renders")
 
 
 def files(name: str, folder: Path) -> None:
@@ -196,10 +202,12 @@ def test_stable_diffusion_samples_with_its_folders_weights(
     assert here == there == manifest["files"][0]["weights_hash"]
 
 
-def test_a_vocoder_is_trained_and_heard_in_music(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vocoder_is_trained_and_heard_in_music(
+    tmp_path: Path, renders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path / "cache"))
-    data = ["data.pieces=12", "data.instruments=[church organ,flute]", "data.workers=1"]
+    monkeypatch.setenv("MULTIGEN_CACHE", str(renders))
+    data = ["data.pieces=3", "data.instruments=[church organ,flute]", "data.workers=1"]
     fast = ["train.steps=2", "train.minutes=null", "train.batch=2", "train.tensorboard=false"]
     own = [
         "codec.width=16",
@@ -294,9 +302,9 @@ def test_a_vae_is_trained_and_pictures_are_made_in_its_latents(
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_smoke(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_smoke(name: str, tmp_path: Path, renders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MULTIGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MULTIGEN_CACHE", str(renders))
     if name.endswith("_folder"):
         (tmp_path / "media").mkdir()
         files(name, tmp_path / "media")

@@ -16,6 +16,7 @@ from benchmarks.gpu import networks
 from benchmarks.gpu.clock import forget_peak, peak, timed
 from benchmarks.gpu.mixed import driver_rows, mixed_rows
 from benchmarks.gpu.report import Row
+from benchmarks.gpu.sampling import sampling_job
 from benchmarks.gpu.small import SHAPES
 from benchmarks.gpu.truth import compiled, exact, memory
 from multigen import registry
@@ -247,6 +248,7 @@ def tasks(recipe: str) -> list[Task]:
         Task("SDXL", partial(stable_job, "SDXL"), 12.0),
         *rest,
         *(Task(f"{axes} axes", partial(own_job, axes), 5.0) for axes in (1, 2, 3)),
+        Task("sampling", sampling_job, 15.0),
         Task("compile", compiled_job, 1.0, "truth"),
         Task("memory", memory_job, 3.0, "truth"),
     ]

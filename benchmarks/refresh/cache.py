@@ -53,7 +53,7 @@ def section(steps: int, none: Verdict, found: list[Verdict], best: Verdict | Non
     return (
         f"## Caching\n\nAs the recipe samples ({steps} steps), on the same prompts and seeds; in brackets the "
         f"difference from no cache and its standard error. `sample.cache=auto`: {takes}.\n\n"
-        + rows_of(header(none), [row(one, none) for one in (none, *found)])
+        + rows_of(header(none, speed=True), [row(one, none) for one in (none, *found)])
     )
 
 

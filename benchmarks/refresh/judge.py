@@ -84,7 +84,7 @@ class Judge:
         self.metrics = {k: m for k, m in self.metrics.items() if k != "trained_on_samples"}
         pool = pools_of(dataset)[0]
         self.targets = draw_targets(dataset, pool, n, seed=seed)
-        size = max(n, 64)
+        size = max(n, REAL[self.model.recipe.modality.name])
         a, b = (real_set(dataset, pool, size, self.model.codec, seed=seed, part=part) for part in ("a", "b"))
         self.real, self.same, self.far = (self._features(s) for s in (a, b, other_media(self.model, size)))
         near = distances.kernel(self.real, self.same).value
@@ -151,15 +151,27 @@ def line(verdict: Verdict) -> str:
     return "  ".join([*parts, f"kernel {v:.3f} ({d:+.3f} ± {e:.3f})  apart {verdict.apart:.3f}"])
 
 
-def row(verdict: Verdict, base: Verdict) -> tuple[str, ...]:
-    """A verdict as a row of a card's table: `header` names the columns."""
+def row(verdict: Verdict, base: Verdict | None = None) -> tuple[str, ...]:
+    """A verdict as a row of a card's table, with its speed beside a base: `header` names the columns."""
     cells = [f"{v:.3f} ({d:+.3f} ± {e:.3f})" for v, d, e in (*verdict.metrics.values(), verdict.kernel)]
-    return (verdict.way.title, str(verdict.calls), f"{base.seconds / verdict.seconds:.2f}", *cells)
+    speed = () if base is None else (f"{base.seconds / verdict.seconds:.2f}",)
+    return (verdict.way.title, str(verdict.calls), *speed, *cells)
 
 
-def header(verdict: Verdict) -> tuple[str, ...]:
+def header(verdict: Verdict, *, speed: bool = False) -> tuple[str, ...]:
     """The columns of `row`."""
-    return ("way", "calls", "times as fast", *verdict.metrics, "excess kernel distance")
+    return (
+        "way",
+        "calls",
+        *(("times as fast",) if speed else ()),
+        *verdict.metrics,
+        "excess kernel distance",
+    )
 
 
 COUNTS = {"image": 48, "video": 16, "audio": 12}  # media a way, by modality
+REAL = {
+    "image": 64,
+    "video": 32,
+    "audio": 24,
+}  # real media, at least: features of a clip are those of its frames

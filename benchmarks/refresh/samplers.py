@@ -28,7 +28,7 @@ def run(name: str, out: Path) -> str:
         "## Samplers at few calls\n\nOn the same prompts and seeds; in brackets the difference from the recipe's own "
         "way and its standard error.\n\n"
     )
-    write_section(out, "samplers", text + rows_of(header(own), [row(one, own) for one in (own, *found)]))
+    write_section(out, "samplers", text + rows_of(header(own), [row(one) for one in (own, *found)]))
     best = min(found, key=lambda one: one.kernel[0])
     return f"nearest to real media at few calls: {best.way.title}"
 

@@ -102,6 +102,11 @@ def led_by(
 def _load(control: Control, unet: Any) -> Frozen:
     """A ControlNet, loaded when it is first used. MultigenError for one of another network."""
     folder = Path(control.path).expanduser()
+    if not (folder / "config.json").is_file():
+        what = "it has no config.json" if folder.is_dir() else "no such folder"
+        raise MultigenError(
+            f"adapters: {folder}: {what}. Give one in diffusers' format, of a ControlNetModel."
+        )
     config = diffusers_folder.read_json(folder / "config.json")
     if config.get("_class_name") != "ControlNetModel":
         raise MultigenError(

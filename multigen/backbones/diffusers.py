@@ -77,7 +77,9 @@ class Diffusers(Backbone):
         self.folder: Path = self.family.folder
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
         self.begins, self.sees_known = self.family.begins, self.family.sees_known
+        self.lone_frames, self.learned_variance = self.family.lone_frames, self.family.learned_variance
         self.published = _published(self.family)
+        self.joined = "" if motion is None else "motion_modules."
         depth = self.family.config.get("layers_per_block")
         self.depth = depth if isinstance(depth, int) else 0
         self._check(path, axes, channels, out_channels, cond)
@@ -161,6 +163,11 @@ class Diffusers(Backbone):
         kinds = (processors.Attention, attention.AttentionModuleMixin)
         return [name for name, module in self.named_modules() if isinstance(module, kinds)]
 
+    def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Add the motion modules, where they were put into the network of pictures that the weights are of."""
+        own = self.state_dict() if self.joined else {}
+        return {**{name: tensor for name, tensor in own.items() if self.joined in name}, **weights}
+
     def shared(self, cond: Cond) -> Hashable:
         """Return what the family says."""
         return self.family.shared(cond)
@@ -186,6 +193,8 @@ class Diffusers(Backbone):
         inner = self._inner.deep(deep, len(x))
         with tapped(blocks, taps), inner, lower, led, self._learning(x, cond), fast:
             answer = self.family.call(self.network, x, c_noise, cond)
+        if taps is None or not taps.variance:
+            answer = answer[:, : x.shape[1]]
         return answer if self._dtype is None else answer.to(x.dtype)
 
     def leave(self) -> None:

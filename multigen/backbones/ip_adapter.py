@@ -2,8 +2,8 @@
 
 Z = softmax(Q Kᵀ/sqrt(d)) V + w softmax(Q K'ᵀ/sqrt(d)) V'    (eq. 5)
 
-in each cross-attention, with K' and V' from tokens that a projection makes of CLIP's embedding of the picture, or, in
-the form "plus", a resampler of its hidden states. In unconditional calls the embedding is zeros.
+in each cross-attention, with K' and V' from tokens that a projection makes of CLIP's embedding of the picture, or of
+its hidden states, all of them ("full") or by a resampler ("plus"). In unconditional calls the embedding is zeros.
 """
 
 from __future__ import annotations
@@ -27,11 +27,17 @@ from multigen.storage.diffusers_folder import Frozen
 from multigen.storage.tensors import load_tensors, read_shapes
 
 ENCODER = "image_encoder"  # folder of the encoder, beside the file
-_PLAIN, _PLUS = "proj.weight", "latents"  # of the projections: each form has one of these tensors
+# Forms of projections, plain, full and "plus": a tensor that each has alone, and the one that reads the picture.
+_PLAIN = "proj.weight"
+_FORMS = {_PLAIN: _PLAIN, "proj.3.weight": "proj.0.weight", "latents": "proj_in.weight"}
+_FACES = (
+    "image_proj.perceiver_resampler.proj_in.weight",
+    "image_proj.norm.weight",
+)  # of FaceID's projections
 
 
 class IPAdapter(Adapter):
-    """An IP-Adapter of a U-Net, plain or "plus": a file in the layout of diffusers, with its image encoder beside it.
+    """An IP-Adapter of a U-Net, plain, full or "plus": a file in diffusers' layout, with its image encoder beside it.
 
     MultigenError for a file that is none, or one of another network, and for an encoder of another width.
     """
@@ -40,16 +46,17 @@ class IPAdapter(Adapter):
         path = Path(control.path).expanduser()
         self._weight, self._layers = control.weight, _layers(network)
         shapes = read_shapes(path)
-        self._plus = f"image_proj.{_PLUS}" in shapes
         _check(path, shapes, network, self._layers)
+        form = next(name for name in _FORMS if f"image_proj.{name}" in shapes)
+        self._states = form != _PLAIN
         place = path.parent / ENCODER if control.encoder is None else Path(control.encoder).expanduser()
         if not place.is_dir():
             raise MultigenError(
                 f"adapters: {path}: there is no image encoder at {place}. Give its folder: encoder: FOLDER"
             )
         self._encoder = ImageEncoder(place)
-        first = "image_proj.proj_in.weight" if self._plus else f"image_proj.{_PLAIN}"
-        takes, gives = shapes[first][1], self._encoder.states if self._plus else self._encoder.width
+        takes = shapes[f"image_proj.{_FORMS[form]}"][1]
+        gives = self._encoder.states if self._states else self._encoder.width
         if takes != gives:
             raise MultigenError(
                 f"adapters: {path} reads {takes} numbers of a picture; the image encoder at {place} gives {gives}"
@@ -60,7 +67,7 @@ class IPAdapter(Adapter):
     def lead(self, picture: Tensor, shape: tuple[int, ...]) -> Lead:
         """Make a picture [3, H, W] into tokens, [1, L, K]; those of no picture for unconditional calls."""
         project = self._weights.on(picture.device).projection
-        if self._plus:
+        if self._states:
             states = self._encoder.hidden(picture[None]), self._encoder.hidden_of_nothing(picture)
         else:
             one = self._encoder.embedding(picture[None])
@@ -103,10 +110,17 @@ def _layers(network: Any) -> list[str]:
 
 def _check(path: Path, shapes: dict[str, tuple[int, ...]], network: Any, layers: list[str]) -> None:
     """MultigenError for a file of another form, or of another network."""
-    if not any(f"image_proj.{name}" in shapes for name in (_PLAIN, _PLUS)):
+    forms = [f"image_proj.{name}" for name in _FORMS]
+    if not any(name in shapes for name in forms):
+        if any(name in shapes for name in _FACES) and any(name.startswith("ip_adapter.") for name in shapes):
+            raise MultigenError(
+                f"adapters: {path}: a FaceID IP-Adapter, which reads the numbers of a network that knows faces "
+                "(InsightFace) and brings a LoRA; it is not supported. Allowed: IP-Adapters of pictures, plain, full "
+                "or plus, those of faces (plus-face, full-face) among them."
+            )
         raise MultigenError(
-            f"adapters: {path}: not an IP-Adapter, plain or plus. Allowed: tensors image_proj.* and ip_adapter.*, "
-            f"image_proj.{_PLAIN} or image_proj.{_PLUS} among them."
+            f"adapters: {path}: not an IP-Adapter, plain, full or plus. Allowed: tensors image_proj.* and "
+            f"ip_adapter.*, one of {', '.join(forms)} among them."
         )
     theirs = sorted(shape for name, shape in shapes.items() if name.endswith(".to_k_ip.weight"))
     width = network.config["cross_attention_dim"]

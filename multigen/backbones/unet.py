@@ -120,6 +120,10 @@ class UNet(Backbone):
         before = [m for layer in self.down for m in layer.modules() if isinstance(m, AttentionBlock)]
         self.deepest = min(len(before), max(len(blocks) - 1, 0))
 
+    def regions(self) -> list[nn.Module]:
+        """Return the residual blocks with their attention."""
+        return [m for m in (*self.down, *self.middle, *self.up) if isinstance(m, Stage)]
+
     def attention_modules(self) -> list[str]:
         """List the names of the modules that compute attention: over space, over time, and to the tokens."""
         return [name for name, module in self.named_modules() if isinstance(module, Attention)]

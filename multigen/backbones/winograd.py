@@ -118,19 +118,31 @@ def convolve(x: Tensor, layer: Held, bias: Tensor | None) -> Tensor:
 class Conv(nn.Conv2d):
     """A convolution of a folded tensor [R, C, H, W] that takes the quickest way on CPUs where nothing learns.
 
-    Which way is decided by the sizes of a sample, never by how many there are.
+    Which way is decided by the sizes of a sample, never by how many there are. It is made as any `nn.Conv2d` is, for
+    adapters make layers of a layer's own class.
+
+    padding  places at each border; None: half the kernel
     """
 
     def __init__(
-        self, width_in: int, width_out: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1)
+        self,
+        width_in: int,
+        width_out: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int] | None = None,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(width_in, width_out, kernel, stride, (kernel[0] // 2, kernel[1] // 2))
+        half = (kernel[0] // 2, kernel[1] // 2)
+        super().__init__(width_in, width_out, kernel, stride, half if padding is None else padding, bias=bias)
         self._held: Held | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """[R, C, H, W] -> [R, C', H', W']."""
         x = input
-        if not samples_on_cpu(x) or self.stride != (1, 1):
+        half = (self.kernel_size[0] // 2, self.kernel_size[1] // 2)
+        if not samples_on_cpu(x) or self.stride != (1, 1) or self.padding != half:
             return super().forward(x)
         if self.kernel_size == (1, 1):
             return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)

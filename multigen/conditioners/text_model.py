@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from multigen.conditioners.bert import load_bert
 from multigen.conditioners.prompts import unread
 from multigen.core.upload import side_stream, upload
 from multigen.errors import MultigenError, reason
@@ -113,6 +114,8 @@ class TextModel:
 
 def _load(folder: Path) -> tuple[Any, Any]:
     """Tokenizer and network of a transformers folder: no download, no pickle, none of the folder's own code."""
+    if (plain := load_bert(folder)) is not None:
+        return plain
     import_torchaudio()  # transformers imports it if it is installed
     from safetensors import SafetensorError
     from transformers import AutoModelForTextEncoding, AutoTokenizer

@@ -28,11 +28,13 @@ class Taps(NamedTuple):
     undone   blocks whose self-attention map is replaced by the identity (perturbed attention)
     skipped  blocks that are left out
     maps     collects attention to the tokens; such a call merges with no other
+    variance  the answer has what the network says of the variance, too: x0 and v, [B, 2 C, *D]
     """
 
     undone: tuple[int, ...] = ()
     skipped: tuple[int, ...] = ()
     maps: Maps | None = None
+    variance: bool = False
 
 
 class Control(NamedTuple):
@@ -78,6 +80,9 @@ class Backbone(nn.Module, ABC):
     outermost   most outer stages that can run without the inner layers (`Deep`); 0: `forward` takes no deep
     distilled   the network takes a guidance scale as an input, `Cond.extra["guidance"]` [B, 1]
     begins      it makes what begins with a picture, and cannot do without one
+    lone_frames  it is shown frames of a video that no latent holds alone
+    learned_variance  it says how much noise a step of ancestral sampling adds, `Taps.variance`
+    joined      part of the names of weights that another source put into the network; "": none
     sees_known  where something of a sample is known, `Cond.grid` may show it: mask and x0 [B, 1 + C, *D]
     """
 
@@ -92,6 +97,9 @@ class Backbone(nn.Module, ABC):
     distilled: bool = False
     begins: bool = False
     sees_known: bool = False
+    lone_frames: bool = False
+    learned_variance: bool = False
+    joined: str = ""
 
     @abstractmethod
     def forward(self, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
@@ -100,6 +108,10 @@ class Backbone(nn.Module, ABC):
         A backbone whose `attentions` is above 0 also takes `taps: Taps | None = None`, and one whose `outermost` is
         above 0 `deep: Deep | None = None`.
         """
+
+    def regions(self) -> Sequence[nn.Module]:
+        """Return the modules that are compiled each by itself: a repeated block, say. By default the network."""
+        return (self,)
 
     def shared(self, cond: Cond) -> Hashable:
         """Return what all samples of one call must have in common, beside shapes and the structure of their conditions.
@@ -162,7 +174,9 @@ def check_taps(backbone: Backbone, taps: Taps) -> None:
     """Raise ValueError if the backbone lacks an attention block that the taps address."""
     count = backbone.attentions
     wrong = [n for n in (*taps.undone, *taps.skipped) if not 0 <= n < count]
-    if not count:
+    if taps.variance and not backbone.learned_variance:
+        raise ValueError("this backbone has not learned its variance")
+    if not count and (wrong or taps.maps is not None):
         raise ValueError("this backbone gives no access to its attention, which this guide or picture needs")
     if wrong:
         raise ValueError(f"layers: {wrong} is not allowed. Allowed: 0 to {count - 1} (attention blocks)")

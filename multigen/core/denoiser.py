@@ -46,6 +46,11 @@ def rows(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
+def _with_variance(x0: Tensor, answer: Tensor, taps: Taps | None) -> Tensor:
+    """x0 [B, C, *D], and what follows it in the network's answer where that is asked for."""
+    return torch.cat([x0, answer[:, x0.shape[1] :]], 1) if taps is not None and taps.variance else x0
+
+
 class Denoiser(nn.Module):
     """Estimate x0 from x_t with a backbone.
 
@@ -104,7 +109,10 @@ class Denoiser(nn.Module):
     def forward(
         self, x: Tensor, t: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
     ) -> Tensor:
-        """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps at alpha = 0."""
+        """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps at alpha = 0.
+
+        With `Taps.variance` the network's v follows, [B, 2 C, *D].
+        """
         times = t.tolist()
         self._know(times)
         if times.count(times[0]) == len(times):
@@ -113,7 +121,8 @@ class Denoiser(nn.Module):
         c_noise, c_in, c_skip, c_out = upload(torch.tensor(scales, dtype=x.dtype), x.device).unbind()
         scaled = any(abs(c - 1) > UNSCALED for c in scales[1])
         answer = self.network(rows(c_in, x) * x if scaled else x, c_noise, cond, taps, deep)
-        return (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer)
+        x0 = (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer[:, : x.shape[1]])
+        return _with_variance(x0, answer, taps)
 
     def _at_one_time(
         self, x: Tensor, times: list[float], cond: Cond, taps: Taps | None, deep: Deep | None
@@ -122,9 +131,10 @@ class Denoiser(nn.Module):
         level, c_in, c_skip, c_out = self._known[times[0]]
         c_noise = x.new_full((len(times),), level)
         answer = self.network(x * c_in if abs(c_in - 1) > UNSCALED else x, c_noise, cond, taps, deep)
+        output = answer[:, : x.shape[1]]
         if c_skip == 0:
-            return answer if c_out == 1 else answer * c_out
-        return (x * c_skip).add_(answer, alpha=c_out)
+            return _with_variance(output if c_out == 1 else output * c_out, answer, taps)
+        return _with_variance((x * c_skip).add_(output, alpha=c_out), answer, taps)
 
     def shared(self, cond: Cond) -> Hashable:
         """Return what the backbone declares that all samples of one call must have in common."""

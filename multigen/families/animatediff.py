@@ -74,18 +74,28 @@ class AnimateDiff(ModelScope):
             else diffusers_folder.lone_network(self._motion, "MotionAdapter")
         )
         try:
-            return diffusers.UNetMotionModel.from_unet2d(network, modules, load_weights=not blank).float()
+            made = diffusers.UNetMotionModel.from_unet2d(network, modules, load_weights=not blank)
+            return nn.Module.float(made)  # diffusers' own warns of nothing
         except (ValueError, RuntimeError) as error:
             raise MultigenError(
                 f"{self._motion}: these motion modules are of another network than {self.folder}'s ({reason(error)})"
             ) from error
 
+    def media(self) -> Mapping[str, Any]:
+        """As many frames as usual, or as there are places for."""
+        usual = super().media()
+        return {**usual, "frames": min(usual["frames"], self.longest)}
+
+    @property
+    def longest(self) -> int:
+        """Frames that the motion modules have places for."""
+        return int(self._places.get("motion_max_seq_length") or LONGEST)
+
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError for more frames than the motion modules have places for."""
-        most = int(self._places.get("motion_max_seq_length") or LONGEST)
-        if shape[1] > most:
+        if shape[1] > self.longest:
             raise ValueError(
-                f"{shape[1]} frames are not allowed. Allowed: up to {most}; longer videos are made in windows."
+                f"{shape[1]} frames are not allowed. Allowed: up to {self.longest}; longer videos are made in windows."
             )
 
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:

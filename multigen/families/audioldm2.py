@@ -16,6 +16,7 @@ from multigen.families.spectrogram import HEARD, Spectrogram
 from multigen.registry import Given
 from multigen.storage import diffusers_folder
 from multigen.storage.diffusers_folder import Component
+from multigen.storage.pipeline_place import INDEX
 
 TOKENS = 512  # of a prompt that T5 hears
 GENERATED = 8  # states that the language model gives, where its configuration does not say
@@ -41,6 +42,11 @@ class AudioLDM2(Spectrogram):
     scale = 3.5
 
     def __init__(self, *, folder: Given[Path]) -> None:
+        if diffusers_folder.read_json(folder / INDEX).get("text_encoder_2", ["", ""])[1] == "VitsModel":
+            raise MultigenError(
+                f"{folder}: this AudioLDM 2 speaks a transcription (VitsModel), which is not supported. Allowed: those "
+                "of sounds and of music, whose text_encoder_2 is a T5EncoderModel"
+            )
         super().__init__(folder=folder)
         place = folder / "language_model"
         config = diffusers_folder.component(folder, "language_model", LANGUAGE_MODEL)

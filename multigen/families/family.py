@@ -87,6 +87,8 @@ class Family(ABC):
     prompted    its network takes image prompts, IP-Adapters
     stages      sub-folders of the networks that come before it, each a stage of its own
     scheduler_folder  sub-folder of the scheduler
+    grid        the timesteps that the pipeline walks in place of the scheduler's own; None: those
+    lone_frames  the network is shown frames of a video that no latent holds alone
     patch       side of the squares of model space that are one token, for a shift by the number of tokens
 
     `numbers` stand in `Cond.extra`, by name; a recipe changes them with `conditioner.numbers`. An instance is one
@@ -105,6 +107,8 @@ class Family(ABC):
     prompted: ClassVar[bool] = False
     patch: ClassVar[int] = 1
     stages: ClassVar[tuple[str, ...]] = ()
+    grid: ClassVar[Part | None] = None
+    lone_frames: ClassVar[bool] = False
     scheduler_folder: ClassVar[str] = diffusers_folder.SCHEDULER
 
     def __init__(self, *, folder: Given[Path]) -> None:
@@ -198,7 +202,7 @@ class Family(ABC):
 
     @abstractmethod
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
-        """Call diffusers' network: x [B, C, *D], c_noise [B] -> F [B, C, *D]."""
+        """Call diffusers' network: x [B, C, *D], c_noise [B] -> F [B, C, *D], and what it says of the variance."""
 
     def load(self, make: Callable[[Path, str, Component], nn.Module]) -> nn.Module:
         """Load the network: `make(folder, sub-folder, what may stand there)` reads its weights, or leaves them out."""
@@ -240,6 +244,13 @@ class Family(ABC):
     def others(self) -> Mapping[str, Frozen]:
         """Networks that take the place of the network at times, by their sub-folders. By default none."""
         return {}
+
+    @functools.cached_property
+    def learned_variance(self) -> bool:
+        """Whether the network says how much noise its steps add, and the scheduler heeds it."""
+        place = self.folder / self.scheduler_folder / "scheduler_config.json"
+        heeded = place.is_file() and diffusers_folder.read_json(place).get("variance_type") == "learned_range"
+        return heeded and self.config.get("out_channels") == 2 * self.form().channels
 
     def entry(self, key: str, annotation: Any, default: Any) -> Any:
         """Return a value of the network's configuration. MultigenError if it is of another type."""

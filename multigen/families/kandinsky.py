@@ -18,7 +18,7 @@ from multigen.storage.diffusers_folder import MOVQ, Component
 
 
 class Kandinsky(EmbeddingFamily):
-    """The decoder of Kandinsky 2.2. Its network learned its variance, too; that half of F is left out."""
+    """The decoder of Kandinsky 2.2. Its network learned its variance, too."""
 
     title = "Kandinsky 2.2"
     components: ClassVar[Mapping[str, Component]] = {
@@ -77,4 +77,4 @@ class Kandinsky(EmbeddingFamily):
         """x [B, C, H, W], c_noise [B] from 0 to N - 1 -> eps [B, C, H, W]."""
         added = {"image_embeds": told(cond).to(x)}
         (out,) = network(x, c_noise, None, added_cond_kwargs=added, return_dict=False)
-        return out[:, : x.shape[1]]
+        return out

@@ -27,7 +27,7 @@ DECODER = Component("diffusers", ("UNet2DConditionModel",))
 class Decoder(Pixels, EmbeddingFamily):
     """The decoder of unCLIP: text and embedding are projected to more tokens, and to what is added to the time.
 
-    Its network learned its variance, too; that half of F is left out.
+    Its network learned its variance, too.
     """
 
     title = "the decoder of unCLIP"
@@ -97,7 +97,7 @@ class Decoder(Pixels, EmbeddingFamily):
         assert cond.mask is not None
         mask = F.pad(cond.mask, (tokens.shape[1] - cond.mask.shape[1], 0), value=True)
         (out,) = network(x, c_noise, tokens, class_labels=classes, attention_mask=mask, return_dict=False)
-        return out[:, : x.shape[1]]
+        return out
 
 
 class Upscaler(Pixels):
@@ -137,13 +137,13 @@ class Upscaler(Pixels):
         return Form(2, self.channels, CondSpec(grid=grid))
 
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
-        """x [B, 3, H, W], c_noise [B] from 0 to N - 1, cond.grid [B, 3, H, W] -> eps [B, 3, H, W]."""
+        """x [B, 3, H, W], c_noise [B] from 0 to N - 1, cond.grid [B, 3, H, W] -> eps and v [B, 6, H, W]."""
         assert cond.grid is not None
-        whole, out = torch.cat([x, cond.grid.to(x)], dim=1), torch.empty_like(x)
+        whole, out = torch.cat([x, cond.grid.to(x)], dim=1), torch.cat([x, x], dim=1)
         ends = (c_noise < 0.5).tolist()  # rows of a batch may be on either side
         for is_end, chosen in ((False, network), (True, self._last.on(x.device))):
             rows = [k for k, end in enumerate(ends) if end is is_end]
             if rows:
                 made = chosen(whole[rows], c_noise[rows], return_dict=False)[0]
-                out[rows] = made[:, : x.shape[1]].to(out)
+                out[rows] = made.to(out)
         return out

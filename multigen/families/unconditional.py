@@ -51,7 +51,7 @@ class Pixels(Family):
 
 
 class Unconditional(Pixels):
-    """A U-Net of pixels without a condition. Where it learned its variance, too, that half of F is left out."""
+    """A U-Net of pixels without a condition."""
 
     title = "unconditional diffusion"
     components: ClassVar[Mapping[str, Component]] = {"unet": Component("diffusers", ("UNet2DModel",))}
@@ -63,4 +63,4 @@ class Unconditional(Pixels):
 
     def call(self, network: Any, x: Tensor, c_noise: Tensor, cond: Cond) -> Tensor:
         """x [B, C, H, W], c_noise [B] from 0 to N - 1 -> F [B, C, H, W]."""
-        return network(x, c_noise, return_dict=False)[0][:, : x.shape[1]]
+        return network(x, c_noise, return_dict=False)[0]

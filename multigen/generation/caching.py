@@ -62,7 +62,8 @@ def caching_of(parts: ModelParts, part: Part, where: str = "sample.cache") -> Ca
 def measured_with(recipe: Recipe) -> dict[str, Any]:
     """How a recipe samples, as far as the quality of a cache depends on it."""
     data = to_data(recipe)
-    return {key: data[key] for key in _WITH} | {"steps": recipe.sample.steps}
+    polish = data["sample"]["polish"]
+    return {key: data[key] for key in _WITH} | {"steps": recipe.sample.steps, "polish": polish}
 
 
 def _measured(parts: ModelParts, recipe: Recipe, request: Request) -> Part:

@@ -26,7 +26,7 @@ from multigen.generation.restore import Known, plan_restoration
 from multigen.generation.shown import Shown, shown_of
 from multigen.generation.sizes import largest, window_of
 from multigen.generation.spans import amounts, spans
-from multigen.generation.view import View, grown_size, identity, picture_view, time_view
+from multigen.generation.view import View, grown_size, identity, middle, picture_view, time_view
 from multigen.modalities import Limits, Modality
 from multigen.modalities.video import Video
 
@@ -99,9 +99,9 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
         say_form(_name(edit), own, parts.modality, tuple(source.media.shape), source.keep is not None)
     original = Original(source, own, plain, view, _feather(edit, own, source, view))
     seen = _seen(original)
-    if edit.last is not None:
-        check_last(parts, seen)
     window = window_of(parts, (len(plain), *view.size), sliding=True)
+    if edit.last is not None:
+        check_last(parts, seen, window)
     if window is not None and not request.sliding_window:
         log.info(
             "%s: larger than the model makes in one piece; it is made in overlapping windows", _name(edit)
@@ -117,6 +117,10 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
 
 def _check(parts: ModelParts, edit: EditRequest) -> None:
     """MultigenError for what is wrong whatever the medium, beyond `EditRequest.check`."""
+    if not parts.modality.edited:
+        raise MultigenError(
+            f"{parts.recipe.name}: it makes media of the kind {parts.modality.name}, which are not edited; sample them"
+        )
     for name, value, allowed in (("fit", edit.fit, FITS), ("mask_is", edit.mask_is, MEANINGS)):
         if value is not None and value not in allowed:
             raise MultigenError(message(name, value, allowed))
@@ -132,6 +136,10 @@ def _source(parts: ModelParts, edit: EditRequest) -> tuple[Source, Modality, tup
     extend = _extended(own, edit, media)
     if isinstance(own, Video) and len(extend) == 2 * (media.ndim - 1):
         own = own.with_sound_later(extend[-2] / own.fps)
+        if edit.fit == CROP and any(
+            extend[-2:]
+        ):  # whole frames are new: all of them are of the model's shape
+            media = middle(media, largest(parts)[-2:])
     keep = _kept(parts, own, edit, media)
     source = prepared(media, keep, extend)
     if edit.last is not None:

@@ -45,11 +45,12 @@ def ended(source: Source, own: Modality, last: Tensor | str | Path) -> Source:
     return Source(media, keep)
 
 
-def check_last(parts: ModelParts, seen: Source) -> None:
+def check_last(parts: ModelParts, seen: Source, window: tuple[int, ...] | None) -> None:
     """MultigenError where a last frame alone would not lead the network, because a latent holds several frames."""
     codec, keep = parts.codec, seen.keep
     assert keep is not None
-    if codec.mask_width > 1 or bool(codec.latent_mask(keep)[-1].any()):
+    lone = parts.denoiser.backbone.lone_frames and window is None
+    if codec.mask_width > 1 or lone or bool(codec.latent_mask(keep)[-1].any()):
         return
     raise MultigenError(
         f"last: a latent of {parts.recipe.name} holds several frames, so that a last one alone would not lead it; keep "

@@ -19,6 +19,7 @@ from multigen.generation.cascade import stage_before
 from multigen.generation.finish import finish
 from multigen.generation.guidance import guided
 from multigen.generation.handover import handed
+from multigen.generation.learned_variance import with_learned_variance
 from multigen.generation.parts import ModelParts
 from multigen.generation.phase import Phase, to_its_end
 from multigen.generation.plan import Job, Plan
@@ -57,8 +58,8 @@ def _given(parts: ModelParts, plan: Plan) -> Tensor | None:
 def _own(parts: ModelParts, job: Job, phase: Phase) -> tuple[Trajectory, Guide]:
     """The walk and the guide of the model's own network."""
     plan = job.plan
-    noise = stage_noise(parts, plan, job.seed)
     guide = _guide(parts, WindowConds(parts, job.prompt, plan), plan, phase)
+    noise, guide = with_learned_variance(parts, plan, stage_noise(parts, plan, job.seed), guide)
     if plan.blend is None:
         return to_its_end(_trajectory(parts, plan, noise, phase), plan, phase), guide
     other, share = plan.blend, plan.blend.share
@@ -114,7 +115,7 @@ def _guide(parts: ModelParts, conds: WindowConds, plan: Plan, phase: Phase) -> G
 def _told(parts: ModelParts, plan: Plan, guide: Guide) -> Guide:
     """Its calls carry what the network is told of the size of the medium, and what it hears of what is known."""
     measures = dict(parts.conditioner.measures(plan.media))
-    if plan.edit is not None and plan.edit.shown is not None:
+    if plan.edit is not None and plan.edit.shown is not None and plan.window is None:
         measures |= plan.edit.shown.heard
     if not measures:
         return guide

@@ -81,6 +81,15 @@ def identity(shape: Sequence[int]) -> View:
     return View((0,) * len(whole), whole, whole, whole)
 
 
+def middle(media: Tensor, like: Sequence[int]) -> Tensor:
+    """The middle of a medium [C, *D, H, W], as large as it can be in the shape of `like`, (height, width)."""
+    height, width = media.shape[-2:]
+    scale = min(height / like[0], width / like[1])
+    length = [max(min(round(n * scale), side), 1) for n, side in zip(like, (height, width), strict=True)]
+    top, left = (height - length[0]) // 2, (width - length[1]) // 2
+    return media[..., top : top + length[0], left : left + length[1]]
+
+
 def grown_size(sides: tuple[int, int], before: tuple[int, int], model: tuple[int, int]) -> tuple[int, int]:
     """The size at which a model sees a picture that was grown to `sides`, all (height, width).
 

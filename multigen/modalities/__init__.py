@@ -74,6 +74,7 @@ class Modality(Protocol):
     suffix     of the files that `write` makes by default
     animation  suffix of a small moving preview that `write` can make; "" for none
     options    what a request can say beside size and duration; see `finish`
+    edited     whether its media can be edited
     """
 
     name: str
@@ -82,6 +83,7 @@ class Modality(Protocol):
     suffix: str
     animation: str
     options: tuple[Option, ...] = ()
+    edited: bool = True
 
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None

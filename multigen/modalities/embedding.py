@@ -33,6 +33,7 @@ class Embedding(Modality):
     writes = (".safetensors",)
     suffix = ".safetensors"
     animation = ""
+    edited = False
 
     def __init__(self, *, width: int = 768, encoder: str | None = None) -> None:
         if width < 1:

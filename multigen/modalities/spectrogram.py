@@ -54,8 +54,11 @@ def _decibels(sound: Tensor, rate: int, width: int) -> np.ndarray:
     mono = torch.nn.functional.pad(mono, (_FFT // 2, _FFT // 2))
     # One window for each column, so that nothing needs to be resized.
     starts = torch.linspace(0, mono.numel() - _FFT, width).round().long()
-    frames = torch.stack([mono[s : s + _FFT] for s in starts.tolist()])
-    power = torch.fft.rfft(frames * torch.hann_window(_FFT), dim=1).abs().square().T  # [bins, width]
+    frames = mono.unfold(0, _FFT, 1)[starts]
+    spectrum = torch.view_as_real(torch.fft.rfft(frames * torch.hann_window(_FFT), dim=1))
+    power = (
+        spectrum.square().sum(-1).T
+    )  # [bins, width]; squares, as the modulus of a complex number takes a root
     shown = 10 * torch.log10(_rows(rate) @ power + 1e-12)
     return (shown - shown.max()).flip(0).numpy()
 

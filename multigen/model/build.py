@@ -14,6 +14,7 @@ from multigen.conditioners import Conditioner
 from multigen.core.backbone import Backbone
 from multigen.core.denoiser import Denoiser
 from multigen.datasets import Dataset, found_by
+from multigen.device import describe
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.model.autoencoders import load_vae
@@ -31,6 +32,7 @@ class Built(NamedTuple):
     """The parts of a model, their weights random; no denoiser where the recipe trains a codec.
 
     cascade  how the network sees the stage before it; None where it is the first
+    turns    in which its networks are on the device, with those of the stages before it; None: all stay
     """
 
     modality: Modality
@@ -38,18 +40,20 @@ class Built(NamedTuple):
     conditioner: Conditioner
     denoiser: Denoiser | None
     cascade: Link | None = None
+    turns: Turns | None = None
 
 
-def build_parts(recipe: Recipe, device: torch.device | None = None) -> Built:
+def build_parts(recipe: Recipe, device: torch.device | None = None, turns: Turns | None = None) -> Built:
     """The parts of a recipe, drawn from its seed. RecipeError where they do not go together.
 
     device  where they will work, for networks that come and go; None: the CPU
+    turns   which networks of a later stage take, too; None: there is none that does
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         modality: Modality = registry.build("modality", recipe.modality, where="modality")
         given: dict[str, Any] = {"modality": modality, "load_vocoder": load_vocoder, "load_vae": load_vae}
-        given |= _memory(recipe, device or torch.device("cpu"))
+        given |= _memory(recipe, device or torch.device("cpu"), turns)
         codec: Codec = registry.build("codec", recipe.codec, where="codec", given=given)
         conditioner: Conditioner = registry.build(
             "conditioner", recipe.conditioner, where="conditioner", given=given
@@ -66,10 +70,21 @@ def build_parts(recipe: Recipe, device: torch.device | None = None) -> Built:
             if recipe.trains == "codec"
             else _denoiser(recipe, given, sampling_precision(recipe, device or torch.device("cpu")))
         )
-    return Built(modality, codec, conditioner, denoiser, cascade)
+    return Built(modality, codec, conditioner, denoiser, cascade, given.get("turns"))
 
 
-def _memory(recipe: Recipe, device: torch.device) -> dict[str, Any]:
+def facts_of(built: Built, device: torch.device) -> dict[str, str]:
+    """Device, number of parameters and shape of model space, for logs and reports."""
+    denoiser, codec = built.denoiser, built.codec
+    count = sum(p.numel() for p in (codec if denoiser is None else denoiser).parameters())
+    return {
+        "device": describe(device, None if denoiser is None else denoiser.precision),
+        "parameters": f"{count / 1e6:.2f} M",
+        "model space": " x ".join(map(str, codec.shape(built.modality.shape()))),
+    }
+
+
+def _memory(recipe: Recipe, device: torch.device, turns: Turns | None) -> dict[str, Any]:
     """How networks share the device. RecipeError for a recipe whose network cannot leave it."""
     if recipe.sample.offload is None:
         return {}
@@ -78,7 +93,7 @@ def _memory(recipe: Recipe, device: torch.device) -> dict[str, Any]:
             f"sample.offload: {recipe.sample.offload} is not allowed. Allowed: null; it goes with networks of "
             f"diffusers (backbone.name={FOREIGN})"
         )
-    return {"turns": Turns(), "streamed": device if recipe.sample.offload == "sequential" else None}
+    return {"turns": turns or Turns(), "streamed": device if recipe.sample.offload == "sequential" else None}
 
 
 def _denoiser(recipe: Recipe, given: dict[str, Any], precision: torch.dtype | None) -> Denoiser:

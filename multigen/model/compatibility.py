@@ -53,6 +53,8 @@ def _media(recipe: Recipe) -> tuple[Any, Any, tuple[int, ...]]:
     modality, sample = registry.build("modality", recipe.modality, where="modality"), recipe.sample
     with errors_at("modality", RecipeError):
         natural = modality.shape()
+    if recipe.makes != recipe.modality.name:  # what motion modules make is checked with them in the network
+        sample = dataclasses.replace(sample, duration=None, suffix=None)
     with errors_at("sample", RecipeError):
         modality.shape(sample.size, sample.duration)
     if sample.suffix is not None and sample.suffix not in modality.writes:

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -88,12 +89,26 @@ def animated(recipe: Recipe) -> Recipe:
     moving = recipe_of(str(network.args.get("path")), _config(network), motion.path)
     others = tuple(one for one in recipe.adapters if one.name != MOTION)
     plain = recipe_of(str(network.args.get("path")), _config(network))
-    parts = {place: getattr(moving, place) for place in ("modality", "schedule")}
+    parts: dict[str, Any] = {"schedule": moving.schedule}
+    size = recipe.modality.args.get("size")
+    if size != plain.modality.args.get("size"):
+        parts["modality"] = Part(moving.modality.name, {**moving.modality.args, "size": size})
+    else:
+        parts["modality"] = moving.modality
     if recipe.modifiers == plain.modifiers:
         parts["modifiers"] = moving.modifiers
     for place in ("codec", "backbone"):
         parts[place] = _kept(getattr(recipe, place), getattr(plain, place), getattr(moving, place))
     return dataclasses.replace(recipe, adapters=others, **parts)
+
+
+def still(recipe: Recipe) -> Recipe:
+    """The recipe of the network of pictures that a motion adapter moves, which is what a training teaches."""
+    if recipe.makes == recipe.modality.name:
+        return recipe
+    pictures = tuple(one for one in recipe.adapters if one.name != MOTION)
+    sample = dataclasses.replace(recipe.sample, duration=None, suffix=None)
+    return dataclasses.replace(recipe, adapters=pictures, sample=sample)
 
 
 def _kept(given: Part, usual: Part, new: Part) -> Part:
@@ -138,9 +153,9 @@ def _cascade(family: Family, source: str) -> Part | None:
 
 def scheduler_of(family: Family) -> Scheduler:
     """What the scheduler of a family's folder says."""
-    return read_scheduler(
-        family.folder, family.scheduler, Pipeline(family.own_sigmas, family.patch, family.scheduler_folder)
-    )
+    pipeline = Pipeline(family.own_sigmas, family.patch, family.scheduler_folder)
+    found = read_scheduler(family.folder, family.scheduler, pipeline)
+    return found if family.grid is None else found._replace(timesteps=family.grid)
 
 
 def checked(recipe: Recipe, source: str) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from multigen.core.denoiser import Denoiser
 from multigen.core.hosts import Host
 from multigen.errors import MultigenError
+from multigen.model import weights as model_weights
 from multigen.model.source import read_lora
 from multigen.recipe.schema import WeightedLora
 from multigen.storage.lora import Adapter, Change, MergedWeights, check_weight, deltas
@@ -71,7 +73,7 @@ class LoraStack:
         rows: Sequence[tuple[Adapter, float]],
         hosts: Sequence[Host],
         recipe: str,
-        weights_hash: Callable[[], str],
+        weights: Callable[[], Mapping[str, Tensor]],
     ) -> None:
         """Sample with these adapters and no others; warn of one that was trained on other weights than the base's.
 
@@ -82,7 +84,7 @@ class LoraStack:
         ]
         self._mix.set(())
         if rows:
-            warn_of_base([adapter for adapter, _ in rows], weights_hash())
+            warn_of_base([adapter for adapter, _ in rows], weights())
         self._mix.set(changes)
 
     @contextmanager
@@ -92,10 +94,18 @@ class LoraStack:
             yield
 
 
-def warn_of_base(adapters: Sequence[Adapter], weights_hash: str) -> None:
-    """Warn where a LoRA was trained on other weights of the same network."""
+def warn_of_base(adapters: Sequence[Adapter], weights: Mapping[str, Tensor]) -> None:
+    """Warn where a LoRA was trained on other weights of the same network.
+
+    The weights may have been held in another dtype then. Where neither side is rounded to the other's, they cannot be
+    compared, and nothing is said.
+    """
+    known = model_weights.comparable(weights)
+    hash_as = functools.cache(lambda kind: model_weights.hash_as(weights, kind))
     for adapter in adapters:
-        wanted = adapter.about.get("base_hash")
-        if wanted is not None and wanted != weights_hash:
+        said = adapter.about.get("base_hash")
+        wanted: Mapping[str, str] = said if isinstance(said, Mapping) else {}
+        kinds = [kind for kind in known if kind in wanted]
+        if kinds and all(wanted[kind] != hash_as(kind) for kind in kinds):
             log.warning("%s was trained on other weights (%s, %s) than these (%s)", adapter.where, adapter.base,
-                        wanted, weights_hash)  # fmt: skip
+                        wanted[kinds[0]], hash_as(kinds[0]))  # fmt: skip

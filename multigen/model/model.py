@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from multigen.conditioners.knowledge import Knowledge, Verdict
 from multigen.core.conditioning import Cond
 from multigen.core.denoiser import Denoiser
-from multigen.device import choose_device, describe
+from multigen.device import choose_device
 from multigen.errors import MultigenError
 from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.blend import blend
@@ -25,7 +26,7 @@ from multigen.generation.trace import Trace, traced
 from multigen.modalities.media import Media, MediaList
 from multigen.model import weights as model_weights
 from multigen.model.adapters import attach
-from multigen.model.build import build_parts
+from multigen.model.build import build_parts, facts_of
 from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack
 from multigen.model.ready import make_ready
@@ -34,15 +35,16 @@ from multigen.model.stages import former_of
 from multigen.model.students import with_student
 from multigen.recipe.schema import Recipe, WeightedLora
 from multigen.registry import Part
+from multigen.storage.diffusers_folder import Turns
 
 
 class Model:
     """All that a recipe names, built on one device; random until `load_weights`, `multigen.load` or training."""
 
-    def __init__(self, recipe: Recipe, *, device: str | None = None) -> None:
+    def __init__(self, recipe: Recipe, *, device: str | None = None, turns: Turns | None = None) -> None:
         self.recipe, self.device = recipe, choose_device(device)
-        parts = build_parts(recipe, self.device)
-        self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = parts
+        self._built = build_parts(recipe, self.device, turns)
+        self.modality, self.codec, self.conditioner, self._denoiser, self.cascade = self._built[:5]
         self.learned: dict[str, nn.Module] = {"conditioner": self.conditioner, "codec": self.codec}
         if self._denoiser is not None:
             self.learned["backbone"] = self._denoiser.backbone
@@ -57,9 +59,11 @@ class Model:
         self._former: Model | None = None
 
     @classmethod
-    def of(cls, found: Found, recipe: Recipe | None = None, *, device: str | None = None) -> Model:
+    def of(
+        cls, found: Found, recipe: Recipe | None = None, *, device: str | None = None, turns: Turns | None = None,
+    ) -> Model:  # fmt: skip
         """The model of what was found; `recipe` may differ from the found one in how it samples."""
-        model = cls(found.recipe if recipe is None else recipe, device=device)
+        model = cls(found.recipe if recipe is None else recipe, device=device, turns=turns)
         if found.tensors is not None:
             model.load_weights(found.tensors, found.where)
         model.knowledge, model.loras.own = found.knowledge, with_student(model.recipe, found.adapter)
@@ -83,19 +87,14 @@ class Model:
     def former(self) -> Model | None:
         """The stage before it, of a cascade that names one; it is loaded when it is first asked for."""
         if self._former is None and self.recipe.stages:
-            self._former = former_of(self, self._stages, lambda f: Model.of(f, device=str(self.device)))
+            load = functools.partial(Model.of, device=str(self.device), turns=self._built.turns)
+            self._former = former_of(self, self._stages, load)
         return self._former
 
     @property
     def facts(self) -> dict[str, str]:
         """Device, number of parameters and shape of model space, for logs and reports."""
-        generates = self._denoiser is not None
-        count = sum(p.numel() for p in (self.denoiser if generates else self.codec).parameters())
-        return {
-            "device": describe(self.device, self.denoiser.precision if generates else None),
-            "parameters": f"{count / 1e6:.2f} M",
-            "model space": " x ".join(map(str, self.codec.shape(self.modality.shape()))),
-        }
+        return facts_of(self._built, self.device)
 
     def __repr__(self) -> str:
         facts = {"makes": self.modality.describe(self.modality.shape()), **self.facts}
@@ -270,7 +269,7 @@ class Model:
         rows = self.loras.read(loras, self._denoiser)
         if rows or self._denoiser is not None:
             hosts = [*self.denoiser.backbone.hosts(), *self.conditioner.hosts()]
-            self.loras.replace(rows, hosts, self.recipe.name, self.weights_hash)
+            self.loras.replace(rows, hosts, self.recipe.name, lambda: model_weights.base_of(self.learned))
         self.recipe = dataclasses.replace(self.recipe, loras=tuple(loras))
 
     def bare(self) -> AbstractContextManager[None]:
@@ -293,6 +292,7 @@ class Model:
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
-        tensors = self.loras.kept(self.state_dict())
-        own = model_weights.stored(tensors, self.knowledge, self.recipe, self.codec)
+        own = model_weights.stored(
+            self.loras.kept(self.state_dict()), self.knowledge, self.recipe, self.codec
+        )
         return model_weights.save_weights(Path(path), own, half=half)

@@ -1,18 +1,49 @@
-"""What a model does once before it samples: the precision that suits device and weights."""
+"""What a model does once before it samples: the precision that suits device and weights, and `sample.compile`."""
 
 from __future__ import annotations
 
+import os
+
 import torch
+from torch import Tensor
 
 from multigen.core.denoiser import Denoiser
 from multigen.model.checked import Checked, sampling_precision
 from multigen.recipe.schema import Recipe
+from multigen.storage.cache_folder import cache_folder
+from multigen.training.compiled import compiled
+
+_VARIANTS = 64  # forms of one block that are compiled: widths, with attention or without
 
 
 def make_ready(
     denoiser: Denoiser | None, recipe: Recipe, device: torch.device, checked: Checked | None
 ) -> None:
-    """Set how a denoiser, whose weights are loaded, computes in sampling; do nothing where there is none."""
+    """Set how a denoiser, whose weights are loaded, computes in sampling; do nothing where there is none.
+
+    TrainingError for `sample.compile` where nothing can be compiled.
+    """
     if denoiser is None:
         return
     denoiser.precision = sampling_precision(recipe, device, checked)
+    if recipe.sample.compile:
+        compile_regions(denoiser)
+
+
+def compile_regions(denoiser: Denoiser) -> None:
+    """Compile a backbone's regions when they are first called, for any batch; what was compiled stays on disk.
+
+    A region by itself takes less to compile than the network, and regions of one form share what was compiled.
+    TrainingError where there is no compiler.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder("compiled")))
+    compiled(_probe, "sample.compile")(torch.arange(64.0))
+    import torch._dynamo.config as dynamo
+
+    dynamo.recompile_limit = max(dynamo.recompile_limit, _VARIANTS)
+    for region in denoiser.backbone.regions():
+        region.compile(dynamic=True)
+
+
+def _probe(x: Tensor) -> Tensor:
+    return (2 * x).sin() + 1

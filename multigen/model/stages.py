@@ -9,7 +9,9 @@ from typing import TypeVar
 from multigen.cascades import Cascade, Link
 from multigen.errors import RecipeError
 from multigen.generation.parts import ModelParts
+from multigen.model.build import FOREIGN
 from multigen.model.source import Found, find
+from multigen.recipe.schema import Sample
 
 
 def stage_before(stages: Sequence[str], there: Sequence[Found] = ()) -> Found:
@@ -30,12 +32,21 @@ def stage_before(stages: Sequence[str], there: Sequence[Found] = ()) -> Found:
     return found._replace(recipe=dataclasses.replace(found.recipe, stages=tuple(earlier)))
 
 
+def _as_held(found: Found, sample: Sample) -> Found:
+    """A stage whose networks, where they are a pipeline's, share memory as those of the stage after it do."""
+    recipe = found.recipe
+    if recipe.backbone is None or recipe.backbone.name != FOREIGN or recipe.sample.offload is not None:
+        return found
+    held = dataclasses.replace(recipe.sample, offload=sample.offload)
+    return found._replace(recipe=dataclasses.replace(recipe, sample=held))
+
+
 P = TypeVar("P", bound=ModelParts)
 
 
 def former_of(parts: ModelParts, there: Sequence[Found], load: Callable[[Found], P]) -> P:
     """The stage before a model, of which that knows now. RecipeError where it cannot take what that makes."""
-    former = load(stage_before(parts.recipe.stages, there))
+    former = load(_as_held(stage_before(parts.recipe.stages, there), parts.recipe.sample))
     try:
         if parts.cascade is not None:
             parts.cascade.follow(former.modality)

@@ -44,12 +44,22 @@ def load_state(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], 
     backbone = modules.get("backbone")
     if isinstance(backbone, Backbone) and backbone.fixed:
         raise MultigenError(f"{where}: the network's weights cannot be changed: {backbone.fixed}")
+    if isinstance(backbone, Backbone) and backbone.joined:
+        tensors = inherited(backbone, dict(tensors))
     if rows := mismatches(state_of(modules), dict(tensors)):
         raise MultigenError(f"{where}: {'; '.join(rows)}")
     for name, module in modules.items():
         module.load_state_dict(
             {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
         )
+
+
+def base_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """What a LoRA is learned beside: all weights but those that were put into the network, such as motion modules."""
+    tensors, backbone = state_of(modules), modules.get("backbone")
+    if not (isinstance(backbone, Backbone) and backbone.joined):
+        return tensors
+    return {name: tensor for name, tensor in tensors.items() if backbone.joined not in name}
 
 
 def inherited(backbone: nn.Module | None, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -69,6 +79,30 @@ def hash_of(tensors: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+# What weights may be held as, by the names of `backbone.dtype`.
+_KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def comparable(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The dtypes in which the numbers are known: those that no tensor is rounded further than, or otherwise."""
+    held = {tensor.dtype for tensor in tensors.values()} & {torch.bfloat16, torch.float16}
+    return [name for name, dtype in _KINDS.items() if held <= {dtype}]
+
+
+def hash_as(tensors: Mapping[str, Tensor], kind: str) -> str:
+    """`hash_of` the tensors in a dtype that is `comparable`."""
+    dtype = _KINDS[kind]
+    return hash_of({n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()})
+
+
+def base_hashes(tensors: Mapping[str, Tensor], *, pretrained: bool) -> dict[str, str]:
+    """The hashes by which the base of an adapter is known again, by dtype.
+
+    pretrained  it may be held in another dtype when the adapter is used; otherwise there is fp32 alone
+    """
+    return {kind: hash_as(tensors, kind) for kind in (comparable(tensors) if pretrained else ("fp32",))}
 
 
 def standalone(recipe: Recipe, codec: Codec) -> Recipe:

@@ -6,6 +6,8 @@ plain data. References (`${another.key}`) are resolved here, with a limit, so th
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
 import json
 import tempfile
@@ -61,6 +63,14 @@ def _with_student(layers: list[Source], changes: Sequence[Override]) -> list[Sou
 
 def by_hydra(layers: Sequence[Source], changes: Sequence[Override]) -> dict[str, Any]:
     """Merge checked files, in order, then the overrides, with Hydra. Returns plain data, unresolved."""
+    texts = tuple(json.dumps(layer.data) for layer in layers)  # JSON is YAML that every loader reads alike
+    place = COMMAND_LINE if changes else layers[-1].shown
+    return copy.deepcopy(_merged(texts, tuple(change.text for change in changes), place))
+
+
+@functools.lru_cache(maxsize=128)
+def _merged(layers: tuple[str, ...], changes: tuple[str, ...], place: str) -> dict[str, Any]:
+    """As `by_hydra`, of texts. A command composes the same recipe several times, and Hydra takes 0.1 s for it."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -69,17 +79,15 @@ def by_hydra(layers: Sequence[Source], changes: Sequence[Override]) -> dict[str,
 
     with tempfile.TemporaryDirectory(prefix="multigen-") as folder, _fresh_hydra():
         for number, layer in enumerate(layers):
-            # JSON is YAML that every loader reads alike.
-            Path(folder, f"layer_{number}.yaml").write_text(json.dumps(layer.data), encoding="utf-8")
+            Path(folder, f"layer_{number}.yaml").write_text(layer, encoding="utf-8")
         names = [f"layer_{number}" for number in range(len(layers))]
         Path(folder, "whole.yaml").write_text(json.dumps({"defaults": [*names, "_self_"]}), encoding="utf-8")
         try:
             with initialize_config_dir(folder, job_name="multigen", version_base="1.3"):
-                config = hydra_compose("whole", [change.text for change in changes])
+                config = hydra_compose("whole", list(changes))
             data = OmegaConf.to_container(config, resolve=False)
         except (HydraException, OmegaConfBaseException) as error:
             reason = str(error.__cause__ or error).splitlines()[0].strip()
-            place = COMMAND_LINE if changes else layers[-1].shown
             raise RecipeError(f"{place}: the recipe cannot be composed: {reason}") from None
     assert isinstance(data, dict)
     return {str(key): value for key, value in data.items()}

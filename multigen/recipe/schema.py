@@ -159,6 +159,9 @@ class Sample:
     ending: str = field(default="", metadata={UNSAID_EMPTY: True})
     # of the network; `auto`: bf16 where the device is faster in it and the weights were found as good, else fp32
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = (
+        False  # compile the network's blocks, for GPUs; needs triton, on CPUs a C++ compiler and minutes
+    )
     # Memory of a pipeline of diffusers: its networks take turns on the device, or the layers of its network; null: all
     # stay there
     offload: Literal["components", "sequential"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
@@ -269,6 +272,12 @@ class Recipe:
     def trains(self) -> Literal["denoiser", "codec"]:
         """What a training of this recipe teaches: a denoiser, or, without a backbone, the codec."""
         return "codec" if self.backbone is None else "denoiser"
+
+    @property
+    def makes(self) -> str:
+        """The modality of its media, by name: with motion modules a network of pictures makes videos."""
+        moves = any(one.name == "motion_adapter" for one in self.adapters)
+        return "video" if moves else self.modality.name
 
     @property
     def network(self) -> Part:

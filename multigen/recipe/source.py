@@ -49,7 +49,12 @@ def find_recipe(path_or_name: str) -> Path:
         hint = f" Did you mean {near[0]!r}?" if near else f" Shipped recipes: {', '.join(known)}."
         raise RecipeError(f"{path_or_name}: no such file.{hint}")
     raise RecipeError(
-        message("recipe", path_or_name, known, "Also allowed: the path of a .yaml file or of a run folder.")
+        message(
+            "recipe",
+            path_or_name,
+            known,
+            "Also allowed: the path of a .yaml file, or of the folder of a run or a pipeline.",
+        )
     )
 
 

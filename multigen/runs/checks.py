@@ -55,7 +55,7 @@ def check_source(source: str, overrides: Sequence[str] = ()) -> Recipe | None:
     there = not path.is_dir() and (folder / RECIPE).is_file()  # what its run resolved
     changed = draft_recipe(str(folder) if there else source, overrides).recipe
     check_sampling(draft_recipe(str(folder)).recipe if there else recipe, changed)
-    check_suffix(changed.modality.name, changed.sample.suffix)
+    check_suffix(changed.makes, changed.sample.suffix)
     return changed
 
 
@@ -64,9 +64,9 @@ def check_request(recipe: Recipe | None, request: Request) -> None:
 
     A recipe that is not known yet, None, and modalities of other packages are checked where they are built.
     """
-    if recipe is None or recipe.modality.name not in KNOWN:
+    if recipe is None or recipe.makes not in KNOWN:
         return
-    modality = recipe.modality.name
+    modality = recipe.makes
     check_extent(modality, size=request.size, duration=request.duration)
     edit = request.edit
     if edit is None:
@@ -108,7 +108,7 @@ def check_job(command: Literal["run", "train"], recipe: Recipe, out: Path | None
         )
     folder = out or Path("runs") / recipe.name
     check_folder(folder, "--out " + str(out) if out is not None else "")
-    check_suffix(recipe.modality.name, recipe.sample.suffix)
+    check_suffix(recipe.makes, recipe.sample.suffix)
     finished = (folder / WEIGHTS).is_file() and _same_sources(folder, recipe)
     if command == "run" and recipe.weights is not None and not finished:
         check_named("weights", recipe.weights)
@@ -193,6 +193,6 @@ def declared_options(recipe: str) -> tuple[Option, ...]:
 
 
 def _options_of(recipe: Recipe) -> tuple[Option, ...]:
-    if recipe.modality.name in BUILTIN:
-        return BUILTIN[recipe.modality.name]
+    if recipe.makes in BUILTIN:
+        return BUILTIN[recipe.makes]
     return registry.build("modality", recipe.modality, where="modality").options

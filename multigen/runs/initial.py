@@ -11,6 +11,8 @@ from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError, RecipeError
 from multigen.model.model import Model
+from multigen.model.weights import base_hashes, base_of
+from multigen.training.adapting import Adaptation
 
 # Training media from which the codec's statistics are taken.
 FIT_ITEMS = 400
@@ -24,6 +26,17 @@ def initialize(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) -
         model.start_from(init, where)
         return
     fit_codec(model, dataset)
+
+
+def freeze(model: Model, init: dict[str, Tensor] | None, adapter: Adaptation) -> dict[str, str]:
+    """Freeze the base's weights and put the adapter beside them; the hashes of the base."""
+    if init is not None:
+        model.load_weights(init, f"train.init ({model.recipe.train.init})")
+    base = base_hashes(base_of(model.learned), pretrained=model.denoiser.backbone.pretrained)
+    for module in model.learned.values():
+        module.requires_grad_(False)
+    adapter.inject(model.denoiser.backbone, model.conditioner, model.recipe.seed)
+    return base
 
 
 def _check_latents(model: Model, init: dict[str, Tensor], where: str) -> None:

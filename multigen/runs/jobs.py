@@ -31,7 +31,6 @@ from multigen.runs.media_set import MediaSet
 from multigen.runs.reconstructions import copies
 from multigen.runs.report import FILE as REPORT
 from multigen.runs.report import report
-from multigen.runs.trainer import train_here
 from multigen.storage.claim import Claim, check_folder, claimed
 from multigen.storage.lock import is_free, remove_empty
 from multigen.training import checkpoint as checkpoints
@@ -65,13 +64,13 @@ def run(
         if recipe.weights is not None and not is_trained(folder):
             if claim is None:
                 return folder
-            model = _with_weights(recipe, device)
+            recipe, model = _with_weights(recipe, device)
         else:
             recipe, bad = _trained(recipe, folder, device, quiet, force, claim)
             if claim is None:
                 return folder
             model = _final(recipe, folder, device)
-        _make(model, claim, bad, quiet=quiet)
+        _make(recipe, model, claim, bad, quiet=quiet)
     return folder
 
 
@@ -180,9 +179,9 @@ def _remove_started(folder: Path) -> None:
         remove_empty([folder / name])
 
 
-def _make(model: Model, claim: Claim, bad: Bad, *, quiet: bool) -> None:
+def _make(recipe: Recipe, model: Model, claim: Claim, bad: Bad, *, quiet: bool) -> None:
     """Make the media that the recipe describes, and the report. Those of other weights are set aside."""
-    recipe, n = model.recipe, model.recipe.sample.n
+    n = recipe.sample.n
     codec = recipe.trains == "codec"
     requests = [Request(prompt) for prompt in (("",) if codec else recipe.sample.prompts)]
     asked = describe(model, "run", requests, {"n": n, "seed": recipe.seed})
@@ -220,18 +219,19 @@ def _copied(model: Model, n: int) -> Start:
 
 def _final(recipe: Recipe, folder: Path, device: str | None) -> Model:
     """The trained model; from now on its recipe is the folder's."""
-    model = Model.of(of_run(recipe, folder), recipe, device=device)
+    model = Model.of(of_run(recipe, folder), animated(recipe), device=device)
     rerun.write_recipe(folder, recipe)
     return model
 
 
-def _with_weights(recipe: Recipe, device: str | None) -> Model:
-    """The model with the weights that its recipe names."""
-    check_combination(recipe)
+def _with_weights(recipe: Recipe, device: str | None) -> tuple[Recipe, Model]:
+    """The recipe with the weights that it names, and its model."""
     found = named(recipe, recipe.name)
-    model = Model.of(found, animated(found.recipe), device=device)
+    made = animated(found.recipe)
+    check_combination(made)
+    model = Model.of(found, made, device=device)
     log.info("%s: uses the weights %s (weights=null trains)", recipe.name, recipe.weights)
-    return model
+    return found.recipe, model
 
 
 def _trained(
@@ -272,5 +272,8 @@ def _train(
 ) -> tuple[Recipe, Bad]:
     """Train in this process, or in those that the recipe asks for."""
     if not launch.launches(recipe):
+        # Here, as importing it takes half a second, which sampling would wait for.
+        from multigen.runs.trainer import train_here
+
         return train_here(recipe, folder, state, device=device, quiet=quiet)
     return launch.torchrun(recipe, folder, device=device, quiet=quiet, force=force)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from multigen.errors import MultigenError
+from multigen.model.diffusers import still
 from multigen.model.model import Model
 from multigen.recipe.schema import Recipe
 
@@ -19,5 +20,5 @@ def model_of(recipe: Recipe, device: str | None) -> Model:
         )
     sample = dataclasses.replace(recipe.sample, offload=None)
     model = Model(dataclasses.replace(recipe, sample=sample), device=device)
-    model.recipe = recipe
+    model.recipe = still(recipe)
     return model

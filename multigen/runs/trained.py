@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 from multigen.model import weights as model_weights
@@ -12,7 +13,9 @@ from multigen.training.adapting import Adaptation, Learned
 from multigen.training.trainer import Trainer
 
 
-def write_trained(trainer: Trainer, model: Model, adapter: Adaptation | None, base: str | None) -> None:
+def write_trained(
+    trainer: Trainer, model: Model, adapter: Adaptation | None, base: Mapping[str, str] | None
+) -> None:
     """Write the averaged weights of a finished training, or the adapter that it trained."""
     averaged = None
     if trainer.state.layout.cut_at_all:  # all ranks put it together

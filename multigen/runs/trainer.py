@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset, found_by
@@ -26,7 +26,7 @@ from multigen.model.teacher import build_distillation
 from multigen.model.tuned import adaptation, unfinish
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
-from multigen.runs.initial import initialize, readable
+from multigen.runs.initial import freeze, initialize, readable
 from multigen.runs.learner import model_of
 from multigen.runs.previews import write_previews
 from multigen.runs.prior import class_media
@@ -77,13 +77,14 @@ def train_here(
     _announce(model, dataset, folder)
     base = None
     if adapter is not None:
-        base = _freeze(model, init, adapter)
+        base = freeze(model, init, adapter)
     elif begins:
         initialize(model, dataset, init)
     _check_items(dataset, adapter)
     prior = class_media(model, folder)
     if recipe.train.batch == "auto":
-        recipe = model.recipe = _with_batch(model, dataset, Beside(adapter, base))
+        model.recipe = _with_batch(model, dataset, Beside(adapter, base))
+        recipe = dataclasses.replace(recipe, train=model.recipe.train)
     trainer = _build(model, dataset, folder, quiet, Beside(adapter, base, prior))
     trainer.unreadable.note(dataset.bad)
     _begin(trainer, recipe, state)
@@ -150,17 +151,6 @@ def _with_batch(model: Model, dataset: Dataset, beside: Beside) -> Recipe:
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, batch=size))
 
 
-def _freeze(model: Model, init: dict[str, Tensor] | None, adapter: Adaptation) -> str:
-    """Freeze the base's weights and put the adapter beside them; the hash of the base."""
-    if init is not None:
-        model.load_weights(init, f"train.init ({model.recipe.train.init})")
-    base = model.weights_hash()
-    for module in model.learned.values():
-        module.requires_grad_(False)
-    adapter.inject(model.denoiser.backbone, model.conditioner, model.recipe.seed)
-    return base
-
-
 def _precision(model: Model) -> torch.dtype | None:
     """The autocast dtype of the training. A vocoder computes sounds: in full precision."""
     wanted = model.recipe.train.precision
@@ -177,12 +167,12 @@ def _precision(model: Model) -> torch.dtype | None:
 class Beside(NamedTuple):
     """What a training has beside a model and its data.
 
-    adapter  what learns in place of the weights; base: hash of those
+    adapter  what learns in place of the weights; base: hashes of those
     prior    media of a class that the model has made
     """
 
     adapter: Adaptation | None = None
-    base: str | None = None
+    base: Mapping[str, str] | None = None
     prior: Dataset | None = None
 
 

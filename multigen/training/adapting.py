@@ -26,13 +26,13 @@ class Learned(NamedTuple):
     tensors    what learned, by its names in a checkpoint
     recipe     of the training
     published  `Backbone.published` of its network
-    base       hash of the weights beside which it learned
+    base       hashes of the weights beside which it learned, by dtype
     """
 
     tensors: Mapping[str, Tensor]
     recipe: Recipe
     published: tuple[str, str]
-    base: str | None
+    base: Mapping[str, str] | None
 
 
 class Made(NamedTuple):

@@ -1,4 +1,4 @@
-"""torch.compile for `train.compile`, with a clear message where it cannot work."""
+"""torch.compile for `train.compile` and `sample.compile`, with a clear message where it cannot work."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Return the function, compiled at its first call, which raises TrainingError if there is no working compiler."""
+def compiled(function: Callable[P, R], key: str = "train.compile") -> Callable[P, R]:
+    """Return the function, compiled at its first call, which raises TrainingError if there is no working compiler.
+
+    `key` is the recipe's key that asked for it.
+    """
     from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException
 
     fast = torch.compile(function)
@@ -25,8 +28,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         except (BackendCompilerFailed, TorchDynamoException) as error:
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise TrainingError(
-                f"train.compile: the network cannot be compiled here ({reason}). A CPU needs a C++ compiler, CUDA "
-                "needs triton. Or set train.compile=false."
+                f"{key}: the network cannot be compiled here ({reason}). A CPU needs a C++ compiler, CUDA "
+                f"needs triton. Or set {key}=false."
             ) from error
 
     return call

@@ -52,7 +52,7 @@ class Diffusion(Task):
     """Teaches a denoiser, and what its conditioner learns, to remove noise from what the codec encodes.
 
     precision   autocast dtype of the network in training; None: fp32
-    base        hash of the frozen weights beside which an adapter learns
+    base        hashes of the frozen weights beside which an adapter learns
     masked      the network also sees which part of a medium is known
     cascade     how it sees the stage before it; None where it is the first
     sizes       sizes of the media, for a training that draws one at each step
@@ -76,7 +76,7 @@ class Diffusion(Task):
         seed: int,
         device: torch.device,
         precision: torch.dtype | None = None,
-        base: str | None = None,
+        base: Mapping[str, str] | None = None,
         masked: bool = False,
         cascade: Cascade | None = None,
         sizes: Sizes | None = None,

@@ -100,7 +100,8 @@ class Progressive(Distillation):
         x0' = (x_s - a x_t)/b,    x_s = a x_t + b x0'
 
     The paper halves the number of steps again and again, with `substeps` 2 and the last student as the next teacher;
-    more substeps take the stages at once. What is learned holds for the grid and for sampler ddim.
+    more substeps take the stages at once. What is learned holds for the grid and for sampler ddim. The step in which a
+    drawn time lies is trained, so that the noise level says how often each is.
 
     substeps  steps of the teacher for one of the student
     sampler   of the teacher: a deterministic one

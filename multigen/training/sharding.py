@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from multigen.errors import RecipeError
@@ -55,6 +54,8 @@ def shard(backbone: nn.Module, device: torch.device) -> None:
     A block is an item of a list of modules. Gradients are summed, not averaged, over the ranks, because losses are
     divided by the global batch already.
     """
+    from torch.distributed.fsdp import FSDPModule, fully_shard  # here, because it takes half a second
+
     # It warns of what nothing here does: to change the network's output in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(device.type, (ranks.world(),))

@@ -21,11 +21,11 @@ class Task(ABC):
     """The networks that learn, and their losses. All randomness is keyed by (seed, step, position in the batch).
 
     networks   MODEL, and networks that only help it to learn, such as a critic; each has an optimizer of its own
-    base       hash of the frozen weights beside which an adapter learns; None: there is no adapter
+    base       hashes of the frozen weights beside which an adapter learns; None: there is no adapter
     """
 
     networks: Mapping[str, nn.Module]
-    base: str | None = None
+    base: Mapping[str, str] | None = None
 
     @abstractmethod
     def losses(self, batch: Batch, step: int, progress: float) -> Iterator[tuple[str, Iterator[Tensor]]]:

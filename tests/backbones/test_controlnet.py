@@ -115,6 +115,20 @@ def test_weights_count_and_requests_share_them(pipeline: Path, adapters: list[We
     )
 
 
+def test_a_cache_goes_with_a_controlnet(pipeline: Path, adapters: list[WeightedAdapter]) -> None:
+    """What it adds to levels that a shallow call leaves out goes nowhere; what it adds to the others counts."""
+    model = model_of(pipeline, adapters[0])
+    plain, same = (
+        latents(model, request(cache="off")),
+        latents(model, request(cache={"name": "deep", "every": 1})),
+    )
+    assert torch.equal(plain, same)
+    cached, bare = (latents(one, request(cache="deep")) for one in (model, model_of(pipeline)))
+    assert bool(cached.isfinite().all())
+    assert 1e-4 < float((cached - plain).abs().max()) < float(plain.abs().max())
+    assert (cached - bare).abs().max() > 1e-3
+
+
 def test_what_does_not_go_together_is_refused(
     pipeline: Path, adapters: list[WeightedAdapter], tmp_path: Path
 ) -> None:

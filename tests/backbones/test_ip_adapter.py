@@ -38,8 +38,15 @@ PLUS_NAMES = (
 )
 
 
+FULL_NAMES = {"ff.net.0.proj": "proj.0", "ff.net.2": "proj.2", "norm": "proj.3"}
+
+
 def published(projection: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a projection of diffusers under the names of published files."""
+    if "ff.net.2.weight" in projection:
+        return {
+            f"{FULL_NAMES[n.rpartition('.')[0]]}.{n.rpartition('.')[2]}": p for n, p in projection.items()
+        }
     if "image_embeds.weight" in projection:
         return {n.replace("image_embeds", "proj"): p for n, p in projection.items()}
     found = {}
@@ -55,13 +62,15 @@ def published(projection: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def written(folder: Path, unet: Any, plus: bool) -> Path:
+def written(folder: Path, unet: Any, plus: bool, full: bool = False) -> Path:
     """An IP-Adapter as it is published, its image encoder beside it."""
     width = unet.config.cross_attention_dim
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plus)
-        if plus:
-            projection: Any = d.models.embeddings.IPAdapterPlusImageProjection(
+        if full:
+            projection: Any = d.models.embeddings.IPAdapterFullImageProjection(STATES, width)
+        elif plus:
+            projection = d.models.embeddings.IPAdapterPlusImageProjection(
                 embed_dims=STATES, output_dims=width, hidden_dims=16, depth=4, heads=1, num_queries=5
             )
         else:
@@ -86,7 +95,7 @@ def written(folder: Path, unet: Any, plus: bool) -> Path:
             encoder = t.CLIPVisionModelWithProjection(config)
             stir(encoder)
             encoder.save_pretrained(folder / "image_encoder")
-    path = folder / f"ip-adapter{'-plus' if plus else ''}.safetensors"
+    path = folder / f"ip-adapter{'-plus' if plus else '-full' if full else ''}.safetensors"
     save_file({n: p.detach().contiguous() for n, p in tensors.items()}, path)
     return path
 
@@ -104,7 +113,7 @@ def pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def adapters(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> list[WeightedAdapter]:
-    """A plain one and one that is "plus", each with its picture; and a ControlNet."""
+    """A plain one and one that is "plus", each with its picture; a ControlNet; and one that is "full"."""
     folder = tmp_path_factory.mktemp("ip_adapter")
     unet = d.UNet2DConditionModel.from_pretrained(pipeline / "unet")
     found = []
@@ -118,6 +127,8 @@ def adapters(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> list[W
         stir(net)
     net.save_pretrained(folder / "controlnet")
     found.append(WeightedAdapter(str(folder / "controlnet"), picture(folder / "edges.png", 5), weight=0.7))
+    path = written(folder, unet, plus=False, full=True)
+    found.append(WeightedAdapter(str(path), picture(folder / "full.png", 6), name="ip_adapter", weight=0.8))
     return found
 
 
@@ -156,7 +167,9 @@ def close(ours: Tensor, other: Tensor, share: float = 2e-4) -> None:
     torch.testing.assert_close(ours, other, rtol=0, atol=share * float(other.abs().max()))
 
 
-@pytest.mark.parametrize("used", [(0,), (1,), (0, 1), (0, 2)], ids=["plain", "plus", "both", "controlnet"])
+@pytest.mark.parametrize(
+    "used", [(0,), (1,), (3,), (0, 1), (0, 2)], ids=["plain", "plus", "full", "both", "controlnet"]
+)
 def test_latents_are_those_of_the_pipeline(
     used: tuple[int, ...], pipeline: Path, adapters: list[WeightedAdapter]
 ) -> None:
@@ -227,9 +240,13 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     plain = adapters[0]
     other = written(tmp_path, folders.unet(block_out_channels=(16, 32), cross_attention_dim=24), plus=False)
+    face = tmp_path / "ip-adapter-faceid.safetensors"
+    names = ("image_proj.norm.weight", "image_proj.proj.0.weight", "ip_adapter.0.to_q_lora.down.weight")
+    save_file({name: torch.ones(2) for name in names}, face)
     for replaced, words in (
         ({"path": str(other)}, r"is an IP-Adapter of another network: .* attentions, to tokens of 24, and"),
         ({"path": str(pipeline / "vae" / "diffusion_pytorch_model.safetensors")}, "not an IP-Adapter"),
+        ({"path": str(face)}, "a FaceID IP-Adapter, .* not supported. Allowed: IP-Adapters of pictures"),
         ({"path": str(tmp_path / "none.safetensors")}, "none.safetensors"),
         ({"encoder": str(tmp_path / "gone")}, "there is no image encoder at .*gone. Give its folder"),
         ({"encoder": str(pipeline / "text_encoder")}, "the image encoder at .*text_encoder gives"),

@@ -281,3 +281,16 @@ def test_a_table_may_begin_in_pure_noise() -> None:
     assert timesteps.table(schedules.flow(), 1, values=(1.0,), of="t").tolist() == [1, 0]
     with pytest.raises(ValueError, match="1 numbers cannot be spread over 3 steps"):
         timesteps.table(schedules.flow(), 3, values=(0.5,), of="t")
+
+
+def test_linear_quadratic_is_that_of_diffusers() -> None:
+    theirs = pytest.importorskip("diffusers.pipelines.ltx.pipeline_ltx_condition").linear_quadratic_schedule
+    flow = schedules.flow()
+    for steps in (1, 2, 7, 40):
+        sigma = flow(timesteps.linear_quadratic(flow, steps)).sigma
+        torch.testing.assert_close(sigma[:-1].float(), theirs(steps), rtol=0, atol=1e-6)
+        assert sigma[-1] == 0
+    with pytest.raises(ValueError, match=r"a threshold between 0 and 0.5, not 0.5"):
+        timesteps.linear_quadratic(flow, 4, threshold=0.5)
+    with pytest.raises(ValueError, match="space the sigma of a flow, and this schedule is none"):
+        timesteps.linear_quadratic(schedules.cosine(), 4)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -19,10 +21,13 @@ from multigen import registry
 from multigen.core import Noise
 from multigen.core.samplers import ddim
 from multigen.core.schedules import cosine
+from multigen.errors import MediaError
+from multigen.evaluation.metrics import Target
 from tests.docs.blocks import ROOT
 
 EXAMPLES = ROOT / "examples"
-FILES = sorted(EXAMPLES.rglob("*.py"))
+TEXT = EXAMPLES / "multigen-text"
+FILES = sorted(p for p in EXAMPLES.rglob("*.py") if not p.is_relative_to(TEXT))
 
 
 def example(name: str) -> ModuleType:
@@ -32,6 +37,11 @@ def example(name: str) -> ModuleType:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_an_example_has_under_60_lines(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) < 60
+
+
+def test_a_package_of_a_modality_is_small() -> None:
+    files = [p for p in TEXT.rglob("*") if p.suffix in (".py", ".yaml")]
+    assert sum(len(p.read_text(encoding="utf-8").splitlines()) for p in files) <= 400
 
 
 def test_every_example_is_tested() -> None:
@@ -142,21 +152,22 @@ def test_numpy_and_onnxruntime_sample_an_exported_model(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the package of examples is installed, as pip would: its files and its entry points."""
+    """A folder in which the packages of examples are installed, as pip would: their files and their entry points."""
     target = tmp_path_factory.mktemp("site")
-    source = EXAMPLES / "multigen-series"
-    project = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (target / "multigen_series").symlink_to(source / "multigen_series")
-    info = target / f"multigen_series-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    groups = [
-        f"[{group}]\n" + "".join(f"{name} = {where}\n" for name, where in entries.items())
-        for group, entries in project["entry-points"].items()
-    ]
-    (info / "entry_points.txt").write_text("\n".join(groups))
+    for name in ("series", "text"):
+        source = EXAMPLES / f"multigen-{name}"
+        project = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        (target / f"multigen_{name}").symlink_to(source / f"multigen_{name}")
+        info = target / f"multigen_{name}-{project['version']}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+        )
+        groups = [
+            f"[{group}]\n" + "".join(f"{name} = {where}\n" for name, where in entries.items())
+            for group, entries in project["entry-points"].items()
+        ]
+        (info / "entry_points.txt").write_text("\n".join(groups))
     return target
 
 
@@ -187,3 +198,88 @@ def test_the_package_of_a_modality_trains_and_samples_through_the_commands(
     assert rows.shape == (8, 32)
     quiet, loud = rows.std(1).view(2, 4).mean(1).sort().values
     assert quiet < 0.4 * loud  # of sines with amplitudes 0.2 and 0.9
+
+
+def test_the_package_of_texts_trains_samples_infills_and_measures(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("fruit\tred apple\nfruit\tgreen pear\ntool\thammer\ntool\tsaw\n" * 2)
+    (tmp_path / "line.txt").write_text("red car\n", encoding="utf-8")
+    recipe = str(installed / "multigen_text" / "names.yaml")
+    small = [
+        "modality.length=16",
+        "data.path=lines.txt",
+        "data.held_out=0.3",
+        "sample.steps=4",
+        "sample.prompts=[fruit]",
+    ]
+    small += [
+        "backbone={name: unet, widths: [8, 8], blocks: 1, attention: [false, true]}",
+        "train.batch=2",
+        "train.steps=2",
+    ]
+    command(installed, tmp_path, "train", recipe, *small, "train.held_out_every=0", "--quiet", "--out", "run")
+    command(installed, tmp_path, "sample", "run", "--prompt", "tool", "-n", "2", "--quiet", "--out", "made")
+    made = sorted((tmp_path / "made" / "media").glob("*.txt"))
+    assert len(made) == 2
+    assert all(len(f.read_text(encoding="utf-8")) <= 17 for f in made)
+    keep = ["--input", "line.txt", "--keep", "0:3f", "--prompt", "fruit", "--quiet", "--out", "edited"]
+    command(installed, tmp_path, "edit", "run", *keep)
+    (edited,) = (tmp_path / "edited" / "media").glob("*.txt")
+    assert edited.read_text(encoding="utf-8").startswith("red")
+    command(installed, tmp_path, "evaluate", "run", "evaluate.n=8", "--quiet")
+    measured = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert {"words", "distinct", "ngrams", "copied"} <= set(json.dumps(measured).split('"'))
+
+
+@pytest.fixture
+def texts(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(installed))
+    parts = {
+        name: importlib.import_module(f"multigen_text.{name}") for name in ("modality", "codec", "dataset")
+    }
+    return SimpleNamespace(**parts, metrics=importlib.import_module("multigen_text.metrics"))
+
+
+def test_texts_go_through_bits_and_files_as_they_are(texts: Any, tmp_path: Path) -> None:
+    modality = texts.modality.Text(length=20)
+    codec = texts.codec.AnalogBits(modality=modality)
+    whole = modality.tensor(modality.alphabet)
+    assert codec.shape(tuple(whole.shape)) == (6, 64)
+    x = codec.encode(whole[None])
+    assert set(x.unique().tolist()) == {-1.0, 1.0}
+    assert modality.text(codec.decode(x + 0.9 * torch.rand_like(x) - 0.45)[0]) == modality.alphabet
+    few = texts.modality.Text(alphabet=" abcd")
+    assert (
+        few.text(texts.codec.AnalogBits(modality=few).decode(torch.ones(1, 3, 2))[0]) == ""
+    )  # no such character
+    modality.write(modality.fit(modality.tensor("Red apple, 2"[:11]), (1, 20)), tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "Red apple,\n"
+    assert modality.text(modality.read(tmp_path / "a.txt")) == "Red apple,"
+    assert modality.text(modality.read(tmp_path / "a.txt", start=4, duration=3)) == "app"
+    for content, part in (("a\nb\n", "several lines"), ("naïve\n", "'ï'")):
+        (tmp_path / "b.txt").write_text(content, encoding="utf-8")
+        with pytest.raises(MediaError, match=part):
+            modality.read(tmp_path / "b.txt")
+    (tmp_path / "b.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(MediaError, match="UTF-8"):
+        modality.read(tmp_path / "b.txt")
+
+
+def test_metrics_of_texts(texts: Any, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text(
+        "".join(f"fruit\t{a} {b}\n" for a in ("red", "big") for b in ("pear", "fig"))
+    )
+    modality = texts.modality.Text(length=12)
+    data = texts.dataset.Lines(modality=modality, path=str(tmp_path / "lines.txt"), held_out=0.3)
+    train, out = ([data.lines[k][0] for k in part] for part in data.split())
+    assert train
+    assert out
+
+    def score(name: str, lines: list[str]) -> float:
+        metric = getattr(texts.metrics, name)(modality=modality, dataset=data)
+        return metric([modality.tensor(line) for line in lines], [Target("")] * len(lines)).value
+
+    assert score("Words", ["red fig", "red xxx", "  "]) == pytest.approx((1 + 0.5 + 0) / 3)
+    assert score("Distinct", ["a", "b", "a", "a"]) == 0.5
+    assert score("Copied", [train[0], out[0]]) == 0.5
+    assert score("NGrams", out) == pytest.approx(0)
+    assert score("NGrams", ["qqqq"]) == pytest.approx(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -13,10 +14,12 @@ from torch import Tensor
 
 from multigen import EditRequest
 from multigen.core.noise import normal
-from tests.families.folders import TEXT, saved, seeded
+from tests.families.folders import TEXT, edit, saved, seeded
 from tests.families.moving import PROMPTS, ltx_of, wan_network, wan_of
 
 import diffusers as d  # isort: skip  # after tests.families.folders, which makes torchaudio importable
+from diffusers.pipelines.ltx import pipeline_ltx_condition  # isort: skip
+from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition  # isort: skip
 import transformers as t  # isort: skip
 
 FRAMES = 5
@@ -177,6 +180,40 @@ def ltx_latents(pipe: Any, start: Tensor, steps: int) -> Tensor:
 @seeded
 def ltx_image(folder: Path) -> Path:
     return ltx_of(folder, d.LTXImageToVideoPipeline)
+
+
+@seeded
+def ltx_condition(folder: Path) -> Path:
+    """As LTX 0.9.5: no shift."""
+    ltx_of(folder, d.LTXConditionPipeline)
+    edit(
+        folder / "scheduler" / "scheduler_config.json",
+        {"use_dynamic_shifting": False, "shift_terminal": None},
+    )
+    return folder
+
+
+def ltx_condition_latents(pipe: Any, start: Tensor, steps: int) -> Tensor:
+    """One prompt at a time, as the pipeline takes pictures; it draws the start, and samples the VAE's posterior."""
+    conditions = [LTXVideoCondition(pillow(picture(32)), frame_index=0)]
+    conditions.append(LTXVideoCondition(pillow(picture(32, 4)), frame_index=FRAMES - 1))
+    options: dict[str, Any] = {
+        "num_inference_steps": steps,
+        "output_type": "latent",
+        "image_cond_noise_scale": 0.0,
+    }
+    options |= {"height": 32, "width": 32, "num_frames": FRAMES}
+    made = []
+    for prompt, row in zip(PROMPTS, start.split(1), strict=True):
+        drawn = {
+            "randn_tensor": lambda shape, row=row, **_: (
+                row if tuple(shape) == tuple(row.shape) else torch.zeros(shape)
+            ),
+            "retrieve_latents": lambda encoded, **_: encoded.latent_dist.mode(),
+        }
+        with mock.patch.multiple(pipeline_ltx_condition, **drawn):
+            made.append(pipe(conditions, prompt=prompt, generator=None, **options).frames)
+    return torch.cat(made)
 
 
 def svd_latents(pipe: Any, start: Tensor, steps: int) -> Tensor:

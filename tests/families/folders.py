@@ -464,8 +464,8 @@ def unclip(folder: Path) -> Path:
         super_res_first=d.UNet2DModel(**upscaler),
         super_res_last=d.UNet2DModel(**upscaler),
         prior_scheduler=d.UnCLIPScheduler(**PRIOR_SCHEDULER),
-        decoder_scheduler=d.UnCLIPScheduler(),
-        super_res_scheduler=d.UnCLIPScheduler(),
+        decoder_scheduler=d.UnCLIPScheduler(variance_type="learned_range"),
+        super_res_scheduler=d.UnCLIPScheduler(variance_type="learned_range"),
     )
     edit(folder / "model_index.json", {"text_proj": ["unclip", "UnCLIPTextProjModel"]})  # as published
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from tests.families.folders import TEXT, clip_config, saved, seeded, t5, t5_toke
 from tests.model.pipelines import clip_tokenizer, stir
 
 import diffusers as d  # isort: skip  # after tests.families.folders, which makes torchaudio importable
+from diffusers.pipelines.ltx import pipeline_ltx_condition  # isort: skip
 import transformers as t  # isort: skip
 
 PROMPTS = ["a red apple", "blue car, lighthouse on the left"]
@@ -234,8 +236,17 @@ def ltx_of(folder: Path, kind: Any, **options: Any) -> Path:
     )
 
 
+def conditioned_latents(pipe: Any, start: Tensor, options: dict[str, Any]) -> Tensor:
+    """Of LTX with conditions, without any; it draws the start."""
+    side = start.shape[-1] * pipe.vae_spatial_compression_ratio
+    with mock.patch.object(pipeline_ltx_condition, "randn_tensor", return_value=start):
+        return pipe(prompt=list(PROMPTS), height=side, width=side, num_frames=5, **options).frames
+
+
 def video_latents(pipe: Any, start: Tensor, steps: int) -> Tensor:
     options: dict[str, Any] = {"num_inference_steps": steps, "output_type": "latent"}
+    if isinstance(pipe, d.LTXConditionPipeline):
+        return conditioned_latents(pipe, start, options)
     if isinstance(pipe, d.LTXPipeline):
         shape = start.shape[2:]
         side = shape[-1] * pipe.vae_spatial_compression_ratio

@@ -153,6 +153,16 @@ def stable_diffusion(folder: Path, path: Path) -> Path:
     )
 
 
+def refiner(folder: Path, path: Path) -> Path:
+    """As `sd_xl_refiner_1.0.safetensors`."""
+    return write(
+        path,
+        named(unet(part(folder, "unet")), NETWORK),
+        named(vae(part(folder, "vae")), "first_stage_model."),
+        named(open_clip(part(folder, "text_encoder_2")), "conditioner.embedders.0.model."),
+    )
+
+
 def stable_diffusion_xl(folder: Path, path: Path) -> Path:
     """As `sd_xl_base_1.0.safetensors`."""
     return write(

@@ -15,7 +15,7 @@ from multigen.errors import MultigenError
 from multigen.families.betas import table
 from multigen.model.model import Model
 from multigen.registry import build
-from tests.families import folders
+from tests.families import folders, sounding
 from tests.families.folders import edit
 
 import diffusers  # isort: skip
@@ -92,6 +92,12 @@ def test_pickles_name_the_line_that_converts_them_and_it_works(copied: Path) -> 
 def test_code_of_its_own_is_refused(copied: Path) -> None:
     edit(copied / "text_encoder_2" / "config.json", {"auto_map": {"AutoModel": "evil.Evil"}})
     refused(copied, "text_encoder_2: it requires its own code .auto_map., which is never run")
+
+
+def test_a_model_that_speaks_a_transcription(tmp_path: Path) -> None:
+    folder = sounding.audioldm2(tmp_path / "speech")
+    edit(folder / "model_index.json", {"text_encoder_2": ["transformers", "VitsModel"]})
+    refused(folder, r"speaks a transcription \(VitsModel\), which is not supported. Allowed: those of sounds")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from torch import Tensor
 import multigen
 from multigen.cli.main import main
 from multigen.errors import MultigenError, RecipeError
+from multigen.families.ltx_condition import _lone
 from multigen.families.pictures import PictureEncoder, blurred_to
 from multigen.families.wan_image import WanImage
 from multigen.modalities.image import Image
@@ -73,6 +74,24 @@ def test_first_and_last_frame_stay_and_lead(wan: Model) -> None:
     assert (both.tensor - alone.tensor)[:, 1:-1].abs().max() > 0.01
     (other,) = wan.edit(LAST[:, None], "a red apple", **options)
     assert (other.tensor - alone.tensor)[:, 1:].abs().mean() > 0.01
+
+
+def test_frames_that_no_latent_holds_alone() -> None:
+    """The ends of each run; a latent holds the first frame, or four others."""
+    for known, wanted in {
+        "100010001": [4, 8],
+        "111110011": [7, 8],
+        "100001111": [],
+        "000011100": [4, 6],
+    }.items():
+        assert _lone(torch.tensor([c == "1" for c in known]), 4) == wanted
+
+
+def test_a_wider_picture_is_cropped(wan: Model) -> None:
+    wide = torch.nn.functional.pad(FIRST, (3, 5))
+    (made,) = wan.edit(wide[:, None], extend=[0, 0, 0, 0, 0, 4], steps=1, fit="crop", last=LAST)
+    assert made.tensor.shape == (3, 5, SIDE, SIDE)
+    assert torch.equal(made.tensor[:, 0], wide[..., 4 : 4 + SIDE])
 
 
 def test_the_last_frame_is_shown_as_one_of_four(wan: Model) -> None:

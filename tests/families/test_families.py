@@ -205,6 +205,10 @@ VARIANTS: dict[str, Row] = {
         begun.wan_image_2_2, (4, 2, 4, 4), functools.partial(begun.wan_latents, last=True), last=True
     ),
     "wan 2.2 5B, a picture": begun_row(begun.wan_each_token, (4, 2, 4, 4), begun.wan_latents),
+    "ltx with conditions, text": moving_row(begun.ltx_condition, (4, 2, 8, 8), 25, 32),
+    "ltx with conditions, both ends": begun_row(
+        begun.ltx_condition, (4, 2, 8, 8), begun.ltx_condition_latents, 32, last=True
+    ),
     "wan 2.2 5B, text": moving_row(begun.wan_each_token_of_text, (4, 2, 4, 4), 16),
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import multigen
 from multigen import Request
@@ -20,10 +21,12 @@ from multigen.model.model import Model
 from multigen.model.source import named
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import override_recipe, parse_recipe
+from multigen.runs import jobs as runs
 from multigen.runs.opened import open_model
 from tests.families import folders, moving
 from tests.families.folders import edit
 from tests.families.test_families import PROMPTS, SEED, STEPS, close, latents
+from tests.families.tuning import tuning
 
 import diffusers  # isort: skip  # after tests.families, which makes torchaudio importable
 
@@ -131,6 +134,36 @@ def test_the_command_line_puts_them_into_a_network(
     assert main(["sample", str(places[0]), *asked, *fast]) == 0
     (made,) = Path("out/media").glob("*.webp")
     assert Video(fps=8.0).read(made).shape == (3, 4, SIZE, SIZE)
+
+
+@pytest.mark.parametrize("adapter", ["null", "{name: lora, rank: 2}"])
+def test_they_go_with_what_was_trained_on_pictures(
+    adapter: str, places: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures, motion = places
+    asked = [f"train.adapter={adapter}", f"adapters=[{{name: motion_adapter, path: {motion}}}]"]
+    asked += [
+        "sample.duration=0.5",
+        "sample.suffix=.webp",
+        "sample.n=1",
+        "sample.steps=1",
+        "sample.prompts=[a cat]",
+    ]
+    recipe = tuning("stable diffusion 1", pictures, tmp_path / "data", *asked)
+    for _ in range(2):  # the second time everything is there
+        folder = runs.run(recipe, out=tmp_path / "run", device="cpu", quiet=True)
+        (made,) = (folder / "media").glob("*.webp")
+        assert Video(fps=8.0).read(made).shape == (3, 4, SIZE, SIZE)
+    assert not list(folder.glob("media-*"))
+    model = multigen.load(folder, device="cpu")
+    assert model.modality.name == "video" and "other weights" not in caplog.text
+    state = model.state_dict()
+    assert any("motion_modules" in name for name in state)
+    if adapter == "null":
+        learned = load_file(folder / "weights.safetensors")
+        assert learned and all(torch.equal(state[name], tensor) for name, tensor in learned.items())
+    else:
+        assert model.loras.own is not None
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def test_the_table_says_what_the_families_say(tmp_path: Path) -> None:
         "AnimateDiffPipeline": moving.animatediff,
         "WanPipeline": moving.wan,
         "LTXPipeline": moving.ltx,
+        "LTXConditionPipeline": begun.ltx_condition,
         "AudioLDM2Pipeline": sounding.audioldm2,
         "MusicLDMPipeline": sounding.musicldm,
         "WanImageToVideoPipeline": begun.wan_image,

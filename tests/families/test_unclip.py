@@ -78,6 +78,18 @@ def test_a_variation_is_that_of_the_pipeline(kandinsky: Path, whole: Model, pict
     assert (ours - latents(whole, [Request("a red apple", seed=7, steps=STEPS, size=16)])).abs().max() > 0.05
 
 
+@pytest.mark.parametrize("offload", ["components", "sequential"])
+def test_memory_is_shared_with_the_stages_before(offload: str, kandinsky: Path, whole: Model) -> None:
+    """Their networks take turns with this one's, and make the same."""
+    asked = Request("a red apple", steps=2, size=16, seed=3)
+    model = model_of(kandinsky, f"stages=[{kandinsky.with_name('prior')}]", f"sample.offload={offload}")
+    (wanted,), (made,) = latents(whole, [asked]), latents(model, [asked])
+    torch.testing.assert_close(made, wanted, rtol=1e-5, atol=1e-5)
+    before = model.former
+    assert before is not None and before.recipe.sample.offload == offload
+    assert before._built.turns is model._built.turns is not None
+
+
 def test_noise_on_the_embedding_of_a_picture(tmp_path: Path, pictures: list[str]) -> None:
     """As the pipeline draws it, at two levels."""
     folder = folders.stable_unclip_variation(tmp_path / "pipeline")
@@ -178,6 +190,14 @@ def test_pictures_pass_down_to_the_stage_that_draws_them(tmp_path: Path, picture
     assert one.shape == (3, 16, 16) and (one - other).abs().max() > 1e-3
     (larger,) = model.edit(torch.zeros(3, 8, 8), steps=2)
     assert larger.tensor.shape == (3, 16, 16)
+
+
+def test_an_embedding_is_not_edited(kandinsky: Path, pictures: list[str]) -> None:
+    prior = model_of(kandinsky.with_name("prior"))
+    with pytest.raises(
+        MultigenError, match="prior: it makes media of the kind embedding, which are not edited"
+    ):
+        prior.edit(pictures[0], "a red apple", steps=1)
 
 
 def test_what_does_not_go_together_is_refused(kandinsky: Path, whole: Model, tmp_path: Path) -> None:

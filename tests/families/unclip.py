@@ -152,9 +152,7 @@ def _all(pipe: Any, steps: int) -> tuple[Tensor, Tensor]:
     step = d.UnCLIPScheduler.step
 
     def watched(self: Any, output: Tensor, *args: Any, **options: Any) -> Any:
-        """Without the variance that a network learned, which is left out here."""
-        sample = options["sample"] if "sample" in options else args[1]
-        out = step(self, output[:, : sample.shape[1]], *args, **options)
+        out = step(self, output, *args, **options)
         made.append(out.prev_sample)
         return out
 

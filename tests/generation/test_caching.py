@@ -87,6 +87,7 @@ def test_measured_caches_are_taken_as_they_were_measured_and_nowhere_else(model:
             Request("7", steps=5),
             Request("7", sampler="ddim"),
             Request("7", guidance_scale=4.0),
+            Request("7", overrides=("sample.polish.passes=2",)),
             Request("7", size=(28, 44), sliding_window=True),
         ):
             assert plan(model, other).cache.name == "off"

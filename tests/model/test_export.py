@@ -24,6 +24,7 @@ from multigen.model.export.single_file import write_single_file
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
 from tests.families import folders
+from tests.families.test_families import opened
 from tests.generation.test_cascade import FIRST, NEXT
 from tests.model.pipelines import tiny_pipeline
 
@@ -269,6 +270,44 @@ def test_networks_of_pipelines_are_exported_too(make: Callable[[Path], Path], tm
     file = onnx.write_onnx(model, tmp_path / "tiny.onnx")
     assert file.stat().st_size > 100_000
     assert onnx._check(model, file) < 1e-5
+
+
+SLOW = pytest.mark.slow
+MOVING = [
+    "musicldm",
+    *(pytest.param(n, marks=SLOW) for n in ("audioldm 2", "modelscope", "animatediff", "wan")),
+]
+OTHERS = (
+    "stable audio",
+    "ltx",
+    "stable video diffusion",
+    "wan 2.2",
+    "kandinsky, prior",
+    "unclip",
+    "kandinsky",
+)
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_networks_of_sound_and_video_too(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from multigen.model.export import onnx
+
+    model = opened(name, tmp_path).model
+    assert onnx._check(model, onnx.write_onnx(model, tmp_path / "tiny.onnx")) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["wan image-to-video", *(pytest.param(n, marks=SLOW) for n in OTHERS)])
+def test_those_that_cannot_be_traced_say_so(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from multigen.model.export import onnx
+
+    model = opened(name, tmp_path).model
+    with pytest.raises(MultigenError, match="exported to ONNX|its graph does not run at|its graph differs"):
+        onnx.write_onnx(model, tmp_path / "tiny.onnx")
+    assert not list(tmp_path.glob("*.onnx"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -180,6 +180,7 @@ def test_a_client_that_goes_away_frees_its_place(served: Running, client: openai
         {"strength": 0.5},
         {"n": 2},
         {"guide": {"name": "cfg", "scale": 2}},
+        {"cache": {"name": "deep", "every": 2}},
         {"sampler": "ddim", "negative_prompt": "3", "guidance_scale": 1.5},
         {"extend": "0,2,2,0", "sliding_window": True},
         {"resample": 2, "extend": 2, "sliding_window": True},

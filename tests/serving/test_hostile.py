@@ -33,7 +33,7 @@ def test_members_that_name_paths_weights_or_plugins_are_refused_by_name(
                    "query"):  # fmt: skip
         answer = guarded.ask("POST", MAKE, {**ONE, member: str(probe)})
         assert answer.status == 400 and answer.error["param"] == member, member
-    for name in ("sampler", "guide"):
+    for name in ("sampler", "guide", "cache"):
         for part in (str(probe), "os.system", "../ddim", {"name": "ddim", "weights": str(probe)}, {"name": ["ddim"]},
                      {"_target_": "os.system"}, {"name": "ddim", "eta": {"_target_": "os.system"}}, {}, "", 7,
                      "${oc.env:HOME}", {"name": "${oc.env:HOME}"}, {"name": "ddim", "eta": 1e400}):  # fmt: skip

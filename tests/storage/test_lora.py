@@ -25,6 +25,7 @@ from multigen.model.export import export
 from multigen.model.loras import warn_of_base
 from multigen.model.model import Model
 from multigen.model.source import read_weights
+from multigen.model.weights import base_hashes
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.schema import Recipe
@@ -338,8 +339,29 @@ def test_a_lora_is_no_model_and_no_start(home: Path, tmp_path: Path) -> None:
 def test_a_lora_for_other_weights_of_the_network_is_warned_of(home: Path, caplog: Any) -> None:
     model = multigen.load(home / "base", device="cpu")
     adapter = lora.read(home / "tuned" / lora.FILE)
-    warn_of_base([adapter], model.weights_hash())
+    assert adapter.about["base_hash"] == {"fp32": model.weights_hash()}
+    warn_of_base([adapter], model.state_dict())
     assert not caplog.records
-    other = dataclasses.replace(adapter, about={**adapter.about, "base_hash": "other"})
-    warn_of_base([other], model.weights_hash())
+    other = dataclasses.replace(adapter, about={**adapter.about, "base_hash": {"fp32": "other"}})
+    warn_of_base([other], model.state_dict())
     assert "was trained on other weights" in caplog.text
+
+
+def test_a_base_held_in_another_dtype_is_known_again(home: Path, caplog: Any) -> None:
+    """fp32 rounds to bf16 as bf16 is held; bf16 and fp16 cannot be compared."""
+    weights = multigen.load(home / "base", device="cpu").state_dict()
+    held = {d: {n: t.to(d) for n, t in weights.items()} for d in (torch.bfloat16, torch.float16)}
+    adapter = lora.read(home / "tuned" / lora.FILE)
+    for trained, used in [
+        (weights, held[torch.bfloat16]),
+        (held[torch.float16], weights),
+        (held[torch.bfloat16], held[torch.float16]),
+    ]:
+        about = {**adapter.about, "base_hash": base_hashes(trained, pretrained=True)}
+        warn_of_base([dataclasses.replace(adapter, about=about)], used)
+        assert not caplog.records
+        other = {name: t + 0.1 if t.is_floating_point() else t for name, t in used.items()}
+        warn_of_base([dataclasses.replace(adapter, about=about)], other)
+        comparable = trained is weights or used is weights
+        assert len(caplog.records) == comparable
+        caplog.clear()

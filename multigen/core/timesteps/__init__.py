@@ -12,6 +12,7 @@
     leading      table indices (n - 1) (N//n), ..., 0       Song et al. 2021 (arXiv:2010.02502)
     linspace     table indices evenly from N - 1 to 0
     flow         sigma evenly from 1, shifted               Esser et al. 2024 (arXiv:2403.03206), eq. 23
+    linear_quadratic  sigma slowly from 1, then fast        Polyak et al. 2024 (arXiv:2410.13720), section 3.4.2
     list, table  numbers of the recipe's own                Sabour et al. 2024 (arXiv:2404.14507)
 
 Grids in noise level (karras, exponential, log_snr, table) have finite bounds. t = 1 is put in front where the schedule
@@ -21,6 +22,7 @@ starts at alpha = 0, and t = 0 behind, where sigma = 0.
 from multigen.core.timesteps.beta import beta
 from multigen.core.timesteps.flow import flow
 from multigen.core.timesteps.grid import MAX_STEPS, NoiseRange, Timesteps, noise_range
+from multigen.core.timesteps.linear_quadratic import linear_quadratic
 from multigen.core.timesteps.listed import Unit, listed, table
 from multigen.core.timesteps.noise_level import exponential, karras, log_snr
 from multigen.core.timesteps.tables import leading, linspace, trailing
@@ -36,6 +38,7 @@ __all__ = [
     "flow",
     "karras",
     "leading",
+    "linear_quadratic",
     "linspace",
     "listed",
     "log_snr",

@@ -239,10 +239,7 @@ def _plain(cond: Cond) -> dict[str, Any]:
 
 def _check(model: Model, path: Path) -> float:
     """The largest difference from this network, relative to its answer. MultigenError above `TOLERANCE`."""
-    ort = importlib.import_module("onnxruntime")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = _session(model, path)
     taken = {one.name for one in session.get_inputs()}  # those that the network has a use for
     natural = model.codec.shape(model.modality.shape())[1:]
     worst = 0.0
@@ -266,6 +263,19 @@ def _check(model: Model, path: Path) -> float:
                 f"{model.recipe.name}: its graph differs by {gap:.1e} at {list(size)}; nothing is written"
             )
     return worst
+
+
+def _session(model: Model, path: Path) -> Any:
+    """onnxruntime with the graph. MultigenError for one that it cannot open."""
+    ort = importlib.import_module("onnxruntime")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # whatever it finds in what the tracer wrote
+        raise MultigenError(
+            f"{model.recipe.name}: its network cannot be exported to ONNX ({reason(error)})"
+        ) from error
 
 
 def _shapes(natural: Sequence[int]) -> list[tuple[int, list[int], int]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from multigen.generation.request import Request, Size
 from multigen.modalities.media import Media
 from multigen.modalities.raster import resize_to_cover
+from multigen.serving.api import leading
 from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload, one, read_form, schema
@@ -29,6 +30,7 @@ FILES = {
     "image": "the picture to edit, PNG, JPEG, WebP or another that Pillow reads; of several, as image[], each is "
     "edited by itself",
     "mask": "a picture: what is transparent is made anew; of one without transparency, what is white",
+    **leading.FILES,
 }
 
 
@@ -66,6 +68,7 @@ async def _requests(body: ImageEdit, uploads: list[Upload], server: Server, serv
     size = size_of(body.size, served)
     if body.seed is None:
         body = body.model_copy(update={"seed": secrets.randbelow(2**31)})  # the same for all
+    images = await leading.pictures_for(body, server, uploads)
     found, pixels = [], 0
     for upload in pictures[: server.limits.n + 1]:  # more are refused with n
         picture, keep = await source(upload, mask, served, server, size, body.mask_is)
@@ -73,9 +76,8 @@ async def _requests(body: ImageEdit, uploads: list[Upload], server: Server, serv
         if pixels > server.limits.pixels:
             text = f"image: all together have more than {server.limits.pixels:,} pixels"
             raise ApiError(400, text, param="image", code="invalid_value")
-        found.append(
-            request_of(body, body.prompt, server.limits, edit=edit_of(body, picture, server.limits, keep))
-        )
+        change = edit_of(body, picture, server.limits, keep)
+        found.append(request_of(body, body.prompt, server.limits, edit=change, images=images))
     return found
 
 

@@ -20,6 +20,7 @@ from multigen.serving.api.encoding import encoded, opaque
 from multigen.serving.api.errors import ApiError, failed
 from multigen.serving.api.files import address
 from multigen.serving.api.inline import JSON, Inline
+from multigen.serving.api.leading import Led, pictures_for
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, request_of, size_of
 from multigen.serving.api.shapes import Pictures
@@ -60,7 +61,7 @@ class ImageMembers(Members):
     partial_images: int = Field(default=0, ge=0, le=3, description="with stream: previews of each picture")
 
 
-class ImageSampling(ImageMembers, Sampling):
+class ImageSampling(ImageMembers, Led, Sampling):
     """Pictures, and how they are made."""
 
 
@@ -73,7 +74,9 @@ async def generate(body: Generation, http: HttpRequest, server: TheServer, calle
     """Make pictures."""
     served = server.served(body.model, "image")
     check(body, served)
-    request = request_of(body, body.prompt, server.limits, size=size_of(body.size, served))
+    size = size_of(body.size, served)
+    images = await pictures_for(body, server)
+    request = request_of(body, body.prompt, server.limits, size=size, images=images)
     return await make(body, request, http, server, caller, served, "image_generation")
 
 

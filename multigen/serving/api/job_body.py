@@ -10,12 +10,11 @@ from pydantic import Field, Strict
 from multigen.generation.request import EditRequest, Request, Size
 from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
 from multigen.serving.api.errors import ApiError
-from multigen.serving.api.forms import Upload
-from multigen.serving.api.inline import decode
+from multigen.serving.api.leading import Led, pictures_for
 from multigen.serving.api.overrides import check_overrides
 from multigen.serving.api.sampling import Sampling, request_of, size_of
-from multigen.serving.api.state import Limits, Server
-from multigen.serving.api.uploads import Scratch, mask_of, medium_of
+from multigen.serving.api.state import Server
+from multigen.serving.api.uploads import Scratch, inline_upload, mask_of, medium_of
 from multigen.serving.engine.models import Served
 
 
@@ -28,7 +27,7 @@ class JobEdit(PixelEditMembers):
     )
 
 
-class JobBody(Sampling):
+class JobBody(Led, Sampling):
     """A job."""
 
     prompt: str = Field(default="", description="what to make")
@@ -50,8 +49,16 @@ async def request_for(body: JobBody, server: Server, served: Served, scratch: Sc
     edit = None if body.edit is None else await _edit(body.edit, server, served, scratch)
     size = size_of(body.size, served) if isinstance(body.size, str) else _size(body.size)
     overrides = check_overrides(body.overrides, limits)
+    images = await pictures_for(body, server)
     return request_of(
-        body, body.prompt, limits, size=size, duration=body.duration, edit=edit, overrides=overrides
+        body,
+        body.prompt,
+        limits,
+        size=size,
+        duration=body.duration,
+        edit=edit,
+        overrides=overrides,
+        images=images,
     )
 
 
@@ -63,7 +70,7 @@ def _size(size: int | tuple[int, int] | None) -> Size | None:
 
 async def _edit(given: JobEdit, server: Server, served: Served, scratch: Scratch) -> EditRequest:
     limits = server.limits
-    upload = await asyncio.to_thread(_upload, "edit.media", given.media, limits)
+    upload = await asyncio.to_thread(inline_upload, "edit.media", given.media, limits)
     medium = await medium_of(upload, served, server, scratch)
     check_mask_is(given, given.mask, "edit.mask_is")
     keep = None
@@ -73,26 +80,6 @@ async def _edit(given: JobEdit, server: Server, served: Served, scratch: Scratch
                 text = f"edit.{name}: it does not go with a sound" + "; give keep" * (name == "mask")
                 raise ApiError(400, text, param=f"edit.{name}", code="invalid_value")
     if given.mask is not None:
-        mask = await asyncio.to_thread(_upload, "edit.mask", given.mask, limits)
+        mask = await asyncio.to_thread(inline_upload, "edit.mask", given.mask, limits)
         keep = await mask_of(mask, medium, served, server, given.mask_is)
     return edit_of(given, medium, limits, keep)
-
-
-def _upload(member: str, text: str, limits: Limits) -> Upload:
-    """A file that came as text. ApiError for what is no base64, an address of another kind, and what is too large."""
-    if text.startswith("data:"):
-        head, _, text = text.partition(",")
-        if not head.endswith(";base64"):
-            raise ApiError(
-                400, f"{member}: a data: address in base64, please", param=member, code="invalid_value"
-            )
-    elif ":" in text[:16]:
-        what = f"{member}: addresses are not fetched; send the file as base64"
-        raise ApiError(400, what, param=member, code="invalid_value")
-    if len(text) * 3 // 4 > limits.upload + 2:
-        what = f"{member}: more than {limits.upload:,} bytes"
-        raise ApiError(413, what, param=member, code="too_large")
-    try:
-        return Upload(member, decode(text))
-    except ValueError:
-        raise ApiError(400, f"{member}: not base64", param=member, code="invalid_value") from None

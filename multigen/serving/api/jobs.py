@@ -106,7 +106,9 @@ async def _begin(
     user = whose(caller, body.user)
     engine, ticket = await submit(server, user, served, body, request, body.n, previews=body.previews)
     again = resumed(http)
-    asked_for = body.model_dump(exclude_none=True, exclude_defaults=True, exclude={"edit": {"media", "mask"}})
+    asked_for = body.model_dump(
+        exclude_none=True, exclude_defaults=True, exclude={"edit": {"media", "mask"}, "images": True}
+    )
     record = {
         "id": name,
         "owner": caller.key,

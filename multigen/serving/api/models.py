@@ -59,6 +59,10 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         "samplers": registry.names("sampler"),
         "guides": registry.names("guide"),
         "conditioner": recipe.conditioner.name,
+        # What pictures lead, in the order of a request's `images`; whether each has one of its own.
+        "adapters": [
+            {"name": one.name, "image": one.image is not None} for one in recipe.adapters if one.leads
+        ],
         "prompts": list(recipe.sample.prompts),
         "formats": [suffix.removeprefix(".") for suffix in modality.writes],
         "options": [

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
+from torch import Tensor
 
 from multigen import registry
 from multigen.generation.request import EditRequest, Request, Size
@@ -70,16 +71,13 @@ def request_of(
     duration: float | None = None,
     edit: EditRequest | None = None,
     overrides: tuple[str, ...] = (),
+    images: Sequence[Tensor | None] = (),
 ) -> Request:
-    """The request of some members. ApiError for what is over a limit."""
+    """The request of some members. `images`: pictures for the model's adapters. ApiError for what is over a limit."""
     for name, text in (("prompt", prompt), ("negative_prompt", given.negative_prompt or "")):
         if len(text) > limits.prompt:
-            raise ApiError(
-                400,
-                f"{name}: {len(text):,} characters; allowed: {limits.prompt:,}",
-                param=name,
-                code="too_long",
-            )
+            said = f"{name}: {len(text):,} characters; allowed: {limits.prompt:,}"
+            raise ApiError(400, said, param=name, code="too_long")
     if given.steps is not None and given.steps > limits.steps:
         raise ApiError(
             400, f"steps: {given.steps}; allowed: 1 to {limits.steps}", param="steps", code="invalid_value"
@@ -110,6 +108,7 @@ def request_of(
         overrides=overrides,
         options=given.options,
         edit=edit,
+        images=tuple(images),
     )
 
 

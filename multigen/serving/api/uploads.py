@@ -26,6 +26,7 @@ from multigen.modalities.raster import to_channels
 from multigen.registry import Part
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload
+from multigen.serving.api.inline import decode
 from multigen.serving.api.state import Limits, Server
 from multigen.serving.engine.models import Served
 
@@ -89,6 +90,26 @@ async def medium_of(upload: Upload, served: Served, server: Server, scratch: Scr
     return Media(await asyncio.to_thread(_finite, upload, medium), own)
 
 
+def inline_upload(member: str, text: str, limits: Limits) -> Upload:
+    """A file that came as text. ApiError for what is no base64, an address of another kind, and what is too large."""
+    if text.startswith("data:"):
+        head, _, text = text.partition(",")
+        if not head.endswith(";base64"):
+            raise ApiError(
+                400, f"{member}: a data: address in base64, please", param=member, code="invalid_value"
+            )
+    elif ":" in text[:16]:
+        what = f"{member}: addresses are not fetched; send the file as base64"
+        raise ApiError(400, what, param=member, code="invalid_value")
+    if len(text) * 3 // 4 > limits.upload + 2:
+        what = f"{member}: more than {limits.upload:,} bytes"
+        raise ApiError(413, what, param=member, code="too_large")
+    try:
+        return Upload(member, decode(text))
+    except ValueError:
+        raise ApiError(400, f"{member}: not base64", param=member, code="invalid_value") from None
+
+
 def is_picture(upload: Upload) -> bool:
     """Whether an upload is a picture, which a model of videos begins with."""
     return sniffed(upload.content) in _PICTURES
@@ -97,7 +118,7 @@ def is_picture(upload: Upload) -> bool:
 async def first_frame(upload: Upload, served: Served, server: Server) -> Tensor:
     """A picture as a clip [C, 1, H, W] of a model of videos."""
     channels = reader(served, server.limits).shape()[0]
-    picture = await _picture(upload, 3, server)
+    picture = await picture_of(upload, 3, server)
     return (await asyncio.to_thread(to_channels, picture, channels))[:, None]
 
 
@@ -109,7 +130,7 @@ async def mask_of(
     meaning  what of it is made anew; None, as OpenAI's clients have it: what is transparent, and where nothing is,
              what is white
     """
-    mask, modality = await _picture(upload, 4, server), reader(served, server.limits)
+    mask, modality = await picture_of(upload, 4, server), reader(served, server.limits)
 
     def kept() -> Tensor:
         said = meaning or (TRANSPARENT if bool((mask[3] < 1).any()) else WHITE)
@@ -119,7 +140,7 @@ async def mask_of(
     return keep if keep.ndim == 2 else keep[:1].expand(medium.tensor.shape[1:])
 
 
-async def _picture(upload: Upload, channels: Literal[3, 4], server: Server) -> Tensor:
+async def picture_of(upload: Upload, channels: Literal[3, 4], server: Server) -> Tensor:
     """A picture [C, H, W] in sRGB."""
     limits = server.limits
     image = Image(channels=channels, max_pixels=limits.pixels, max_bytes=limits.upload)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from multigen.generation.request import EditRequest, Request
 from multigen.modalities.media import Media
+from multigen.serving.api import leading
 from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload, one
@@ -22,6 +23,7 @@ from multigen.serving.engine.models import Served
 FILES = {
     "input_reference": "a picture that the video begins with, or a clip that is edited",
     "mask": "with a clip, a picture: what is transparent is made anew; of one without transparency, what is white",
+    **leading.FILES,
 }
 _EDITING = (
     "strength",
@@ -37,7 +39,7 @@ _EDITING = (
 )
 
 
-class VideoBody(PixelEditMembers, Sampling):
+class VideoBody(PixelEditMembers, leading.Led, Sampling):
     """A request for a video."""
 
     prompt: str = Field(description="what to make")
@@ -57,12 +59,13 @@ async def request_for(
     upload, mask = one(uploads, "input_reference"), one(uploads, "mask")
     size = size_of(body.size, served)
     check_mask_is(body, mask)
+    images = await leading.pictures_for(body, server, uploads)
     if upload is None:
         alone = [name for name in _EDITING if name in body.model_fields_set] + ["mask"] * (mask is not None)
         if alone:
             text = f"{alone[0]}: it goes with input_reference"
             raise ApiError(400, text, param=alone[0], code="invalid_value")
-        return request_of(body, body.prompt, limits, size=size, duration=body.seconds)
+        return request_of(body, body.prompt, limits, size=size, duration=body.seconds, images=images)
     natural = request_of(body, body.prompt, limits, size=size, duration=body.seconds)
     shape = reader(served, limits).shape(natural.size, natural.duration)
     if is_picture(upload):
@@ -74,7 +77,7 @@ async def request_for(
         if body.seconds is not None or body.size is not None:
             clip, keep = _fitted(clip, keep, body, shape, limits)
         edit = edit_of(body, clip, limits, keep)
-    return request_of(body, body.prompt, limits, edit=edit)
+    return request_of(body, body.prompt, limits, edit=edit, images=images)
 
 
 def _fitted(

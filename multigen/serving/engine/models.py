@@ -15,6 +15,7 @@ from multigen.errors import MultigenError
 from multigen.generation.parts import encode_prompts
 from multigen.model.autoencoders import size_multiple
 from multigen.model.compatibility import check_combination
+from multigen.model.diffusers import animated
 from multigen.model.load import load
 from multigen.model.model import Model
 from multigen.model.source import locate
@@ -241,7 +242,7 @@ def _loaded(source: str, device: str | None, loras: Mapping[str, float] | None, 
 def _served(name: str, source: str) -> Served:
     """A source, without its weights in memory. MultigenError if there is none, or it makes no media."""
     place = locate(source)
-    recipe = place.recipe
+    recipe = animated(place.recipe)
     check_combination(recipe)
     if recipe.trains == "codec":
         raise MultigenError(f"{source}: this recipe trains a codec; it makes no media and cannot be served")

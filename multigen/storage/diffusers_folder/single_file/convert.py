@@ -17,10 +17,11 @@ from torch import Tensor
 
 from multigen.errors import MultigenError
 from multigen.storage.diffusers_folder.single_file import flux
-from multigen.storage.diffusers_folder.single_file.header import FLUX, NETWORK, SD2, SD3, SDXL
+from multigen.storage.diffusers_folder.single_file.header import FLUX, NETWORK, REFINER, SD2, SD3, SDXL
 
 CLIP_L, CLIP_G, T5 = (f"text_encoders.{name}.transformer." for name in ("clip_l", "clip_g", "t5xxl"))
 VAE = ("first_stage_model.", "vae.")
+_OPEN_CLIP = ((SD2, "text_encoder"), (SDXL, "text_encoder_2"), (REFINER, "text_encoder_2"))
 Weights = dict[str, Tensor]
 Config = Mapping[str, Any]
 
@@ -34,6 +35,8 @@ def prefixes(kind: str, part: str) -> tuple[str, ...]:
         second = ("conditioner.embedders.1.model.",) if kind == SDXL else ()
         encoders = (first.get(kind, "cond_stage_model.transformer."), *second)
     named = {f"text_encoder{'' if k == 0 else f'_{k + 1}'}": (name,) for k, name in enumerate(encoders)}
+    if kind == REFINER:
+        named = {"text_encoder_2": ("conditioner.embedders.0.model.",)}
     return {"unet": (NETWORK,), "transformer": (NETWORK, ""), "vae": VAE, **named}.get(part, ())
 
 
@@ -56,7 +59,7 @@ def tensors(path: Path, kind: str, part: str, config: Config) -> Weights:
 
 def _converter(kind: str, part: str) -> Callable[[Weights, Config, str], Weights]:
     if part.startswith("text_encoder"):
-        return _open_clip if (kind, part) in ((SD2, "text_encoder"), (SDXL, "text_encoder_2")) else _encoder
+        return _open_clip if (kind, part) in _OPEN_CLIP else _encoder
     return {"unet": _unet, "vae": _vae, "transformer": _sd3 if kind == SD3 else _flux}[part]
 
 

@@ -154,7 +154,8 @@ def _at_hand(kind: str) -> Path | None:
     known = json.loads((_CONFIGS / f"{kind}.json").read_text(encoding="utf-8"))
     for name in known["repositories"]:
         found = try_to_load_from_cache(name, INDEX)
-        if isinstance(found, str) and (folder := Path(found).parent) and (folder / "tokenizer").is_dir():
+        tokenizer = next(part for part in known["parts"] if part.startswith("tokenizer"))
+        if isinstance(found, str) and (folder := Path(found).parent) and (folder / tokenizer).is_dir():
             return folder
     return None
 

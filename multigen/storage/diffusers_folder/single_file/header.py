@@ -20,14 +20,16 @@ _SD3, _FLUX = (
     "joint_blocks.0.context_block.adaLN_modulation.1.bias",
     "double_blocks.0.img_attn.norm.key_norm.scale",
 )
-SD1, SD2, SDXL, SD3, FLUX = (
+SD1, SD2, SDXL, REFINER, SD3, FLUX = (
     "stable_diffusion",
     "stable_diffusion_2",
     "stable_diffusion_xl",
+    "stable_diffusion_xl_refiner",
     "stable_diffusion_3",
     "flux",
 )
-KNOWN = "Stable Diffusion 1.x, 2.x, XL and 3, and Flux.1"
+REFINED = 2560  # numbers of pooled text and ids that a refiner is told; the base is told 2816
+KNOWN = "Stable Diffusion 1.x, 2.x, XL (base and refiner) and 3, and Flux.1"
 
 
 def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
@@ -55,19 +57,23 @@ def kind_of(shapes: Shapes) -> str | None:
     if _FIRST not in shapes:
         return None
     if _POOLED in shapes:
-        return SDXL
+        return REFINER if _is_refiner(shapes) else SDXL
     wide = (
         any(k.startswith("cond_stage_model.model.") for k in shapes) or shapes.get(_TEXT, (0, 0))[1] == 1024
     )
     return SD2 if wide else SD1
 
 
+def _is_refiner(shapes: Shapes) -> bool:
+    """Whether a network of Stable Diffusion XL is a refiner: OpenCLIP is its only text encoder."""
+    only = any(k.startswith("conditioner.embedders.0.model.") for k in shapes)
+    return only or shapes[_POOLED][1:] == (REFINED,)
+
+
 def check(shapes: Shapes, kind: str, where: Path) -> None:
     """MultigenError for variants of a network that nothing here samples with, and for weights that need more."""
     if any(k.endswith((".scale_weight", ".weight_scale", "scaled_fp8")) for k in shapes):
         raise MultigenError(f"{where}: its weights are scaled fp8. Allowed: fp32, fp16, bf16 and plain fp8")
-    if any(k.startswith("conditioner.embedders.0.model.") for k in shapes):
-        raise MultigenError(f"{where}: the refiner of Stable Diffusion XL is not read from a single file")
     network, takes = bare(shapes), 4
     if kind == FLUX:
         takes, allowed = network["img_in.weight"][1], (4 * _latents(network["final_layer.linear.weight"][0]),)

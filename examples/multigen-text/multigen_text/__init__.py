@@ -1,0 +1,1 @@
+"""Short texts as a modality of multigen."""
