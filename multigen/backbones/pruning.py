@@ -21,6 +21,7 @@ from multigen.backbones.unet import UNet
 from multigen.core.backbone import Backbone
 from multigen.errors import MultigenError
 
+_ALIKE = 1e-2  # singular values below this share of the largest do not count
 _UNIT = 8  # widths are multiples of it, as vector units and normalisation like them
 
 
@@ -137,7 +138,8 @@ def _cut(tensor: Tensor, axes: tuple[Channels, Channels], graph: Graph, keep: Se
 def _fitted(embed: NoiseEmbedding, weight: Tensor, features: int) -> Tensor:
     """The weight [E, n] of the noise embedding for fewer sines and cosines: those that come nearest to it.
 
-    Least squares over the log-SNRs that there are, since other periods go with another number of features.
+    Least squares over the log-SNRs that there are, since other periods go with another number of features. Neighbouring
+    periods are nearly alike: without a bound on the singular values their weights would be huge and cancel.
     """
     fewer = NoiseEmbedding(features, 1, 0, axes=1)
     at = torch.linspace(-20, 20, 2001, dtype=torch.float64)[:, None]
@@ -146,5 +148,5 @@ def _fitted(embed: NoiseEmbedding, weight: Tensor, features: int) -> Tensor:
         for phase in (at * e.frequencies.double().cpu() for e in (embed, fewer))
     )
     wanted = old @ weight.double().cpu().T
-    found = torch.linalg.lstsq(new, wanted, driver="gelsd").solution
+    found = torch.linalg.lstsq(new, wanted, driver="gelsd", rcond=_ALIKE).solution
     return found.T.to(weight)

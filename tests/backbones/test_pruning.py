@@ -100,6 +100,7 @@ def test_the_noise_embedding_keeps_what_it_can_with_fewer_features() -> None:
         wanted, found = before_activation(net), before_activation(narrow)
     kept = [(wanted - found[:, [k]]).abs().mean(0).amin() for k in range(found.shape[1])]
     assert max(kept) < 0.1 * wanted.std()
+    assert left.state["embed.noise.weight"].abs().amax() < 20 * net.embed.noise.weight.abs().amax()
 
 
 def test_the_channels_that_matter_most_stay() -> None:
