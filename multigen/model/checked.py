@@ -1,23 +1,22 @@
 """What a check of weights in half precision found: data beside them, which `sample.precision=auto` reads.
 
-`python -m benchmarks.precision NAME` makes it: the same media, seed by seed, in fp32 and in bf16.
+`python -m benchmarks.refresh NAME --only precision` makes it: the same media, seed by seed, in fp32 and in bf16.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 
 from multigen.device import choose_precision
 from multigen.errors import MultigenError
-from multigen.recipe.paths import WEIGHTS
 from multigen.recipe.schema import Recipe
+from multigen.storage.measured import FILE
 
-FILE = "precision.json"  # in the folder of the weights
+STAGE = "precision"  # of `measured.json`
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,6 @@ class Checked:
     error       standard error of that in fp32
     skills      name -> a task metric in fp32 and in bf16
     difference  mean absolute difference of the samples, of full scale
-    weights     hash of the weights
     """
 
     media: int
@@ -37,7 +35,6 @@ class Checked:
     error: float
     skills: Mapping[str, tuple[float, float]]
     difference: float
-    weights: str
 
     @property
     def as_good(self) -> bool:
@@ -46,21 +43,21 @@ class Checked:
         return near and self.kernel[1] <= self.kernel[0] + self.error
 
 
-def checked_at(path: Path) -> Checked | None:
-    """Read what was found of the weights in a folder or a file; None where nothing was."""
-    file = (path if path.is_dir() else path.parent) / FILE
-    if not (path.is_dir() or path.name == WEIGHTS) or not file.is_file():
+def checked_of(measured: Mapping[str, Any]) -> Checked | None:
+    """Return what was found of weights, of all that was measured of them; None where it was not.
+
+    MultigenError for what no check writes.
+    """
+    found = measured.get(STAGE)
+    if found is None:
         return None
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
         skills = {str(name): (float(a), float(b)) for name, (a, b) in found["skills"].items()}
         full, half = found["kernel"]
-        return Checked(
-            int(found["media"]), (float(full), float(half)), float(found["error"]), skills,
-            float(found["difference"]), str(found["weights"]),
-        )  # fmt: skip
+        kernel = (float(full), float(half))
+        return Checked(int(found["media"]), kernel, float(found["error"]), skills, float(found["difference"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MultigenError(f"{file}: not what a check of precision writes ({error})") from error
+        raise MultigenError(f"{FILE}: {STAGE}: not what a check of precision writes ({error})") from error
 
 
 def sampling_precision(

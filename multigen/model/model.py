@@ -68,7 +68,7 @@ class Model:
             model.load_weights(found.tensors, found.where)
         model.knowledge, model.loras.own = found.knowledge, with_student(model.recipe, found.adapter)
         model.measured = found.measured if model.loras.own is None else {}  # of the weights without it
-        make_ready(model._denoiser, model.recipe, model.device, found.checked)
+        make_ready(model._denoiser, model.recipe, model.device, found.measured)
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
         model.pictures = attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)

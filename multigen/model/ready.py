@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from multigen.core.denoiser import Denoiser
-from multigen.model.checked import Checked, sampling_precision
+from multigen.model.checked import checked_of, sampling_precision
 from multigen.recipe.schema import Recipe
 from multigen.storage.cache_folder import cache_folder
 from multigen.training.compiled import compiled
@@ -17,15 +19,17 @@ _VARIANTS = 64  # forms of one block that are compiled: widths, with attention o
 
 
 def make_ready(
-    denoiser: Denoiser | None, recipe: Recipe, device: torch.device, checked: Checked | None
+    denoiser: Denoiser | None, recipe: Recipe, device: torch.device, measured: Mapping[str, Any]
 ) -> None:
     """Set how a denoiser, whose weights are loaded, computes in sampling; do nothing where there is none.
+
+    measured  of the weights
 
     TrainingError for `sample.compile` where nothing can be compiled.
     """
     if denoiser is None:
         return
-    denoiser.precision = sampling_precision(recipe, device, checked)
+    denoiser.precision = sampling_precision(recipe, device, checked_of(measured))
     if recipe.sample.compile:
         compile_regions(denoiser)
 

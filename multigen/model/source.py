@@ -15,7 +15,6 @@ from multigen.errors import MultigenError, RecipeError
 from multigen.model import diffusers
 from multigen.model import weights as model_weights
 from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_weights
-from multigen.model.checked import Checked, checked_at
 from multigen.model.knowledge import knowledge_at, without_knowledge
 from multigen.model.tuned import in_checkpoint, tuned, what_is_left
 from multigen.model.tuned import is_finished as is_finished
@@ -38,8 +37,7 @@ class Found(NamedTuple):
 
     `tensors` is None where the recipe's parts bring their weights with them, as those of a foreign pipeline do.
     `adapter` and `words` are what a training added to them, where they are its frozen base; `knowledge`, what they were
-    told; `stages`, those before it in a cascade, where they came with the weights; `measured`, what was found of them;
-    `checked`, how they do in bf16.
+    told; `stages`, those before it in a cascade, where they came with the weights; `measured`, what was found of them.
     """
 
     recipe: Recipe
@@ -50,7 +48,6 @@ class Found(NamedTuple):
     knowledge: Knowledge | None = None
     stages: tuple[Found, ...] = ()
     measured: Mapping[str, Any] = MappingProxyType({})
-    checked: Checked | None = None
 
     def tensors_of(self, part: str) -> dict[str, Tensor]:
         """The weights of one part, such as codec.vocoder, by their names within it."""
@@ -127,8 +124,8 @@ def _in_file(recipe: Recipe, path: Path, where: str) -> Found:
         )
         for number, (rows, text) in enumerate(before)
     )
-    knows, measured, checked = knowledge_at(path), read_measured(path), checked_at(path)
-    return Found(recipe, tensors, where, knowledge=knows, stages=stages, measured=measured, checked=checked)
+    knows, measured = knowledge_at(path), read_measured(path)
+    return Found(recipe, tensors, where, knowledge=knows, stages=stages, measured=measured)
 
 
 def _split(path: Path) -> tuple[dict[str, Tensor], list[tuple[dict[str, Tensor], str]]]:
@@ -182,7 +179,7 @@ def of_run(recipe: Recipe, folder: Path) -> Found:
     """What a recipe's training left in its run folder: averaged weights, or its base's and what it added to them."""
     if recipe.train.adapter is None:
         found = Found(recipe, run_weights(folder), str(folder), knowledge=knowledge_at(folder))
-        return found._replace(checked=checked_at(folder))
+        return found._replace(measured=read_measured(folder / WEIGHTS))
     made = tuned(recipe, folder, _newest)
     own, base = (
         knowledge_at(folder),

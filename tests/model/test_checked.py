@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,12 +11,12 @@ import torch
 import multigen.device
 from multigen.device import choose_precision
 from multigen.errors import MultigenError
-from multigen.model.checked import FILE, Checked, checked_at, sampling_precision
+from multigen.model.checked import STAGE, Checked, checked_of, sampling_precision
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe
 
 CPU = torch.device("cpu")
-GOOD = Checked(48, (0.5, 0.5), 0.02, {"hue": (1.0, 0.99)}, 0.01, "abc")
+GOOD = Checked(48, (0.5, 0.5), 0.02, {"hue": (1.0, 0.99)}, 0.01)
 
 
 def recipe(precision: str, *more: str) -> Recipe:
@@ -51,11 +50,8 @@ def test_a_slow_device_stays_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_precision("auto", CPU) is None
 
 
-def test_reads_what_stands_beside_weights(tmp_path: Path) -> None:
-    assert checked_at(tmp_path) is None
-    (tmp_path / FILE).write_text(json.dumps(dataclasses.asdict(GOOD)))
-    assert checked_at(tmp_path) == checked_at(tmp_path / "weights.safetensors") == GOOD
-    assert checked_at(tmp_path / "other.safetensors") is None
-    (tmp_path / FILE).write_text('{"kernel": 3}')
-    with pytest.raises(MultigenError, match=r"precision\.json: not what"):
-        checked_at(tmp_path)
+def test_reads_what_was_measured() -> None:
+    assert checked_of({}) is None
+    assert checked_of({STAGE: json.loads(json.dumps(dataclasses.asdict(GOOD)))}) == GOOD
+    with pytest.raises(MultigenError, match=r"precision: not what"):
+        checked_of({STAGE: {"kernel": 3}})
