@@ -21,6 +21,7 @@ from multigen.backbones.packed import PackedWeights
 from multigen.backbones.streamed import Streamed
 from multigen.core.backbone import Backbone, Control, Lead, Taps
 from multigen.core.conditioning import Cond, CondSpec
+from multigen.core.copies import KeepsCopies
 from multigen.core.deep import Deep
 from multigen.core.hosts import Host
 from multigen.families import Family, open_family
@@ -34,7 +35,7 @@ INT8 = "backbone.dtype=int8. Allowed: fp32, bf16, fp16"
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Diffusers(Backbone):
+class Diffusers(KeepsCopies, Backbone):
     """F(x [B, C, *D], c_noise [B], cond) -> [B, C, *D]: a network of diffusers with its trained weights.
 
     axes          of the codec, which must be the network's
@@ -189,7 +190,11 @@ class Diffusers(Backbone):
             contextlib.nullcontext() if self._dtype is None else torch.autocast(x.device.type, self._dtype)
         )
         led = self._adapters.leading(self.network, cond)
-        fast = contextlib.nullcontext() if self._packed is None else self._packed.used(x)
+        fast = (
+            self._packed.used(x)
+            if self._packed is not None and self.keeps_copies
+            else contextlib.nullcontext()
+        )
         inner = self._inner.deep(deep, len(x))
         with tapped(blocks, taps), inner, lower, led, self._learning(x, cond), fast:
             answer = self.family.call(self.network, x, c_noise, cond)
@@ -199,10 +204,19 @@ class Diffusers(Backbone):
 
     def leave(self) -> None:
         """Make room on the device for another network of the model."""
-        if self._packed is not None:
-            self._packed.clear()
+        self.forget_copies()
         if not self._streamed:
             self.network.to("cpu")
+
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes of weights in the layout in which they are multiplied."""
+        return 0 if self._packed is None else self._packed.nbytes
+
+    def forget_copies(self) -> None:
+        """Let them go."""
+        if self._packed is not None:
+            self._packed.clear()
 
     def check_control(self) -> None:
         """Raise ValueError but for U-Nets of pictures without mask channels."""

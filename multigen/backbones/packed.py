@@ -60,6 +60,11 @@ class PackedWeights:
         with _Packing(self) if serves and not traced and available() else nullcontext():
             yield
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all blocks, without what oneDNN adds to fill them up."""
+        return sum(held.weight.nbytes for held in list(self._held.values()))
+
     def clear(self) -> None:
         """Forget all blocks."""
         self._held.clear()

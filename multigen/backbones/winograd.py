@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.forward_ad import unpack_dual
 
+from multigen.core.copies import KeepsCopies
+
 OUTPUTS = 4  # m
 _TAPS = OUTPUTS + 2  # n
 _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)  # and infinity
@@ -115,7 +117,7 @@ def convolve(x: Tensor, layer: Held, bias: Tensor | None) -> Tensor:
     return out.view(rows, down * m, right * m, wide)[:, :height, :width].permute(0, 3, 1, 2)
 
 
-class Conv(nn.Conv2d):
+class Conv(KeepsCopies, nn.Conv2d):
     """A convolution of a folded tensor [R, C, H, W] that takes the quickest way on CPUs where nothing learns.
 
     Which way is decided by the sizes of a sample, never by how many there are. It is made as any `nn.Conv2d` is, for
@@ -139,6 +141,15 @@ class Conv(nn.Conv2d):
         super().__init__(width_in, width_out, kernel, stride, given, groups=groups, bias=bias)
         self._held: Held | None = None
 
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes of the transformed kernel: four times the weight's."""
+        return 0 if self._held is None else self._held.kernel.nbytes
+
+    def forget_copies(self) -> None:
+        """Let the transformed kernel go."""
+        self._held = None
+
     def forward(self, input: Tensor) -> Tensor:
         """[R, C, H, W] -> [R, C', H', W']."""
         x = input
@@ -151,7 +162,7 @@ class Conv(nn.Conv2d):
         return self._few_products(x) if self._pays(x) else super().forward(x)
 
     def _pays(self, x: Tensor) -> bool:
-        if self.kernel_size != (3, 3) or x.shape[2] * x.shape[3] < _LEAST_PLACES:
+        if not self.keeps_copies or self.kernel_size != (3, 3) or x.shape[2] * x.shape[3] < _LEAST_PLACES:
             return False
         a, b = self.in_channels, self.out_channels
         used = 1.0  # share of the tiles' places that are in the sample

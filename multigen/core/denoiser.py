@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from multigen.core.backbone import Backbone, Taps, check_deep, check_taps
 from multigen.core.conditioning import Cond
+from multigen.core.copies import KeepsCopies
 from multigen.core.deep import Deep
 from multigen.core.held import HeldWeights
 from multigen.core.predictions import Prediction
@@ -51,7 +52,7 @@ def _with_variance(x0: Tensor, answer: Tensor, taps: Taps | None) -> Tensor:
     return torch.cat([x0, answer[:, x0.shape[1] :]], 1) if taps is not None and taps.variance else x0
 
 
-class Denoiser(nn.Module):
+class Denoiser(KeepsCopies, nn.Module):
     """Estimate x0 from x_t with a backbone.
 
     backbone    the network F
@@ -98,8 +99,18 @@ class Denoiser(nn.Module):
         if self.precision is None:
             return self.backbone(x, c_noise, cond, **more)
         with torch.autocast(x.device.type, dtype=self.precision):
-            network = self.backbone if torch.is_grad_enabled() else self._held_weights(self.precision)
+            plain = torch.is_grad_enabled() or not self.keeps_copies
+            network = self.backbone if plain else self._held_weights(self.precision)
             return network(x, c_noise, cond, **more).to(x.dtype)
+
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes of weights held in half precision."""
+        return 0 if self._held is None else self._held.nbytes
+
+    def forget_copies(self) -> None:
+        """Let them go."""
+        self._held = None
 
     def _held_weights(self, dtype: torch.dtype) -> HeldWeights:
         if self._held is None or self._held.dtype != dtype:

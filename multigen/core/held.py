@@ -32,6 +32,11 @@ class HeldWeights:
         """Call the module. Inside autocast to the dtype, without gradients."""
         return functional_call(self.module, self._weights(x.device), (x, *args), more)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the copies."""
+        return sum(copy.nbytes for copy in list(self._copies.values()))
+
     def _weights(self, device: torch.device) -> dict[str, Tensor]:
         found = dict(_castable(self.module, device))
         for name in self._copies.keys() - found.keys():

@@ -27,6 +27,11 @@ class LoraStack:
         self.own: Adapter | None = None
         self._mix = MergedWeights()
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that LoRAs take beside the weights: the base's own numbers, which they return to."""
+        return self._mix.nbytes
+
     def reset(self) -> None:
         """Forget what was added: the backbone's weights have been replaced."""
         self._mix.forget("backbone.")

@@ -29,7 +29,7 @@ from multigen.model.adapters import attach
 from multigen.model.build import build_parts, facts_of
 from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack
-from multigen.model.ready import make_ready
+from multigen.model.ready import make_ready, set_precision
 from multigen.model.source import Found, find_weights
 from multigen.model.stages import former_of
 from multigen.model.students import with_student
@@ -68,7 +68,7 @@ class Model:
             model.load_weights(found.tensors, found.where)
         model.knowledge, model.loras.own = found.knowledge, with_student(model.recipe, found.adapter)
         model.measured = found.measured if model.loras.own is None else {}  # of the weights without it
-        make_ready(model._denoiser, model.recipe, model.device, found.measured)
+        make_ready(model._denoiser, model.recipe)
         model._stages = found.stages if model.recipe.stages == found.recipe.stages else ()
         model.set_loras(model.recipe.loras)
         model.pictures = attach(model._denoiser, model.conditioner, model.recipe.adapters, found.words)
@@ -249,6 +249,8 @@ class Model:
         what = f"{where}: these weights are of another model than recipe {self.recipe.name}"
         model_weights.load_state(self.learned, tensors, what)
         self.loras.reset()
+        self.measured = {}  # that was of other weights
+        set_precision(self._denoiser, self.recipe, self.device, self.measured)
 
     def start_from(self, tensors: dict[str, Tensor], where: str) -> None:
         """Set the weights to those of a former model, for training: of an image model also in a video model.
@@ -271,6 +273,7 @@ class Model:
             hosts = [*self.denoiser.backbone.hosts(), *self.conditioner.hosts()]
             self.loras.replace(rows, hosts, self.recipe.name, lambda: model_weights.base_of(self.learned))
         self.recipe = dataclasses.replace(self.recipe, loras=tuple(loras))
+        set_precision(self._denoiser, self.recipe, self.device, self.measured)
 
     def bare(self) -> AbstractContextManager[None]:
         """Inside the block the model is its base, without any LoRA."""
@@ -292,7 +295,6 @@ class Model:
         `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
         are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
         """
-        own = model_weights.stored(
-            self.loras.kept(self.state_dict()), self.knowledge, self.recipe, self.codec
-        )
+        kept = self.loras.kept(self.state_dict())
+        own = model_weights.stored(kept, self.knowledge, self.recipe, self.codec)
         return model_weights.save_weights(Path(path), own, half=half)

@@ -18,19 +18,23 @@ from multigen.training.compiled import compiled
 _VARIANTS = 64  # forms of one block that are compiled: widths, with attention or without
 
 
-def make_ready(
+def set_precision(
     denoiser: Denoiser | None, recipe: Recipe, device: torch.device, measured: Mapping[str, Any]
 ) -> None:
-    """Set how a denoiser, whose weights are loaded, computes in sampling; do nothing where there is none.
+    """Set the precision of sampling for the weights as they are now; do nothing where there is no denoiser.
 
-    measured  of the weights
+    measured  of these weights, without the LoRAs of the recipe
+    """
+    if denoiser is not None:
+        denoiser.precision = sampling_precision(recipe, device, checked_of(measured))
+
+
+def make_ready(denoiser: Denoiser | None, recipe: Recipe) -> None:
+    """Compile what samples, where the recipe says so; do nothing where there is no denoiser.
 
     TrainingError for `sample.compile` where nothing can be compiled.
     """
-    if denoiser is None:
-        return
-    denoiser.precision = sampling_precision(recipe, device, checked_of(measured))
-    if recipe.sample.compile:
+    if denoiser is not None and recipe.sample.compile:
         compile_regions(denoiser)
 
 

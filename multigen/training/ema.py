@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from multigen.core.copies import changed
+
 
 class EMA:
     """Averages named parameters: shadow = decay shadow + (1 - decay) parameter, after each step.
@@ -58,6 +60,7 @@ class EMA:
             return
         for name, parameter in self.parameters.items():
             parameter.data, self.shadow[name] = self.shadow[name], parameter.data
+        changed(self.parameters.values())
 
     @torch.no_grad()
     def _exchange(self) -> None:

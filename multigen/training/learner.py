@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from multigen.core.copies import changed
 from multigen.errors import MultigenError
 from multigen.recipe.schema import Train
 from multigen.storage.tensors import mismatches
@@ -58,6 +59,7 @@ class Learner:
         # As torch.amp.GradScaler passes to a fused optimizer what only the device knows.
         vars(self.optimizer).update({} if bad is None else {"found_inf": bad, "grad_scale": None})
         self.optimizer.step()
+        changed(self.parameters.values())
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Return the files of a checkpoint. The tensors are the live ones, not copies."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
+from multigen.core.copies import keep_no_copies
 from multigen.errors import RecipeError
 from multigen.recipe.schema import Recipe
 from multigen.training import ranks
@@ -59,6 +60,9 @@ def shard(backbone: nn.Module, device: torch.device) -> None:
     # It warns of what nothing here does: to change the network's output in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(device.type, (ranks.world(),))
+    keep_no_copies(
+        backbone
+    )  # FSDP2 fills the gathered weights anew at each call, and counts no version of them
     for block in _blocks(backbone):
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     # Also the rest is given back after a forward pass: weights may be exchanged for their averages before the next.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +13,11 @@ import multigen.device
 from multigen.device import choose_precision
 from multigen.errors import MultigenError
 from multigen.model.checked import STAGE, Checked, checked_of, sampling_precision
+from multigen.model.model import Model
+from multigen.model.source import find_weights
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe
+from multigen.storage import lora
 
 CPU = torch.device("cpu")
 GOOD = Checked(48, (0.5, 0.5), 0.02, {"hue": (1.0, 0.99)}, 0.01)
@@ -48,6 +52,33 @@ def test_a_slow_device_stays_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (choose_precision("auto", CPU) is torch.bfloat16) is measured
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     assert choose_precision("auto", CPU) is None
+
+
+@pytest.mark.usefixtures("fast")
+def test_auto_is_decided_again_with_each_set_of_loras(tmp_path: Path) -> None:
+    measured = {STAGE: dataclasses.asdict(GOOD)}
+    tiny = Model(recipe("auto", "backbone.widths=[8,8]", "backbone.attention=[false,false]"), device="cpu")
+    file, adapter = tiny.save(tmp_path / "tiny.safetensors"), change_of(tiny, tmp_path / "lora.safetensors")
+    found = find_weights(str(file))._replace(measured=measured)
+    model = Model.of(found, device="cpu")
+    assert model.denoiser.precision is torch.bfloat16
+    model.adapt({adapter: 1.0})
+    assert model.denoiser.precision is None
+    model.adapt({})
+    assert model.denoiser.precision is torch.bfloat16
+    model.load_weights(tiny.state_dict(), "here")  # of which nothing was measured
+    assert model.denoiser.precision is None and not model.measured
+    # A model that is a LoRA itself, as a student is: what was measured was its base's.
+    own = Model.of(found._replace(adapter=lora.read(Path(adapter))), device="cpu")
+    assert own.denoiser.precision is None
+
+
+def change_of(model: Model, path: Path) -> str:
+    """A LoRA on the first layer of a model's network."""
+    weight = model.denoiser.backbone.get_parameter("enter.weight")
+    down, up = torch.randn(2, *weight.shape[1:]), torch.randn(len(weight), 2)
+    pair = lora.Pair(down, up[..., None, None], 1.0)
+    return str(lora.write(path, lora.Adapter({"enter": pair}, {}, "made")))
 
 
 def test_reads_what_was_measured() -> None:

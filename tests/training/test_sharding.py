@@ -11,16 +11,20 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
+from multigen.backbones.winograd import Conv
+from multigen.core.copies import copied_bytes
 from multigen.errors import RecipeError
 from multigen.recipe.load import load_recipe
 from multigen.runs import jobs as runs
 from multigen.storage import lora
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
-from multigen.training.sharding import Layout, check_sharding, clip_gradients
+from multigen.training.sharding import Layout, check_sharding, clip_gradients, part, shard
 from tests.runs.test_resume import small
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +118,39 @@ def test_a_lora_learns_beside_a_shared_network(tmp_path: Path) -> None:
     assert ups[0].keys() == ups[1].keys()
     for name, value in ups[0].items():
         torch.testing.assert_close(ups[1][name], value, rtol=2e-2, atol=2e-4)
+
+
+class Wide(nn.Module):
+    """A block of a width at which sampling keeps a transformed kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Conv(96, 96, (3, 3)), Conv(96, 96, (3, 3))])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def test_a_shared_network_keeps_no_copies_of_weights_that_are_gathered_anew() -> None:
+    torch.manual_seed(0)
+    net, x = Wide(), torch.randn(1, 96, 8, 8)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        shard(net, torch.device("cpu"))
+        for _ in range(2):
+            with torch.no_grad():
+                found = net(x)
+                assert copied_bytes(net) == 0
+                for parameter in net.parameters():
+                    part(parameter).mul_(2)  # as an optimizer does
+            weights = [part(p).detach().clone() / 2 for p in net.parameters()]
+            wanted = F.conv2d(x, weights[0], weights[1], padding=1)
+            wanted = F.conv2d(wanted, weights[2], weights[3], padding=1)
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    finally:
+        dist.destroy_process_group()
 
 
 def test_one_process_cannot_share() -> None:

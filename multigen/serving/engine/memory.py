@@ -79,6 +79,7 @@ class Costs:
         model = self.model
         x = torch.zeros((1, *shape), device=model.device)
         cond, t = blank(model, shape), torch.full((1,), 0.5)
+        model.denoiser(x, t, cond)  # makes copies of weights, which stay
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(model.device)
             before = torch.cuda.memory_allocated(model.device)

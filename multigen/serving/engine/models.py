@@ -11,6 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from multigen.core.copies import copied_bytes
 from multigen.errors import MultigenError
 from multigen.generation.parts import encode_prompts
 from multigen.model.autoencoders import size_multiple
@@ -133,6 +134,9 @@ class Models:
             async with self._loading:
                 if key not in self._engines:
                     await self._load(one, key)
+        elif not self._loading.locked():
+            async with self._loading:
+                await self._shed(key)
         self._used[key] = time.monotonic()
         return self._engines[key]
 
@@ -143,8 +147,8 @@ class Models:
 
     @property
     def weights(self) -> int:
-        """Bytes of the weights that are in memory."""
-        return sum(self._sizes.values())
+        """Bytes of the weights that are in memory, with the copies that sampling made of them."""
+        return sum(self._sizes.values()) + sum(_copied(engine.model) for engine in self._engines.values())
 
     async def unload(self, key: Key) -> None:
         """Let an engine go, with its model."""
@@ -177,6 +181,7 @@ class Models:
         )
         # Frozen parts of a pipeline and a LoRA's pairs are in no state_dict, but in the files.
         size = max(sum(t.numel() * t.element_size() for t in model.state_dict().values()), one.size)
+        size += model.loras.nbytes
         if size > one.size:
             self._check_size(name, size)
             await self._make_room(name, size)
@@ -207,6 +212,14 @@ class Models:
         finally:
             self._leaving.clear()
 
+    async def _shed(self, key: Key) -> None:
+        """Unload idle models while more is in memory than may be: copies of weights are made after they are loaded."""
+        for other in sorted(self._engines, key=lambda k: self._used.get(k, 0.0)):
+            if self.budget is None or self.weights <= self.budget:
+                return
+            if other != key and other in self._engines and self._engines[other].idle:
+                await self.unload(other)
+
     def _go_on(self) -> bool:
         """Draining where the end has come meanwhile."""
         if self._closed is not None:
@@ -220,6 +233,11 @@ class Models:
                 f"{name}: its weights take {size / 1e9:.3g} GB, and the budget is {self.budget / 1e9:.3g} GB; "
                 "give a larger --budget, or do not serve it"
             )
+
+
+def _copied(model: Model) -> int:
+    """Bytes of the copies of its weights that a model keeps now."""
+    return sum(copied_bytes(module) for module in (model.denoiser, model.codec, model.conditioner))
 
 
 def _loaded(source: str, device: str | None, loras: Mapping[str, float] | None, fast: bool) -> Model:

@@ -23,6 +23,11 @@ class MergedWeights:
         """Names of the weights that differ from the base's."""
         return list(self._base)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the base's own weights that are kept beside the changed ones."""
+        return sum(own.nbytes for _, own in self._base.values())
+
     @torch.no_grad()
     def set(self, changes: Sequence[tuple[Mapping[str, Change], float]]) -> None:
         """Add these changes (`deltas`), each with its weight, in place of the former ones."""

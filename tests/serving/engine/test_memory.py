@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from multigen.core.copies import copied_bytes
 from multigen.errors import MultigenError
 from multigen.generation.plan import Job, jobs
 from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.serving.engine.memory import Costs, _Held
-from tests.serving.engine.engines import tiny
+from tests.model.test_model import small
+from tests.serving.engine.engines import TINY, tiny
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,16 @@ def test_the_most_that_is_held_at_once() -> None:
         assert held.now == 2 * 4000
         del b, c, d
     assert held.most == 2 * 4000 and held.now == 0
+
+
+def test_copies_of_weights_are_no_part_of_a_call() -> None:
+    wide = small("image_digits", [*TINY[1:], "backbone.widths=[96,96]"])
+    first, second = Costs(wide), Costs(wide)
+    for costs in (first, second):
+        costs.of(job(wide))
+    assert copied_bytes(wide.denoiser) > 0
+    assert first.of(job(wide)) == second.of(job(wide))
+    assert first.of(job(wide, size=14)) == second.of(job(wide, size=14))
 
 
 def test_larger_ones_cost_more_guided_ones_twice_and_windows_what_they_see(model: Model) -> None:

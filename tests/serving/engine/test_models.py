@@ -24,7 +24,8 @@ from multigen.serving.engine.models import Models
 from multigen.serving.engine.settings import Busy, Draining
 from multigen.serving.engine.ticket import Ticket
 from multigen.storage import lora
-from tests.serving.engine.engines import Calls, ask, tiny
+from tests.model.test_model import small
+from tests.serving.engine.engines import TINY, Calls, ask, tiny
 
 STEPS = 4
 
@@ -252,6 +253,27 @@ def test_loras_of_a_request_do_not_reach_its_neighbours(file: Path, adapters: di
     run(work())
 
 
+def test_copies_of_weights_take_memory_too(tmp_path: Path) -> None:
+    """Sampling makes them after the model was loaded: then idle models go, when the next request comes."""
+    wide = small("image_digits", [*TINY[1:], "backbone.widths=[96,96]"]).save(tmp_path / "wide.safetensors")
+
+    async def work() -> None:
+        async with models(wide, "ab", budget=int(2.5 * size_of(wide))) as one:
+            await made(await one.engine("a"))
+            assert one.weights > 1.5 * size_of(wide)
+            await one.engine("b")
+            assert loaded(one) == ["b"] and one.weights == size_of(wide)
+        async with models(wide, "ab", budget=int(2.5 * size_of(wide))) as one:
+            first = await one.engine("a")
+            await one.engine("b")
+            assert loaded(one) == ["a", "b"]
+            await made(first)
+            assert await one.engine("a") is first
+            assert loaded(one) == ["a"]
+
+    run(work())
+
+
 def test_loras_take_memory_too(file: Path, adapters: dict[str, str]) -> None:
     """Clients choose LoRAs and their weights: as many models as they like would fill any memory."""
 
@@ -261,5 +283,6 @@ def test_loras_take_memory_too(file: Path, adapters: dict[str, str]) -> None:
                 await one.engine("a", [("bold", k / 10)])
                 assert one.weights <= 3 * size_of(file)
             assert 1 <= len(one.engines) <= 3
+            assert one.weights > size_of(file) * len(one.engines)  # the base's numbers are kept beside
 
     run(work())
