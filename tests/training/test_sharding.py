@@ -133,10 +133,10 @@ class Wide(nn.Module):
         return x
 
 
-def test_a_shared_network_keeps_no_copies_of_weights_that_are_gathered_anew() -> None:
+def test_a_shared_network_keeps_no_copies_of_weights_that_are_gathered_anew(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, x = Wide(), torch.randn(1, 96, 8, 8)
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
         shard(net, torch.device("cpu"))
         for _ in range(2):
