@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from contextlib import nullcontext
 
@@ -13,7 +14,7 @@ from multigen.backbones.packed import PackedWeights, available
 from multigen.backbones.unet import UNet
 from multigen.core import Cond, Denoiser, predictions, schedules
 from multigen.core.conditioning import CondSpec
-from multigen.core.copies import copied_bytes
+from multigen.core.copies import KeepsCopies, copied_bytes
 from multigen.recipe.schema import Train
 from multigen.training.ema import EMA
 from multigen.training.learner import Learner
@@ -62,6 +63,21 @@ def test_samples_follow_steps_and_averages(precision: torch.dtype | None, averag
         with ema.applied() if averaged else nullcontext():
             found.append(check())
     assert min(float((a - b).abs().max()) for a, b in itertools.pairwise(found)) > 1e-3
+
+
+def test_samples_follow_averages_that_are_set() -> None:
+    d = denoiser(None)
+    ema, found = EMA(dict(d.backbone.named_parameters()), 0.5), list[Tensor]()
+    with torch.no_grad():
+        for factor in (1.0, 2.0):
+            ema.load({name: factor * p for name, p in d.backbone.named_parameters()})
+            with ema.applied():
+                found.append(d(X, T, Cond()))
+                fresh = copy.deepcopy(d)
+                for conv in (m for m in fresh.modules() if isinstance(m, KeepsCopies)):
+                    conv.forget_copies()
+                torch.testing.assert_close(found[-1], fresh(X, T, Cond()))
+    assert not torch.allclose(found[0], found[1])
 
 
 @pytest.mark.skipif(not available(), reason="this torch has no oneDNN")
