@@ -54,7 +54,7 @@ class Served:
         """The steps of its student, the shipped one of its weights; None where it has none."""
         if self.recipe.weights not in students():
             return None
-        return int(overlay(self.recipe.weights, True)[1]["sample"]["steps"])
+        return int(overlay(self.recipe.weights, True).data["sample"]["steps"])
 
     @cached_property
     def size_multiple(self) -> int:
