@@ -63,11 +63,18 @@ class Held:
     def __init__(self) -> None:
         self.features: dict[Key, Made] = {}
         self.differences: dict[Key, Tensor] = {}
-        self.conds: list[Cond] = []  # kept, so that no other condition gets the id of one
+        self.conds: dict[Key, Cond] = {}  # those of both, kept so that no other condition gets the id of one
 
     def clear(self) -> None:
         """Free it."""
-        self.features, self.differences, self.conds = {}, {}, []
+        self.features, self.differences, self.conds = {}, {}, {}
+
+    def keep_only(self, keys: set[Key]) -> None:
+        """Free what is of other calls than these: those of conditions that a guide makes anew at each query."""
+        for key in [key for key in self.conds if key not in keys]:
+            del self.conds[key]
+            self.features.pop(key, None)
+            self.differences.pop(key, None)
 
 
 class Made:
@@ -150,16 +157,20 @@ class _State:
         self._skips = False  # whether it takes the latest differences
         self._own: Key | None = None
         self._others: list[Key] = []
+        self._used: set[Key] = set()  # of this query
 
     def asks(self, fresh: bool) -> None:
         """A query begins; `fresh`: the inner layers run."""
         self._stamp = self._asked if fresh else self._stamp
         self._asked += 1
         self._seen = False
+        self._held.keep_only(self._used)
+        self._used = set()
 
     def sent(self, calls: Sequence[Call], q: Query, cond: Cond) -> dict[Key, Call]:
         """The calls that the network answers, each with what it reuses or keeps."""
         self._own, self._others = _split(calls, q, cond)
+        self._used.update(_keys(calls))
         led = self._own is not None and bool(self._others)
         known = all(key in self._held.differences for key in self._others)
         self._skips = led and known and self._guided % self._caching.guidance > 0
@@ -171,11 +182,13 @@ class _State:
     def answered(self, calls: Sequence[Call], answers: dict[Key, Tensor]) -> list[Tensor]:
         """The answers to all calls, in their order."""
         if self._own is not None and self._caching.guidance > 1:
+            conds = dict(zip(_keys(calls), (call.cond for call in calls), strict=True))
             for key in self._others:
                 if self._skips:
                     answers[key] = answers[self._own] + self._held.differences[key]
                 else:
                     self._held.differences[key] = answers[key] - answers[self._own]
+                    self._held.conds[key] = conds[key]
         return [answers[key] for key in _keys(calls)]
 
     def _reusing(self, key: Key, call: Call) -> Call:
@@ -185,7 +198,7 @@ class _State:
         made = self._held.features.get(key)
         if made is None:
             made = self._held.features[key] = Made()
-            self._held.conds.append(call.cond)
+            self._held.conds[key] = call.cond
         outer = self._caching.outer
         if made.stamp == self._stamp:
             return call._replace(reuse=Reuse(outer, made.at(t), _nothing))

@@ -23,7 +23,7 @@ from multigen.core.guides import Call, Guide
 from multigen.core.merge import Piece, batches, halved, joined
 from multigen.core.samplers import Trajectory
 from multigen.core.sampling import Progress, Sampling
-from multigen.core.sharing import deep_of, depth_of, hand_back
+from multigen.core.sharing import deep_of, depth_of, kept_of
 
 # What calls of one batch have in common.
 Form = tuple[object, ...]
@@ -136,7 +136,10 @@ class Driver:
             self._try(denoiser, half)
 
     def _call(self, denoiser: Denoiser, batch: list[Piece]) -> None:
-        """Make one network call and give each piece its answer."""
+        """Make one network call and give each piece its answer.
+
+        Whatever can fail comes before the first answer is given, so that a call can be made again.
+        """
         self.calls += 1
         first = batch[0].call
         deep = deep_of(batch)
@@ -145,16 +148,18 @@ class Driver:
         with torch.enable_grad() if first.grad else nullcontext():
             if len(batch) == 1:
                 (piece,) = batch
-                piece.answers.append(denoiser(piece.x(), piece.t(), piece.cond(), **more))
+                answers = [denoiser(piece.x(), piece.t(), piece.cond(), **more)]
             else:
                 sizes = [piece.size for piece in batch]
                 x, t = torch.cat([piece.x() for piece in batch]), torch.cat([piece.t() for piece in batch])
                 x0 = denoiser(x, t, Cond.cat([piece.cond() for piece in batch]), **more)
-                for piece, rows in zip(batch, x0.split(sizes), strict=True):
-                    piece.answers.append(rows)
+                answers = x0.split(sizes)
+        kept = kept_of(batch, deep)
         self.samples += sum(piece.size for piece in batch)
-        if deep is not None:
-            hand_back(batch, deep)
+        for piece, rows in zip(batch, answers, strict=True):
+            piece.answers.append(rows)
+        for reuse, features in kept:
+            reuse.keep(features)
 
 
 def _form(call: Call, denoiser: Denoiser) -> Form:

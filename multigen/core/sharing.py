@@ -6,14 +6,20 @@ from collections.abc import Hashable, Sequence
 
 import torch
 
-from multigen.core.deep import Deep, Reuse
+from multigen.core.backbone import Taps
+from multigen.core.deep import Deep, Features, Reuse
 from multigen.core.guides import Call
 from multigen.core.merge import Piece
 
+_VARIANCE = Taps(variance=True)
+
 
 def reuse_of(call: Call) -> Reuse | None:
-    """What a call shares with others of its trajectory: nothing with taps or gradients, which need every layer."""
-    return None if call.grad or call.taps is not None else call.reuse
+    """What a call shares with others of its trajectory: nothing with gradients or taps into layers, which all run.
+
+    The variance that a network has learned comes out of its last layer, which runs in shallow calls, too.
+    """
+    return None if call.grad or call.taps not in (None, _VARIANCE) else call.reuse
 
 
 def depth_of(call: Call) -> Hashable:
@@ -42,15 +48,21 @@ def deep_of(batch: Sequence[Piece]) -> Deep | None:
     return Deep(outer) if outer else None
 
 
-def hand_back(batch: Sequence[Piece], deep: Deep) -> None:
-    """Give each full call what the inner layers made of its samples."""
-    if deep.made is not None:
-        return
+def kept_of(batch: Sequence[Piece], deep: Deep | None) -> list[tuple[Reuse, Features]]:
+    """What the inner layers made of the samples of each full call, for its `keep`.
+
+    Nothing is handed out here: where the copies do not fit into memory, the batch can be made again.
+    """
+    if deep is None or deep.made is not None:
+        return []
+    found: list[tuple[Reuse, Features]] = []
     start = 0
     for piece in batch:
         reuse, stop = reuse_of(piece.call), start + piece.size
         if reuse is not None:
             kept = deep.kept[reuse.outer]
             # Rows of a batch would keep all of it in memory, beyond the end of the other trajectories.
-            reuse.keep(kept if len(batch) == 1 else tuple(one[start:stop].clone() for one in kept))
+            rows = kept if len(batch) == 1 else tuple(one[start:stop].clone() for one in kept)
+            found.append((reuse, rows))
         start = stop
+    return found

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from typing import Any
 
 from multigen import registry
 from multigen.core.caching import Caching
 from multigen.core.samplers import sampler_traits
-from multigen.errors import MultigenError, RecipeError
+from multigen.errors import MultigenError, RecipeError, reason
 from multigen.generation.parts import ModelParts
 from multigen.generation.request import Request
 from multigen.recipe.dump import to_data
 from multigen.recipe.schema import Recipe
 from multigen.registry import Part
-from multigen.storage.measured import FILE
+from multigen.storage.measured import FILE, UNREADABLE
 
 log = logging.getLogger(__name__)
 
@@ -79,5 +80,15 @@ def _measured(parts: ModelParts, recipe: Recipe, request: Request) -> Part:
     if not isinstance(given, dict) or not isinstance(given.get("name"), str):
         return OFF
     part = Part(given["name"], {k: v for k, v in given.items() if k != "name"})
-    caching_of(parts, part, f"{FILE}: cache")
+    try:
+        caching_of(parts, part, f"{FILE}: cache")
+    except UNREADABLE as error:  # a cache of a newer version, or of a package that is not installed
+        _say_ignored(reason(error))
+        return OFF
     return part
+
+
+@functools.lru_cache(maxsize=128)
+def _say_ignored(why: str) -> None:
+    """Warn of a measured cache that cannot be used, once: each request asks for it."""
+    log.warning("%s; what was measured is ignored", why)

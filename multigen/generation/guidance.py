@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # Of the conditional prediction, in weak noise: colours turn there (image_emoji: 0.06 at scale 2.5, 0.15 at 5, 0.6 at 8)
 _FAR = 0.3
+# Guides that tell a network no scale, though it may take one.
+_SILENT = ("plain", "cfg")
 
 
 def guided(
@@ -129,9 +131,20 @@ def _off(guide: Part, parameters: Mapping[str, inspect.Parameter]) -> bool:
     return guide.args.get("scale", parameters["scale"].default) == 1
 
 
+def _check_told(guide: Part, denoiser: Denoiser) -> None:
+    """Warn of a guide that leaves a network without the guidance scale that it takes as an input."""
+    if denoiser.backbone.distilled and guide.name in _SILENT:
+        log.warning(
+            "guide: this network takes the guidance scale as an input, and %s tells it none, so it takes 0 or its own "
+            "default. Tell it one: guide={name: distilled, scale: 3}",
+            guide.name,
+        )
+
+
 def check_guidance(recipe: Recipe, denoiser: Denoiser) -> None:
     """RecipeError where the recipe's grid, guide, modifiers or sampler do not go with the denoiser."""
     schedule, nothing = denoiser.schedule, Cond()
+    _check_told(recipe.guide, denoiser)
     timesteps = registry.build("timesteps", recipe.timesteps, where="timesteps")
     with errors_at(f"timesteps ({recipe.timesteps.name}) and schedule ({recipe.schedule.name})", RecipeError):
         ts = timesteps(schedule, recipe.sample.steps)

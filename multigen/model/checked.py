@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import torch
 
 from multigen.device import choose_precision
-from multigen.errors import MultigenError
+from multigen.errors import reason
 from multigen.recipe.schema import Recipe
-from multigen.storage.measured import FILE
+from multigen.storage.measured import FILE, UNREADABLE
+
+log = logging.getLogger(__name__)
 
 STAGE = "precision"  # of `measured.json`
 
@@ -46,7 +49,7 @@ class Checked:
 def checked_of(measured: Mapping[str, Any]) -> Checked | None:
     """Return what was found of weights, of all that was measured of them; None where it was not.
 
-    MultigenError for what no check writes.
+    What no check writes is warned of, and counts as nothing found.
     """
     found = measured.get(STAGE)
     if found is None:
@@ -56,8 +59,9 @@ def checked_of(measured: Mapping[str, Any]) -> Checked | None:
         full, half = found["kernel"]
         kernel = (float(full), float(half))
         return Checked(int(found["media"]), kernel, float(found["error"]), skills, float(found["difference"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MultigenError(f"{FILE}: {STAGE}: not what a check of precision writes ({error})") from error
+    except UNREADABLE as error:
+        log.warning("%s: %s: ignored, as it is not what a check writes (%s)", FILE, STAGE, reason(error))
+        return None
 
 
 def sampling_precision(

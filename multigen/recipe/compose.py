@@ -20,7 +20,7 @@ from multigen.errors import RecipeError
 from multigen.recipe.composed import Composed
 from multigen.recipe.overrides import COMMAND_LINE, Override, parse_overrides
 from multigen.recipe.places import PLACES
-from multigen.recipe.reader import Source, show
+from multigen.recipe.reader import Source
 from multigen.recipe.students import overlay
 
 
@@ -57,8 +57,8 @@ def _with_student(layers: list[Source], changes: Sequence[Override]) -> list[Sou
         return layers  # another type is refused where all values are
     named = [layer.data["weights"] for layer in layers if "weights" in layer.data]
     named += [change.value for change in changes if change.key == "weights"]
-    path, how = overlay(str(named[-1]) if named and named[-1] is not None else None, fast)
-    return [*layers[:place], Source(show(path), how, {}), *layers[place:]]
+    how = overlay(str(named[-1]) if named and named[-1] is not None else None, fast)
+    return [*layers[:place], how, *layers[place:]]
 
 
 def by_hydra(layers: Sequence[Source], changes: Sequence[Override]) -> dict[str, Any]:

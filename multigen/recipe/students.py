@@ -14,6 +14,7 @@ from typing import Any
 
 from multigen.errors import RecipeError, message, reason
 from multigen.recipe.paths import shipped_weights
+from multigen.recipe.reader import MAX_BYTES, Source, parse, show
 from multigen.recipe.schema import Recipe
 
 FILE = "fast.safetensors"  # beside the weights of its teacher
@@ -21,7 +22,7 @@ ABOUT, SAMPLING = "multigen", "sampling"  # the entry of a header, and what of i
 # What a student samples in its own way.
 KEYS = ("sampler", "timesteps", "guide", "modifiers", "sample")
 _SAMPLE = ("steps", "polish")
-_LARGEST = 100_000_000  # bytes of a header
+_LARGEST = 8 * 1024 * 1024  # bytes of a header; that of a LoRA on a large network has some hundred thousand
 
 
 def students() -> dict[str, Path]:
@@ -61,29 +62,44 @@ def sampling(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sampling_of(path: Path) -> dict[str, Any]:
-    """Read from a file's header how its student samples; {} if it is no student's. RecipeError if it is damaged."""
+    """Read from a file's header how its student samples; {} if it is no student's.
+
+    RecipeError if it is damaged, or says what a recipe may not contain.
+    """
+    return _source_of(path).data
+
+
+def _source_of(path: Path) -> Source:
+    """Read how a student samples, with the checks and limits of a recipe file."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            if size > min(_LARGEST, os.path.getsize(path)):
+            if size > os.path.getsize(path):
                 raise ValueError("it is too short")
+            if size > _LARGEST:
+                raise ValueError(f"its header has {size:,} bytes; at most {_LARGEST:,} are read")
             header = json.loads(file.read(size))
         about = json.loads(header.get("__metadata__", {}).get(ABOUT, "{}"))
-        how = about.get(SAMPLING, {})
-        if how and not (set(how) == set(KEYS) and set(how["sample"]) == set(_SAMPLE)):
+        how = about.get(SAMPLING)
+        if not how:
+            return Source(show(path), {}, {})
+        if not (set(how) == set(KEYS) and set(how["sample"].keys()) == set(_SAMPLE)):
             raise ValueError("it does not say how it samples")
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        text = json.dumps(how, ensure_ascii=False, allow_nan=False)
+        if len(text) > MAX_BYTES:
+            raise ValueError(f"how it samples has {len(text):,} characters; at most {MAX_BYTES:,} are read")
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise RecipeError(f"{path}: not a readable student ({reason(error)})") from error
-    return how
+    return parse(text, show(path))  # JSON is YAML
 
 
-def overlay(weights: str | None, fast: bool | str) -> tuple[Path, dict[str, Any]]:
-    """Return a student's file, and the keys of a recipe that it samples with. RecipeError where it is none."""
+def overlay(weights: str | None, fast: bool | str) -> Source:
+    """Return the keys of a recipe that a student samples with, checked. RecipeError where it is none."""
     path = student_file(weights, fast)
-    how = sampling_of(path)
-    if not how:
+    how = _source_of(path)
+    if not how.data:
         raise RecipeError(f"fast: {path} is no student: its header does not say how it samples")
-    return path, how
+    return how
 
 
 def student_of(recipe: Recipe) -> Path | None:

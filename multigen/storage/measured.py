@@ -9,31 +9,39 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
-from multigen.errors import MultigenError
+from multigen.errors import reason
 from multigen.storage.files import write_json
+
+log = logging.getLogger(__name__)
 
 FILE = "measured.json"
 _WEIGHTS = "weights"
 _LARGEST = 1 << 20  # bytes; what is measured is a few numbers
+# What damaged files, and those of newer versions, raise where they are read.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 def read_measured(weights: Path) -> dict[str, Any]:
     """Return what was measured of a weights file, by stage; {} where nothing was, or only of other weights.
 
-    MultigenError for a file that is no JSON object.
+    The file only advises: one that cannot be read is warned of, and counts as nothing measured.
     """
     path = weights.parent / FILE
-    if not weights.is_file() or not path.is_file() or path.stat().st_size > _LARGEST:
-        return {}
     try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise MultigenError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise MultigenError(f"{path}: {type(found).__name__} is not allowed. Allowed: a JSON object")
+        if not weights.is_file() or not path.is_file():
+            return {}
+        if (size := path.stat().st_size) > _LARGEST:
+            raise ValueError(f"{size:,} bytes; at most {_LARGEST:,} are read")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"{type(found).__name__} in place of a JSON object")
+    except UNREADABLE as error:
+        log.warning("%s: ignored, as it is not readable (%s)", path, reason(error))
+        return {}
     if found.pop(_WEIGHTS, None) != digest(weights):
         return {}
     return found
@@ -43,8 +51,8 @@ def write_measured(folder: Path, weights: Path, stage: str, value: Any) -> None:
     """Write what a stage measured of a weights file into `folder`, beside what other stages measured of it."""
     path, of = folder / FILE, digest(weights)
     try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError):
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except UNREADABLE:
         known = {}
     kept = known if isinstance(known, dict) and known.get(_WEIGHTS) == of else {}
     write_json(path, {**kept, _WEIGHTS: of, stage: value})

@@ -81,7 +81,7 @@ def _told(path: Path) -> str | None:
     """The word in the header of a file that multigen wrote."""
     try:
         about = json.loads(read_header(path).get(_ABOUT, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     token = about.get("token") if isinstance(about, dict) else None
     return token if isinstance(token, str) else None

@@ -26,11 +26,13 @@ from multigen.core import (
     solve,
     timesteps,
 )
+from multigen.core.backbone import Maps, Taps
 from multigen.core.caches import deep, forecast, guidance, off
 from multigen.core.caching import Caching, Held, cached
-from multigen.core.deep import Deep
+from multigen.core.deep import Deep, Reuse
 from multigen.core.guides import Answers, Call, Query, apg
 from multigen.core.noise import normal
+from multigen.core.sharing import reuse_of
 
 SHAPE = (2, 6, 5)
 
@@ -276,3 +278,89 @@ def test_schedules_of_every_family_can_be_forecast(name: str) -> None:
     full, shallow = counts(den)
     assert full
     assert shallow
+
+
+def test_a_call_that_is_made_again_gives_its_answers_and_features_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Memory runs out where the rows of the batch are copied: the batch is halved, and nothing is there twice."""
+    copied, kept = Tensor.clone, [0]
+
+    def clone(self: Tensor, *args: object, **more: object) -> Tensor:
+        kept[0] += 1
+        if kept[0] == 2:  # the first rows are copied already
+            raise torch.OutOfMemoryError("out of memory")
+        return copied(self)
+
+    den = denoiser()
+    expected = driven(*(sampling(den, deep(every=2), seed, steps=3) for seed in (0, 1)))
+    again = [sampling(den, deep(every=2), seed, steps=3) for seed in (0, 1)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Tensor, "clone", clone)
+        made = driven(*again)
+    assert kept[0] > 2 and [one.error for one in again] == [None, None]
+    for a, b in zip(expected, made, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("caching", [guidance(every=2), deep(every=4), deep(every=4, guidance=2)])
+def test_conditions_made_at_each_query_are_told_apart_and_not_gathered(caching: Caching) -> None:
+    """A freed condition's id may be the next one's: what is held keeps it, for one query more."""
+    den, (cond, null), held = denoiser(), conds(0), Held()
+    sizes: list[int] = []
+    made: list[weakref.ref[Cond]] = []
+
+    def fresh(q: Query) -> Answers:
+        other = null.with_extra("turn", torch.ones(1, 1))
+        made.append(weakref.ref(other))
+        own, led = yield [Call(q.x, q.t, cond), Call(q.x, q.t, other)]
+        sizes.append(max(len(held.features), len(held.differences), len(held.conds)))
+        if caching.guidance > 1:  # what is known of a condition by its id is of that very condition
+            assert all(key[0] == id(held.conds[key]) for key in held.differences)
+        return torch.lerp(led, own, 3.0)
+
+    made_so = solve(walk(0, 8), cached(fresh, cond, den, caching, held), den)
+    gc.collect()
+    assert len(made) == 8 and max(sizes) <= 3
+    assert sum(ref() is not None for ref in made) <= 2
+    if caching.due is None:  # each condition is new, so that guidance is asked for at every query
+        assert torch.equal(made_so, solve(walk(0, 8), cfg(cond, null, scale=3.0), den))
+
+
+def test_calls_for_the_learned_variance_reuse_features_and_others_with_taps_do_not() -> None:
+    cond, _ = conds(0)
+    reuse = Reuse(1, None, lambda features: None)
+    call = Call(torch.zeros(1, *SHAPE), torch.tensor(0.5), cond, reuse=reuse)
+    assert reuse_of(call._replace(taps=Taps(variance=True))) is reuse
+    for other in (Taps(undone=(0,), variance=True), Taps(skipped=(0,)), Taps(maps=Maps(), variance=True)):
+        assert reuse_of(call._replace(taps=other)) is None
+
+
+def test_the_learned_variance_of_a_shallow_call_is_that_of_its_last_layer() -> None:
+    class Learned(Layered):
+        learned_variance = True
+
+        def forward(
+            self, x: Tensor, c_noise: Tensor, cond: Cond, deep: Deep | None = None, taps: Taps | None = None
+        ) -> Tensor:
+            answer = super().forward(x, c_noise, cond, deep)
+            return torch.cat([answer, answer.cos()], 1) if taps is not None and taps.variance else answer
+
+    den, (cond, null) = Denoiser(Learned(), schedules.flow(), predictions.flow()), conds(0)
+    inner = cached(cfg(cond, null), cond, den, deep(every=3), Held())
+
+    def guide(q: Query) -> Answers:
+        own = inner(q)
+        calls = next(own)
+        answers = yield [call._replace(taps=Taps(variance=True)) for call in calls]
+        assert all(answer.shape[1] == 2 * SHAPE[0] for answer in answers)
+        try:
+            own.send([answer[:, : SHAPE[0]] for answer in answers])
+        except StopIteration as stop:
+            return stop.value
+        raise AssertionError("one round")
+
+    made = solve(walk(0, 6), guide, den)
+    assert counts(den) == ([2] * 2, [2] * 4)
+    plainly = solve(walk(0, 6), cached(cfg(cond, null), cond, den, deep(every=3), Held()), den)
+    assert torch.equal(made, plainly)

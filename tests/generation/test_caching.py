@@ -75,7 +75,9 @@ def test_what_a_trajectory_holds_is_freed_when_it_ends_or_is_cancelled(model: Mo
     walk.close()
 
 
-def test_measured_caches_are_taken_as_they_were_measured_and_nowhere_else(model: Model) -> None:
+def test_measured_caches_are_taken_as_they_were_measured_and_nowhere_else(
+    model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
     before = model.measured
     part = {"name": "deep", "every": 3, "outer": 2}
     model.measured = {"cache": {"part": part, "with": measured_with(model.recipe)}}
@@ -91,11 +93,12 @@ def test_measured_caches_are_taken_as_they_were_measured_and_nowhere_else(model:
             Request("7", size=(28, 44), sliding_window=True),
         ):
             assert plan(model, other).cache.name == "off"
-        model.measured = {
-            "cache": {"part": {"name": "deep", "outer": 99}, "with": measured_with(model.recipe)}
-        }
-        with pytest.raises(RecipeError, match=r"measured\.json"):
-            plan(model, Request("7"))
+        newer = ({"name": "deep", "outer": 99}, {"name": "newer", "by": 3}, {"name": "deep", "evry": 3})
+        for other in newer:
+            caplog.clear()
+            model.measured = {"cache": {"part": other, "with": measured_with(model.recipe)}}
+            assert [plan(model, Request("7")).cache.name for _ in range(2)] == ["off", "off"]
+            assert ["measured.json: cache" in r.getMessage() for r in caplog.records] == [True]
     finally:
         model.measured = before
 

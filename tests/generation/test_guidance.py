@@ -15,7 +15,9 @@ import multigen
 from multigen.cli.main import main
 from multigen.errors import MultigenError
 from multigen.generation.guidance import check_negative
+from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
+from multigen.recipe.load import load_recipe
 from multigen.registry import Part
 from tests.model.test_model import small
 
@@ -90,3 +92,22 @@ def test_strong_guidance_is_said_when_the_medium_is_made(monkeypatch: pytest.Mon
     model.generate("3", steps=3, seed=1, guidance_scale=400.0)
     assert order[:-1] == ["call"] * (len(order) - 1)
     assert order[-1].startswith("guidance 400 moves what is made by ")
+
+
+@pytest.mark.parametrize("guide", ["plain", "cfg", "distilled"])
+def test_a_guide_that_tells_a_network_no_scale_is_warned_of(
+    guide: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A recipe of a network that takes the scale as an input is checked, before anything is trained or made."""
+    lines = ["weights=null", "backbone.guided=true", "backbone.widths=[8,8]", f"guide={{name: {guide}}}"]
+    check_combination(load_recipe("image_digits", lines))
+    said = [
+        r.getMessage() for r in caplog.records if "takes the guidance scale as an input" in r.getMessage()
+    ]
+    assert len(said) == (guide != "distilled")
+    assert all(f"and {guide} tells it none" in text and "name: distilled" in text for text in said)
+    caplog.clear()
+    check_combination(
+        load_recipe("image_digits", [f"guide={{name: {'plain' if guide == 'plain' else 'cfg'}}}"])
+    )
+    assert not caplog.records

@@ -10,7 +10,6 @@ import torch
 
 import multigen.device
 from multigen.device import choose_precision
-from multigen.errors import MultigenError
 from multigen.model.checked import STAGE, Checked, checked_of, sampling_precision
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe
@@ -50,8 +49,11 @@ def test_a_slow_device_stays_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_precision("auto", CPU) is None
 
 
-def test_reads_what_was_measured() -> None:
+def test_reads_what_was_measured_and_warns_of_what_no_check_writes(caplog: pytest.LogCaptureFixture) -> None:
     assert checked_of({}) is None
     assert checked_of({STAGE: json.loads(json.dumps(dataclasses.asdict(GOOD)))}) == GOOD
-    with pytest.raises(MultigenError, match=r"precision: not what"):
-        checked_of({STAGE: {"kernel": 3}})
+    whole = dataclasses.asdict(GOOD)
+    for wrong in ({"kernel": 3}, [], whole | {"media": float("inf")}, whole | {"skills": 1}):
+        caplog.clear()
+        assert checked_of({STAGE: wrong}) is None
+        assert [f"{STAGE}: ignored" in record.getMessage() for record in caplog.records] == [True]

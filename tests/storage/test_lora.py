@@ -365,3 +365,11 @@ def test_a_base_held_in_another_dtype_is_known_again(home: Path, caplog: Any) ->
         comparable = trained is weights or used is weights
         assert len(caplog.records) == comparable
         caplog.clear()
+
+
+@pytest.mark.parametrize("entry", ["multigen", "lora_adapter_metadata"])
+def test_a_header_nested_without_end_is_damaged(tmp_path: Path, entry: str) -> None:
+    path = tmp_path / "deep.safetensors"
+    save_file({"a.lora_A.weight": torch.zeros(1, 1)}, path, {entry: "[" * 100_000})
+    with pytest.raises(MultigenError, match="its header is damaged"):
+        lora.read(path)

@@ -30,7 +30,7 @@ class Call(NamedTuple):
               differentiate with torch.autograd.grad(..., retain_graph=True), under torch.enable_grad
     denoiser  another network than the request's own, such as a weaker one for autoguidance
     taps      changes or records inside the backbone; such calls merge only with their like
-    reuse     what it shares with other calls of its trajectory; calls with `grad` or `taps` share nothing
+    reuse     what it shares with other calls of its trajectory; calls with `grad`, or `taps` into layers, share nothing
     """
 
     x: Tensor

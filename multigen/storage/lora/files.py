@@ -52,7 +52,7 @@ def read(path: Path) -> Adapter:
     try:
         about = json.loads(header.get(ABOUT, "{}"))
         theirs = json.loads(header.get("lora_adapter_metadata", "{}"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MultigenError(f"{path}: its header is damaged ({reason(error)})") from error
     if not (isinstance(about, dict) and isinstance(theirs, dict)):
         raise MultigenError(f"{path}: its header is damaged (no JSON objects)")
@@ -74,8 +74,8 @@ def _peft_config(path: Path) -> dict[str, Any]:
         return {}
     try:
         config = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MultigenError(f"{beside}: cannot be read ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise MultigenError(f"{beside}: cannot be read ({reason(error)})") from error
     kind = config.get("peft_type", "LORA") if isinstance(config, dict) else None
     if kind != "LORA":
         raise MultigenError(f"{beside}: the adapter's kind is {kind}, which is not applied. Applied: LORA.")
