@@ -67,7 +67,7 @@ def evaluate(
     if _adapts(model) and media is None:
         made, style = measure_style(model, dataset, feature, folder, quiet=quiet)
         facts = _heading(model) | {"feature": _facts(feature), "sets": {made.name: len(made)}, "style": style}
-        facts["memorisation"] = measure_memorisation(model, dataset, [made], feature, folder)
+        facts |= _memorisation(model, dataset, [made], feature, folder)
         return Report(folder, facts).save()
     pools = pools_of(dataset)
     # Generated media have the modality's natural size, like the real media.
@@ -86,7 +86,7 @@ def evaluate(
         facts["sets"] = {one.name: len(one) for one in made}
         measures = measure_metrics(model, dataset, pools, made, metrics)
         rows = measure_distances(model, dataset, pools, made, feature)
-        facts["memorisation"] = measure_memorisation(model, dataset, made, feature, folder)
+        facts |= _memorisation(model, dataset, made, feature, folder)
         facts["held_out_loss"] = _held_out_loss(model, dataset)
     finally:
         model.recipe = recipe
@@ -170,6 +170,14 @@ def _speed(model: Model, made: MediaSet, seconds: float) -> dict[str, Any]:
     if model.device.type == "cuda":
         row["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(model.device)
     return row
+
+
+def _memorisation(
+    model: Model, dataset: Dataset, made: Sequence[MediaSet], feature: Feature, folder: Path
+) -> dict[str, Any]:
+    """What is known of copies of training items; empty where it cannot be measured."""
+    found = measure_memorisation(model, dataset, made, feature, folder)
+    return {} if found is None else {"memorisation": found}
 
 
 def _held_out_loss(model: Model, dataset: Dataset) -> Any:

@@ -25,11 +25,18 @@ _SHOWN = 8  # closest pairs in the picture
 
 def measure_memorisation(
     model: Model, dataset: Dataset, generated: Sequence[MediaSet], feature: Feature, folder: Path
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Distances of generated media to their nearest training items, beside those among training items.
 
-    Of all media together and of each set. Writes a picture of the closest pairs to `folder`.
+    Of all media together and of each set. Writes a picture of the closest pairs to `folder`. None, and a warning, of a
+    single training item: there are no distances among training items to compare with.
     """
+    if (count := len(dataset.split()[0])) < 2:
+        log.warning(
+            "evaluate: memorisation is not measured: the data hold %d training item; at least 2 are needed",
+            count,
+        )
+        return None
     bank, items = _bank(model, dataset, feature)
     media = [m for one in generated for m in one.media]
     targets = [t for one in generated for t in one.targets]

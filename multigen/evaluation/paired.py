@@ -62,9 +62,9 @@ class Cost:
 
     @property
     def kept(self) -> float:
-        """The smallest share of a metric's skill that is left; 1 without metrics."""
+        """The smallest share of a metric's skill that is left; 1 without metrics, 0 where one cannot be computed."""
         shares = [s.after / s.before for s in self.skills if s.before > 0]
-        return min((s for s in shares if math.isfinite(s)), default=1.0)
+        return min((s if math.isfinite(s) else 0.0 for s in shares), default=1.0)
 
 
 def measure_cost(before: Model, after: Model, *, n: int, quiet: bool = False) -> Cost:
@@ -83,7 +83,7 @@ def measure_cost(before: Model, after: Model, *, n: int, quiet: bool = False) ->
     sets = (x, y, other_set(before, n), first, last)
     real, same, far, a, b = (extract(feature, one.media, device=before.device) for one in sets)
     d, near, away = (distances.kernel(real, z).value for z in (a, same, far))
-    rise, scale = distances.kernel_rise(real, a, b), away - near
+    rise, scale = distances.kernel_rise(real, a, b), _scale(near, away, n)
     rows = [measure_metrics(before, dataset, [pool], [one], metrics) for one in (first, last)]
     values = [{row.metric: row.skill for row in found} for found in rows]
     skills = [
@@ -96,12 +96,26 @@ def measure_cost(before: Model, after: Model, *, n: int, quiet: bool = False) ->
         media=n,
         excess_before=(d - near) / scale,
         excess_rise=rise.value / scale,
-        rise_error=rise.error / abs(scale),
+        rise_error=rise.error / scale,
         difference=float(apart.mean().sqrt()),
         skills=tuple(skills),
         seconds_before=seconds[0],
         seconds_after=seconds[1],
     )
+
+
+def _scale(near: float, away: float, n: int) -> float:
+    """How much farther media of another kind are than other real ones: what an excess of 1 is.
+
+    MultigenError where that is not above 0, as noise makes it of few media: a rise would read as a fall.
+    """
+    scale = away - near
+    if not (math.isfinite(scale) and scale > 0):
+        raise MultigenError(
+            f"-n {n}: on so few media the kernel distance does not tell media of another kind ({away:.4g}) from real "
+            f"ones ({near:.4g}). Allowed: more media; 0: do not measure"
+        )
+    return scale
 
 
 def _both(

@@ -39,7 +39,24 @@ def build_distillation(model: Model) -> Distillation | None:
         "student": model.denoiser,
         "grid": grid(model, model.recipe.timesteps, model.recipe.sample.steps, places),
     }
-    return registry.build("distillation", distill.method, where="train.distill.method", given=given)
+    method: Distillation = registry.build(
+        "distillation", distill.method, where="train.distill.method", given=given
+    )
+    _check_comparable(model.recipe, method)
+    return method
+
+
+def _check_comparable(student: Recipe, method: Distillation) -> None:
+    """RecipeError where held-out losses would choose the weights though they do not tell good students from bad."""
+    train = student.train
+    for place, value in {"train.patience": train.patience, "train.keep_best": train.keep_best}.items():
+        if value and not method.comparable:
+            name = train.distill and train.distill.method.name
+            allowed = "0" if place == "train.patience" else "false"
+            raise RecipeError(
+                f"{place}: {value} is not allowed with train.distill.method {name}, whose loss is normalised and says "
+                f"little of how good a student is. Allowed: {allowed}"
+            )
 
 
 def check_teacher(student: Recipe, teacher: Recipe) -> None:

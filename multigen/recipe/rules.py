@@ -90,6 +90,11 @@ def check_relations(recipe: Recipe, composed: Composed) -> None:
             "train: neither steps nor minutes is set. Set train.steps, train.minutes or both."
         )
     _check_batch(train, composed)
+    if train.batch == "auto" and recipe.launch.fsdp:
+        raise composed.error(
+            "train.batch: auto is not allowed with launch.fsdp, where a process holds a part of the network only once "
+            "the training begins. Allowed: a whole number."
+        )
     if train.patience and not train.held_out_every:
         raise composed.error(
             "train.patience: it counts held-out losses, but train.held_out_every=0 measures none. Set both."

@@ -25,6 +25,7 @@ from multigen.recipe.schema import Launch, Recipe
 from multigen.registry import Part
 from multigen.runs import jobs
 from multigen.runs.trainer import build_task
+from multigen.training import sizes as training_sizes
 from multigen.training.batch import Order
 from multigen.training.loader import one_batch
 from multigen.training.task import MODEL
@@ -37,9 +38,10 @@ _BATCHES = 8  # of training media, on which importance is measured
 def importance(model: Model, dataset: Dataset) -> dict[str, Tensor]:
     """What each weight of the backbone matters: the mean of (g w)^2 over batches of its training; see `pruning`."""
     recipe = model.recipe
+    sizes = training_sizes.sizes(recipe.train, model.modality, model.codec, recipe.seed)
     model.recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, distill=None))
     try:  # what it learned from its data counts, however it learned it
-        task = build_task(model, dataset)
+        task = build_task(model, dataset, sizes=sizes)
     finally:
         model.recipe = recipe
     batch_size = 16 if recipe.train.batch == "auto" else recipe.train.batch
@@ -48,7 +50,7 @@ def importance(model: Model, dataset: Dataset) -> dict[str, Tensor]:
     found = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     with task.training():
         for step in range(_BATCHES):
-            batch = one_batch(dataset, order, step, range(order.batch))
+            batch = one_batch(dataset, order, step, range(order.batch), sizes)
             for name, parts in task.losses(batch, step, 0.0):
                 if name == MODEL:
                     torch.stack(list(parts)).sum().backward()

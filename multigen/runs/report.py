@@ -50,7 +50,8 @@ def report(model: Model, folder: Path, bad: Mapping[str, str], made: str | None 
     found = read_report(folder)
     pictures = previews.pictures(folder)
     if found is not None:
-        pictures["closest pairs of a sample and a training item"] = folder / PAIRS
+        if "memorisation" in found.facts:
+            pictures["closest pairs of a sample and a training item"] = folder / PAIRS
         if "style" in found.facts:
             pictures["the base model alone, and with what the tuning added, from the same noise"] = (
                 folder / SHEET

@@ -15,7 +15,7 @@ from multigen.errors import MultigenError
 from multigen.evaluation.paired import Cost, measure_cost
 from multigen.model.export.single_file import write_single_file
 from multigen.model.model import Model
-from multigen.model.source import Found, find
+from multigen.model.source import Found, find, find_recipe
 from multigen.model.weights import save_weights, stored
 from multigen.recipe.schema import Recipe, Shrunk
 from multigen.runs.pruning import pruned, recovered
@@ -162,9 +162,12 @@ def _smaller(before: Model, how: Shrinking, path: Path, run: Path, device: str |
     if not how.prune:
         write_single_file(before, path, half=True, small=how.int8)
         return Model.of(find(path), before.recipe, device=device)
+    record = Shrunk(f"prune {how.prune!r}", before.recipe.name, before.weights_hash())
+    if how.recover:
+        _check_start(run, record)
     recipe, tensors = pruned(before, how.prune)
     if how.recover:
-        start = _start(run, recipe, tensors, before)
+        start = _start(run, dataclasses.replace(recipe, shrunk=record), tensors, before)
         tensors = recovered(
             recipe,
             start,
@@ -181,9 +184,32 @@ def _smaller(before: Model, how: Shrinking, path: Path, run: Path, device: str |
     return Model.of(find(path), narrow.recipe, device=device)
 
 
+def _start_of(run: Path) -> Path:
+    return run.with_name(f"{run.name}-start.safetensors")
+
+
+def _check_start(run: Path, record: Shrunk) -> None:
+    """MultigenError where the recovery would go on from other weights, or in a folder that is not its own."""
+    start = _start_of(run)
+    if not start.exists():
+        if run.exists():
+            raise MultigenError(
+                f"{run}: already exists, and the recovery would train there; it is not that of an earlier one, which "
+                f"{start.name} beside it would tell. Give the file another name, or take the folder away"
+            )
+        return
+    found = find_recipe(start).shrunk
+    if found != record:
+        there = "something else" if found is None else f"{found.by} of {found.source} ({found.weights_hash})"
+        raise MultigenError(
+            f"{start}: a recovery began there from {there}; this one is {record.by} of {record.source} "
+            f"({record.weights_hash}). Give the file another name, or take {start.name} and {run.name} away"
+        )
+
+
 def _start(run: Path, recipe: Recipe, tensors: Mapping[str, Any], before: Model) -> Path:
     """What pruning left, beside the recovery's run folder, so that the recovery can go on from there."""
-    start = run.with_name(f"{run.name}-start.safetensors")
+    start = _start_of(run)
     if not start.exists():
         run.parent.mkdir(parents=True, exist_ok=True)
         save_weights(start, stored(tensors, None, recipe, before.codec), half=False)
@@ -193,11 +219,11 @@ def _start(run: Path, recipe: Recipe, tensors: Mapping[str, Any], before: Model)
 def _refuse(path: Path, cost: Cost, bound: float) -> None:
     """MultigenError where a smaller copy is too much worse."""
     worse: list[str] = []
-    if cost.excess_rise > bound:
+    if not cost.excess_rise <= bound:  # also where it is not a number
         worse.append(
             f"the kernel distance's excess rises by {cost.excess_rise:.3f} ± {cost.rise_error:.3f} (at most {bound:g})"
         )
-    if cost.kept < KEPT:
+    if not cost.kept >= KEPT:
         rows = [f"{k.metric} {k.before:.3f} -> {k.after:.3f}" for k in cost.skills]
         worse.append(f"a metric keeps {cost.kept:.2f} of its skill (at least {KEPT}): {', '.join(rows)}")
     if worse:

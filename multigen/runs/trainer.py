@@ -147,7 +147,9 @@ def _check_items(dataset: Dataset, adapter: Adaptation | None) -> None:
 def _with_batch(model: Model, dataset: Dataset, beside: Beside) -> Recipe:
     """The recipe with the size of the batch that is found for it here; the run folder keeps it."""
     recipe = model.recipe
-    size = find_batch(build_task(model, dataset, beside), dataset, recipe.seed, model.device)
+    sizes = training_sizes.sizes(recipe.train, model.modality, model.codec, recipe.seed)
+    task = build_task(model, dataset, beside, sizes)
+    size = find_batch(task, dataset, recipe.seed, model.device, sizes)
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, batch=size))
 
 

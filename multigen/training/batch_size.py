@@ -19,10 +19,12 @@ from pathlib import Path
 import torch
 
 from multigen.datasets import Dataset
+from multigen.errors import TrainingError
 from multigen.training import ranks
 from multigen.training.batch import Order
 from multigen.training.loader import one_batch
 from multigen.training.memory import ran_out
+from multigen.training.sizes import Sizes
 from multigen.training.task import Task
 
 log = logging.getLogger(__name__)
@@ -35,36 +37,61 @@ _STATES = 3  # tensors beside each parameter that the training will hold: two of
 _BUDGET = 120.0  # s; a size is not tried when those before took as long
 
 
-def find_batch(task: Task, dataset: Dataset, seed: int, device: torch.device) -> int:
-    """The size of the global batch for a task on this machine; with several ranks what the slowest of them takes."""
+def find_batch(
+    task: Task, dataset: Dataset, seed: int, device: torch.device, sizes: Sizes | None = None
+) -> int:
+    """The size of the global batch for a task on this machine; with several ranks what the slowest of them takes.
+
+    sizes   what the training crops its media to
+
+    TrainingError where not even one sample fits.
+    """
     train, _ = dataset.split()
-    measure = _Passes(task, dataset, seed, device)
+    measure = _Passes(task, dataset, seed, device, sizes)
     task.mode(training=True)
     with task.training():
         found = search(measure, most=min(MOST, max(len(train) // ranks.world(), 1)))
     task.mode(training=False)
     task.details()  # of a training that has not begun
     size = -int(ranks.largest(-found)[0]) * ranks.world()
+    if size == 0:  # in any rank, and so in all
+        raise TrainingError(
+            "train.batch=auto: not even a batch of 1 fits into the memory that is free. Make the network or the media "
+            "smaller, set backbone.checkpoint=true (slower), or free memory."
+        )
     if ranks.first():
         log.info("train.batch=auto: %d samples a step; the run folder's recipe keeps it", size)
     return size
 
 
 def search(measure: Callable[[int], float | None], *, most: int) -> int:
-    """The smallest size of which `measure`, items a second or None for what does not fit, is nearly the best."""
+    """The smallest size of which `measure`, items a second or None for what does not fit, is nearly the best.
+
+    Where `LEAST` does not fit, the largest below it that does; 0 if none does.
+    """
     speeds: dict[int, float] = {}
     began = time.monotonic()
     for size in _sizes(most):
         speed = measure(size)
         if speed is None:
+            if not speeds:
+                return _below(measure, size)
             break
         speeds[size] = speed
         log.info("train.batch=auto: %d samples: %.1f items/s", size, speed)
         slower = [k for k, v in speeds.items() if k < size and v >= speed * NEAR]
         if len(slower) > 1 or time.monotonic() - began > _BUDGET:
             break
-    best = max(speeds.values(), default=0.0)
-    return next((size for size, speed in speeds.items() if speed >= NEAR * best), min(most, 1))
+    best = max(speeds.values())
+    return next(size for size, speed in speeds.items() if speed >= NEAR * best)
+
+
+def _below(measure: Callable[[int], float | None], size: int) -> int:
+    """The largest half, quarter, ... of a size that fits; 0 if not even 1 does."""
+    while size := size // 2:
+        if measure(size) is not None:
+            return size
+    return 0
 
 
 def _sizes(most: int) -> Iterator[int]:
@@ -77,18 +104,20 @@ def _sizes(most: int) -> Iterator[int]:
 class _Passes:
     """Times forward and backward passes of a task; a batch that would take too much memory is not tried."""
 
-    def __init__(self, task: Task, dataset: Dataset, seed: int, device: torch.device) -> None:
-        self.task, self.dataset, self.seed, self.device = task, dataset, seed, device
+    def __init__(
+        self, task: Task, dataset: Dataset, seed: int, device: torch.device, sizes: Sizes | None = None
+    ) -> None:
+        self.task, self.dataset, self.seed, self.device, self.sizes = task, dataset, seed, device, sizes
         self.parameters = [p for net in task.networks.values() for p in net.parameters() if p.requires_grad]
         self.states = _STATES * sum(p.numel() * p.element_size() for p in self.parameters)
-        self.used = 0.0  # bytes that the last size took
+        self.held = _held(device)  # bytes before the first size
+        self.used = 0.0  # bytes that the largest size so far took beyond them
 
     def __call__(self, size: int) -> float | None:
         """Items a second with batches of `size`; None where there is not the memory."""
         room = _available(self.device)
         if room is not None and 2 * self.used + self.states > ROOM * room:
             return None
-        before = _peak(self.device)
         try:
             seconds = min(self._seconds(size) for _ in range(_TIMES))
         except (MemoryError, RuntimeError) as error:
@@ -98,11 +127,13 @@ class _Passes:
         finally:
             for parameter in self.parameters:
                 parameter.grad = None
-        self.used = max(_peak(self.device) - before, self.used)
+        # Not the rise of the peak: a size would seem to take only what it takes beyond the one before.
+        self.used = max(_peak(self.device) - self.held, 0.0)
         return size / seconds
 
     def _seconds(self, size: int) -> float:
-        batch = one_batch(self.dataset, Order(self.dataset.split()[0], size, self.seed), 0, range(size))
+        order = Order(self.dataset.split()[0], size, self.seed)
+        batch = one_batch(self.dataset, order, 0, range(size), self.sizes)
         began = time.perf_counter()
         for _, parts in self.task.losses(batch, 0, 0.0):
             for loss in parts:
@@ -117,6 +148,16 @@ def _peak(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _held(device: torch.device) -> float:
+    """Bytes that this process holds now; the most so far where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    with suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return float(pages * os.sysconf("SC_PAGE_SIZE"))
+    return _peak(device)
 
 
 def _available(device: torch.device) -> float | None:

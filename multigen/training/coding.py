@@ -101,7 +101,7 @@ class Coding(Task):
         """Return nothing: the loss is not logged by component."""
         return {}
 
-    def measure(self) -> dict[str, float]:
+    def measure(self, step: int = 0) -> dict[str, float]:
         """Return the mean errors of held-out copies, and "seen": "mean" of as many items that are trained on."""
         row = self._measure(self.held_out)
         seen = self._measure(self.seen) if row else {}

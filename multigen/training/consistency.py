@@ -69,6 +69,9 @@ class Consistency(Distillation):
         self.warmup, self.normal, self.step, self.derivative = warmup, normal, step, derivative
         self.sd = student.prediction.sigma_data
 
+    # Normalised, a tangent of any size well above `normal` gives nearly the same loss.
+    comparable = False
+
     def target(self, lesson: Lesson) -> Tensor:
         """Return f- - sin(angle) sd g: what the student answers now, moved by the normalised tangent."""
         x, sd = lesson.x, self.sd
@@ -121,7 +124,10 @@ class Consistency(Distillation):
         """The angle of t [B], away from both ends, where there is nothing to answer or no signal."""
         snr = self.student.schedule.log_snr(t.double()).clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT)
         angle = torch.atan(torch.exp(-snr / 2) / self.sd)
-        return angle.clamp(_NEAR, torch.pi / 2 - _NEAR)
+        near = _NEAR + (
+            self.step if self.derivative == "difference" else 0.0
+        )  # both ends of a difference lie within
+        return angle.clamp(near, torch.pi / 2 - near)
 
     def _log_snr(self, angle: Tensor) -> Tensor:
         return -2 * torch.log(angle.tan() * self.sd)

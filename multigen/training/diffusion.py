@@ -142,13 +142,13 @@ class Diffusion(Task):
         """Switch layers such as dropout between training and evaluation."""
         self.denoiser.train(training)
 
-    def measure(self) -> dict[str, float]:
+    def measure(self, step: int = 0) -> dict[str, float]:
         """Return the mean held-out loss in F space at each of the noise levels `heldout.LEVELS`.
 
         "mean" is that of all levels, "seen" that of as many items that are trained on.
         """
-        row = self.held_out.measure()
-        seen = self.seen.measure() if row else {}
+        row = self.held_out.measure(step)
+        seen = self.seen.measure(step) if row else {}
         return {**row, **({"seen": seen["mean"]} if seen else {})}
 
     def details(self) -> dict[str, float]:

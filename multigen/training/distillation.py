@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -66,7 +66,12 @@ class Lesson(NamedTuple):
 
 
 class Distillation(ABC):
-    """A method of distillation (kind "distillation")."""
+    """A method of distillation (kind "distillation").
+
+    comparable   whether a lower held-out loss means a better student, as `train.patience` and `keep_best` take it
+    """
+
+    comparable: ClassVar[bool] = True
 
     def times(self, t: Tensor) -> Tensor:
         """Return the times [B] that are trained in place of the drawn ones. By default those."""

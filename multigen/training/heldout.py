@@ -59,8 +59,11 @@ class HeldOut:
         self.indices = list(indices)[::stride][:count]
 
     @torch.no_grad()
-    def measure(self) -> dict[str, float]:
-        """Return {"-3.0": loss at log(sigma/alpha) = -3, ..., "mean": ...}. Empty without items."""
+    def measure(self, step: int = 0) -> dict[str, float]:
+        """Return {"-3.0": loss at log(sigma/alpha) = -3, ..., "mean": ...}. Empty without items.
+
+        step   of the training, on which the loss of a distillation may depend
+        """
         items = self._items()
         if not items:
             return {}
@@ -84,18 +87,19 @@ class HeldOut:
                     for k in range(len(part))
                 ]
                 t = self._time(level).expand(len(part))
-                losses = self._loss(x0, t, cond, torch.stack(noise).to(self.device))
+                losses = self._loss(x0, t, cond, torch.stack(noise).to(self.device), step)
                 sums[level] += losses.sum().item()
         row = {str(level): value / len(items) for level, value in sums.items()}
         return {**row, "mean": sum(row.values()) / len(row)}
 
-    def _loss(self, x0: Tensor, t: Tensor, cond: Cond, noise: Tensor) -> Tensor:
+    def _loss(self, x0: Tensor, t: Tensor, cond: Cond, noise: Tensor, step: int) -> Tensor:
         """Loss [B] in F space, from the data or from the teacher."""
         if self.distilled is None:
             return self.denoiser.loss(x0, t, cond, noise)
         t, u = self.distilled.times(t), torch.full((len(x0),), 0.5)
         null = self.conditioner.null(len(x0)).to(self.device).without_grid(cond)
-        x0, noise = taught(self.distilled, self.denoiser.schedule, Lesson(x0, t, cond, null, u, 0), noise)
+        rows = Lesson(x0, t, cond, null, u, step)
+        x0, noise = taught(self.distilled, self.denoiser.schedule, rows, noise)
         return self.denoiser.loss(x0, t, self.distilled.told(cond, u.to(self.device)), noise)
 
     def _seen(self, cascade: Cascade, media: Tensor, first: int) -> Tensor:

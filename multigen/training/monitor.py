@@ -61,7 +61,7 @@ class Monitor:
         self.task.mode(training=False)
         try:
             with self.state.ema.applied(), nullcontext() if together else caught.interrupting():
-                row = self.task.measure() if measure else {}
+                row = self.task.measure(step) if measure else {}
                 if show and self.preview is not None:
                     self.log.preview(step, self.preview(step))
         except Stop:

@@ -38,8 +38,8 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def measure(self) -> dict[str, float]:
-        """Return the held-out loss: "mean" and its components. Empty if nothing is held out."""
+    def measure(self, step: int = 0) -> dict[str, float]:
+        """Return the held-out loss at a step: "mean" and its components. Empty if nothing is held out."""
 
     @abstractmethod
     def details(self) -> dict[str, float]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from multigen import registry
 from multigen.cli.main import main
 from multigen.core.noise import normal, stream
+from multigen.datasets.digits import Digits
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation import evaluate as evaluation
 from multigen.evaluation import memorisation, sets
@@ -131,6 +132,18 @@ def test_noise_scores_as_noise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert abs(known(measure(found).skill)) < 0.35
     assert known(distance(found).excess) > 0.9
     assert known(distance(found).precision) < 0.1
+
+
+def test_a_single_training_item_has_no_memorisation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is no distance among training items to compare with; the rest is measured."""
+    monkeypatch.setattr(Digits, "split", lambda self: ([0], list(range(1, 200))))
+    found = evaluated(monkeypatch, tmp_path, noise, "evaluate.metrics=[]", "evaluate.n=8")
+    assert "memorisation" not in found.facts and not (tmp_path / memorisation.PAIRS).exists()
+    assert distance(found) is not None and set(found.facts["held_out_loss"]) >= {"mean"}
+    assert "the data hold 1 training item; at least 2 are needed" in caplog.text
+    assert "memorisation" not in str(found)
 
 
 def test_a_copied_training_set_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -132,6 +132,17 @@ def test_a_teacher_of_another_kind_is_refused(tmp_path: Path) -> None:
         jobs.train(load_recipe("image_digits", wrong), out=tmp_path / "run", device="cpu", quiet=True)
 
 
+@pytest.mark.parametrize("how", ["train.keep_best=true", "train.patience=2"])
+def test_a_loss_that_does_not_tell_students_apart_chooses_none(how: str, tmp_path: Path) -> None:
+    method = "+train.distill={teacher: image_digits, method: {name: consistency}}"
+    others = [one for one in DISTILLED if "distill" not in one]
+    recipe = load_recipe("image_digits", [*others, method, "train.held_out_every=1", how])
+    with pytest.raises(
+        RecipeError, match=r"is not allowed with train.distill.method consistency.*normalised"
+    ):
+        jobs.train(recipe, out=tmp_path / "run", device="cpu", quiet=True)
+
+
 def test_it_resumes_bit_for_bit(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from multigen.training.trainer import Trainer
 

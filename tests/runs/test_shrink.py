@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ import torch
 import multigen
 from multigen.cli.main import main
 from multigen.errors import MultigenError
+from multigen.evaluation import paired
 from multigen.evaluation.distances import kernel, kernel_rise
 from multigen.evaluation.paired import Cost, Skill, measure_cost
+from multigen.evaluation.sets import MediaSet, pools_of, real_set
+from multigen.model.build import build_dataset
 from multigen.model.model import Model
 from multigen.runs import shrink as shrinking
 from multigen.runs.shrink import Shrinking, shrink
@@ -83,6 +87,31 @@ def test_a_pruned_network_recovers_by_an_ordinary_training(model: tuple[Model, P
     assert (tmp_path / "small/log.jsonl").is_file() and (tmp_path / "small-start.safetensors").is_file()
     (medium,) = again.generate("3", seed=1)
     assert medium.tensor.isfinite().all()
+    made.path.unlink()
+    with pytest.raises(
+        MultigenError, match=r"began there from prune 0\.5 of image_digits .*; this one is prune 0\.25"
+    ):
+        shrink(file, made.path, dataclasses.replace(how, prune=0.25), n=0, device="cpu", quiet=True)
+    other = stirred("image_digits", [*NETWORK, *MEASURED, "seed=5"]).save(tmp_path / "other.safetensors")
+    with pytest.raises(MultigenError, match=r"small-start\.safetensors: a recovery began there from"):
+        shrink(other, made.path, how, n=0, device="cpu", quiet=True)
+    assert shrink(file, made.path, how, n=0, device="cpu", quiet=True).path.is_file()  # it goes on
+
+
+def test_a_recovery_does_not_train_in_a_folder_of_another(model: tuple[Model, Path], tmp_path: Path) -> None:
+    """Such as the run folder of the source."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/log.jsonl").write_text("")
+    with pytest.raises(MultigenError, match=r"mine: already exists, and the recovery would train there"):
+        shrink(
+            model[1],
+            tmp_path / "mine.safetensors",
+            Shrinking(prune=0.5, recover=0.02),
+            n=0,
+            device="cpu",
+            quiet=True,
+        )
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["log.jsonl", "mine"]
 
 
 def test_what_is_too_much_worse_is_not_written(
@@ -105,6 +134,12 @@ def test_what_is_too_much_worse_is_not_written(
         MultigenError, match=r"keeps 0\.89 of its skill \(at least 0\.95\): hue 0\.900 -> 0\.800"
     ):
         shrink(file, other, Shrinking(int8=True), device="cpu", quiet=True)
+    for unknown in (
+        dataclasses.replace(COST, excess_rise=math.nan),
+        dataclasses.replace(COST, skills=(Skill("hue", 0.9, math.nan),)),
+    ):
+        with pytest.raises(MultigenError, match="not written"):
+            shrinking._refuse(other, unknown, 0.1)
     forced = shrink(file, other, Shrinking(int8=True), force=True, device="cpu", quiet=True)
     assert multigen.load(forced.path, device="cpu").recipe.shrunk is not None
 
@@ -115,6 +150,26 @@ def test_the_same_model_costs_nothing(model: tuple[Model, Path]) -> None:
     assert cost.excess_rise == cost.rise_error == cost.difference == 0 and cost.kept == 1
     with pytest.raises(MultigenError, match="too few media to measure. Allowed: 8 or more"):
         measure_cost(whole, whole, n=3, quiet=True)
+
+
+def test_an_excess_needs_media_that_the_distance_tells_apart(
+    model: tuple[Model, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a rise divided by nothing, or by less, would be no rise."""
+    whole, _ = model
+    dataset = build_dataset(whole.recipe, whole.modality)
+    pool = pools_of(dataset)[0]
+
+    def alike(_: Model, n: int) -> MediaSet:
+        return real_set(dataset, pool, n, whole.codec, seed=whole.recipe.seed, part="b")
+
+    monkeypatch.setattr(paired, "other_set", alike)
+    with pytest.raises(MultigenError, match=r"-n 8: on so few media .* Allowed: more media; 0"):
+        measure_cost(whole, whole, n=8, quiet=True)
+    for near, away in ((0.2, 0.1), (0.1, math.nan), (0.1, math.inf)):
+        with pytest.raises(MultigenError, match="on so few media"):
+            paired._scale(near, away, 8)
+    assert paired._scale(0.1, 0.3, 8) == pytest.approx(0.2)
 
 
 def test_what_pairs_share_cancels_in_the_error_of_a_rise() -> None:

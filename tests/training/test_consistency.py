@@ -49,6 +49,19 @@ def test_both_derivatives_are_the_same_and_r_takes_in_the_second_part() -> None:
     assert (late - now).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("derivative", ["forward", "difference"])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_ends_of_the_path_have_a_target(name: str, derivative: Derivative) -> None:
+    """A step of the difference does not leave the angles between the data and pure noise."""
+    schedule = SCHEDULES[name]
+    student = exact(schedule, end)
+    rows = lesson(schedule, schedule.inverse(torch.tensor([60.0, 15.0, -15.0, -60.0], dtype=torch.float64)))
+    how = Consistency(
+        teacher=unguided(exact(schedule, mean)), student=student, warmup=0, derivative=derivative, step=0.1
+    )
+    assert how.target(rows).isfinite().all()
+
+
 def begins_with_the_data(name: str) -> Denoiser:
     """A student whose F is right up to one factor. At sigma = 0 it answers x, whatever the factor is."""
 

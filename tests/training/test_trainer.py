@@ -21,6 +21,7 @@ from multigen.errors import MultigenError, TrainingError
 from multigen.training import checkpoint as checkpoints
 from multigen.training import log as training_log
 from multigen.training.batch import Batch, Order
+from multigen.training.distillation import Distillation, Lesson
 from multigen.training.draws import Places
 from multigen.training.learner import optimizer_tensors
 from multigen.training.loader import batches
@@ -224,6 +225,22 @@ def test_log_has_loss_and_held_out(tmp_path: Path) -> None:
     held = [r["held_out"] for r in rows if "held_out" in r]
     assert len(held) == 2
     assert set(held[0]) == {"-3.0", "-2.0", "-1.0", "0.0", "1.0", "2.0", "3.0", "mean", "seen"}
+
+
+def test_the_held_out_loss_of_a_lesson_is_that_of_the_step(tmp_path: Path) -> None:
+    """A method of distillation may teach something else at each step."""
+    asked: list[int] = []
+
+    class Recording(Distillation):
+        def target(self, lesson: Lesson) -> Tensor:
+            asked.append(lesson.step)
+            return lesson.x
+
+    t = trainer(tmp_path, held_out_every=10, checkpoint_every=10)
+    task = diffusion(t)
+    task.held_out.distilled = task.seen.distilled = Recording()
+    t.run()
+    assert sorted(set(asked)) == [10, 20]
 
 
 def test_what_is_trained_on_and_what_is_held_out_are_measured_alike(tmp_path: Path) -> None:
