@@ -159,9 +159,8 @@ class Sample:
     ending: str = field(default="", metadata={UNSAID_EMPTY: True})
     # of the network; `auto`: bf16 where the device is faster in it and the weights were found as good, else fp32
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = (
-        False  # compile the network's blocks, for GPUs; needs triton, on CPUs a C++ compiler and minutes
-    )
+    # compile the network's blocks, for GPUs; needs triton, on CPUs a C++ compiler and minutes
+    compile: bool = field(default=False, metadata={UNSAID_EMPTY: True})
     # Memory of a pipeline of diffusers: its networks take turns on the device, or the layers of its network; null: all
     # stay there
     offload: Literal["components", "sequential"] | None = field(default=None, metadata={UNSAID_EMPTY: True})

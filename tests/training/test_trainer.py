@@ -372,7 +372,7 @@ def test_other_faults_stay_what_they_are(tmp_path: Path) -> None:
 def test_the_best_checkpoint_stays(tmp_path: Path) -> None:
     t = trainer(tmp_path, steps=12, checkpoint_every=3, held_out_every=2, keep=1, keep_best=True)
     means = iter([0.5, 0.3, 0.4, 0.6, float("nan"), 0.35])
-    t.task.measure = lambda: {"mean": next(means)}  # type: ignore[method-assign]
+    t.task.measure = lambda step: {"mean": next(means)}  # type: ignore[method-assign]
     t.run()
     assert checkpoints.best(tmp_path / "checkpoints") == ("step-00000004", 0.3)
     assert [p.name for p in checkpoints.found(tmp_path / "checkpoints")] == ["step-00000004", "step-00000012"]
@@ -383,7 +383,7 @@ def test_the_best_checkpoint_is_of_the_step_it_says(tmp_path: Path) -> None:
     """Kept between two intervals, while the average stands in the network: going on from it changes nothing."""
     t = trainer(tmp_path / "best", steps=12, checkpoint_every=100, held_out_every=4, keep=5, keep_best=True)
     means = iter([0.3, 0.5, 0.4])
-    t.task.measure = lambda: {"mean": next(means)}  # type: ignore[method-assign]
+    t.task.measure = lambda step: {"mean": next(means)}  # type: ignore[method-assign]
     t.run()
     second = trainer(tmp_path / "second", steps=12)
     second.restore(checkpoints.load(tmp_path / "best" / "checkpoints" / "step-00000004"))
