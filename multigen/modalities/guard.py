@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 AVAILABLE = sys.platform == "linux"
 _MOST = 600.0  # s for one file, by default
 
+_STARTS = 3  # times that a process which dies at once is started
+_HELLO = pickle.dumps((int, (), {}), protocol=5)  # a call of nothing: it shows that the process lives
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -83,12 +86,7 @@ class Guard:
             self(None, int)
 
     def _ask(self, where: object, request: bytes) -> tuple[bool, Any]:
-        if self._child is None:
-            from multigen.modalities.guard_process import fork  # Windows lacks what it imports
-
-            pid, channel = self._child = fork(self._most)
-            self._end = weakref.finalize(self, _end, self._owner, pid, channel)
-        pid, channel = self._child
+        pid, channel = self._begin(where) if self._child is None else self._child
         try:
             channel.send(request)
             return channel.receive()
@@ -102,6 +100,23 @@ class Guard:
         except BaseException:  # the answer to this call must not be taken for the answer to the next
             self.close()
             raise
+
+    def _begin(self, where: object) -> tuple[int, Channel]:
+        """Start the process; again where it dies before it has read anything, as forks of many threads may."""
+        from multigen.modalities.guard_process import fork  # Windows lacks what it imports
+
+        for _ in range(_STARTS):
+            pid, channel = self._child = fork(self._most)
+            self._end = weakref.finalize(self, _end, self._owner, pid, channel)
+            try:
+                channel.send(_HELLO)
+                channel.receive()
+                return self._child
+            except (EOFError, ConnectionError, TimeoutError):
+                self.close()
+        raise MediaError(
+            f"{where}: cannot be read: the process that decodes it died {_STARTS} times at its start"
+        )
 
     def close(self) -> None:
         """End the process; the next call starts another."""

@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from multigen.errors import MediaError
-from multigen.modalities import guard
+from multigen.modalities import guard, guard_process
 from multigen.modalities.guard import Guard, guarded
 from multigen.modalities.image import Image
 
@@ -186,3 +187,23 @@ def test_it_holds_no_connection_of_this_process() -> None:
     assert reads("a.png", where_am_i) != os.getpid(), "but its own is open"
     other.close()
     reads.close()
+
+
+def test_a_process_that_dies_at_its_start_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork of a process with many threads may; no file is to blame."""
+    born: list[int] = []
+
+    def dying(most: float, fork: Any = guard_process.fork) -> Any:
+        born.append((child := fork(most))[0])
+        if len(born) % 4:
+            os.kill(child[0], signal.SIGSEGV)
+        return child
+
+    monkeypatch.setattr(guard_process, "fork", dying)
+    with pytest.raises(MediaError, match=r"a\.png: cannot be read: the process that decodes it died 3 times"):
+        Guard()("a.png", len, "abc")
+    guard = Guard()
+    assert guard("a.png", len, "abc") == 3
+    assert guard("b.png", len, "abcd") == 4
+    assert len(born) == 4
+    guard.close()
