@@ -46,7 +46,7 @@ def main(folder: Path, settings: dict[str, Any], fault: dict[str, object]) -> in
     with ranks.joined("cpu", Train(**common)):
         t = _vocoder(folder, common) if vocoder else trainer(folder, dataset=data, **common)
         if held_out:  # what the next measurement finds, and each after it
-            t.task.measure = lambda: {"mean": held_out.pop(0)}  # type: ignore[method-assign]
+            t.task.measure = lambda step: {"mean": held_out.pop(0)}  # type: ignore[method-assign]
         seen: list[list[str]] = []
         inner = t.task.losses
 
