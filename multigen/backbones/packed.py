@@ -19,6 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from multigen.backbones.winograd import samples_on_cpu
+from multigen.core.copies import Stamp
+
 SMALLEST = 2**16  # numbers of a weight, below which its layout does not matter
 FEWEST = 16  # rows of a product, below which reading the weight is all that takes time
 PAGE_OUT = 21  # MADV_PAGEOUT of Linux: never loses anything; pages of files go, others go to swap
@@ -26,10 +29,9 @@ _NONE: Any = ("none", [], "")  # what is done to the answer: nothing
 
 
 class _Held(NamedTuple):
-    """A weight, what it was when it was packed, and its blocks."""
+    """The blocks of a weight, and the weight that they were made of."""
 
-    weight: Tensor
-    state: tuple[int, int]  # address, version
+    made_of: Stamp
     packed: Tensor
 
 
@@ -52,18 +54,13 @@ class PackedWeights:
     @contextmanager
     def used(self, x: Tensor) -> Iterator[None]:
         """Inside the block, convolutions and linear layers multiply blocks, if x says that they can."""
-        exact = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        serves = x.device.type == "cpu" and exact and not torch.is_grad_enabled()
-        traced = (
-            torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
-        )  # which see plain weights
-        with _Packing(self) if serves and not traced and available() else nullcontext():
+        with _Packing(self) if samples_on_cpu(x) and available() else nullcontext():
             yield
 
     @property
     def nbytes(self) -> int:
         """Bytes of all blocks, without what oneDNN adds to fill them up."""
-        return sum(held.weight.nbytes for held in list(self._held.values()))
+        return sum(held.made_of.weight.nbytes for held in list(self._held.values()))
 
     def clear(self) -> None:
         """Forget all blocks."""
@@ -71,10 +68,9 @@ class PackedWeights:
 
     def find(self, weight: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the blocks of a weight, which `make` makes where there are none or the weight was changed."""
-        state = (weight.data_ptr(), weight._version)
         held = self._held.get(id(weight))
-        if held is None or held.weight is not weight or held.state != state:
-            held = self._held[id(weight)] = _Held(weight, state, make(weight.detach()))
+        if held is None or not held.made_of.holds(weight):
+            held = self._held[id(weight)] = _Held(Stamp.of(weight), make(weight.detach()))
             _page_out(weight)
         return held.packed
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.forward_ad import unpack_dual
 
-from multigen.core.copies import KeepsCopies
+from multigen.core.copies import KeepsCopies, Stamp
 
 OUTPUTS = 4  # m
 _TAPS = OUTPUTS + 2  # n
@@ -68,18 +68,13 @@ class Held(NamedTuple):
     kernel   [n², C, C']
     into     B^T for both axes, [n², n²]
     back     A^T for both axes, [m², n²]
-    weight   the parameter, its version and its place in memory: another one needs another kernel
+    made_of  the weight: another one needs another kernel
     """
 
     kernel: Tensor
     into: Tensor
     back: Tensor
-    weight: tuple[Tensor, int, int]
-
-    def of(self, weight: Tensor) -> bool:
-        """Whether it was made of this weight, as it is now."""
-        known, version, place = self.weight
-        return known is weight and version == weight._version and place == weight.data_ptr()
+    made_of: Stamp
 
 
 def held(weight: Tensor) -> Held:
@@ -87,8 +82,7 @@ def held(weight: Tensor) -> Held:
     into, g, back = matrices()
     kernel = torch.einsum("ai,bj,ocij->abco", g, g, weight.detach().double()).flatten(0, 1)
     before, after = torch.kron(into, into).float(), torch.kron(back, back).float()
-    key = (weight, weight._version, weight.data_ptr())
-    return Held(kernel.float().contiguous(), before, after, key)
+    return Held(kernel.float().contiguous(), before, after, Stamp.of(weight))
 
 
 def convolve(x: Tensor, layer: Held, bias: Tensor | None) -> Tensor:
@@ -173,7 +167,7 @@ class Conv(KeepsCopies, nn.Conv2d):
 
     def _few_products(self, x: Tensor) -> Tensor:
         layer = self._held
-        if layer is None or not layer.of(self.weight):
+        if layer is None or not layer.made_of.holds(self.weight):
             layer = self._held = held(self.weight)
         return convolve(x, layer, self.bias)
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from multigen.core.conditioning import Cond
 from multigen.core.deep import Features, Reuse
 from multigen.core.denoiser import Denoiser
-from multigen.core.guides import Answers, Call, Guide, Query
+from multigen.core.guides import Answers, Call, Guide, Query, relayed
 
 # Whether the inner layers run at a query; asked once for each.
 Due: TypeAlias = Callable[[Query, Denoiser], bool]
@@ -128,17 +128,17 @@ def cached(guide: Guide, cond: Cond, denoiser: Denoiser, caching: Caching, held:
 
     def shared(q: Query) -> Answers:
         state.asks(due is None or due(q, denoiser))
-        inner = guide(q)
-        try:
-            calls = next(inner)
-            while True:
-                sent = state.sent(calls, q, cond)
-                answers = dict(zip(sent, (yield list(sent.values())), strict=True))
-                calls = inner.send(state.answered(calls, answers))
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            inner.close()
+        asked: dict[Key, Call] = {}
+
+        def sent(calls: list[Call]) -> list[Call]:
+            nonlocal asked
+            asked = state.sent(calls, q, cond)
+            return list(asked.values())
+
+        def answered(calls: list[Call], answers: list[Tensor]) -> list[Tensor]:
+            return state.answered(calls, dict(zip(asked, answers, strict=True)))
+
+        return (yield from relayed(guide(q), sent, answered))
 
     return shared
 

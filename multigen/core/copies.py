@@ -6,13 +6,33 @@ that torch does not count tells so with `changed`; where nobody can, as where FS
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 
-class KeepsCopies:
+class Stamp(NamedTuple):
+    """A weight as it was when a copy was made of it."""
+
+    weight: Tensor
+    version: int
+    place: int  # in memory
+
+    @staticmethod
+    def of(weight: Tensor) -> Stamp:
+        """Take it of a weight as it is now. Inference tensors have no versions."""
+        return Stamp(weight, weight._version, weight.data_ptr())
+
+    def holds(self, weight: Tensor) -> bool:
+        """Whether a weight is that one, and as it was."""
+        same = self.weight is weight and self.version == weight._version
+        return same and self.place == weight.data_ptr()
+
+
+class KeepsCopies(ABC):
     """A module that keeps copies of its weights in another form.
 
     keeps_copies   False: it makes none
@@ -21,13 +41,13 @@ class KeepsCopies:
     keeps_copies: bool = True
 
     @property
+    @abstractmethod
     def copied_bytes(self) -> int:
         """Bytes of the copies that it keeps now, without those of modules in it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forget_copies(self) -> None:
         """Let the copies go; they are made again when they are needed."""
-        raise NotImplementedError
 
 
 def changed(weights: Iterable[Tensor]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.conv import _ConvNd
 
-_Key = tuple[Tensor, int, int]
+from multigen.core.copies import Stamp
 
 
 class HeldWeights:
@@ -26,7 +26,7 @@ class HeldWeights:
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         self.module, self.dtype = module, dtype
         self._copies: dict[str, Tensor] = {}
-        self._made_of: dict[str, _Key] = {}
+        self._made_of: dict[str, Stamp] = {}
 
     def __call__(self, x: Tensor, *args: Any, **more: Any) -> Tensor:
         """Call the module. Inside autocast to the dtype, without gradients."""
@@ -42,10 +42,10 @@ class HeldWeights:
         for name in self._copies.keys() - found.keys():
             del self._copies[name], self._made_of[name]
         for name, weight in found.items():
-            known, version, place = self._made_of.get(name, (None, 0, 0))
-            if known is not weight or version != weight._version or place != weight.data_ptr():
+            made_of = self._made_of.get(name)
+            if made_of is None or not made_of.holds(weight):
                 self._copies[name] = weight.detach().to(self.dtype)
-                self._made_of[name] = (weight, weight._version, weight.data_ptr())
+                self._made_of[name] = Stamp.of(weight)
         return self._copies
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from multigen.core.backbone import Taps
-from multigen.core.guides import Answers, Guide, Query
+from multigen.core.guides import Answers, Call, Guide, Query, relayed
 from multigen.core.samplers import NoiseSource
 from multigen.generation.parts import ModelParts
 from multigen.generation.plan import Plan
@@ -34,21 +34,20 @@ def with_learned_variance(
     said: dict[float, Tensor] = {}  # by the time of the query, v [1, C, *D]
 
     def guided(q: Query) -> Answers:
-        inner, channels, first = guide(q), q.x.shape[1], True
-        try:
-            calls = next(inner)
-            while True:
-                asked = [call._replace(taps=(call.taps or Taps())._replace(variance=True)) for call in calls]
-                answers = yield asked
-                if first and answers:
-                    said.clear()
-                    said[float(q.t)] = answers[0][:, channels:]
-                first = False
-                calls = inner.send([answer[:, :channels] for answer in answers])
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            inner.close()
+        channels, first = q.x.shape[1], True
+
+        def sent(calls: list[Call]) -> list[Call]:
+            return [call._replace(taps=(call.taps or Taps())._replace(variance=True)) for call in calls]
+
+        def answered(calls: list[Call], answers: list[Tensor]) -> list[Tensor]:
+            nonlocal first
+            if first and answers:
+                said.clear()
+                said[float(q.t)] = answers[0][:, channels:]
+            first = False
+            return [answer[:, :channels] for answer in answers]
+
+        return (yield from relayed(guide(q), sent, answered))
 
     def scaled(purpose: str, index: int) -> Tensor:
         drawn = noise(purpose, index)

@@ -112,8 +112,14 @@ class Guard:
                 channel.send(_HELLO)
                 channel.receive()
                 return self._child
-            except (EOFError, ConnectionError, TimeoutError):
+            except (EOFError, ConnectionError):
                 self.close()
+            except TimeoutError:
+                self.close()
+                raise MediaError(f"{where}: cannot be read within {self._most:g} s") from None
+            except BaseException:  # its answer must not be taken for that to a call
+                self.close()
+                raise
         raise MediaError(
             f"{where}: cannot be read: the process that decodes it died {_STARTS} times at its start"
         )

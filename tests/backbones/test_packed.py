@@ -133,7 +133,7 @@ assert len(packed._held) == 8
 rss = [line for line in open("/proc/self/status") if line.startswith("RssFile")][0]
 print(rss.split()[1])
 for name, held in zip(weights.keys(), packed._held.values()):
-    assert float(held.weight[0, 0]) == int(name)  # it is read again
+    assert float(held.made_of.weight[0, 0]) == int(name)  # it is read again
 """
 
 

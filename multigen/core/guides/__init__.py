@@ -18,7 +18,7 @@ yield several times, or not at all. Guides nest with `yield from`; `modifiers` w
 """
 
 from multigen.core.guides.autoguidance import autoguidance
-from multigen.core.guides.calls import Answers, Call, Guide, Query, together, with_calls
+from multigen.core.guides.calls import Answers, Call, Guide, Query, relayed, together, with_calls
 from multigen.core.guides.cfg import cfg, compose, plain
 from multigen.core.guides.cfg_zero import cfg_zero
 from multigen.core.guides.distilled import distilled
@@ -36,6 +36,7 @@ __all__ = [
     "compose",
     "distilled",
     "plain",
+    "relayed",
     "together",
     "with_calls",
 ]

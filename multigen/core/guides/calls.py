@@ -50,17 +50,33 @@ def with_calls(guide: Guide, change: Callable[[Call], Call]) -> Guide:
     """A guide whose calls are changed on their way to the network; their answers are not."""
 
     def guided(q: Query) -> Answers:
-        inner = guide(q)
-        try:
-            calls = next(inner)
-            while True:
-                calls = inner.send((yield [change(call) for call in calls]))
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            inner.close()
+        def sent(calls: list[Call]) -> list[Call]:
+            return [change(call) for call in calls]
+
+        return (yield from relayed(guide(q), sent, lambda calls, answers: answers))
 
     return guided
+
+
+def relayed(
+    inner: Answers,
+    sent: Callable[[list[Call]], list[Call]],
+    answered: Callable[[list[Call], list[Tensor]], list[Tensor]],
+) -> Answers:
+    """Run a guide's coroutine to its end with other calls and other answers.
+
+    sent      makes of the calls of a round those that are asked
+    answered  makes of the calls of a round, and of the answers to what was asked, the answers to the calls
+    """
+    try:
+        calls = next(inner)
+        while True:
+            answers = yield sent(calls)
+            calls = inner.send(answered(calls, answers))
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        inner.close()
 
 
 def together(guides: Sequence[Answers]) -> Generator[list[Call], list[Tensor], list[Tensor]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from multigen.core.backbone import Taps
 from multigen.core.conditioning import Cond
-from multigen.core.guides import Call, Guide, Query
+from multigen.core.guides import Call, Guide, Query, relayed
 
 
 def with_conditional(
@@ -19,26 +19,27 @@ def with_conditional(
     extra  further calls, made in the guide's first round
     taps   given to the conditional call
     """
-    inner, x0_cond = guide(q), None
+    x0_cond: Tensor | None = None
     more: list[Tensor] | None = None
-    try:
-        calls = next(inner)
-        while True:
-            mine = list(extra) if more is None else []
-            tapped = [c._replace(taps=taps) if taps and _is_conditional(c, q, cond) else c for c in calls]
-            answers = yield [*tapped, *mine]
-            more = answers[len(calls) :] if more is None else more
-            answers = answers[: len(calls)]
-            for call, answer in zip(calls, answers, strict=True):
-                if _is_conditional(call, q, cond):
-                    x0_cond = answer
-            calls = inner.send(answers)
-    except StopIteration as stop:
-        if more is None and extra:
-            more = yield list(extra)
-        return stop.value, x0_cond, more or []
-    finally:
-        inner.close()
+
+    def sent(calls: list[Call]) -> list[Call]:
+        mine = list(extra) if more is None else []
+        tapped = [c._replace(taps=taps) if taps and _is_conditional(c, q, cond) else c for c in calls]
+        return [*tapped, *mine]
+
+    def answered(calls: list[Call], answers: list[Tensor]) -> list[Tensor]:
+        nonlocal x0_cond, more
+        more = answers[len(calls) :] if more is None else more
+        answers = answers[: len(calls)]
+        for call, answer in zip(calls, answers, strict=True):
+            if _is_conditional(call, q, cond):
+                x0_cond = answer
+        return answers
+
+    x0 = yield from relayed(guide(q), sent, answered)
+    if more is None and extra:
+        more = yield list(extra)
+    return x0, x0_cond, more or []
 
 
 def _is_conditional(call: Call, q: Query, cond: Cond) -> bool:
