@@ -6,7 +6,7 @@ that torch does not count tells so with `changed`; where nobody can, as where FS
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ class Stamp(NamedTuple):
         return same and self.place == weight.data_ptr()
 
 
-class KeepsCopies(ABC):
+class KeepsCopies(metaclass=ABCMeta):
     """A module that keeps copies of its weights in another form.
 
     keeps_copies   False: it makes none

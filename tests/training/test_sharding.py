@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor, multiprocessing, nn
 
 from multigen.backbones.winograd import Conv
 from multigen.core.copies import copied_bytes
@@ -133,24 +133,27 @@ class Wide(nn.Module):
         return x
 
 
-def test_a_shared_network_keeps_no_copies_of_weights_that_are_gathered_anew(tmp_path: Path) -> None:
+def gathers_anew(rank: int, store: str) -> None:
+    """In a process of its own: DTensor's caches keep the group, whose threads no fork survives."""
     torch.manual_seed(0)
     net, x = Wide(), torch.randn(1, 96, 8, 8)
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    try:
-        shard(net, torch.device("cpu"))
-        for _ in range(2):
-            with torch.no_grad():
-                found = net(x)
-                assert copied_bytes(net) == 0
-                for parameter in net.parameters():
-                    part(parameter).mul_(2)  # as an optimizer does
-            weights = [part(p).detach().clone() / 2 for p in net.parameters()]
-            wanted = F.conv2d(x, weights[0], weights[1], padding=1)
-            wanted = F.conv2d(wanted, weights[2], weights[3], padding=1)
-            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
-    finally:
-        dist.destroy_process_group()
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=1)
+    shard(net, torch.device("cpu"))
+    for _ in range(2):
+        with torch.no_grad():
+            found = net(x)
+            assert copied_bytes(net) == 0
+            for parameter in net.parameters():
+                part(parameter).mul_(2)  # as an optimizer does
+        weights = [part(p).detach().clone() / 2 for p in net.parameters()]
+        wanted = F.conv2d(x, weights[0], weights[1], padding=1)
+        wanted = F.conv2d(wanted, weights[2], weights[3], padding=1)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    dist.destroy_process_group()
+
+
+def test_a_shared_network_keeps_no_copies_of_weights_that_are_gathered_anew(tmp_path: Path) -> None:
+    multiprocessing.spawn(gathers_anew, (f"{tmp_path}/store",), nprocs=1)
 
 
 def test_one_process_cannot_share() -> None:
