@@ -1,8 +1,8 @@
 """Reading strangers' files in a process of its own: a decoder that crashes makes its file unreadable, nothing else.
 
 FFmpeg, Pillow's codecs and libheif are C code that reads data of any origin. The process is a fork of this one, which
-starts within milliseconds; results come back through shared memory. Where processes cannot be forked safely (macOS,
-Windows) files are read in this process.
+starts within milliseconds, or where that fails a new one; results come back through shared memory. Where processes
+cannot be forked safely (macOS, Windows) files are read in this process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from multigen.errors import MediaError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 AVAILABLE = sys.platform == "linux"
 _MOST = 600.0  # s for one file, by default
 
-_STARTS = 3  # times that a process which dies at once is started
+_BIRTH = 5.0, 60.0  # s until a fork and a new process answer: the latter imports torch
 _HELLO = pickle.dumps((int, (), {}), protocol=5)  # a call of nothing: it shows that the process lives
 
 P = ParamSpec("P")
@@ -38,6 +38,8 @@ class Guard:
 
     Threads may share a guard: their calls take turns. `close` ends the process; so does the end of this one.
     """
+
+    _forks: ClassVar[bool] = True  # until a fork of this process does not live
 
     def __init__(self, most: float = _MOST) -> None:
         """`most`: seconds that one call may take."""
@@ -102,27 +104,26 @@ class Guard:
             raise
 
     def _begin(self, where: object) -> tuple[int, Channel]:
-        """Start the process; again where it dies before it has read anything, as forks of many threads may."""
-        from multigen.modalities.guard_process import fork  # Windows lacks what it imports
+        """Start the process: a fork, and where that does not live, as of a process with threads it may, a new one."""
+        from multigen.modalities import guard_process  # Windows lacks what it imports
 
-        for _ in range(_STARTS):
-            pid, channel = self._child = fork(self._most)
+        ways = list(zip((guard_process.fork, guard_process.spawn), _BIRTH, strict=True))
+        for begin, most in ways if Guard._forks else ways[1:]:
+            pid, channel = self._child = begin()
             self._end = weakref.finalize(self, _end, self._owner, pid, channel)
             try:
+                channel.wait(most)
                 channel.send(_HELLO)
                 channel.receive()
+                channel.wait(self._most)
                 return self._child
-            except (EOFError, ConnectionError):
+            except (EOFError, ConnectionError, TimeoutError):
                 self.close()
-            except TimeoutError:
-                self.close()
-                raise MediaError(f"{where}: cannot be read within {self._most:g} s") from None
+                Guard._forks = False
             except BaseException:  # its answer must not be taken for that to a call
                 self.close()
                 raise
-        raise MediaError(
-            f"{where}: cannot be read: the process that decodes it died {_STARTS} times at its start"
-        )
+        raise MediaError(f"{where}: cannot be read: the process that decodes it does not start")
 
     def close(self) -> None:
         """End the process; the next call starts another."""

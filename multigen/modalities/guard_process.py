@@ -1,10 +1,14 @@
-"""The process behind a `Guard`: a fork that answers calls, and the channel to it."""
+"""The process behind a `Guard`, which answers calls, and the channel to it.
+
+It is a fork of this process, or a Python of its own: that takes a second, and starts whatever this process is doing.
+"""
 
 from __future__ import annotations
 
 import faulthandler
 import gc
 import io
+import json
 import mmap
 import os
 import pickle
@@ -13,6 +17,7 @@ import signal
 import socket
 import stat
 import struct
+import sys
 import traceback
 import warnings
 from collections.abc import Callable
@@ -28,6 +33,10 @@ from multigen.modalities.threads import DECODERS
 
 _SHARED = 16 * 1024**2  # bytes of memory that both processes see; larger results come in several pieces
 _LOOK = 1.0  # s between two looks whether the parent lives
+_BEGIN = """import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from multigen.modalities.guard_process import answer
+answer(*map(int, sys.argv[2:]))"""  # what a Python of its own is given
 _HEAD = struct.Struct("<BQI")  # kind of the answer, bytes of its pickle, number of its buffers
 _ANSWER, _UNKNOWN = 0, 1
 
@@ -48,6 +57,10 @@ class Channel:
     def close(self) -> None:
         """Close this end."""
         self._connection.close()
+
+    def wait(self, most: float) -> None:
+        """From now on, wait `most` s for an answer."""
+        self._connection.settimeout(most)
 
     def send(self, request: bytes) -> None:
         """Send a request."""
@@ -132,8 +145,12 @@ class Channel:
                 self._take(1, idle)
 
 
-def fork(most: float) -> tuple[int, Channel]:
-    """Start a process that answers calls; its number, and the channel to it, which waits `most` s for an answer."""
+def fork() -> tuple[int, Channel]:
+    """Start a copy of this process that answers calls, within milliseconds: its number, and the channel to it.
+
+    It may die or hang at once: what libraries of this process do when their threads are gone is theirs. A group of
+    gloo, for one, waits for its threads.
+    """
     ours, theirs = socket.socketpair()
     shared = mmap.mmap(-1, _SHARED)
     parent, threads = os.getpid(), DECODERS.get() or torch.get_num_threads()
@@ -144,15 +161,45 @@ def fork(most: float) -> tuple[int, Channel]:
     if pid == 0:
         try:
             ours.close()
-            _settle(threads)
             _let_go(theirs.fileno())
-            theirs.settimeout(_LOOK)
-            Channel(theirs, shared).serve(lambda: _leave_if_alone(parent))
+            _serve(theirs, shared, parent, threads)
         finally:
             os._exit(0)  # not the parent's way out: its buffers and its clean-up are not ours
     theirs.close()
-    ours.settimeout(most)
     return pid, Channel(ours, shared)
+
+
+def spawn() -> tuple[int, Channel]:
+    """Start a new Python that answers calls, as `fork` does; it takes as long as `import torch`."""
+    ours, theirs = socket.socketpair()
+    memory = os.memfd_create("multigen")
+    try:
+        os.ftruncate(memory, _SHARED)
+        shared = mmap.mmap(memory, _SHARED)
+        kept = [theirs.fileno(), memory]
+        numbers = [*kept, os.getpid(), DECODERS.get() or torch.get_num_threads()]
+        command = [sys.executable, "-c", _BEGIN, json.dumps(sys.path), *map(str, numbers)]
+        # A file duplicated onto its own number stays open in the new process.
+        actions = [(os.POSIX_SPAWN_DUP2, number, number) for number in kept]
+        pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+    finally:
+        os.close(memory)
+        theirs.close()
+    return pid, Channel(ours, shared)
+
+
+def answer(connection: int, memory: int, parent: int, threads: int) -> None:
+    """What the Python of `spawn` does. The numbers of two open files, of its parent, and of threads that decode."""
+    try:
+        _serve(socket.socket(fileno=connection), mmap.mmap(memory, _SHARED), parent, threads)
+    finally:
+        os._exit(0)
+
+
+def _serve(connection: socket.socket, shared: mmap.mmap, parent: int, threads: int) -> None:
+    _settle(threads)
+    connection.settimeout(_LOOK)
+    Channel(connection, shared).serve(lambda: _leave_if_alone(parent))
 
 
 def _settle(threads: int) -> None:

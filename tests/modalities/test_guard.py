@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -189,21 +190,57 @@ def test_it_holds_no_connection_of_this_process() -> None:
     reads.close()
 
 
-def test_a_process_that_dies_at_its_start_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fork of a process with many threads may; no file is to blame."""
+@pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_where_a_fork_does_not_live_a_new_process_reads(how: int, monkeypatch: pytest.MonkeyPatch) -> None:
     born: list[int] = []
 
-    def dying(most: float, fork: Any = guard_process.fork) -> Any:
-        born.append((child := fork(most))[0])
-        if len(born) % 4:
-            os.kill(child[0], signal.SIGSEGV)
+    def dying(fork: Any = guard_process.fork) -> Any:
+        born.append((child := fork())[0])
+        os.kill(child[0], how)
         return child
 
+    monkeypatch.setattr(Guard, "_forks", True)
     monkeypatch.setattr(guard_process, "fork", dying)
-    with pytest.raises(MediaError, match=r"a\.png: cannot be read: the process that decodes it died 3 times"):
+    monkeypatch.setattr(guard, "_BIRTH", (0.5, 60.0))
+    ask = Guard()
+    pid = ask("a.png", where_am_i)
+    assert pid not in (os.getpid(), *born) and len(born) == 1 and not alive(born[0])
+    media = torch.rand(3, 1500, 1300)  # over the shared memory's size
+    assert torch.equal(ask("b.png", doubled, media, {})[0], media * 2)
+    with pytest.raises(MediaError, match=r"c\.png: cannot be read: its decoder crashed \(SIGSEGV\)"):
+        ask("c.png", crash)
+    ask.start()
+    again = ask("d.png", where_am_i)
+    ask.close()
+    assert len(born) == 1, "no fork is tried again"
+    assert again != pid and not alive(again) and not alive(pid)
+
+
+def test_a_process_that_cannot_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Guard, "_forks", True)
+    monkeypatch.setattr(guard_process, "_BEGIN", "raise SystemExit(3)")
+    monkeypatch.setattr(guard_process, "fork", guard_process.spawn)
+    with pytest.raises(
+        MediaError, match=r"^a\.png: cannot be read: the process that decodes it does not start"
+    ):
         Guard()("a.png", len, "abc")
-    guard = Guard()
-    assert guard("a.png", len, "abc") == 3
-    assert guard("b.png", len, "abcd") == 4
-    assert len(born) == 4
-    guard.close()
+
+
+def test_a_process_whose_libraries_do_not_survive_a_fork_reads(tmp_path: Path) -> None:
+    """A group of gloo is kept by the thread that made it; in a fork its end waits for threads that are not there."""
+    code = f"""
+import threading, torch.distributed as dist
+from multigen.modalities.guard import Guard
+dist.init_process_group("gloo", init_method="file://{tmp_path}/store", rank=0, world_size=1)
+kept = threading.local()
+kept.group = dist.group.WORLD
+dist.destroy_process_group()
+found = []
+def read():
+    found.append(Guard()("a", len, "abc"))
+thread = threading.Thread(target=read)
+thread.start(), thread.join()
+print(found)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["[3]"], done.stderr
