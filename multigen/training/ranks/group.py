@@ -66,7 +66,10 @@ def joined(device: str | None, train: Train) -> Iterator[str | None]:
     with communicating():
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=TIMEOUT)
     yield str(place)
-    # Not after an error: the others may be gone, and this would wait for them.
+    # Not after an error: the others may be gone, and this would wait for them. The barrier leaves gloo's threads the
+    # time to let go of the last tensors that they exchanged, which takes Python: a process that ends under them aborts.
+    with communicating():
+        dist.barrier()
     dist.destroy_process_group()
 
 
