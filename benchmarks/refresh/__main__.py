@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks.refresh import STAGES
+from multigen.recipe.load import load_recipe
 from multigen.recipe.paths import shipped_weights
 
 
@@ -22,6 +23,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="write here (default: the folder of the weights)")
     given = parser.parse_args(argv)
+    if load_recipe(given.name).trains == "codec":
+        print(f"{given.name}: a codec, which makes nothing by itself")
+        return 0
     out = shipped[given.name].parent if given.out is None else given.out / given.name
     out.mkdir(parents=True, exist_ok=True)
     for stage in given.only or STAGES:

@@ -26,8 +26,6 @@ CACHES: tuple[Mapping[str, Any], ...] = (
 def run(name: str, out: Path) -> str:
     """Measure every cache beside none; write the curve, and what `auto` takes."""
     recipe = load_recipe(name)
-    if recipe.trains == "codec":
-        return "makes nothing"
     judge = Judge(name, COUNTS[recipe.modality.name])
     base = judge.make(Way("none"))
     none = judge.compare(base, base)

@@ -17,10 +17,11 @@ from torch import Tensor
 
 import multigen
 from multigen.evaluation import distances
-from multigen.evaluation.compare import _other as other_media
+from multigen.evaluation.compare import other_set
 from multigen.evaluation.evaluate import build_parts
 from multigen.evaluation.features import extract
-from multigen.evaluation.sets import MediaSet, draw_targets, pools_of, real_set
+from multigen.evaluation.paired import excess_scale
+from multigen.evaluation.sets import MediaSet, draw_targets, pools_of, prompt_of, real_set
 from multigen.generation.request import Request
 from multigen.model.build import build_dataset
 
@@ -86,13 +87,13 @@ class Judge:
         self.targets = draw_targets(dataset, pool, n, seed=seed)
         size = max(n, REAL[self.model.recipe.modality.name])
         a, b = (real_set(dataset, pool, size, self.model.codec, seed=seed, part=part) for part in ("a", "b"))
-        self.real, self.same, self.far = (self._features(s) for s in (a, b, other_media(self.model, size)))
+        self.real, self.same, self.far = (self._features(s) for s in (a, b, other_set(self.model, size)))
         near = distances.kernel(self.real, self.same).value
-        self.near, self.scale = near, distances.kernel(self.real, self.far).value - near
+        self.near, self.scale = near, excess_scale(near, distances.kernel(self.real, self.far).value, size)
 
     def make(self, way: Way) -> Made:
         """Sample as a way says, with seeds `seed`, `seed` + 1 ..."""
-        prompts = [target.prompt for target in self.targets]
+        prompts = [prompt_of(self.model, target) for target in self.targets]
         requests = [
             Request(p, seed=self.seed + k, steps=way.steps, overrides=way.overrides, cache=way.cache)
             for k, p in enumerate(prompts)
@@ -113,12 +114,12 @@ class Judge:
             sign = -1.0 if self.metrics[name].better == "lower" else 1.0
             metrics[name] = (float(values.nanmean()), *_paired(sign * (values - base.values[name])))
         excess = (float(distances.kernel(self.real, made.features).value) - self.near) / self.scale
-        pairs = (self._pull(made.features) - self._pull(base.features)) / self.scale
+        rise = distances.kernel_rise(self.real, base.features, made.features)
         apart = torch.stack([(a - b).square().mean() for a, b in zip(made.media, base.media, strict=True)])
         return Verdict(
             made.way,
             metrics,
-            (excess, *_paired(pairs)),
+            (excess, rise.value / self.scale, rise.error / self.scale),
             float(apart.mean().sqrt()) / 2,
             made.seconds,
             made.calls,
@@ -126,13 +127,6 @@ class Judge:
 
     def _features(self, media: MediaSet) -> Tensor:
         return extract(self.feature, media.media, device=self.model.device)
-
-    def _pull(self, features: Tensor) -> Tensor:
-        """What each medium adds to the squared kernel distance from real media, [n]: their mean, but for a constant."""
-        x, y = features.mean(1).double(), self.real.mean(1).double()
-        within = (x @ x.T / x.shape[1] + 1) ** 3
-        within.fill_diagonal_(0)
-        return within.sum(1) / (len(x) - 1) - 2 * ((x @ y.T / x.shape[1] + 1) ** 3).mean(1)
 
 
 def _paired(differences: Tensor) -> tuple[float, float]:

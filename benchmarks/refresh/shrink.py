@@ -38,12 +38,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 def run(name: str, out: Path) -> str:
     """Measure smaller copies of the shipped weights `name`; what it found, in a line."""
     recover = float(os.environ.get("MULTIGEN_RECOVER", "0"))
-    ways = {"int8": Shrinking(int8=True)}
-    if multigen.load(name, device="cpu").recipe.trains == "denoiser":
-        ways["pruned 0.3"] = Shrinking(prune=0.3, recover=recover)
-        ways["pruned 0.3, int8"] = Shrinking(prune=0.3, recover=recover, int8=True)
-    else:
-        return "a codec: nothing is measured"
+    ways = {
+        "int8": Shrinking(int8=True),
+        "pruned 0.3": Shrinking(prune=0.3, recover=recover),
+        "pruned 0.3, int8": Shrinking(prune=0.3, recover=recover, int8=True),
+    }
     with tempfile.TemporaryDirectory() as folder:
         made = {title: shrink(name, Path(folder, f"{k}.safetensors"), how, n=MEDIA, force=True, quiet=True)
                 for k, (title, how) in enumerate(ways.items())}  # fmt: skip

@@ -44,7 +44,7 @@ def measure_distances(
     """
     recipe = model.recipe
     rows: list[Distance] = []
-    other = _other(model, len(generated[0]))
+    other = other_set(model, len(generated[0]))
     for pool, one in zip(pools, generated, strict=True):
         if pool.kind is not None:  # of few things, or of one many times: unlike any real set
             continue
@@ -97,7 +97,7 @@ def _reference(model: Model, feature: Feature, media: MediaSet, name: str) -> Te
     return found.features
 
 
-def _other(model: Model, n: int) -> MediaSet:
+def other_set(model: Model, n: int) -> MediaSet:
     """Media of another kind: real ones of the dataset that `evaluate.other` names, through the codec; else noise."""
     recipe = model.recipe
     part = recipe.evaluate.other

@@ -16,7 +16,7 @@ import torch
 from multigen.datasets import Dataset
 from multigen.errors import MultigenError
 from multigen.evaluation import distances
-from multigen.evaluation.compare import _other as other_set
+from multigen.evaluation.compare import other_set
 from multigen.evaluation.evaluate import build_parts
 from multigen.evaluation.features import extract
 from multigen.evaluation.measure import measure_metrics
@@ -83,7 +83,7 @@ def measure_cost(before: Model, after: Model, *, n: int, quiet: bool = False) ->
     sets = (x, y, other_set(before, n), first, last)
     real, same, far, a, b = (extract(feature, one.media, device=before.device) for one in sets)
     d, near, away = (distances.kernel(real, z).value for z in (a, same, far))
-    rise, scale = distances.kernel_rise(real, a, b), _scale(near, away, n)
+    rise, scale = distances.kernel_rise(real, a, b), excess_scale(near, away, n)
     rows = [measure_metrics(before, dataset, [pool], [one], metrics) for one in (first, last)]
     values = [{row.metric: row.skill for row in found} for found in rows]
     skills = [
@@ -104,7 +104,7 @@ def measure_cost(before: Model, after: Model, *, n: int, quiet: bool = False) ->
     )
 
 
-def _scale(near: float, away: float, n: int) -> float:
+def excess_scale(near: float, away: float, n: int) -> float:
     """How much farther media of another kind are than other real ones: what an excess of 1 is.
 
     MultigenError where that is not above 0, as noise makes it of few media: a rise would read as a fall.

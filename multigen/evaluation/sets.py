@@ -140,7 +140,7 @@ def generated_set(
 ) -> MediaSet:
     """One medium of the modality's natural size for each target, reported to `progress`."""
     shown = Progress("evaluate", len(targets), quiet=True) if progress is None else progress
-    prompts = [_prompt(model, target) for target in targets]
+    prompts = [prompt_of(model, target) for target in targets]
     batcher = model.batcher(prompts, seed=seed, on_progress=lambda _: shown.called())
     shown.expect(batcher.calls, len(prompts))
     media = []
@@ -161,7 +161,8 @@ def folder_set(files: MediaFolder, name: str) -> MediaSet:
     return MediaSet(name, [i["media"] for i in items], [Target("", i["id"]) for i in items])
 
 
-def _prompt(model: Model, target: Target) -> str:
+def prompt_of(model: Model, target: Target) -> str:
+    """What a model is asked for to make a target: the class of a labelled one, else its caption."""
     kind = model.recipe.conditioner
     if kind.name == "label" and target.label is not None:
         return list(kind.args["classes"])[target.label]

@@ -27,10 +27,10 @@ class Checked:
     """How media in bf16 compare with those in fp32 of the same seeds.
 
     media       how many of each
-    kernel      kernel distances from real media in fp32 and in bf16
-    error       standard error of that in fp32
-    skills      name -> a task metric in fp32 and in bf16
-    difference  mean absolute difference of the samples, of full scale
+    kernel      excess of the kernel distance from real media in fp32 and in bf16
+    error       standard error of their difference
+    skills      name -> a task metric's skill in fp32 and in bf16
+    difference  root mean square difference of the samples, of full scale
     """
 
     media: int
@@ -41,7 +41,7 @@ class Checked:
 
     @property
     def as_good(self) -> bool:
-        """Whether bf16 is no worse: the kernel distance within its standard error, metrics within 0.02."""
+        """Whether bf16 is no worse: the kernel distance within the standard error, metrics within 0.02."""
         near = all(half >= full - 0.02 for full, half in self.skills.values())
         return near and self.kernel[1] <= self.kernel[0] + self.error
 

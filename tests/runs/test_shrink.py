@@ -168,8 +168,8 @@ def test_an_excess_needs_media_that_the_distance_tells_apart(
         measure_cost(whole, whole, n=8, quiet=True)
     for near, away in ((0.2, 0.1), (0.1, math.nan), (0.1, math.inf)):
         with pytest.raises(MultigenError, match="on so few media"):
-            paired._scale(near, away, 8)
-    assert paired._scale(0.1, 0.3, 8) == pytest.approx(0.2)
+            paired.excess_scale(near, away, 8)
+    assert paired.excess_scale(0.1, 0.3, 8) == pytest.approx(0.2)
 
 
 def test_what_pairs_share_cancels_in_the_error_of_a_rise() -> None:
