@@ -28,12 +28,14 @@ class Media:
     modality  writes, previews and plays it
     prompt    that it was made from
     seed      that it was made from
+    kept      what of an edit's source is in it unchanged, bool [*D]; None: nothing
     """
 
     tensor: Tensor
     modality: Modality
     prompt: str = ""
     seed: int = 0
+    kept: Tensor | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write a file in the format of its suffix, by default the modality's own, and return its path."""
