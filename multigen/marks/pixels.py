@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from multigen.marks.pictures import (
-    BANDS, SIDE, added, chips_in, coefficients, luminance, pattern, residual, views,
+    BANDS,
+    SIDE,
+    added,
+    chips_in,
+    coefficients,
+    luminance,
+    pattern,
+    residual,
+    views,
 )  # fmt: skip
 from multigen.marks.search import Found, better, judged, search
 

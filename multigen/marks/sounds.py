@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multigen.marks.chips import Chips, chips_of, chosen, turned
+from multigen.marks.chips import Chips, chips_of, turned
 from multigen.marks.search import Found, better, judged, search
 
 BITS = 32  # of the payload
