@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,11 @@ def _row(
             seen, at = (attack(marked), None) if rate is None else attack(marked, rate)
             result = marks.detect(seen, key=key, rate=at)
             (right if payload else found).append(result.payload == payload if payload else result.found)
+    print(
+        f"{name}, {what}: {statistics.mean(found):.3f} {statistics.mean(right):.3f}",
+        file=sys.stderr,
+        flush=True,
+    )
     return {
         "media": name, "what happened": what, "n": len(found), "bar, %": bar,
         "found, %": round(100 * statistics.mean(found), 1), "payload, %": round(100 * statistics.mean(right), 1),
@@ -136,25 +143,21 @@ def costs(rounds: int = 20) -> list[dict[str, Any]]:
     }
     for name, (media, of) in kinds.items():
         marked = marks.embed(media, key=key, rate=of)
-        marks.detect(marked, key=key, rate=of)
-        spent: list[list[float]] = [[], []]
-        for _ in range(rounds):
-            for k, run in enumerate(
-                (lambda: marks.embed(media, key=key, rate=of), lambda: marks.detect(marked, key=key, rate=of))
-            ):
-                start = time.perf_counter()
-                run()
-                spent[k].append(1e3 * (time.perf_counter() - start))
-        rows.append(
-            {
-                "media": name,
-                **{
-                    w: round(statistics.median(s), 1)
-                    for w, s in zip(("mark, ms", "detect, ms"), spent, strict=True)
-                },
-            }
-        )
+        marking = _milliseconds(partial(marks.embed, media, key=key, rate=of), rounds)
+        finding = _milliseconds(partial(marks.detect, marked, key=key, rate=of), rounds)
+        rows.append({"media": name, "mark, ms": marking, "detect, ms": finding})
     return rows
+
+
+def _milliseconds(run: Callable[[], object], rounds: int) -> float:
+    """The median of some runs, after one."""
+    run()
+    spent = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run()
+        spent.append(1e3 * (time.perf_counter() - start))
+    return round(statistics.median(spent), 1)
 
 
 if __name__ == "__main__":

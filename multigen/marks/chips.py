@@ -87,11 +87,12 @@ def decoded(terms: Tensor, chips: Chips, bits: int) -> tuple[int, float]:
 
 def hadamard(table: Tensor) -> Tensor:
     """Walsh-Hadamard transform of [2^16]: element m is the sum of (-1)^(bits that m and k share) table[k]."""
-    side = _hadamard(2 ** (WORD // 2))
-    return (side @ table.view(len(side), -1) @ side).flatten()
+    large, small = _hadamard(64), _hadamard(32)
+    cube = (large @ table.view(64, 1024)).view(64, 32, 32)
+    return (small @ cube @ small).flatten()
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _hadamard(side: int) -> Tensor:
     matrix = torch.ones(1, 1)
     while len(matrix) < side:

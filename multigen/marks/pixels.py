@@ -34,8 +34,8 @@ def mark_pixels(
     return added(media, mark, strength, room.expand(media.shape[1:]))
 
 
-def find_in_pixels(media: Tensor, key: bytes, kind: str) -> Found:
-    """The mark of media. Cuts are searched only where nothing is found in the whole."""
+def find_in_pixels(media: Tensor, key: bytes, kind: str, cuts: bool) -> Found:
+    """The mark of media; with `cuts`, too, where nothing is found in the whole, as if it were cut."""
     sides, bits = (media.shape[-2], media.shape[-1]), BITS[kind]
     grey = luminance(media)
     if len(grey) > _FRAMES:
@@ -50,6 +50,6 @@ def find_in_pixels(media: Tensor, key: bytes, kind: str) -> Found:
             chips = chips_in(key, kind, bits, view.whole, band)
             looked = count * len(bands) / view.prior
             best = better(best, search(coefficients(left, view, band), chips, bits, looked))
-        if best.found:
+        if best.found or not cuts:
             break
     return judged(best)
