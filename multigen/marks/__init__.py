@@ -59,8 +59,8 @@ def embed(
 def detect(media: Tensor, *, key: bytes, rate: int | None = None, cuts: bool = True) -> Found:
     """Whether media carry a mark of this key, how sure that is, and its payload. Arguments as for `embed`.
 
-    cuts  look for a picture from whose sides up to a sixth was cut, where nothing is found in it as it is: half a second.
-          Of sounds any part is found anyway; of videos cuts are not searched
+    cuts  where nothing is found in a picture as it is, look as if up to a sixth of its sides was cut: a second more.
+          Of sounds any part is found anyway; cut frames of videos are not searched
 
     Of a video also a single frame may be asked for, as [C, 1, H, W]; a picture's marks are others than a video's.
     """
