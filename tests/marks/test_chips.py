@@ -80,6 +80,6 @@ def test_scores_of_wrong_keys_are_as_claimed_on_a_sound() -> None:
     lines = sounds.folded(tune(3.0)[0], 16_000)
     seen = torch.view_as_real(lines).flatten()
     seen = seen / seen.norm()
-    chips = [chips_of(key, "audio", 32, 1, len(seen), fixed=True) for key in keys(1000)]
+    chips = [chips_of(key, "audio", 32, 1, len(seen), fixed=True) for key in keys(600)]
     scores = torch.stack([(seen * one.signs).sum() for one in chips])
     assert stats.kstest(scores.numpy(), "norm").pvalue > 0.01
