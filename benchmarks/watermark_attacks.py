@@ -81,7 +81,7 @@ def mp3(bits: int, rate: int) -> Callable[[Tensor, int], tuple[Tensor, int]]:
                 out.mux(stream.encode(part))
             out.mux(stream.encode(None))
         file.seek(0)
-        with av.open(file) as read:
+        with av.open(file, "r") as read:
             return torch.from_numpy(np.concatenate([f.to_ndarray()[:1] for f in read.decode(audio=0)], 1)), to
 
     return attack
@@ -100,7 +100,7 @@ def h264(crf: int) -> Attack:
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             out.mux(stream.encode(None))
         file.seek(0)
-        with av.open(file) as read:
+        with av.open(file, "r") as read:
             return from_levels(np.stack([f.to_ndarray(format="rgb24") for f in read.decode(video=0)]))
 
     return attack
