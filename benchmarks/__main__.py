@@ -29,6 +29,7 @@ NAMES = (
     "reading",
     "fuzz",
     "serving",
+    "watermark",
 )
 
 
