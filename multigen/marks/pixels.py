@@ -48,7 +48,8 @@ def find_in_pixels(media: Tensor, key: bytes, kind: str, cuts: bool) -> Found:
         count = (view.whole[0] - view.window[0] + 1) * (view.whole[1] - view.window[1] + 1)
         for band in bands:
             chips = chips_in(key, kind, bits, view.whole, band)
-            looked = count * len(bands) / view.prior
+            # Cuts of videos are not searched, so that all of the threshold is left for the whole.
+            looked = count * len(bands) / (1.0 if kind == "video" else view.prior)
             best = better(best, search(coefficients(left, view, band), chips, bits, looked))
         if best.found or not cuts:
             break
