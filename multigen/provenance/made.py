@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,23 @@ GENERATED, COMPOSITE = f"{_TYPES}trainedAlgorithmicMedia", f"{_TYPES}compositeWi
 FORMAT = 1
 AGENT = "multigen"
 Sign = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """The file that an edit was made from: its suffix, and its path or its content."""
+
+    suffix: str
+    path: Path | None = None
+    content: bytes | None = field(default=None, repr=False)
+
+    def read(self) -> bytes:
+        """The content. OSError where the file is gone."""
+        if self.content is not None:
+            return self.content
+        if self.path is None:
+            raise FileNotFoundError("a source without a file")
+        return self.path.read_bytes()
 
 
 @dataclass(frozen=True)
@@ -34,7 +51,7 @@ class Made:
     weights_hash: str
     sign: Sign = "auto"
     edited: bool = False
-    source: Path | None = None
+    source: SourceFile | None = None
     embedded: Mapping[str, Any] | None = None
 
     @property

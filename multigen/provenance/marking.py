@@ -10,9 +10,10 @@ from pathlib import Path
 
 from multigen.errors import MultigenError
 from multigen.provenance import pictures, sounds
+from multigen.provenance.known import TYPES
 from multigen.provenance.made import Made
 from multigen.provenance.packet import packet
-from multigen.provenance.signing import TYPES, sign, signer_for
+from multigen.provenance.signing import sign, signer_for
 from multigen.storage.files import atomic, write_text
 
 # A file, the packet and the line of text -> the file with both.

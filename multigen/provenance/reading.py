@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from multigen.errors import MediaError, MultigenError, reason
 from multigen.provenance.authority import local_authority
+from multigen.provenance.known import READ
 from multigen.provenance.marking import SIDECAR
 from multigen.provenance.packet import MOST, parse_said, read_packet
-from multigen.provenance.signing import CERTIFICATE, READ, SAID, SETTINGS, installed
+from multigen.provenance.signing import CERTIFICATE, SAID, SETTINGS, installed
 
 # trusted: signed, intact, and the signer is known. signed: intact, by somebody who is not known. altered: the content,
 # or the manifest, is not what was signed. unreadable: there is a manifest that cannot be read. unsigned: none.

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from multigen.errors import MultigenError, reason
 from multigen.provenance.authority import Identity, local_identity
-from multigen.provenance.made import AGENT, Made, Sign
+from multigen.provenance.known import READ, TYPES
+from multigen.provenance.made import AGENT, Made, Sign, SourceFile
 from multigen.storage.packages import check_installed
 from multigen.version import __version__
 
@@ -26,17 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Suffixes that we sign -> media type.
-TYPES: Mapping[str, str] = {
-    ".png": "image/png", ".apng": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp",
-    ".gif": "image/gif", ".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg", ".m4a": "audio/mp4",
-    ".mp4": "video/mp4", ".mov": "video/quicktime",
-}  # fmt: skip
-# And others that may hold the manifest of a source, or be read by `info` and `verify`.
-READ: Mapping[str, str] = TYPES | {
-    ".jfif": "image/jpeg", ".tif": "image/tiff", ".tiff": "image/tiff", ".avif": "image/avif", ".heic": "image/heic",
-    ".heif": "image/heif", ".m4v": "video/mp4", ".avi": "video/avi",
-}  # fmt: skip
 CERTIFICATE, KEY = "MULTIGEN_CERTIFICATE", "MULTIGEN_KEY"  # files of a certificate of one's own, PEM
 SAID = "org.multigen.made"  # label of the assertion that holds `Made.data`
 SOURCE = "source"  # of the ingredient
@@ -180,7 +170,7 @@ def sign(content: bytes, suffix: str, made: Made, signing: Signing) -> bytes:
         try:
             return _signed(content, suffix, made, signing, source)
         except c2pa.C2paError as error:
-            log.debug("%s: named without its content: %s", made.source, error)
+            log.debug("a source is named without its content: %s", error)
     try:
         return _signed(content, suffix, made, signing)
     except c2pa.C2paError as error:
@@ -193,7 +183,7 @@ def _signed(
     import c2pa
 
     out, definition = io.BytesIO(), _manifest(made)
-    name = "source" if made.source is None else f"source{made.source.suffix.lower()}"
+    name = "source" if made.source is None else f"source{made.source.suffix}"
     row = {"title": name, "relationship": "parentOf", "instance_id": SOURCE, "label": SOURCE}
     if made.edited and source is None:
         definition["ingredients"] = [row]
@@ -204,11 +194,11 @@ def _signed(
     return out.getvalue()
 
 
-def _content(source: Path) -> tuple[str, bytes] | None:
+def _content(source: SourceFile) -> tuple[str, bytes] | None:
     """The media type and the content of a source; None where manifests know no such type, or it is gone."""
-    kind = READ.get(source.suffix.lower())
+    kind = READ.get(source.suffix)
     try:
-        return None if kind is None else (kind, source.read_bytes())
+        return None if kind is None else (kind, source.read())
     except OSError:
         return None
 

@@ -49,6 +49,7 @@ def sample(
     device: str | None = None,
     quiet: bool = False,
     ray: bool = False,
+    weights_hash: str = "",
 ) -> Path | str:
     """Make media with a trained model; the folder that they are in, or the address of the bucket.
 
@@ -60,11 +61,13 @@ def sample(
     out         a folder or the address of a bucket; None: a new samples-N or edits-N beside the weights
     ray         in workers, on the cluster of $RAY_ADDRESS or on this machine
     resume      go on with what the same command has left there when it was stopped; without `out`, in the newest such
+    weights_hash  of the weights that are wanted; "": any
 
     Media of another command are never replaced: MultigenError lists how it differs. Of the same, what is missing is
     made. The folder appears with the first medium.
     """
     model = open_model(source, overrides, device)
+    _check_weights(model, weights_hash)
     common = common or Request()
     asked, kind, usual = _asked(model, common, requests)
     n, seed = n or usual, model.recipe.seed if seed is None else seed
@@ -84,6 +87,15 @@ def sample(
             box.pull()
         _finish(model, kept)
     return box.address or claim.folder
+
+
+def _check_weights(model: Model, wanted: str) -> None:
+    """MultigenError where a model has other weights than those that are wanted."""
+    if wanted and model.known_hash() != wanted:
+        raise MultigenError(
+            f"the weights at hand for {model.recipe.name} are others ({model.known_hash()}) than those that made the "
+            f"file ({wanted}); give those with weights=FILE or weights=FOLDER"
+        )
 
 
 def _asked(
