@@ -9,11 +9,16 @@ _COMMENT = 4  # type of FLAC's block of Vorbis comments
 
 
 def wav(content: bytes, packet: bytes, sentence: str) -> bytes:
-    """A WAV with RIFF INFO, and the packet as the chunk _PMX."""
+    """A WAV with `wav_chunks` at its end."""
+    body = content[8:] + b"\0" * (len(content) % 2) + wav_chunks(packet, sentence)
+    return content[:4] + struct.pack("<I", len(body)) + body
+
+
+def wav_chunks(packet: bytes, sentence: str) -> bytes:
+    """RIFF INFO, and the packet as the chunk _PMX."""
     text = sentence.encode("ascii", "replace") + b"\0"
     info = b"INFO" + _riff(b"ISFT", b"multigen\0") + _riff(b"ICMT", text)
-    body = content[8:] + b"\0" * (len(content) % 2) + _riff(b"LIST", info) + _riff(b"_PMX", packet)
-    return content[:4] + struct.pack("<I", len(body)) + body
+    return _riff(b"LIST", info) + _riff(b"_PMX", packet)
 
 
 def _riff(name: bytes, data: bytes) -> bytes:

@@ -88,8 +88,12 @@ async def medium_of(upload: Upload, served: Served, server: Server, scratch: Scr
     own, medium = await _decoded(
         upload, modality.suffixes, served.modality, partial(read_own, modality), scratch, server
     )
-    file = SourceFile(sniffed(upload.content) or "", content=upload.content)
-    return Media(await asyncio.to_thread(_finite, upload, medium), own, file=file)
+    return Media(await asyncio.to_thread(_finite, upload, medium), own, file=source_file(upload))
+
+
+def source_file(upload: Upload) -> SourceFile:
+    """The file of an upload, which the file of its edit names."""
+    return SourceFile(sniffed(upload.content) or "", content=upload.content)
 
 
 def inline_upload(member: str, text: str, limits: Limits) -> Upload:
