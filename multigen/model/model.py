@@ -175,14 +175,9 @@ class Model:
         return self._all(common, prompt, n, seed, batch, on_progress)
 
     def stream(
-        self,
-        requests: Request | str | Sequence[Request | str],
-        *,
-        n: int = 1,
-        seed: int | None = None,
-        batch: int | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> Iterator[Media]:
+        self, requests: Request | str | Sequence[Request | str], *, n: int = 1, seed: int | None = None,
+        batch: int | None = None, on_progress: OnProgress | None = None,
+    ) -> Iterator[Media]:  # fmt: skip
         """As `batcher`, in the order of the requests: each medium as soon as it and those before it are made."""
         return self.batcher(requests, n=n, seed=seed, batch=batch, on_progress=on_progress).in_order()
 

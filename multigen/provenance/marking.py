@@ -12,6 +12,7 @@ from multigen.errors import MultigenError
 from multigen.provenance import pictures, sounds
 from multigen.provenance.known import TYPES
 from multigen.provenance.made import Made
+from multigen.provenance.ogg import ogg
 from multigen.provenance.packet import packet
 from multigen.provenance.signing import sign, signer_for
 from multigen.storage.files import atomic, write_text
@@ -48,8 +49,8 @@ _WRITERS: Mapping[str, _Writer] = {
     ".flac": sounds.flac,
     ".mp3": sounds.id3,
     ".aac": sounds.id3,
-    ".ogg": _remuxed("ogg"),
-    ".opus": _remuxed("ogg"),
+    ".ogg": ogg,
+    ".opus": ogg,
     ".webm": _remuxed("webm"),
     ".mkv": _remuxed("matroska"),
 }

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from multigen.errors import MediaError, MultigenError, reason
 from multigen.provenance.authority import local_authority
@@ -15,6 +15,10 @@ from multigen.provenance.known import READ
 from multigen.provenance.marking import SIDECAR
 from multigen.provenance.packet import MOST, parse_said, read_packet
 from multigen.provenance.signing import CERTIFICATE, SAID, SETTINGS, installed
+from multigen.storage.packages import install
+
+if TYPE_CHECKING:
+    import c2pa
 
 # trusted: signed, intact, and the signer is known. signed: intact, by somebody who is not known. altered: the content,
 # or the manifest, is not what was signed. unreadable: there is a manifest that cannot be read. unsigned: none.
@@ -76,10 +80,19 @@ def anchors(trust: Sequence[Path] = ()) -> str:
             content = path.read_bytes()
         except OSError as error:
             raise MultigenError(f"{path}: the certificates cannot be read ({reason(error)})") from error
-        if b"-----BEGIN CERTIFICATE-----" not in content:
-            raise MultigenError(f"{path}: there is no certificate in PEM")
+        _check_certificates(path, content)
         found.append(content)
     return "\n".join(content.decode("ascii", "replace").strip() for content in found)
+
+
+def _check_certificates(path: Path, content: bytes) -> None:
+    """MultigenError for a file that is no list of certificates."""
+    from cryptography import x509
+
+    try:
+        x509.load_pem_x509_certificates(content)
+    except ValueError:
+        raise MultigenError(f"{path}: there is no certificate in PEM") from None
 
 
 def read_signed(path: Path, trust: Sequence[Path] = ()) -> Signed:
@@ -89,21 +102,20 @@ def read_signed(path: Path, trust: Sequence[Path] = ()) -> Signed:
     """
     check_file(path)
     if not installed():
-        from multigen.storage.packages import check_installed
-
-        check_installed("c2pa", "reading signatures", "provenance")
+        raise MultigenError(f"signatures are read with the package c2pa-python: {install('provenance')}")
     kind = READ.get(path.suffix.lower())
     if kind is None or path.stat().st_size == 0:
         return Signed("unsigned")
+    with _context(anchors(trust)) as context:
+        return _checked(path, kind, context)
+
+
+def _checked(path: Path, kind: str, context: c2pa.Context) -> Signed:
+    """The manifest of a file of a media type."""
     import c2pa
 
-    settings = {**SETTINGS, "trust": {"user_anchors": anchors(trust)}}
     try:
-        with (
-            path.open("rb") as file,
-            c2pa.Context.from_dict(settings) as context,
-            c2pa.Reader(kind, file, None, context) as reader,
-        ):
+        with path.open("rb") as file, c2pa.Reader(kind, file, None, context) as reader:
             return _told(json.loads(reader.json()))
     except c2pa.C2paError as error:
         text = str(error)
@@ -112,6 +124,17 @@ def read_signed(path: Path, trust: Sequence[Path] = ()) -> Signed:
         return Signed("unreadable", faults=(text[:200],))
     except (ValueError, RecursionError) as error:
         return Signed("unreadable", faults=(str(error)[:200],))
+
+
+def _context(trusted: str) -> c2pa.Context:
+    """How manifests are checked. MultigenError for certificates that cannot be read."""
+    import c2pa
+
+    settings = {**SETTINGS, "trust": {"user_anchors": trusted}} if trusted else SETTINGS
+    try:
+        return c2pa.Context.from_dict(dict(settings))
+    except c2pa.C2paError as error:
+        raise MultigenError(f"the certificates that are trusted cannot be read ({error})") from None
 
 
 def _told(store: Mapping[str, Any]) -> Signed:

@@ -18,7 +18,7 @@ from multigen.errors import MultigenError, reason
 from multigen.provenance.authority import Identity, local_identity
 from multigen.provenance.known import READ, TYPES
 from multigen.provenance.made import AGENT, Made, Sign, SourceFile
-from multigen.storage.packages import check_installed
+from multigen.storage.packages import install
 from multigen.version import __version__
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def signer_for(sign: Sign) -> Signing | None:
         return None
     if not installed():
         if sign == "on":
-            check_installed("c2pa", "provenance.sign=on", "provenance")
+            raise MultigenError(f"provenance.sign=on needs the package c2pa-python: {install('provenance')}")
         return None
     try:
         return _signing(_own() or local_identity())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import struct
 
+from multigen.provenance.comments import no_comments, with_comments
+
 _COMMENT = 4  # type of FLAC's block of Vorbis comments
 
 
@@ -33,12 +35,8 @@ def flac(content: bytes, packet: bytes, sentence: str) -> bytes:
         last = bool(kind & 0x80)
         blocks.append((kind & 0x7F, content[at + 4 : at + 4 + size]))
         at += 4 + size
-    vendor, comments = b"multigen", list[bytes]()
-    for kind, data in blocks:
-        if kind == _COMMENT:
-            vendor, comments = _comments(data)
-    comments += [b"COMMENT=" + sentence.encode(), b"XMP=" + packet]
-    said = _sized(vendor) + struct.pack("<I", len(comments)) + b"".join(_sized(one) for one in comments)
+    there = next((data for kind, data in blocks if kind == _COMMENT), no_comments("multigen"))
+    said = with_comments(there, {"COMMENT": sentence.encode(), "XMP": packet})
     rest = [(kind, data) for kind, data in blocks if kind != _COMMENT]
     rest.insert(1, (_COMMENT, said))  # STREAMINFO comes first
     head = b"".join(
@@ -46,23 +44,6 @@ def flac(content: bytes, packet: bytes, sentence: str) -> bytes:
         for k, (kind, data) in enumerate(rest)
     )
     return content[:4] + head + content[at:]
-
-
-def _sized(data: bytes) -> bytes:
-    return struct.pack("<I", len(data)) + data
-
-
-def _comments(data: bytes) -> tuple[bytes, list[bytes]]:
-    """The vendor and the comments of a block."""
-    found, at = list[bytes](), 0
-    while at + 4 <= len(data):
-        if len(found) == 1 and at == 4 + len(found[0]):
-            at += 4  # the number of comments
-            continue
-        size = struct.unpack("<I", data[at : at + 4])[0]
-        found.append(data[at + 4 : at + 4 + size])
-        at += 4 + size
-    return found[0], found[1:]
 
 
 def id3(content: bytes, packet: bytes, sentence: str) -> bytes:
@@ -97,7 +78,7 @@ def _bytes(number: int) -> bytes:
 
 
 def remuxed(content: bytes, packet: bytes, sentence: str, kind: str) -> bytes:
-    """Ogg, Opus, WebM or Matroska with tags: the same packets in a new container. `kind`: FFmpeg's name of it."""
+    """WebM or Matroska with tags: the same packets in a new container. `kind`: FFmpeg's name of it."""
     import av
 
     out = io.BytesIO()

@@ -53,7 +53,7 @@ def sample(
 ) -> Path | str:
     """Make media with a trained model; the folder that they are in, or the address of the bucket.
 
-    source      a run folder, a weights file or a trained recipe
+    source      a run folder, a weights file or a trained recipe; `weights_hash`: that its weights must have, if given
     common      what the requests leave open
     requests    what to make, each `n` times; None: `common` for every prompt of the recipe, or once for an edit
     overrides   changes to how the model samples (sampler, timesteps, guide, sample, seed)
@@ -61,15 +61,12 @@ def sample(
     out         a folder or the address of a bucket; None: a new samples-N or edits-N beside the weights
     ray         in workers, on the cluster of $RAY_ADDRESS or on this machine
     resume      go on with what the same command has left there when it was stopped; without `out`, in the newest such
-    weights_hash  of the weights that are wanted; "": any
 
     Media of another command are never replaced: MultigenError lists how it differs. Of the same, what is missing is
     made. The folder appears with the first medium.
     """
-    model = open_model(source, overrides, device)
-    _check_weights(model, weights_hash)
-    common = common or Request()
-    asked, kind, usual = _asked(model, common, requests)
+    model = _opened(source, overrides, device, weights_hash)
+    asked, kind, usual = _asked(model, common or Request(), requests)
     n, seed = n or usual, model.recipe.seed if seed is None else seed
     said = describe(model, kind, asked, {"n": n, "seed": seed, "trajectory": trajectory, "clip": clip})
     resumes = said if resume else None
@@ -89,13 +86,15 @@ def sample(
     return box.address or claim.folder
 
 
-def _check_weights(model: Model, wanted: str) -> None:
-    """MultigenError where a model has other weights than those that are wanted."""
+def _opened(source: str, overrides: Sequence[str], device: str | None, wanted: str) -> Model:
+    """A model. MultigenError where it has other weights than those that are wanted."""
+    model = open_model(source, overrides, device)
     if wanted and model.known_hash() != wanted:
         raise MultigenError(
             f"the weights at hand for {model.recipe.name} are others ({model.known_hash()}) than those that made the "
             f"file ({wanted}); give those with weights=FILE or weights=FOLDER"
         )
+    return model
 
 
 def _asked(
