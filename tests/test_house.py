@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cascades",),
     ("datasets", "codecs"),
     ("modalities", "recipe", "backbones", "conditioners"),
-    ("families",),
+    ("families", "provenance"),
     ("storage",),
     ("registry",),
     ("core", "parts", "signatures", "options", "device", "progress"),

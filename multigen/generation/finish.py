@@ -6,6 +6,7 @@ import dataclasses
 
 from torch import Tensor
 
+from multigen.generation.made import Origin
 from multigen.generation.parts import ModelParts, decode
 from multigen.generation.plan import Job
 from multigen.modalities.media import Media
@@ -18,6 +19,7 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
     """
     plan = job.plan
     medium = decode(parts, x, job.prompt, job.seed, tile=plan.tile)
+    medium = dataclasses.replace(medium, made=Origin(parts, job))
     # A mel codec made whole frames of a sound, some of which may be missing at its end.
     made = medium.tensor[(slice(None), *(slice(n) for n in plan.media[1:]))]
     if plan.options:

@@ -47,6 +47,10 @@ class ModelParts(Protocol):
         """The stage before it, of a cascade that names one."""
         ...
 
+    def known_hash(self) -> str:
+        """The hash of its weights, computed once."""
+        ...
+
     def judge(self, prompt: str) -> Verdict | None:
         """How new a prompt is to the model; None where that is unknown."""
         ...

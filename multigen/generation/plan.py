@@ -68,6 +68,7 @@ class Plan:
     enlarged   or the medium that is given for it
     pictures   that lead the network
     embedded   or whose embedding takes the place of what a prior makes
+    request    that was planned
     """
 
     recipe: Recipe
@@ -92,6 +93,7 @@ class Plan:
     enlarged: Enlarged | None = None
     pictures: Pictures | None = None
     embedded: Embedded | None = None
+    request: Request | None = None
 
     @property
     def queries(self) -> int:
@@ -168,6 +170,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         enlarged=start.enlarged,
         pictures=plan_pictures(parts, request, shape),
         embedded=embedded,
+        request=asked,
     )
 
 

@@ -57,6 +57,7 @@ class Model:
         self._others: dict[str, Denoiser] = {}
         self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
         self._former: Model | None = None
+        self._hash = model_weights.KnownHash()
 
     @classmethod
     def of(
@@ -174,14 +175,9 @@ class Model:
         return self._all(common, prompt, n, seed, batch, on_progress)
 
     def stream(
-        self,
-        requests: Request | str | Sequence[Request | str],
-        *,
-        n: int = 1,
-        seed: int | None = None,
-        batch: int | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> Iterator[Media]:
+        self, requests: Request | str | Sequence[Request | str], *, n: int = 1, seed: int | None = None,
+        batch: int | None = None, on_progress: OnProgress | None = None,
+    ) -> Iterator[Media]:  # fmt: skip
         """As `batcher`, in the order of the requests: each medium as soon as it and those before it are made."""
         return self.batcher(requests, n=n, seed=seed, batch=batch, on_progress=on_progress).in_order()
 
@@ -208,13 +204,9 @@ class Model:
         return Batcher(self, jobs(self, asked, n, seed), batch, on_progress)
 
     def blend(
-        self,
-        ends: tuple[Request | str, Request | str],
-        *,
-        n: int = 8,
-        batch: int | None = None,
+        self, ends: tuple[Request | str, Request | str], *, n: int = 8, batch: int | None = None,
         on_progress: OnProgress | None = None,
-    ) -> MediaList:
+    ) -> MediaList:  # fmt: skip
         """`n` media on the way from one request to another, both ends among them; see `multigen.generation.blend`."""
         batch = self.recipe.sample.batch if batch is None else batch
         return MediaList(blend(self, ends, n=n, batch=batch, on_progress=on_progress).in_order())
@@ -282,6 +274,10 @@ class Model:
     def weights_hash(self) -> str:
         """sha256 over the sorted tensors' names and bytes, first 16 hex digits."""
         return model_weights.hash_of(self.state_dict())
+
+    def known_hash(self) -> str:
+        """As `weights_hash`, computed again only where the weights are others than before."""
+        return self._hash.of(self.state_dict())
 
     def load_denoiser(self, source: str) -> Denoiser:
         """The denoiser of other weights, for autoguidance: a run folder, a file, a shipped name or a checkpoint."""

@@ -216,6 +216,17 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """What the files of media say of how they were made."""
+
+    # `auto`: sign them where the extra `provenance` is installed; `on`: refuse to work without; `off`: plain metadata
+    sign: Literal["auto", "on", "off"] = "auto"
+    embed_recipe: bool = (
+        False  # recipe, prompt and seed go into the file, too: `multigen run FILE` makes it again
+    )
+
+
+@dataclass(frozen=True)
 class Shrunk:
     """How weights were made smaller; `multigen shrink` writes it."""
 
@@ -262,6 +273,7 @@ class Recipe:
     adapters: tuple[WeightedAdapter, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)
+    provenance: Provenance = field(default_factory=Provenance)
     seed: int = 0  # keys everything random: weights, order, noise, media
     description: str = ""  # one line, for `multigen recipes`
     # How the weights that it came with were made smaller, and what that cost; null: they were not

@@ -25,6 +25,7 @@ from multigen.recipe.schema import (
     Polish,
     PostHoc,
     Prior,
+    Provenance,
     Recipe,
     Sample,
     Train,
@@ -44,6 +45,7 @@ SECTIONS: Mapping[str, type] = {
     "sample.polish": Polish,
     "evaluate": Evaluate,
     "launch": Launch,
+    "provenance": Provenance,
 }
 # Lists of sections: the class of an entry, and the key that an entry written as plain text sets.
 ROWS: Mapping[str, tuple[type, str]] = {

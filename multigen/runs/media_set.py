@@ -18,6 +18,8 @@ from multigen.errors import MultigenError, TrainingError, reason
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.model.model import Model
+from multigen.provenance.marking import mark_picture
+from multigen.provenance.signing import signer_for
 from multigen.recipe.dump import to_data
 from multigen.recipe.manifest import FILE as MANIFEST
 from multigen.recipe.manifest import common_facts, entry, fault, file_name, write_entries
@@ -65,6 +67,7 @@ class MediaSet:
         self._claim, self._model, self._first = claim, model, begin
         self._common: dict[str, Any] | None = None
         self._steps, self._on_save = steps, on_save
+        signer_for(model.recipe.provenance.sign)  # refused before anything is made
         self._entries = _finished(self.folder, asked)
         self.there = frozenset(self._entries)
         self._saved, self._took = 0.0, 0.0
@@ -129,7 +132,7 @@ class MediaSet:
             self._make_folder()
             how = sampling_facts(self._model.recipe, self._steps)
             how |= {STAGES: self.asked[STAGES]} if STAGES in self.asked else {}
-            self._common = common_facts(self._model.recipe, self._model.weights_hash(), how)
+            self._common = common_facts(self._model.recipe, self._model.known_hash(), how)
         return self._common
 
     def _make_folder(self) -> None:
@@ -176,14 +179,14 @@ def write_medium(
     path = folder / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        medium.save(path)
+        unsigned = medium.write(path)
         if pictures:
             _save_pictures(model, medium, path)
     except OSError as error:
         raise TrainingError(f"{path}: could not be written ({reason(error)})") from error
     verdict = model.judge(medium.prompt)
     novelty = {} if verdict is None else {"novelty": verdict.novelty}
-    row = {"file": name, "prompt": medium.prompt, "seed": medium.seed}
+    row = {"file": name, "prompt": medium.prompt, "seed": medium.seed, "unsigned_sha256": unsigned}
     return entry(folder, {**row, **novelty, **how, "place": place}, common)
 
 
@@ -244,6 +247,10 @@ def _save_pictures(model: Model, medium: Media, path: Path) -> None:
         modality.preview([seen]).save(path.with_suffix(".png"))
     if modality.animation:
         modality.write(_small(seen, modality), path.with_suffix(modality.animation))
+    suffixes = {".png", modality.animation} - {"", path.suffix}
+    for suffix in sorted(suffixes) if medium.made is not None else ():
+        if (beside := path.with_suffix(suffix)).is_file():
+            mark_picture(beside, medium.made())
 
 
 def _small(media: Tensor, modality: Modality) -> Tensor:
