@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("training", "generation"),
     ("cascades",),
-    ("datasets", "codecs"),
+    ("datasets", "codecs", "marks"),
     ("modalities", "recipe", "backbones", "conditioners"),
     ("families", "provenance"),
     ("storage",),

@@ -26,6 +26,7 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
         made = parts.modality.finish(made, plan.options)
     for source in (plan.edit and plan.edit.original, plan.known, plan.enlarged):
         if source is not None:
-            own = source.modality
-            return dataclasses.replace(medium, tensor=source.with_made(made, parts.modality), modality=own)
+            own, kept = source.modality, plan.edit.original.source.keep if plan.edit else None
+            new = source.with_made(made, parts.modality)
+            return dataclasses.replace(medium, tensor=new, modality=own, kept=kept)
     return medium.with_tensor(made)

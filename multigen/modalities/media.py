@@ -34,6 +34,7 @@ class Media:
     seed      that it was made from
     made      tells how it was made, for its files; None: they do not say
     file      that it was read from; None: it was made
+    kept      what of an edit's source is in it unchanged, bool [*D]; None: nothing
     """
 
     tensor: Tensor
@@ -42,6 +43,7 @@ class Media:
     seed: int = 0
     made: Callable[[], Made] | None = None
     file: SourceFile | None = None
+    kept: Tensor | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write a file in the format of its suffix, by default the modality's own, and return its path."""

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from multigen.errors import RecipeError
 from multigen.registry import Part
 
-# Metadata of a field that came later: it is not written where it is empty, so that recipes of before, and their hashes,
-# stay as they were.
+# Metadata of a field that came later: it is not written where it is empty or says its default, so that recipes of
+# before, and their hashes, stay as they were.
 UNSAID_EMPTY = "unsaid_empty"
 
 
@@ -274,6 +274,9 @@ class Recipe:
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)
     provenance: Provenance = field(default_factory=Provenance)
+    # A mark in the signal of saved media, which `multigen verify` finds again. `auto`: on in a server that others than
+    # this machine's users reach, else off
+    watermark: Literal["auto", "on", "off"] = field(default="auto", metadata={UNSAID_EMPTY: True})
     seed: int = 0  # keys everything random: weights, order, noise, media
     description: str = ""  # one line, for `multigen recipes`
     # How the weights that it came with were made smaller, and what that cost; null: they were not

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from multigen.errors import MultigenError, TrainingError, reason
+from multigen.marks.media import key_for, marked
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.model.model import Model
@@ -179,7 +180,10 @@ def write_medium(
     path = folder / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unsigned = medium.write(path)
+        # Media with names of their own are a set to train on; a codec shows the user's media beside its copies.
+        plain = not pictures or model.recipe.trains == "codec"
+        saved = medium if plain else marked(medium, key_for(model.recipe.watermark))
+        unsigned = saved.write(path)
         if pictures:
             _save_pictures(model, medium, path)
     except OSError as error:
@@ -187,7 +191,8 @@ def write_medium(
     verdict = model.judge(medium.prompt)
     novelty = {} if verdict is None else {"novelty": verdict.novelty}
     row = {"file": name, "prompt": medium.prompt, "seed": medium.seed, "unsigned_sha256": unsigned}
-    return entry(folder, {**row, **novelty, **how, "place": place}, common)
+    mark = {} if saved is medium else {"watermark": True}
+    return entry(folder, {**row, **mark, **novelty, **how, "place": place}, common)
 
 
 def _finished(folder: Path, asked: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
