@@ -17,6 +17,14 @@ from multigen.core.modifiers import Observer
 from multigen.errors import MultigenError, errors_at
 from multigen.generation.caching import OFF, plan_cache
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
+from multigen.generation.circles import (
+    Circles,
+    asked_circles,
+    check_circles,
+    circles_of,
+    closes_time,
+    whole_circle,
+)
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.grid import grid
@@ -60,7 +68,8 @@ class Plan:
                what guidance leads away from; "" is the null condition
     calls      how many queries the sampler makes; None where it chooses its steps itself
     cache      what is reused from query to query
-    window     sizes of the windows in which larger media are made; `tile`: the last axis is a circle
+    window     sizes of the windows in which larger media are made
+    circles    which ends meet
     options    values of what the modality declares
     edit       what the medium is made from; known: what is known of one that is restored; blend: a second end
     observer   hears of every answered query
@@ -82,7 +91,7 @@ class Plan:
     calls: int | None
     cache: Part = OFF
     window: tuple[int, ...] | None = None
-    tile: bool = False
+    circles: Circles = field(default_factory=Circles)
     options: Mapping[str, Any] = field(default_factory=dict)
     edit: EditPlan | None = None
     known: Known | None = None
@@ -130,8 +139,6 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     steps = recipe.sample.steps if request.steps is None else request.steps
     if steps < 1:
         raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
-    if request.tile and not request.sliding_window:
-        raise MultigenError("tile: it goes with sliding_window")
     guide = asked_guide(recipe, request.guidance_scale)
     check_polish(parts, recipe.sample.polish)
     start = _start(parts, recipe, request)
@@ -139,7 +146,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     if edit is not None and edit.invert is not None:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
-        shape, places = _space(parts, start, request.tile)
+        start, shape, places, circles = _space(parts, start, request)
     ts, polish = walked(parts, recipe, request, edit, grid(parts, recipe.timesteps, steps, places))
     if until is not None:
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)
@@ -160,7 +167,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         calls=_together(own, former),
         cache=plan_cache(parts, recipe, request),
         window=start.window,
-        tile=request.tile,
+        circles=circles,
         options=declared_options(parts, recipe, request),
         edit=edit,
         known=start.known,
@@ -263,6 +270,9 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
     duration = recipe.sample.duration if request.duration is None else request.duration
     with errors_at("size or duration"):
         shape = parts.modality.shape(size, duration)
+        check_circles(request, len(shape) - 1)
+        if closes_time(request, len(shape) - 1):
+            shape = whole_circle(parts.codec, parts.denoiser.backbone, shape)
     window = window_of(parts, shape, sliding=True) if request.sliding_window else None
     if window is not None:
         by = " x ".join(map(str, largest(parts)))
@@ -274,17 +284,24 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
     return Start(shape, window)
 
 
-def _space(parts: ModelParts, start: Start, tile: bool) -> tuple[tuple[int, ...], int]:
-    """The shape in model space, [C, *D], and how many places the network sees at once.
+def _space(
+    parts: ModelParts, start: Start, request: Request
+) -> tuple[Start, tuple[int, ...], int, Circles]:
+    """What it begins with, the shape in model space, how many places the network sees at once, and which ends meet.
 
     ValueError for what the codec or the network cannot make.
     """
     check_size(start.shape)
+    backbone, codec = parts.denoiser.backbone, parts.codec
     # A circle cannot be cut: its sides are those that the codec takes.
-    shape = parts.codec.shape(start.shape if tile else whole_sides(parts, start.shape))
+    around = bool(request.tile or request.loop)
+    shape = codec.shape(start.shape if around else whole_sides(parts, start.shape))
+    circles = circles_of(backbone, asked_circles(request, start.shape, shape), shape, start.window)
+    if circles.windows and start.window is None:
+        start = start._replace(window=shape[1:])
     seen = shape if start.window is None else (shape[0], *start.window)
-    parts.denoiser.backbone.check_shape(seen)
-    return shape, math.prod(seen[1:])
+    backbone.check_shape(seen)
+    return start, shape, math.prod(seen[1:]), circles
 
 
 def _media(start: Start) -> tuple[int, ...]:

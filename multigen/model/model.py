@@ -112,7 +112,8 @@ class Model:
         size: Size | None = None,
         duration: float | None = None,
         sliding_window: bool = False,
-        tile: bool = False,
+        tile: str | bool | None = None,
+        loop: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
         cache: PartLike | None = None,
@@ -128,7 +129,8 @@ class Model:
         """
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, size=size, duration=duration,
-            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, cache=cache, options=options or {},
+            sliding_window=sliding_window, tile=tile, loop=loop, sampler=sampler, guide=guide, cache=cache,
+            options=options or {},
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -155,7 +157,8 @@ class Model:
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         sliding_window: bool = False,
-        tile: bool = False,
+        tile: str | bool | None = None,
+        loop: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
         cache: PartLike | None = None,
@@ -169,7 +172,7 @@ class Model:
         )  # fmt: skip
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,
-            cache=cache, sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
+            cache=cache, sliding_window=sliding_window, tile=tile, loop=loop, options=options or {}, edit=edit,
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
