@@ -207,7 +207,10 @@ class Diffusers(KeepsCopies, Backbone):
             if self._packed is not None and self.keeps_copies and not closed
             else contextlib.nullcontext()
         )
-        inner, around = self._inner.deep(deep, len(x)), circular(closed) if closed else contextlib.nullcontext()
+        inner, around = (
+            self._inner.deep(deep, len(x)),
+            circular(closed) if closed else contextlib.nullcontext(),
+        )
         with tapped(blocks, taps), inner, lower, led, self._learning(x, cond), fast, around:
             answer = self.family.call(self.network, x, c_noise, cond)
         if taps is None or not taps.variance:

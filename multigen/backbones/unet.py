@@ -105,8 +105,7 @@ class UNet(Backbone):
         self.enter = conv(channels + cond.grid, widths[0], axes=axes, kernel=kernel)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips = self._fill_down(stage, widths, attends, blocks)
-        deepest = widths[-1]
-        self.middle = nn.ModuleList([stage(deepest, deepest, any(attends)), stage(deepest, deepest, False)])
+        self.middle = nn.ModuleList([stage(widths[-1], widths[-1], some) for some in (any(attends), False)])
         self._fill_up(stage, widths, attends, blocks, skips)
         self._number_attention()
         self.leave_norm = norm(widths[0], groups)

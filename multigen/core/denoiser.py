@@ -157,9 +157,7 @@ class Denoiser(KeepsCopies, nn.Module):
         """As `forward`, where all samples are at one time: with numbers in place of tensors of them."""
         level, c_in, c_skip, c_out = self._known[times[0]]
         c_noise = x.new_full((len(times),), level)
-        answer = self.network(
-            x * c_in if abs(c_in - 1) > UNSCALED else x, c_noise, cond, taps, deep, closed
-        )
+        answer = self.network(x * c_in if abs(c_in - 1) > UNSCALED else x, c_noise, cond, taps, deep, closed)
         output = answer[:, : x.shape[1]]
         if c_skip == 0:
             return _with_variance(output if c_out == 1 else output * c_out, answer, taps)

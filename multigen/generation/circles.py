@@ -69,7 +69,9 @@ def closes_time(request: Request, axes: int) -> bool:
 def picture_sides(request: Request, axes: int) -> Closed:
     """What a request closes of the pixels of media of so many axes."""
     tile = "xy" if request.tile is True else request.tile
-    return Closed(_SIDES[tile], tile == GLOBE) if isinstance(tile, str) and tile in TILES and axes > 1 else OPEN
+    return (
+        Closed(_SIDES[tile], tile == GLOBE) if isinstance(tile, str) and tile in TILES and axes > 1 else OPEN
+    )
 
 
 def circles_of(
@@ -113,7 +115,9 @@ def whole_circle(codec: Codec, backbone: Backbone, media: tuple[int, ...]) -> tu
     if axis in backbone.closes and count != shape[1]:
         made = (made[0], made[1] // shape[1] * count, *made[2:])
     if made != media:
-        log.info("loop: %d in place of %d along time, so that whole steps of the model close it", made[1], media[1])
+        log.info(
+            "loop: %d in place of %d along time, so that whole steps of the model close it", made[1], media[1]
+        )
     return made
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,14 +16,7 @@ from multigen.core.modifiers import Observer
 from multigen.errors import MultigenError, errors_at
 from multigen.generation.caching import OFF, plan_cache
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
-from multigen.generation.circles import (
-    Circles,
-    asked_circles,
-    check_circles,
-    circles_of,
-    closes_time,
-    whole_circle,
-)
+from multigen.generation.circles import Circles, check_circles, closes_time, whole_circle
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.grid import grid
@@ -38,7 +30,8 @@ from multigen.generation.request import Request
 from multigen.generation.restore import Known
 from multigen.generation.shared import deterministic, request_recipe
 from multigen.generation.shown import check_beginning
-from multigen.generation.sizes import check_size, largest, whole_sides, window_of
+from multigen.generation.sizes import largest, window_of
+from multigen.generation.space import space_of
 from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
 
@@ -146,7 +139,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     if edit is not None and edit.invert is not None:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
-        start, shape, places, circles = _space(parts, start, request)
+        start, shape, places, circles = space_of(parts, start, request)
     ts, polish = walked(parts, recipe, request, edit, grid(parts, recipe.timesteps, steps, places))
     if until is not None:
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)
@@ -282,26 +275,6 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
             by,
         )
     return Start(shape, window)
-
-
-def _space(
-    parts: ModelParts, start: Start, request: Request
-) -> tuple[Start, tuple[int, ...], int, Circles]:
-    """What it begins with, the shape in model space, how many places the network sees at once, and which ends meet.
-
-    ValueError for what the codec or the network cannot make.
-    """
-    check_size(start.shape)
-    backbone, codec = parts.denoiser.backbone, parts.codec
-    # A circle cannot be cut: its sides are those that the codec takes.
-    around = bool(request.tile or request.loop)
-    shape = codec.shape(start.shape if around else whole_sides(parts, start.shape))
-    circles = circles_of(backbone, asked_circles(request, start.shape, shape), shape, start.window)
-    if circles.windows and start.window is None:
-        start = start._replace(window=shape[1:])
-    seen = shape if start.window is None else (shape[0], *start.window)
-    backbone.check_shape(seen)
-    return start, shape, math.prod(seen[1:]), circles
 
 
 def _media(start: Start) -> tuple[int, ...]:

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 # What of a mask is made anew, and how a medium of another size is seen.
 MEANINGS = WHITE, BLACK, OPAQUE, TRANSPARENT = ("white", "black", "opaque", "transparent")
 FITS = CROP, PAD, STRETCH = ("crop", "pad", "stretch")
-# Sides of a picture that meet: left and right, top and bottom, both; or a panorama of all directions.
-GLOBE = "globe"
-TILES = ("x", "y", "xy", GLOBE)
+TILES = ("x", "y", "xy", GLOBE := "globe")  # sides of a picture that meet
 Size = int | tuple[int, int]
 # A file, a medium, or a tensor [3, H, W] in [-1, 1].
 Picture: TypeAlias = "str | Path | Media | Tensor"
@@ -103,7 +101,8 @@ class Request:
         ),
     )
     loop: bool = field(
-        default=False, metadata=_option(bool, "the end of a sound or video meets its beginning, without a click")
+        default=False,
+        metadata=_option(bool, "the end of a sound or video meets its beginning, without a click"),
     )
     sampler: PartLike | None = field(
         default=None, hash=False, metadata=_option(str | dict[str, Any], "another sampler", metavar="NAME")

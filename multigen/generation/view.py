@@ -173,7 +173,9 @@ def _resized(media: Tensor, size: Sequence[int], closed: Closed) -> Tensor:
     if media.ndim < 3 or tuple(media.shape[-2:]) == tuple(size[-2:]):
         return media
     flat = media.reshape(-1, 1, *media.shape[-2:])
-    around = [1 if closed.goes_on(axis) else 0 for axis in (-2, -1)]  # once more on both sides, so that it is periodic
+    around = [
+        1 if closed.goes_on(axis) else 0 for axis in (-2, -1)
+    ]  # once more on both sides, so that it is periodic
     down, right = (n * side for n, side in zip(around, media.shape[-2:], strict=True))
     flat = extend(flat, (right, right, down, down), closed)
     high, wide = (side * (1 + 2 * n) for n, side in zip(around, size[-2:], strict=True))

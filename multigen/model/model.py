@@ -256,10 +256,7 @@ class Model:
         set_precision(self._denoiser, self.recipe, self.device, self.measured)
 
     def start_from(self, tensors: dict[str, Tensor], where: str) -> None:
-        """Set the weights to those of a former model, for training: of an image model also in a video model.
-
-        A backbone that is a `WarmStart` makes its state of another's. MultigenError as in `load_weights`.
-        """
+        """As `load_weights`, of a former model, for training; `Backbone.inherit` adapts an image model's to videos."""
         self.load_weights(model_weights.inherited(self.learned.get("backbone"), tensors), where)
 
     def adapt(self, loras: Mapping[str, float]) -> None:

@@ -35,4 +35,5 @@ def test_beyond_a_pole_it_goes_on_half_a_turn_further_upside_down() -> None:
 
 def test_open_axes_have_zeros_around() -> None:
     assert torch.equal(extend(X, (1, 2, 3, 4), OPEN), torch.nn.functional.pad(X, (1, 2, 3, 4)))
-    assert extend(X, (1, 0, 1, 0), Closed((-2,)))[0, 0].tolist() == [[0, *range(6, 12)], [0, *range(6)], [0, *range(6, 12)]]
+    rows = [[0, *range(6, 12)], [0, *range(6)], [0, *range(6, 12)]]
+    assert extend(X, (1, 0, 1, 0), Closed((-2,)))[0, 0].tolist() == rows

@@ -53,7 +53,8 @@ class Sampling(Members):
         default=False, description="what is larger than the model's size, in windows"
     )
     tile: bool | Literal["x", "y", "xy", "globe"] = Field(
-        default=False, description="sides of a picture that meet without a seam; true: all of them, or a sound's ends"
+        default=False,
+        description="sides of a picture that meet without a seam; true: all of them, or a sound's ends",
     )
     loop: bool = Field(default=False, description="the end of a sound or video meets its beginning")
     loras: list[Lora] = Field(default_factory=list, max_length=8, description="LoRAs of the server's folder")
