@@ -15,6 +15,7 @@ from torch import Tensor
 
 from multigen.core.circles import OPEN, Closed, extend
 from multigen.generation.request import PAD, STRETCH
+from multigen.modalities.alpha import has_alpha, premultiplied, straight
 
 _CONTEXT = 0.5  # of what is made, on each side of it: what a cropped view shows beside
 
@@ -172,7 +173,8 @@ def _resized(media: Tensor, size: Sequence[int], closed: Closed) -> Tensor:
     """[C, *D] with its height and width at those of `size`, bicubic and antialiased."""
     if media.ndim < 3 or tuple(media.shape[-2:]) == tuple(size[-2:]):
         return media
-    flat = media.reshape(-1, 1, *media.shape[-2:])
+    alpha = has_alpha(media)
+    flat = (premultiplied(media) if alpha else media).reshape(-1, 1, *media.shape[-2:])
     around = [
         1 if closed.goes_on(axis) else 0 for axis in (-2, -1)
     ]  # once more on both sides, so that it is periodic
@@ -182,4 +184,5 @@ def _resized(media: Tensor, size: Sequence[int], closed: Closed) -> Tensor:
     made = F.interpolate(flat, size=(high, wide), mode="bicubic", antialias=True, align_corners=False)
     top, left = (n * side for n, side in zip(around, size[-2:], strict=True))
     made = made[..., top : top + size[-2], left : left + size[-1]]
-    return made.clamp(-1, 1).reshape(*media.shape[:-2], *size[-2:])
+    made = made.clamp(-1, 1).reshape(*media.shape[:-2], *size[-2:])
+    return straight(made) if alpha else made
