@@ -10,7 +10,7 @@ from multigen.cli.arguments import Command, Parser, count, new_parser, path, siz
 from multigen.errors import MultigenError
 
 DESCRIPTION = """\
-Put pictures, or the frames of a clip, on one sheet, with a JSON that says where each lies; or cut a sheet into pictures.
+Put pictures, or the frames of a clip, on one sheet, with a JSON that says where each lies; or cut a sheet into them.
 
   multigen sheet runs/image_sprites/samples-1 sprites.png --columns 4 --gap 2
   multigen sheet walk.gif walk.png
@@ -22,7 +22,7 @@ def parser() -> Parser:
     """The parser of the command."""
     parser = new_parser("sheet", DESCRIPTION)
     parser.add_argument(
-        "source", type=path, metavar="SOURCE", help="a folder of pictures or a clip; with --cut a sheet"
+        "source", type=path, metavar="SOURCE", help="a folder of pictures, or a clip; or a sheet"
     )
     parser.add_argument(
         "target", type=path, metavar="OUT", help="a new .png or .webp; with --cut a new folder"
@@ -35,7 +35,7 @@ def parser() -> Parser:
         "--cut", action="store_true", help="cut a sheet where the JSON beside it says, or --cell or --grid"
     )
     parser.add_argument(
-        "--cell", type=size, metavar="PX", help="with --cut: side, or WIDTHxHEIGHT, of a cell in pixels"
+        "--cell", type=size, metavar="PX", help="with --cut: side, or WIDTHxHEIGHT, of a cell"
     )
     parser.add_argument("--grid", type=size, metavar="COLUMNSxROWS", help="with --cut: how many cells")
     return parser

@@ -39,12 +39,13 @@ class Cell:
 
 def arranged(
     pictures: Sequence[Tensor], names: Sequence[str], *, columns: int | None = None, gap: int = 0,
-    duration: float | None = None,
+    durations: Sequence[float] | None = None,
 ) -> tuple[Tensor, list[Cell]]:  # fmt: skip
     """Pictures [4, H, W] of one size, row by row on a clear sheet [4, H', W'], and their cells.
 
-    columns  of the sheet; None: about as many as rows
-    gap      clear pixels between cells, so that what filters textures does not mix neighbours
+    columns    of the sheet; None: about as many as rows
+    durations  ms of each frame
+    gap        clear pixels between cells, so that what filters textures does not mix neighbours
     """
     _, height, width = pictures[0].shape
     across = min(columns or math.ceil(math.sqrt(len(pictures))), len(pictures))
@@ -55,7 +56,7 @@ def arranged(
         row, column = divmod(place, across)
         x, y = column * (width + gap), row * (height + gap)
         sheet[:, y : y + height, x : x + width] = picture
-        cells.append(Cell(name, x, y, width, height, duration))
+        cells.append(Cell(name, x, y, width, height, durations[place] if durations else None))
     return sheet, cells
 
 

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from multigen.errors import MultigenError
+from multigen.modalities import Limits
+from multigen.modalities.animation import animation_frames
+from multigen.modalities.frames import PICTURES
 from multigen.modalities.guard import guarded
 from multigen.modalities.image import Image
-from multigen.modalities.raster import to_channels
+from multigen.modalities.raster import from_levels, to_channels
 from multigen.modalities.sprite_sheet import Cell, arranged, cut, from_json, grid_cells, is_empty, to_json
 from multigen.modalities.video import Video
 from multigen.recipe.manifest import FILE as MANIFEST
@@ -32,7 +36,7 @@ class Pictures(NamedTuple):
 
     media: Sequence[Tensor]
     names: Sequence[str]
-    duration: float | None = None
+    durations: Sequence[float] | None = None
 
 
 def make_sheet(source: Path, out: Path, *, columns: int | None = None, gap: int = 0) -> Path:
@@ -51,7 +55,7 @@ def make_sheet(source: Path, out: Path, *, columns: int | None = None, gap: int 
         raise MultigenError(
             f"{source}: {one} has {a[1]} x {a[0]} pixels and {other} has {b[1]} x {b[0]}; a sheet has cells of one size"
         )
-    sheet, cells = arranged(found.media, found.names, columns=columns, gap=gap, duration=found.duration)
+    sheet, cells = arranged(found.media, found.names, columns=columns, gap=gap, durations=found.durations)
     _RGBA.write(sheet, out)
     write_json(out.with_suffix(".json"), to_json(cells, out.name, (sheet.shape[-2], sheet.shape[-1])))
     return out
@@ -113,15 +117,20 @@ def _of_clip(path: Path) -> Pictures:
         raise MultigenError(
             f"{path}: no such file or folder; give pictures in a folder ({MANIFEST} beside), or a clip"
         )
-    clip, media = guarded(path, _read_clip, path)
+    media, durations = guarded(path, _read_clip, path)
     frames = [to_channels(media[:, k], 4) for k in range(media.shape[1])]
-    names = [f"{path.stem} {k}" for k in range(len(frames))]
-    return Pictures(frames, names, round(1000 / clip, 3))
+    return Pictures(frames, [f"{path.stem} {k}" for k in range(len(frames))], durations)
 
 
-def _read_clip(path: Path) -> tuple[float, Tensor]:
+def _read_clip(path: Path) -> tuple[Tensor, list[float]]:
+    """All frames [C, T, H, W], those of animated pictures with their alpha, and ms for each."""
+    if path.suffix.lower() in PICTURES:
+        shown = list(animation_frames(path, Limits()))
+        levels = np.stack([frame.levels() for frame in shown])
+        return from_levels(levels), [round(frame.duration * 1000, 3) for frame in shown]
     clip = Video().native(path)
-    return clip.fps, clip.read(path)
+    media = clip.read(path)
+    return media, [round(1000 / clip.fps, 3)] * media.shape[1]
 
 
 def _beside(source: Path, sides: tuple[int, int]) -> list[Cell]:

@@ -67,7 +67,7 @@ def test_frames_of_a_clip_have_their_duration(tmp_path: Path) -> None:
     assert main(["sheet", str(tmp_path / "walk.gif"), str(tmp_path / "walk.png"), "--columns", "5"]) == 0
     places = json.loads((tmp_path / "walk.json").read_text())["frames"]
     assert [one["filename"] for one in places] == [f"walk {k}" for k in range(5)]
-    assert all(abs(one["duration"] - 125) < 6 for one in places)
+    assert {one["duration"] for one in places} <= {120, 130}  # GIF counts hundredths of a second
     levels = np.asarray(PillowImage.open(tmp_path / "walk.png"))
     assert levels.shape == (16, 120, 4) and (np.diff(levels[8, 12::24, 0].astype(int)) > 40).all()
 
