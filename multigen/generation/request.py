@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # What of a mask is made anew, and how a medium of another size is seen.
 MEANINGS = WHITE, BLACK, OPAQUE, TRANSPARENT = ("white", "black", "opaque", "transparent")
 FITS = CROP, PAD, STRETCH = ("crop", "pad", "stretch")
+TILES = ("x", "y", "xy", GLOBE := "globe")  # sides of a picture that meet
 Size = int | tuple[int, int]
 # A file, a medium, or a tensor [3, H, W] in [-1, 1].
 Picture: TypeAlias = "str | Path | Media | Tensor"
@@ -52,7 +53,9 @@ class Request:
     size             pixels: the side, or (height, width)
     duration         seconds of audio or video
     sliding_window   what is larger than the model's own size is made in overlapping windows
-    tile             the last axis closes into a circle: a panorama, a loop; goes with sliding_window
+    tile             sides of a picture, or of a video's frames, that meet without a seam: "x" (left and right), "y",
+                     "xy" or True; "globe": "x", and an equirectangular panorama that goes on beyond its poles
+    loop             the end of a sound or video meets its beginning
     sampler          another one than the recipe's: a name, {"name": "ddim", "eta": 0.5} or a `Part`
     guide            another way to guide: a name, {"name": "apg", "scale": 4} or a `Part`; guidance_scale goes with it
     cache            what is reused from step to step: "off", "auto" (what was measured of the weights), a name,
@@ -88,8 +91,18 @@ class Request:
             "become larger",
         ),
     )
-    tile: bool = field(
-        default=False, metadata=_option(bool, "with --sliding-window: a seamless panorama or loop")
+    tile: str | bool | None = field(
+        default=None,
+        metadata=_option(
+            str | bool,
+            "sides of a picture that meet without a seam: x (left and right), y, xy; globe: an equirectangular "
+            "panorama, which goes on beyond its poles",
+            choices=TILES,
+        ),
+    )
+    loop: bool = field(
+        default=False,
+        metadata=_option(bool, "the end of a sound or video meets its beginning, without a click"),
     )
     sampler: PartLike | None = field(
         default=None, hash=False, metadata=_option(str | dict[str, Any], "another sampler", metavar="NAME")

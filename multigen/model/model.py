@@ -113,7 +113,8 @@ class Model:
         size: Size | None = None,
         duration: float | None = None,
         sliding_window: bool = False,
-        tile: bool = False,
+        tile: str | bool | None = None,
+        loop: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
         cache: PartLike | None = None,
@@ -129,7 +130,8 @@ class Model:
         """
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, size=size, duration=duration,
-            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, cache=cache, options=options or {},
+            sliding_window=sliding_window, tile=tile, loop=loop, sampler=sampler, guide=guide, cache=cache,
+            options=options or {},
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -156,7 +158,8 @@ class Model:
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         sliding_window: bool = False,
-        tile: bool = False,
+        tile: str | bool | None = None,
+        loop: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
         cache: PartLike | None = None,
@@ -170,7 +173,7 @@ class Model:
         )  # fmt: skip
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,
-            cache=cache, sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
+            cache=cache, sliding_window=sliding_window, tile=tile, loop=loop, options=options or {}, edit=edit,
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -245,10 +248,7 @@ class Model:
         set_precision(self._denoiser, self.recipe, self.device, self.measured)
 
     def start_from(self, tensors: dict[str, Tensor], where: str) -> None:
-        """Set the weights to those of a former model, for training: of an image model also in a video model.
-
-        A backbone that is a `WarmStart` makes its state of another's. MultigenError as in `load_weights`.
-        """
+        """As `load_weights`, of a former model, for training; `Backbone.inherit` adapts an image model's to videos."""
         self.load_weights(model_weights.inherited(self.learned.get("backbone"), tensors), where)
 
     def adapt(self, loras: Mapping[str, float]) -> None:

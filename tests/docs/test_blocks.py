@@ -52,7 +52,7 @@ def _shell(block: Block) -> None:
     for line in block.runs.splitlines():
         program, *arguments = shlex.split(line, comments=True)
         assert program == "multigen", f"{block.where}: only multigen runs in tests, not {program}"
-        folder = [] if {"recipes", "parts", "doctor", "verify"} & set(arguments[:1]) else ["--quiet"]
+        folder = [] if {"recipes", "parts", "doctor", "sheet", "verify"} & set(arguments[:1]) else ["--quiet"]
         assert main([*arguments, *folder, *block.added]) == 0, f"{block.where}: {line}"
 
 
