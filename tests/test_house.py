@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("families",),
     ("storage",),
     ("registry",),
-    ("core", "parts", "signatures", "options", "device", "progress"),
+    ("core", "parts", "signatures", "options", "device", "progress", "prompts"),
     ("errors", "version"),
 )
 FLOOR = {room: len(FLOORS) - number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -18,6 +18,7 @@ ROOMS = {
     "datasets": "Where training media come from.",
     "codecs": "Media to model space and back.",
     "conditioners": "Prompts and labels to conditions.",
+    "prompts": "Prompts as text: their one spelling, and rules about what they ask for.",
     "backbones": "The networks.",
     "modalities": "Kinds of media: reading, writing, previews.",
     "recipe": "Recipes: the dataclasses, composition, checks, the manifest.",
