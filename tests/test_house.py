@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("training", "generation"),
     ("cascades",),
-    ("datasets", "codecs"),
+    ("datasets", "codecs", "safety"),
     ("modalities", "recipe", "backbones", "conditioners"),
     ("families",),
     ("storage",),

@@ -12,7 +12,7 @@ from multigen.modalities.media import Media
 
 
 def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
-    """A sample [C, *D] of model space as the medium that was asked for.
+    """A sample [C, *D] of model space as the medium that was asked for, after the filters have seen it.
 
     What was made for an edit goes back into its source: at the source's own rate and size, with what is kept of it.
     """
@@ -24,6 +24,6 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
         made = parts.modality.finish(made, plan.options)
     for source in (plan.edit and plan.edit.original, plan.known, plan.enlarged):
         if source is not None:
-            own = source.modality
-            return dataclasses.replace(medium, tensor=source.with_made(made, parts.modality), modality=own)
-    return medium.with_tensor(made)
+            own, whole = source.modality, source.with_made(made, parts.modality)
+            return parts.guard.check(dataclasses.replace(medium, tensor=whole, modality=own))
+    return parts.guard.check(medium.with_tensor(made))

@@ -19,6 +19,7 @@ from multigen.errors import errors_at
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.recipe.schema import Recipe
+from multigen.safety.guard import Guard
 
 _AROUND = 16  # places in model space that a codec sees beyond both ends of a circle
 
@@ -36,6 +37,7 @@ class ModelParts(Protocol):
     cascade: Link | None  # how it sees the stage before it; None where it is the first
     measured: Mapping[str, Any]  # of its weights, by what was measured
     pictures: tuple[Tensor | None, ...]  # of its adapters, [3, H, W]; None: requests give theirs
+    guard: Guard  # the filters of its prompts and media
 
     @property
     def denoiser(self) -> Denoiser:

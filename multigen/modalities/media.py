@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from multigen.modalities import Modality
+from multigen.modalities.flag import Flag
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,12 +29,14 @@ class Media:
     modality  writes, previews and plays it
     prompt    that it was made from
     seed      that it was made from
+    flags     what filters found in it or its prompt
     """
 
     tensor: Tensor
     modality: Modality
     prompt: str = ""
     seed: int = 0
+    flags: tuple[Flag, ...] = ()
 
     def save(self, path: str | Path) -> Path:
         """Write a file in the format of its suffix, by default the modality's own, and return its path."""

@@ -24,8 +24,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Part):
         return {"name": value.name, **{k: _plain(value.args[k]) for k in sorted(value.args)}}
     if dataclasses.is_dataclass(value):
-        pairs = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {f.name: _plain(one) for f, one in pairs if one or not f.metadata.get(UNSAID_EMPTY)}
+        pairs = ((f, _plain(getattr(value, f.name))) for f in dataclasses.fields(value))
+        return {f.name: one for f, one in pairs if one or not f.metadata.get(UNSAID_EMPTY)}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -26,6 +26,7 @@ from multigen.recipe.schema import (
     PostHoc,
     Prior,
     Recipe,
+    Safety,
     Sample,
     Train,
     WeightedAdapter,
@@ -42,6 +43,7 @@ SECTIONS: Mapping[str, type] = {
     "train.distill": Distill,
     "sample": Sample,
     "sample.polish": Polish,
+    "safety": Safety,
     "evaluate": Evaluate,
     "launch": Launch,
 }
