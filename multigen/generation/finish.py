@@ -14,7 +14,7 @@ from multigen.modalities.media import Media
 
 
 def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
-    """A sample [C, *D] of model space as the medium that was asked for.
+    """A sample [C, *D] of model space as the medium that was asked for, after the filters have seen it.
 
     What was made for an edit goes back into its source: at the source's own rate and size, with what is kept of it.
     """
@@ -31,5 +31,5 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
         if source is not None:
             own, kept = source.modality, plan.edit.original.source.keep if plan.edit else None
             new = source.with_made(made, parts.modality)
-            return dataclasses.replace(medium, tensor=new, modality=own, kept=kept)
-    return medium.with_tensor(made)
+            return parts.guard.check(dataclasses.replace(medium, tensor=new, modality=own, kept=kept))
+    return parts.guard.check(medium.with_tensor(made))

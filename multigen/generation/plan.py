@@ -14,6 +14,7 @@ from multigen import registry
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
 from multigen.errors import MultigenError, errors_at
+from multigen.generation.asked_texts import asked_texts
 from multigen.generation.caching import OFF, plan_cache
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
 from multigen.generation.circles import Circles, check_circles, closes_time, whole_circle
@@ -224,10 +225,12 @@ def jobs(
         try:
             check_counts(parts, n=n, seed=own)
             check_prompt(parts, request.prompt)
-            warn_of_novelty(parts, request.prompt)
             common = dataclasses.replace(request, prompt="", seed=None)
             if last is None or last[0].differs(common):
                 last = common, plan(parts, request)
+            if parts.guard.is_on:
+                parts.guard.check_prompt(asked_texts(request, last[1].recipe))
+            warn_of_novelty(parts, request.prompt)  # which repeats it
             check_stages(parts, last[1].depth, request.prompt)
         except MultigenError as error:
             where = f"request {number + 1}: " if len(requests) > 1 else ""

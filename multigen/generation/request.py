@@ -13,6 +13,7 @@ from multigen.errors import MultigenError, message
 from multigen.generation.part_like import PartLike, check_part, operator_part, part_of
 from multigen.generation.span_text import check_amounts, parse_spans
 from multigen.options import Option
+from multigen.prompts.normal import clean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,8 +46,8 @@ def _option(
 class Request:
     """One medium, or `n` of them. What is None comes from the recipe.
 
-    prompt           what to make
-    negative_prompt  what guidance leads away from
+    prompt           what to make, as `multigen.prompts.normal` writes it
+    negative_prompt  what guidance leads away from, likewise
     seed             of the first medium; medium k has seed + k. None: the recipe's, plus the place among the requests
     steps            of the sampler
     guidance_scale   1 turns guidance off
@@ -131,6 +132,7 @@ class Request:
         if not isinstance(self.images, tuple | list):
             raise MultigenError(f"images: {self.images!r} is not allowed; give a list of pictures")
         object.__setattr__(self, "images", tuple(self.images))
+        _clean(self, "prompt", "negative_prompt")
 
     def differs(self, other: Request) -> bool:
         """Whether another request asks for anything else. Pictures in memory are the same where they are one."""
@@ -244,6 +246,7 @@ class EditRequest:
 
     def __post_init__(self) -> None:
         _check_types(self)
+        _clean(self, "invert")
         if self.restore is None:
             return
         from multigen import registry  # takes a tenth of a second
@@ -298,3 +301,10 @@ def _check_types(request: Request | EditRequest) -> None:
     for name, option in options(type(request)).items():
         if name not in _RICH:
             option.check_type(getattr(request, name))
+
+
+def _clean(request: Request | EditRequest, *names: str) -> None:
+    """Write its prompts as a model hears them. MultigenError for one that no model takes."""
+    for name in names:
+        if (text := getattr(request, name)) is not None:
+            object.__setattr__(request, name, clean(text, name))

@@ -204,6 +204,18 @@ class WeightedAdapter:
 
 
 @dataclass(frozen=True)
+class Safety:
+    """What looks at prompts and finished media, and what is done with what it finds."""
+
+    # Filters and their actions, such as [words, {name: nsfw, threshold: 0.8, action: blur}]
+    filters: tuple[Part, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
+    # Whether the `safety_checker` of a Stable Diffusion folder looks at its pictures; null: where there is one
+    checker: Literal["off"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # File with a JSON line for each finding, without the prompt or the medium; null: none
+    log: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """How to measure a trained model."""
 
@@ -271,6 +283,8 @@ class Recipe:
     # {name: ip_adapter, path: FILE, image: FILE, weight: 0.8}. New words: {name: textual_inversion, path: FILE}. Motion
     # modules: {name: motion_adapter, path: FOLDER}
     adapters: tuple[WeightedAdapter, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
+    # Filters of prompts and media: {filters: [words, {name: nsfw, action: blur}], log: safety.jsonl}
+    safety: Safety = field(default_factory=Safety, metadata={UNSAID_EMPTY: True})
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)
     provenance: Provenance = field(default_factory=Provenance)

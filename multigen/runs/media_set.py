@@ -6,6 +6,7 @@ with the rest.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -192,7 +193,8 @@ def write_medium(
     novelty = {} if verdict is None else {"novelty": verdict.novelty}
     row = {"file": name, "prompt": medium.prompt, "seed": medium.seed, "unsigned_sha256": unsigned}
     mark = {} if saved is medium else {"watermark": True}
-    return entry(folder, {**row, **mark, **novelty, **how, "place": place}, common)
+    flags = {"safety": [dataclasses.asdict(flag) for flag in medium.flags]} if medium.flags else {}
+    return entry(folder, {**row, **mark, **novelty, **flags, **how, "place": place}, common)
 
 
 def _finished(folder: Path, asked: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
