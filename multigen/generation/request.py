@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from multigen.errors import MultigenError, message
+from multigen.generation.fields import declared
+from multigen.generation.fields import option as _option
 from multigen.generation.part_like import PartLike, check_part, operator_part, part_of
 from multigen.generation.span_text import check_amounts, parse_spans
 from multigen.options import Option
@@ -27,19 +29,6 @@ TILES = ("x", "y", "xy", GLOBE := "globe")  # sides of a picture that meet
 Size = int | tuple[int, int]
 # A file, a medium, or a tensor [3, H, W] in [-1, 1].
 Picture: TypeAlias = "str | Path | Media | Tensor"
-_OPTION = "option"
-
-
-def _option(
-    type: Any,
-    help: str,
-    metavar: str = "",
-    low: float = -math.inf,
-    above: float = -math.inf,
-    choices: tuple[str, ...] = (),
-) -> dict[str, Option]:
-    """The declaration of a field; its name and default are the field's."""
-    return {_OPTION: Option("", type, None, help, low=low, above=above, choices=choices, metavar=metavar)}
 
 
 @dataclass(frozen=True)
@@ -283,13 +272,7 @@ class EditRequest:
 
 def options(kind: type[Request] | type[EditRequest]) -> dict[str, Option]:
     """The options that a request or an edit declares, by name."""
-    declared = {f.name: f.metadata.get(_OPTION) for f in dataclasses.fields(kind)}
-    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
-    return {
-        name: dataclasses.replace(option, name=name, default=defaults[name])
-        for name, option in declared.items()
-        if option is not None
-    }
+    return declared(kind)
 
 
 # Fields that take more in Python than a text can say: media, tensors, paths, parts.

@@ -255,9 +255,11 @@ def _save_pictures(model: Model, medium: Media, path: Path) -> None:
     if modality.animation:
         modality.write(_small(seen, modality), path.with_suffix(modality.animation))
     suffixes = {".png", modality.animation} - {"", path.suffix}
-    for suffix in sorted(suffixes) if medium.made is not None else ():
-        if (beside := path.with_suffix(suffix)).is_file():
-            mark_picture(beside, medium.made())
+    if medium.made is not None:
+        made = medium.made()
+        for beside in [path.with_suffix(suffix) for suffix in sorted(suffixes)]:
+            if beside.is_file():
+                mark_picture(beside, made)
 
 
 def _small(media: Tensor, modality: Modality) -> Tensor:
