@@ -97,7 +97,11 @@ def _wrong_keys(count: int) -> list[dict[str, Any]]:
 
     def picture(media: Tensor) -> Tensor:
         return next(
-            iter(spectrum.coefficients(spectrum.residual(spectrum.luminance(media), view.window), view, band))
+            iter(
+                spectrum.coefficients(
+                    spectrum.residual(spectrum.luminance(media), view.window, 8.0), view, band
+                )
+            )
         )
 
     def sound(media: Tensor) -> Tensor:

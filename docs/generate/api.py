@@ -19,6 +19,8 @@ ROOMS = {
     "codecs": "Media to model space and back.",
     "marks": "The watermark in the signal of media: adding it, and finding it again.",
     "conditioners": "Prompts and labels to conditions.",
+    "prompts": "Prompts as text: their one spelling, and rules about what they ask for.",
+    "safety": "Filters of prompts and finished media.",
     "backbones": "The networks.",
     "modalities": "Kinds of media: reading, writing, previews.",
     "recipe": "Recipes: the dataclasses, composition, checks, the manifest.",

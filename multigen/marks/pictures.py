@@ -23,11 +23,8 @@ SIDE = 64  # px; the shorter side that the detector looks at
 BANDS = ((5.0, 35.0), (3.0, 28.0))  # half waves along the shorter side; the second: of pictures under 64 px
 _CROPS = 10  # px of 64; most that is searched for
 _AROUND, _SPREAD = 5, 1.0  # px: the median's window; the standard deviation of the window of the variance
-_FLOOR, _CLIP = (
-    8.0,
-    2.5,
-)  # of the variance, in levels squared; of the weighed residual, in its root mean squares
-_CLOSE = 0.02  # dB
+FLOOR = {"image": 8.0, "video": 20.0}  # of the variance, in levels squared; video codecs leave more
+_CLIP = 2.5  # of the weighed residual, in its root mean squares
 
 
 class View(NamedTuple):
@@ -92,10 +89,10 @@ def luminance(media: Tensor) -> Tensor:
     return (grey if grey.ndim == 3 else grey[None]).add(1).mul(127.5)
 
 
-def residual(grey: Tensor, window: tuple[int, int]) -> Tensor:
+def residual(grey: Tensor, window: tuple[int, int], floor: float) -> Tensor:
     """What of the luminance [T, H, W] may be a mark, weighed by how little the picture disturbs it there: [h, w].
 
-    The picture is what a median shows; what is left, over its local variance, is summed over frames.
+    The picture is what a median shows; what is left, over its local variance and a floor, is summed over frames.
     """
     if tuple(grey.shape[1:]) != window:
         smaller = window[0] * window[1] < grey.shape[1] * grey.shape[2]
@@ -103,7 +100,7 @@ def residual(grey: Tensor, window: tuple[int, int]) -> Tensor:
     side = _AROUND // 2
     around = F.pad(grey[:, None], (side,) * 4, mode="reflect").unfold(2, _AROUND, 1).unfold(3, _AROUND, 1)
     left = grey - around.flatten(4).median(-1).values[:, 0]
-    weighed = left / (_blurred(left.square()) + _FLOOR)
+    weighed = left / (_blurred(left.square()) + floor)
     weighed = weighed / (weighed.square().mean((1, 2), keepdim=True).sqrt() + 1e-9)
     return weighed.clamp(-_CLIP, _CLIP).sum(0)
 

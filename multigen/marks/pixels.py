@@ -7,6 +7,7 @@ from torch import Tensor
 
 from multigen.marks.pictures import (
     BANDS,
+    FLOOR,
     SIDE,
     added,
     chips_in,
@@ -44,7 +45,7 @@ def find_in_pixels(media: Tensor, key: bytes, kind: str, cuts: bool) -> Found:
     bands = BANDS if min(sides) < SIDE or kind == "video" else BANDS[:1]
     for view in views(sides):
         if view.window != seen:
-            left, seen = residual(grey, view.window), view.window
+            left, seen = residual(grey, view.window, FLOOR[kind]), view.window
         count = (view.whole[0] - view.window[0] + 1) * (view.whole[1] - view.window[1] + 1)
         for band in bands:
             chips = chips_in(key, kind, bits, view.whole, band)

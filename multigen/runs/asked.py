@@ -40,7 +40,7 @@ def asked(
     """
     recipe = to_data(model.recipe)
     recipe["sample"] = {k: v for k, v in recipe["sample"].items() if k not in _LEFT}
-    found: dict[str, Any] = {"command": command, "weights": model.weights_hash(), **settings}
+    found: dict[str, Any] = {"command": command, "weights": model.known_hash(), **settings}
     if any(request.edit is None for request in requests):
         found |= stage_facts(model)
     for section in _SECTIONS:

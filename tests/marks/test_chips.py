@@ -66,7 +66,7 @@ def test_of_few_coefficients_the_tail_is_over_the_exact_probability() -> None:
 
 def test_scores_of_wrong_keys_are_as_claimed_on_a_picture() -> None:
     view = next(iter(pictures.views((64, 64))))
-    left = pictures.residual(pictures.luminance(picture()), view.window)
+    left = pictures.residual(pictures.luminance(picture()), view.window, 8.0)
     (seen,) = pictures.coefficients(left, view, pictures.BANDS[0])
     seen = seen / seen.norm()
     chips = [pictures.chips_in(key, "image", 32, view.whole, pictures.BANDS[0]) for key in keys(2000)]

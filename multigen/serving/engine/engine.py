@@ -18,7 +18,7 @@ from multigen.model.model import Model
 from multigen.serving.engine.memory import Costs
 from multigen.serving.engine.places import by_key, due, previews, tell_lines
 from multigen.serving.engine.settings import Busy, Draining, Settings
-from multigen.serving.engine.ticket import Event, Failure, Ticket, failure_of
+from multigen.serving.engine.ticket import REFUSED, Event, Failure, Ticket, failure_of
 from multigen.serving.engine.turns import Turns
 from multigen.serving.engine.watch import Mark, Watch
 
@@ -183,7 +183,7 @@ class Engine:
     async def _previews(self, step: Step) -> list[tuple[int, Media]]:
         """The previews that are due after a call."""
         rows = due(step.answered, self._under_way)
-        return await self._off(lambda: previews(rows)) if rows else []
+        return await self._off(lambda: previews(rows, self.model.guard)) if rows else []
 
     async def _begin(self) -> None:
         """Let those begin whose turn it is, while there is room; a user who has nothing under way always gets in."""
@@ -238,7 +238,7 @@ class Engine:
     def _fail(self, ticket: Ticket, error: Exception) -> None:
         """End a ticket with an error."""
         failure = failure_of(error)
-        if failure.code != "invalid_request":
+        if failure.code not in ("invalid_request", REFUSED):
             log.error("%s: a request failed", self.name, exc_info=error)
         self.cancel(ticket, failure)
 
