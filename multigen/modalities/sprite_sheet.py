@@ -130,7 +130,7 @@ def from_json(text: str, where: str, sides: tuple[int, int]) -> list[Cell]:
 
 def _cell(data: Any, where: str, sides: tuple[int, int]) -> Cell:
     frame = data.get("frame") if isinstance(data, Mapping) else None
-    values = [frame.get(key) for key in "xywh"] if isinstance(frame, Mapping) else []
+    values: list[Any] = [frame.get(key) for key in "xywh"] if isinstance(frame, Mapping) else []
     if len(values) != 4 or not all(type(value) is int for value in values):
         raise MultigenError(f'{where}: no "frame" of whole x, y, w and h')
     if data.get("rotated"):
