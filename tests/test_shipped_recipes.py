@@ -308,7 +308,7 @@ def test_a_vae_is_trained_and_pictures_are_made_in_its_latents(
 def test_smoke(name: str, tmp_path: Path, renders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MULTIGEN_CACHE", str(renders))
-    if name.endswith("_folder"):
+    if name.endswith(("_folder", "_sprites")):
         (tmp_path / "media").mkdir()
         files(name, tmp_path / "media")
     recipe = load_recipe(name, [*SMALL, *OWN[name]])

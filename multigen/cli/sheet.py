@@ -75,6 +75,13 @@ def _check(a: argparse.Namespace) -> None:
         raise MultigenError(f"{a.target}: a sheet is a .png or .webp, as they keep what is clear")
     if a.cut and not a.source.is_file():
         raise MultigenError(f"{a.source}: is a folder; give the file of a sheet")
+    if (
+        a.cut
+        and a.cell is None
+        and a.grid is None
+        and not (beside := a.source.with_suffix(".json")).is_file()
+    ):
+        raise MultigenError(f"{a.source}: no {beside.name} beside it; say --cell PX or --grid COLUMNSxROWS")
 
 
 def _gap(text: str) -> int:

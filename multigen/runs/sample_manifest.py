@@ -34,9 +34,11 @@ def facts(
         recorded["images"] = [_named(picture) for picture in request.images]
     if request.options:
         recorded["options"] = dict(request.options)
+    closed = {"tile": request.tile, "loop": request.loop}
+    recorded |= {name: value for name, value in closed.items() if value and request.edit is None}
     if request.edit is not None:
-        asked = {"sliding_window": request.sliding_window, "tile": request.tile, "loop": request.loop}
-        windows = {name: True for name, value in asked.items() if value}
+        asked = {"sliding_window": request.sliding_window, **closed}
+        windows = {name: value for name, value in asked.items() if value}
         error = {} if inversion_error is None else {"inversion_error": inversion_error}
         recorded["edit"] = {**edit_facts(request.edit), **source, **windows, **error}
     return recorded

@@ -12,6 +12,7 @@ from multigen.errors import MultigenError
 from multigen.generation.plan import plan
 from multigen.generation.request import EditRequest, Request
 from multigen.model.model import Model
+from multigen.runs.sample_manifest import facts as request_facts
 from tests.model.test_model import SMALL, small, steady
 
 FINE = [*SMALL["image_digits"], "codec.unshuffle=1"]
@@ -153,3 +154,13 @@ def test_a_sound_that_loops_has_no_click(music: Model) -> None:
 def test_what_has_no_such_ends_is_refused(name: str, asked: Request, said: str) -> None:
     with pytest.raises(MultigenError, match=said):
         plan(small(name), asked)
+
+
+def test_the_manifest_says_what_meets(digits: Model) -> None:
+    medium = torch.zeros(1, 28, 28)
+    for request in (
+        Request("3", tile="xy"),
+        Request("3", tile="x", sliding_window=True, edit=EditRequest(medium, strength=0.5)),
+    ):
+        facts = request_facts(request, plan(digits, request), {})
+        assert facts.get("edit", facts)["tile"] == request.tile
