@@ -83,7 +83,7 @@ def remuxed(content: bytes, packet: bytes, sentence: str, kind: str) -> bytes:
 
     out = io.BytesIO()
     with (
-        av.open(io.BytesIO(content)) as source,
+        av.open(io.BytesIO(content), "r") as source,
         av.open(out, "w", format=kind, options={"fflags": "+bitexact"}) as target,
     ):
         noted = any(name.lower() == "comment" for name in source.metadata)  # such as the size of odd frames

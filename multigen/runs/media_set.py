@@ -247,10 +247,10 @@ def _save_pictures(model: Model, medium: Media, path: Path) -> None:
         modality.preview([seen]).save(path.with_suffix(".png"))
     if modality.animation:
         modality.write(_small(seen, modality), path.with_suffix(modality.animation))
-    suffixes = {".png", modality.animation} - {"", path.suffix}
-    for suffix in sorted(suffixes) if medium.made is not None else ():
-        if (beside := path.with_suffix(suffix)).is_file():
-            mark_picture(beside, medium.made())
+    if medium.made is not None:
+        for suffix in sorted({".png", modality.animation} - {"", path.suffix}):
+            if (beside := path.with_suffix(suffix)).is_file():
+                mark_picture(beside, medium.made())
 
 
 def _small(media: Tensor, modality: Modality) -> Tensor:

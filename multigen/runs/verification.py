@@ -85,4 +85,5 @@ def check(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
 
 def worst(rows: Sequence[Row]) -> Verdict:
     """The worst verdict."""
-    return max((row.verdict for row in rows), key=_ORDER.index, default="good")
+    found = {row.verdict for row in rows}
+    return next((verdict for verdict in reversed(_ORDER) if verdict in found), "good")
