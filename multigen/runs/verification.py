@@ -86,4 +86,4 @@ def check(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
 def worst(rows: Sequence[Row]) -> Verdict:
     """The worst verdict."""
     found = {row.verdict for row in rows}
-    return next((verdict for verdict in reversed(_ORDER) if verdict in found), "good")
+    return max((verdict for verdict in _ORDER if verdict in found), key=_ORDER.index)
