@@ -85,5 +85,8 @@ def check(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
 
 def worst(rows: Sequence[Row]) -> Verdict:
     """The worst verdict."""
-    found = {row.verdict for row in rows}
-    return max((verdict for verdict in _ORDER if verdict in found), key=_ORDER.index)
+    found: Verdict = "good"
+    for row in rows:
+        if _ORDER.index(row.verdict) > _ORDER.index(found):
+            found = row.verdict
+    return found
