@@ -59,7 +59,7 @@ def test_training_shows_the_nearer_of_its_limits(capsys: pytest.CaptureFixture[s
     lines = err.splitlines()
     found = shares(lines, "train")
     assert found == list(range(10, 101, 10))
-    assert re.search(r"train: 50%, step 10, loss \d+\.\d+, .* items/s \[\d+:\d+, \d+:\d+ left\]", err)
+    assert re.search(r"train: 50%, step 10, loss \d+\.\d+, .* items/s(, .*)? \[\d+:\d+, \d+:\d+ left\]", err)
     assert lines[-1] == f"image_digits is trained; its run folder is run. Open {Path('run/report.html')}"
 
 
