@@ -63,7 +63,7 @@ def test_run_samples_with_the_weights_that_a_recipe_names(trained: Path, tmp_pat
         assert not (out / "checkpoints").exists()
         assert not (out / "weights.safetensors").exists()
         files, former = (read(folder)["files"] for folder in (out, trained))  # type: ignore[index]
-        assert [f["sha256"] for f in files] == [f["sha256"] for f in former]
+        assert [f["unsigned_sha256"] for f in files] == [f["unsigned_sha256"] for f in former]
         again = runs.run(load_recipe(str(out)), out=out, device="cpu", quiet=True)  # its recipe is complete
         assert not (again / "media-1").exists()  # the same media: all are there
         sampled = sample(str(out), requests=[Request("5")], n=1, device="cpu", quiet=True)

@@ -220,7 +220,7 @@ class Recipe:
     safety: Safety = field(default_factory=Safety, metadata={UNSAID_EMPTY: True})
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)
-    provenance: Provenance = field(default_factory=Provenance)
+    provenance: Provenance = field(default_factory=Provenance, metadata={UNSAID_EMPTY: True})
     # A mark in the signal of saved media, which `multigen verify` finds again. `auto`: on in a server that others than
     # this machine's users reach, else off
     watermark: Literal["auto", "on", "off"] = field(default="auto", metadata={UNSAID_EMPTY: True})

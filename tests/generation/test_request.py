@@ -28,7 +28,7 @@ from multigen.registry import Part
         ("size", "32x32", r"give a whole number or \(height, width\)"),
         ("size", (32, 32, 3), r"give a whole number or \(height, width\)"),
         ("duration", "3s", "give a number"),
-        ("tile", "no", "give True or False"),
+        ("loop", "no", "give True or False"),
         ("overrides", "guide.scale=2", "give a list of texts"),
     ],
 )
