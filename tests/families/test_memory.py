@@ -146,7 +146,10 @@ def test_families_make_the_same_while_their_networks_come_and_go(family: str, tm
 
 @needs_proc
 def test_the_peak_is_lower(folder: Path, plain: Tensor) -> None:
-    """By the encoder, by all but a layer, by half of the network, less what the system keeps when busy. Opening a tensor reads up to 64 kB of it."""
+    """By the encoder, by all but a layer, by half of the network; less where the system is slow to take memory back.
+
+    Opening a tensor reads up to 64 kB of it.
+    """
     network, encoder = weight(folder, "unet"), weight(folder, "text_encoder")
     assert min(network, encoder) > 90
     whole = peak(folder)
