@@ -24,6 +24,7 @@ BANDS = ((5.0, 35.0), (3.0, 28.0))  # half waves along the shorter side; the sec
 _CROPS = 10  # px of 64; most that is searched for
 _AROUND, _SPREAD = 5, 1.0  # px: the median's window; the standard deviation of the window of the variance
 FLOOR = {"image": 8.0, "video": 20.0}  # of the variance, in levels squared; video codecs leave more
+_TRIES, _CLOSE = 8, 0.003  # how often and how closely the size of a mark is adjusted
 _CLIP = 2.5  # of the weighed residual, in its root mean squares
 
 
@@ -74,13 +75,13 @@ def added(media: Tensor, mark: Tensor, strength: float, room: Tensor) -> Tensor:
         stored = ((at(size) + 1) * 127.5).round() / 127.5 - 1
         return float(((stored - colours) * shown).square().mean().sqrt())
 
-    low, high = 0.0, wanted
-    while high < most and change(high) < wanted:
-        low, high = high, 2 * high
-    while high - low > 1e-3 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if change(middle) < wanted else (low, middle)
-    return torch.where(room > 0, torch.cat([at(low), alpha]), media)
+    size = wanted
+    for _ in range(_TRIES):  # the change is nearly proportional to the size, whatever share of it is clipped
+        found = change(size)
+        if abs(found / wanted - 1) < _CLOSE:
+            break
+        size = min(most, size * wanted / max(found, wanted / 4))
+    return torch.where(room > 0, torch.cat([at(size), alpha]), media)
 
 
 def luminance(media: Tensor) -> Tensor:
