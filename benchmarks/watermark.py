@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.__main__ import table
-from benchmarks.watermark_attacks import PICTURES, SOUNDS, VIDEOS
+from benchmarks.watermark_attacks import PICTURES, SOUNDS, VIDEOS, h264
 from multigen import marks, registry
 from multigen.datasets import sprites
 from multigen.generation.request import Request
@@ -43,14 +43,17 @@ def measure(n: int = 40, kept: Path | None = None) -> list[dict[str, Any]]:
         rows += [_row(name, what, media, of, bar, None) for what, (of, bar) in PICTURES.items()]
     rate = registry.build("modality", load_recipe("audio_music").modality).rate
     for name, media in (("music, model", samples("audio_music", n, kept)), ("music, real", sounds(n))):
-        for much, strength in (("", 30.0), (", 40 dB", 40.0)):
+        for much, strength in (("", 30.0), (", 36 dB", 36.0)):
             rows += [
                 _row(name, what + much, media, of, bar, rate, strength) for what, (of, bar) in SOUNDS.items()
             ]
     for name, media in (("clips, model", samples("video_moving_emoji", n, kept)), ("clips, real", clips(n))):
         rows += [_row(name, what, media, of, bar, None) for what, (of, bar) in VIDEOS.items()]
-        more = {what: VIDEOS[what] for what in ("H.264 crf 23", "H.264 crf 28")}
-        rows += [_row(name, f"{what}, 36 dB", media, of, bar, None, 36.0) for what, (of, bar) in more.items()]
+        for crf, bar in ((23, 95), (28, 80)):
+            rows.append(_row(name, f"H.264 crf {crf}, 36 dB", media, h264(crf), bar, None, 36.0))
+            same = h264(crf, tree=False)
+            rows.append(_row(name, f"H.264 crf {crf}, mbtree=0", media, same, bar, None))
+            rows.append(_row(name, f"H.264 crf {crf}, mbtree=0, 36 dB", media, same, bar, None, 36.0))
     return rows
 
 

@@ -87,13 +87,17 @@ def mp3(bits: int, rate: int) -> Callable[[Tensor, int], tuple[Tensor, int]]:
     return attack
 
 
-def h264(crf: int) -> Attack:
-    """A video through x264, with its usual settings."""
+def h264(crf: int, *, tree: bool = True) -> Attack:
+    """A video through x264, with its usual settings.
+
+    Its macroblock tree reads uninitialised memory for small frames, so the result varies. `tree` False: without it.
+    """
 
     def attack(media: Tensor) -> Tensor:
         levels, file = to_levels(media), io.BytesIO()
+        options = {"crf": str(crf), "preset": "medium", "x264-params": f"mbtree={int(tree)}"}
         with av.open(file, "w", format="mp4") as out:
-            stream = out.add_stream("libx264", rate=8, options={"crf": str(crf), "preset": "medium"})
+            stream = out.add_stream("libx264", rate=8, options=options)
             assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = levels.shape[2], levels.shape[1], "yuv420p"
             for frame in levels:

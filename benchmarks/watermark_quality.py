@@ -51,7 +51,7 @@ def _pictures(n: int, kept: Path | None) -> list[dict[str, Any]]:
 def _sounds(n: int, kept: Path | None) -> list[dict[str, Any]]:
     made = [one[:, : 6 * RATE] for one in samples("audio_music", n, kept)]
     rows = []
-    for strength in (30.0, 36.0, 40.0):
+    for strength in (30.0, 36.0):
         marked = [marks.embed(one, key=KEY, rate=RATE, strength=strength) for one in made]
         if strength == sequence.STRENGTH:
             tunes = [torch.stack([detune(one, RATE).mean() for one in media]) for media in (made, marked)]

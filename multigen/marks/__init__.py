@@ -37,7 +37,7 @@ def embed(
     media     a picture [C, H, W], a sound [C, N] or a video [C, T, H, W], in [-1, 1]; alpha stays as it is
     key       secret, 16 bytes or more, at random: who has it can find the mark, and remove it
     payload   a number of as many bits as `BITS` says: 32 in a picture or sound, 16 in a video
-    strength  how far the mark lies under full scale (pictures, videos) or under the sound, in dB; 40
+    strength  how far the mark lies under full scale (pictures, videos; 40) or under the sound (36), in dB
     rate      of a sound, Hz
     keep      what stays exactly as it is, bool: [H, W], [N] or [T, H, W]
 

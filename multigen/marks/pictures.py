@@ -24,6 +24,8 @@ BANDS = ((5.0, 35.0), (3.0, 28.0))  # half waves along the shorter side; the sec
 _CROPS = 10  # px of 64; most that is searched for
 _AROUND, _SPREAD = 5, 1.0  # px: the median's window; the standard deviation of the window of the variance
 FLOOR = {"image": 8.0, "video": 20.0}  # of the variance, in levels squared; video codecs leave more
+_TRIES, _CLOSE = 8, 0.003  # how often and how closely the size of a mark is adjusted
+_MEASURED = 1 << 14  # pixels of a picture on which that is measured
 _CLIP = 2.5  # of the weighed residual, in its root mean squares
 
 
@@ -51,7 +53,7 @@ def pattern(key: bytes, name: str, bits: int, payload: int, sides: tuple[int, in
 
 
 def added(media: Tensor, mark: Tensor, strength: float, room: Tensor) -> Tensor:
-    """Media [C, ..., H, W] in [-1, 1] with a mark [H, W], so many dB under full scale where the mark has room.
+    """Media [C, ..., H, W] in [-1, 1] with a mark [H, W], so many dB under full scale where it has room and is seen.
 
     room  how much of the mark each place takes, [..., H, W] in [0, 1]
 
@@ -61,26 +63,26 @@ def added(media: Tensor, mark: Tensor, strength: float, room: Tensor) -> Tensor:
     alpha = media[3:]
     shown = room * ((alpha[0] + 1) / 2 if len(alpha) else 1.0)
     step, colours = mark * shown, media[: 3 if len(media) == 4 else len(media)]
-    share = float(room.mean())
-    if not share:
+    if not float(shown.max()):
         return media
-    wanted = 10 ** (-strength / 20) * 2 * math.sqrt(share)
-    most = 16 * wanted
-
-    def at(size: float) -> Tensor:
-        return (colours + size * step).clamp(-1, 1)
+    apart = max(1, round(math.sqrt(mark.numel() / _MEASURED)))
+    if not float(shown[..., ::apart, ::apart].max()):
+        apart = 1
+    few, few_step, few_shown = (x[..., ::apart, ::apart] for x in (colours, step, shown))
+    wanted = 10 ** (-strength / 20) * 2 * float(few_shown.square().mean().sqrt())
+    most = 16 * 10 ** (-strength / 20) * 2
 
     def change(size: float) -> float:
-        stored = ((at(size) + 1) * 127.5).round() / 127.5 - 1
-        return float(((stored - colours) * shown).square().mean().sqrt())
+        stored = (((few + size * few_step).clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+        return float(((stored - few) * few_shown).square().mean().sqrt())
 
-    low, high = 0.0, wanted
-    while high < most and change(high) < wanted:
-        low, high = high, 2 * high
-    while high - low > 1e-3 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if change(middle) < wanted else (low, middle)
-    return torch.where(room > 0, torch.cat([at(low), alpha]), media)
+    size = most / 16
+    for _ in range(_TRIES):  # the change is nearly proportional to the size, whatever share of it is clipped
+        found = change(size)
+        if abs(found / wanted - 1) < _CLOSE:
+            break
+        size = min(most, size * wanted / max(found, wanted / 4))
+    return torch.where(room > 0, torch.cat([(colours + size * step).clamp(-1, 1), alpha]), media)
 
 
 def luminance(media: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from multigen.marks.chips import Chips, chips_of, turned
 from multigen.marks.search import Found, better, judged, search
 
 BITS = 32  # of the payload
-STRENGTH = 40.0  # dB under the sound: about what hearing masks
+STRENGTH = 36.0  # dB under the sound: about what hearing masks
 LEAST, LEAST_RATE = 1.0, 4000  # s and Hz; shorter and coarser sounds carry no mark
 LOW, HIGH = 300, 7500  # Hz
 _SHAPED, _WEIGHED = 0.046, 0.186  # s; windows of the mark's shape and of the detector

@@ -70,6 +70,8 @@ def test_alpha_stays_and_what_is_clear_takes_nothing() -> None:
     clear = torch.cat([picture(), torch.ones(1, 64, 64)])
     clear[3, :, :32] = -1
     made = marks.embed(clear, key=KEY, payload=5)
+    change = (stored(made) - stored(clear))[:3, :, 32:]
+    assert -20 * math.log10(float(change.square().mean().sqrt()) / 2) == pytest.approx(40, abs=0.3)
     assert torch.equal(made[3], clear[3])
     assert torch.equal(made[:3, :, :32], clear[:3, :, :32])
     assert marks.detect(stored(made), key=KEY).payload == 5
