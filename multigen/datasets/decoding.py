@@ -51,7 +51,7 @@ def drawn_clip(
 
 
 def small_picture(modality: Modality, source: Source, shape: tuple[int, ...], crop: float) -> Tensor:
-    """A picture as 8-bit levels [C, H, W], or as it is where it has more bits, reduced to what training at `shape` needs.
+    """A picture as 8-bit levels [C, H, W], or floats where it is deeper, reduced to what training at `shape` needs.
 
     It is just so large that a crop of the share `crop` need not be enlarged more than the whole picture.
     """

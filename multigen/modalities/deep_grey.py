@@ -1,4 +1,4 @@
-"""Grey pictures of 16 bits, as scanners, microscopes and telescopes give them: values of the file, and a window of them.
+"""Grey pictures of 16 bits, as scanners, microscopes and telescopes give them: values of a file, and a window of them.
 
 A window (low, high) says which values become -1 and 1; what lies outside is clamped. Values are those of 16 bits, 0 to
 65535; those of 8 bits count 257 times.

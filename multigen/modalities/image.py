@@ -185,12 +185,6 @@ class Image(Modality):
             raise MediaError(message(f"{path}: the suffix", path.suffix, self.writes))
         options = dict(_WRITERS[path.suffix.lower()])
         form = self._form
-        if form is None and self.window is not None:
-            to_levels(media, str(path))  # which warns of what is clipped
-            content = encode_grey(media, ".png" if path.suffix.lower() == ".png" else ".tif", self.window)
-            with atomic(path) as temporary:
-                temporary.write_bytes(content)
-            return
         if form is not None and form.coding is not None and options["format"] != "PNG":
             warnings.warn(
                 f"{path}: {path.suffix} cannot name the colours of the source ({form.coding}): written in sRGB. "
@@ -198,6 +192,13 @@ class Image(Modality):
                 stacklevel=2,
             )
             media, form = shown(media, form), None
+        grey = self._grey_window(options["format"] == "TIFF")
+        if grey is not None:
+            to_levels(media, str(path))  # which warns of what is clipped
+            content = encode_grey(media, ".tif" if options["format"] == "TIFF" else ".png", grey)
+            with atomic(path) as temporary:
+                temporary.write_bytes(content)
+            return
         if form is not None and form.deep and options["format"] == "PNG":
             content = encode_deep(media.detach().float().cpu(), form)
             with atomic(path) as temporary:
@@ -215,6 +216,13 @@ class Image(Modality):
         levels = to_levels(media, str(path))
         with atomic(path) as temporary:
             to_pil(levels).save(temporary, **options)  # pyright: ignore[reportArgumentType]
+
+    def _grey_window(self, tiff: bool) -> Window | None:
+        """The values that are -1 and 1 in a file of deep grey that is to be written; None: it is written otherwise."""
+        if self._form is None:
+            return self.window
+        deep = tiff and self._form.deep and self._form.channels == 1
+        return Window(high=self._form.white) if deep else None
 
     def describe(self, shape: Sequence[int]) -> str:
         """Say the size of a shape [C, H, W]."""

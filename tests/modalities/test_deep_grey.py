@@ -1,4 +1,4 @@
-"""Grey of 16 bits from file to file: every value comes back, in windows and in edits, and what does not fit is named."""
+"""Grey of 16 bits from file to file: every value comes back, in windows and in edits; what does not fit is named."""
 
 from __future__ import annotations
 
@@ -73,6 +73,8 @@ def test_edits_keep_what_they_keep_and_write_16_bits(most: int, tmp_path: Path) 
     made.save(tmp_path / "b.png")
     after = values_of(tmp_path / "b.png")
     assert np.array_equal(after[12:], values[12:]) and not np.array_equal(after[:12], values[:12])
+    made.save(tmp_path / "b.tif")
+    assert np.array_equal(values_of(tmp_path / "b.tif"), after)
     (sample,) = model.generate(steps=2, seed=1)
     sample.save(tmp_path / "c.tif")
     shown = values_of(tmp_path / "c.tif")
