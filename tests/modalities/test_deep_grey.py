@@ -120,5 +120,5 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     PillowImage.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(MediaError, match=r"a.png: pixels of the kind RGB; bits: 16 reads grey"):
         DEEP.read(tmp_path / "a.png")
-    with pytest.raises(MediaError, match=r"suffix '.jpg' is not allowed"):
+    with pytest.raises(MediaError, match=r"the suffix: '.jpg' is not allowed"):
         DEEP.write(torch.zeros(1, 8, 8), tmp_path / "b.jpg")
