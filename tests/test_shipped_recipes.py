@@ -204,6 +204,7 @@ def test_stable_diffusion_samples_with_its_folders_weights(
     assert here == there == manifest["files"][0]["weights_hash"]
 
 
+@pytest.mark.slow
 def test_a_vocoder_is_trained_and_heard_in_music(
     tmp_path: Path, renders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +247,7 @@ def test_a_vocoder_is_trained_and_heard_in_music(
     assert (plain - neural).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_vae_is_trained_and_pictures_are_made_in_its_latents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from multigen.generation.circles import decode_circle
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.recipe.schema import Recipe
+from multigen.safety.guard import Guard
 
 
 class ModelParts(Protocol):
@@ -36,6 +37,7 @@ class ModelParts(Protocol):
     cascade: Link | None  # how it sees the stage before it; None where it is the first
     measured: Mapping[str, Any]  # of its weights, by what was measured
     pictures: tuple[Tensor | None, ...]  # of its adapters, [3, H, W]; None: requests give theirs
+    guard: Guard  # the filters of its prompts and media
 
     @property
     def denoiser(self) -> Denoiser:
@@ -45,6 +47,10 @@ class ModelParts(Protocol):
     @property
     def former(self) -> ModelParts | None:
         """The stage before it, of a cascade that names one."""
+        ...
+
+    def known_hash(self) -> str:
+        """The hash of its weights, computed once."""
         ...
 
     def judge(self, prompt: str) -> Verdict | None:

@@ -14,6 +14,7 @@ from multigen import registry
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
 from multigen.errors import MultigenError, errors_at
+from multigen.generation.asked_texts import asked_texts
 from multigen.generation.caching import OFF, plan_cache
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
 from multigen.generation.circles import Circles, check_circles, closes_time, whole_circle
@@ -70,6 +71,7 @@ class Plan:
     enlarged   or the medium that is given for it
     pictures   that lead the network
     embedded   or whose embedding takes the place of what a prior makes
+    request    that was planned
     """
 
     recipe: Recipe
@@ -94,6 +96,7 @@ class Plan:
     enlarged: Enlarged | None = None
     pictures: Pictures | None = None
     embedded: Embedded | None = None
+    request: Request | None = None
 
     @property
     def queries(self) -> int:
@@ -168,6 +171,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         enlarged=start.enlarged,
         pictures=plan_pictures(parts, request, shape),
         embedded=embedded,
+        request=asked,
     )
 
 
@@ -221,10 +225,12 @@ def jobs(
         try:
             check_counts(parts, n=n, seed=own)
             check_prompt(parts, request.prompt)
-            warn_of_novelty(parts, request.prompt)
             common = dataclasses.replace(request, prompt="", seed=None)
             if last is None or last[0].differs(common):
                 last = common, plan(parts, request)
+            if parts.guard.is_on:
+                parts.guard.check_prompt(asked_texts(request, last[1].recipe))
+            warn_of_novelty(parts, request.prompt)  # which repeats it
             check_stages(parts, last[1].depth, request.prompt)
         except MultigenError as error:
             where = f"request {number + 1}: " if len(requests) > 1 else ""

@@ -130,8 +130,9 @@ def from_json(text: str, where: str, sides: tuple[int, int]) -> list[Cell]:
 
 def _cell(data: Any, where: str, sides: tuple[int, int]) -> Cell:
     frame = data.get("frame") if isinstance(data, Mapping) else None
-    values = [frame.get(key) for key in "xywh"] if isinstance(frame, Mapping) else []
-    if len(values) != 4 or not all(type(value) is int for value in values):
+    given = [frame.get(key) for key in "xywh"] if isinstance(frame, Mapping) else []
+    values = [value for value in given if isinstance(value, int) and not isinstance(value, bool)]
+    if len(values) != 4:
         raise MultigenError(f'{where}: no "frame" of whole x, y, w and h')
     if data.get("rotated"):
         raise MultigenError(f"{where}: it is rotated; export the sheet without rotation")

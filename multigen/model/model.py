@@ -27,6 +27,7 @@ from multigen.modalities.media import Media, MediaList
 from multigen.model import weights as model_weights
 from multigen.model.adapters import attach
 from multigen.model.build import build_parts, facts_of
+from multigen.model.guarding import guarded
 from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack
 from multigen.model.ready import make_ready, set_precision
@@ -50,13 +51,14 @@ class Model:
             self.learned["backbone"] = self._denoiser.backbone
         for name, module in self.learned.items():
             module.eval().to("cpu" if name == "backbone" and recipe.sample.offload else self.device)
-        self.loras = LoraStack()
+        self.loras, self.guard = LoraStack(), guarded(recipe)
         self.knowledge: Knowledge | None = None  # what the weights were told
         self.measured: Mapping[str, Any] = {}  # of the weights
         self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters
         self._others: dict[str, Denoiser] = {}
         self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
         self._former: Model | None = None
+        self._hash = model_weights.KnownHash()
 
     @classmethod
     def of(
@@ -177,14 +179,9 @@ class Model:
         return self._all(common, prompt, n, seed, batch, on_progress)
 
     def stream(
-        self,
-        requests: Request | str | Sequence[Request | str],
-        *,
-        n: int = 1,
-        seed: int | None = None,
-        batch: int | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> Iterator[Media]:
+        self, requests: Request | str | Sequence[Request | str], *, n: int = 1, seed: int | None = None,
+        batch: int | None = None, on_progress: OnProgress | None = None,
+    ) -> Iterator[Media]:  # fmt: skip
         """As `batcher`, in the order of the requests: each medium as soon as it and those before it are made."""
         return self.batcher(requests, n=n, seed=seed, batch=batch, on_progress=on_progress).in_order()
 
@@ -200,9 +197,9 @@ class Model:
         """Media of different steps, samplers, guides, sizes and edits side by side: (place, medium) as they end.
 
         A text is a `Request` for that prompt. Each request is made `n` times: its medium k has the place `n * i + k`
-        and the seed `its own + k`, or `seed` (the recipe's) + place where it has none. `batch` of them are under way at
-        a time. Each is what it is alone (to 1e-4 of full scale in fp32). With what is returned more may `add`
-        themselves and any `cancel`. What is wrong with a request is said before the first begins.
+        and the seed `its own + k`, or `seed` (the recipe's) + place where it has none; `batch` of them at a time. Each
+        is what it is alone (to 1e-4 of full scale in fp32). More may be added with `add` and any taken out with
+        `cancel`. What is wrong with a request is said before the first begins.
         """
         batch = self.recipe.sample.batch if batch is None else batch
         seed = self.recipe.seed if seed is None else seed
@@ -211,13 +208,9 @@ class Model:
         return Batcher(self, jobs(self, asked, n, seed), batch, on_progress)
 
     def blend(
-        self,
-        ends: tuple[Request | str, Request | str],
-        *,
-        n: int = 8,
-        batch: int | None = None,
+        self, ends: tuple[Request | str, Request | str], *, n: int = 8, batch: int | None = None,
         on_progress: OnProgress | None = None,
-    ) -> MediaList:
+    ) -> MediaList:  # fmt: skip
         """`n` media on the way from one request to another, both ends among them; see `multigen.generation.blend`."""
         batch = self.recipe.sample.batch if batch is None else batch
         return MediaList(blend(self, ends, n=n, batch=batch, on_progress=on_progress).in_order())
@@ -283,6 +276,10 @@ class Model:
         """sha256 over the sorted tensors' names and bytes, first 16 hex digits."""
         return model_weights.hash_of(self.state_dict())
 
+    def known_hash(self) -> str:
+        """As `weights_hash`, computed again only where the weights are others than before."""
+        return self._hash.of(self.state_dict())
+
     def load_denoiser(self, source: str) -> Denoiser:
         """The denoiser of other weights, for autoguidance: a run folder, a file, a shipped name or a checkpoint."""
         if (known := self._others.get(source)) is None:
@@ -292,8 +289,7 @@ class Model:
     def save(self, path: str | Path, *, half: bool = False) -> Path:
         """Write one safetensors file that `multigen.load` reads: weights, and the recipe in its header.
 
-        `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
-        are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
+        `half` halves its size: float16 but for the codec's statistics, MultigenError for a weight beyond its range.
         """
         kept = self.loras.kept(self.state_dict())
         own = model_weights.stored(kept, self.knowledge, self.recipe, self.codec)

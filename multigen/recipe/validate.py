@@ -25,7 +25,9 @@ from multigen.recipe.schema import (
     Polish,
     PostHoc,
     Prior,
+    Provenance,
     Recipe,
+    Safety,
     Sample,
     Train,
     WeightedAdapter,
@@ -42,8 +44,10 @@ SECTIONS: Mapping[str, type] = {
     "train.distill": Distill,
     "sample": Sample,
     "sample.polish": Polish,
+    "safety": Safety,
     "evaluate": Evaluate,
     "launch": Launch,
+    "provenance": Provenance,
 }
 # Lists of sections: the class of an entry, and the key that an entry written as plain text sets.
 ROWS: Mapping[str, tuple[type, str]] = {

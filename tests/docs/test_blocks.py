@@ -19,6 +19,7 @@ from tests.docs.blocks import PAGES, ROOT, Block, read
 RUNNABLE = [page for page in PAGES if any(block.how == "run" for block in read(page))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.fill(tmp_path)

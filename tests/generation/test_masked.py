@@ -12,6 +12,7 @@ from torch import Tensor
 from multigen.backbones.unet import UNet
 from multigen.conditioners import Conditioner
 from multigen.core import Backbone, Cond, CondSpec, Denoiser, masks
+from multigen.core.circles import OPEN, Closed
 from multigen.core.noise import normal
 from multigen.core.predictions import x0 as x0_prediction
 from multigen.core.schedules import flow
@@ -98,10 +99,12 @@ def masked(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Model, list[Tens
     grids: list[Tensor] = []
     inner = UNet.forward
 
-    def forward(self: UNet, x: Tensor, c_noise: Tensor, cond: Cond, taps: object = None) -> Tensor:
+    def forward(
+        self: UNet, x: Tensor, c_noise: Tensor, cond: Cond, taps: object = None, closed: Closed = OPEN
+    ) -> Tensor:
         assert cond.grid is not None
         grids.append(cond.grid)
-        return inner(self, x, c_noise, cond)
+        return inner(self, x, c_noise, cond, closed=closed)
 
     monkeypatch.setattr(UNet, "forward", forward)
     return model, grids
