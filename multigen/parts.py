@@ -146,6 +146,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "chorales": "multigen.datasets.chorales:Chorales",
         "cifar10": "multigen.datasets.cifar10:CIFAR10",
         "digits": "multigen.datasets.digits:Digits",
+        "phantoms": "multigen.datasets.phantoms:Phantoms",
         "emoji": "multigen.datasets.emoji:Emoji",
         "folder": "multigen.datasets.folder:Folder",
         "four_part": "multigen.datasets.four_part:FourPart",

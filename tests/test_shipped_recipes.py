@@ -74,6 +74,7 @@ OWN = {
     ],
     "image_folder": ["data.path=media", "modality.size=32"],
     "image_sprites": ["data.path=media"],
+    "image_phantoms": ["data.count=6", "modality.size=32", "sample.prompts=[healthy head]"],
     "audio_folder": [*SOUND, "data.path=media"],
     "video_folder": [*CLIP, "data.path=media", "train.workers=0"],
 }

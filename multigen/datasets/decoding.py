@@ -12,6 +12,7 @@ from torch import Tensor
 from multigen.datasets.augment import Augment
 from multigen.errors import MediaError
 from multigen.modalities import Info, Modality, Source
+from multigen.modalities.image import Image
 
 _READERS = 8  # threads: headers are small reads that mostly wait for the disk
 
@@ -50,7 +51,7 @@ def drawn_clip(
 
 
 def small_picture(modality: Modality, source: Source, shape: tuple[int, ...], crop: float) -> Tensor:
-    """A picture as 8-bit levels [C, H, W], reduced to what training at `shape` needs.
+    """A picture as 8-bit levels [C, H, W], or floats where it is deeper, reduced to what training at `shape` needs.
 
     It is just so large that a crop of the share `crop` need not be enlarged more than the whole picture.
     """
@@ -59,6 +60,8 @@ def small_picture(modality: Modality, source: Source, shape: tuple[int, ...], cr
     scale = max(height / h, width / w) / math.sqrt(crop)
     if scale < 1:
         media = modality.fit(media, (channels, max(1, round(h * scale)), max(1, round(w * scale))))
+    if isinstance(modality, Image) and modality.window is not None:
+        return media
     return ((media + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)  # the precision of most picture files
 
 

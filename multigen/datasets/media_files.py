@@ -147,7 +147,7 @@ class Files(Dataset, ABC):
             if self._room >= kept.nbytes:
                 self._room -= kept.nbytes
                 self._pictures[file] = kept
-        return kept.float() / 127.5 - 1
+        return kept if kept.is_floating_point() else kept.float() / 127.5 - 1
 
 
 def checked_share(held_out: float) -> float:

@@ -20,6 +20,7 @@ from multigen.errors import MediaError, message
 from multigen.modalities import Info, Limits, Modality
 from multigen.modalities.colour_tags import coding, png_chunks
 from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargement
+from multigen.modalities.deep_grey import MOST, Window, checked_window, encode_grey, moved, read_grey
 from multigen.modalities.image_file import decode_image
 from multigen.modalities.image_header import open_image, upright_size
 from multigen.modalities.image_native import Form, encode_deep, read_form, shown, stored
@@ -41,7 +42,11 @@ _WRITERS: dict[str, dict[str, object]] = {
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".webp": {"format": "WEBP", "quality": 95, "method": 4},
+    ".tif": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
+    ".tiff": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
 }
+
+_DEEP = (".png", ".tif", ".tiff")  # of 16 bits
 
 
 class Image(Modality):
@@ -49,6 +54,8 @@ class Image(Modality):
 
     size        natural size: a side, or (height, width), in pixels
     channels    1 grey, 3 RGB, 4 RGBA
+    bits        16: grey whose files have 16 bits, read and written without loss of depth; 8: what files have, as usual
+    window      with 16 bits: values from 0 to 65535 that are -1 and 1, such as [0, 4095]; null: all
     background  behind transparent pixels where `channels` has no alpha, levels 0 to 255
     max_pixels  most pixels of a file that is opened
     max_bytes   most bytes of a file that is opened
@@ -68,11 +75,16 @@ class Image(Modality):
         *,
         size: int | tuple[int, int] = 64,
         channels: Literal[1, 3, 4] = 3,
+        bits: Literal[8, 16] = 8,
+        window: tuple[float, float] | None = None,
         background: tuple[int, int, int] = WHITE,
         max_pixels: int = Limits.max_pixels,
         max_bytes: int = Limits.max_bytes,
     ) -> None:
         self.size, self.channels = height_width(size), channels
+        self.window = checked_window(bits, channels, window)
+        if self.window is not None:
+            self.writes = tuple(_DEEP)
         if not all(0 <= level <= 255 for level in background):
             raise ValueError(
                 f"background: {background!r} is not allowed. Allowed: three levels from 0 to 255."
@@ -110,6 +122,8 @@ class Image(Modality):
         if start or duration is not None:
             raise ValueError("start, duration: an image has no span")
         with open_image(path, self.limits) as image:
+            if self._form is None and self.window is not None:
+                return read_grey(image, str(path), self.window)
             if self._form is not None:
                 media, form = read_form(image, path)
                 return media if form.channels == self.channels else to_channels(media, self.channels)
@@ -136,6 +150,8 @@ class Image(Modality):
             with open_image(path, self.limits) as image:
                 media, form = read_form(image, path)
             made.size = (media.shape[-2], media.shape[-1])
+            if self.window is not None:  # 16 bits of which 12 are used are shares of 4095
+                made.window = Window(high=MOST if form.white == 255 else form.white)
         if form.channels == 1 and self.channels > 1 and form.profile is None:
             form = dataclasses.replace(form, channels=3)
         if form.channels == 3 and self.channels == 4:
@@ -148,9 +164,12 @@ class Image(Modality):
         assert isinstance(to, Image)
         if self._form is not None:
             media = shown(media, self._form)
-        if to._form is None:
-            return to_channels(media, to.channels, self.background)
-        return stored(media, to._form)
+        media = (
+            to_channels(media, to.channels, self.background) if to._form is None else stored(media, to._form)
+        )
+        if self.window is None or to.window is None or self.window == to.window:
+            return media
+        return moved(media, self.window, to.window)
 
     def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:
         """Resize [C, H, W] until it covers `shape`, antialiased, then crop: centrally, or randomly with `rng`."""
@@ -178,6 +197,13 @@ class Image(Modality):
                 stacklevel=2,
             )
             media, form = shown(media, form), None
+        grey = self._grey_window(options["format"] == "TIFF")
+        if grey is not None:
+            to_levels(media, str(path))  # which warns of what is clipped
+            content = encode_grey(media, ".tif" if options["format"] == "TIFF" else ".png", grey)
+            with atomic(path) as temporary:
+                temporary.write_bytes(content)
+            return
         if form is not None and form.deep and options["format"] == "PNG":
             content = encode_deep(media.detach().float().cpu(), form)
             with atomic(path) as temporary:
@@ -195,6 +221,13 @@ class Image(Modality):
         levels = to_levels(media, str(path))
         with atomic(path) as temporary:
             to_pil(levels).save(temporary, **options)  # pyright: ignore[reportArgumentType]
+
+    def _grey_window(self, tiff: bool) -> Window | None:
+        """The values that are -1 and 1 in a file of deep grey that is to be written; None: it is written otherwise."""
+        if self._form is None:
+            return self.window
+        deep = tiff and self._form.deep and self._form.channels == 1
+        return Window(high=self._form.white) if deep else None
 
     def describe(self, shape: Sequence[int]) -> str:
         """Say the size of a shape [C, H, W]."""

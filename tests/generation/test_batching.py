@@ -258,7 +258,7 @@ def test_no_more_than_a_batch_are_under_way() -> None:
         (Request("3", overrides=("timesteps={name: trailing}",)), "request 2: timesteps"),
         (Request("3", overrides=("modifiers=[{name: rescale, share: 2}]",)), "request 2: .*share"),
         (Request("3", loop=True), "request 2: loop: a picture has no time; tile closes its sides"),
-        (Request("3", tile="xz"), "request 2: tile: 'xz' is not allowed.*Did you mean 'x'"),
+        (Request("3", tile="xz"), "request 2: tile: 'xz' is not allowed"),
         (Request("3", edit=EditRequest(torch.zeros(1, 28, 28), strength=2.0)), "request 2: strength: 2.0"),
         (Request("3", edit=EditRequest(torch.zeros(1, 28, 28), invert="eleven")), "request 2: .*eleven"),
         (Request("3", edit=EditRequest(torch.zeros(1, 28, 40), fit="zoom")), "request 2: fit: 'zoom'"),

@@ -57,7 +57,7 @@ def test_members_that_name_paths_weights_or_plugins_are_refused_by_name(
      {"size": "\uff11\uff10x10"}, {"size": "9" * 5000 + "x1"}, {"size": "28x28 "}, {"options": {"x": 1}},
      {"options": []}, {"sampler": {"name": "ddim", "eta": 1e308}}, {"sampler": {"name": "ddim", "eta": 10**398}},
      {"deadline": 1e-9}, {"deadline": -1}, {"deadline": 1e308}, {"priority": 10**9}, {"user": "u" * 10_000},
-     {"loras": [{"name": "x"}] * 10_000}, {"sliding_window": True, "size": "100000x28"}, {"tile": True}, {"n": True},
+     {"loras": [{"name": "x"}] * 10_000}, {"sliding_window": True, "size": "100000x28"}, {"tile": "xz"}, {"n": True},
      {"output_format": "../png"}, {"output_format": "svg"}, {"output_compression": 1e9}, {"response_format": "file"},
      {"stream": "yes please"}, {"partial_images": 99, "stream": True}, {"model": ["digits"]}, {"\0": 1}, {"": 1}],
     ids=lambda c: str(c)[:30],
