@@ -38,6 +38,7 @@ class ModelParts(Protocol):
     measured: Mapping[str, Any]  # of its weights, by what was measured
     pictures: tuple[Tensor | None, ...]  # of its adapters, [3, H, W]; None: requests give theirs
     guard: Guard  # the filters of its prompts and media
+    nearness: Nearness | None  # what watches for copies of training items
 
     @property
     def denoiser(self) -> Denoiser:

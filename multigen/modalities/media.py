@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from multigen.modalities import Modality
-from multigen.modalities.flag import Flag
+from multigen.modalities.flag import Flag, Near
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,6 +30,7 @@ class Media:
     prompt    that it was made from
     seed      that it was made from
     flags     what filters found in it or its prompt
+    near      how near it is to training items, where that is watched
     """
 
     tensor: Tensor
@@ -37,6 +38,7 @@ class Media:
     prompt: str = ""
     seed: int = 0
     flags: tuple[Flag, ...] = ()
+    near: Near | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write a file in the format of its suffix, by default the modality's own, and return its path."""

@@ -1,0 +1,65 @@
+"""Media that lie too near to a training item are made again: what a guard against copies knows, and who tries again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Protocol
+
+from multigen.generation.plan import Job
+from multigen.modalities.flag import Near
+from multigen.modalities.media import Media
+
+_SEEDS = 2**62
+
+
+class Nearness(Protocol):
+    """How near media are to training items, and what is too near.
+
+    tries  how often a medium is made again at most
+    limit  the distance below which it is
+    """
+
+    tries: int
+    limit: float
+
+    def nearest(self, medium: Media) -> tuple[str, float]:
+        """The training item that is nearest, and its distance."""
+        ...
+
+
+def seed_of(seed: int, attempt: int) -> int:
+    """The seed of a try: the medium's own for try 0, and then keyed by (seed, try)."""
+    if attempt == 0:
+        return seed
+    digest = hashlib.blake2b(f"{seed} novelty {attempt}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % _SEEDS
+
+
+class Tries:
+    """Which media are made again. One that is too near at every try stays as the farthest of them."""
+
+    def __init__(self, nearness: Nearness) -> None:
+        self._nearness = nearness
+        self._best: dict[int, Media] = {}
+
+    def seen(self, place: int, job: Job, medium: Media) -> Media | Job:
+        """The medium that is handed out, under the seed that was asked for, or the job of another try."""
+        known = self._nearness
+        if job.plan.edit is not None:  # it is to be near to its source
+            return medium
+        item, distance = known.nearest(medium)
+        near = Near(item, distance, known.limit, job.attempt, medium.seed)
+        asked = dataclasses.replace(medium, seed=job.seed, near=near)
+        best = self._best.pop(place, asked)
+        assert best.near is not None
+        best = asked if distance >= best.near.distance else best
+        if distance >= known.limit or job.attempt >= known.tries:
+            assert best.near is not None
+            return dataclasses.replace(best, near=dataclasses.replace(best.near, tries=job.attempt))
+        self._best[place] = best
+        return job._replace(attempt=job.attempt + 1)
+
+    def forget(self, place: int) -> None:
+        """Keep nothing of a place."""
+        self._best.pop(place, None)
