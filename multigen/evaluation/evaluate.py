@@ -15,12 +15,13 @@ import torch
 from multigen import registry
 from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset
-from multigen.errors import MultigenError, RecipeError
+from multigen.errors import MultigenError
 from multigen.evaluation.compare import measure_distances, part_title
 from multigen.evaluation.copies import measure_copies
 from multigen.evaluation.features import Feature
 from multigen.evaluation.measure import measure_metrics
 from multigen.evaluation.media_folder import MediaFolder
+from multigen.evaluation.membership import measure_losses
 from multigen.evaluation.memorisation import measure_memorisation
 from multigen.evaluation.metrics import Metric
 from multigen.evaluation.reference import media_kind
@@ -30,15 +31,11 @@ from multigen.evaluation.sets import MediaSet, Pool, draw_targets, folder_set, g
 from multigen.evaluation.style import measure_style
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
-from multigen.model.stages import trained
+from multigen.model.novelty import feature_part
 from multigen.progress import Progress
 from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.manifest import versions
 from multigen.recipe.students import SAMPLING
-from multigen.registry import Part
-from multigen.training.heldout import HeldOut
-
-DEFAULT_FEATURE = {"image": "efficientnet_lite0", "audio": "spectral", "video": "frames"}
 
 
 def evaluate(
@@ -87,7 +84,8 @@ def evaluate(
         measures = measure_metrics(model, dataset, pools, made, metrics)
         rows = measure_distances(model, dataset, pools, made, feature)
         facts |= _memorisation(model, dataset, made, feature, folder)
-        facts["held_out_loss"] = _held_out_loss(model, dataset)
+        facts["held_out_loss"], membership = measure_losses(model, dataset)
+        facts |= {} if membership is None else {"membership": membership}
     finally:
         model.recipe = recipe
     return Report(folder, facts, tuple(measures), tuple(rows)).save()
@@ -103,12 +101,7 @@ def build_parts(model: Model, dataset: Dataset) -> tuple[Feature, dict[str, Metr
     """The feature and the metrics that the recipe names. RecipeError if one does not fit the modality or dataset."""
     settings = model.recipe.evaluate
     given: dict[str, Any] = {"modality": model.modality, "dataset": dataset}
-    part = settings.feature or Part(DEFAULT_FEATURE.get(model.modality.name, ""))
-    if not part.name:
-        raise RecipeError(
-            f"evaluate.feature: the modality {model.modality.name} has no default feature; name one"
-        )
-    feature = registry.build("feature", part, where="evaluate.feature", given=given)
+    feature = registry.build("feature", feature_part(model.recipe), where="evaluate.feature", given=given)
     metrics = {
         part_title(p): registry.build("metric", p, where="evaluate.metrics", given=given)
         for p in settings.metrics
@@ -178,18 +171,3 @@ def _memorisation(
     """What is known of copies of training items; empty where it cannot be measured."""
     found = measure_memorisation(model, dataset, made, feature, folder)
     return {} if found is None else {"memorisation": found}
-
-
-def _held_out_loss(model: Model, dataset: Dataset) -> Any:
-    """Loss of the held-out items by noise level."""
-    return HeldOut(
-        dataset,
-        dataset.split()[1],
-        model.codec,
-        model.conditioner,
-        model.denoiser,
-        model.recipe.seed,
-        model.device,
-        masked=model.recipe.masked,
-        cascade=trained(model.cascade),
-    ).measure()

@@ -16,6 +16,7 @@ from multigen.conditioners.knowledge import Knowledge, Verdict
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import errors_at
+from multigen.generation.nearness import Nearness
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.recipe.schema import Recipe

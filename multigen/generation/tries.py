@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import Protocol
 
+from multigen.generation.nearness import Nearness
 from multigen.generation.plan import Job
 from multigen.modalities.flag import Near
 from multigen.modalities.media import Media
 
 _SEEDS = 2**62
-
-
-class Nearness(Protocol):
-    """How near media are to training items, and what is too near.
-
-    tries  how often a medium is made again at most
-    limit  the distance below which it is
-    """
-
-    tries: int
-    limit: float
-
-    def nearest(self, medium: Media) -> tuple[str, float]:
-        """The training item that is nearest, and its distance."""
-        ...
 
 
 def seed_of(seed: int, attempt: int) -> int:
@@ -46,8 +31,9 @@ class Tries:
     def seen(self, place: int, job: Job, medium: Media) -> Media | Job:
         """The medium that is handed out, under the seed that was asked for, or the job of another try."""
         known = self._nearness
-        if job.plan.edit is not None:  # it is to be near to its source
-            return medium
+        plan = job.plan
+        if plan.edit is not None or plan.blend is not None or plan.observer is not None:
+            return medium  # it is to be near to its source, lies between others, or is looked at as it comes about
         item, distance = known.nearest(medium)
         near = Near(item, distance, known.limit, job.attempt, medium.seed)
         asked = dataclasses.replace(medium, seed=job.seed, near=near)

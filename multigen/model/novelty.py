@@ -15,7 +15,8 @@ from multigen.errors import MediaError, MultigenError, RecipeError
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.model.build import build_dataset
-from multigen.recipe.schema import Novelty, Recipe
+from multigen.recipe.guards import Novelty
+from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,10 @@ class Closeness:
     @functools.cached_property
     def _feature(self) -> Any:
         return registry.build(
-            "feature", feature_part(self._recipe), where="evaluate.feature", given={"modality": self._modality}
+            "feature",
+            feature_part(self._recipe),
+            where="evaluate.feature",
+            given={"modality": self._modality},
         )
 
     def _features(self, media: list[Tensor]) -> Tensor:
@@ -87,7 +91,9 @@ class Closeness:
                     waiting = []
             rows += [self._features(waiting)] if waiting else []
         if len(ids) < 2:
-            raise MultigenError(f"sample.novelty: {len(ids)} training items can be read; at least 2 are needed")
+            raise MultigenError(
+                f"sample.novelty: {len(ids)} training items can be read; at least 2 are needed"
+            )
         features = torch.cat(rows)
         return Bank(features, ids, self._limit(features))
 

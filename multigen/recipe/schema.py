@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from multigen.errors import RecipeError
+from multigen.recipe.guards import Novelty, Safety
+from multigen.recipe.unsaid import UNSAID_EMPTY
 from multigen.registry import Part
-
-# Metadata of a field that came later: it is not written where it is empty, so that recipes of before, and their hashes,
-# stay as they were.
-UNSAID_EMPTY = "unsaid_empty"
 
 
 @dataclass(frozen=True)
@@ -101,6 +99,11 @@ class Train:
     cache: float = 0.0  # GiB on disk for encoded texts, and for media that are not augmented; 0: none
     checkpoint_every: int = 500  # steps between checkpoints
     keep: int = 2  # how many of the newest checkpoints stay
+    # Near-duplicates among the training items, by the features of `evaluate`: `list` names them in duplicates.json,
+    # `drop` also trains on the first of each group alone; null: nothing looks for them
+    dedup: Literal["list", "drop", "off"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # Distance of duplicates, as a share of the median distance of an item to its nearest other; null: 0.2
+    dedup_near: float | None = field(default=None, metadata={UNSAID_EMPTY: True})
     keep_every: int = 0  # the checkpoint of every so many steps stays, too; 0: none
     keep_best: bool = False  # the checkpoint of the lowest held-out loss stays, too
     skip: int = 3  # updates in a row that may be skipped because the loss is not finite
@@ -166,6 +169,8 @@ class Sample:
     offload: Literal["components", "sequential"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
     # What is reused from step to step, such as {name: deep, every: 3}; null: as measured for the weights (`auto`)
     cache: Part | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # Media nearer to a training item than a threshold are made again: {share: 0.05, tries: 4}; null: they are not
+    novelty: Novelty | None = field(default=None, metadata={UNSAID_EMPTY: True})
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
     # with stages and without a cascade: share of the way from noise that they walk, before this network takes over
     handover: float | None = field(default=None, metadata={UNSAID_EMPTY: True})
@@ -201,18 +206,6 @@ class WeightedAdapter:
     def leads(self) -> bool:
         """Whether it leads the network by a picture."""
         return self.name not in ("textual_inversion", "motion_adapter")
-
-
-@dataclass(frozen=True)
-class Safety:
-    """What looks at prompts and finished media, and what is done with what it finds."""
-
-    # Filters and their actions, such as [words, {name: nsfw, threshold: 0.8, action: blur}]
-    filters: tuple[Part, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
-    # Whether the `safety_checker` of a Stable Diffusion folder looks at its pictures; null: where there is one
-    checker: Literal["off"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
-    # File with a JSON line for each finding, without the prompt or the medium; null: none
-    log: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 from multigen import registry
 from multigen.errors import RecipeError, message
 from multigen.recipe.composed import Composed
+from multigen.recipe.guards import Novelty, Safety
 from multigen.recipe.paths import expanded
 from multigen.recipe.places import LISTS, PLACES, SHORT
 from multigen.recipe.rules import RULES, check_relations
@@ -26,7 +27,6 @@ from multigen.recipe.schema import (
     PostHoc,
     Prior,
     Recipe,
-    Safety,
     Sample,
     Train,
     WeightedAdapter,
@@ -43,6 +43,7 @@ SECTIONS: Mapping[str, type] = {
     "train.distill": Distill,
     "sample": Sample,
     "sample.polish": Polish,
+    "sample.novelty": Novelty,
     "safety": Safety,
     "evaluate": Evaluate,
     "launch": Launch,

@@ -186,7 +186,8 @@ def write_medium(
     novelty = {} if verdict is None else {"novelty": verdict.novelty}
     row = {"file": name, "prompt": medium.prompt, "seed": medium.seed}
     flags = {"safety": [dataclasses.asdict(flag) for flag in medium.flags]} if medium.flags else {}
-    return entry(folder, {**row, **novelty, **flags, **how, "place": place}, common)
+    near = {} if medium.near is None else {"copies": dataclasses.asdict(medium.near)}
+    return entry(folder, {**row, **novelty, **flags, **near, **how, "place": place}, common)
 
 
 def _finished(folder: Path, asked: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
