@@ -203,6 +203,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "i3d": "multigen.evaluation.features.i3d:I3D",
         "inception_v3": "multigen.evaluation.features.inception:InceptionV3",
         "spectral": "multigen.evaluation.features.spectral:Spectral",
+        "thumbnail": "multigen.evaluation.features.thumbnail:Thumbnail",
         "vggish": "multigen.evaluation.features.vggish:VGGish",
         "yamnet": "multigen.evaluation.features.yamnet:YAMNet",
     },

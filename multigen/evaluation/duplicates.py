@@ -1,4 +1,4 @@
-"""Near-duplicates among a dataset's items, in the features that an evaluation measures."""
+"""Near-duplicates among a dataset's items: those that lie close together in a feature."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from torch import Tensor
 
 from multigen import registry
 from multigen.datasets import Dataset
-from multigen.errors import MediaError
+from multigen.errors import MediaError, RecipeError
 from multigen.evaluation.distances.rows import squared_distances
 from multigen.evaluation.features import extract
 from multigen.modalities import Modality
-from multigen.model.novelty import feature_part
 from multigen.recipe.schema import Recipe
+from multigen.registry import Part
 
 log = logging.getLogger(__name__)
 
+FEATURES = {"image": "thumbnail", "audio": "spectral", "video": "thumbnail"}
 NEAR = 0.2  # of the median distance between items
 _SAMPLE = 1000  # items from which that is found
 
@@ -58,9 +59,12 @@ def find_duplicates(
     Items are compared without augmentation, by their mean features. An item of a long chain of duplicates goes with the
     nearest that stays. MultigenError where the feature does not fit.
     """
-    feature = registry.build(
-        "feature", feature_part(recipe), where="evaluate.feature", given={"modality": modality}
-    )
+    part = recipe.train.dedup_feature or Part(FEATURES.get(recipe.modality.name, ""))
+    if not part.name:
+        raise RecipeError(
+            f"train.dedup_feature: the modality {modality.name} has no default feature; name one"
+        )
+    feature = registry.build("feature", part, where="train.dedup_feature", given={"modality": modality})
     train, held = dataset.split()
     held = [] if dataset.holds_out == "captions" else held  # their media are trained on, with other words
     indices, ids = list[int](), list[str]()

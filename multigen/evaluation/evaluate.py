@@ -6,7 +6,7 @@ import dataclasses
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from multigen.errors import MultigenError
 from multigen.evaluation.compare import measure_distances, part_title
 from multigen.evaluation.copies import measure_copies
 from multigen.evaluation.features import Feature
+from multigen.evaluation.groups import measure_groups
+from multigen.evaluation.groups_picture import draw_groups
 from multigen.evaluation.measure import measure_metrics
 from multigen.evaluation.media_folder import MediaFolder
 from multigen.evaluation.membership import measure_losses
@@ -84,6 +86,7 @@ def evaluate(
         measures = measure_metrics(model, dataset, pools, made, metrics)
         rows = measure_distances(model, dataset, pools, made, feature)
         facts |= _memorisation(model, dataset, made, feature, folder)
+        facts |= _groups(model, dataset, made, metrics, feature, folder) if media is None else {}
         facts["held_out_loss"], membership = measure_losses(model, dataset)
         facts |= {} if membership is None else {"membership": membership}
     finally:
@@ -171,3 +174,19 @@ def _memorisation(
     """What is known of copies of training items; empty where it cannot be measured."""
     found = measure_memorisation(model, dataset, made, feature, folder)
     return {} if found is None else {"memorisation": found}
+
+
+def _groups(
+    model: Model,
+    dataset: Dataset,
+    made: Sequence[MediaSet],
+    metrics: Mapping[str, Metric],
+    feature: Feature,
+    folder: Path,
+) -> dict[str, Any]:
+    """Quality and shares by group; empty where the recipe does not ask."""
+    found = measure_groups(model, dataset, made, metrics, feature)
+    if found is None:
+        return {}
+    draw_groups(found, folder)
+    return {"groups": found}

@@ -24,6 +24,7 @@ PLACES: Mapping[str, str] = {
     "train.critic": "critic",
     "train.adapter": "adapter",
     "train.distill.method": "distillation",
+    "train.dedup_feature": "feature",
     "evaluate.feature": "feature",
     "evaluate.other": "dataset",
 }

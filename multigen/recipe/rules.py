@@ -33,6 +33,7 @@ RULES: Mapping[str, Rule] = {
     "sample.novelty.tries": _count,
     "sample.novelty.bank": ("a whole number, at least 2", lambda v: v >= 2),
     "train.dedup_near": _positive,
+    "evaluate.groups.n": _count,
     "train.steps": _count,
     "train.minutes": _positive,
     "train.batch": ("a whole number from 1 to 65536, or auto", lambda v: v == "auto" or 1 <= v <= 65536),

@@ -14,7 +14,7 @@ from typing import Any
 from multigen import registry
 from multigen.errors import RecipeError, message
 from multigen.recipe.composed import Composed
-from multigen.recipe.guards import Novelty, Safety
+from multigen.recipe.guards import Groups, Novelty, Safety
 from multigen.recipe.paths import expanded
 from multigen.recipe.places import LISTS, PLACES, SHORT
 from multigen.recipe.rules import RULES, check_relations
@@ -46,6 +46,7 @@ SECTIONS: Mapping[str, type] = {
     "sample.novelty": Novelty,
     "safety": Safety,
     "evaluate": Evaluate,
+    "evaluate.groups": Groups,
     "launch": Launch,
 }
 # Lists of sections: the class of an entry, and the key that an entry written as plain text sets.

@@ -47,7 +47,9 @@ def deduplicated(
 
 def _asked(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     train, held = dataset.split()
-    return {"near": recipe.train.dedup_near, "train": len(train), "held_out": len(held)}
+    part = recipe.train.dedup_feature
+    feature = None if part is None else {"name": part.name, **part.args}
+    return {"near": recipe.train.dedup_near, "feature": feature, "train": len(train), "held_out": len(held)}
 
 
 def _look(recipe: Recipe, dataset: Dataset, modality: Modality, device: torch.device) -> dict[str, Any]:

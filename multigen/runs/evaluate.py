@@ -10,6 +10,7 @@ from typing import Any
 
 from multigen.errors import MultigenError
 from multigen.evaluation.evaluate import evaluate as measure
+from multigen.evaluation.groups_picture import GROUPS
 from multigen.evaluation.memorisation import PAIRS
 from multigen.evaluation.report import FILE, Report, read_report
 from multigen.evaluation.style import SHEET
@@ -89,7 +90,7 @@ def _set_aside(folder: Path, there: Report, asked: Mapping[str, Any], out: Path 
             "--out."
         )
     kept = new_folder(folder / "evaluation")
-    for name in (FILE, PAIRS, SHEET):
+    for name in (FILE, PAIRS, SHEET, GROUPS):
         if (folder / name).is_file():
             (folder / name).replace(kept / name)
     log.warning("another evaluation was there (%s): it is now in %s", listed(rows), kept)

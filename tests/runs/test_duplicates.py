@@ -81,7 +81,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(folder: Path, *overrides: str):  # type: ignore[no-untyped-def]
-    lines = [f"data.path={folder}", "data.held_out=0", "modality.size=32", "evaluate.feature={name: small}"]
+    lines = [
+        f"data.path={folder}",
+        "data.held_out=0",
+        "modality.size=32",
+        "train.dedup_feature={name: small}",
+    ]
     return load_recipe("image_folder", [*lines, *overrides])
 
 
@@ -104,7 +109,7 @@ def test_copies_are_found_and_nothing_else(folder: Path) -> None:
 
 
 def test_the_packaged_feature_finds_them(folder: Path) -> None:
-    one, dataset, modality = made(folder, "evaluate.feature=null")
+    one, dataset, modality = made(folder, "train.dedup_feature=null")
     found = find_duplicates(one, dataset, modality, CPU)
     assert {Path(copy.id).name for copy in found.copies} == {"b_1f34e.png", "b_1f436.png", "c_1f697.png"}
 
