@@ -110,6 +110,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "interval": "multigen.core.modifiers:interval",
         "perturbed_attention": "multigen.core.modifiers:perturbed_attention",
         "rescale": "multigen.core.modifiers:rescale",
+        "safe": "multigen.core.modifiers:safe",
         "skip_layers": "multigen.core.modifiers:skip_layers",
         "threshold": "multigen.core.modifiers:threshold",
         "within": "multigen.core.modifiers:within",

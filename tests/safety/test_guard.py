@@ -89,7 +89,9 @@ def test_block_refuses_prompts_before_any_call(monkeypatch: pytest.MonkeyPatch) 
     ):
         with pytest.raises(Blocked, match=r"prompt: refused by the filter words \(sexual\)"):
             asked()
-    model.batcher(Request("apple", negative_prompt="nude", steps=1))  # that is what is wished
+    # That is what is wished.
+    safe = "modifiers=[{name: safe, concept: nudity}]"
+    model.batcher(Request("apple", negative_prompt="nude", steps=1, overrides=(safe,)))
 
 
 def test_actions_on_media(digits: Model, monkeypatch: pytest.MonkeyPatch) -> None:
