@@ -66,8 +66,7 @@ def evaluate(
     if _adapts(model) and media is None:
         made, style = measure_style(model, dataset, feature, folder, quiet=quiet)
         facts = _heading(model) | {"feature": _facts(feature), "sets": {made.name: len(made)}, "style": style}
-        facts |= _memorisation(model, dataset, [made], feature, folder)
-        return Report(folder, facts).save()
+        return Report(folder, facts | _memorisation(model, dataset, [made], feature, folder)).save()
     pools = pools_of(dataset)
     # Generated media have the modality's natural size, like the real media.
     model.recipe = dataclasses.replace(
@@ -87,8 +86,7 @@ def evaluate(
         rows = measure_distances(model, dataset, pools, made, feature)
         facts |= _memorisation(model, dataset, made, feature, folder)
         facts |= _groups(model, dataset, made, metrics, feature, folder) if media is None else {}
-        facts["held_out_loss"], membership = measure_losses(model, dataset)
-        facts |= {} if membership is None else {"membership": membership}
+        facts |= measure_losses(model, dataset)
     finally:
         model.recipe = recipe
     return Report(folder, facts, tuple(measures), tuple(rows)).save()

@@ -17,18 +17,19 @@ from multigen.training.heldout import LEVELS, HeldOut, by_level
 _SHOWN = 8  # items that are named
 
 
-def measure_losses(model: Model, dataset: Dataset) -> tuple[dict[str, float], dict[str, Any] | None]:
-    """The loss of held-out items by noise level, and what it says beside that of training items.
+def measure_losses(model: Model, dataset: Dataset) -> dict[str, Any]:
+    """`held_out_loss`, by noise level, and `membership`, what it says beside the loss of training items.
 
     Membership inference by loss (Yeom et al. 2018, arXiv:1709.01604; for diffusion models Carlini et al. 2023,
     arXiv:2301.13188, section 5): where training items have lower losses, who holds an item can tell whether it was
-    trained on. None with fewer than two items on a side.
+    trained on. Without `membership` where a side has fewer than two items.
     """
     train, held = dataset.split()
     seen, new = (_losses(model, dataset, side).each() for side in (train, held))
-    if min(len(seen[0]), len(new[0])) < 2:
-        return by_level(new[1]), None
-    return by_level(new[1]), membership(seen, new) | {"holds_out": dataset.holds_out}
+    found: dict[str, Any] = {"held_out_loss": by_level(new[1])}
+    if min(len(seen[0]), len(new[0])) > 1:
+        found["membership"] = membership(seen, new) | {"holds_out": dataset.holds_out}
+    return found
 
 
 def membership(seen: tuple[Sequence[str], Tensor], new: tuple[Sequence[str], Tensor]) -> dict[str, Any]:

@@ -147,11 +147,11 @@ def test_a_group_that_is_missing_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_prompts_that_name_a_group_are_refused() -> None:
-    model = small("image_digits")
     for settings, said in (
         ("{names: {red: [], blue: []}, neutral: [a red one]}", "'a red one' names the group red"),
         ("{names: {red: [], pink: []}}", "the training items name 1 of the groups red, pink"),
     ):
+        model = small("image_digits")
         model.recipe = override_recipe(model.recipe, [f"evaluate.groups={settings}"])
         with pytest.raises(MultigenError, match=said):
             measure_groups(model, Colours(), [], {}, Mean())

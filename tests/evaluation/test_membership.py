@@ -49,7 +49,8 @@ def test_equal_losses_are_ties() -> None:
 def test_a_models_losses_are_those_of_training() -> None:
     model = small("image_digits")
     dataset = build_dataset(model.recipe, model.modality)
-    levels, found = measure_losses(model, dataset)
+    measured = measure_losses(model, dataset)
+    levels, found = measured["held_out_loss"], measured["membership"]
     held = HeldOut(
         dataset,
         dataset.split()[1],
@@ -60,7 +61,7 @@ def test_a_models_losses_are_those_of_training() -> None:
         model.device,
     )
     assert levels == pytest.approx(held.measure())
-    assert found is not None and found["training_items"] == found["held_out_items"] == 32
+    assert found["training_items"] == found["held_out_items"] == 32
     mean = sum(row["loss"] for row in found["held_out"]) / 32
     assert mean == pytest.approx(levels["mean"]) and 0.2 < found["auc"] < 0.8  # it has learned nothing
     assert len({row["id"] for row in found["training"]} & {row["id"] for row in found["held_out"]}) == 0

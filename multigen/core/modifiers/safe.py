@@ -14,7 +14,7 @@ Schramowski et al. 2022 (arXiv:2211.05105), eq. 4 to 8, with mu as their code ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import torch
 from torch import Tensor
@@ -60,25 +60,7 @@ def safe(
 
     def guided(q: Query) -> Answers:
         nonlocal seen, before
-        known: dict[str, Tensor] = {}
-
-        def sent(calls: list[Call]) -> list[Call]:
-            return calls if "away" in known else [*calls, Call(q.x, q.t, away)]
-
-        def answered(calls: list[Call], answers: list[Tensor]) -> list[Tensor]:
-            if len(answers) > len(calls):
-                known["away"] = answers[-1]
-            for call, answer in zip(calls, answers, strict=False):
-                if call.x is q.x and call.denoiser is None and call.taps is None:
-                    known.update({"prompt": answer} if call.cond is cond else {})
-                    known.update({"null": answer} if call.cond is null else {})
-            return answers[: len(calls)]
-
-        x0 = yield from relayed(guide(q), sent, answered)
-        for name, one in (("prompt", cond), ("null", null)):
-            if name not in known:
-                (known[name],) = yield [Call(q.x, q.t, one)]
-        prompt, plain, unsafe = known["prompt"], known["null"], known["away"]
+        x0, (prompt, plain, unsafe) = yield from _with_all(guide, q, (cond, null, away))
         alpha, sigma = denoiser.schedule(q.t.double().reshape(1))
         ratio = float(sigma / alpha.clamp_min(_LEAST))
         apart = (unsafe - prompt) / max(ratio, _LEAST)  # e_p - e_S
@@ -91,6 +73,31 @@ def safe(
         return x0 + _strength(x0, prompt, plain) * ratio * gamma
 
     return guided
+
+
+def _with_all(
+    guide: Guide, q: Query, conds: tuple[Cond, Cond, Cond]
+) -> Generator[list[Call], list[Tensor], tuple[Tensor, list[Tensor]]]:
+    """Run a guide; return its x0 and the predictions for some conditions, of the last of which it knows nothing."""
+    known: dict[int, Tensor] = {}
+    away = Call(q.x, q.t, conds[2])
+
+    def sent(calls: list[Call]) -> list[Call]:
+        return calls if 2 in known else [*calls, away]
+
+    def answered(calls: list[Call], answers: list[Tensor]) -> list[Tensor]:
+        if len(answers) > len(calls):
+            known[2] = answers[-1]
+        for call, answer in zip(calls, answers, strict=False):
+            if call.x is q.x and call.denoiser is None and call.taps is None:
+                known.update({k: answer for k in (0, 1) if call.cond is conds[k]})
+        return answers[: len(calls)]
+
+    x0 = yield from relayed(guide(q), sent, answered)
+    for k, cond in enumerate(conds):
+        if k not in known:
+            (known[k],) = yield [Call(q.x, q.t, cond)]
+    return x0, [known[k] for k in range(len(conds))]
 
 
 def _strength(x0: Tensor, prompt: Tensor, plain: Tensor) -> Tensor:
