@@ -17,6 +17,7 @@ ROOMS = {
     "evaluation": "Metrics, features, distances and the report.",
     "datasets": "Where training media come from.",
     "codecs": "Media to model space and back.",
+    "marks": "The watermark in the signal of media: adding it, and finding it again.",
     "conditioners": "Prompts and labels to conditions.",
     "prompts": "Prompts as text: their one spelling, and rules about what they ask for.",
     "safety": "Filters of prompts and finished media.",

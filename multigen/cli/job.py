@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from multigen.cli.arguments import (
     RECIPE,
@@ -20,14 +21,19 @@ from multigen.cli.arguments import (
     show_log,
 )
 from multigen.cli.request_options import parse
-from multigen.errors import RecipeError
+from multigen.errors import MultigenError, RecipeError
 from multigen.options import Option
+from multigen.provenance.known import is_medium
+
+if TYPE_CHECKING:
+    from multigen.generation.request import Request
 
 
 def job_parser(name: Literal["run", "train"], description: str) -> Parser:
     """The parser of `run` or `train`."""
     parser = new_parser(name, description)
-    parser.add_argument("recipe", metavar="RECIPE", help=RECIPE)
+    more = "" if name == "train" else ", or a media file that holds its recipe"
+    parser.add_argument("recipe", metavar="RECIPE", help=f"{RECIPE}{more}")
     add_overrides(parser, "train.steps=2000 or sampler.name=heun (Hydra's grammar)")
     add_format(parser)
     add_common(
@@ -49,6 +55,8 @@ def run_job(name: Literal["run", "train"], parser: Parser, argv: Sequence[str]) 
     a, own = parse(parser, argv, _declared)
     overrides = [*sampling_overrides(a), *([] if a.seed is None else [f"seed={a.seed}"])]
     overrides += [f"sample.options.{key}={json.dumps(value)}" for key, value in own.items()]
+    if name == "run" and is_medium(a.recipe):
+        return _again(a, overrides)
     if a.multirun and not a.cfg:
         from multigen.runs.sweep import sweep
 
@@ -88,8 +96,28 @@ def run_job(name: Literal["run", "train"], parser: Parser, argv: Sequence[str]) 
     return 0
 
 
+def _again(a: argparse.Namespace, overrides: Sequence[str]) -> int:
+    """Make a medium again from its file; the exit code."""
+    wrong = {"--resume": a.resume, "--force": a.force, "-m": a.multirun, "--cfg": a.cfg}
+    if flag := next((flag for flag, given in wrong.items() if given), None):
+        raise MultigenError(f"{flag}: it does not go with a media file ({a.recipe})")
+    from multigen.cli.request_file import read_request
+    from multigen.runs.checks import declared_options
+    from multigen.runs.told import make_again
+
+    show_log(a.quiet)
+
+    def read(text: str, where: str, recipe: str) -> Request:
+        return read_request(text, where, lambda: declared_options(recipe))
+
+    print(make_again(a.recipe, overrides, read=read, out=a.out, device=a.device, quiet=a.quiet))
+    return 0
+
+
 def _declared(recipe: str) -> Sequence[Option]:
     """The options that the modality of a recipe declares."""
+    if is_medium(recipe):
+        return ()
     from multigen.runs.checks import declared_options
 
     return declared_options(recipe)

@@ -1,34 +1,96 @@
-"""`multigen verify`: media against their checksums."""
+"""`multigen verify`: files against their signatures, folders against their checksums."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from multigen.cli.arguments import Command, Parser, new_parser, path
 from multigen.errors import MultigenError
 
+DESCRIPTION = """\
+Check media files: are they signed, by whom, and as they were signed? Of a folder, check all files against the
+checksums that were written with them.
+
+  multigen verify apple.png song.wav
+  multigen verify runs/image_digits
+
+Exit codes: 0 all is well; 1 a file is altered, damaged or missing; 2 a mistake in the command; 3 a file is not signed;
+4 a file is intact, and signed by somebody whom no certificate at hand vouches for. Of several the worst: 1, then 3, 4.
+"""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 def parser() -> Parser:
     """The parser of the command."""
-    parser = new_parser(
-        "verify",
-        "Check the media of a folder, or shards, against their checksums. Exit code 1 if one differs.",
+    parser = new_parser("verify", DESCRIPTION)
+    parser.add_argument(
+        "places",
+        nargs="+",
+        type=path,
+        metavar="FILE",
+        help="media; or a run folder, the folder of a `sample` or `edit`, or shards",
     )
     parser.add_argument(
-        "folder", type=path, metavar="DIR", help="a run folder, the folder of a `sample` or `edit`, or shards"
+        "--trust",
+        action="append",
+        type=path,
+        metavar="PEM",
+        help="certificates of authorities that are trusted, too; may be repeated",
     )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
-    folder = parser().parse(argv).folder
+    a = parser().parse(argv)
+    from multigen.runs.verification import CODES
+
+    found = [
+        _folder(place) if place.is_dir() else _file(place, a.trust or []) for place in _existing(a.places)
+    ]
+    if a.json:
+        print(json.dumps({"places": found}, indent=2))
+    else:
+        for one in found:
+            print(*(plain(line) for line in one.pop("lines")), sep="\n")
+    verdicts = {one["verdict"] for one in found}
+    return next((CODES[name] for name in ("bad", "unsigned", "unknown") if name in verdicts), 0)
+
+
+def plain(text: str) -> str:
+    """A line for a terminal: what a file says may hold anything."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _existing(places: Sequence[Path]) -> Sequence[Path]:
+    for place in places:
+        if not place.exists():
+            raise MultigenError(f"{place}: no such file or folder")
+    return places
+
+
+def _file(place: Path, trust: Sequence[Path]) -> dict[str, Any]:
+    """What the checks say of a file."""
+    from multigen.runs.verification import check, worst
+
+    rows = check(place, trust)
+    return {
+        "path": str(place),
+        "verdict": worst(rows),
+        "checks": [{"check": r.check, "verdict": r.verdict, "text": r.text, **r.data} for r in rows],
+        "lines": [str(place), *(f"  {row.check + ':':11}{row.text}" for row in rows)],
+    }
+
+
+def _folder(folder: Path) -> dict[str, Any]:
+    """What the checksums say of a folder."""
     from multigen.recipe.manifest import FILE, verify
 
-    if not folder.is_dir():
-        raise MultigenError(
-            f"{folder}: {'is a file; give a folder' if folder.exists() else 'no such folder'}"
-        )
     if not (folder / FILE).is_file() and not (folder / "index.json").is_file():
         raise MultigenError(
             f"{folder}: there are no media to verify ({FILE} is missing); give the folder of a run, sample or edit, "
@@ -37,13 +99,15 @@ def run(argv: Sequence[str]) -> int:
     from multigen.datasets import index
 
     faults = index.faults(folder) if (folder / index.FILE).is_file() else verify(folder)
-    for fault in faults:
-        print(fault)
     summary = f"{len(faults)} files are missing or changed" if faults else "all checksums match"
-    print(f"{folder}: {summary}")
-    return 1 if faults else 0
+    return {
+        "path": str(folder),
+        "verdict": "bad" if faults else "good",
+        "faults": faults,
+        "lines": [*faults, f"{folder}: {summary}"],
+    }
 
 
 COMMAND = Command(
-    "verify", "DIR", "check the media of a folder, or shards, against their checksums", parser, run
+    "verify", "FILE ...", "check media against their signatures, folders against their checksums", parser, run
 )

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from multigen.errors import MultigenError, message
+from multigen.generation.fields import declared
+from multigen.generation.fields import option as _option
 from multigen.generation.part_like import PartLike, check_part, operator_part, part_of
 from multigen.generation.span_text import check_amounts, parse_spans
 from multigen.options import Option
@@ -23,22 +25,10 @@ if TYPE_CHECKING:
 # What of a mask is made anew, and how a medium of another size is seen.
 MEANINGS = WHITE, BLACK, OPAQUE, TRANSPARENT = ("white", "black", "opaque", "transparent")
 FITS = CROP, PAD, STRETCH = ("crop", "pad", "stretch")
+TILES = ("x", "y", "xy", GLOBE := "globe")  # sides of a picture that meet
 Size = int | tuple[int, int]
 # A file, a medium, or a tensor [3, H, W] in [-1, 1].
 Picture: TypeAlias = "str | Path | Media | Tensor"
-_OPTION = "option"
-
-
-def _option(
-    type: Any,
-    help: str,
-    metavar: str = "",
-    low: float = -math.inf,
-    above: float = -math.inf,
-    choices: tuple[str, ...] = (),
-) -> dict[str, Option]:
-    """The declaration of a field; its name and default are the field's."""
-    return {_OPTION: Option("", type, None, help, low=low, above=above, choices=choices, metavar=metavar)}
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,9 @@ class Request:
     size             pixels: the side, or (height, width)
     duration         seconds of audio or video
     sliding_window   what is larger than the model's own size is made in overlapping windows
-    tile             the last axis closes into a circle: a panorama, a loop; goes with sliding_window
+    tile             sides of a picture, or of a video's frames, that meet without a seam: "x" (left and right), "y",
+                     "xy" or True; "globe": "x", and an equirectangular panorama that goes on beyond its poles
+    loop             the end of a sound or video meets its beginning
     sampler          another one than the recipe's: a name, {"name": "ddim", "eta": 0.5} or a `Part`
     guide            another way to guide: a name, {"name": "apg", "scale": 4} or a `Part`; guidance_scale goes with it
     cache            what is reused from step to step: "off", "auto" (what was measured of the weights), a name,
@@ -89,8 +81,18 @@ class Request:
             "become larger",
         ),
     )
-    tile: bool = field(
-        default=False, metadata=_option(bool, "with --sliding-window: a seamless panorama or loop")
+    tile: str | bool | None = field(
+        default=None,
+        metadata=_option(
+            str | bool,
+            "sides of a picture that meet without a seam: x (left and right), y, xy; globe: an equirectangular "
+            "panorama, which goes on beyond its poles",
+            choices=TILES,
+        ),
+    )
+    loop: bool = field(
+        default=False,
+        metadata=_option(bool, "the end of a sound or video meets its beginning, without a click"),
     )
     sampler: PartLike | None = field(
         default=None, hash=False, metadata=_option(str | dict[str, Any], "another sampler", metavar="NAME")
@@ -270,13 +272,7 @@ class EditRequest:
 
 def options(kind: type[Request] | type[EditRequest]) -> dict[str, Option]:
     """The options that a request or an edit declares, by name."""
-    declared = {f.name: f.metadata.get(_OPTION) for f in dataclasses.fields(kind)}
-    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
-    return {
-        name: dataclasses.replace(option, name=name, default=defaults[name])
-        for name, option in declared.items()
-        if option is not None
-    }
+    return declared(kind)
 
 
 # Fields that take more in Python than a text can say: media, tensors, paths, parts.

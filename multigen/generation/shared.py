@@ -49,6 +49,10 @@ def check_shared(recipe: Recipe, own: Recipe) -> None:
     for name, part, theirs in shared:
         if part != theirs:
             raise MultigenError(f"{name}: the requests of one model share them; load another for others")
+    if recipe.provenance != own.provenance:
+        raise MultigenError(
+            "provenance: the requests of one model share it; load another, or start another server"
+        )
     if recipe.seed != own.seed:
         raise MultigenError("seed: it is no override of one request; give it as the request's own")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ from torch import Tensor
 
 from multigen.modalities import Modality
 from multigen.modalities.flag import Flag, Near
+from multigen.provenance.made import Made, SourceFile
+from multigen.provenance.marking import mark_file
+from multigen.storage.files import sha256
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,6 +33,9 @@ class Media:
     modality  writes, previews and plays it
     prompt    that it was made from
     seed      that it was made from
+    made      tells how it was made, for its files; None: they do not say
+    file      that it was read from; None: it was made
+    kept      what of an edit's source is in it unchanged, bool [*D]; None: nothing
     flags     what filters found in it or its prompt
     near      how near it is to training items, where that is watched
     """
@@ -37,6 +44,9 @@ class Media:
     modality: Modality
     prompt: str = ""
     seed: int = 0
+    made: Callable[[], Made] | None = None
+    file: SourceFile | None = None
+    kept: Tensor | None = None
     flags: tuple[Flag, ...] = ()
     near: Near | None = None
 
@@ -45,8 +55,16 @@ class Media:
         path = Path(path).expanduser()
         if not path.suffix:
             path = path.with_name(path.name + self.modality.suffix)
-        self.modality.write(self.tensor, path)
+        self.write(path)
         return path
+
+    def write(self, path: Path) -> str:
+        """Write a file that says how it was made; the sha256 (hex) of its content without that.
+
+        The same medium has the same sha256: what a file says may be signed, and signatures differ each time.
+        """
+        self.modality.write(self.tensor, path)
+        return sha256(path) if self.made is None else mark_file(path, self.made())
 
     def with_tensor(self, tensor: Tensor) -> Media:
         """Return the same medium with other values, [C, *D]."""

@@ -7,8 +7,8 @@ import torch
 from multigen.generation.nearness import Nearness
 from multigen.modalities import Modality
 from multigen.model.novelty import closeness_of
-from multigen.recipe.guards import Safety
 from multigen.recipe.schema import Recipe
+from multigen.recipe.sections import Safety
 from multigen.registry import Part
 from multigen.safety.checker import checker_of
 from multigen.safety.guard import Guard, guard_of

@@ -58,6 +58,7 @@ class Model:
         self._others: dict[str, Denoiser] = {}
         self._stages: tuple[Found, ...] = ()  # before it, where they came with its weights
         self._former: Model | None = None
+        self._hash = model_weights.KnownHash()
 
     @classmethod
     def of(
@@ -113,7 +114,8 @@ class Model:
         size: Size | None = None,
         duration: float | None = None,
         sliding_window: bool = False,
-        tile: bool = False,
+        tile: str | bool | None = None,
+        loop: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
         cache: PartLike | None = None,
@@ -129,7 +131,8 @@ class Model:
         """
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, size=size, duration=duration,
-            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, cache=cache, options=options or {},
+            sliding_window=sliding_window, tile=tile, loop=loop, sampler=sampler, guide=guide, cache=cache,
+            options=options or {},
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -156,7 +159,8 @@ class Model:
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         sliding_window: bool = False,
-        tile: bool = False,
+        tile: str | bool | None = None,
+        loop: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
         cache: PartLike | None = None,
@@ -170,19 +174,14 @@ class Model:
         )  # fmt: skip
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,
-            cache=cache, sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
+            cache=cache, sliding_window=sliding_window, tile=tile, loop=loop, options=options or {}, edit=edit,
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
     def stream(
-        self,
-        requests: Request | str | Sequence[Request | str],
-        *,
-        n: int = 1,
-        seed: int | None = None,
-        batch: int | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> Iterator[Media]:
+        self, requests: Request | str | Sequence[Request | str], *, n: int = 1, seed: int | None = None,
+        batch: int | None = None, on_progress: OnProgress | None = None,
+    ) -> Iterator[Media]:  # fmt: skip
         """As `batcher`, in the order of the requests: each medium as soon as it and those before it are made."""
         return self.batcher(requests, n=n, seed=seed, batch=batch, on_progress=on_progress).in_order()
 
@@ -209,13 +208,9 @@ class Model:
         return Batcher(self, jobs(self, asked, n, seed), batch, on_progress)
 
     def blend(
-        self,
-        ends: tuple[Request | str, Request | str],
-        *,
-        n: int = 8,
-        batch: int | None = None,
+        self, ends: tuple[Request | str, Request | str], *, n: int = 8, batch: int | None = None,
         on_progress: OnProgress | None = None,
-    ) -> MediaList:
+    ) -> MediaList:  # fmt: skip
         """`n` media on the way from one request to another, both ends among them; see `multigen.generation.blend`."""
         batch = self.recipe.sample.batch if batch is None else batch
         return MediaList(blend(self, ends, n=n, batch=batch, on_progress=on_progress).in_order())
@@ -254,10 +249,7 @@ class Model:
         set_precision(self._denoiser, self.recipe, self.device, self.measured)
 
     def start_from(self, tensors: dict[str, Tensor], where: str) -> None:
-        """Set the weights to those of a former model, for training: of an image model also in a video model.
-
-        A backbone that is a `WarmStart` makes its state of another's. MultigenError as in `load_weights`.
-        """
+        """As `load_weights`, of a former model, for training; `Backbone.inherit` adapts an image model's to videos."""
         self.load_weights(model_weights.inherited(self.learned.get("backbone"), tensors), where)
 
     def adapt(self, loras: Mapping[str, float]) -> None:
@@ -283,6 +275,10 @@ class Model:
     def weights_hash(self) -> str:
         """sha256 over the sorted tensors' names and bytes, first 16 hex digits."""
         return model_weights.hash_of(self.state_dict())
+
+    def known_hash(self) -> str:
+        """As `weights_hash`, computed again only where the weights are others than before."""
+        return self._hash.of(self.state_dict())
 
     def load_denoiser(self, source: str) -> Denoiser:
         """The denoiser of other weights, for autoguidance: a run folder, a file, a shipped name or a checkpoint."""

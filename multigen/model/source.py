@@ -18,13 +18,13 @@ from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_w
 from multigen.model.knowledge import knowledge_at, without_knowledge
 from multigen.model.tuned import in_checkpoint, tuned, what_is_left
 from multigen.model.tuned import is_finished as is_finished
-from multigen.recipe.guards import Safety
 from multigen.recipe.load import load_recipe, parse_recipe
 from multigen.recipe.manifest import recipe_changes
 from multigen.recipe.paths import RECIPE as RECIPE
 from multigen.recipe.paths import WEIGHTS, shipped_weights
 from multigen.recipe.sampling import TRAINED, without_decoding
 from multigen.recipe.schema import Recipe
+from multigen.recipe.sections import Safety
 from multigen.storage import lora
 from multigen.storage.measured import read_measured
 from multigen.storage.tensors import load_tensors, read_header

@@ -81,6 +81,24 @@ def hash_of(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
+class KnownHash:
+    """`hash_of` tensors, computed again only where they were changed or replaced since."""
+
+    def __init__(self) -> None:
+        self._stamp: object = None
+        self._hash = ""
+
+    def of(self, tensors: Mapping[str, Tensor]) -> str:
+        """The hash."""
+        try:
+            stamp = [(n, t.data_ptr(), 0 if t.is_inference() else t._version) for n, t in tensors.items()]
+        except RuntimeError:  # tensors of a kind that has no memory of its own
+            return hash_of(tensors)
+        if self._stamp != stamp:
+            self._stamp, self._hash = stamp, hash_of(tensors)
+        return self._hash
+
+
 # What weights may be held as, by the names of `backbone.dtype`.
 _KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from multigen.recipe.schema import Recipe
-from multigen.recipe.unsaid import UNSAID_EMPTY
+from multigen.recipe.sections import UNSAID_EMPTY
 from multigen.registry import Part
 
 
@@ -25,8 +25,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Part):
         return {"name": value.name, **{k: _plain(value.args[k]) for k in sorted(value.args)}}
     if dataclasses.is_dataclass(value):
-        pairs = ((f, _plain(getattr(value, f.name))) for f in dataclasses.fields(value))
-        return {f.name: one for f, one in pairs if one or not f.metadata.get(UNSAID_EMPTY)}
+        pairs = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+        said = [(f, _plain(one), one != f.default) for f, one in pairs]
+        return {f.name: one for f, one, other in said if not f.metadata.get(UNSAID_EMPTY) or (one and other)}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,25 +1,9 @@
-"""What of a recipe guards its media: filters of prompts and media, and copies of training items."""
+"""Sections of a recipe against copies of training items, and about groups of media."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-
-from multigen.recipe.unsaid import UNSAID_EMPTY
-from multigen.registry import Part
-
-
-@dataclass(frozen=True)
-class Safety:
-    """What looks at prompts and finished media, and what is done with what it finds."""
-
-    # Filters and their actions, such as [words, {name: nsfw, threshold: 0.8, action: blur}]
-    filters: tuple[Part, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
-    # Whether the `safety_checker` of a Stable Diffusion folder looks at its pictures; null: where there is one
-    checker: Literal["off"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
-    # File with a JSON line for each finding, without the prompt or the medium; null: none
-    log: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
 
 
 @dataclass(frozen=True)

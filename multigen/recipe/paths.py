@@ -8,9 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from multigen.recipe.guards import Safety
 from multigen.recipe.home import expanded_path as expanded_path
 from multigen.recipe.schema import Recipe, Train, WeightedAdapter
+from multigen.recipe.sections import Safety
 from multigen.registry import Part
 from multigen.storage.hub_id import is_id
 

@@ -14,7 +14,7 @@ from typing import Any
 from multigen import registry
 from multigen.errors import RecipeError, message
 from multigen.recipe.composed import Composed
-from multigen.recipe.guards import Groups, Novelty, Safety
+from multigen.recipe.guards import Groups, Novelty
 from multigen.recipe.paths import expanded
 from multigen.recipe.places import LISTS, PLACES, SHORT
 from multigen.recipe.rules import RULES, check_relations
@@ -26,12 +26,14 @@ from multigen.recipe.schema import (
     Polish,
     PostHoc,
     Prior,
+    Provenance,
     Recipe,
     Sample,
     Train,
     WeightedAdapter,
     WeightedLora,
 )
+from multigen.recipe.sections import Safety
 from multigen.registry import Part
 
 UNSET = "???"  # OmegaConf's mark for a value that must be given
@@ -48,6 +50,7 @@ SECTIONS: Mapping[str, type] = {
     "evaluate": Evaluate,
     "evaluate.groups": Groups,
     "launch": Launch,
+    "provenance": Provenance,
 }
 # Lists of sections: the class of an entry, and the key that an entry written as plain text sets.
 ROWS: Mapping[str, tuple[type, str]] = {

@@ -21,7 +21,7 @@ from multigen.storage.files import sha256
 # Sections of a recipe that media follow from, beside the weights.
 _SECTIONS = (
     "modality", "codec", "conditioner", "backbone", "schedule", "prediction", "timesteps", "sampler", "guide",
-    "modifiers", "masked", "cascade", "fast", "loras", "adapters", "sample",
+    "modifiers", "masked", "cascade", "fast", "loras", "adapters", "sample", "watermark",
 )  # fmt: skip
 # Settings of `sample` that media do not follow from, or that the requests say.
 _LEFT = ("batch", "n", "prompts")
@@ -40,7 +40,7 @@ def asked(
     """
     recipe = to_data(model.recipe)
     recipe["sample"] = {k: v for k, v in recipe["sample"].items() if k not in _LEFT}
-    found: dict[str, Any] = {"command": command, "weights": model.weights_hash(), **settings}
+    found: dict[str, Any] = {"command": command, "weights": model.known_hash(), **settings}
     if any(request.edit is None for request in requests):
         found |= stage_facts(model)
     for section in _SECTIONS:

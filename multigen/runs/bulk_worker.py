@@ -44,7 +44,7 @@ class Worker:
         self._model = open_model(arguments.source, arguments.overrides, arguments.device)
         self._bucket = open_bucket(arguments.where)
         recipe = self._model.recipe
-        self._common = common_facts(recipe, self._model.weights_hash(), sampling_facts(recipe, None))
+        self._common = common_facts(recipe, self._model.known_hash(), sampling_facts(recipe, None))
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
         """The entries of a batch, as JSON: of media that are there already, and of those that are made now."""

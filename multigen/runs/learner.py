@@ -7,8 +7,8 @@ import dataclasses
 from multigen.errors import MultigenError
 from multigen.model.diffusers import still
 from multigen.model.model import Model
-from multigen.recipe.guards import Safety
 from multigen.recipe.schema import Recipe
+from multigen.recipe.sections import Safety
 
 
 def model_of(recipe: Recipe, device: str | None) -> Model:

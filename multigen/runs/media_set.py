@@ -16,9 +16,12 @@ from typing import Any
 from torch import Tensor
 
 from multigen.errors import MultigenError, TrainingError, reason
+from multigen.marks.media import key_for, marked
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.model.model import Model
+from multigen.provenance.marking import mark_picture
+from multigen.provenance.signing import signer_for
 from multigen.recipe.dump import to_data
 from multigen.recipe.manifest import FILE as MANIFEST
 from multigen.recipe.manifest import common_facts, entry, fault, file_name, write_entries
@@ -66,6 +69,7 @@ class MediaSet:
         self._claim, self._model, self._first = claim, model, begin
         self._common: dict[str, Any] | None = None
         self._steps, self._on_save = steps, on_save
+        signer_for(model.recipe.provenance.sign)  # refused before anything is made
         self._entries = _finished(self.folder, asked)
         self.there = frozenset(self._entries)
         self._saved, self._took = 0.0, 0.0
@@ -130,7 +134,7 @@ class MediaSet:
             self._make_folder()
             how = sampling_facts(self._model.recipe, self._steps)
             how |= {STAGES: self.asked[STAGES]} if STAGES in self.asked else {}
-            self._common = common_facts(self._model.recipe, self._model.weights_hash(), how)
+            self._common = common_facts(self._model.recipe, self._model.known_hash(), how)
         return self._common
 
     def _make_folder(self) -> None:
@@ -177,17 +181,21 @@ def write_medium(
     path = folder / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        medium.save(path)
+        # Media with names of their own are a set to train on; a codec shows the user's media beside its copies.
+        plain = not pictures or model.recipe.trains == "codec"
+        saved = medium if plain else marked(medium, key_for(model.recipe.watermark))
+        unsigned = saved.write(path)
         if pictures:
             _save_pictures(model, medium, path)
     except OSError as error:
         raise TrainingError(f"{path}: could not be written ({reason(error)})") from error
     verdict = model.judge(medium.prompt)
     novelty = {} if verdict is None else {"novelty": verdict.novelty}
-    row = {"file": name, "prompt": medium.prompt, "seed": medium.seed}
+    row = {"file": name, "prompt": medium.prompt, "seed": medium.seed, "unsigned_sha256": unsigned}
+    mark = {} if saved is medium else {"watermark": True}
     flags = {"safety": [dataclasses.asdict(flag) for flag in medium.flags]} if medium.flags else {}
     near = {} if medium.near is None else {"copies": dataclasses.asdict(medium.near)}
-    return entry(folder, {**row, **novelty, **flags, **near, **how, "place": place}, common)
+    return entry(folder, {**row, **mark, **novelty, **flags, **near, **how, "place": place}, common)
 
 
 def _finished(folder: Path, asked: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
@@ -247,6 +255,12 @@ def _save_pictures(model: Model, medium: Media, path: Path) -> None:
         modality.preview([seen]).save(path.with_suffix(".png"))
     if modality.animation:
         modality.write(_small(seen, modality), path.with_suffix(modality.animation))
+    suffixes = {".png", modality.animation} - {"", path.suffix}
+    if medium.made is not None:
+        made = medium.made()
+        for beside in [path.with_suffix(suffix) for suffix in sorted(suffixes)]:
+            if beside.is_file():
+                mark_picture(beside, made)
 
 
 def _small(media: Tensor, modality: Modality) -> Tensor:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 Change = tuple[str, Any, Any]
 # Sections that change nothing of what a run makes.
-_ASIDE = ("launch", "evaluate", "description")
+_ASIDE = ("launch", "evaluate", "provenance", "description")
 
 
 class Place(NamedTuple):

@@ -52,10 +52,11 @@ def sample(
     device: str | None = None,
     quiet: bool = False,
     ray: bool = False,
+    weights_hash: str = "",
 ) -> Path | str:
     """Make media with a trained model; the folder that they are in, or the address of the bucket.
 
-    source      a run folder, a weights file or a trained recipe
+    source      a run folder, a weights file or a trained recipe; `weights_hash`: that its weights must have, if given
     common      what the requests leave open
     requests    what to make, each `n` times; None: `common` for every prompt of the recipe, or once for an edit
     overrides   changes to how the model samples (sampler, timesteps, guide, sample, seed)
@@ -67,9 +68,8 @@ def sample(
     Media of another command are never replaced: MultigenError lists how it differs. Of the same, what is missing is
     made. The folder appears with the first medium.
     """
-    model = open_model(source, overrides, device)
-    common = common or Request()
-    asked, kind, usual = _asked(model, common, requests)
+    model = _opened(source, overrides, device, weights_hash)
+    asked, kind, usual = _asked(model, common or Request(), requests)
     n, seed = n or usual, model.recipe.seed if seed is None else seed
     said = describe(model, kind, asked, {"n": n, "seed": seed, "trajectory": trajectory, "clip": clip})
     resumes = said if resume else None
@@ -87,6 +87,17 @@ def sample(
             box.pull()
         _finish(model, kept)
     return box.address or claim.folder
+
+
+def _opened(source: str, overrides: Sequence[str], device: str | None, wanted: str) -> Model:
+    """A model. MultigenError where it has other weights than those that are wanted."""
+    model = open_model(source, overrides, device)
+    if wanted and model.known_hash() != wanted:
+        raise MultigenError(
+            f"the weights at hand for {model.recipe.name} are others ({model.known_hash()}) than those that made the "
+            f"file ({wanted}); give those with weights=FILE or weights=FOLDER"
+        )
+    return model
 
 
 def _asked(

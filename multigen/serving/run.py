@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from multigen.device import choose_device
 from multigen.errors import MultigenError
+from multigen.marks.media import key_for
 from multigen.modalities.allocator import share_memory
 from multigen.serving.api.app import create_app
 from multigen.serving.api.metrics import Metrics
@@ -25,7 +26,7 @@ from multigen.serving.engine.settings import Settings
 from multigen.serving.engine.store import Store
 from multigen.serving.engine.threads import network_thread
 from multigen.serving.guard.guard import Rules
-from multigen.serving.guard.hosts import hosts_of
+from multigen.serving.guard.hosts import hosts_of, is_local
 from multigen.serving.guard.keys import Keys
 from multigen.serving.logs import show_logs
 from multigen.serving.process import ANSWERS, Process, share_interpreter
@@ -154,7 +155,12 @@ def server_of(sources: Sequence[str], options: Options, *, own: frozenset[str] |
         models.budget = int(max(WEIGHTS * free, 1.5 * max(sizes)))  # the largest with LoRAs beside it
     left = max(free - min(models.budget, sum(sizes)), 0)
     memory = CALLS * left if options.memory is None else options.memory * GB
-    models.settings = Settings(options.max_batch, options.max_queue, int(memory))
+    public = not is_local(options.host)
+    for one in models.served.values():
+        key_for(
+            one.recipe.watermark, public=public
+        )  # a key that cannot be had is said before anything is made
+    models.settings = Settings(options.max_batch, options.max_queue, int(memory), public)
     place = cache_folder("served") if options.store is None else options.store
     store = Store(place, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
     sharing = Sharing(store, lost=options.lost) if options.shared else None

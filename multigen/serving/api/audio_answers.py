@@ -98,7 +98,8 @@ async def _coded(
 ) -> AsyncGenerator[bytes, None]:
     """The file of a sound, as its windows end."""
     modality = windows.modality
-    file = SoundStream(body.response_format, modality.rate, modality.shape()[0], windows.count)
+    made = await asyncio.to_thread(windows.made)
+    file = SoundStream(body.response_format, modality.rate, modality.shape()[0], windows.count, made)
     async for piece in windows.pieces(http):
         if content := await asyncio.to_thread(file.feed, piece):
             yield content

@@ -19,6 +19,7 @@ from multigen.generation.request import EditRequest, Request
 from multigen.modalities.audio import Audio
 from multigen.modalities.audio_encoding import playable
 from multigen.modalities.media import Media
+from multigen.provenance.made import Made
 from multigen.serving.api.sampling import Sampling, loras_of
 from multigen.serving.api.state import Caller, Server
 from multigen.serving.api.units import units_of
@@ -60,6 +61,11 @@ class Windows:
     def steps(self) -> int:
         """Samples by which each window is longer than the last."""
         return self.own - int(self.own * CONTEXT)
+
+    def made(self) -> Made:
+        """How it is made, for its file."""
+        model = self.engine.model
+        return Made(model.recipe.name, model.known_hash(), sign="off")
 
     async def pieces(self, http: HttpRequest | None) -> AsyncGenerator[np.ndarray, None]:
         """The sound, float32 [C, N] in pieces, each as soon as it is made. ApiError where a window fails."""

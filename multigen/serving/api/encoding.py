@@ -15,6 +15,7 @@ from multigen.modalities.audio_encoding import encode_ffmpeg, playable
 from multigen.modalities.image import Image
 from multigen.modalities.media import Media
 from multigen.modalities.raster import to_channels, to_levels, to_pil
+from multigen.provenance.marking import marked
 from multigen.serving.api.errors import ApiError
 from multigen.serving.trace import timed
 
@@ -40,6 +41,11 @@ async def drawn(medium: Media) -> bytes:
         return file.getvalue()
 
     return await asyncio.to_thread(draw)
+
+
+def told(content: bytes, suffix: str, medium: Media) -> bytes:
+    """The file of a medium, or of a picture of it, that says how the medium was made."""
+    return content if medium.made is None else marked(content, suffix, medium.made())
 
 
 def opaque(medium: Media) -> Media:
@@ -83,11 +89,11 @@ def _file(medium: Media, suffix: str, quality: int | None) -> bytes:
         picture = opaque(medium) if kind == "JPEG" else medium
         file = io.BytesIO()
         to_pil(to_levels(in_srgb(picture))).save(file, format=kind, quality=quality)
-        return file.getvalue()
+        return told(file.getvalue(), suffix, medium)
     with tempfile.TemporaryDirectory(prefix="multigen-medium-") as folder:
         path = Path(folder, f"medium{suffix}")
         if suffix == AAC:
             encode_ffmpeg(playable(medium.tensor, "sound"), path, rate=rate_of(medium), codec="aac")
-        else:
-            medium.save(path)
+            return told(path.read_bytes(), suffix, medium)
+        medium.save(path)
         return path.read_bytes()

@@ -10,6 +10,9 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 
 from multigen.modalities.audio_channels import LAYOUTS, packed_frame
+from multigen.provenance.made import Made
+from multigen.provenance.packet import packet
+from multigen.provenance.sounds import wav_chunks
 
 # Codec and container of each format, and the container's options where it cannot go back to its beginning.
 _CODED: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -44,18 +47,22 @@ class SoundStream:
     kind            wav, pcm, mp3, flac, opus or aac
     rate, channels  Hz, number
     count           samples of all of it: a WAV file says so at its beginning
+    made            how it is made: WAV, FLAC, MP3 and Opus say it in plain metadata; a stream cannot be signed
     """
 
-    def __init__(self, kind: str, rate: int, channels: int, count: int) -> None:
+    def __init__(self, kind: str, rate: int, channels: int, count: int, made: Made | None = None) -> None:
         self._kind, self._rate, self._count = kind, rate, count
         self._pipe = _Pipe()
         if kind == "wav":
-            self._pipe.write(_wav_head(rate, channels, count))
+            more = b"" if made is None else wav_chunks(packet(made), made.sentence())
+            self._pipe.write(_wav_head(rate, channels, count, more))
         if kind not in _CODED:
             return
         codec, container, options = _CODED[kind]
         self._layout = LAYOUTS[channels]
         self._container = av.open(self._pipe, "w", format=container, options=options)
+        if made is not None:
+            self._container.metadata.update(comment=made.sentence(), XMP=packet(made).decode("ascii"))
         coded = _OPUS_RATE if kind == "opus" else rate
         stream = self._container.add_stream(codec, rate=coded, layout=self._layout)
         assert isinstance(stream, AudioStream)
@@ -102,8 +109,13 @@ def _with_count(content: bytes, count: int) -> bytes:
     return content[:21] + low.to_bytes(5, "big") + content[26:]
 
 
-def _wav_head(rate: int, channels: int, count: int) -> bytes:
-    """The head of a WAV file of 16 bits."""
+def _wav_head(rate: int, channels: int, count: int, more: bytes) -> bytes:
+    """The head of a WAV file of 16 bits, with `more` chunks before the samples."""
     size, align = 2 * channels * count, 2 * channels
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * align, align, 16)
-    return struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE") + form + struct.pack("<4sI", b"data", size)
+    return (
+        struct.pack("<4sI4s", b"RIFF", 36 + len(more) + size, b"WAVE")
+        + form
+        + more
+        + struct.pack("<4sI", b"data", size)
+    )

@@ -23,6 +23,7 @@ from multigen.modalities import Modality
 from multigen.modalities.image import Image
 from multigen.modalities.media import Media
 from multigen.modalities.raster import to_channels
+from multigen.provenance.made import SourceFile
 from multigen.registry import Part
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload
@@ -87,7 +88,12 @@ async def medium_of(upload: Upload, served: Served, server: Server, scratch: Scr
     own, medium = await _decoded(
         upload, modality.suffixes, served.modality, partial(read_own, modality), scratch, server
     )
-    return Media(await asyncio.to_thread(_finite, upload, medium), own)
+    return Media(await asyncio.to_thread(_finite, upload, medium), own, file=source_file(upload))
+
+
+def source_file(upload: Upload) -> SourceFile:
+    """The file of an upload, which the file of its edit names."""
+    return SourceFile(sniffed(upload.content) or "", content=upload.content)
 
 
 def inline_upload(member: str, text: str, limits: Limits) -> Upload:

@@ -12,7 +12,7 @@ from typing import Any
 from multigen.generation.request import EditRequest, Request
 from multigen.modalities.media import Media
 from multigen.modalities.raster import to_levels, to_pil
-from multigen.serving.api.encoding import encoded
+from multigen.serving.api.encoding import encoded, told
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload
 from multigen.serving.api.sharing import UNDER_WAY
@@ -62,7 +62,7 @@ async def keep(ticket: Ticket, suffix: str, scratch: Scratch) -> tuple[Record, M
         first, sheet = io.BytesIO(), io.BytesIO()
         to_pil(to_levels(medium.tensor[:, 0])).save(first, format="WEBP", lossless=True)
         medium.modality.preview([medium.tensor]).convert("RGB").save(sheet, format="JPEG", quality=90)
-        return first.getvalue(), sheet.getvalue()
+        return told(first.getvalue(), THUMBNAIL, medium), told(sheet.getvalue(), SHEET, medium)
 
     thumbnail, sheet = await asyncio.to_thread(pictures)
     files = {suffix: await encoded(medium, suffix), THUMBNAIL: thumbnail, SHEET: sheet}

@@ -11,13 +11,22 @@ from torch import Tensor
 
 from multigen.generation.request import EditRequest, Request
 from multigen.modalities.media import Media
+from multigen.provenance.made import SourceFile
 from multigen.serving.api import leading
 from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload, one
 from multigen.serving.api.sampling import Sampling, request_of, size_of
 from multigen.serving.api.state import Limits, Server
-from multigen.serving.api.uploads import Scratch, first_frame, is_picture, mask_of, medium_of, reader
+from multigen.serving.api.uploads import (
+    Scratch,
+    first_frame,
+    is_picture,
+    mask_of,
+    medium_of,
+    reader,
+    source_file,
+)
 from multigen.serving.engine.models import Served
 
 FILES = {
@@ -70,7 +79,7 @@ async def request_for(
     shape = reader(served, limits).shape(natural.size, natural.duration)
     if is_picture(upload):
         frame = await first_frame(upload, served, server)
-        edit = _begun_with(body, mask, frame, shape, served, limits)
+        edit = _begun_with(body, mask, frame, shape, served, limits, source_file(upload))
     else:
         clip = await medium_of(upload, served, server, scratch)
         keep = None if mask is None else await mask_of(mask, clip, served, server, body.mask_is)
@@ -112,8 +121,9 @@ def _begun_with(
     shape: tuple[int, ...],
     served: Served,
     limits: Limits,
+    file: SourceFile,
 ) -> EditRequest:
-    """A video whose first frame is given: the rest is made anew."""
+    """A video whose first frame is given, from a file: the rest is made anew."""
     others = [
         name for name in ("keep", "extend", "restore", "invert", "fit") if name in body.model_fields_set
     ]
@@ -126,4 +136,4 @@ def _begun_with(
     clip = modality.fit(frame, shape)
     keep = torch.zeros(clip.shape[1], dtype=torch.bool)
     keep[0] = True
-    return edit_of(body, Media(clip, modality.native(clip)), limits, keep)
+    return edit_of(body, Media(clip, modality.native(clip), file=file), limits, keep)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from multigen.generation.batching import Batcher, Step
 from multigen.generation.plan import Job, jobs
 from multigen.generation.request import Request
+from multigen.marks.media import key_for, marked
 from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.serving.engine.memory import Costs
@@ -45,6 +46,7 @@ class Engine:
         self.name, self.model, self.settings, self.watch = name, model, settings, watch
         self._worker, self._rested = worker, rested
         self._batcher = Batcher(model, [], settings.max_batch)
+        self._key = key_for(model.recipe.watermark, public=settings.public)
         self._costs = Costs(model)
         self._turns = Turns()
         self._waiting: dict[int, Ticket] = {}
@@ -175,7 +177,8 @@ class Engine:
         """In the worker: what came of the call, and seconds in the network."""
         with self.watch.network(self.model) as clock:
             step = self._batcher.step(chosen)
-        return step, clock.seconds
+        ended = [(p, m if isinstance(m, Exception) else marked(m, self._key)) for p, m in step.ended]
+        return step._replace(ended=ended), clock.seconds
 
     async def _previews(self, step: Step) -> list[tuple[int, Media]]:
         """The previews that are due after a call."""

@@ -20,6 +20,7 @@ from multigen.model.diffusers import animated
 from multigen.model.load import load
 from multigen.model.model import Model
 from multigen.model.source import locate
+from multigen.provenance.signing import signer_for
 from multigen.recipe.schema import Recipe
 from multigen.recipe.students import overlay, students
 from multigen.registry import build
@@ -256,6 +257,7 @@ def _loaded(
     try:
         model = load(source, device=device, loras=loras, fast=fast)
         encode_prompts(model, "")
+        model.known_hash()  # files name it
         if filtered:
             model.guard = with_standard(model.guard, model.modality.name)
         _ = model.guard.filters  # what is missing is said now, not at the first request
@@ -273,4 +275,5 @@ def _served(name: str, source: str) -> Served:
     if recipe.trains == "codec":
         raise MultigenError(f"{source}: this recipe trains a codec; it makes no media and cannot be served")
     build("modality", recipe.modality, where="modality")
+    signer_for(recipe.provenance.sign)  # a certificate that cannot sign is refused now
     return Served(name, source, recipe, expected_bytes(place))

@@ -1,0 +1,104 @@
+"""How a medium was made, for its file: what is always said, and what only `provenance.embed_recipe` says."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import weakref
+from pathlib import Path
+from typing import Any
+
+from multigen.generation.parts import ModelParts
+from multigen.generation.plan import Job, Plan
+from multigen.generation.request import Request
+from multigen.modalities.media import Media
+from multigen.provenance.made import Made, SourceFile
+from multigen.recipe.dump import to_yaml
+
+# Fields of a request that its recipe does not hold once it is planned.
+_FIELDS = ("negative_prompt", "steps", "size", "duration", "sliding_window", "tile")
+
+
+class Origin:
+    """Tells how a medium was made. The hash of the weights, which may take seconds, is computed when a file is written.
+
+    It keeps no model alive: of one that is gone before, the hash is empty.
+    """
+
+    def __init__(self, parts: ModelParts, job: Job) -> None:
+        self._made, self._model = _made(parts, job), weakref.ref(parts)
+
+    def __call__(self) -> Made:
+        """How the medium was made."""
+        model = self._model()
+        if not self._made.weights_hash and model is not None:
+            self._made = dataclasses.replace(self._made, weights_hash=model.known_hash())
+        return self._made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy in another process knows no model."""
+        return functools.partial, (_told, self())
+
+
+def _told(made: Made) -> Made:
+    return made
+
+
+def _made(parts: ModelParts, job: Job) -> Made:
+    """How the medium of a job is made, but for the hash of the weights."""
+    said, request = parts.recipe.provenance, job.plan.request
+    edit = None if request is None else request.edit
+    return Made(
+        parts.recipe.name,
+        "",
+        said.sign,
+        edited=edit is not None,
+        source=None if edit is None else source_file(edit.media),
+        embedded=_embedded(job) if said.embed_recipe else None,
+    )
+
+
+def source_file(media: object) -> SourceFile | None:
+    """The file of a medium; None of one that was made, or is in memory alone."""
+    if isinstance(media, Media):
+        return media.file
+    if isinstance(media, str | Path):
+        path = Path(media)
+        return SourceFile(path.suffix.lower(), path)
+    return None
+
+
+def _embedded(job: Job) -> dict[str, Any]:
+    """Recipe, prompt, seed and request; `needs`: what they do not hold, without which it cannot be made again."""
+    plan = job.plan
+    recipe = dataclasses.replace(
+        plan.recipe,
+        guide=plan.guide,
+        seed=job.seed,
+        sample=dataclasses.replace(plan.recipe.sample, n=1, prompts=(job.prompt,)),
+    )
+    request = plan.request or Request()
+    needs = _needs(plan, request)
+    return {
+        "prompt": job.prompt,
+        "seed": job.seed,
+        "request": json.dumps(request_data(request)),
+        "recipe": to_yaml(recipe),
+        **({"needs": needs} if needs else {}),
+    }
+
+
+def request_data(request: Request) -> dict[str, Any]:
+    """What a request says beside its prompt, its seed and what its recipe took over."""
+    empty = Request()
+    found = {name: value for name in _FIELDS if (value := getattr(request, name)) != getattr(empty, name)}
+    return found | dict(request.options)
+
+
+def _needs(plan: Plan, request: Request) -> str:
+    if request.edit is not None:
+        return "the medium that it was edited from"
+    if request.images:
+        return "the pictures that led it"
+    return "the other end of the blend" if plan.blend is not None else ""

@@ -1,0 +1,101 @@
+"""What `multigen verify` finds out about files: each check gives rows, and the worst of them the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from multigen.errors import MediaError
+from multigen.provenance.reading import Signed, read_said, read_signed
+from multigen.provenance.signing import installed
+from multigen.storage.packages import install
+
+# From good to bad. absent: a check found nothing, which is no fault of its own. unsigned: nothing proves where the file
+# comes from. bad: the file was altered, or cannot be checked.
+Verdict = Literal["good", "absent", "unknown", "unsigned", "bad"]
+# Exit codes: all is well; altered or damaged; not signed; signed by somebody who is not known.
+CODES = {"good": 0, "absent": 0, "unknown": 4, "unsigned": 3, "bad": 1}
+_ORDER: tuple[Verdict, ...] = ("good", "absent", "unknown", "unsigned", "bad")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one check found out about a file.
+
+    check    its name
+    verdict  how good that is
+    text     for people
+    data     for scripts
+    """
+
+    check: str
+    verdict: Verdict
+    text: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def signature_rows(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
+    """Whether a file is signed, by whom, and whether it is as it was signed."""
+    if not installed():
+        text = f"not checked: {install('provenance')}"
+        return [Row("signature", "unsigned", text, {"state": "not_checked"})]
+    found = read_signed(path, trust)
+    data = {"state": found.state, "by": found.by, "faults": list(found.faults)}
+    return [Row("signature", _VERDICTS[found.state], _sentence(found), data)]
+
+
+_VERDICTS: dict[str, Verdict] = {
+    "trusted": "good",
+    "signed": "unknown",
+    "altered": "bad",
+    "unreadable": "bad",
+    "unsigned": "unsigned",
+}
+
+
+def _sentence(found: Signed) -> str:
+    why = found.faults[0] if found.faults else ""
+    return {
+        "trusted": f"intact, signed by {found.by}",
+        "signed": f"intact, signed by {found.by}, whom no certificate at hand vouches for (--trust FILE)",
+        "altered": f"altered since {found.by or 'somebody'} signed it ({why})",
+        "unreadable": f"a manifest that cannot be read ({why})",
+        "unsigned": "not signed",
+    }[found.state]
+
+
+def metadata_rows(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
+    """What plain metadata say, which anybody can write."""
+    said = read_said(path)
+    if said is None:
+        return [Row("metadata", "absent", "no metadata of multigen")]
+    text = f"{said.get('action', '')} by {said.get('software', '')}, model {said.get('model', '')}"
+    return [Row("metadata", "absent", f"{text} (anybody can write this)", said)]
+
+
+def mark_rows(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
+    """Whether the signal carries a watermark of the key at hand."""
+    from multigen.marks.report import report  # takes torch
+
+    try:
+        found = report(path)
+    except MediaError as error:
+        return [Row("watermark", "bad", str(error))]
+    data = {"state": found.state, "p_value": found.p_value, "payload": found.payload}
+    return [Row("watermark", "good" if found.state == "found" else "absent", found.text, data)]
+
+
+# The checks of a file, in the order of their rows: each from the file, and the certificates that are trusted.
+CHECKS: tuple[Callable[[Path, Sequence[Path]], list[Row]], ...] = (signature_rows, metadata_rows, mark_rows)
+
+
+def check(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
+    """The rows of all checks. MediaError for what is no file."""
+    return [row for one in CHECKS for row in one(path, trust)]
+
+
+def worst(rows: Sequence[Row]) -> Verdict:
+    """The worst verdict."""
+    return _ORDER[max((_ORDER.index(row.verdict) for row in rows), default=0)]
