@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from multigen import registry
 from multigen.core.noise import stream
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError, MultigenError
@@ -50,6 +51,9 @@ def measure_groups(
     settings = model.recipe.evaluate.groups
     if settings is None:
         return None
+    if settings.judge is not None:
+        given = {"modality": model.modality}
+        feature = registry.build("feature", settings.judge, where="evaluate.groups.judge", given=given)
     names, group_of = named(settings, dataset)
     for prompt in settings.neutral:
         if (found := group_of(prompt, None)) is not None:

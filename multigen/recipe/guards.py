@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from multigen.registry import Part
+
 
 @dataclass(frozen=True)
 class Novelty:
@@ -25,3 +27,5 @@ class Groups:
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     neutral: tuple[str, ...] = ("",)  # prompts that name no group
     n: int = 100  # media for these prompts, all together
+    # Feature in which media are judged, such as {name: thumbnail} for colours; null: that of the evaluation
+    judge: Part | None = None

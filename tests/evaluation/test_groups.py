@@ -96,10 +96,11 @@ def test_captions_name_groups() -> None:
         named(Groups(), Colours())
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, shares: dict[str, float], n: int = 100):  # type: ignore[no-untyped-def]
+def asked(monkeypatch: pytest.MonkeyPatch, shares: dict[str, float], n: int = 100, judge: str = "null"):  # type: ignore[no-untyped-def]
     """What is found for a model whose outputs have these shares."""
     model = small("image_digits")
-    settings = "{names: {red: [red], green: [green], blue: [blue]}, neutral: [a square], n: 100}"
+    settings = "{names: {red: [red], green: [green], blue: [blue]}, neutral: [a square], n: 100"
+    settings += f", judge: {judge}}}"
     model.recipe = override_recipe(model.recipe, [f"evaluate.groups={settings}"])
     dataset = Colours()
     first = {name: dataset.names.index(name) for name in COLOURS}
@@ -144,6 +145,14 @@ def test_a_group_that_is_missing_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with Image.open(draw_groups(found, tmp_path)) as picture:
         assert picture.size[0] == 720 and (37, 99, 235) in {c for _, c in picture.getcolors(1 << 16) or []}
     assert (tmp_path / GROUPS).is_file()
+
+
+def test_another_feature_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mean, "__call__", lambda *_: pytest.fail("the evaluation's feature was asked"))
+    found = asked(monkeypatch, {"red": 0.6, "green": 0.3, "blue": 0.1}, judge="{name: thumbnail, side: 4}")
+    assert (found["judge"], found["judge_right"]["share"]) == ("thumbnail of 4", 1)
+    with pytest.raises(RecipeError, match="Did you mean 'thumbnail'"):
+        load_recipe("image_digits", ["evaluate.groups={judge: {name: thumbnial}}"])
 
 
 def test_prompts_that_name_a_group_are_refused() -> None:

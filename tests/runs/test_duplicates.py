@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import multigen
 from multigen import registry
 from multigen.datasets import Dataset, Item
 from multigen.datasets.fewer import Fewer
@@ -181,3 +182,16 @@ def test_fewer_is_the_same_set_otherwise(folder: Path) -> None:
         assert getattr(fewer, name) == getattr(dataset, name)
     assert fewer.summary() == dataset.summary() and fewer.captioned() == dataset.captioned()
     assert fewer.held_kinds() == dataset.held_kinds() and fewer.catalogue() is None
+
+
+def test_a_training_leaves_them_out(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = [
+        f"data.path={folder}", "modality.size=16", "data.held_out=0.2", "train.dedup=drop", "train.steps=1",
+        "train.minutes=null", "train.batch=2", "backbone.widths=[16,32]", "backbone.attention=[false,true]",
+        "conditioner.name=none", "train.held_out_every=0", "train.preview_every=0", "sample.n=1", "sample.steps=1",
+    ]  # fmt: skip
+    with caplog.at_level(logging.WARNING, "multigen.runs.duplicates"):
+        multigen.train("image_folder", *lines, out=tmp_path / "run", quiet=True, device="cpu")
+    rows = json.loads((tmp_path / "run" / FILE).read_text())["copies"]
+    assert len(rows) == 3 and "3 near-duplicates, left out" in caplog.text
+    assert "dedup: drop" in (tmp_path / "run" / "recipe.yaml").read_text()
