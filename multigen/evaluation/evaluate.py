@@ -6,7 +6,7 @@ import dataclasses
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ import torch
 from multigen import registry
 from multigen.codecs.kl_vae import KLVAE
 from multigen.datasets import Dataset
-from multigen.errors import MultigenError, RecipeError
+from multigen.errors import MultigenError
 from multigen.evaluation.compare import measure_distances, part_title
 from multigen.evaluation.copies import measure_copies
 from multigen.evaluation.features import Feature
+from multigen.evaluation.groups import measure_groups
+from multigen.evaluation.groups_picture import draw_groups
 from multigen.evaluation.measure import measure_metrics
 from multigen.evaluation.media_folder import MediaFolder
+from multigen.evaluation.membership import measure_losses
 from multigen.evaluation.memorisation import measure_memorisation
 from multigen.evaluation.metrics import Metric
 from multigen.evaluation.reference import media_kind
@@ -30,15 +33,11 @@ from multigen.evaluation.sets import MediaSet, Pool, draw_targets, folder_set, g
 from multigen.evaluation.style import measure_style
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
-from multigen.model.stages import trained
+from multigen.model.novelty import feature_part
 from multigen.progress import Progress
 from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.manifest import versions
 from multigen.recipe.students import SAMPLING
-from multigen.registry import Part
-from multigen.training.heldout import HeldOut
-
-DEFAULT_FEATURE = {"image": "efficientnet_lite0", "audio": "spectral", "video": "frames"}
 
 
 def evaluate(
@@ -67,8 +66,7 @@ def evaluate(
     if _adapts(model) and media is None:
         made, style = measure_style(model, dataset, feature, folder, quiet=quiet)
         facts = _heading(model) | {"feature": _facts(feature), "sets": {made.name: len(made)}, "style": style}
-        facts |= _memorisation(model, dataset, [made], feature, folder)
-        return Report(folder, facts).save()
+        return Report(folder, facts | _memorisation(model, dataset, [made], feature, folder)).save()
     pools = pools_of(dataset)
     # Generated media have the modality's natural size, like the real media.
     model.recipe = dataclasses.replace(
@@ -87,7 +85,8 @@ def evaluate(
         measures = measure_metrics(model, dataset, pools, made, metrics)
         rows = measure_distances(model, dataset, pools, made, feature)
         facts |= _memorisation(model, dataset, made, feature, folder)
-        facts["held_out_loss"] = _held_out_loss(model, dataset)
+        facts |= _groups(model, dataset, made, metrics, feature, folder) if media is None else {}
+        facts |= measure_losses(model, dataset)
     finally:
         model.recipe = recipe
     return Report(folder, facts, tuple(measures), tuple(rows)).save()
@@ -103,12 +102,7 @@ def build_parts(model: Model, dataset: Dataset) -> tuple[Feature, dict[str, Metr
     """The feature and the metrics that the recipe names. RecipeError if one does not fit the modality or dataset."""
     settings = model.recipe.evaluate
     given: dict[str, Any] = {"modality": model.modality, "dataset": dataset}
-    part = settings.feature or Part(DEFAULT_FEATURE.get(model.modality.name, ""))
-    if not part.name:
-        raise RecipeError(
-            f"evaluate.feature: the modality {model.modality.name} has no default feature; name one"
-        )
-    feature = registry.build("feature", part, where="evaluate.feature", given=given)
+    feature = registry.build("feature", feature_part(model.recipe), where="evaluate.feature", given=given)
     metrics = {
         part_title(p): registry.build("metric", p, where="evaluate.metrics", given=given)
         for p in settings.metrics
@@ -180,16 +174,17 @@ def _memorisation(
     return {} if found is None else {"memorisation": found}
 
 
-def _held_out_loss(model: Model, dataset: Dataset) -> Any:
-    """Loss of the held-out items by noise level."""
-    return HeldOut(
-        dataset,
-        dataset.split()[1],
-        model.codec,
-        model.conditioner,
-        model.denoiser,
-        model.recipe.seed,
-        model.device,
-        masked=model.recipe.masked,
-        cascade=trained(model.cascade),
-    ).measure()
+def _groups(
+    model: Model,
+    dataset: Dataset,
+    made: Sequence[MediaSet],
+    metrics: Mapping[str, Metric],
+    feature: Feature,
+    folder: Path,
+) -> dict[str, Any]:
+    """Quality and shares by group; empty where the recipe does not ask."""
+    found = measure_groups(model, dataset, made, metrics, feature)
+    if found is None:
+        return {}
+    draw_groups(found, folder)
+    return {"groups": found}

@@ -22,7 +22,7 @@ class Report:
 
     folder     where evaluation.json, its pictures and report.html are
     facts      everything else in evaluation.json: "recipe", "weights_hash", "seed", "versions", "sampling", "feature",
-               "sets", "memorisation", "held_out_loss", "speed", "style", "latents", "converted"
+               "sets", "memorisation", "membership", "groups", "held_out_loss", "speed", "style", "latents", "converted"
     measures   the metrics, one row for each metric and set of media, with ceiling, floor and errors
     distances  from real media, one row for each kind and set of media
 

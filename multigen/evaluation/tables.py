@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from multigen.evaluation.groups import told as told_groups
+from multigen.evaluation.membership import told
 from multigen.evaluation.report import Report
 from multigen.evaluation.results import Distance, Measure, short, with_error
 
@@ -23,6 +25,10 @@ def tables(report: Report) -> dict[str, list[Row]]:
         out[f"Evaluation: style, on prompts outside the tuning set ({feature})"] = [report.style()]
     if "memorisation" in facts:
         out["Evaluation: memorisation"] = _memorisation(facts["memorisation"])
+    if "groups" in facts:
+        out["Evaluation: groups"] = told_groups(facts["groups"])
+    if "membership" in facts:
+        out["Evaluation: membership"] = [told(facts["membership"])]
     if "speed" in facts:
         out["Evaluation: speed"] = [_speed(facts["speed"])]
     if "latents" in facts:

@@ -14,14 +14,15 @@ def asked_texts(request: Request, recipe: Recipe) -> Iterator[str]:
 
     recipe  the model's, under the request's overrides
 
-    What is to be avoided is not among them.
+    What is to be avoided, by a negative prompt or the modifier `safe`, is not among them.
     """
     yield request.prompt
     if request.edit is not None and request.edit.invert:
         yield request.edit.invert
     yield from (text for text in (recipe.sample.opening, recipe.sample.ending) if text)
     for part in (recipe.guide, *recipe.modifiers):
-        yield from _texts(part.args)
+        if part.name != "safe":
+            yield from _texts(part.args)
 
 
 def _texts(value: Any) -> Iterator[str]:

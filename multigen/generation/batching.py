@@ -17,6 +17,7 @@ from multigen.generation.parts import ModelParts
 from multigen.generation.plan import Job, check_counts, jobs
 from multigen.generation.request import Request
 from multigen.generation.trajectory import trajectory
+from multigen.generation.tries import Tries, seed_of
 from multigen.modalities.media import Media
 
 OnProgress = Callable[[Progress], None]
@@ -61,6 +62,7 @@ class Batcher(Iterator[tuple[int, Media]]):
         check_counts(parts, n=1, seed=0, batch=batch)
         self._parts, self._batch, self._on_progress = parts, batch, on_progress
         self._driver = Driver(max_batch=4 * batch)
+        self._tries = None if parts.nearness is None else Tries(parts.nearness)
         self.jobs = dict(enumerate(jobs))
         self._places = len(jobs)  # that were ever given out
         self._waiting = list(range(len(jobs)))
@@ -163,6 +165,8 @@ class Batcher(Iterator[tuple[int, Media]]):
             self._waiting = [place for place in self._waiting if place not in gone]
         for place in gone:
             self.jobs.pop(place, None)
+            if self._tries is not None:
+                self._tries.forget(place)
         self._cancelled -= gone
 
     # --- the calls -------------------------------------------------------------------------------------------------
@@ -183,7 +187,9 @@ class Batcher(Iterator[tuple[int, Media]]):
             del self._under_way[sampling]
 
     def _start(self, place: int) -> None:
-        sampling = Sampling(*trajectory(self._parts, self.jobs[place]), self._parts.denoiser)
+        job = self.jobs[place]
+        tried = job._replace(seed=seed_of(job.seed, job.attempt))
+        sampling = Sampling(*trajectory(self._parts, tried), self._parts.denoiser)
         self._under_way[self._driver.add(sampling)] = place
 
     def _next_ended(self) -> Ended | None:
@@ -196,12 +202,23 @@ class Batcher(Iterator[tuple[int, Media]]):
         """What has ended: samples as media."""
         while self._ended:
             place, sample = self._ended.popleft()
-            if place not in self._cancelled:
-                yield place, sample if isinstance(sample, Exception) else self._finished(place, sample)
+            if place in self._cancelled:
+                continue
+            made = sample if isinstance(sample, Exception) else self._finished(place, sample)
+            if made is not None:
+                yield place, made
 
-    def _finished(self, place: int, sample: Tensor) -> Media | Exception:
+    def _finished(self, place: int, sample: Tensor) -> Media | Exception | None:
+        """The medium, or why there is none; None where it is made again, under way in its place."""
+        job = self.jobs[place]
         try:
-            return finish(self._parts, sample, self.jobs[place])
+            medium = finish(self._parts, sample, job._replace(seed=seed_of(job.seed, job.attempt)))
+            made = medium if self._tries is None else self._tries.seen(place, job, medium)
+            if isinstance(made, Job):
+                self.jobs[place] = made
+                self._start(place)
+                return None
+            return made
         except Exception as error:
             return error
 

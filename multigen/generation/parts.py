@@ -18,6 +18,7 @@ from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import errors_at
 from multigen.generation.circles import decode_circle
+from multigen.generation.nearness import Nearness
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.recipe.schema import Recipe
@@ -38,6 +39,7 @@ class ModelParts(Protocol):
     measured: Mapping[str, Any]  # of its weights, by what was measured
     pictures: tuple[Tensor | None, ...]  # of its adapters, [3, H, W]; None: requests give theirs
     guard: Guard  # the filters of its prompts and media
+    nearness: Nearness | None  # what watches for copies of training items
 
     @property
     def denoiser(self) -> Denoiser:

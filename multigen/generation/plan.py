@@ -118,11 +118,12 @@ class Plan:
 
 
 class Job(NamedTuple):
-    """One medium: its prompt and seed, and the plan that it shares with others of its request."""
+    """One medium: its prompt and seed, the plan that it shares with others of its request, and which try it is."""
 
     prompt: str
     seed: int
     plan: Plan
+    attempt: int = 0
 
 
 def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] | None = None) -> Plan:

@@ -44,6 +44,7 @@ def check_shared(recipe: Recipe, own: Recipe) -> None:
         ("conditioner.numbers", recipe.conditioner, own.conditioner),
         ("codec", recipe.codec, own.codec),
         ("safety", recipe.safety, own.safety),
+        ("sample.novelty", recipe.sample.novelty, own.sample.novelty),
     )
     for name, part, theirs in shared:
         if part != theirs:

@@ -122,6 +122,9 @@ def traced(parts: ModelParts, request: Request | str) -> Trace:
     trace = Trace()
     seed = parts.recipe.seed
     (job,) = jobs(parts, [request], 1, seed)
+    if parts.nearness is not None:  # which of its tries is handed out
+        ((_, medium),) = Batcher(parts, [job], 1)
+        job = job if medium.near is None else job._replace(seed=medium.near.seed)
     observed = job._replace(plan=dataclasses.replace(job.plan, observer=trace.observe))
     ((_, trace.medium),) = Batcher(parts, [observed], 1)
     return trace

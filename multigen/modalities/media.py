@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from multigen.modalities import Modality
-from multigen.modalities.flag import Flag
+from multigen.modalities.flag import Flag, Near
 from multigen.provenance.made import Made, SourceFile
 from multigen.provenance.marking import mark_file
 from multigen.storage.files import sha256
@@ -37,6 +37,7 @@ class Media:
     file      that it was read from; None: it was made
     kept      what of an edit's source is in it unchanged, bool [*D]; None: nothing
     flags     what filters found in it or its prompt
+    near      how near it is to training items, where that is watched
     """
 
     tensor: Tensor
@@ -47,6 +48,7 @@ class Media:
     file: SourceFile | None = None
     kept: Tensor | None = None
     flags: tuple[Flag, ...] = ()
+    near: Near | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write a file in the format of its suffix, by default the modality's own, and return its path."""

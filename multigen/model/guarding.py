@@ -1,8 +1,14 @@
-"""The guard of a model: the filters of its recipe, and the safety checker of the folder that its network is from."""
+"""What guards a model's media: its filters, the checker of the folder that its network is from, and its novelty."""
 
 from __future__ import annotations
 
+import torch
+
+from multigen.generation.nearness import Nearness
+from multigen.modalities import Modality
+from multigen.model.novelty import closeness_of
 from multigen.recipe.schema import Recipe
+from multigen.recipe.sections import Safety
 from multigen.registry import Part
 from multigen.safety.checker import checker_of
 from multigen.safety.guard import Guard, guard_of
@@ -12,9 +18,19 @@ from multigen.storage.pipeline_place import stage_of
 _FOREIGN = "diffusers"  # the backbone of networks that come from a pipeline
 
 
+def guards_of(recipe: Recipe, modality: Modality, device: torch.device) -> tuple[Guard, Nearness | None]:
+    """The filters of a recipe, and what watches for copies where it asks for that."""
+    return guarded(recipe), closeness_of(recipe, modality, device)
+
+
 def guarded(recipe: Recipe) -> Guard:
     """The guard of a recipe. MultigenError for a folder that is not there."""
     return guard_of(recipe, _own(recipe))
+
+
+def unguarded(recipe: Recipe) -> Guard:
+    """A guard without filters, whatever the recipe says."""
+    return Guard(Safety(), recipe.name)
 
 
 def _own(recipe: Recipe) -> tuple[Part, ...]:

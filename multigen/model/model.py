@@ -27,7 +27,7 @@ from multigen.modalities.media import Media, MediaList
 from multigen.model import weights as model_weights
 from multigen.model.adapters import attach
 from multigen.model.build import build_parts, facts_of
-from multigen.model.guarding import guarded
+from multigen.model.guarding import guards_of
 from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack
 from multigen.model.ready import make_ready, set_precision
@@ -51,7 +51,7 @@ class Model:
             self.learned["backbone"] = self._denoiser.backbone
         for name, module in self.learned.items():
             module.eval().to("cpu" if name == "backbone" and recipe.sample.offload else self.device)
-        self.loras, self.guard = LoraStack(), guarded(recipe)
+        self.loras, (self.guard, self.nearness) = LoraStack(), guards_of(recipe, self.modality, self.device)
         self.knowledge: Knowledge | None = None  # what the weights were told
         self.measured: Mapping[str, Any] = {}  # of the weights
         self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters

@@ -23,7 +23,8 @@ from multigen.recipe.manifest import recipe_changes
 from multigen.recipe.paths import RECIPE as RECIPE
 from multigen.recipe.paths import WEIGHTS, shipped_weights
 from multigen.recipe.sampling import TRAINED, without_decoding
-from multigen.recipe.schema import Recipe, Safety
+from multigen.recipe.schema import Recipe
+from multigen.recipe.sections import Safety
 from multigen.storage import lora
 from multigen.storage.measured import read_measured
 from multigen.storage.tensors import load_tensors, read_header

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from multigen.recipe.schema import UNSAID_EMPTY, Recipe
+from multigen.recipe.schema import Recipe
+from multigen.recipe.sections import UNSAID_EMPTY
 from multigen.registry import Part
 
 

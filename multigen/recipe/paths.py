@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from multigen.recipe.home import expanded_path as expanded_path
-from multigen.recipe.schema import Recipe, Safety, Train, WeightedAdapter
+from multigen.recipe.schema import Recipe, Train, WeightedAdapter
+from multigen.recipe.sections import Safety
 from multigen.registry import Part
 from multigen.storage.hub_id import is_id
 

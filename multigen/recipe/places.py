@@ -24,8 +24,10 @@ PLACES: Mapping[str, str] = {
     "train.critic": "critic",
     "train.adapter": "adapter",
     "train.distill.method": "distillation",
+    "train.dedup_feature": "feature",
     "evaluate.feature": "feature",
     "evaluate.other": "dataset",
+    "evaluate.groups.judge": "feature",
 }
 # Dotted key of a list of parts -> their kind.
 LISTS: Mapping[str, str] = {"evaluate.metrics": "metric", "modifiers": "modifier", "safety.filters": "filter"}

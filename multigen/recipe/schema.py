@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from multigen.errors import RecipeError
+from multigen.recipe.guards import Groups, Novelty
 from multigen.recipe.sections import UNSAID_EMPTY, Provenance, Safety, Shrunk, WeightedAdapter, WeightedLora
 from multigen.registry import Part
 
@@ -98,6 +99,13 @@ class Train:
     cache: float = 0.0  # GiB on disk for encoded texts, and for media that are not augmented; 0: none
     checkpoint_every: int = 500  # steps between checkpoints
     keep: int = 2  # how many of the newest checkpoints stay
+    # Near-duplicates among the training items, by `dedup_feature`: `list` names them in duplicates.json,
+    # `drop` also trains on the first of each group alone; null: nothing looks for them
+    dedup: Literal["list", "drop", "off"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # Distance of duplicates, as a share of the median distance of an item to its nearest other; null: 0.2
+    dedup_near: float | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # Feature in which they are near; null: `thumbnail` of pictures and video, `spectral` of sounds
+    dedup_feature: Part | None = field(default=None, metadata={UNSAID_EMPTY: True})
     keep_every: int = 0  # the checkpoint of every so many steps stays, too; 0: none
     keep_best: bool = False  # the checkpoint of the lowest held-out loss stays, too
     skip: int = 3  # updates in a row that may be skipped because the loss is not finite
@@ -163,6 +171,8 @@ class Sample:
     offload: Literal["components", "sequential"] | None = field(default=None, metadata={UNSAID_EMPTY: True})
     # What is reused from step to step, such as {name: deep, every: 3}; null: as measured for the weights (`auto`)
     cache: Part | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # Media nearer to a training item than a threshold are made again: {share: 0.05, tries: 4}; null: they are not
+    novelty: Novelty | None = field(default=None, metadata={UNSAID_EMPTY: True})
     suffix: str | None = None  # file format, such as `.webp`; null: the modality's
     # with stages and without a cascade: share of the way from noise that they walk, before this network takes over
     handover: float | None = field(default=None, metadata={UNSAID_EMPTY: True})
@@ -180,6 +190,8 @@ class Evaluate:
     feature: Part | None = None  # extractor for the distances; null: the modality's own
     other: Part | None = None  # a dataset of another kind, for scale; null: noise
     bank: int = 2000  # largest number of training items that are searched for copies
+    # Quality and shares by group: {names: {red: [red], blue: [blue]}, neutral: [apple]}; null: they are not measured
+    groups: Groups | None = field(default=None, metadata={UNSAID_EMPTY: True})
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 from multigen import registry
 from multigen.errors import RecipeError, message
 from multigen.recipe.composed import Composed
+from multigen.recipe.guards import Groups, Novelty
 from multigen.recipe.paths import expanded
 from multigen.recipe.places import LISTS, PLACES, SHORT
 from multigen.recipe.rules import RULES, check_relations
@@ -27,12 +28,12 @@ from multigen.recipe.schema import (
     Prior,
     Provenance,
     Recipe,
-    Safety,
     Sample,
     Train,
     WeightedAdapter,
     WeightedLora,
 )
+from multigen.recipe.sections import Safety
 from multigen.registry import Part
 
 UNSET = "???"  # OmegaConf's mark for a value that must be given
@@ -44,8 +45,10 @@ SECTIONS: Mapping[str, type] = {
     "train.distill": Distill,
     "sample": Sample,
     "sample.polish": Polish,
+    "sample.novelty": Novelty,
     "safety": Safety,
     "evaluate": Evaluate,
+    "evaluate.groups": Groups,
     "launch": Launch,
     "provenance": Provenance,
 }

@@ -10,9 +10,11 @@ from typing import Any
 
 from multigen.errors import MultigenError
 from multigen.evaluation.evaluate import evaluate as measure
+from multigen.evaluation.groups_picture import GROUPS
 from multigen.evaluation.memorisation import PAIRS
 from multigen.evaluation.report import FILE, Report, read_report
 from multigen.evaluation.style import SHEET
+from multigen.model.guarding import unguarded
 from multigen.model.model import Model
 from multigen.recipe.dump import to_data
 from multigen.runs.asked import asked as describe
@@ -50,6 +52,7 @@ def evaluate(
     """
     path = Path(source).expanduser()
     model = open_model(str(source), overrides, device)
+    model.guard, model.nearness = unguarded(model.recipe), None  # what is measured is the network
     given = None if out is None else Path(out).expanduser()
     folder = path if given is None and is_run_folder(path) else run_folder(model.recipe, given)
     files = None if media is None else Path(media).expanduser()
@@ -89,7 +92,7 @@ def _set_aside(folder: Path, there: Report, asked: Mapping[str, Any], out: Path 
             "--out."
         )
     kept = new_folder(folder / "evaluation")
-    for name in (FILE, PAIRS, SHEET):
+    for name in (FILE, PAIRS, SHEET, GROUPS):
         if (folder / name).is_file():
             (folder / name).replace(kept / name)
     log.warning("another evaluation was there (%s): it is now in %s", listed(rows), kept)

@@ -194,7 +194,8 @@ def write_medium(
     row = {"file": name, "prompt": medium.prompt, "seed": medium.seed, "unsigned_sha256": unsigned}
     mark = {} if saved is medium else {"watermark": True}
     flags = {"safety": [dataclasses.asdict(flag) for flag in medium.flags]} if medium.flags else {}
-    return entry(folder, {**row, **mark, **novelty, **flags, **how, "place": place}, common)
+    near = {} if medium.near is None else {"copies": dataclasses.asdict(medium.near)}
+    return entry(folder, {**row, **mark, **novelty, **flags, **near, **how, "place": place}, common)
 
 
 def _finished(folder: Path, asked: Mapping[str, Any]) -> dict[int, dict[str, Any]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from multigen.errors import MediaError
+from multigen.evaluation.groups_picture import GROUPS
 from multigen.evaluation.html_report import write_report
 from multigen.evaluation.html_report.page import FILE as FILE
 from multigen.evaluation.memorisation import PAIRS
@@ -52,6 +53,8 @@ def report(model: Model, folder: Path, bad: Mapping[str, str], made: str | None 
     if found is not None:
         if "memorisation" in found.facts:
             pictures["closest pairs of a sample and a training item"] = folder / PAIRS
+        if "groups" in found.facts:
+            pictures["shares of groups, with 95% intervals"] = folder / GROUPS
         if "style" in found.facts:
             pictures["the base model alone, and with what the tuning added, from the same noise"] = (
                 folder / SHEET

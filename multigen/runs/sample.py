@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ from multigen.runs.sample_manifest import facts, inversion_errors
 from multigen.runs.sources import Sources
 from multigen.storage.claim import Claim, claimed, claimed_new
 from multigen.storage.files import write_text
+
+log = logging.getLogger(__name__)
 
 
 def sample(
@@ -201,6 +204,9 @@ def _write_traces(
     """Keep pictures of how the first medium of each request is made."""
     for number, request in enumerate(requests):
         trace = model.trace(dataclasses.replace(request, seed=first_seed(request, number, n, seed)))
+        if trace.medium is not None and any(flag.action == "blur" for flag in trace.medium.flags):
+            log.warning("request %d: no trajectory, which would show what a filter blurs", number + 1)
+            continue
         trace.save(model, folder / TRACES, f"{number:03d}", clip=clip)
 
 

@@ -26,6 +26,7 @@ from multigen.model.teacher import build_distillation
 from multigen.model.tuned import adaptation, unfinish
 from multigen.recipe.schema import Recipe
 from multigen.runs import rerun, resume
+from multigen.runs.duplicates import deduplicated
 from multigen.runs.initial import freeze, initialize, readable
 from multigen.runs.learner import model_of
 from multigen.runs.previews import write_previews
@@ -75,6 +76,7 @@ def train_here(
     check_captions(recipe, dataset)
     model = model_of(recipe, device)
     _announce(model, dataset, folder)
+    dataset = deduplicated(recipe, dataset, model.modality, model.device, folder)
     base = None
     if adapter is not None:
         base = freeze(model, init, adapter)

@@ -16,7 +16,8 @@ from multigen import registry
 from multigen.errors import MultigenError, reason
 from multigen.modalities.flag import Flag
 from multigen.modalities.media import Media
-from multigen.recipe.schema import Recipe, Safety
+from multigen.recipe.schema import Recipe
+from multigen.recipe.sections import Safety
 from multigen.registry import Part
 from multigen.safety import PROMPT, Blocked, Filter, Finding
 from multigen.safety.pictures import blurred

@@ -64,10 +64,12 @@ class HeldOut:
 
         step   of the training, on which the loss of a distillation may depend
         """
-        items = self._items()
-        if not items:
-            return {}
-        sums = dict.fromkeys(LEVELS, 0.0)
+        return by_level(self.each(step)[1])
+
+    @torch.no_grad()
+    def each(self, step: int = 0) -> tuple[list[str], Tensor]:
+        """Return the ids of the items, and their losses [n, levels], float64 on the CPU."""
+        items, rows = self._items(), list[Tensor]()
         for start in range(0, len(items), self.batch):
             part = items[start : start + self.batch]
             batch = collate([Read(item, {}) for item in part])
@@ -81,16 +83,16 @@ class HeldOut:
                 unknown = self.codec.unknown(tuple(x0.shape[1:])).to(x0)
                 blank = unknown.new_zeros(1, self.codec.mask_width, *unknown.shape[2:])
                 cond = cond.join_grid(torch.cat([blank, unknown], dim=1))
+            found: list[Tensor] = []
             for level in LEVELS:
                 noise = [
                     normal(x0.shape[1:], self.seed, "held_out", str(level), start + k)
                     for k in range(len(part))
                 ]
                 t = self._time(level).expand(len(part))
-                losses = self._loss(x0, t, cond, torch.stack(noise).to(self.device), step)
-                sums[level] += losses.sum().item()
-        row = {str(level): value / len(items) for level, value in sums.items()}
-        return {**row, "mean": sum(row.values()) / len(row)}
+                found.append(self._loss(x0, t, cond, torch.stack(noise).to(self.device), step))
+            rows.append(torch.stack(found, 1).double().cpu())
+        return [item["id"] for item in items], torch.cat(rows) if rows else torch.zeros(0, len(LEVELS))
 
     def _loss(self, x0: Tensor, t: Tensor, cond: Cond, noise: Tensor, step: int) -> Tensor:
         """Loss [B] in F space, from the data or from the teacher."""
@@ -121,6 +123,14 @@ class HeldOut:
     def _time(self, level: float) -> Tensor:
         t = self.denoiser.schedule.inverse(torch.tensor([-2 * level], dtype=torch.float64))
         return t.clamp(1e-6, 1 - 1e-6)
+
+
+def by_level(losses: Tensor) -> dict[str, float]:
+    """Return the means of losses [n, levels], as `HeldOut.measure` does."""
+    if not len(losses):
+        return {}
+    row = dict(zip(map(str, LEVELS), losses.mean(0).tolist(), strict=True))
+    return {**row, "mean": sum(row.values()) / len(row)}
 
 
 class ByLevel:

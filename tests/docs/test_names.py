@@ -150,7 +150,7 @@ def test_every_command_is_introduced() -> None:
 
 def test_the_readme_counts_the_parts() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    words = {5: "five", 6: "six", 7: "seven", 13: "Thirteen"}
+    words = {5: "five", 6: "six", 7: "seven", 8: "eight", 13: "Thirteen"}
     for kind, plural in {"sampler": "samplers", "schedule": "schedules", "guide": "guides"}.items():
         assert f"{words[len(registry.names(kind))]} {plural}" in text, kind
     assert f"{words[len(registry.names('modifier'))]} modifiers" in text

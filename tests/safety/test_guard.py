@@ -89,7 +89,9 @@ def test_block_refuses_prompts_before_any_call(monkeypatch: pytest.MonkeyPatch) 
     ):
         with pytest.raises(Blocked, match=r"prompt: refused by the filter words \(sexual\)"):
             asked()
-    model.batcher(Request("apple", negative_prompt="nude", steps=1))  # that is what is wished
+    # That is what is wished.
+    safe = "modifiers=[{name: safe, concept: nudity}]"
+    model.batcher(Request("apple", negative_prompt="nude", steps=1, overrides=(safe,)))
 
 
 def test_actions_on_media(digits: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +189,42 @@ def test_the_manifest_says_what_was_found(tmp_path: Path, digits: Model) -> None
     assert flag["filter"] == "bright" and flag["action"] == "flag"
     assert main([*argv, str(tmp_path / "b"), "safety.filters=[bright]"]) == 2
     assert not list((tmp_path / "b").glob("media/*"))
+
+
+def test_a_trajectory_shows_nothing_that_is_blurred(
+    tmp_path: Path, digits: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = digits.save(tmp_path / "digits.safetensors")
+    argv = [
+        "sample",
+        str(file),
+        "--prompt",
+        "7",
+        "-n",
+        "1",
+        "--steps",
+        "1",
+        "--quiet",
+        "--trajectory",
+        "--out",
+    ]
+    for action in ("flag", "blur"):
+        assert (
+            main([*argv, str(tmp_path / action), f"safety.filters=[{{name: bright, action: {action}}}]"]) == 0
+        )
+    assert list((tmp_path / "flag" / "trajectories").glob("*.png"))
+    assert not list((tmp_path / "blur").glob("trajectories/*"))
+
+
+def test_trainings_and_evaluations_are_not_filtered(digits: Model) -> None:
+    from multigen.model.guarding import unguarded
+    from multigen.runs.learner import model_of
+
+    lines = ["safety.filters=[bright]", "sample.novelty={tries: 1}"]
+    learner = model_of(override_recipe(digits.recipe, lines), "cpu")
+    assert not learner.guard.is_on and learner.nearness is None
+    assert learner.recipe.safety.filters and learner.recipe.sample.novelty is not None
+    assert not unguarded(learner.recipe).is_on
 
 
 def test_the_recipe(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ With D the inner guide's x0 and D_c the conditional prediction:
     within               D_c once D is far from it in weak noise
     perturbed_attention  D + w (D_c - D_perturbed)                             Ahn et al. 2024 (arXiv:2403.17377)
     skip_layers          D + w (D_c - D_skipped)                               Hyung et al. 2024 (arXiv:2411.18664)
+    safe                 D + w (sigma/alpha) gamma, away from a concept  Schramowski et al. 2022 (arXiv:2211.05105)
     posterior            D - (sigma²/alpha) gradient of the data's misfit      Chung et al. 2023 (arXiv:2209.14687)
 
 Every modifier reuses the calls that the inner guide makes anyway. Common arguments: `guide` is the inner guide, `cond`
@@ -21,6 +22,7 @@ from multigen.core.modifiers.contrast import clip, rescale, threshold
 from multigen.core.modifiers.fill import fill, interval
 from multigen.core.modifiers.observe import Observer, observe
 from multigen.core.modifiers.posterior import posterior, posterior_in_windows
+from multigen.core.modifiers.safe import safe
 from multigen.core.modifiers.within import watch, within
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "posterior",
     "posterior_in_windows",
     "rescale",
+    "safe",
     "skip_layers",
     "threshold",
     "watch",

@@ -1,0 +1,202 @@
+"""Groups of media: how well each is made, and how often it comes where the prompt names none, beside the training data.
+
+What a medium shows is judged by the group whose mean training item is nearest in the features of the evaluation; the
+same judge looks at real media, so that its own errors are on both sides.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from multigen import registry
+from multigen.core.noise import stream
+from multigen.datasets import Dataset, Item
+from multigen.errors import MediaError, MultigenError
+from multigen.evaluation.features import Feature, extract
+from multigen.evaluation.metrics import Metric, Score, Target
+from multigen.evaluation.results import short
+from multigen.evaluation.sets import MediaSet, generated_set
+from multigen.model.model import Model
+from multigen.recipe.guards import Groups
+
+_Z = 1.959963984540054  # of a 95% interval
+_LEAST = 2  # groups, and real media of each
+GroupOf = Callable[[str, int | None], str | None]  # a caption and a label -> the only group that it names
+
+
+class Judge(NamedTuple):
+    """The mean features [groups, w] of real media of each group."""
+
+    names: list[str]
+    means: Tensor
+
+    def __call__(self, features: Tensor) -> list[str]:
+        """The group of each row [n, w]."""
+        return [self.names[k] for k in torch.cdist(features, self.means).argmin(1).tolist()]
+
+
+def measure_groups(
+    model: Model, dataset: Dataset, made: Sequence[MediaSet], metrics: Mapping[str, Metric], feature: Feature
+) -> dict[str, Any] | None:
+    """Quality and shares by group, as `evaluate.groups` asks; None where it asks for nothing.
+
+    MultigenError where captions and classes name fewer than two groups, or a neutral prompt names one.
+    """
+    settings = model.recipe.evaluate.groups
+    if settings is None:
+        return None
+    if settings.judge is not None:
+        given = {"modality": model.modality}
+        feature = registry.build("feature", settings.judge, where="evaluate.groups.judge", given=given)
+    names, group_of = named(settings, dataset)
+    for prompt in settings.neutral:
+        if (found := group_of(prompt, None)) is not None:
+            raise MultigenError(
+                f"evaluate.groups.neutral: {prompt!r} names the group {found}; give prompts that name none"
+            )
+    seen, held = (_real(model, dataset, side, group_of, feature) for side in dataset.split())
+    there = [name for name in names if sum(group == name for group in seen[0]) >= _LEAST]
+    if len(there) < _LEAST:
+        raise MultigenError(
+            f"evaluate.groups: the training items name {len(there)} of the groups {', '.join(names)} at least {_LEAST} "
+            f"times each; at least {_LEAST} groups are needed"
+        )
+    judge = Judge(there, torch.stack([seen[1][[g == name for g in seen[0]]].mean(0) for name in there]))
+    neutral = _neutral(model, settings)
+    outputs = judge(extract(feature, neutral.media, device=model.device).double().mean(1))
+    real_groups, real = held if len(held[0]) else seen
+    judged = judge(real) if len(real) else []
+    right = [a == b for a, b in zip(judged, real_groups, strict=True)]
+    quality = _quality(made, metrics, group_of)
+    rows = [_row(name, seen[0], judged, outputs, quality) for name in there]
+    apart = 0.5 * sum(abs(row["outputs"]["share"] - row["real"]["share"]) for row in rows)
+    return {
+        "neutral": list(settings.neutral), "media": len(outputs), "judge": feature.facts.name,
+        "judge_right": wilson(sum(right), len(right)), "apart": apart, "rows": rows,
+    }  # fmt: skip
+
+
+def named(settings: Groups, dataset: Dataset) -> tuple[list[str], GroupOf]:
+    """The groups, and what tells the group that a caption and a label name. MultigenError where there are none."""
+    if not settings.names:
+        classes = list(dataset.classes)
+        if len(classes) < _LEAST:
+            raise MultigenError("evaluate.groups: the data have no classes; give names={group: [words]}")
+        return classes, lambda _, label: None if label is None or label >= len(classes) else classes[label]
+    words = {name: said or (name,) for name, said in settings.names.items()}
+    patterns = {
+        name: re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, said))})(?!\w)", re.IGNORECASE)
+        for name, said in words.items()
+    }
+
+    def group_of(caption: str, _: int | None) -> str | None:
+        found = [name for name, pattern in patterns.items() if pattern.search(caption)]
+        return found[0] if len(found) == 1 else None
+
+    return list(patterns), group_of
+
+
+def wilson(count: int, total: int) -> dict[str, float]:
+    """A share with its 95% interval (Wilson 1927); NaN of nothing."""
+    if not total:
+        return {"share": math.nan, "low": math.nan, "high": math.nan, "count": 0}
+    share, square = count / total, _Z**2
+    middle = (share + square / (2 * total)) / (1 + square / total)
+    half = _Z / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
+    return {"share": share, "low": max(middle - half, 0.0), "high": min(middle + half, 1.0), "count": count}
+
+
+def told(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Rows of a table of text."""
+    right = _share(found["judge_right"])
+    note = f"judge: nearest mean of {found['judge']}, right on {right} of real media"
+    rows = []
+    for one in found["rows"]:
+        row = {
+            "group": one["group"],
+            "training captions": _share(one["training"]),
+            "real media, judged": _share(one["real"]),
+            f"outputs of {found['media']}": _share(one["outputs"]),
+            "beyond chance": one["beyond_chance"] or "no",
+        }
+        row |= {
+            name: f"{short(q['value'])} ± {short(q['error'])} ({q['n']})"
+            for name, q in one["quality"].items()
+        }
+        rows.append(row)
+    rows[-1]["note"] = note
+    return rows
+
+
+def _real(
+    model: Model, dataset: Dataset, indices: Sequence[int], group_of: GroupOf, feature: Feature
+) -> tuple[list[str], Tensor]:
+    """The groups of real items that name one, and their features [n, w]."""
+    most, seed = model.recipe.evaluate.bank, model.recipe.seed
+    some = list(indices)
+    some = some[:: -(-len(some) // most)] if len(some) > most else some
+    groups, items = list[str](), list[Item]()
+    for index in some:
+        try:
+            item = dataset.draw(index, stream(seed, "groups", index))
+        except MediaError:  # the dataset has said so
+            continue
+        if (group := group_of(item.get("text", ""), item.get("label"))) is not None:
+            groups.append(group)
+            items.append(item)
+    if not items:
+        return [], torch.zeros(0, 1, dtype=torch.float64)
+    return groups, extract(feature, (item["media"] for item in items), device=model.device).double().mean(1)
+
+
+def _neutral(model: Model, settings: Groups) -> MediaSet:
+    """Media for prompts that name no group, with seeds that no other set of the evaluation has."""
+    evaluate = model.recipe.evaluate
+    targets = [Target(settings.neutral[k % len(settings.neutral)]) for k in range(settings.n)]
+    return generated_set(model, targets, "neutral", seed=model.recipe.seed + evaluate.n + evaluate.new + 1)
+
+
+def _quality(
+    made: Sequence[MediaSet], metrics: Mapping[str, Metric], group_of: GroupOf
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Group -> metric -> mean, half of its 95% interval, and number of media, of those whose prompt names the group."""
+    media = [medium for one in made for medium in one.media]
+    targets = [target for one in made for target in one.targets]
+    groups = [group_of(target.prompt, target.label) for target in targets]
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, metric in metrics.items():
+        values = metric(media, targets).values
+        for group in {one for one in groups if one is not None}:
+            own = [v for v, g in zip(values, groups, strict=False) if g == group and not math.isnan(v)]
+            if own:
+                score = Score.of(own)
+                found.setdefault(group, {})[name] = {
+                    "value": score.value, "error": _Z * score.error, "n": len(own),
+                }  # fmt: skip
+    return found
+
+
+def _row(
+    name: str, training: Sequence[str], real: Sequence[str], outputs: Sequence[str],
+    quality: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    counts = [(sum(one == name for one in groups), len(groups)) for groups in (training, real, outputs)]
+    trained, judged, made = (wilson(*count) for count in counts)
+    beyond = "more" if made["low"] > judged["high"] else "less" if made["high"] < judged["low"] else ""
+    return {
+        "group": name, "training": trained, "real": judged, "outputs": made, "beyond_chance": beyond,
+        "quality": dict(quality.get(name, {})),
+    }  # fmt: skip
+
+
+def _share(found: Mapping[str, float]) -> str:
+    share, low, high = found["share"], found["low"], found["high"]
+    if share is None or math.isnan(share):
+        return "-"
+    return f"{share:.0%} ({low:.0%} to {high:.0%})"

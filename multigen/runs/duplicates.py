@@ -1,0 +1,82 @@
+"""What `train.dedup` does before a training: near-duplicates are listed in the run folder, and dropped if asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from multigen.datasets import Dataset
+from multigen.datasets.fewer import Fewer
+from multigen.evaluation.duplicates import find_duplicates
+from multigen.modalities import Modality
+from multigen.recipe.schema import Recipe
+from multigen.storage.files import write_json
+from multigen.training import ranks
+
+log = logging.getLogger(__name__)
+
+FILE = "duplicates.json"
+FORMAT = "multigen duplicates 1"
+_SHOWN = 5
+
+
+def deduplicated(
+    recipe: Recipe, dataset: Dataset, modality: Modality, device: torch.device, folder: Path
+) -> Dataset:
+    """The dataset that is trained on, as `train.dedup` says. A training that goes on takes what it found before."""
+    action = recipe.train.dedup
+    if action in (None, "off"):
+        return dataset
+    with ranks.in_turn():  # the first looks, the others read what it found
+        found = _before(folder, recipe, dataset)
+        if found is None:
+            found = _look(recipe, dataset, modality, device)
+            if ranks.first():
+                folder.mkdir(parents=True, exist_ok=True)
+                write_json(folder / FILE, found)
+    copies = found["copies"]
+    if ranks.first():
+        _tell(recipe, copies, folder)
+    return Fewer(dataset, [row["index"] for row in copies]) if action == "drop" and copies else dataset
+
+
+def _asked(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    train, held = dataset.split()
+    part = recipe.train.dedup_feature
+    feature = None if part is None else {"name": part.name, **part.args}
+    return {"near": recipe.train.dedup_near, "feature": feature, "train": len(train), "held_out": len(held)}
+
+
+def _look(recipe: Recipe, dataset: Dataset, modality: Modality, device: torch.device) -> dict[str, Any]:
+    found = find_duplicates(recipe, dataset, modality, device, recipe.train.dedup_near)
+    return {
+        "format": FORMAT, "asked": _asked(recipe, dataset), "feature": found.feature, "limit": found.limit,
+        "items": found.items, "copies": [dataclasses.asdict(copy) for copy in found.copies],
+    }  # fmt: skip
+
+
+def _before(folder: Path, recipe: Recipe, dataset: Dataset) -> dict[str, Any] | None:
+    """What a training of this folder found; None where it looked at other data, or not at all."""
+    try:
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        same = found["format"] == FORMAT and found["asked"] == _asked(recipe, dataset)
+        return found if same and all(isinstance(row["index"], int) for row in found["copies"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _tell(recipe: Recipe, copies: list[dict[str, Any]], folder: Path) -> None:
+    if not copies:
+        log.info("%s: no near-duplicates among the training items", recipe.name)
+        return
+    some = "; ".join(f"{row['id']} is like {row['of']}" for row in copies[:_SHOWN])
+    more = f"; {len(copies) - _SHOWN} more" if len(copies) > _SHOWN else ""
+    done = "left out" if recipe.train.dedup == "drop" else "trained on (train.dedup=drop leaves them out)"
+    log.warning(
+        "%s: %d near-duplicates, %s, in %s: %s%s", recipe.name, len(copies), done, folder / FILE, some, more
+    )
