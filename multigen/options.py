@@ -47,7 +47,8 @@ class Option:
         """The value; MultigenError where it lies outside the range or is none of the choices."""
         if value is None:
             return value
-        if self.choices and value not in self.choices:
+        flag = isinstance(value, bool) and bool in typing.get_args(self.type)
+        if self.choices and value not in self.choices and not flag:
             raise MultigenError(message(self.name, value, self.choices))
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and not (self.above < value and self.low <= value <= self.high and math.isfinite(value)):

@@ -10,6 +10,11 @@ BUILTIN: dict[str, dict[str, str]] = {
         "diffusers": "multigen.backbones.diffusers:Diffusers",
         "unet": "multigen.backbones.unet:UNet",
     },
+    "filter": {
+        "nsfw": "multigen.safety.nsfw:Nsfw",
+        "safety_checker": "multigen.safety.checker:SafetyChecker",
+        "words": "multigen.safety.words:Words",
+    },
     "family": {
         "AudioLDM2Pipeline": "multigen.families.audioldm2:AudioLDM2",
         "AudioLDMPipeline": "multigen.families.musicldm:MusicLDM",

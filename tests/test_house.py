@@ -22,12 +22,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("training", "generation"),
     ("cascades",),
-    ("datasets", "codecs"),
+    ("datasets", "codecs", "marks", "safety"),
     ("modalities", "recipe", "backbones", "conditioners"),
     ("families", "provenance"),
     ("storage",),
     ("registry",),
-    ("core", "parts", "signatures", "options", "device", "progress"),
+    ("core", "parts", "signatures", "options", "device", "progress", "prompts"),
     ("errors", "version"),
 )
 FLOOR = {room: len(FLOORS) - number for number, rooms in enumerate(FLOORS) for room in rooms}

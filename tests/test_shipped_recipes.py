@@ -73,6 +73,7 @@ OWN = {
         "sample.prompts=['red apple bouncing, 3D','']",
     ],
     "image_folder": ["data.path=media", "modality.size=32"],
+    "image_sprites": ["data.path=media"],
     "audio_folder": [*SOUND, "data.path=media"],
     "video_folder": [*CLIP, "data.path=media", "train.workers=0"],
 }
@@ -88,8 +89,8 @@ def files(name: str, folder: Path) -> None:
     """Six files of the user's, of a size and rate that are not the recipe's."""
     for k in range(6):
         rng = torch.Generator().manual_seed(k)
-        if name == "image_folder":
-            media = torch.rand(3, 50, 41, generator=rng) * 2 - 1
+        if name in ("image_folder", "image_sprites"):
+            media = torch.rand(4 if name == "image_sprites" else 3, 50, 41, generator=rng) * 2 - 1
             Image().write(media, folder / f"{k}.png")
         elif name == "audio_folder":
             t = torch.arange(3 * 16000) / 16000
@@ -202,6 +203,7 @@ def test_stable_diffusion_samples_with_its_folders_weights(
     assert here == there == manifest["files"][0]["weights_hash"]
 
 
+@pytest.mark.slow
 def test_a_vocoder_is_trained_and_heard_in_music(
     tmp_path: Path, renders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +246,7 @@ def test_a_vocoder_is_trained_and_heard_in_music(
     assert (plain - neural).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_vae_is_trained_and_pictures_are_made_in_its_latents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

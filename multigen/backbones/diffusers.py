@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from multigen.backbones.adapters import Adapters
+from multigen.backbones.circular import circular
 from multigen.backbones.control_training import from_unet, learning
 from multigen.backbones.diffusers_deep import Inner
 from multigen.backbones.diffusers_taps import tapped
@@ -20,6 +21,7 @@ from multigen.backbones.int8 import to_int8
 from multigen.backbones.packed import PackedWeights
 from multigen.backbones.streamed import Streamed
 from multigen.core.backbone import Backbone, Control, Lead, Taps
+from multigen.core.circles import OPEN, Closed
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.copies import KeepsCopies
 from multigen.core.deep import Deep
@@ -79,7 +81,7 @@ class Diffusers(KeepsCopies, Backbone):
         self.c_noise, self.distilled = self.family.c_noise, self.family.distilled
         self.begins, self.sees_known = self.family.begins, self.family.sees_known
         self.lone_frames, self.learned_variance = self.family.lone_frames, self.family.learned_variance
-        self.published = _published(self.family)
+        self.published, self.closes = _published(self.family), self.family.closes
         self.joined = "" if motion is None else "motion_modules."
         depth = self.family.config.get("layers_per_block")
         self.depth = depth if isinstance(depth, int) else 0
@@ -177,8 +179,18 @@ class Diffusers(KeepsCopies, Backbone):
         """Raise ValueError for samples [C, *D] that the family's network cannot make."""
         self.family.check_shape(shape)
 
+    def circle_multiple(self, axis: int) -> int:
+        """How often its levels halve a side."""
+        return 2 ** (len(self.family.config.get("block_out_channels") or (0,)) - 1)
+
     def forward(
-        self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        cond: Cond,
+        taps: Taps | None = None,
+        deep: Deep | None = None,
+        closed: Closed = OPEN,
     ) -> Tensor:
         """x [B, C, *D], c_noise [B] as the family takes it -> F [B, C, *D]."""
         blocks: list[nn.Module] = [self.network.get_submodule(name) for name in self._blocks]
@@ -192,11 +204,14 @@ class Diffusers(KeepsCopies, Backbone):
         led = self._adapters.leading(self.network, cond)
         fast = (
             self._packed.used(x)
-            if self._packed is not None and self.keeps_copies
+            if self._packed is not None and self.keeps_copies and not closed
             else contextlib.nullcontext()
         )
-        inner = self._inner.deep(deep, len(x))
-        with tapped(blocks, taps), inner, lower, led, self._learning(x, cond), fast:
+        inner, around = (
+            self._inner.deep(deep, len(x)),
+            circular(closed) if closed else contextlib.nullcontext(),
+        )
+        with tapped(blocks, taps), inner, lower, led, self._learning(x, cond), fast, around:
             answer = self.family.call(self.network, x, c_noise, cond)
         if taps is None or not taps.variance:
             answer = answer[:, : x.shape[1]]

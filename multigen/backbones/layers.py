@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from multigen.backbones.winograd import Conv
 from multigen.core.backbone import Taps
+from multigen.core.circles import OPEN, Closed
 
 
 class Context(NamedTuple):
@@ -30,6 +31,7 @@ class Context(NamedTuple):
     mask       [B, L], True for a valid token
     frames     T of a video, else 1
     taps       changes or records inside attention
+    closed     axes along which convolutions take a sample as a circle; attention knows no places there
     """
 
     embedding: Tensor | None
@@ -37,6 +39,7 @@ class Context(NamedTuple):
     mask: Tensor | None
     frames: int
     taps: Taps | None = None
+    closed: Closed = OPEN
 
 
 def fold(x: Tensor) -> Tensor:
@@ -87,6 +90,11 @@ def conv(width_in: int, width_out: int, *, axes: int, kernel: int, stride: int =
     if axes == 1:
         return Conv(width_in, width_out, (1, kernel), (1, stride))
     return Conv(width_in, width_out, (kernel, kernel), (stride, stride))
+
+
+def convolved(layer: nn.Module, x: Tensor, closed: Closed) -> Tensor:
+    """A convolution of x [R, C, H, W], along closed axes as of a circle."""
+    return layer(x, closed) if closed else layer(x)
 
 
 def norm(width: int, groups: int) -> nn.GroupNorm:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multigen.backbones.layers import Context, conv
+from multigen.backbones.layers import Context, conv, convolved
 
 
 class DownsampleConv(nn.Module):
@@ -16,9 +16,9 @@ class DownsampleConv(nn.Module):
         super().__init__()
         self.conv = conv(width, width, axes=axes, kernel=3, stride=2)
 
-    def forward(self, x: Tensor, _: Context) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:
         """[R, C, H, W] -> [R, C, H/2, W/2]; the unit axis of audio stays."""
-        return self.conv(x)
+        return convolved(self.conv, x, context.closed)
 
 
 class UpsampleConv(nn.Module):
@@ -29,9 +29,9 @@ class UpsampleConv(nn.Module):
         self.factor = (1, 2) if axes == 1 else (2, 2)
         self.conv = conv(width, width, axes=axes, kernel=3)
 
-    def forward(self, x: Tensor, _: Context) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:
         """[R, C, H, W] -> [R, C, 2H, 2W]; the unit axis of audio stays."""
-        return self.conv(_repeat(x, *self.factor))
+        return convolved(self.conv, _repeat(x, *self.factor), context.closed)
 
 
 def _repeat(x: Tensor, down: int, right: int) -> Tensor:

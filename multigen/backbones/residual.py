@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multigen.backbones.attention import AttentionBlock
-from multigen.backbones.layers import Context, conv, norm, zeroed
+from multigen.backbones.layers import Context, conv, convolved, norm, zeroed
 from multigen.backbones.winograd import Conv, samples_on_cpu
 
 
@@ -85,10 +85,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """[R, width_in, H, W] -> [R, width_out, H, W]."""
-        h = self.conv1(activated(self.norm1(x)))
+        h = convolved(self.conv1, activated(self.norm1(x)), context.closed)
         if self.time_conv is not None:
             h = self.time_conv(h, context.frames)
-        h = self.shortcut(x) + self.conv2(self.dropout(activated(self._normed(h, context))))
+        h = self.dropout(activated(self._normed(h, context)))
+        h = self.shortcut(x) + convolved(self.conv2, h, context.closed)
         return h if self.skip_scale == 1 else h * self.skip_scale
 
     def _normed(self, h: Tensor, context: Context) -> Tensor:

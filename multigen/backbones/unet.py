@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from multigen.backbones.attention import Attention, AttentionBlock
-from multigen.backbones.layers import Context, conv, fold, norm, unfold, zeroed
+from multigen.backbones.layers import Context, conv, convolved, fold, norm, unfold, zeroed
 from multigen.backbones.noise_embedding import NoiseEmbedding
 from multigen.backbones.resampling import DownsampleConv, UpsampleConv
 from multigen.backbones.residual import Stage, activated
 from multigen.backbones.unet_arguments import check_positive, check_unet
 from multigen.backbones.winograd import samples_on_cpu
 from multigen.core.backbone import Backbone, Taps
+from multigen.core.circles import OPEN, Closed
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.deep import Deep
 from multigen.registry import Given
@@ -89,6 +90,7 @@ class UNet(Backbone):
         check_positive(skip_scale=skip_scale)
         self.axes, self.channels, self.cond = axes, channels, cond
         self.checkpoint, self.channels_last = checkpoint, channels_last
+        self.closes = (-1,) if axes == 1 else (-1, -2)  # frames have places of their own
         if start_at_grid and cond.grid < out_channels:
             raise ValueError(
                 f"start_at_grid: true is not allowed with {cond.grid} channels of a grid; the output has {out_channels}"
@@ -103,8 +105,7 @@ class UNet(Backbone):
         self.enter = conv(channels + cond.grid, widths[0], axes=axes, kernel=kernel)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips = self._fill_down(stage, widths, attends, blocks)
-        deepest = widths[-1]
-        self.middle = nn.ModuleList([stage(deepest, deepest, any(attends)), stage(deepest, deepest, False)])
+        self.middle = nn.ModuleList([stage(widths[-1], widths[-1], some) for some in (any(attends), False)])
         self._fill_up(stage, widths, attends, blocks, skips)
         self._number_attention()
         self.leave_norm = norm(widths[0], groups)
@@ -147,6 +148,10 @@ class UNet(Backbone):
             weights = {**weights, "enter.weight": enter[:, : self.channels]}
         return {**new, **{k: v for k, v in weights.items() if k != _GUIDANCE or self.distilled}}
 
+    def circle_multiple(self, axis: int) -> int:
+        """Its stride: a circle cannot be padded."""
+        return self.stride
+
     def _fill_down(
         self, stage: Callable[..., Stage], widths: Sequence[int], attends: Sequence[bool], blocks: int
     ) -> list[int]:
@@ -180,7 +185,13 @@ class UNet(Backbone):
                 self.up.append(UpsampleConv(width, axes=self.axes))
 
     def forward(
-        self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        cond: Cond,
+        taps: Taps | None = None,
+        deep: Deep | None = None,
+        closed: Closed = OPEN,
     ) -> Tensor:
         """x [B, C, *D], c_noise [B] log-SNR within ±20, cond with the widths of the constructor -> F [B, C', *D].
 
@@ -199,7 +210,7 @@ class UNet(Backbone):
             x = x.contiguous(memory_format=torch.channels_last)
         scale = cond.extra.get("guidance") if self.distilled else None
         context = Context(
-            self.embed(c_noise, cond.vector, frames, scale), cond.tokens, cond.mask, frames, taps
+            self.embed(c_noise, cond.vector, frames, scale), cond.tokens, cond.mask, frames, taps, closed
         )
         x = unfold(self._run(x, context, deep), self.axes, frames)
         x = x[(..., *(slice(n) for n in size))].contiguous()
@@ -212,7 +223,7 @@ class UNet(Backbone):
         """
         made = None if deep is None else deep.made
         outer = len(self.down) + 1 if deep is None or made is None else deep.outer[0]
-        x = self.enter(x)
+        x = convolved(self.enter, x, context.closed)
         skips = [x]
         for layer in self.down[: outer - 1]:
             x = self._call(layer, x, context)
@@ -227,7 +238,7 @@ class UNet(Backbone):
                     deep.kept[len(skips)] = (x.unflatten(0, (-1, context.frames)),)
                 x = torch.cat([x, skips.pop()], dim=1)
             x = self._call(layer, x, context)
-        return self.leave(activated(self.leave_norm(x)))
+        return convolved(self.leave, activated(self.leave_norm(x)), context.closed)
 
     def _layers_up(self, stages: int) -> int:
         """How many layers the last stages of the decoder have, with those between them."""

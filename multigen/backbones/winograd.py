@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.forward_ad import unpack_dual
 
+from multigen.core.circles import OPEN, Closed, extend
 from multigen.core.copies import KeepsCopies, Stamp
 
 OUTPUTS = 4  # m
@@ -144,19 +145,39 @@ class Conv(KeepsCopies, nn.Conv2d):
         """Let the transformed kernel go."""
         self._held = None
 
-    def forward(self, input: Tensor) -> Tensor:
-        """[R, C, H, W] -> [R, C', H', W']."""
-        x = input
-        half = (self.kernel_size[0] // 2, self.kernel_size[1] // 2)
-        plain = self.stride == (1, 1) and self.groups == 1
-        if not samples_on_cpu(x) or not plain or self.padding != half:
-            return super().forward(x)
-        if self.kernel_size == (1, 1):
+    def forward(self, input: Tensor, closed: Closed = OPEN) -> Tensor:
+        """[R, C, H, W] -> [R, C', H', W']. Along closed axes the end continues in the beginning."""
+        return self._of_circle(input, closed) if closed else self._plain(input)
+
+    def _of_circle(self, x: Tensor, closed: Closed) -> Tensor:
+        """As `forward`, of x with what lies beyond its closed ends."""
+        padding = (int(self.padding[0]), int(self.padding[1]))
+        down, right = (n if closed.goes_on(axis) else 0 for axis, n in zip((-2, -1), padding, strict=True))
+        if not down and not right:
+            return self._plain(x)
+        more = extend(x, (right, right, down, down), closed)
+        if self._takes_few_products(x):
+            made = self._few_products(more)
+            return made[:, :, down : down + x.shape[2], right : right + x.shape[3]]
+        rest = (padding[0] - down, padding[1] - right)
+        return F.conv2d(more, self.weight, self.bias, self.stride, rest, self.dilation, self.groups)
+
+    def _plain(self, x: Tensor) -> Tensor:
+        if self.kernel_size == (1, 1) and self._samples(x):
             return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
-        return self._few_products(x) if self._pays(x) else super().forward(x)
+        return self._few_products(x) if self._takes_few_products(x) else super().forward(x)
+
+    def _samples(self, x: Tensor) -> bool:
+        """Whether x takes a way of our own: it keeps its size, and nothing learns."""
+        half = (self.kernel_size[0] // 2, self.kernel_size[1] // 2)
+        plain = self.stride == (1, 1) and self.groups == 1 and self.padding == half
+        return plain and samples_on_cpu(x)
+
+    def _takes_few_products(self, x: Tensor) -> bool:
+        return self.kernel_size == (3, 3) and self._samples(x) and self._pays(x)
 
     def _pays(self, x: Tensor) -> bool:
-        if not self.keeps_copies or self.kernel_size != (3, 3) or x.shape[2] * x.shape[3] < _LEAST_PLACES:
+        if not self.keeps_copies or x.shape[2] * x.shape[3] < _LEAST_PLACES:
             return False
         a, b = self.in_channels, self.out_channels
         used = 1.0  # share of the tiles' places that are in the sample

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multigen.modalities.alpha import has_alpha, premultiplied, straight
+
 
 def reduced(media: Tensor, factors: Sequence[int]) -> Tensor:
     """Media [B, C, *D], coarser by a factor on each axis; a size that it does not divide is rounded up.
@@ -20,8 +22,11 @@ def reduced(media: Tensor, factors: Sequence[int]) -> Tensor:
         return _sound(media, sizes[0])
     if media.ndim == 5:
         media = media[:, :, :: factors[0]]
+    alpha = has_alpha(media, 1)
+    media = premultiplied(media, 1) if alpha else media
     flat = F.interpolate(media.flatten(0, -3)[:, None], size=sizes[-2:], mode="area")
-    return flat[:, 0].unflatten(0, media.shape[:-2])
+    made = flat[:, 0].unflatten(0, media.shape[:-2])
+    return straight(made, 1) if alpha else made
 
 
 def enlarged(media: Tensor, size: Sequence[int]) -> Tensor:
@@ -32,8 +37,11 @@ def enlarged(media: Tensor, size: Sequence[int]) -> Tensor:
         media = _frames(media, size[0])
     if tuple(media.shape[-2:]) == tuple(size[-2:]):
         return media
+    alpha = has_alpha(media, 1)
+    media = premultiplied(media, 1) if alpha else media
     flat = F.interpolate(media.flatten(0, -3)[:, None], size=list(size[-2:]), mode="bicubic")
-    return flat[:, 0].unflatten(0, media.shape[:-2]).clamp(-1, 1)
+    made = flat[:, 0].unflatten(0, media.shape[:-2]).clamp(-1, 1)
+    return straight(made, 1) if alpha else made
 
 
 def _frames(media: Tensor, count: int) -> Tensor:

@@ -33,7 +33,9 @@ Vary, inpaint, extend, restyle or restore a medium. With --input alone: img2img,
   multigen edit image_emoji --input small.png --restore downsample --prompt "red apple"
 """
 # The fields of a request that have an option of their own here.
-NAMES = ("negative_prompt", "steps", "guidance_scale", "sampler", "guide", "cache", "sliding_window", "tile")
+NAMES = (
+    "negative_prompt", "steps", "guidance_scale", "sampler", "guide", "cache", "sliding_window", "tile", "loop",
+)  # fmt: skip
 
 
 def parser() -> Parser:
@@ -68,8 +70,9 @@ def run(argv: Sequence[str]) -> int:
     edit = edit_request(given(a, [INPUT if name == "media" else name for name in options(EditRequest)]))
     common = Request(**given(a, (*NAMES, IMAGES)), options=own, edit=edit)
     common.check()
-    if edit.restore is not None and a.tile:
-        raise MultigenError("--tile does not go with --restore")
+    for name in ("tile", "loop"):
+        if edit.restore is not None and vars(a)[name]:
+            raise MultigenError(f"--{name} does not go with --restore")
     from multigen.runs.checks import check_request, check_source
     from multigen.storage.claim import check_folder
 

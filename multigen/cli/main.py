@@ -26,6 +26,7 @@ from multigen.cli import (
     run,
     sample,
     serve,
+    sheet,
     shrink,
     train,
     verify,
@@ -35,8 +36,8 @@ from multigen.errors import Interrupted, MultigenError, message, reason
 from multigen.version import __version__
 
 _COMMANDS = (
-    run, train, sample, edit, serve, evaluate, export, shrink, convert, pack, verify, info, recipes, datasets, parts,
-    doctor,
+    run, train, sample, edit, serve, evaluate, export, shrink, convert, pack, sheet, verify, info, recipes, datasets,
+    parts, doctor,
 )  # fmt: skip
 COMMANDS: Mapping[str, Command] = {m.COMMAND.name: m.COMMAND for m in _COMMANDS} | {
     "completion": completion.command(lambda: COMMANDS)

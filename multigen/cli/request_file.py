@@ -26,7 +26,10 @@ def read_request(text: str, where: str, declared: Callable[[], Sequence[Option]]
     MultigenError names the place, an unknown key and the nearest, a value of another type.
     """
     if not text.startswith("{"):
-        return Request(text)
+        try:
+            return Request(text)
+        except MultigenError as error:
+            raise MultigenError(f"{where}: {error}") from None
     try:
         data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:

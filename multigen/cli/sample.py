@@ -49,9 +49,10 @@ NAMES = (
     "duration",
     "sliding_window",
     "tile",
+    "loop",
 )
 # Options, and those that they go with.
-_GO_WITH = {"tile": "sliding_window", "clip": "trajectory", "to_seed": "blend"}
+_GO_WITH = {"clip": "trajectory", "to_seed": "blend"}
 
 
 def parser() -> Parser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
 from collections.abc import Sequence
 
 from multigen.cli.arguments import Command, Parser, count, device, new_parser, path, place, positive, whole
@@ -69,12 +70,7 @@ def parser() -> Parser:
         "--replicas", metavar="N|N-M", help="with --ray: of each model; a range follows the load (default: 1)"
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
-    parser.add_argument("--log-prompts", action="store_true", help="keep prompts in the log")
-    parser.add_argument(
-        "--otlp",
-        metavar="ADDRESS",
-        help="send traces to this collector of OpenTelemetry, such as http://localhost:4318",
-    )
+    _about_content(parser)
     add_key_options(parser)
     return parser
 
@@ -98,6 +94,21 @@ def _where(parser: Parser) -> None:
         default=30.0,
         metavar="S",
         help="s that running requests have to end after SIGTERM (default: 30)",
+    )
+
+
+def _about_content(parser: Parser) -> None:
+    parser.add_argument(
+        "--safety",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="filters of prompts and media, beside those of recipes; auto: where others reach the server (default)",
+    )
+    parser.add_argument("--log-prompts", action="store_true", help="keep prompts in the log")
+    parser.add_argument(
+        "--otlp",
+        metavar="ADDRESS",
+        help="send traces to this collector of OpenTelemetry, such as http://localhost:4318",
     )
 
 
@@ -138,18 +149,22 @@ def run(argv: Sequence[str]) -> int:
     check_packages()
     _check_ray(a)
     from multigen.runs.checks import check_source
+    from multigen.serving.safety import check_filters, unfiltered
     from multigen.serving.sources import check_reach, named
 
     check_reach(a.host, a.keys)
-    for source in named(a.source).values():
-        check_source(source)
+    recipes = [check_source(source) for source in named(a.source).values()]
+    made = [recipe.makes for recipe in recipes if recipe is not None]
+    check_filters(made, a.host, a.allow_host, a.safety)
+    if said := unfiltered(a.host, a.allow_host, a.safety):
+        print(f"multigen: warning: {said}", file=sys.stderr)
     from multigen.serving.run import Options, serve
 
     options = Options(
         host=a.host, port=a.port, root_path=a.root_path, keys=a.keys, allow_hosts=a.allow_host,
         max_batch=a.max_batch, max_queue=a.max_queue, max_pixels=a.max_pixels, memory=a.memory, budget=a.budget,
         store=a.store, shared=a.shared, ttl=a.ttl, store_size=a.store_size, loras=a.loras, device=a.device,
-        drain=a.drain, log_prompts=a.log_prompts, otlp=a.otlp,
+        drain=a.drain, safety=a.safety, log_prompts=a.log_prompts, otlp=a.otlp,
     )  # fmt: skip
     if a.ray:
         from multigen.serving.cluster.run import serve_on_ray

@@ -1,6 +1,6 @@
 """Pixels: model space is the media themselves, optionally with blocks of pixels folded into channels.
 
-    x = scale unshuffle(media)
+    x = scale unshuffle(media)                    colours of pictures with alpha premultiplied
 
 Space to depth: Shi et al. 2016 (arXiv:1609.05158), eq. 4, inverted.
 """
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from multigen.backbones.layers import from_blocks, to_blocks
 from multigen.codecs import Codec
+from multigen.modalities.alpha import has_alpha, premultiplied, straight
 
 
 class Pixels(Codec):
@@ -58,6 +59,7 @@ class Pixels(Codec):
     def encode(self, media: Tensor) -> Tensor:
         """[B, C, *D] in [-1, 1] -> [B, C * u², ..., H / u, W / u]."""
         self.shape(tuple(media.shape[1:]))
+        media = premultiplied(media, 1) if has_alpha(media, 1) else media
         return to_blocks(media * self.scale, self.unshuffle)
 
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
@@ -65,8 +67,9 @@ class Pixels(Codec):
         return self.unclamped(x).clamp(-1, 1)
 
     def unclamped(self, x: Tensor) -> Tensor:
-        """[B, C * u², ..., H / u, W / u] -> [B, C, *D], not clamped."""
-        return from_blocks(x, self.unshuffle) / self.scale
+        """[B, C * u², ..., H / u, W / u] -> [B, C, *D], not clamped but where there is alpha."""
+        media = from_blocks(x, self.unshuffle) / self.scale
+        return straight(media, 1) if has_alpha(media, 1) else media
 
     def latent_mask(self, keep: Tensor) -> Tensor:
         """Blocks whose pixels are all kept: bool [*D] -> bool [..., H / u, W / u]."""

@@ -12,6 +12,7 @@ from multigen.conditioners import Conditioner
 from multigen.conditioners.prompts import column, no_prompt
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.errors import MultigenError, message
+from multigen.prompts.normal import normalised
 
 
 class Label(Conditioner):
@@ -55,12 +56,12 @@ class Label(Conditioner):
         return Cond(vector=self.embedding(labels.to(self.embedding.weight.device)))
 
     def _index(self, prompt: str) -> int:
-        text = prompt.strip()
+        text = normalised(prompt.strip())
         if not text:
             return len(self.classes)
         if text in self.classes:  # before the index: a number can be the name of a class
             return self.classes.index(text)
-        folded = [c.casefold() for c in self.classes]
+        folded = [normalised(c).casefold() for c in self.classes]
         if folded.count(text.casefold()) == 1:
             return folded.index(text.casefold())
         if text.isascii() and text.isdigit() and int(text) < len(self.classes):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from multigen.errors import MultigenError, message
+from multigen.prompts.normal import normalised
 
 _SHOWN = 60  # characters of a prompt that a warning repeats
 
@@ -23,14 +24,14 @@ def column(batch: Mapping[str, Any], name: str, conditioner: str) -> Sequence[An
 
 
 def check_text(prompt: object) -> str:
-    """Return a prompt that is text. MultigenError for other types and for invalid Unicode."""
+    """Return a prompt or caption in its one spelling. MultigenError for what is no text, or invalid Unicode."""
     if not isinstance(prompt, str):
         raise MultigenError(message("prompt", prompt, ["text"]))
     try:
         prompt.encode("utf-8")
     except UnicodeEncodeError as error:
         raise MultigenError(f"prompt: {prompt!r} is not valid Unicode ({error.reason})") from error
-    return prompt
+    return normalised(prompt)
 
 
 def no_prompt(prompts: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
+from multigen.core.circles import Closed
 from multigen.core.conditioning import Cond
 from multigen.core.deep import Deep
 from multigen.core.hosts import Host
@@ -78,6 +79,7 @@ class Backbone(nn.Module, ABC):
     attentions  number of attention blocks that taps can address; 0: `forward` takes no taps
     deepest     number of the attention block in the middle of the network
     outermost   most outer stages that can run without the inner layers (`Deep`); 0: `forward` takes no deep
+    closes      axes, counted from the last, along which it can take a sample as a circle; (): `forward` takes no closed
     distilled   the network takes a guidance scale as an input, `Cond.extra["guidance"]` [B, 1]
     begins      it makes what begins with a picture, and cannot do without one
     lone_frames  it is shown frames of a video that no latent holds alone
@@ -94,6 +96,7 @@ class Backbone(nn.Module, ABC):
     attentions: int = 0
     deepest: int = 0
     outermost: int = 0
+    closes: tuple[int, ...] = ()
     distilled: bool = False
     begins: bool = False
     sees_known: bool = False
@@ -106,7 +109,7 @@ class Backbone(nn.Module, ABC):
         """x [B, C, *D], c_noise [B], conditions -> F [B, C', *D].
 
         A backbone whose `attentions` is above 0 also takes `taps: Taps | None = None`, and one whose `outermost` is
-        above 0 `deep: Deep | None = None`.
+        above 0 `deep: Deep | None = None`. One that `closes` takes `closed: Closed = OPEN`.
         """
 
     def regions(self) -> Sequence[nn.Module]:
@@ -122,6 +125,10 @@ class Backbone(nn.Module, ABC):
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError, with the nearest that is allowed, for samples [C, *D] that the network cannot make."""
+
+    def circle_multiple(self, axis: int) -> int:
+        """Return of what the length of a closed axis must be a multiple; the axis is counted from the last."""
+        return 1
 
     def attach(self, controls: Sequence[Control]) -> None:
         """Be led by these from now on, and by no others; calls then carry `lead_name(k)` for each of them.
@@ -190,4 +197,13 @@ def check_deep(backbone: Backbone, deep: Deep) -> None:
     if wrong:
         raise ValueError(
             f"outer: {wrong[0]} is not allowed. Allowed: 1 to {backbone.outermost} (outer stages)"
+        )
+
+
+def check_closed(backbone: Backbone, closed: Closed) -> None:
+    """Raise ValueError if the backbone cannot take samples as circles along these axes."""
+    axes = (*closed.axes, *((-2,) if closed.poles else ()))
+    if any(axis not in backbone.closes for axis in axes):
+        raise ValueError(
+            f"this network takes no samples as circles along the axes {axes}. Allowed: {backbone.closes}"
         )

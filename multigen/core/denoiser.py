@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multigen.core.backbone import Backbone, Taps, check_deep, check_taps
+from multigen.core.backbone import Backbone, Taps, check_closed, check_deep, check_taps
+from multigen.core.circles import OPEN, Closed
 from multigen.core.conditioning import Cond
 from multigen.core.copies import KeepsCopies
 from multigen.core.deep import Deep
@@ -83,11 +84,17 @@ class Denoiser(KeepsCopies, nn.Module):
         self._held: HeldWeights | None = None
 
     def network(
-        self, x: Tensor, c_noise: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        cond: Cond,
+        taps: Taps | None = None,
+        deep: Deep | None = None,
+        closed: Closed = OPEN,
     ) -> Tensor:
         """Call F with x [B, C, *D], already scaled by c_in, and c_noise [B]. The answer has the dtype of x.
 
-        Raises ValueError for taps and deep features that the backbone does not take.
+        Raises ValueError for taps, deep features and closed axes that the backbone does not take.
         """
         more: dict[str, Any] = {}
         if taps is not None:
@@ -96,6 +103,9 @@ class Denoiser(KeepsCopies, nn.Module):
         if deep is not None:
             check_deep(self.backbone, deep)
             more["deep"] = deep
+        if closed:
+            check_closed(self.backbone, closed)
+            more["closed"] = closed
         if self.precision is None:
             return self.backbone(x, c_noise, cond, **more)
         with torch.autocast(x.device.type, dtype=self.precision):
@@ -118,7 +128,13 @@ class Denoiser(KeepsCopies, nn.Module):
         return self._held
 
     def forward(
-        self, x: Tensor, t: Tensor, cond: Cond, taps: Taps | None = None, deep: Deep | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        cond: Cond,
+        taps: Taps | None = None,
+        deep: Deep | None = None,
+        closed: Closed = OPEN,
     ) -> Tensor:
         """x_t [B, C, *D], t [B] -> x0 [B, C, *D]. ValueError for prediction eps at alpha = 0.
 
@@ -127,21 +143,21 @@ class Denoiser(KeepsCopies, nn.Module):
         times = t.tolist()
         self._know(times)
         if times.count(times[0]) == len(times):
-            return self._at_one_time(x, times, cond, taps, deep)
+            return self._at_one_time(x, times, cond, taps, deep, closed)
         scales = [*zip(*[self._known[value] for value in times], strict=True)]
         c_noise, c_in, c_skip, c_out = upload(torch.tensor(scales, dtype=x.dtype), x.device).unbind()
         scaled = any(abs(c - 1) > UNSCALED for c in scales[1])
-        answer = self.network(rows(c_in, x) * x if scaled else x, c_noise, cond, taps, deep)
+        answer = self.network(rows(c_in, x) * x if scaled else x, c_noise, cond, taps, deep, closed)
         x0 = (rows(c_skip, x) * x).addcmul_(rows(c_out, x), answer[:, : x.shape[1]])
         return _with_variance(x0, answer, taps)
 
     def _at_one_time(
-        self, x: Tensor, times: list[float], cond: Cond, taps: Taps | None, deep: Deep | None
+        self, x: Tensor, times: list[float], cond: Cond, taps: Taps | None, deep: Deep | None, closed: Closed
     ) -> Tensor:
         """As `forward`, where all samples are at one time: with numbers in place of tensors of them."""
         level, c_in, c_skip, c_out = self._known[times[0]]
         c_noise = x.new_full((len(times),), level)
-        answer = self.network(x * c_in if abs(c_in - 1) > UNSCALED else x, c_noise, cond, taps, deep)
+        answer = self.network(x * c_in if abs(c_in - 1) > UNSCALED else x, c_noise, cond, taps, deep, closed)
         output = answer[:, : x.shape[1]]
         if c_skip == 0:
             return _with_variance(output if c_out == 1 else output * c_out, answer, taps)

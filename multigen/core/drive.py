@@ -2,8 +2,8 @@
 
 Each round collects the calls that all samplings wait for, merges those that can share a batch into one network call
 with a time for each sample, t [B], and hands the answers back. Calls merge if they agree in denoiser, shape, dtype,
-device, structure of the condition, `grad`, `taps`, in what the backbone declares as `shared` and in how much of the
-network runs; prompts, samplers, step counts and guides may differ.
+device, structure of the condition, `grad`, `taps`, `closed`, in what the backbone declares as `shared` and in how much
+of the network runs; prompts, samplers, step counts and guides may differ.
 
 What fails, fails alone: a call that raises is made again in halves, down to the sample at fault, and the samplings of
 the others go on.
@@ -145,6 +145,7 @@ class Driver:
         deep = deep_of(batch)
         more = {} if first.taps is None else {"taps": first.taps}
         more |= {} if deep is None else {"deep": deep}
+        more |= {"closed": first.closed} if first.closed else {}
         with torch.enable_grad() if first.grad else nullcontext():
             if len(batch) == 1:
                 (piece,) = batch
@@ -166,7 +167,17 @@ def _form(call: Call, denoiser: Denoiser) -> Form:
     """What the calls of one batch have in common with a call."""
     x, cond = call.x, call.cond
     shared = (cond.structure, denoiser.shared(cond))
-    return (id(denoiser), x.shape[1:], x.dtype, x.device, shared, call.grad, call.taps, depth_of(call))
+    return (
+        id(denoiser),
+        x.shape[1:],
+        x.dtype,
+        x.device,
+        shared,
+        call.grad,
+        call.taps,
+        call.closed,
+        depth_of(call),
+    )
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -20,14 +20,14 @@ Crop: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def sliding_windows(
-    make: Callable[[Crop], Guide], size: Sequence[int], overlap: float = 0.5, tile: bool = False
+    make: Callable[[Crop], Guide], size: Sequence[int], overlap: float = 0.5, closed: Sequence[int] = ()
 ) -> Guide:
     """A guide for x [B, C, *D] of any size, averaged over overlapping windows whose calls may merge.
 
     make     makes the guide of one window, from the function that crops any [B, C, *D] to it
     size     of a window, one number for each axis
     overlap  share of a window that the next one covers, 0 to under 1
-    tile     close the last axis into a circle, so that the end continues into the beginning
+    closed   axes, counted from the last, along which windows go round: the end continues in the beginning
 
     Raises ValueError for an overlap out of range.
     """
@@ -37,7 +37,7 @@ def sliding_windows(
 
     def guide(q: Query) -> Answers:
         if not windows:
-            windows.extend(windows_of(q.x, size, overlap, tile))
+            windows.extend(windows_of(q.x, size, overlap, closed))
             guides.extend(make(window.crop) for window in windows)
         inner = [g(Query(w.crop(q.x), q.t)) for g, w in zip(guides, windows, strict=True)]
         return blended((yield from together(inner)), windows, q.x)
@@ -48,9 +48,12 @@ def sliding_windows(
 class Window:
     """A window of a sample: its places on each axis, and its weights [1, 1, *d] in the average."""
 
-    def __init__(self, lines: Sequence[Tensor], like: Tensor) -> None:
+    def __init__(self, lines: Sequence[Tensor], like: Tensor, closed: Sequence[int] = ()) -> None:
         self.lines = [upload(line, like.device) for line in lines]
-        cut = [len(line) < n for line, n in zip(lines, like.shape[2:], strict=True)]
+        cut = [
+            len(line) < n or k - len(lines) in closed
+            for k, (line, n) in enumerate(zip(lines, like.shape[2:], strict=True))
+        ]
         self.weights = _weights([len(line) for line in lines], cut, like)
 
     def crop(self, x: Tensor) -> Tensor:
@@ -64,10 +67,12 @@ class Window:
         total[(slice(None), slice(None), *torch.meshgrid(*self.lines, indexing="ij"))] += part
 
 
-def windows_of(x: Tensor, size: Sequence[int], overlap: float = 0.5, tile: bool = False) -> list[Window]:
+def windows_of(
+    x: Tensor, size: Sequence[int], overlap: float = 0.5, closed: Sequence[int] = ()
+) -> list[Window]:
     """The windows of a sample [B, C, *D], as in `sliding_windows`."""
     _check(overlap)
-    return [Window(lines, x) for lines in _windows(x.shape[2:], size, overlap, tile)]
+    return [Window(lines, x, closed) for lines in _windows(x.shape[2:], size, overlap, closed)]
 
 
 def blended(parts: Sequence[Tensor], windows: Sequence[Window], like: Tensor) -> Tensor:
@@ -91,17 +96,19 @@ def _check(overlap: float) -> None:
         raise ValueError(f"overlap: {overlap} is not allowed. Allowed: 0 to under 1.")
 
 
-def _windows(shape: Sequence[int], size: Sequence[int], overlap: float, tile: bool) -> list[list[Tensor]]:
+def _windows(
+    shape: Sequence[int], size: Sequence[int], overlap: float, closed: Sequence[int]
+) -> list[list[Tensor]]:
     """The indices of each window on each axis."""
     lines = []
     for axis, (n, wide) in enumerate(zip(shape, size, strict=True)):
-        circle = tile and axis == len(shape) - 1
-        if wide >= n:
+        circle, wide = axis - len(shape) in closed, min(wide, n)
+        if wide == n and not circle:
             lines.append([torch.arange(n)])
             continue
         step = max(round(wide * (1 - overlap)), 1)
         if circle:
-            count = -(-n // step)
+            count = max(-(-n // step), min(n, 2))  # one window has ends, whatever it covers
             starts = [round(k * n / count) for k in range(count)]
         else:
             count = -(-(n - wide) // step) + 1

@@ -182,6 +182,12 @@ class Family(ABC):
         return Part("plain")
 
     @property
+    def closes(self) -> tuple[int, ...]:
+        """As `Backbone.closes`: U-Nets know no places of pictures, transformers do."""
+        kinds = self.components[self.network].classes
+        return (-1, -2) if self.modality != "audio" and all(kind.startswith("UNet") for kind in kinds) else ()
+
+    @property
     def masked(self) -> bool:
         """Whether the network has channels for a mask and what is known."""
         return False

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from multigen.cascades.embedding import Embedding
 from multigen.errors import MultigenError
+from multigen.generation.asked_texts import asked_texts
 from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.parts import ModelParts, check_prompt
 from multigen.generation.plan import Blend, Job, check_counts, plan
@@ -41,6 +42,7 @@ def blend(
         check_counts(parts, n=n, seed=seed)
         check_prompt(parts, end.prompt)
     whole, end = plan(parts, common), plan(parts, beyond)
+    parts.guard.check_prompt(text for one in (first, last) for text in asked_texts(one, whole.recipe))
     blends = [Blend(last.prompt, seeds[1], k / (n - 1)) for k in range(n)]
     planned = [Job(first.prompt, seeds[0], whole.blended(one, end)) for one in blends]
     between = f"{first.prompt} to {last.prompt}"

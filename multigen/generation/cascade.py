@@ -81,7 +81,7 @@ def former_request(parts: ModelParts, request: Request, shape: tuple[int, ...]) 
     if before is not None and axes != 2:  # [C, N] or [C, T, H, W]
         duration = shape[1] * 8 / parts.modality.shape(duration=8.0)[1]
     if before is None:
-        request = dataclasses.replace(request, sliding_window=False, tile=False)
+        request = dataclasses.replace(request, sliding_window=False, tile=None, loop=False)
     own: dict[str, Any] = {"size": size, "duration": duration, "sampler": None, "overrides": (), "edit": None}
     return dataclasses.replace(request, **own, images=images, options={})
 

@@ -14,14 +14,16 @@ import torch
 from torch import Tensor
 
 from multigen.codecs import Codec
+from multigen.core.circles import OPEN, Closed
 from multigen.errors import MultigenError, message
 from multigen.generation.cascade import Enlarged, plan_enlargement
+from multigen.generation.circles import asked_circles, closes_time, encode_circle, picture_sides
 from multigen.generation.last_frame import check_last, ended
 from multigen.generation.masks import Source, prepared
 from multigen.generation.original import Original, in_time, rate_of, read_original, say_form
 from multigen.generation.parts import ModelParts, check_prompt
 from multigen.generation.picture_mask import picture_mask
-from multigen.generation.request import CROP, FITS, MEANINGS, PAD, EditRequest, Request
+from multigen.generation.request import CROP, FITS, MEANINGS, PAD, STRETCH, EditRequest, Request
 from multigen.generation.restore import Known, plan_restoration
 from multigen.generation.shown import Shown, shown_of
 from multigen.generation.sizes import largest, window_of
@@ -57,6 +59,7 @@ class EditPlan:
     resample  how often each step is taken
     invert    a prompt: start from the noise that leads to the source under it, in place of random noise
     shown     what a network that takes it is shown of the source; None: nothing
+    closed    which of its ends meet, in model space
     """
 
     source: Source
@@ -67,12 +70,14 @@ class EditPlan:
     resample: int = 1
     invert: str | None = None
     shown: Shown | None = None
+    closed: Closed = OPEN
 
     @cached_property
     def x0(self) -> Tensor:
         """The source in model space, [1, C, *D]. Encoded when it is first asked for: a codec may be a network."""
         with torch.no_grad():
-            return self.codec.encode(self.source.media[None].to(self.device))
+            media = self.source.media[None].to(self.device)
+            return encode_circle(self.codec, media, self.closed) if self.closed else self.codec.encode(media)
 
     @cached_property
     def keep(self) -> Tensor | None:
@@ -111,8 +116,12 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
         partly = (edit.mask, edit.keep, edit.extend, edit.last)
         strength = 0.6 if all(part is None for part in partly) else 1.0
     shown = shown_of(parts, seen)
-    plan = EditPlan(seen, original, parts.codec, parts.device, strength, edit.resample, edit.invert, shown)
-    return Start(tuple(seen.media.shape), window, plan)
+    shape = tuple(seen.media.shape)
+    closed = asked_circles(request, shape, parts.codec.shape(shape)) if request.tile or request.loop else OPEN
+    plan = EditPlan(
+        seen, original, parts.codec, parts.device, strength, edit.resample, edit.invert, shown, closed
+    )
+    return Start(shape, window, plan)
 
 
 def _check(parts: ModelParts, edit: EditRequest) -> None:
@@ -164,7 +173,7 @@ def _view(
     view, most = identity(axes), largest(parts)
     start, length, size = list(view.start), list(view.length), list(view.size)
     new = None if keep is None else in_time(keep, axes[0]) if len(axes) != 2 else keep
-    if len(axes) != 2 and not request.tile:
+    if len(axes) != 2 and not closes_time(request, len(axes)):
         around = None if new is None else new.reshape(len(new), -1).all(1)
         start[0], length[0] = time_view(axes[0], most[0], around)
         size[0] = length[0]
@@ -173,11 +182,13 @@ def _view(
         sides, model = (axes[-2], axes[-1]), (most[-2], most[-1])
         if edit.fit != CROP:
             model = grown_size(sides, before, model)
-        start[-2:], length[-2:] = picture_view(sides, model, edit.fit or PAD, flat)
+        fit = edit.fit or (STRETCH if request.tile else PAD)  # a tile has nothing around it
+        start[-2:], length[-2:] = picture_view(sides, model, fit, flat)
         size[-2:] = model
         _check_padded(sides, math.prod(length[-2:]))
     shape = parts.codec.whole((len(plain), *size))
-    view = View(tuple(start), tuple(length), tuple(size), shape[1:])
+    closed = picture_sides(request, len(axes))
+    view = View(tuple(start), tuple(length), tuple(size), shape[1:], closed)
     if edit.fit != CROP or len(axes) == 1:
         return view, source
     shown = view.inside(axes)

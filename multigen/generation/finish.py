@@ -6,6 +6,7 @@ import dataclasses
 
 from torch import Tensor
 
+from multigen.generation.circles import shorter_circle
 from multigen.generation.made import Origin
 from multigen.generation.parts import ModelParts, decode
 from multigen.generation.plan import Job
@@ -13,19 +14,22 @@ from multigen.modalities.media import Media
 
 
 def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
-    """A sample [C, *D] of model space as the medium that was asked for.
+    """A sample [C, *D] of model space as the medium that was asked for, after the filters have seen it.
 
     What was made for an edit goes back into its source: at the source's own rate and size, with what is kept of it.
     """
     plan = job.plan
-    medium = decode(parts, x, job.prompt, job.seed, tile=plan.tile)
+    medium = decode(parts, x, job.prompt, job.seed, plan.circles.whole)
     medium = dataclasses.replace(medium, made=Origin(parts, job))
     # A mel codec made whole frames of a sound, some of which may be missing at its end.
     made = medium.tensor[(slice(None), *(slice(n) for n in plan.media[1:]))]
+    if made.ndim == 2 and plan.circles and made.shape != medium.tensor.shape:
+        made = shorter_circle(medium.tensor, made.shape[1])
     if plan.options:
         made = parts.modality.finish(made, plan.options)
     for source in (plan.edit and plan.edit.original, plan.known, plan.enlarged):
         if source is not None:
-            own = source.modality
-            return dataclasses.replace(medium, tensor=source.with_made(made, parts.modality), modality=own)
-    return medium.with_tensor(made)
+            own, kept = source.modality, plan.edit.original.source.keep if plan.edit else None
+            new = source.with_made(made, parts.modality)
+            return parts.guard.check(dataclasses.replace(medium, tensor=new, modality=own, kept=kept))
+    return parts.guard.check(medium.with_tensor(made))

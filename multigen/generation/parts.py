@@ -13,14 +13,15 @@ from multigen.cascades import Link
 from multigen.codecs import Codec
 from multigen.conditioners import Conditioner
 from multigen.conditioners.knowledge import Knowledge, Verdict
+from multigen.core.circles import OPEN, Closed
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.denoiser import Denoiser
 from multigen.errors import errors_at
+from multigen.generation.circles import decode_circle
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.recipe.schema import Recipe
-
-_AROUND = 16  # places in model space that a codec sees beyond both ends of a circle
+from multigen.safety.guard import Guard
 
 
 class ModelParts(Protocol):
@@ -36,6 +37,7 @@ class ModelParts(Protocol):
     cascade: Link | None  # how it sees the stage before it; None where it is the first
     measured: Mapping[str, Any]  # of its weights, by what was measured
     pictures: tuple[Tensor | None, ...]  # of its adapters, [3, H, W]; None: requests give theirs
+    guard: Guard  # the filters of its prompts and media
 
     @property
     def denoiser(self) -> Denoiser:
@@ -104,23 +106,11 @@ def words(parts: ModelParts, prompt: str) -> list[str]:
 
 
 @torch.no_grad()
-def decode(parts: ModelParts, x: Tensor, prompt: str, seed: int, *, tile: bool = False) -> Media:
+def decode(parts: ModelParts, x: Tensor, prompt: str, seed: int, closed: Closed = OPEN) -> Media:
     """A sample [C, *D] of model space as a medium. What the codec draws, such as phases, is keyed by `seed`.
 
-    tile  the last axis is a circle: the codec sees it go on at both ends
+    closed  axes whose ends meet: the codec sees it go on there
     """
-    media = _closed(parts, x, seed) if tile else parts.codec.decode(x[None], seed=seed)[0]
+    codec = parts.codec
+    media = decode_circle(codec, x, closed, seed) if closed else codec.decode(x[None], seed=seed)[0]
     return Media(media.float().cpu(), parts.modality, prompt, seed)
-
-
-def _closed(parts: ModelParts, x: Tensor, seed: int) -> Tensor:
-    """A sample [C, *D] of a circle as a medium whose end continues in its beginning."""
-    more = min(_AROUND, x.shape[-1])
-    media = parts.codec.decode(torch.cat([x[..., -more:], x, x[..., :more]], -1)[None], seed=seed)[0]
-    each = media.shape[-1] // (x.shape[-1] + 2 * more)
-    first, end = more * each, (more + x.shape[-1]) * each
-    out, after = media[..., first:end].clone(), media[..., end : end + each]
-    # A vocoder may give the beginning another phase after the end than at its own place.
-    share = torch.linspace(0, 1, each, device=media.device, dtype=media.dtype)
-    out[..., :each] = torch.lerp(after, out[..., :each], share)
-    return out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,8 +14,10 @@ from multigen import registry
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
 from multigen.errors import MultigenError, errors_at
+from multigen.generation.asked_texts import asked_texts
 from multigen.generation.caching import OFF, plan_cache
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
+from multigen.generation.circles import Circles, check_circles, closes_time, whole_circle
 from multigen.generation.declared import declared_options
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.grid import grid
@@ -30,7 +31,8 @@ from multigen.generation.request import Request
 from multigen.generation.restore import Known
 from multigen.generation.shared import deterministic, request_recipe
 from multigen.generation.shown import check_beginning
-from multigen.generation.sizes import check_size, largest, whole_sides, window_of
+from multigen.generation.sizes import largest, window_of
+from multigen.generation.space import space_of
 from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
 
@@ -60,7 +62,8 @@ class Plan:
                what guidance leads away from; "" is the null condition
     calls      how many queries the sampler makes; None where it chooses its steps itself
     cache      what is reused from query to query
-    window     sizes of the windows in which larger media are made; `tile`: the last axis is a circle
+    window     sizes of the windows in which larger media are made
+    circles    which ends meet
     options    values of what the modality declares
     edit       what the medium is made from; known: what is known of one that is restored; blend: a second end
     observer   hears of every answered query
@@ -83,7 +86,7 @@ class Plan:
     calls: int | None
     cache: Part = OFF
     window: tuple[int, ...] | None = None
-    tile: bool = False
+    circles: Circles = field(default_factory=Circles)
     options: Mapping[str, Any] = field(default_factory=dict)
     edit: EditPlan | None = None
     known: Known | None = None
@@ -132,8 +135,6 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     steps = recipe.sample.steps if request.steps is None else request.steps
     if steps < 1:
         raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
-    if request.tile and not request.sliding_window:
-        raise MultigenError("tile: it goes with sliding_window")
     guide = asked_guide(recipe, request.guidance_scale)
     check_polish(parts, recipe.sample.polish)
     start = _start(parts, recipe, request)
@@ -141,7 +142,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     if edit is not None and edit.invert is not None:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
-        shape, places = _space(parts, start, request.tile)
+        start, shape, places, circles = space_of(parts, start, request)
     ts, polish = walked(parts, recipe, request, edit, grid(parts, recipe.timesteps, steps, places))
     if until is not None:
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)
@@ -162,7 +163,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         calls=_together(own, former),
         cache=plan_cache(parts, recipe, request),
         window=start.window,
-        tile=request.tile,
+        circles=circles,
         options=declared_options(parts, recipe, request),
         edit=edit,
         known=start.known,
@@ -224,10 +225,12 @@ def jobs(
         try:
             check_counts(parts, n=n, seed=own)
             check_prompt(parts, request.prompt)
-            warn_of_novelty(parts, request.prompt)
             common = dataclasses.replace(request, prompt="", seed=None)
             if last is None or last[0].differs(common):
                 last = common, plan(parts, request)
+            if parts.guard.is_on:
+                parts.guard.check_prompt(asked_texts(request, last[1].recipe))
+            warn_of_novelty(parts, request.prompt)  # which repeats it
             check_stages(parts, last[1].depth, request.prompt)
         except MultigenError as error:
             where = f"request {number + 1}: " if len(requests) > 1 else ""
@@ -266,6 +269,9 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
     duration = recipe.sample.duration if request.duration is None else request.duration
     with errors_at("size or duration"):
         shape = parts.modality.shape(size, duration)
+        check_circles(request, len(shape) - 1)
+        if closes_time(request, len(shape) - 1):
+            shape = whole_circle(parts.codec, parts.denoiser.backbone, shape)
     window = window_of(parts, shape, sliding=True) if request.sliding_window else None
     if window is not None:
         by = " x ".join(map(str, largest(parts)))
@@ -275,19 +281,6 @@ def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
             by,
         )
     return Start(shape, window)
-
-
-def _space(parts: ModelParts, start: Start, tile: bool) -> tuple[tuple[int, ...], int]:
-    """The shape in model space, [C, *D], and how many places the network sees at once.
-
-    ValueError for what the codec or the network cannot make.
-    """
-    check_size(start.shape)
-    # A circle cannot be cut: its sides are those that the codec takes.
-    shape = parts.codec.shape(start.shape if tile else whole_sides(parts, start.shape))
-    seen = shape if start.window is None else (shape[0], *start.window)
-    parts.denoiser.backbone.check_shape(seen)
-    return shape, math.prod(seen[1:])
 
 
 def _media(start: Start) -> tuple[int, ...]:

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from multigen.errors import MultigenError, message
+from multigen.generation.fields import declared
+from multigen.generation.fields import option as _option
 from multigen.generation.part_like import PartLike, check_part, operator_part, part_of
 from multigen.generation.span_text import check_amounts, parse_spans
 from multigen.options import Option
+from multigen.prompts.normal import clean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,37 +25,27 @@ if TYPE_CHECKING:
 # What of a mask is made anew, and how a medium of another size is seen.
 MEANINGS = WHITE, BLACK, OPAQUE, TRANSPARENT = ("white", "black", "opaque", "transparent")
 FITS = CROP, PAD, STRETCH = ("crop", "pad", "stretch")
+TILES = ("x", "y", "xy", GLOBE := "globe")  # sides of a picture that meet
 Size = int | tuple[int, int]
 # A file, a medium, or a tensor [3, H, W] in [-1, 1].
 Picture: TypeAlias = "str | Path | Media | Tensor"
-_OPTION = "option"
-
-
-def _option(
-    type: Any,
-    help: str,
-    metavar: str = "",
-    low: float = -math.inf,
-    above: float = -math.inf,
-    choices: tuple[str, ...] = (),
-) -> dict[str, Option]:
-    """The declaration of a field; its name and default are the field's."""
-    return {_OPTION: Option("", type, None, help, low=low, above=above, choices=choices, metavar=metavar)}
 
 
 @dataclass(frozen=True)
 class Request:
     """One medium, or `n` of them. What is None comes from the recipe.
 
-    prompt           what to make
-    negative_prompt  what guidance leads away from
+    prompt           what to make, as `multigen.prompts.normal` writes it
+    negative_prompt  what guidance leads away from, likewise
     seed             of the first medium; medium k has seed + k. None: the recipe's, plus the place among the requests
     steps            of the sampler
     guidance_scale   1 turns guidance off
     size             pixels: the side, or (height, width)
     duration         seconds of audio or video
     sliding_window   what is larger than the model's own size is made in overlapping windows
-    tile             the last axis closes into a circle: a panorama, a loop; goes with sliding_window
+    tile             sides of a picture, or of a video's frames, that meet without a seam: "x" (left and right), "y",
+                     "xy" or True; "globe": "x", and an equirectangular panorama that goes on beyond its poles
+    loop             the end of a sound or video meets its beginning
     sampler          another one than the recipe's: a name, {"name": "ddim", "eta": 0.5} or a `Part`
     guide            another way to guide: a name, {"name": "apg", "scale": 4} or a `Part`; guidance_scale goes with it
     cache            what is reused from step to step: "off", "auto" (what was measured of the weights), a name,
@@ -88,8 +81,18 @@ class Request:
             "become larger",
         ),
     )
-    tile: bool = field(
-        default=False, metadata=_option(bool, "with --sliding-window: a seamless panorama or loop")
+    tile: str | bool | None = field(
+        default=None,
+        metadata=_option(
+            str | bool,
+            "sides of a picture that meet without a seam: x (left and right), y, xy; globe: an equirectangular "
+            "panorama, which goes on beyond its poles",
+            choices=TILES,
+        ),
+    )
+    loop: bool = field(
+        default=False,
+        metadata=_option(bool, "the end of a sound or video meets its beginning, without a click"),
     )
     sampler: PartLike | None = field(
         default=None, hash=False, metadata=_option(str | dict[str, Any], "another sampler", metavar="NAME")
@@ -118,6 +121,7 @@ class Request:
         if not isinstance(self.images, tuple | list):
             raise MultigenError(f"images: {self.images!r} is not allowed; give a list of pictures")
         object.__setattr__(self, "images", tuple(self.images))
+        _clean(self, "prompt", "negative_prompt")
 
     def differs(self, other: Request) -> bool:
         """Whether another request asks for anything else. Pictures in memory are the same where they are one."""
@@ -231,6 +235,7 @@ class EditRequest:
 
     def __post_init__(self) -> None:
         _check_types(self)
+        _clean(self, "invert")
         if self.restore is None:
             return
         from multigen import registry  # takes a tenth of a second
@@ -267,13 +272,7 @@ class EditRequest:
 
 def options(kind: type[Request] | type[EditRequest]) -> dict[str, Option]:
     """The options that a request or an edit declares, by name."""
-    declared = {f.name: f.metadata.get(_OPTION) for f in dataclasses.fields(kind)}
-    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
-    return {
-        name: dataclasses.replace(option, name=name, default=defaults[name])
-        for name, option in declared.items()
-        if option is not None
-    }
+    return declared(kind)
 
 
 # Fields that take more in Python than a text can say: media, tensors, paths, parts.
@@ -285,3 +284,10 @@ def _check_types(request: Request | EditRequest) -> None:
     for name, option in options(type(request)).items():
         if name not in _RICH:
             option.check_type(getattr(request, name))
+
+
+def _clean(request: Request | EditRequest, *names: str) -> None:
+    """Write its prompts as a model hears them. MultigenError for one that no model takes."""
+    for name in names:
+        if (text := getattr(request, name)) is not None:
+            object.__setattr__(request, name, clean(text, name))

@@ -67,8 +67,6 @@ def plan_restoration(parts: ModelParts, request: Request) -> Known:
     edit = request.edit
     assert edit is not None
     assert edit.restore is not None
-    if request.tile:
-        raise MultigenError("tile: it does not go with restore")
     part = operator_part(edit.restore)
     given = {"modality": parts.modality, "codec": parts.codec}
     operator: Operator = registry.build("operator", part, where="operator", given=given)

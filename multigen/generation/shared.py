@@ -43,6 +43,7 @@ def check_shared(recipe: Recipe, own: Recipe) -> None:
         ("adapters", recipe.adapters, own.adapters),
         ("conditioner.numbers", recipe.conditioner, own.conditioner),
         ("codec", recipe.codec, own.codec),
+        ("safety", recipe.safety, own.safety),
     )
     for name, part, theirs in shared:
         if part != theirs:

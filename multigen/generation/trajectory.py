@@ -107,6 +107,8 @@ def _after(
 def _guide(parts: ModelParts, conds: WindowConds, plan: Plan, phase: Phase) -> Guide:
     """The guide of a request; a network that was trained to inpaint sees what is kept in every call."""
     guide = _told(parts, plan, _wrapped(parts, conds, plan, phase))
+    if network := plan.circles.network:
+        guide = with_calls(guide, lambda call: call._replace(closed=network))
     if plan.window is not None:  # each window sees its own part
         return guide
     return _informed(parts, plan, phase, guide, lambda x: x)
@@ -223,7 +225,7 @@ def _windowed(
     def one(crop: Crop) -> Guide:
         return _informed(parts, plan, phase, make(conds.of(crop)), crop)
 
-    return sliding_windows(one, plan.window, tile=plan.tile)
+    return sliding_windows(one, plan.window, closed=plan.circles.windows)
 
 
 def _by_phase(phase: Phase, up: Guide, down: Guide) -> Guide:

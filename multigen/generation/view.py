@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multigen.core.circles import OPEN, Closed, extend
 from multigen.generation.request import PAD, STRETCH
+from multigen.modalities.alpha import has_alpha, premultiplied, straight
 
 _CONTEXT = 0.5  # of what is made, on each side of it: what a cropped view shows beside
 
@@ -25,12 +27,14 @@ class View:
     start, length  the part that is seen; it may begin before 0 and end beyond the medium
     size           of that part as the model sees it
     whole          that with padding at the end
+    closed         sides that meet: what lies beyond them is the other side
     """
 
     start: tuple[int, ...]
     length: tuple[int, ...]
     size: tuple[int, ...]
     whole: tuple[int, ...]
+    closed: Closed = OPEN
 
     @property
     def scale(self) -> float:
@@ -39,7 +43,7 @@ class View:
 
     def seen(self, media: Tensor) -> Tensor:
         """[C, *D] -> [C, *whole]. Beyond its edges a picture goes on, and a sound is silent."""
-        part = _resized(_part(media, self.start, self.length), self.size)
+        part = _resized(_part(media, self.start, self.length), self.size, self.closed)
         if media.ndim == 2:
             return F.pad(part, (0, self.whole[0] - part.shape[1]))
         return _part(part, [0] * len(self.whole), self.whole)
@@ -58,7 +62,7 @@ class View:
 
     def put(self, made: Tensor, media: Tensor) -> Tensor:
         """What was made [C, *size], put into the medium [C, *D]."""
-        grown = _resized(made, self.length)
+        grown = _resized(made, self.length, self.closed)
         into, of = [slice(None)], [slice(None)]
         for start, length, n in zip(self.start, self.length, media.shape[1:], strict=True):
             a, b = max(start, 0), min(start + length, n)
@@ -165,10 +169,20 @@ def _part(media: Tensor, start: Sequence[int], length: Sequence[int]) -> Tensor:
     return media
 
 
-def _resized(media: Tensor, size: Sequence[int]) -> Tensor:
+def _resized(media: Tensor, size: Sequence[int], closed: Closed) -> Tensor:
     """[C, *D] with its height and width at those of `size`, bicubic and antialiased."""
     if media.ndim < 3 or tuple(media.shape[-2:]) == tuple(size[-2:]):
         return media
-    flat = media.reshape(-1, 1, *media.shape[-2:])
-    made = F.interpolate(flat, size=tuple(size[-2:]), mode="bicubic", antialias=True, align_corners=False)
-    return made.clamp(-1, 1).reshape(*media.shape[:-2], *size[-2:])
+    alpha = has_alpha(media)
+    flat = (premultiplied(media) if alpha else media).reshape(-1, 1, *media.shape[-2:])
+    around = [
+        1 if closed.goes_on(axis) else 0 for axis in (-2, -1)
+    ]  # once more on both sides, so that it is periodic
+    down, right = (n * side for n, side in zip(around, media.shape[-2:], strict=True))
+    flat = extend(flat, (right, right, down, down), closed)
+    high, wide = (side * (1 + 2 * n) for n, side in zip(around, size[-2:], strict=True))
+    made = F.interpolate(flat, size=(high, wide), mode="bicubic", antialias=True, align_corners=False)
+    top, left = (n * side for n, side in zip(around, size[-2:], strict=True))
+    made = made[..., top : top + size[-2], left : left + size[-1]]
+    made = made.clamp(-1, 1).reshape(*media.shape[:-2], *size[-2:])
+    return straight(made) if alpha else made

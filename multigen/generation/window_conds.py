@@ -18,7 +18,7 @@ class WindowConds:
 
     def __init__(self, parts: ModelParts, prompt: str, plan: Plan) -> None:
         sample = plan.recipe.sample
-        whole = plan.window is not None and not plan.tile and plan.edit is None
+        whole = plan.window is not None and not plan.circles and plan.edit is None
         words = (sample.opening, sample.ending) if prompt and whole and parts.conditioner.text else ("", "")
         n, *others = plan.shape[1:]
         self._places = torch.arange(n).view(1, 1, n, *(1 for _ in others)).expand(1, 1, n, *others)
@@ -47,7 +47,7 @@ def conditional(parts: ModelParts, plan: Plan, prompt: str) -> Cond:
     Nothing runs along a medium of which a part is known, or one that is a circle.
     """
     cond = encode_prompts(parts, prompt, media=plan.media, size=plan.shape[1:])
-    if plan.edit is not None or plan.known is not None or plan.tile:
+    if plan.edit is not None or plan.known is not None or plan.circles:
         cond = cond.without_grid(cond)
     cond = cond if parts.cascade is None else parts.cascade.mark(cond, True)
     return cond if plan.pictures is None else plan.pictures.on(cond)

@@ -81,6 +81,11 @@ class Image(Modality):
         self.limits = Limits(max_bytes=max_bytes, max_pixels=max_pixels)
         self._form: Form | None = None  # of the file that this is the native modality of
 
+    @property
+    def deep(self) -> bool:
+        """Whether it writes more than 8 bits: that of a file which has them."""
+        return self._form is not None and self._form.deep
+
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None
     ) -> tuple[int, int, int]:

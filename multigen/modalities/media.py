@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from multigen.modalities import Modality
+from multigen.modalities.flag import Flag
 from multigen.provenance.made import Made, SourceFile
 from multigen.provenance.marking import mark_file
 from multigen.storage.files import sha256
@@ -34,6 +35,8 @@ class Media:
     seed      that it was made from
     made      tells how it was made, for its files; None: they do not say
     file      that it was read from; None: it was made
+    kept      what of an edit's source is in it unchanged, bool [*D]; None: nothing
+    flags     what filters found in it or its prompt
     """
 
     tensor: Tensor
@@ -42,6 +45,8 @@ class Media:
     seed: int = 0
     made: Callable[[], Made] | None = None
     file: SourceFile | None = None
+    kept: Tensor | None = None
+    flags: tuple[Flag, ...] = ()
 
     def save(self, path: str | Path) -> Path:
         """Write a file in the format of its suffix, by default the modality's own, and return its path."""

@@ -11,6 +11,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from multigen.errors import MediaError
+from multigen.modalities.alpha import has_alpha, premultiplied, straight
 
 WHITE = (255, 255, 255)
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -80,9 +81,10 @@ def resize_to_cover(frames: Tensor, height: int, width: int, rng: torch.Generato
     scale = max(height / h, width / w)
     new = (max(height, round(h * scale)), max(width, round(w * scale)))
     if new != (h, w):
-        frames = F.interpolate(frames, size=new, mode="bicubic", antialias=True, align_corners=False).clamp_(
-            -1, 1
-        )
+        alpha = has_alpha(frames, 1)
+        frames = premultiplied(frames, 1) if alpha else frames
+        frames = F.interpolate(frames, size=new, mode="bicubic", antialias=True, align_corners=False)
+        frames = straight(frames, 1) if alpha else frames.clamp_(-1, 1)
     free = (new[0] - height, new[1] - width)
     if rng is None:
         top, left = free[0] // 2, free[1] // 2

@@ -27,6 +27,7 @@ from multigen.modalities.media import Media, MediaList
 from multigen.model import weights as model_weights
 from multigen.model.adapters import attach
 from multigen.model.build import build_parts, facts_of
+from multigen.model.guarding import guarded
 from multigen.model.knowledge import with_loras
 from multigen.model.loras import LoraStack
 from multigen.model.ready import make_ready, set_precision
@@ -50,7 +51,7 @@ class Model:
             self.learned["backbone"] = self._denoiser.backbone
         for name, module in self.learned.items():
             module.eval().to("cpu" if name == "backbone" and recipe.sample.offload else self.device)
-        self.loras = LoraStack()
+        self.loras, self.guard = LoraStack(), guarded(recipe)
         self.knowledge: Knowledge | None = None  # what the weights were told
         self.measured: Mapping[str, Any] = {}  # of the weights
         self.pictures: tuple[Tensor | None, ...] = ()  # of its adapters
@@ -113,7 +114,8 @@ class Model:
         size: Size | None = None,
         duration: float | None = None,
         sliding_window: bool = False,
-        tile: bool = False,
+        tile: str | bool | None = None,
+        loop: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
         cache: PartLike | None = None,
@@ -129,7 +131,8 @@ class Model:
         """
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, size=size, duration=duration,
-            sliding_window=sliding_window, tile=tile, sampler=sampler, guide=guide, cache=cache, options=options or {},
+            sliding_window=sliding_window, tile=tile, loop=loop, sampler=sampler, guide=guide, cache=cache,
+            options=options or {},
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -156,7 +159,8 @@ class Model:
         guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         sliding_window: bool = False,
-        tile: bool = False,
+        tile: str | bool | None = None,
+        loop: bool = False,
         sampler: PartLike | None = None,
         guide: PartLike | None = None,
         cache: PartLike | None = None,
@@ -170,7 +174,7 @@ class Model:
         )  # fmt: skip
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,
-            cache=cache, sliding_window=sliding_window, tile=tile, options=options or {}, edit=edit,
+            cache=cache, sliding_window=sliding_window, tile=tile, loop=loop, options=options or {}, edit=edit,
         )  # fmt: skip
         return self._all(common, prompt, n, seed, batch, on_progress)
 
@@ -193,9 +197,9 @@ class Model:
         """Media of different steps, samplers, guides, sizes and edits side by side: (place, medium) as they end.
 
         A text is a `Request` for that prompt. Each request is made `n` times: its medium k has the place `n * i + k`
-        and the seed `its own + k`, or `seed` (the recipe's) + place where it has none. `batch` of them are under way at
-        a time. Each is what it is alone (to 1e-4 of full scale in fp32). With what is returned more may `add`
-        themselves and any `cancel`. What is wrong with a request is said before the first begins.
+        and the seed `its own + k`, or `seed` (the recipe's) + place where it has none; `batch` of them at a time. Each
+        is what it is alone (to 1e-4 of full scale in fp32). More may be added with `add` and any taken out with
+        `cancel`. What is wrong with a request is said before the first begins.
         """
         batch = self.recipe.sample.batch if batch is None else batch
         seed = self.recipe.seed if seed is None else seed
@@ -245,10 +249,7 @@ class Model:
         set_precision(self._denoiser, self.recipe, self.device, self.measured)
 
     def start_from(self, tensors: dict[str, Tensor], where: str) -> None:
-        """Set the weights to those of a former model, for training: of an image model also in a video model.
-
-        A backbone that is a `WarmStart` makes its state of another's. MultigenError as in `load_weights`.
-        """
+        """As `load_weights`, of a former model, for training; `Backbone.inherit` adapts an image model's to videos."""
         self.load_weights(model_weights.inherited(self.learned.get("backbone"), tensors), where)
 
     def adapt(self, loras: Mapping[str, float]) -> None:
@@ -288,8 +289,7 @@ class Model:
     def save(self, path: str | Path, *, half: bool = False) -> Path:
         """Write one safetensors file that `multigen.load` reads: weights, and the recipe in its header.
 
-        `half` halves its size: the backbone's and conditioner's numbers as float16, the codec's statistics as they
-        are. LoRAs are part of the weights from then on. MultigenError if a weight is beyond float16's range.
+        `half` halves its size: float16 but for the codec's statistics, MultigenError for a weight beyond its range.
         """
         kept = self.loras.kept(self.state_dict())
         own = model_weights.stored(kept, self.knowledge, self.recipe, self.codec)

@@ -23,7 +23,7 @@ from multigen.recipe.manifest import recipe_changes
 from multigen.recipe.paths import RECIPE as RECIPE
 from multigen.recipe.paths import WEIGHTS, shipped_weights
 from multigen.recipe.sampling import TRAINED, without_decoding
-from multigen.recipe.schema import Recipe
+from multigen.recipe.schema import Recipe, Safety
 from multigen.storage import lora
 from multigen.storage.measured import read_measured
 from multigen.storage.tensors import load_tensors, read_header
@@ -291,5 +291,6 @@ def _of_file(path: Path) -> Place:
         )
     if "recipe" not in header:
         raise MultigenError(f"{path}: no recipe in its header; use the run folder, or train.init={path}")
-    recipe = parse_recipe(header["recipe"], f"{path} (header)")
+    # Whoever wrote the file chooses no filters here, and no file that is written to.
+    recipe = dataclasses.replace(parse_recipe(header["recipe"], f"{path} (header)"), safety=Safety())
     return Place(recipe, path, str(path), recipe)

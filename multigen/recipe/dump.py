@@ -25,7 +25,8 @@ def _plain(value: Any) -> Any:
         return {"name": value.name, **{k: _plain(value.args[k]) for k in sorted(value.args)}}
     if dataclasses.is_dataclass(value):
         pairs = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {f.name: _plain(one) for f, one in pairs if one or not f.metadata.get(UNSAID_EMPTY)}
+        said = [(f, _plain(one), one != f.default) for f, one in pairs]
+        return {f.name: one for f, one, other in said if not f.metadata.get(UNSAID_EMPTY) or (one and other)}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multigen.recipe.home import expanded_path as expanded_path
-from multigen.recipe.schema import Recipe, Train, WeightedAdapter
+from multigen.recipe.schema import Recipe, Safety, Train, WeightedAdapter
 from multigen.registry import Part
 from multigen.storage.hub_id import is_id
 
@@ -47,6 +47,7 @@ def expanded(recipe: Recipe) -> Recipe:
             dataclasses.replace(parts(recipe.train), init=path(recipe.train.init)), expanded_path
         ),
         evaluate=parts(recipe.evaluate),
+        safety=dataclasses.replace(parts(recipe.safety), log=path(recipe.safety.log)),
         weights=path(recipe.weights),
         fast=expanded_path(recipe.fast) if isinstance(recipe.fast, str) else recipe.fast,
         loras=tuple(dataclasses.replace(one, path=expanded_path(one.path)) for one in recipe.loras),
@@ -98,6 +99,7 @@ def absolute(recipe: Recipe) -> Recipe:
         fast=str(weights(recipe.fast)) if isinstance(recipe.fast, str) else recipe.fast,
         loras=tuple(dataclasses.replace(one, path=str(weights(one.path))) for one in recipe.loras),
         adapters=_with_paths(recipe.adapters, lambda path: str(weights(path))),
+        safety=_safety(recipe.safety, part),
         stages=tuple(str(weights(one)) for one in recipe.stages),
     )
 
@@ -117,8 +119,15 @@ def public(recipe: Recipe) -> Recipe:
         fast=False,
         loras=(),
         adapters=(),
+        safety=Safety(),
         stages=tuple(Path(one).name for one in recipe.stages),
     )
+
+
+def _safety(safety: Safety, part: Callable[[Part], Part]) -> Safety:
+    """Filters that find their files from anywhere."""
+    log = None if safety.log is None else _full(safety.log)
+    return dataclasses.replace(safety, filters=tuple(map(part, safety.filters)), log=log)
 
 
 def _with_teacher(train: Train, path: Callable[[str], str | None]) -> Train:

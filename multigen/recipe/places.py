@@ -28,6 +28,6 @@ PLACES: Mapping[str, str] = {
     "evaluate.other": "dataset",
 }
 # Dotted key of a list of parts -> their kind.
-LISTS: Mapping[str, str] = {"evaluate.metrics": "metric", "modifiers": "modifier"}
+LISTS: Mapping[str, str] = {"evaluate.metrics": "metric", "modifiers": "modifier", "safety.filters": "filter"}
 # Parts that may be written as their name alone.
 SHORT = frozenset({"sample.cache"})

@@ -9,6 +9,7 @@ from typing import Any
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError
 from multigen.options import BUILTIN, unknown_option
+from multigen.prompts.normal import clean
 from multigen.recipe.composed import Composed
 from multigen.recipe.schema import Recipe, Train
 
@@ -127,6 +128,19 @@ def check_relations(recipe: Recipe, composed: Composed) -> None:
         raise composed.error(
             "sample.prompts: [] is not allowed. Allowed: at least one prompt; '' means none."
         )
+    _check_prompts(recipe, composed)
+
+
+def _check_prompts(recipe: Recipe, composed: Composed) -> None:
+    """RecipeError for prompts that no request may have."""
+    sample = recipe.sample
+    texts = {f"sample.prompts.{k}": prompt for k, prompt in enumerate(sample.prompts)}
+    texts |= {f"sample.{name}": getattr(sample, name) for name in ("negative_prompt", "opening", "ending")}
+    for place, text in texts.items():
+        try:
+            clean(text, place)
+        except MultigenError as error:
+            raise composed.error(str(error), place) from None
 
 
 def _check_batch(train: Train, composed: Composed) -> None:

@@ -67,6 +67,6 @@ def check_sampling(recipe: Recipe, changed: Recipe) -> None:
         if getattr(without_decoding(changed), key) != getattr(without_decoding(recipe), key):
             raise RecipeError(
                 f"{key}: the weights of {recipe.name} were trained with it. For sampling, override only "
-                f"sampler, timesteps, guide, sample, evaluate, provenance, fast, loras, adapters, seed, "
+                f"sampler, timesteps, guide, sample, evaluate, provenance, watermark, fast, loras, adapters, seed, "
                 f"{', '.join(DECODING)}, conditioner.{NUMBERS}, backbone.{DTYPE}{more}"
             )

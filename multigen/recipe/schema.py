@@ -11,11 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from multigen.errors import RecipeError
+from multigen.recipe.sections import UNSAID_EMPTY, Provenance, Safety, Shrunk, WeightedAdapter, WeightedLora
 from multigen.registry import Part
-
-# Metadata of a field that came later: it is not written where it is empty, so that recipes of before, and their hashes,
-# stay as they were.
-UNSAID_EMPTY = "unsaid_empty"
 
 
 @dataclass(frozen=True)
@@ -174,36 +171,6 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class WeightedLora:
-    """A LoRA and its weight."""
-
-    path: str  # its file, or the run folder that trained it
-    weight: float = 1.0  # 0: none of it; 1: as it was trained
-
-
-@dataclass(frozen=True)
-class WeightedAdapter:
-    """What stands beside a model when media are made: weights that lead it by a picture, a new word, or motion."""
-
-    path: str  # the file of an IP-Adapter or of a word, the run folder that trained it, or the folder of another
-    # The picture: edges, depth, a pose ..., as a ControlNet wants it, or an image prompt; null: requests give theirs
-    image: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
-    name: Literal["controlnet", "ip_adapter", "textual_inversion", "motion_adapter"] = (
-        "controlnet"  # its kind
-    )
-    weight: float = 1.0  # of what leads. 0: none of it; 1: as it was trained
-    # Folder of an IP-Adapter's image encoder; null: `image_encoder` beside its file
-    encoder: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
-    # Of a textual inversion: the word as it stands in prompts; null: as its file names it
-    token: str | None = field(default=None, metadata={UNSAID_EMPTY: True})
-
-    @property
-    def leads(self) -> bool:
-        """Whether it leads the network by a picture."""
-        return self.name not in ("textual_inversion", "motion_adapter")
-
-
-@dataclass(frozen=True)
 class Evaluate:
     """How to measure a trained model."""
 
@@ -213,28 +180,6 @@ class Evaluate:
     feature: Part | None = None  # extractor for the distances; null: the modality's own
     other: Part | None = None  # a dataset of another kind, for scale; null: noise
     bank: int = 2000  # largest number of training items that are searched for copies
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What the files of media say of how they were made."""
-
-    # `auto`: sign them where the extra `provenance` is installed; `on`: refuse to work without; `off`: plain metadata
-    sign: Literal["auto", "on", "off"] = "auto"
-    embed_recipe: bool = (
-        False  # recipe, prompt and seed go into the file, too: `multigen run FILE` makes it again
-    )
-
-
-@dataclass(frozen=True)
-class Shrunk:
-    """How weights were made smaller; `multigen shrink` writes it."""
-
-    by: str  # what was done, such as `prune 0.3, int8`
-    source: str  # the recipe of the weights that they were made from
-    weights_hash: str  # of those
-    # What was measured beside them on equal seeds, such as {media: 64, excess_rise: 0.02}
-    measured: Mapping[str, Any] = field(default_factory=dict, metadata={UNSAID_EMPTY: True})
 
 
 @dataclass(frozen=True)
@@ -271,9 +216,14 @@ class Recipe:
     # {name: ip_adapter, path: FILE, image: FILE, weight: 0.8}. New words: {name: textual_inversion, path: FILE}. Motion
     # modules: {name: motion_adapter, path: FOLDER}
     adapters: tuple[WeightedAdapter, ...] = field(default=(), metadata={UNSAID_EMPTY: True})
+    # Filters of prompts and media: {filters: [words, {name: nsfw, action: blur}], log: safety.jsonl}
+    safety: Safety = field(default_factory=Safety, metadata={UNSAID_EMPTY: True})
     evaluate: Evaluate = field(default_factory=Evaluate)
     launch: Launch = field(default_factory=Launch)
     provenance: Provenance = field(default_factory=Provenance)
+    # A mark in the signal of saved media, which `multigen verify` finds again. `auto`: on in a server that others than
+    # this machine's users reach, else off
+    watermark: Literal["auto", "on", "off"] = field(default="auto", metadata={UNSAID_EMPTY: True})
     seed: int = 0  # keys everything random: weights, order, noise, media
     description: str = ""  # one line, for `multigen recipes`
     # How the weights that it came with were made smaller, and what that cost; null: they were not

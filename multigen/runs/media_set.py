@@ -6,6 +6,7 @@ with the rest.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from multigen.errors import MultigenError, TrainingError, reason
+from multigen.marks.media import key_for, marked
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.model.model import Model
@@ -179,7 +181,10 @@ def write_medium(
     path = folder / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unsigned = medium.write(path)
+        # Media with names of their own are a set to train on; a codec shows the user's media beside its copies.
+        plain = not pictures or model.recipe.trains == "codec"
+        saved = medium if plain else marked(medium, key_for(model.recipe.watermark))
+        unsigned = saved.write(path)
         if pictures:
             _save_pictures(model, medium, path)
     except OSError as error:
@@ -187,7 +192,9 @@ def write_medium(
     verdict = model.judge(medium.prompt)
     novelty = {} if verdict is None else {"novelty": verdict.novelty}
     row = {"file": name, "prompt": medium.prompt, "seed": medium.seed, "unsigned_sha256": unsigned}
-    return entry(folder, {**row, **novelty, **how, "place": place}, common)
+    mark = {} if saved is medium else {"watermark": True}
+    flags = {"safety": [dataclasses.asdict(flag) for flag in medium.flags]} if medium.flags else {}
+    return entry(folder, {**row, **mark, **novelty, **flags, **how, "place": place}, common)
 
 
 def _finished(folder: Path, asked: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
@@ -247,10 +254,12 @@ def _save_pictures(model: Model, medium: Media, path: Path) -> None:
         modality.preview([seen]).save(path.with_suffix(".png"))
     if modality.animation:
         modality.write(_small(seen, modality), path.with_suffix(modality.animation))
+    suffixes = {".png", modality.animation} - {"", path.suffix}
     if medium.made is not None:
-        for suffix in sorted({".png", modality.animation} - {"", path.suffix}):
-            if (beside := path.with_suffix(suffix)).is_file():
-                mark_picture(beside, medium.made())
+        made = medium.made()
+        for beside in [path.with_suffix(suffix) for suffix in sorted(suffixes)]:
+            if beside.is_file():
+                mark_picture(beside, made)
 
 
 def _small(media: Tensor, modality: Modality) -> Tensor:

@@ -35,7 +35,7 @@ def facts(
     if request.options:
         recorded["options"] = dict(request.options)
     if request.edit is not None:
-        asked = {"sliding_window": request.sliding_window, "tile": request.tile}
+        asked = {"sliding_window": request.sliding_window, "tile": request.tile, "loop": request.loop}
         windows = {name: True for name, value in asked.items() if value}
         error = {} if inversion_error is None else {"inversion_error": inversion_error}
         recorded["edit"] = {**edit_facts(request.edit), **source, **windows, **error}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from multigen.errors import MediaError
 from multigen.provenance.reading import Signed, read_said, read_signed
 from multigen.provenance.signing import installed
 from multigen.storage.packages import install
@@ -74,8 +75,20 @@ def metadata_rows(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
     return [Row("metadata", "absent", f"{text} (anybody can write this)", said)]
 
 
+def mark_rows(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
+    """Whether the signal carries a watermark of the key at hand."""
+    from multigen.marks.report import report  # takes torch
+
+    try:
+        found = report(path)
+    except MediaError as error:
+        return [Row("watermark", "bad", str(error))]
+    data = {"state": found.state, "p_value": found.p_value, "payload": found.payload}
+    return [Row("watermark", "good" if found.state == "found" else "absent", found.text, data)]
+
+
 # The checks of a file, in the order of their rows: each from the file, and the certificates that are trusted.
-CHECKS: tuple[Callable[[Path, Sequence[Path]], list[Row]], ...] = (signature_rows, metadata_rows)
+CHECKS: tuple[Callable[[Path, Sequence[Path]], list[Row]], ...] = (signature_rows, metadata_rows, mark_rows)
 
 
 def check(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
@@ -85,8 +98,4 @@ def check(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
 
 def worst(rows: Sequence[Row]) -> Verdict:
     """The worst verdict."""
-    found: Verdict = "good"
-    for row in rows:
-        if _ORDER.index(row.verdict) > _ORDER.index(found):
-            found = row.verdict
-    return found
+    return _ORDER[max((_ORDER.index(row.verdict) for row in rows), default=0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 
 from multigen.device import choose_device
 from multigen.errors import MultigenError
+from multigen.marks.media import key_for
 from multigen.modalities.allocator import share_memory
 from multigen.serving.api.app import create_app
 from multigen.serving.api.metrics import Metrics
@@ -24,14 +26,17 @@ from multigen.serving.engine.settings import Settings
 from multigen.serving.engine.store import Store
 from multigen.serving.engine.threads import network_thread
 from multigen.serving.guard.guard import Rules
-from multigen.serving.guard.hosts import hosts_of
+from multigen.serving.guard.hosts import hosts_of, is_local
 from multigen.serving.guard.keys import Keys
 from multigen.serving.logs import show_logs
 from multigen.serving.process import ANSWERS, Process, share_interpreter
 from multigen.serving.protocol import HEAD_BYTES, Protocol
+from multigen.serving.safety import Choice, check_filters, is_filtered, unfiltered
 from multigen.serving.sources import check_reach, named
 from multigen.serving.tracing import tracing_of
 from multigen.storage.cache_folder import cache_folder
+
+log = logging.getLogger(__name__)
 
 GB = 10**9
 CONNECTIONS = 512  # open at once; more are refused
@@ -60,6 +65,7 @@ class Options:
     loras        folder of LoRAs that clients may name
     device       of the models
     drain        s that running requests have to end after SIGTERM
+    safety       whether prompts and media are filtered beside what recipes say: "on", "off", or "auto"
     log_prompts  whether the log keeps prompts
     otlp         address of a collector of traces; None: OTEL_EXPORTER_OTLP_ENDPOINT, or no traces
     """
@@ -82,6 +88,7 @@ class Options:
     loras: Path | None = None
     device: str | None = None
     drain: float = 30.0
+    safety: Choice = "auto"
     log_prompts: bool = False
     otlp: str | None = None
 
@@ -98,6 +105,8 @@ def serve(sources: Sequence[str], options: Options | None = None, *, open_page: 
     listening = _listen(o.host, o.port)
     address = f"http://{shown_host(o.host)}:{listening.getsockname()[1]}{root_of(o.root_path)}"
     show_logs()
+    if said := unfiltered(o.host, o.allow_hosts, o.safety):
+        log.warning("%s", said)
     process = Process(
         config_of(app),
         server,
@@ -136,14 +145,22 @@ def server_of(sources: Sequence[str], options: Options, *, own: frozenset[str] |
         device=options.device,
         budget=None if options.budget is None else int(options.budget * GB),
         loras={} if options.loras is None else loras_in(options.loras),
+        filtered=is_filtered(options.host, options.allow_hosts, options.safety),
         worker=network_thread(),
     )
+    made = {one.recipe.makes for one in models.served.values()}
+    check_filters(made, options.host, options.allow_hosts, options.safety)
     sizes = [one.size for one in models.served.values()]
     if models.budget is None:
         models.budget = int(max(WEIGHTS * free, 1.5 * max(sizes)))  # the largest with LoRAs beside it
     left = max(free - min(models.budget, sum(sizes)), 0)
     memory = CALLS * left if options.memory is None else options.memory * GB
-    models.settings = Settings(options.max_batch, options.max_queue, int(memory))
+    public = not is_local(options.host)
+    for one in models.served.values():
+        key_for(
+            one.recipe.watermark, public=public
+        )  # a key that cannot be had is said before anything is made
+    models.settings = Settings(options.max_batch, options.max_queue, int(memory), public)
     place = cache_folder("served") if options.store is None else options.store
     store = Store(place, ttl=options.ttl * 3600, limit=int(options.store_size * GB))
     sharing = Sharing(store, lost=options.lost) if options.shared else None

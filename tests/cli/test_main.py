@@ -390,6 +390,7 @@ def test_parts_lists_every_name_with_arguments_and_defaults(capsys):
     assert "      alphas_cumprod: Sequence[float] required" in list(parts("schedule"))
 
 
+@pytest.mark.slow
 def test_a_warning_is_one_line_and_says_no_place_in_the_code(tmp_path):
     code = "import sys; from multigen.cli.main import main; sys.exit(main(sys.argv[1:]))"
     sample = ["sample", "image_emoji", "sample.steps=1", "sample.polish.passes=0", "-n", "1"]

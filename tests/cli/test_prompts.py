@@ -21,7 +21,7 @@ PROMPTS = {
     "": "000_seed0.png", "   ": "000_seed0.png", 'red=apple, [a] {b} (c:1.3) "q" $HOME ${x} \\ / | * ?': None,
     "-red": "000_red_seed0.png", "--seed": "000_seed_seed0.png", "赤いリンゴ": "000_赤いリンゴ_seed0.png",
     "🍎": "000_red-apple_seed0.png", "красное яблоко": "000_красное-яблоко_seed0.png",
-    "red\napple": "000_red-apple_seed0.png", "red\tapple\x01": "000_red-apple_seed0.png",
+    "red\napple": "000_red-apple_seed0.png", "red\tapple": "000_red-apple_seed0.png",
     "red apple, " * 60: None, "a": "000_a_seed0.png", "../../../etc/x": "000_etc-x_seed0.png",
 }  # fmt: skip
 

@@ -200,6 +200,7 @@ def test_a_song_is_the_piece_as_melody_and_accompaniment(pieces: list[tuple[Scor
         assert parallels(columns(song, 1.0)) == []
 
 
+@pytest.mark.slow
 def test_a_seed_is_a_piece(pieces: list[tuple[Score, Plan]]) -> None:
     assert compose(7) == compose(7) == pieces[7][0]
     more = [score for score, _ in pieces] + [compose(seed) for seed in range(40, 300)]

@@ -19,6 +19,7 @@ from tests.docs.blocks import PAGES, ROOT, Block, read
 RUNNABLE = [page for page in PAGES if any(block.how == "run" for block in read(page))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.fill(tmp_path)
@@ -51,7 +52,7 @@ def _shell(block: Block) -> None:
     for line in block.runs.splitlines():
         program, *arguments = shlex.split(line, comments=True)
         assert program == "multigen", f"{block.where}: only multigen runs in tests, not {program}"
-        folder = [] if {"recipes", "parts", "doctor", "verify"} & set(arguments[:1]) else ["--quiet"]
+        folder = [] if {"recipes", "parts", "doctor", "sheet", "verify"} & set(arguments[:1]) else ["--quiet"]
         assert main([*arguments, *folder, *block.added]) == 0, f"{block.where}: {line}"
 
 

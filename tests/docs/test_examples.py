@@ -98,6 +98,7 @@ def test_the_guide_runs_by_its_name_and_changes_the_picture() -> None:
     assert made[0].tensor.shape == (3, 64, 64) and made[0].prompt == "red apple"
 
 
+@pytest.mark.slow
 def test_the_training_loop_learns() -> None:
     loop = example("training_loop")
     before, after = (loop.main(steps=steps, n=4) for steps in (1, 60))
@@ -113,6 +114,7 @@ def test_inpainting_keeps_the_upper_half() -> None:
     assert not torch.equal(made[0].tensor[:, 36:], source.tensor[:, 36:])
 
 
+@pytest.mark.slow
 def test_a_lora_is_trained_and_changes_the_picture(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     import multigen
@@ -123,6 +125,7 @@ def test_a_lora_is_trained_and_changes_the_picture(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "pytorch_lora_weights.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_numpy_and_onnxruntime_sample_an_exported_model(tmp_path: Path) -> None:
     """The same samples as DDIM with guidance here; and neither torch nor multigen is imported."""
     pytest.importorskip("onnx")
@@ -184,6 +187,7 @@ def command(installed: Path, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_package_of_a_modality_trains_and_samples_through_the_commands(
     installed: Path, tmp_path: Path
 ) -> None:

@@ -183,6 +183,7 @@ def test_the_command_writes_json_and_report(tmp_path: Path, capsys: pytest.Captu
     assert found.facts["sets"] == {"held out": 12}
 
 
+@pytest.mark.slow
 def test_a_folder_of_media_is_measured_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What another tool made: here real digits, as files."""
     recipe = tiny()

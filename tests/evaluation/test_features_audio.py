@@ -98,6 +98,7 @@ def test_spectral_at_another_rate(feature: Spectral) -> None:
     assert other.facts == feature.facts  # what the media were is the reference's to say
 
 
+@pytest.mark.slow
 def test_spectral_distances_order_sets(feature: Spectral) -> None:
     """Struck chords against others, against those of a brighter instrument, against noise: near, farther, farthest."""
     decay = torch.exp(-2 * torch.arange(2 * RATE) / RATE)
@@ -139,6 +140,7 @@ KNOWN = {
 }
 
 
+@pytest.mark.slow
 def test_vggish(tmp_path: Path) -> None:
     net = vggish.Network()
     shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}

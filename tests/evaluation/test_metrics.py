@@ -283,6 +283,7 @@ def digits() -> Digits:
     return Digits(modality=Image(size=28, channels=1))
 
 
+@pytest.mark.slow
 def test_classifiers_know_real_digits_and_not_noise(digits: Digits) -> None:
     modality = Image(size=28, channels=1)
     held = [digits[i] for i in digits.split()[1]]
@@ -292,6 +293,7 @@ def test_classifiers_know_real_digits_and_not_noise(digits: Digits) -> None:
     assert real([normal((1, 28, 28), k, "n") for k in range(50)], wanted[:50]).value < 0.4
 
 
+@pytest.mark.slow
 def test_samples_of_one_kind_teach_little(digits: Digits) -> None:
     """A mode collapse: one right picture of each class, over and over."""
     modality = Image(size=28, channels=1)

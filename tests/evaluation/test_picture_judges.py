@@ -50,6 +50,7 @@ def drawn(dataset: Emoji, n: int) -> tuple[list[Tensor], list[Target]]:
     return [i["media"] for i in items], [Target(i.get("text", ""), i["id"]) for i in items]
 
 
+@pytest.mark.slow
 def test_a_style_is_recognised_and_another_is_not() -> None:
     alone = data(several=0.0)
     measure = metric("style", alone, steps=120, drawings=300)

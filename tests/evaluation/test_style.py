@@ -34,6 +34,7 @@ class Colours(nn.Module, Feature):
         return media.flatten(2).mean(2)[:, None]
 
 
+@pytest.mark.slow
 def test_the_distance_falls_and_the_report_shows_it(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "white").mkdir()
     for k in range(4):

@@ -34,9 +34,9 @@ def counted(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     forward = model.denoiser.forward
 
-    def forwarded(x: torch.Tensor, *rest: object) -> torch.Tensor:
+    def forwarded(x: torch.Tensor, *rest: object, **more: object) -> torch.Tensor:
         sizes.append(len(x))
-        return forward(x, *rest)  # type: ignore[arg-type]
+        return forward(x, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(model.denoiser, "forward", forwarded)
     return sizes
@@ -257,7 +257,8 @@ def test_no_more_than_a_batch_are_under_way() -> None:
         (Request("3", overrides=("seed=4",)), "request 2: seed"),
         (Request("3", overrides=("timesteps={name: trailing}",)), "request 2: timesteps"),
         (Request("3", overrides=("modifiers=[{name: rescale, share: 2}]",)), "request 2: .*share"),
-        (Request("3", tile=True), "request 2: tile: it goes with sliding_window"),
+        (Request("3", loop=True), "request 2: loop: a picture has no time; tile closes its sides"),
+        (Request("3", tile="xz"), "request 2: tile: 'xz' is not allowed.*Did you mean 'xy'"),
         (Request("3", edit=EditRequest(torch.zeros(1, 28, 28), strength=2.0)), "request 2: strength: 2.0"),
         (Request("3", edit=EditRequest(torch.zeros(1, 28, 28), invert="eleven")), "request 2: .*eleven"),
         (Request("3", edit=EditRequest(torch.zeros(1, 28, 40), fit="zoom")), "request 2: fit: 'zoom'"),

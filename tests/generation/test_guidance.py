@@ -32,6 +32,7 @@ def colour(pictures: list[multigen.Media]) -> Tensor:
     return torch.stack([(p.tensor[:, 28:44, 28:44].mean((1, 2)) + 1) * 127.5 for p in pictures]).mean(0)
 
 
+@pytest.mark.slow
 def test_the_documented_negative_prompt_works(emoji: Model) -> None:
     """A yellow pear comes out green, and yellow when guidance leads away from the green pear."""
     plain = colour(emoji.generate("yellow pear", n=2, seed=0, steps=8))

@@ -18,6 +18,7 @@ def digits() -> Model:
     return multigen.load("image_digits", device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "operator",
     [Part("downsample", {"factor": 2}), Part("downsample", {"factor": 4}), Part("blur", {"sigma": 1.5})],

@@ -592,7 +592,9 @@ def test_an_id_is_fetched_as_data_alone(
     assert asked[0]["allow_patterns"] == ["model_index.json"]
     patterns = asked[1]["allow_patterns"]
     assert all(p.endswith((".json", ".txt", ".model", ".safetensors")) for p in patterns)
-    assert "unet/*.safetensors" in patterns and not any("safety_checker" in p for p in patterns)
+    assert "unet/*.safetensors" in patterns and not any(
+        "safety_checker" in p for p in patterns
+    )  # it has none
     assert model.recipe.name == "tiny-sd"
     assert model.recipe.backbone == Part("diffusers", {"path": "hf:owner/tiny-sd"})
     recipe = load_recipe(

@@ -198,6 +198,7 @@ UNETS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNETS)
 def test_a_graph_equals_the_network_at_any_size(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnx")

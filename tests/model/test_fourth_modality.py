@@ -96,6 +96,7 @@ def recipe(**train: object) -> Recipe:
     )
 
 
+@pytest.mark.slow
 def test_a_new_modality_trains_samples_and_reports(tmp_path: Path) -> None:
     folder = runs.run(recipe(), out=tmp_path / "run", device="cpu", quiet=True)
     assert len(list((folder / "media").glob("*.csv"))) == 8

@@ -10,6 +10,7 @@ import multigen
 from tests.modalities.test_memory import growth
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_generating_with_changing_prompts_keeps_nothing() -> None:
     model = multigen.load("image_emoji", device="cpu")

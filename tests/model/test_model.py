@@ -124,6 +124,7 @@ def test_shipped_weights_give_a_sample_whatever_the_batch(
     assert (one - two).abs().max() > 0.1 * full
 
 
+@pytest.mark.slow
 def test_each_sampler_gives_a_sample_whatever_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same promise for a batcher, all samplers side by side: under 4e-6 of full scale with shipped weights."""
     model = multigen.load("image_digits", device="cpu")

@@ -53,6 +53,7 @@ def test_a_recipe_object_trains_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         multigen.train(recipe, "backbone.widths=[16,16,16]", **HERE)
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_data(trained: Path, tmp_path: Path) -> None:
     report = multigen.evaluate(trained, *MEASURED, out=tmp_path / "out", **HERE)
     assert isinstance(report, Report)

@@ -208,6 +208,7 @@ def test_a_refused_or_broken_training_leaves_no_folder(monkeypatch: pytest.Monke
     assert Path("mine").is_dir() and not list(Path("mine").iterdir())
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_not_made_twice_and_replaces_none(said: pytest.LogCaptureFixture) -> None:
     folder = train("train.steps=1")
     few = ["evaluate.n=8", "evaluate.metrics=[]", "evaluate.bank=8", "sample.steps=1"]
@@ -241,6 +242,7 @@ def test_a_pack_of_other_media_replaces_none(here: Path, capsys: pytest.CaptureF
     assert str(here) not in Path("shards/index.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_sweep_again_with_other_settings_replaces_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     sweep = [
         "run",

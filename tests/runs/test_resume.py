@@ -118,6 +118,7 @@ def digest(run: Path) -> str:
     return checkpoints.digest(loaded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODALITIES)
 def test_an_interrupted_training_ends_with_the_same_bits(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch

@@ -221,6 +221,7 @@ def test_a_device_that_is_not_here_and_missing_weights_come_first(tmp_path: Path
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals to a process group")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_ctrl_c_in_a_terminal_saves_and_says_how_to_go_on(tmp_path: Path, workers: int) -> None:

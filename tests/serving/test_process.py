@@ -7,6 +7,8 @@ import socket
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.serving.hosted import Answer, hosted
 
 MAKE = "/v1/images/generations"
@@ -43,6 +45,7 @@ def test_an_end_answers_what_is_under_way_and_does_not_wait_for_it(digits: Path,
     assert (record["status"], record["error"]["code"]) == ("failed", "draining")
 
 
+@pytest.mark.slow
 def test_a_server_begins_and_ends_many_times_with_work_under_way(digits: Path, tmp_path: Path) -> None:
     for k in range(3):
         with hosted(digits, tmp_path) as one:

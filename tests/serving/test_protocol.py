@@ -52,6 +52,7 @@ def test_a_head_that_trickles_is_cut_off(impatient: Hosted) -> None:
     assert time.monotonic() - begun < 4
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_come_is_answered_with_408(impatient: Hosted) -> None:
     for kind in ("application/json", "multipart/form-data; boundary=x"):
         head = (

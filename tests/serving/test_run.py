@@ -95,6 +95,7 @@ def later(address: str, body: object) -> tuple[threading.Thread, list[tuple[int,
     return thread, found
 
 
+@pytest.mark.slow
 def test_a_signal_drains_and_what_runs_ends(digits: Path, tmp_path: Path) -> None:
     with process(digits, tmp_path) as (one, address):
         ready(address)
@@ -113,6 +114,7 @@ def test_a_signal_drains_and_what_runs_ends(digits: Path, tmp_path: Path) -> Non
     assert any("draining" in line.get("message", "") for line in lines)
 
 
+@pytest.mark.slow
 def test_what_does_not_end_in_time_fails_with_the_reason(digits: Path, tmp_path: Path) -> None:
     with process(digits, tmp_path, "--drain", "0.2") as (one, address):
         ready(address)
@@ -125,6 +127,7 @@ def test_what_does_not_end_in_time_fails_with_the_reason(digits: Path, tmp_path:
         assert one.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(digits: Path, tmp_path: Path) -> None:
     with process(digits, tmp_path) as (one, address):
         ready(address)
@@ -205,6 +208,7 @@ def test_keys_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert main(["serve", "keys", *argv]) == 2, argv
 
 
+@pytest.mark.slow
 def test_no_collection_holds_up_a_server_that_is_ready(digits: Path, tmp_path: Path) -> None:
     """Of the half million objects of the packages nothing is looked at again."""
     code = (

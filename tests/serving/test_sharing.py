@@ -148,6 +148,7 @@ def test_what_a_server_hands_back_another_finishes(kind: str, digits: Path, tmp_
         assert len(second.server.store.names("job")) == 1 + len(names)
 
 
+@pytest.mark.slow
 def test_what_a_dead_server_made_another_makes(digits: Path, tmp_path: Path) -> None:
     place = tmp_path / "store"
     with servers(place, digits, 1) as (one,):

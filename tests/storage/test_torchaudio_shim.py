@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from multigen.storage import torchaudio_hook
 
 SHIM = "from multigen.storage.torchaudio_shim import import_torchaudio, state\n"
@@ -97,6 +99,7 @@ print("multigen" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_diffusers_transformers_and_peft_import_by_themselves(tmp_path: Path) -> None:
     """The environment that README's first command makes, without a word of multigen in the user's code."""
     outside = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

@@ -85,6 +85,7 @@ class Deadly(Points):
         return super().draw(index, rng)
 
 
+@pytest.mark.slow
 def test_readers_that_die_at_the_same_item_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

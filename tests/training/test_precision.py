@@ -50,6 +50,7 @@ def test_fused_adamw_is_adamw(tmp_path: Path) -> None:
         torch.testing.assert_close(plain.parameters[name], p, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_a_compiled_network_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inductor, "compile_threads", 1)  # a pool of processes would take longer to start

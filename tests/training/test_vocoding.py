@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from multigen.codecs.mel import Mel
@@ -72,6 +73,7 @@ def test_a_perfect_copy_costs_nothing_and_a_worse_one_more(tmp_path: Path) -> No
     assert 0 < 2 * costs[1] < costs[2]
 
 
+@pytest.mark.slow
 def test_training_brings_held_out_copies_nearer(tmp_path: Path) -> None:
     t = trainer(tmp_path, critic=critic(start=0.5), steps=80, ema_decay=0.9)
     before = t.task.measure()
@@ -121,6 +123,7 @@ def test_the_critic_joins_late(tmp_path: Path) -> None:
     assert seen == [(False, False)] * 3 + [(True, True)] * 3
 
 
+@pytest.mark.slow
 def test_the_critic_learns_to_tell_and_its_lesson_points_to_the_real() -> None:
     torch.manual_seed(1)
     judge = Spectrograms(ffts=(256, 128), channels=4)

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 from torch import Tensor
 
 from multigen.core.backbone import Taps
+from multigen.core.circles import OPEN, Closed
 from multigen.core.conditioning import Cond
 from multigen.core.deep import Reuse
 from multigen.core.denoiser import Denoiser
@@ -30,6 +31,7 @@ class Call(NamedTuple):
               differentiate with torch.autograd.grad(..., retain_graph=True), under torch.enable_grad
     denoiser  another network than the request's own, such as a weaker one for autoguidance
     taps      changes or records inside the backbone; such calls merge only with their like
+    closed    axes along which the network takes x as a circle; such calls merge only with their like
     reuse     what it shares with other calls of its trajectory; calls with `grad`, or `taps` into layers, share nothing
     """
 
@@ -40,6 +42,7 @@ class Call(NamedTuple):
     denoiser: Denoiser | None = None
     taps: Taps | None = None
     reuse: Reuse | None = None
+    closed: Closed = OPEN
 
 
 Answers: TypeAlias = Generator[list[Call], list[Tensor], Tensor]

@@ -62,7 +62,7 @@ class Augment:
             if setting not in allowed and value != defaults[setting]:
                 fitting = ", ".join(allowed) or "no augmentation"
                 raise ValueError(f"{setting}: does not apply to {name}. Allowed: {fitting}.")
-        if self.hue and channels != 3:
+        if self.hue and channels < 3:
             raise ValueError(f"hue: needs 3 colour channels; this {name} has {channels}.")
 
     def draw_speed(self, rng: torch.Generator) -> float:
@@ -77,9 +77,10 @@ class Augment:
         return pictures.crop(media, uniform(self.crop, 1.0, rng), rng) if self.crop < 1 else media
 
     def change_picture(self, media: Tensor, rng: torch.Generator) -> Tensor:
-        """Flip and change hue, contrast and brightness of [C, ..., H, W] at its final size."""
+        """Flip and change hue, contrast and brightness of [C, ..., H, W] at its final size; alpha is flipped alone."""
         if self.flip and uniform(0, 1, rng) < 0.5:
             media = pictures.flip(media)
+        media, alpha = (media[:3], media[3:]) if len(media) == 4 else (media, None)
         if self.hue:
             media = pictures.rotate_hue(media, uniform(-self.hue, self.hue, rng))
         if self.contrast:
@@ -87,7 +88,7 @@ class Augment:
         if self.brightness:
             # The full range is 2 wide.
             media = pictures.brightness(media, 2 * uniform(-self.brightness, self.brightness, rng))
-        return media
+        return media if alpha is None else torch.cat([media, alpha])
 
     def change_sound(self, sound: Tensor, speed: float, rate: float, rng: torch.Generator) -> Tensor:
         """Change speed, pitch and gain: [C, N] -> [C, round(N / speed)]; `rate` in Hz."""

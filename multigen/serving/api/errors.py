@@ -18,9 +18,10 @@ from starlette.responses import JSONResponse
 
 from multigen.errors import MultigenError
 from multigen.generation.request import EditRequest, Request, options
+from multigen.safety import Blocked
 from multigen.serving.api.fields import fields_at
 from multigen.serving.engine.settings import Busy, Draining
-from multigen.serving.engine.ticket import Failure
+from multigen.serving.engine.ticket import REFUSED, Failure
 from multigen.serving.guard.budgets import Spent
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ _MEMBERS = {*options(Request), *options(EditRequest), "n", "overrides", "options
 # How the failures of a ticket are answered.
 _FAILURES = {
     "invalid_request": 400,
+    REFUSED: 400,
     "deadline": 504,
     "draining": 503,
     "out_of_memory": 503,
@@ -90,6 +92,8 @@ def of(error: Exception) -> ApiError:
     if isinstance(error, Spent):
         wait = str(max(1, math.ceil(error.seconds)))
         return ApiError(429, str(error), code="rate_limit_exceeded", headers={"retry-after": wait})
+    if isinstance(error, Blocked):
+        return ApiError(400, str(error), param=_param(str(error)), code=REFUSED)
     if isinstance(error, Draining):
         return ApiError(503, str(error), code="draining", headers={"retry-after": "5"})
     if isinstance(error, MultigenError):

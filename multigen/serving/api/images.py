@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -132,8 +133,14 @@ async def row(http: HttpRequest, server: Server, medium: Media, body: ImageMembe
     """One picture as the client reads it."""
     content = await picture(medium, body)
     if body.response_format == "url":
-        return {"url": await address(http, server, content, SUFFIX[body.output_format]), "seed": medium.seed}
-    return {"b64_json": Inline(content), "seed": medium.seed}
+        place = await address(http, server, content, SUFFIX[body.output_format])
+        return {"url": place, "seed": medium.seed, **flags_of(medium)}
+    return {"b64_json": Inline(content), "seed": medium.seed, **flags_of(medium)}
+
+
+def flags_of(medium: Media) -> dict[str, Any]:
+    """What filters found, where they found anything."""
+    return {"safety": [asdict(flag) for flag in medium.flags]} if medium.flags else {}
 
 
 async def picture(medium: Media, body: ImageMembers) -> bytes:
@@ -183,7 +190,7 @@ async def _events(
                 yield sse.event({"type": name, "partial_image_index": index, **data}, name)
             else:
                 name = f"{kind}.completed"
-                seed = {"seed": one.data.seed}
+                seed = {"seed": one.data.seed, **flags_of(one.data)}
                 yield sse.event({"type": name, "usage": usage(ticket), **data, **seed}, name)
     if ticket.failure is not None:
         yield sse.event(failed(ticket.failure).body(), "error")

@@ -6,7 +6,7 @@ import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -52,7 +52,11 @@ class Sampling(Members):
     sliding_window: bool = Field(
         default=False, description="what is larger than the model's size, in windows"
     )
-    tile: bool = Field(default=False, description="with sliding_window: the last axis closes into a circle")
+    tile: bool | Literal["x", "y", "xy", "globe"] = Field(
+        default=False,
+        description="sides of a picture that meet without a seam; true: all of them, or a sound's ends",
+    )
+    loop: bool = Field(default=False, description="the end of a sound or video meets its beginning")
     loras: list[Lora] = Field(default_factory=list, max_length=8, description="LoRAs of the server's folder")
     fast: bool = Field(default=False, description="with the model's student, in few calls of its network")
     options: dict[str, Any] = Field(
@@ -101,7 +105,8 @@ def request_of(
         size=size,
         duration=duration,
         sliding_window=given.sliding_window,
-        tile=given.tile,
+        tile=given.tile or None,
+        loop=given.loop,
         sampler=given.sampler,
         guide=given.guide,
         cache=given.cache,

@@ -37,6 +37,15 @@ class Usage(Shape):
     input_tokens_details: dict[str, int]
 
 
+class Flagged(Shape):
+    """What a filter found, and what was done."""
+
+    filter: str
+    label: str
+    score: float
+    action: Literal["flag", "blur"]
+
+
 class PictureRow(Shape):
     """A picture."""
 
@@ -44,6 +53,7 @@ class PictureRow(Shape):
     b64_json: str | None = None
     url: str | None = None
     source: int | None = None
+    safety: list[Flagged] | None = None
 
 
 class Pictures(Shape):

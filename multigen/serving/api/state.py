@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
+from multigen.prompts.normal import LONGEST
 from multigen.serving.api.background import Background
 from multigen.serving.api.errors import no_model
 from multigen.serving.api.readers import Readers
@@ -37,7 +38,7 @@ class Limits:
     upload: int = 32 << 20
     pixels: int = 1 << 22
     seconds: float = 300.0
-    prompt: int = 4000
+    prompt: int = LONGEST
     n: int = 10
     steps: int = 200
     depth: int = 16

@@ -10,6 +10,7 @@ from ray.serve.deployment import Application
 from multigen.serving.cluster.run import application
 from multigen.serving.cluster.scaling import Replicas
 from multigen.serving.run import Options
+from multigen.serving.safety import Choice
 from multigen.serving.sources import check_reach
 
 
@@ -36,6 +37,7 @@ class Arguments(BaseModel):
     loras: Path | None = None
     device: str | None = None
     drain: float = 30.0
+    safety: Choice = "auto"
     log_prompts: bool = False
     otlp: str | None = None
 

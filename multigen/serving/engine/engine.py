@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 from multigen.generation.batching import Batcher, Step
 from multigen.generation.plan import Job, jobs
 from multigen.generation.request import Request
+from multigen.marks.media import key_for, marked
 from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.serving.engine.memory import Costs
 from multigen.serving.engine.places import by_key, due, previews, tell_lines
 from multigen.serving.engine.settings import Busy, Draining, Settings
-from multigen.serving.engine.ticket import Event, Failure, Ticket, failure_of
+from multigen.serving.engine.ticket import REFUSED, Event, Failure, Ticket, failure_of
 from multigen.serving.engine.turns import Turns
 from multigen.serving.engine.watch import Mark, Watch
 
@@ -45,6 +46,7 @@ class Engine:
         self.name, self.model, self.settings, self.watch = name, model, settings, watch
         self._worker, self._rested = worker, rested
         self._batcher = Batcher(model, [], settings.max_batch)
+        self._key = key_for(model.recipe.watermark, public=settings.public)
         self._costs = Costs(model)
         self._turns = Turns()
         self._waiting: dict[int, Ticket] = {}
@@ -175,12 +177,13 @@ class Engine:
         """In the worker: what came of the call, and seconds in the network."""
         with self.watch.network(self.model) as clock:
             step = self._batcher.step(chosen)
-        return step, clock.seconds
+        ended = [(p, m if isinstance(m, Exception) else marked(m, self._key)) for p, m in step.ended]
+        return step._replace(ended=ended), clock.seconds
 
     async def _previews(self, step: Step) -> list[tuple[int, Media]]:
         """The previews that are due after a call."""
         rows = due(step.answered, self._under_way)
-        return await self._off(lambda: previews(rows)) if rows else []
+        return await self._off(lambda: previews(rows, self.model.guard)) if rows else []
 
     async def _begin(self) -> None:
         """Let those begin whose turn it is, while there is room; a user who has nothing under way always gets in."""
@@ -235,7 +238,7 @@ class Engine:
     def _fail(self, ticket: Ticket, error: Exception) -> None:
         """End a ticket with an error."""
         failure = failure_of(error)
-        if failure.code != "invalid_request":
+        if failure.code not in ("invalid_request", REFUSED):
             log.error("%s: a request failed", self.name, exc_info=error)
         self.cancel(ticket, failure)
 

@@ -24,6 +24,7 @@ from multigen.provenance.signing import signer_for
 from multigen.recipe.schema import Recipe
 from multigen.recipe.students import overlay, students
 from multigen.registry import build
+from multigen.safety.guard import with_standard
 from multigen.serving.engine.engine import Engine
 from multigen.serving.engine.settings import Busy, Draining, Settings
 from multigen.serving.engine.watch import Watch
@@ -69,6 +70,7 @@ class Models:
     budget    bytes of weights that may be in memory; what does not fit makes the least recently used idle model go.
               None: no bound
     patience  s that a model waits for others to end what they were given, before its request is refused
+    filtered  whether all models have the filters that servers for others have, beside their own
 
     All networks run in one worker thread: they share the machine's cores, and take turns by call. Models are loaded in
     another, so that the networks of the others go on meanwhile.
@@ -84,11 +86,12 @@ class Models:
         budget: int | None = None,
         loras: Mapping[str, str] | None = None,
         patience: float = 60.0,
+        filtered: bool = False,
         worker: Executor | None = None,
     ) -> None:
         self.settings, self.watch = settings or Settings(), watch or Watch()
         self.device, self.budget, self.patience = device, budget, patience
-        self.loras = dict(loras or {})
+        self.loras, self.filtered = dict(loras or {}), filtered
         self.served = {name: _served(name, source) for name, source in sources.items()}
         for one in self.served.values():
             self._check_size(one.id, one.size)
@@ -178,7 +181,7 @@ class Models:
         loras = {self.loras[lora]: weight for lora, weight in key[1]}
         loop = asyncio.get_running_loop()
         model = await loop.run_in_executor(
-            self._loader, _loaded, one.source, self.device, loras or None, key[2]
+            self._loader, _loaded, one.source, self.device, loras or None, key[2], self.filtered
         )
         # Frozen parts of a pipeline and a LoRA's pairs are in no state_dict, but in the files.
         size = max(sum(t.numel() * t.element_size() for t in model.state_dict().values()), one.size)
@@ -241,7 +244,9 @@ def _copied(model: Model) -> int:
     return sum(copied_bytes(module) for module in (model.denoiser, model.codec, model.conditioner))
 
 
-def _loaded(source: str, device: str | None, loras: Mapping[str, float] | None, fast: bool) -> Model:
+def _loaded(
+    source: str, device: str | None, loras: Mapping[str, float] | None, fast: bool, filtered: bool
+) -> Model:
     """A model that is ready for its first prompt.
 
     What a text encoder imports then is there already: it takes seconds, and makes so many objects that a full
@@ -253,6 +258,9 @@ def _loaded(source: str, device: str | None, loras: Mapping[str, float] | None, 
         model = load(source, device=device, loras=loras, fast=fast)
         encode_prompts(model, "")
         model.known_hash()  # files name it
+        if filtered:
+            model.guard = with_standard(model.guard, model.modality.name)
+        _ = model.guard.filters  # what is missing is said now, not at the first request
     finally:
         gc.freeze()
         gc.enable()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from multigen.generation.batching import Answered
 from multigen.generation.parts import decode
 from multigen.modalities.media import Media
+from multigen.safety.guard import Guard
 from multigen.serving.engine.ticket import Event, Ticket
 
 log = logging.getLogger(__name__)
@@ -39,12 +40,17 @@ def due(answered: Iterable[Answered], under_way: Mapping[int, Ticket]) -> list[A
     return found
 
 
-def previews(rows: Iterable[Answered]) -> list[tuple[int, Media]]:
-    """Estimates as media. One that the codec does not take is left out: the medium itself may be made all the same."""
+def previews(rows: Iterable[Answered], guard: Guard) -> list[tuple[int, Media]]:
+    """Estimates as media.
+
+    One that the codec does not take is left out, the medium itself may be made all the same; and one that the filters
+    would not show.
+    """
     found: list[tuple[int, Media]] = []
     for one in rows:
         try:
-            found.append((one.place, decode(one.parts, one.x0[0], "", 0)))
+            medium = decode(one.parts, one.x0[0], "", 0)
+            found += [(one.place, medium)] if guard.passes(medium) else []
         except Exception:
             log.exception("a preview could not be made")
     return found

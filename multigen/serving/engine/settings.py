@@ -26,8 +26,10 @@ class Settings:
     max_batch  most media that share a network call
     max_queue  most media that wait; beyond it a request is refused
     memory     bytes that the samples of a call may take; None: no bound
+    public     whether others than this machine's users get the media
     """
 
     max_batch: int = 16
     max_queue: int = 256
     memory: int | None = None
+    public: bool = False

@@ -13,8 +13,10 @@ from multigen.core.drive import is_out_of_memory
 from multigen.errors import MultigenError
 from multigen.generation.plan import Job
 from multigen.modalities.media import Media
+from multigen.safety import Blocked
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
+REFUSED = "content_policy_violation"  # as OpenAI's clients know it
 ENDED = ("done", "failed", "cancelled")
 
 
@@ -22,7 +24,8 @@ ENDED = ("done", "failed", "cancelled")
 class Failure:
     """Why a request was not met.
 
-    code     for programs: "invalid_request", "deadline", "draining", "out_of_memory", "server_error"
+    code     for programs: "invalid_request", "content_policy_violation", "deadline", "draining", "out_of_memory",
+             "server_error"
     message  for people
     """
 
@@ -33,7 +36,7 @@ class Failure:
 def failure_of(error: Exception) -> Failure:
     """What is said of an error. Its own words only where they are meant for users."""
     if isinstance(error, MultigenError):
-        return Failure("invalid_request", str(error))
+        return Failure(REFUSED if isinstance(error, Blocked) else "invalid_request", str(error))
     if is_out_of_memory(error):
         said = "this needs more memory than there is now; make it smaller, or try again later"
         return Failure("out_of_memory", said)

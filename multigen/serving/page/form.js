@@ -81,7 +81,7 @@ function Size({ settings, model, errors }) {
       onChange=${(sliding_window) => change({ sliding_window, tile: settings.tile && sliding_window })}
       hint="Larger than the model's own: made in overlapping windows" />`}
     ${settings.sliding_window &&
-    html`<${Check} label=${natural === null ? "Closes into a circle" : "Loops without a seam"} checked=${settings.tile}
+    html`<${Check} label=${natural === null ? "Tiles without a seam" : "Loops without a seam"} checked=${settings.tile}
       onChange=${(tile) => change({ tile })} />`}`;
 }
 

@@ -20,8 +20,6 @@ UNWANTED = ("*.fp16.*", "*.non_ema.*")
 _GIVE = (
     "Give a folder in diffusers' format, its id on the hub (hf:owner/name), or a single .safetensors file."
 )
-# Parts that nothing here uses.
-UNUSED = ("safety_checker",)
 
 
 def located(path: str | None, config: str | None = None) -> Path:
@@ -61,7 +59,7 @@ def _fetched(source: str) -> Path:
     """Download a model, once a process: the hub tells whether the local copy is up to date."""
     name = source.removeprefix(PREFIX)
     index = read_json(_download(name, [INDEX]) / INDEX)
-    parts = [key for key, value in index.items() if isinstance(value, list) and key not in UNUSED]
+    parts = [key for key, value in index.items() if isinstance(value, list) and any(value)]
     return _download(name, [INDEX, *(f"{part}/{kind}" for part in parts for kind in WANTED)])
 
 

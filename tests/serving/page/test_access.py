@@ -23,6 +23,7 @@ def settled(one: Watched, where: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width, (where, width)
 
 
+@pytest.mark.slow
 def test_views_are_accessible_and_fit(watched: Watched) -> None:
     one, page = watched, watched.page
     settled(one, "empty")

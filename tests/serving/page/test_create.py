@@ -237,7 +237,7 @@ def test_numbers_stay_in_their_range(watched: Watched) -> None:
     width.fill("56")
     width.blur()
     page.get_by_label("Sliding window").check()
-    page.get_by_label("Closes into a circle").check()
+    page.get_by_label("Tiles without a seam").check()
     watched.generate()
     watched.made(1)
     page.locator(".shown").click()

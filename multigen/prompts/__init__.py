@@ -1,0 +1,1 @@
+"""Prompts as text: what is written in them, whatever characters say it."""
