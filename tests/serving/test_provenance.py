@@ -50,10 +50,9 @@ def test_pictures_and_their_edits_are_signed(served: Running, tmp_path: Path) ->
 
 
 def test_a_request_cannot_leave_it_out(served: Running) -> None:
-    request = {"prompt": "7", "overrides": ["provenance.sign=off"]}
     for path, body in (
         ("images/generations", {"model": "digits", "prompt": "7", "provenance": {"sign": "off"}}),
-        ("jobs", {"model": "digits", "request": request}),
+        ("jobs", {"model": "digits", "prompt": "7", "overrides": ["provenance.sign=off"]}),
     ):
         answer = httpx.post(f"{served.url}/v1/{path}", json=body, timeout=60)
         assert answer.status_code == 400 and "provenance" in answer.text, answer.text
