@@ -50,9 +50,12 @@ def test_pictures_and_their_edits_are_signed(served: Running, tmp_path: Path) ->
 
 
 def test_a_request_cannot_leave_it_out(served: Running) -> None:
-    body = {"model": "digits", "prompt": "7", **QUICK, "overrides": ["provenance.sign=off"]}
-    answer = httpx.post(f"{served.url}/v1/images/generations", json=body, timeout=60)
-    assert answer.status_code == 400 and "provenance" in answer.text
+    for path, body in (
+        ("images/generations", {"model": "digits", "prompt": "7", "provenance": {"sign": "off"}}),
+        ("jobs", {"model": "digits", "prompt": "7", "overrides": ["provenance.sign=off"]}),
+    ):
+        answer = httpx.post(f"{served.url}/v1/{path}", json=body, timeout=60)
+        assert answer.status_code == 400 and "provenance" in answer.text, answer.text
 
 
 def test_sounds_say_it_in_every_format_and_streams_in_plain_metadata(served: Running, tmp_path: Path) -> None:
