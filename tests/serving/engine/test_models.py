@@ -163,11 +163,11 @@ def test_what_never_fits_is_refused_before_the_start(file: Path) -> None:
         Models({"a": str(file)}, budget=size_of(file) - 1)
 
 
-def held_loading() -> tuple[threading.Event, Callable[[str, str | None, Any, bool], Model]]:
+def held_loading() -> tuple[threading.Event, Callable[[str, str | None, Any, bool, bool], Model]]:
     """How models are loaded, but not before the event."""
     read = threading.Event()
 
-    def slow(source: str, device: str | None, loras: Any, fast: bool) -> Model:
+    def slow(source: str, device: str | None, loras: Any, fast: bool, filtered: bool) -> Model:
         assert read.wait(60)
         return load(source, device=device)
 
@@ -214,7 +214,7 @@ def test_the_end_may_come_while_a_model_is_loaded(file: Path, monkeypatch: pytes
 def test_one_that_cannot_be_loaded_is_an_error_of_its_request_alone(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(source: str, device: str | None, loras: Any, fast: bool) -> Model:
+    def broken(source: str, device: str | None, loras: Any, fast: bool, filtered: bool) -> Model:
         raise MultigenError("the file has gone")
 
     async def work() -> None:
