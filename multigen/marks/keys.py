@@ -24,7 +24,7 @@ def find_key() -> bytes | None:
     given = os.environ.get(VARIABLE)
     if given is not None:
         return _parsed(given, f"${VARIABLE}")
-    path = config_folder(FILE)
+    path = _place()
     try:
         text = path.read_text(encoding="utf-8")
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -42,7 +42,14 @@ def find_key() -> bytes | None:
 
 def own_key() -> bytes:
     """The key at hand, made where there is none. MultigenError where that fails."""
-    return find_key() or _made(config_folder(FILE))
+    return find_key() or _made(_place())
+
+
+def _place() -> Path:
+    try:
+        return config_folder(FILE)
+    except OSError as error:
+        raise MultigenError(f"the key of watermarks has no folder ({error})") from None
 
 
 def checked(key: bytes) -> bytes:

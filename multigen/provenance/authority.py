@@ -7,6 +7,7 @@ issued, with the purpose emailProtection (C2PA specification 2.1, 14.5.1).
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
+from multigen.errors import MultigenError
 from multigen.storage.config_folder import config_folder
 
 if TYPE_CHECKING:
@@ -49,21 +53,46 @@ def local_authority() -> bytes | None:
 
 
 def local_identity() -> Identity:
-    """The local identity, made where there is none, and renewed before it ends. OSError where it cannot be written."""
+    """The local identity, made where there is none, and renewed before it ends or where it is damaged.
+
+    OSError where it cannot be written, MultigenError for an authority that is damaged.
+    """
     folder = config_folder(FOLDER)
     if not (folder / f"{AUTHORITY}.pem").is_file():
         _make(folder)
-    chain = (folder / f"{CERTIFICATE}.pem").read_bytes()
-    if _ends(chain) - datetime.now(UTC) < _RENEW:
-        _renew(folder)
-        chain = (folder / f"{CERTIFICATE}.pem").read_bytes()
-    return Identity(chain, (folder / f"{CERTIFICATE}.key").read_bytes(), str(folder / f"{CERTIFICATE}.pem"))
+    if (found := _whole(folder)) is not None:
+        return found
+    with FileLock(folder / ".lock", mode=0o600):  # threads and processes renew one after another
+        if (found := _whole(folder)) is None:
+            _renew(folder)
+            found = _whole(folder, timedelta(0))
+    if found is None:
+        raise MultigenError(_damaged(folder))
+    return found
 
 
-def _ends(chain: bytes) -> datetime:
+def _whole(folder: Path, lasts: timedelta | None = None) -> Identity | None:
+    """The identity, if its certificate and key belong together and hold for `lasts`, by default for a while yet."""
     from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    return x509.load_pem_x509_certificate(chain).not_valid_after_utc
+    place = folder / f"{CERTIFICATE}.pem"
+    try:
+        chain, key = place.read_bytes(), (folder / f"{CERTIFICATE}.key").read_bytes()
+        certificate = x509.load_pem_x509_certificate(chain)
+        own = load_pem_private_key(key, None).public_key() == certificate.public_key()
+    except (FileNotFoundError, ValueError, TypeError):  # it is being written, or was not written to its end
+        return None
+    left = certificate.not_valid_after_utc - datetime.now(UTC)
+    good = own and left >= (_RENEW if lasts is None else lasts)
+    return Identity(chain, key, str(place)) if good else None
+
+
+def _damaged(folder: Path) -> str:
+    return (
+        f"{folder}: its certificates are damaged. Remove the folder: a new authority is made then, which others have "
+        "to trust anew"
+    )
 
 
 def _make(folder: Path) -> None:
@@ -92,14 +121,18 @@ def _renew(folder: Path) -> None:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    authority = x509.load_pem_x509_certificate((folder / f"{AUTHORITY}.pem").read_bytes())
-    key = load_pem_private_key((folder / f"{AUTHORITY}.key").read_bytes(), None)
-    assert isinstance(key, EllipticCurvePrivateKey)
+    try:
+        authority = x509.load_pem_x509_certificate((folder / f"{AUTHORITY}.pem").read_bytes())
+        key = load_pem_private_key((folder / f"{AUTHORITY}.key").read_bytes(), None)
+    except (ValueError, TypeError):
+        raise MultigenError(_damaged(folder)) from None
+    if not isinstance(key, EllipticCurvePrivateKey):
+        raise MultigenError(_damaged(folder))
     _certify(folder, key, authority.subject)
 
 
 def _certify(folder: Path, authority: EllipticCurvePrivateKey, name: Name) -> None:
-    """Write a new key and its certificate. They stay apart for an instant: the trial of a signature sees that."""
+    """Write a new key and its certificate. They are apart for an instant, which `_whole` sees."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
@@ -112,9 +145,11 @@ def _write(folder: Path, name: str, certificate: bytes, key: EllipticCurvePrivat
 
     text = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
     for suffix, content, mode in ((".key", text, 0o600), (".pem", certificate, 0o644)):
-        temporary = folder / f".{name}{suffix}.{os.getpid()}"
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        temporary = folder / f".{name}{suffix}.{secrets.token_hex(8)}"
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, folder / f"{name}{suffix}")
 
 

@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,10 @@ def signer_for(sign: Sign) -> Signing | None:
             raise MultigenError(f"provenance.sign=on needs the package c2pa-python: {install('provenance')}")
         return None
     try:
-        return _signing(_own() or local_identity())
+        identity = _own() or local_identity()
+        if _certificate(identity).not_valid_after_utc < datetime.now(UTC):  # a server outlives it
+            raise MultigenError(_refused(identity, "it has expired"))
+        return _signing(identity)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         text = f"the certificate that signs media cannot be written or read ({where}{reason(error)})"

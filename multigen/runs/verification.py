@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from multigen.errors import MediaError
+from multigen.errors import MultigenError
 from multigen.provenance.reading import Signed, read_said, read_signed
 from multigen.provenance.signing import installed
 from multigen.storage.packages import install
@@ -81,8 +81,10 @@ def mark_rows(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
 
     try:
         found = report(path)
-    except MediaError as error:
-        return [Row("watermark", "bad", str(error))]
+    except (
+        MultigenError
+    ) as error:  # a key that cannot be read, a kind that carries none; the file is as it was
+        return [Row("watermark", "absent", f"not looked for: {error}", {"state": "not_checked"})]
     data = {"state": found.state, "p_value": found.p_value, "payload": found.payload}
     return [Row("watermark", "good" if found.state == "found" else "absent", found.text, data)]
 

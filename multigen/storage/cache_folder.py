@@ -11,15 +11,16 @@ from multigen.errors import MultigenError
 def cache_folder(*parts: str) -> Path:
     """Return a folder in $MULTIGEN_CACHE, $XDG_CACHE_HOME/multigen or ~/.cache/multigen; it is created if missing.
 
+    A variable that is empty says nothing.
+
     Raises MultigenError if it cannot be created.
     """
-    root = os.environ.get("MULTIGEN_CACHE")
-    if root is None:
-        root = str(Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "multigen")
-    folder = Path(root, *parts)
+    own = os.environ.get("MULTIGEN_CACHE")
+    folder = Path(own or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "multigen"), *parts)
     try:
+        folder = folder.expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "set $MULTIGEN_CACHE to another folder"
-        raise MultigenError(f"the cache {folder}: {error.strerror}; {hint}") from error
+    except (OSError, RuntimeError) as error:  # the latter for a user who has no home
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise MultigenError(f"the cache {folder}: {why}; set $MULTIGEN_CACHE to another folder") from error
     return folder

@@ -7,8 +7,14 @@ from pathlib import Path
 
 
 def config_folder(*parts: str) -> Path:
-    """A folder in $MULTIGEN_CONFIG, $XDG_CONFIG_HOME/multigen or ~/.config/multigen. It need not exist."""
-    root = os.environ.get("MULTIGEN_CONFIG")
-    if root is None:
-        root = str(Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "multigen")
-    return Path(root, *parts)
+    """A folder in $MULTIGEN_CONFIG, $XDG_CONFIG_HOME/multigen or ~/.config/multigen. It need not exist.
+
+    A variable that is empty says nothing. OSError for a user who has no home.
+    """
+    try:
+        if own := os.environ.get("MULTIGEN_CONFIG"):
+            return Path(own).expanduser().joinpath(*parts)
+        shared = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+        return Path(shared).expanduser().joinpath("multigen", *parts)
+    except RuntimeError as error:
+        raise OSError(f"{error}; set $MULTIGEN_CONFIG to a folder") from None

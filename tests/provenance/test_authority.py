@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,12 +15,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from multigen.errors import MultigenError
+from multigen.marks.keys import find_key
 from multigen.provenance import authority
 from multigen.provenance.authority import local_authority, local_identity
 from multigen.provenance.made import Made
 from multigen.provenance.marking import mark_file
 from multigen.provenance.reading import read_signed
 from multigen.provenance.signing import CERTIFICATE, KEY, signer_for
+from multigen.storage.cache_folder import cache_folder
+from multigen.storage.config_folder import config_folder
 from tests.provenance.media import Key, pair, written
 
 pytest.importorskip("c2pa")
@@ -58,6 +62,54 @@ def test_its_certificate_is_renewed_before_it_ends(config: Path, monkeypatch: py
     second = local_identity()
     assert second.chain != first.chain and local_authority() == root
     assert signer_for("on") is not None
+
+
+def test_many_that_renew_at_once_leave_a_key_that_fits(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    local_identity()
+    with monkeypatch.context() as old, ThreadPoolExecutor(8) as threads:
+        old.setattr(authority, "_RENEW", timedelta(days=500))
+        assert len(list(threads.map(lambda _: local_identity(), range(24)))) == 24
+    assert signer_for("on") is not None
+    assert {path.name for path in config.iterdir()} == {
+        "authority.pem", "authority.key", "certificate.pem", "certificate.key", ".lock"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [b"", b"-----BEGIN", b"\0" * 900])
+def test_a_certificate_that_was_cut_is_made_anew_and_an_authority_is_not(config: Path, text: bytes) -> None:
+    before = local_identity()
+    for name in ("certificate.pem", "certificate.key"):
+        (config / name).write_bytes(text)
+        after = local_identity()
+        assert after != before and signer_for("on") is not None
+    (config / "certificate.pem").write_bytes(text)
+    (config / "authority.key").write_bytes(text)
+    with pytest.raises(MultigenError, match=r"provenance: its certificates are damaged\. Remove the folder"):
+        local_identity()
+
+
+def test_variables_that_are_empty_say_nothing_and_a_user_may_have_no_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("MULTIGEN_CONFIG", "XDG_CONFIG_HOME", "MULTIGEN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "")
+    assert config_folder("a") == tmp_path / ".config" / "multigen" / "a"
+    assert cache_folder("a") == tmp_path / ".cache" / "multigen" / "a"
+    monkeypatch.setenv("MULTIGEN_CONFIG", "~/b")
+    assert config_folder("a") == tmp_path / "b" / "a"
+    monkeypatch.setenv("MULTIGEN_CONFIG", "")
+
+    def nowhere(self: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    assert signer_for("auto") is None
+    with pytest.raises(MultigenError, match=r"Could not determine home directory.*MULTIGEN_CACHE"):
+        cache_folder("a")
+    monkeypatch.delenv("MULTIGEN_WATERMARK_KEY", raising=False)
+    with pytest.raises(MultigenError, match=r"watermarks has no folder .*MULTIGEN_CONFIG"):
+        find_key()
 
 
 def test_where_nothing_can_be_written_media_are_not_signed(
@@ -100,7 +152,7 @@ def test_a_certificate_of_ones_own_signs(
 
 
 FAULTS = {
-    "expired": "not valid at time of signing",
+    "expired": "it has expired",
     "no purpose": "certificate is invalid",
     "another key": "claim signature is not valid",
     "no certificate": "no certificate in PEM",
