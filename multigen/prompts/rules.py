@@ -25,7 +25,7 @@ from multigen.prompts.normal import normalised
 _LEET = str.maketrans("0134578@$!|€", "oieastbasiie")
 _LETTERS_OF_THEIR_OWN = "ñёй"
 _KEYS = ("language", "topics", "both", "always", "except")
-# No class of separators may overlap the letters between them, or matching takes exponentially long. There is no "_" left.
+# Separators and letters may not overlap, or matching takes exponentially long: "_" is a letter here, and gone before.
 _APART = re.compile(r"(?<!\w)\w(?:[\s.*+~-]+\w){2,}(?!\w)")
 _WITHIN = re.compile(r"(?<=[^\W_])[_.*+~]+(?=[^\W_])")
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
