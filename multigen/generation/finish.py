@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 from torch import Tensor
 
+from multigen.generation.asked_texts import asked_texts
 from multigen.generation.circles import shorter_circle
 from multigen.generation.made import Origin
 from multigen.generation.parts import ModelParts, decode
@@ -31,5 +33,15 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
         if source is not None:
             own, kept = source.modality, plan.edit.original.source.keep if plan.edit else None
             new = source.with_made(made, parts.modality)
-            return parts.guard.check(dataclasses.replace(medium, tensor=new, modality=own, kept=kept))
-    return parts.guard.check(medium.with_tensor(made))
+            medium = dataclasses.replace(medium, modality=own, kept=kept).with_tensor(new)
+            return parts.guard.check(medium, _asked(job))
+    return parts.guard.check(medium.with_tensor(made), _asked(job))
+
+
+def _asked(job: Job) -> Iterator[str]:
+    """Every text that a medium was made of."""
+    plan = job.plan
+    if plan.request is not None:
+        yield from asked_texts(dataclasses.replace(plan.request, prompt=job.prompt), plan.recipe)
+    if plan.blend is not None:
+        yield plan.blend.prompt

@@ -128,7 +128,7 @@ def _off(guide: Part, parameters: Mapping[str, inspect.Parameter]) -> bool:
     """Whether the scale turns the guide off. That of `compose` turns off one of several prompts."""
     if "scale" not in parameters or guide.name == "compose":
         return False
-    return guide.args.get("scale", parameters["scale"].default) == 1
+    return guide.args.get("scale", parameters["scale"].default) == 1 and guide.args.get("first") in (None, 1)
 
 
 def _check_told(guide: Part, denoiser: Denoiser) -> None:

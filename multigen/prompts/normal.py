@@ -24,6 +24,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _JOINERS, _PICTURE, _FLAG = "\u200c\u200d", "\ufe0f", "\U0001f3f4"
 # Kinds of Unicode's compatibility forms that are the same letter in another dress. Powers and fractions say more.
 _DRESS = ("<wide>", "<narrow>", "<font>", "<initial>", "<medial>", "<final>", "<isolated>", "<circle>")
+_TAGS = 32  # most tags of a flag; those in use have 6
 _INFORMATION = "\u2139"  # a letter for Unicode, and an emoji
 
 
@@ -70,7 +71,7 @@ def _is_needed(text: str, place: int) -> bool:
         )
     if "\U000e0020" <= mark <= "\U000e007f":  # of the flags of England, Scotland, Wales
         start = place
-        while start and "\U000e0020" <= text[start] <= "\U000e007f":
+        while start and place - start < _TAGS and "\U000e0020" <= text[start] <= "\U000e007f":
             start -= 1
         return text[start] == _FLAG
     return False

@@ -25,9 +25,11 @@ from multigen.prompts.normal import normalised
 _LEET = str.maketrans("0134578@$!|€", "oieastbasiie")
 _LETTERS_OF_THEIR_OWN = "ñёй"
 _KEYS = ("language", "topics", "both", "always", "except")
-_APART = re.compile(r"(?<!\w)\w(?:([\s._*+~-]+)\w){2,}(?!\w)")
+# Separators and letters may not overlap, or matching takes exponentially long: "_" is a letter here, and gone before.
+_APART = re.compile(r"(?<!\w)\w(?:[\s.*+~-]+\w){2,}(?!\w)")
+_WITHIN = re.compile(r"(?<=[^\W_])[_.*+~]+(?=[^\W_])")
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
-_CODE = re.compile(r"[\w@$!|€]*[^\W\d_][\w@$!|€]*")
+_CODE, _LETTER = re.compile(r"[\w@$!|€]+"), re.compile(r"[^\W\d_]")
 _ENTRIES, _LETTERS = 20_000, 200  # most entries of a list, and characters of one
 _BYTES = 4 << 20
 
@@ -131,15 +133,33 @@ class Rules:
 
 def readings(prompt: str) -> list[str]:
     """What a prompt may be read as, in lower case, each once."""
-    plain = _REPEATED.sub(r"\1", normalised(prompt).casefold())
-    bare = _without_accents(plain)
-    latin = "".join(LOOSE.get(c, c) for c in bare)
+    prompt = normalised(prompt).casefold()
+    plain = _REPEATED.sub(r"\1", prompt.replace("_", " "))
+    bare, latin = _bare_and_latin(plain)
     found = [plain, bare, latin]
-    for ones in ("i", "l"):
-        letters = _CODE.sub(lambda word, one=ones: word[0].replace("1", one).translate(_LEET), latin)
+    for one in ("i", "l"):
+        letters = _decoded(latin, one)
         found += [letters, _REPEATED.sub(r"\1", _joined(letters))]
     found += [_joined(plain)]
+    if (closed := _WITHIN.sub("", prompt)) != prompt:  # na_ked, but not the words of naked_woman
+        latin = _bare_and_latin(closed.replace("_", " "))[1]
+        found += [_decoded(latin, one) for one in ("i", "l")]
     return list(dict.fromkeys(found))
+
+
+def _bare_and_latin(text: str) -> tuple[str, str]:
+    """Text without accents and strokes, and that in Latin letters."""
+    bare = _REPEATED.sub(r"\1", _without_accents(text))
+    return bare, "".join(LOOSE.get(c, c) for c in bare)
+
+
+def _decoded(text: str, one: str) -> str:
+    """Text with the letters that digits and signs stand for; `one`: that of 1."""
+
+    def word(found: re.Match[str]) -> str:
+        return found[0].replace("1", one).translate(_LEET) if _LETTER.search(found[0]) else found[0]
+
+    return _CODE.sub(word, text)
 
 
 def _joined(text: str) -> str:
@@ -161,18 +181,25 @@ def _pattern(words: Iterable[str], *, plain: bool = False) -> re.Pattern[str]:
     """A pattern of whole words, with their accents and, unless `plain`, without them."""
     spelt = {word.casefold() for word in words}
     spelt |= set() if plain else {_without_accents(word) for word in spelt}
-    return re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(_entry, spelt), key=len, reverse=True))})(?!\w)")
+    return re.compile(
+        rf"(?<![^\W_])(?:{'|'.join(sorted(map(_entry, spelt), key=len, reverse=True))})(?![^\W_])"
+    )
 
 
 def _without_accents(text: str) -> str:
-    """Text without accents; ñ, ё and й, which are letters of their own, keep theirs."""
-    return "".join(c if c in _LETTERS_OF_THEIR_OWN else unicodedata.normalize("NFD", c)[0] for c in text)
+    """Text without accents, strokes and circles; ñ, ё and й, which are letters of their own, keep theirs."""
+    if text.isascii():
+        return text
+    apart = (c if c in _LETTERS_OF_THEIR_OWN else unicodedata.normalize("NFD", c) for c in text)
+    return "".join(
+        c for c in "".join(apart) if c in _LETTERS_OF_THEIR_OWN or unicodedata.category(c) not in ("Mn", "Me")
+    )
 
 
 def _entry(word: str) -> str:
-    stem, any_end = word.removesuffix("*"), word.endswith("*")
+    stem, any_end = word.removesuffix("*").replace("_", " "), word.endswith("*")
     text = r"[\W_]+".join(map(re.escape, stem.split()))
-    return text + (r"\w*" if any_end else "s?" if stem[-1:].isascii() else "")
+    return text + (r"[^\W_]*" if any_end else "s?" if stem[-1:].isascii() else "")
 
 
 def _words(value: Any, where: str) -> tuple[str, ...]:

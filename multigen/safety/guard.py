@@ -62,11 +62,15 @@ class Guard:
                     self._note(PROMPT, name, one, finding)
                     raise Blocked(f"prompt: refused by the filter {name} ({finding.label})")
 
-    def check(self, medium: Media) -> Media:
-        """The medium with what was found in it and its prompt, blurred where a filter says so; Blocked if refused."""
+    def check(self, medium: Media, asked: Iterable[str] = ()) -> Media:
+        """The medium with what was found in it and its texts, blurred where a filter says so; Blocked if refused.
+
+        asked  the texts that it was made of beside its prompt
+        """
         if not self.is_on:
             return medium
-        rows = [(PROMPT, row) for row in self._found(PROMPT, medium.prompt)]
+        texts = dict.fromkeys((medium.prompt, *asked))
+        rows = [(PROMPT, row) for text in texts for row in self._found(PROMPT, text)]
         kind = medium.modality.name
         rows += [(kind, row) for row in self._found(kind, medium.tensor)]
         for what, (name, one, finding) in rows:
@@ -76,7 +80,9 @@ class Guard:
                     "" if finding.score >= 1 else f" {finding.score:.2f}, allowed below {finding.threshold:g}"
                 )
                 raise Blocked(f"what was made is refused by the filter {name} ({finding.label}{score})")
-        flags = tuple(Flag(n, f.label, round(f.score, 4), one.action) for _, (n, one, f) in rows)
+        flags = tuple(
+            dict.fromkeys(Flag(n, f.label, round(f.score, 4), one.action) for _, (n, one, f) in rows)
+        )
         if any(flag.action == "blur" for flag in flags):
             medium = medium.with_tensor(blurred(medium.tensor))
         return dataclasses.replace(medium, flags=flags)

@@ -26,12 +26,12 @@ from multigen.serving.engine.settings import Settings
 from multigen.serving.engine.store import Store
 from multigen.serving.engine.threads import network_thread
 from multigen.serving.guard.guard import Rules
-from multigen.serving.guard.hosts import hosts_of, is_local
+from multigen.serving.guard.hosts import hosts_of
 from multigen.serving.guard.keys import Keys
 from multigen.serving.logs import show_logs
 from multigen.serving.process import ANSWERS, Process, share_interpreter
 from multigen.serving.protocol import HEAD_BYTES, Protocol
-from multigen.serving.safety import Choice, check_filters, is_filtered, unfiltered
+from multigen.serving.safety import Choice, check_filters, is_filtered, is_reached, unfiltered
 from multigen.serving.sources import check_reach, named
 from multigen.serving.tracing import tracing_of
 from multigen.storage.cache_folder import cache_folder
@@ -155,7 +155,7 @@ def server_of(sources: Sequence[str], options: Options, *, own: frozenset[str] |
         models.budget = int(max(WEIGHTS * free, 1.5 * max(sizes)))  # the largest with LoRAs beside it
     left = max(free - min(models.budget, sum(sizes)), 0)
     memory = CALLS * left if options.memory is None else options.memory * GB
-    public = not is_local(options.host)
+    public = is_reached(options.host, options.allow_hosts)
     for one in models.served.values():
         key_for(
             one.recipe.watermark, public=public

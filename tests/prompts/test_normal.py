@@ -61,6 +61,13 @@ def test_lookalikes_are_single_letters_of_other_alphabets() -> None:
     assert unmixed("p\u0430y\u0440\u0430l") == "paypal"
 
 
+def test_tags_count_near_their_flag_alone() -> None:
+    england = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+    assert normalised(england) == england
+    assert normalised("\U0001f3f4" + "\U000e0061" * 3999) == "\U0001f3f4" + "\U000e0061" * 32
+    assert normalised("a" + "\U000e0061" * 3999) == "a"
+
+
 def test_requests_of_python() -> None:
     request = Request("red\u200b \u0430pple", negative_prompt="blu\u200be")
     assert (request.prompt, request.negative_prompt) == ("red apple", "blue")

@@ -17,7 +17,8 @@ FOUND = {
     "a nude woman": "sexual", "NAKED": "sexual", "p0rn": "sexual", "pr0n p*rn n4k3d": "sexual", "$ex": "sexual",
     "s3xy": "sexual", "n.u.d.e": "sexual", "a n u d e person": "sexual", "nuuuuude": "sexual", "n\u0430ked": "sexual",
     "ｎｕｄｅ": "sexual", "𝓃𝓊𝒹ℯ": "sexual", "nu\u200bde": "sexual", "nüde": "sexual", "ɴᴜᴅᴇ": "sexual",
-    "tits": "sexual",
+    "tits": "sexual", "naked_woman": "sexual", "sex_scene": "sexual", "_nude_": "sexual", "na_ked woman": "sexual",
+    "n.a_k.3d": "sexual", "n\u0338u\u0338d\u0338e\u0338": "sexual", "n\u20ddu\u20ddd\u20dde\u20dd": "sexual",
     "nackte Frau": "sexual", "femme nue": "sexual", "mujer desnuda": "sexual", "donna nuda": "sexual",
     "mulher nua": "sexual", "голая женщина": "sexual", "обнаженная": "sexual", "coño": "sexual",
     "a beheading": "violence", "Enthauptung": "violence", "h1tler": "hate", "k1ll myself": "self_harm",
@@ -28,6 +29,7 @@ FREE = (
     "a child eats an apple", "naked mole rat", "blue tits in a tree", "nu metal", "Suicide Squad poster", "gato negro",
     "E minor, 84 bpm", "viol consort", "fromage râpé", "cono de helado", "a bite of an apple", "negative space",
     "Nacktschnecke", "sextant", "a b c d e", "red apple 55", "mit nacktem Auge", "Muschel", "голый землекоп",
+    "naked_mole_rat", "blue_tits_in_a_tree", "snake_case_name", "__init__",
 )  # fmt: skip
 
 
@@ -97,10 +99,20 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "prompt", ["a" * 4000, "a " * 2000, "1" * 4000, "a1" * 2000, "(" * 4000, "n-" * 2000]
+    "prompt",
+    ["a" * 4000, "a " * 2000, "1" * 4000, "a1" * 2000, "(" * 4000, "n-" * 2000]
+    + ["a" + sep * 3990 + "bb" for sep in ("_", ".", " ", "_.", "._ *+~-", "a_", "a.", "_ ")]
+    + [sep * 3990 for sep in ("_a", "a__ ", "_@", "u\u0338", "a b_bb ")],
 )
 def test_no_prompt_takes_long(prompt: str) -> None:
     began = time.process_time()
-    ALL.find(prompt)
+    ALL.find(prompt := prompt[:4000])
     assert time.process_time() - began < 1.0
-    assert len(readings(prompt)) < 10
+    assert len(readings(prompt)) <= 10
+
+
+def test_own_lists_keep_syllables_and_marks_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("가방\nहिन्दी\nfoo_bar\n", encoding="utf-8")
+    rules = Rules([read(tmp_path / "a.txt")])
+    assert [rules.find(one) for one in ("가방", "हिन्दी", "foo_bar", "foo bar")] == ["own"] * 4
+    assert [rules.find(one) for one in ("강북", "हद", "foobar")] == [None] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -15,12 +16,14 @@ import multigen
 from multigen import registry
 from multigen.cli.main import main
 from multigen.errors import MultigenError, RecipeError
+from multigen.generation.asked_texts import asked_texts
 from multigen.generation.request import Request
 from multigen.model.guarding import guarded
 from multigen.model.model import Model
 from multigen.recipe.dump import to_yaml
 from multigen.recipe.load import load_recipe, override_recipe, parse_recipe
 from multigen.recipe.paths import absolute, public
+from multigen.registry import Part
 from multigen.safety import Blocked, Finding
 from multigen.safety.guard import Guard, with_standard
 from multigen.safety.pictures import blurred, sampled
@@ -92,6 +95,48 @@ def test_block_refuses_prompts_before_any_call(monkeypatch: pytest.MonkeyPatch) 
     # That is what is wished.
     safe = "modifiers=[{name: safe, concept: nudity}]"
     model.batcher(Request("apple", negative_prompt="nude", steps=1, overrides=(safe,)))
+
+
+def test_a_negative_prompt_is_looked_at_where_guidance_leads_to_it() -> None:
+    recipe = multigen.load_recipe("image_digits", ["sample.negative_prompt=bad"])
+
+    def heard(scale: float | None = None, negative: str | None = None, **args: Any) -> bool:
+        own = dataclasses.replace(recipe, guide=Part(args.pop("name", "cfg"), args))
+        return (negative or "bad") in asked_texts(
+            Request("7", guidance_scale=scale, negative_prompt=negative), own
+        )
+
+    for scale in (0.0, -2.0, 0.99):
+        assert heard(scale) and heard(scale, "worse")
+        assert all(heard(scale, name=name) for name in ("apg", "cfg_zero", "compose"))
+    assert not any(
+        (heard(), heard(3), heard(1), heard(3, "worse"), heard(3, name="apg"), heard(3, first=1.0))
+    )
+    assert heard(3, first=0.0) and heard(3, name="apg", norm=-1.0) and heard(3, name="apg", momentum=-1.5)
+    assert heard(3, name="compose", prompts=["7"], weights=[-5.0])
+    assert not heard(3, name="compose", prompts=["7"], weights=[1.0])
+    assert not heard(name="plain")
+    model = small("image_digits")
+    model.guard = guard(model, "words")
+    with pytest.raises(Blocked):
+        model.batcher(Request("7", negative_prompt="nude", guidance_scale=0.0))
+
+
+def test_every_text_is_flagged(digits: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("5\n")
+    own = f"{{name: words, action: flag, own_only: true, path: {tmp_path / 'own.txt'}}}"
+    monkeypatch.setattr(digits, "guard", guard(digits, own))
+    plain = digits.generate("7", steps=1)
+    assert plain[0].flags == ()
+    composed = {"name": "compose", "prompts": ["5", "5 "], "weights": [1.0, 1.0]}
+    made = (
+        digits.generate("7", guide=composed, steps=1),
+        digits.generate("7", negative_prompt="5", guidance_scale=0.5, steps=1),
+        digits.blend((Request("7", steps=1), Request("5", steps=1)), n=2),
+        digits.edit(plain[0], "7", invert="5", steps=2),
+    )
+    for one in made:
+        assert [(flag.filter, flag.label) for flag in one[0].flags] == [("words", "own")]
 
 
 def test_actions_on_media(digits: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from multigen.errors import MultigenError
 from multigen.safety.nsfw import Nsfw
 from multigen.serving import safety
 from multigen.serving.run import Options, server_of
-from multigen.serving.safety import check_filters, is_filtered, unfiltered
+from multigen.serving.safety import check_filters, is_filtered, is_reached, unfiltered
 from tests.serving.hosted import hosted
 
 ASK = {"prompt": "7", "steps": 1}
@@ -31,6 +31,16 @@ ASK = {"prompt": "7", "steps": 1}
 def test_where_filters_are_on(host: str, names: tuple[str, ...], choice: safety.Choice, on: bool) -> None:
     assert is_filtered(host, names, choice) is on
     assert (unfiltered(host, names, choice) is None) is (choice != "off")
+
+
+@pytest.mark.parametrize(
+    ("host", "names"), [("127.0.0.1", ()), ("127.0.0.1", ("media.example.org",)), ("0.0.0.0", ())]
+)
+def test_marks_are_on_where_others_reach(
+    host: str, names: tuple[str, ...], digits: Path, tmp_path: Path
+) -> None:
+    options = Options(host=host, allow_hosts=names, store=tmp_path, device="cpu", safety="off")
+    assert server_of([f"d={digits}"], options).models.settings.public is is_reached(host, names)
 
 
 def test_nothing_starts_without_the_package(
