@@ -73,8 +73,8 @@ def check_time(codec: Codec, media: tuple[int, ...]) -> None:
     twice = (made[0], 2 * made[1], *made[2:])
     if codec.whole(twice) != twice or codec.shape(twice)[1] != 2 * codec.shape(made)[1]:
         raise MultigenError(
-            "loop: the codec of this model holds the first frame in a latent of its own, so that no other place is like "
-            "the beginning. Leave loop away"
+            "loop: the codec of this model holds the first frame in a latent of its own, so that no other place is "
+            "like the beginning. Leave loop away"
         )
 
 

@@ -189,7 +189,7 @@ def _resized(media: Tensor, size: Sequence[int], closed: Closed) -> Tensor:
 
 
 def _margin(side: int, size: int) -> tuple[int, int]:
-    """Pixels that bicubic interpolation from `side` to `size` pixels sees beyond an end, and what they become, whole."""
+    """Pixels that interpolation from `side` to `size` pixels sees beyond an end, and what they become, both whole."""
     common = math.gcd(side, size)
     least = math.ceil(4 * max(1.0, side / size))
     many = min(-(-least * common // side), common)  # of the smallest parts that are whole on both sides
