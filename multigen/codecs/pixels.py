@@ -17,6 +17,8 @@ from multigen.backbones.layers import from_blocks, to_blocks
 from multigen.codecs import Codec
 from multigen.modalities.alpha import has_alpha, premultiplied, straight
 
+_LEAST = 1 / 16  # alpha below which gradients of colours grow no further
+
 
 class Pixels(Codec):
     """Media [C, *D] <-> [C * u², ..., H / u, W / u], times `scale`, for one, two and three axes.
@@ -64,12 +66,16 @@ class Pixels(Codec):
 
     def decode(self, x: Tensor, *, seed: int = 0) -> Tensor:
         """[B, C * u², ..., H / u, W / u] -> [B, C, *D], clamped to [-1, 1]. `seed` has no effect."""
-        return self.unclamped(x).clamp(-1, 1)
+        media = from_blocks(x, self.unshuffle) / self.scale
+        return straight(media, 1) if has_alpha(media, 1) else media.clamp(-1, 1)
 
     def unclamped(self, x: Tensor) -> Tensor:
-        """[B, C * u², ..., H / u, W / u] -> [B, C, *D], not clamped but where there is alpha."""
+        """[B, C * u², ..., H / u, W / u] -> [B, C, *D], not clamped but where there is alpha.
+
+        What is nearly clear is darker than `decode` has it, so that gradients stay small.
+        """
         media = from_blocks(x, self.unshuffle) / self.scale
-        return straight(media, 1) if has_alpha(media, 1) else media
+        return straight(media, 1, least=_LEAST) if has_alpha(media, 1) else media
 
     def latent_mask(self, keep: Tensor) -> Tensor:
         """Blocks whose pixels are all kept: bool [*D] -> bool [..., H / u, W / u]."""

@@ -98,6 +98,11 @@ class Files(Dataset, ABC):
         texts = self.told(self._segments.place(index)[0]).texts
         return texts[int(torch.randint(len(texts), (), generator=rng))]
 
+    def name(self, index: int) -> str:
+        """The `id` of an item, whose file is not opened."""
+        file, k = self._segments.place(index)
+        return self._segments.name(file, k, self.told(file).name)
+
     def _clip(self, file: int, k: int, rng: torch.Generator) -> Tensor:
         """A clip from anywhere within a segment, augmented."""
         source, speed = self.source(file), self._augment.draw_speed(rng)

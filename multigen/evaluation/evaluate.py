@@ -19,7 +19,7 @@ from multigen.errors import MultigenError
 from multigen.evaluation.compare import measure_distances, part_title
 from multigen.evaluation.copies import measure_copies
 from multigen.evaluation.features import Feature
-from multigen.evaluation.groups import measure_groups
+from multigen.evaluation.groups import check_groups, measure_groups
 from multigen.evaluation.groups_picture import draw_groups
 from multigen.evaluation.measure import measure_metrics
 from multigen.evaluation.media_folder import MediaFolder
@@ -67,6 +67,8 @@ def evaluate(
         made, style = measure_style(model, dataset, feature, folder, quiet=quiet)
         facts = _heading(model) | {"feature": _facts(feature), "sets": {made.name: len(made)}, "style": style}
         return Report(folder, facts | _memorisation(model, dataset, [made], feature, folder)).save()
+    if media is None:
+        check_groups(model, dataset)
     pools = pools_of(dataset)
     # Generated media have the modality's natural size, like the real media.
     model.recipe = dataclasses.replace(

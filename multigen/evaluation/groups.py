@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -51,22 +51,11 @@ def measure_groups(
     settings = model.recipe.evaluate.groups
     if settings is None:
         return None
-    if settings.judge is not None:
-        given = {"modality": model.modality}
-        feature = registry.build("feature", settings.judge, where="evaluate.groups.judge", given=given)
-    names, group_of = named(settings, dataset)
-    for prompt in settings.neutral:
-        if (found := group_of(prompt, None)) is not None:
-            raise MultigenError(
-                f"evaluate.groups.neutral: {prompt!r} names the group {found}; give prompts that name none"
-            )
+    feature = _judging(model, settings) or feature
+    names, group_of = _asked(settings, dataset)
     seen, held = (_real(model, dataset, side, group_of, feature) for side in dataset.split())
     there = [name for name in names if sum(group == name for group in seen[0]) >= _LEAST]
-    if len(there) < _LEAST:
-        raise MultigenError(
-            f"evaluate.groups: the training items name {len(there)} of the groups {', '.join(names)} at least {_LEAST} "
-            f"times each; at least {_LEAST} groups are needed"
-        )
+    _check_there(there, names)
     judge = Judge(there, torch.stack([seen[1][[g == name for g in seen[0]]].mean(0) for name in there]))
     neutral = _neutral(model, settings)
     outputs = judge(extract(feature, neutral.media, device=model.device).double().mean(1))
@@ -80,6 +69,49 @@ def measure_groups(
         "neutral": list(settings.neutral), "media": len(outputs), "judge": feature.facts.name,
         "judge_right": wilson(sum(right), len(right)), "apart": apart, "rows": rows,
     }  # fmt: skip
+
+
+def check_groups(model: Model, dataset: Dataset) -> None:
+    """MultigenError or RecipeError as `measure_groups` has them, before any work."""
+    settings = model.recipe.evaluate.groups
+    if settings is None:
+        return
+    _judging(model, settings)
+    names, group_of = _asked(settings, dataset)
+    counts = dict.fromkeys(names, 0)
+    for group, _ in _grouped(model, dataset, dataset.split()[0], group_of):
+        counts[group] += 1
+        if sum(count >= _LEAST for count in counts.values()) >= _LEAST:
+            return
+    _check_there([name for name in names if counts[name] >= _LEAST], names)
+
+
+def _judging(model: Model, settings: Groups) -> Feature | None:
+    """The feature that judges, where the recipe names one."""
+    if settings.judge is None:
+        return None
+    given = {"modality": model.modality}
+    return registry.build("feature", settings.judge, where="evaluate.groups.judge", given=given)
+
+
+def _asked(settings: Groups, dataset: Dataset) -> tuple[list[str], GroupOf]:
+    """As `named`. MultigenError for a neutral prompt that names a group."""
+    names, group_of = named(settings, dataset)
+    for prompt in settings.neutral:
+        if (found := group_of(prompt, None)) is not None:
+            raise MultigenError(
+                f"evaluate.groups.neutral: {prompt!r} names the group {found}; give prompts that name none"
+            )
+    return names, group_of
+
+
+def _check_there(there: Sequence[str], names: Sequence[str]) -> None:
+    """MultigenError for too few groups `there`, those that enough training items name."""
+    if len(there) < _LEAST:
+        raise MultigenError(
+            f"evaluate.groups: the training items name {len(there)} of the groups {', '.join(names)} at least {_LEAST} "
+            f"times each; at least {_LEAST} groups are needed"
+        )
 
 
 def named(settings: Groups, dataset: Dataset) -> tuple[list[str], GroupOf]:
@@ -138,21 +170,27 @@ def _real(
     model: Model, dataset: Dataset, indices: Sequence[int], group_of: GroupOf, feature: Feature
 ) -> tuple[list[str], Tensor]:
     """The groups of real items that name one, and their features [n, w]."""
+    found = list(_grouped(model, dataset, indices, group_of))
+    if not found:
+        return [], torch.zeros(0, 1, dtype=torch.float64)
+    media = (item["media"] for _, item in found)
+    return [group for group, _ in found], extract(feature, media, device=model.device).double().mean(1)
+
+
+def _grouped(
+    model: Model, dataset: Dataset, indices: Sequence[int], group_of: GroupOf
+) -> Iterator[tuple[str, Item]]:
+    """Each real item that names a group, and that group; `evaluate.bank` items are looked at, at most."""
     most, seed = model.recipe.evaluate.bank, model.recipe.seed
     some = list(indices)
     some = some[:: -(-len(some) // most)] if len(some) > most else some
-    groups, items = list[str](), list[Item]()
     for index in some:
         try:
             item = dataset.draw(index, stream(seed, "groups", index))
         except MediaError:  # the dataset has said so
             continue
         if (group := group_of(item.get("text", ""), item.get("label"))) is not None:
-            groups.append(group)
-            items.append(item)
-    if not items:
-        return [], torch.zeros(0, 1, dtype=torch.float64)
-    return groups, extract(feature, (item["media"] for item in items), device=model.device).double().mean(1)
+            yield group, item
 
 
 def _neutral(model: Model, settings: Groups) -> MediaSet:
@@ -165,13 +203,18 @@ def _neutral(model: Model, settings: Groups) -> MediaSet:
 def _quality(
     made: Sequence[MediaSet], metrics: Mapping[str, Metric], group_of: GroupOf
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Group -> metric -> mean, half of its 95% interval, and number of media, of those whose prompt names the group."""
+    """Group -> metric -> mean, half of its 95% interval, and number of media, of those whose prompt names the group.
+
+    Metrics that give no value for each medium have none.
+    """
     media = [medium for one in made for medium in one.media]
     targets = [target for one in made for target in one.targets]
     groups = [group_of(target.prompt, target.label) for target in targets]
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, metric in metrics.items():
         values = metric(media, targets).values
+        if len(values) != len(media):  # one value for each prompt, whose media it compares
+            continue
         for group in {one for one in groups if one is not None}:
             own = [v for v, g in zip(values, groups, strict=False) if g == group and not math.isnan(v)]
             if own:

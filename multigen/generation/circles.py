@@ -53,12 +53,29 @@ def check_circles(request: Request, axes: int) -> None:
             raise MultigenError(f"{name}: it does not go with restore")
 
 
-def asked_circles(request: Request, media: tuple[int, ...], shape: tuple[int, ...]) -> Closed:
-    """What a request closes of media [C, *D], whose shape in model space is [C', *D']."""
+def asked_circles(request: Request, codec: Codec, media: tuple[int, ...]) -> Closed:
+    """What a request closes of media [C, *D], which the codec takes as they are."""
     axes = len(media) - 1
     check_circles(request, axes)
     closed = picture_sides(request, axes)
-    return closed._replace(axes=(*closed.axes, 1 - len(shape))) if closes_time(request, axes) else closed
+    if not closes_time(request, axes):
+        return closed
+    check_time(codec, media)
+    return closed._replace(axes=(*closed.axes, 1 - len(codec.shape(media))))
+
+
+def check_time(codec: Codec, media: tuple[int, ...]) -> None:
+    """MultigenError where twice as long media [C, *D] are not twice as long in model space: none of these is a circle.
+
+    The VAEs of videos that are causal in time are so: their first latent holds one frame, each other f.
+    """
+    made = codec.whole(media)
+    twice = (made[0], 2 * made[1], *made[2:])
+    if codec.whole(twice) != twice or codec.shape(twice)[1] != 2 * codec.shape(made)[1]:
+        raise MultigenError(
+            "loop: the codec of this model holds the first frame in a latent of its own, so that no other place is "
+            "like the beginning. Leave loop away"
+        )
 
 
 def closes_time(request: Request, axes: int) -> bool:
@@ -108,6 +125,7 @@ def whole_circle(codec: Codec, backbone: Backbone, media: tuple[int, ...]) -> tu
     """
     if len(media) == 3:
         return media
+    check_time(codec, media)
     made = (media[0], codec.whole(media)[1], *media[2:])
     shape = codec.shape(made)
     axis = 1 - len(shape)

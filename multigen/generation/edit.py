@@ -117,7 +117,7 @@ def plan_edit(parts: ModelParts, request: Request) -> Start:
         strength = 0.6 if all(part is None for part in partly) else 1.0
     shown = shown_of(parts, seen)
     shape = tuple(seen.media.shape)
-    closed = asked_circles(request, shape, parts.codec.shape(shape)) if request.tile or request.loop else OPEN
+    closed = asked_circles(request, parts.codec, shape) if request.tile or request.loop else OPEN
     plan = EditPlan(
         seen, original, parts.codec, parts.device, strength, edit.resample, edit.invert, shown, closed
     )

@@ -143,7 +143,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     if edit is not None and edit.invert is not None:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
-        start, shape, places, circles = space_of(parts, start, request)
+        start, shape, places, circles = space_of(parts, start, request, (guide, *recipe.modifiers))
     ts, polish = walked(parts, recipe, request, edit, grid(parts, recipe.timesteps, steps, places))
     if until is not None:
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)

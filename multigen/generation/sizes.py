@@ -44,6 +44,14 @@ def extent(parts: ModelParts, shape: Sequence[int]) -> str:
     return " of ".join(said)
 
 
+def check_uncut(parts: ModelParts) -> None:
+    """MultigenError where an adapter shows pictures of a medium that is made in one piece."""
+    if any(adapter.name == "controlnet" for adapter in parts.recipe.adapters):
+        raise MultigenError(
+            "adapters: the pictures of ControlNets show a medium that is made in one piece, not in windows"
+        )
+
+
 def window_of(parts: ModelParts, shape: tuple[int, ...], *, sliding: bool) -> tuple[int, ...] | None:
     """Sizes of the windows in model space for a medium [C, *D]; None where the model makes it in one piece.
 
@@ -58,8 +66,5 @@ def window_of(parts: ModelParts, shape: tuple[int, ...], *, sliding: bool) -> tu
             f"the medium: {given} is larger than the model's {own}; cut it, or make it in windows with "
             "--sliding-window (in Python sliding_window=True)"
         )
-    if any(adapter.name == "controlnet" for adapter in parts.recipe.adapters):
-        raise MultigenError(
-            "adapters: the pictures of ControlNets show a medium that is made in one piece, not in windows"
-        )
+    check_uncut(parts)
     return parts.codec.shape(whole_sides(parts, (shape[0], *most)))[1:]

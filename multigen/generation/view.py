@@ -6,6 +6,7 @@ what the codec takes. Time is never stretched.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -175,14 +176,21 @@ def _resized(media: Tensor, size: Sequence[int], closed: Closed) -> Tensor:
         return media
     alpha = has_alpha(media)
     flat = (premultiplied(media) if alpha else media).reshape(-1, 1, *media.shape[-2:])
-    around = [
-        1 if closed.goes_on(axis) else 0 for axis in (-2, -1)
-    ]  # once more on both sides, so that it is periodic
-    down, right = (n * side for n, side in zip(around, media.shape[-2:], strict=True))
+    # more on both sides of what is closed, so that it is periodic
+    (down, top), (right, left) = (
+        _margin(media.shape[axis], size[axis]) if closed.goes_on(axis) else (0, 0) for axis in (-2, -1)
+    )
     flat = extend(flat, (right, right, down, down), closed)
-    high, wide = (side * (1 + 2 * n) for n, side in zip(around, size[-2:], strict=True))
-    made = F.interpolate(flat, size=(high, wide), mode="bicubic", antialias=True, align_corners=False)
-    top, left = (n * side for n, side in zip(around, size[-2:], strict=True))
+    sides = (size[-2] + 2 * top, size[-1] + 2 * left)
+    made = F.interpolate(flat, size=sides, mode="bicubic", antialias=True, align_corners=False)
     made = made[..., top : top + size[-2], left : left + size[-1]]
     made = made.clamp(-1, 1).reshape(*media.shape[:-2], *size[-2:])
     return straight(made) if alpha else made
+
+
+def _margin(side: int, size: int) -> tuple[int, int]:
+    """Pixels that interpolation from `side` to `size` pixels sees beyond an end, and what they become, both whole."""
+    common = math.gcd(side, size)
+    least = math.ceil(4 * max(1.0, side / size))
+    many = min(-(-least * common // side), common)  # of the smallest parts that are whole on both sides
+    return many * (side // common), many * (size // common)

@@ -26,13 +26,16 @@ def premultiplied(media: Tensor, axis: int = 0) -> Tensor:
     return torch.cat([(colours + 1) / 2 * (alpha + 1) - 1, alpha], axis)
 
 
-def straight(media: Tensor, axis: int = 0) -> Tensor:
-    """The inverse of `premultiplied`, clamped to [-1, 1]. What is clear has the mean colour of the rest."""
+def straight(media: Tensor, axis: int = 0, *, least: float = _CLEAR) -> Tensor:
+    """The inverse of `premultiplied`, clamped to [-1, 1]. What is clear has the mean colour of the rest.
+
+    least  share of light by which colours are divided at least, so that their gradient is 1 / least at most
+    """
     colours, alpha = _parts(media.clamp(-1, 1), axis)
     light, share = (colours + 1) / 2, (alpha + 1) / 2
     sides = tuple(range(axis + 1, media.ndim))
-    mean = light.sum(sides, keepdim=True) / share.sum(sides, keepdim=True).clamp_min(_CLEAR)
-    found = torch.where(share > _CLEAR, light / share.clamp_min(_CLEAR), mean).clamp(0, 1)
+    mean = light.sum(sides, keepdim=True) / share.sum(sides, keepdim=True).clamp_min(least)
+    found = torch.where(share > _CLEAR, light / share.clamp_min(least), mean).clamp(0, 1)
     return torch.cat([found * 2 - 1, alpha], axis)
 
 

@@ -143,8 +143,10 @@ class Image(Modality):
         """
         made = copy.copy(self)
         if isinstance(source, Tensor):
-            form = Form(len(source))
             made.size = (source.shape[-2], source.shape[-1])
+            if self.window is not None and len(source) == 1:  # its values are this window's
+                return made
+            form = Form(len(source))
         else:
             path = as_source(source)
             with open_image(path, self.limits) as image:
@@ -162,11 +164,14 @@ class Image(Modality):
     def convert(self, media: Tensor, to: Modality) -> Tensor:
         """[C, H, W] of this modality in the channels and the colours of `to`."""
         assert isinstance(to, Image)
-        if self._form is not None:
+        # Deep grey is data: its values are those of the file, as `read_grey` gives them to a training.
+        data = self.window is not None and to.window is not None
+        if self._form is not None and not (data and self.channels == 1):
             media = shown(media, self._form)
-        media = (
-            to_channels(media, to.channels, self.background) if to._form is None else stored(media, to._form)
-        )
+        if to._form is None or (data and to.channels == 1):
+            media = to_channels(media, to.channels, self.background)
+        else:
+            media = stored(media, to._form)
         if self.window is None or to.window is None or self.window == to.window:
             return media
         return moved(media, self.window, to.window)
@@ -190,7 +195,12 @@ class Image(Modality):
             raise MediaError(message(f"{path}: the suffix", path.suffix, self.writes))
         options = dict(_WRITERS[path.suffix.lower()])
         form = self._form
-        if form is not None and form.coding is not None and options["format"] != "PNG":
+        if (
+            form is not None
+            and form.coding is not None
+            and options["format"] != "PNG"
+            and self.window is None
+        ):
             warnings.warn(
                 f"{path}: {path.suffix} cannot name the colours of the source ({form.coding}): written in sRGB. "
                 "Write .png to keep them.",

@@ -134,6 +134,10 @@ def check_relations(recipe: Recipe, composed: Composed) -> None:
         raise composed.error(
             "sample.prompts: [] is not allowed. Allowed: at least one prompt; '' means none."
         )
+    if recipe.evaluate.groups is not None and not recipe.evaluate.groups.neutral:
+        raise composed.error(
+            "evaluate.groups.neutral: [] is not allowed. Allowed: at least one prompt; '' means none."
+        )
     _check_prompts(recipe, composed)
 
 

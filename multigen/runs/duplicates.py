@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -12,8 +13,11 @@ import torch
 
 from multigen.datasets import Dataset
 from multigen.datasets.fewer import Fewer
+from multigen.datasets.media_files import Files
+from multigen.errors import MediaError
 from multigen.evaluation.duplicates import find_duplicates
 from multigen.modalities import Modality
+from multigen.recipe.dump import to_data
 from multigen.recipe.schema import Recipe
 from multigen.storage.files import write_json
 from multigen.training import ranks
@@ -49,7 +53,28 @@ def _asked(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     train, held = dataset.split()
     part = recipe.train.dedup_feature
     feature = None if part is None else {"name": part.name, **part.args}
-    return {"near": recipe.train.dedup_near, "feature": feature, "train": len(train), "held_out": len(held)}
+    return {
+        "near": recipe.train.dedup_near, "feature": feature, "train": len(train), "held_out": len(held),
+        "data": _digest(recipe, dataset),
+    }  # fmt: skip
+
+
+def _digest(recipe: Recipe, dataset: Dataset) -> str:
+    """sha256 of the recipe's data section and, where no file needs to be opened for them, of all items' ids."""
+    told = json.dumps(to_data(recipe)["data"], sort_keys=True, default=str)
+    found = hashlib.sha256(told.encode())
+    if isinstance(dataset, Files):
+        for index in range(len(dataset)):
+            found.update(f"\0{dataset.name(index)}".encode(errors="surrogateescape"))
+    return found.hexdigest()
+
+
+def _is_item(dataset: Dataset, row: dict[str, Any]) -> bool:
+    """Whether the item at the index of a row is the one that it names."""
+    index = row["index"]
+    if not (isinstance(index, int) and 0 <= index < len(dataset)):
+        return False
+    return (dataset.name(index) if isinstance(dataset, Files) else dataset[index]["id"]) == row["id"]
 
 
 def _look(recipe: Recipe, dataset: Dataset, modality: Modality, device: torch.device) -> dict[str, Any]:
@@ -65,8 +90,8 @@ def _before(folder: Path, recipe: Recipe, dataset: Dataset) -> dict[str, Any] | 
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
         same = found["format"] == FORMAT and found["asked"] == _asked(recipe, dataset)
-        return found if same and all(isinstance(row["index"], int) for row in found["copies"]) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return found if same and all(_is_item(dataset, row) for row in found["copies"]) else None
+    except (OSError, ValueError, KeyError, TypeError, MediaError):
         return None
 
 

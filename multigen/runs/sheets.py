@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +55,9 @@ def make_sheet(source: Path, out: Path, *, columns: int | None = None, gap: int 
         raise MultigenError(
             f"{source}: {one} has {a[1]} x {a[0]} pixels and {other} has {b[1]} x {b[0]}; a sheet has cells of one size"
         )
-    sheet, cells = arranged(found.media, found.names, columns=columns, gap=gap, durations=found.durations)
+    sheet, cells = arranged(
+        found.media, _numbered(found.names), columns=columns, gap=gap, durations=found.durations
+    )
     _RGBA.write(sheet, out)
     write_json(out.with_suffix(".json"), to_json(cells, out.name, (sheet.shape[-2], sheet.shape[-1])))
     return out
@@ -84,9 +86,9 @@ def cut_sheet(
         raise MultigenError(f"{out}: is not empty; give a new folder")
     with claimed(out) as claim:
         claim.keep()
-        lines = []
+        lines, names = [], {one.name for one in cells}
         for number, (one, part) in enumerate(shown):
-            text = _words(one.name) if named else ""
+            text = _caption(one.name, names) if named else ""
             name = f"{number:04d}_{_slug(one.name)}.png"
             _RGBA.write(part, claim.folder / name)
             lines.append(json.dumps({"file_name": name, "text": text}, ensure_ascii=False))
@@ -147,6 +149,25 @@ def _beside(source: Path, sides: tuple[int, int]) -> list[Cell]:
     except UnicodeDecodeError:
         raise MultigenError(f"{path}: not UTF-8 text") from None
     return from_json(text, str(path), sides)
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Names of frames, each once: those that repeat are numbered from the second on (`red knight`, `red knight 2`)."""
+    taken, counts, made = set(names), dict[str, int](), list[str]()
+    for name in names:
+        count = counts.get(name, 0) + 1
+        while count > 1 and f"{name} {count}" in taken:
+            count += 1
+        counts[name] = count
+        made.append(name if count == 1 else f"{name} {count}")
+        taken.add(made[-1])
+    return made
+
+
+def _caption(name: str, names: Collection[str]) -> str:
+    """The caption of a frame: its name in words, without the number of one that repeats another of `names`."""
+    found = re.fullmatch(r"(.*) ([2-9]|[1-9]\d+)", name, flags=re.DOTALL)
+    return _words(found[1] if found and found[1] in names else name)
 
 
 def _words(name: str) -> str:

@@ -8,6 +8,7 @@ from multigen.conditioners import Conditioner
 from multigen.conditioners.knowledge import MOST, Knowledge, summary
 from multigen.core.noise import stream
 from multigen.datasets import Dataset
+from multigen.datasets.fewer import Fewer
 from multigen.datasets.media_files import Files
 from multigen.errors import MediaError
 
@@ -36,6 +37,8 @@ def caption_summary(
 
 
 def _caption(dataset: Dataset, index: int, generator: torch.Generator) -> str:
+    while isinstance(dataset, Fewer):
+        dataset = dataset.whole
     if isinstance(dataset, Files):  # their media need not be opened
         return dataset.caption(index, generator)
     return dataset.draw(index, generator).get("text", "")
