@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multigen import registry
-from multigen.generation.guidance import asked_guide
 from multigen.generation.request import Request
-from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 
+if TYPE_CHECKING:
+    from multigen.generation.plan import Plan
 
-def asked_texts(request: Request, recipe: Recipe) -> Iterator[str]:
+
+def asked_texts(request: Request, plan: Plan) -> Iterator[str]:
     """The prompt, that of an inversion, words at the opening and the ending, and texts that guides take.
 
-    recipe  the model's, under the request's overrides
+    plan  of the request; of a cascade, what each stage hears is among them
 
     What is to be avoided, by a negative prompt or the modifier `safe`, is not among them; a negative prompt is where
     the guide leads towards it.
@@ -23,13 +24,16 @@ def asked_texts(request: Request, recipe: Recipe) -> Iterator[str]:
     yield request.prompt
     if request.edit is not None and request.edit.invert:
         yield request.edit.invert
-    yield from (text for text in (recipe.sample.opening, recipe.sample.ending) if text)
-    for part in (recipe.guide, *recipe.modifiers):
-        if part.name != "safe":
-            yield from _texts(part.args)
-    negative = recipe.sample.negative_prompt if request.negative_prompt is None else request.negative_prompt
-    if negative and _leads_to_null(asked_guide(recipe, request.guidance_scale)):
-        yield negative
+    stage: Plan | None = plan
+    while stage is not None:
+        sample = stage.recipe.sample
+        yield from (text for text in (sample.opening, sample.ending) if text)
+        for part in (stage.guide, *stage.modifiers):
+            if part.name != "safe":
+                yield from _texts(part.args)
+        if stage.negative_prompt and _leads_to_null(stage.guide):
+            yield stage.negative_prompt
+        stage = stage.former
 
 
 def _leads_to_null(guide: Part) -> bool:
@@ -39,16 +43,17 @@ def _leads_to_null(guide: Part) -> bool:
     compose             weighs it by 1 - scale - the sum of the weights
     others              are not known: they do below scale 1, and where they have no scale
     """
-    listed = {a.name: a.default for a in registry.arguments("guide", guide.name, "guide")}
-    known = {**listed, **registry.check("guide", guide)}
     if guide.name in ("plain", "distilled", "autoguidance"):
         return False
-    scale, first = known.get("scale"), known.get("first")
-    if not _above(scale, 1) or (first is not None and not _above(first, 1)):
+    listed = {a.name: a.default for a in registry.arguments("guide", guide.name, "guide")}
+    known: dict[str, Any] = {**listed, **registry.check("guide", guide)}
+    if not _above(known.get("scale"), 1) or not _above(
+        1 if known.get("first") is None else known["first"], 1
+    ):
         return True
     if guide.name == "compose":
-        return not _above(scale + sum(known.get("weights", ())), 1)
-    return guide.name == "apg" and not (_above(known.get("norm") or 0, 0) and _above(known["momentum"], -1))
+        return not _above(known["scale"] + sum(known["weights"]), 1)
+    return guide.name == "apg" and not (_above(known["norm"] or 0, 0) and _above(known["momentum"], -1))
 
 
 def _above(value: Any, least: float) -> bool:

@@ -42,7 +42,7 @@ def blend(
         check_counts(parts, n=n, seed=seed)
         check_prompt(parts, end.prompt)
     whole, end = plan(parts, common), plan(parts, beyond)
-    parts.guard.check_prompt(text for one in (first, last) for text in asked_texts(one, whole.recipe))
+    parts.guard.check_prompt(text for one in (first, last) for text in asked_texts(one, whole))
     blends = [Blend(last.prompt, seeds[1], k / (n - 1)) for k in range(n)]
     planned = [Job(first.prompt, seeds[0], whole.blended(one, end)) for one in blends]
     between = f"{first.prompt} to {last.prompt}"

@@ -42,6 +42,6 @@ def _asked(job: Job) -> Iterator[str]:
     """Every text that a medium was made of."""
     plan = job.plan
     if plan.request is not None:
-        yield from asked_texts(dataclasses.replace(plan.request, prompt=job.prompt), plan.recipe)
+        yield from asked_texts(dataclasses.replace(plan.request, prompt=job.prompt), plan)
     if plan.blend is not None:
         yield plan.blend.prompt

@@ -230,7 +230,7 @@ def jobs(
             if last is None or last[0].differs(common):
                 last = common, plan(parts, request)
             if parts.guard.is_on:
-                parts.guard.check_prompt(asked_texts(request, last[1].recipe))
+                parts.guard.check_prompt(asked_texts(request, last[1]))
             warn_of_novelty(parts, request.prompt)  # which repeats it
             check_stages(parts, last[1].depth, request.prompt)
         except MultigenError as error:

@@ -11,12 +11,14 @@ from torch import Tensor
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Query
 from multigen.errors import MultigenError, RecipeError
-from multigen.generation.plan import jobs
+from multigen.generation.asked_texts import asked_texts
+from multigen.generation.plan import jobs, plan
 from multigen.generation.request import Request
 from multigen.generation.stages import condition, stage_noise
 from multigen.model.compatibility import check_combination
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
+from multigen.registry import Part
 from tests.core.networks import InDouble
 
 FIRST = ["name=first", "weights=null", "backbone.widths=[8,8]", "modality.size=16", "sample.steps=3"]
@@ -50,6 +52,16 @@ def test_a_medium_is_the_same_in_any_batch(cascade: Model) -> None:
         (alone,) = cascade.generate(several[k].prompt, seed=several[k].seed)
         assert torch.allclose(alone.tensor, several[k].tensor, atol=1e-5)
     assert (several[0].tensor - several[1].tensor).abs().max() > 1e-2
+
+
+def test_filters_hear_what_the_stage_before_hears(cascade: Model) -> None:
+    composed = Part("compose", {"prompts": ["5"], "weights": [1.0]})
+    for request, heard in (
+        (Request("7", guide=composed), ["7", "5"]),
+        (Request("7", negative_prompt="3", guidance_scale=0.0), ["7", "3"]),
+        (Request("7", negative_prompt="3", guidance_scale=2.0), ["7"]),
+    ):
+        assert list(asked_texts(request, plan(cascade, request))) == heard
 
 
 def test_one_driver_merges_the_calls_of_each_stage(cascade: Model) -> None:

@@ -17,6 +17,7 @@ from multigen import registry
 from multigen.cli.main import main
 from multigen.errors import MultigenError, RecipeError
 from multigen.generation.asked_texts import asked_texts
+from multigen.generation.plan import plan
 from multigen.generation.request import Request
 from multigen.model.guarding import guarded
 from multigen.model.model import Model
@@ -97,25 +98,25 @@ def test_block_refuses_prompts_before_any_call(monkeypatch: pytest.MonkeyPatch) 
     model.batcher(Request("apple", negative_prompt="nude", steps=1, overrides=(safe,)))
 
 
-def test_a_negative_prompt_is_looked_at_where_guidance_leads_to_it() -> None:
-    recipe = multigen.load_recipe("image_digits", ["sample.negative_prompt=bad"])
-
-    def heard(scale: float | None = None, negative: str | None = None, **args: Any) -> bool:
-        own = dataclasses.replace(recipe, guide=Part(args.pop("name", "cfg"), args))
-        return (negative or "bad") in asked_texts(
-            Request("7", guidance_scale=scale, negative_prompt=negative), own
-        )
+def test_a_negative_prompt_is_looked_at_where_guidance_leads_to_it(digits: Model) -> None:
+    def heard(scale: float | None, **guide: Any) -> bool:
+        part = Part(guide.pop("name", "cfg"), guide)
+        own = Request("7", guide=part, guidance_scale=scale, negative_prompt="bad")
+        theirs = dataclasses.replace(own, negative_prompt=None, overrides=("sample.negative_prompt=worse",))
+        found = [
+            "bad" in asked_texts(own, plan(digits, own)),
+            "worse" in asked_texts(theirs, plan(digits, theirs)),
+        ]
+        assert found[0] is found[1]
+        return found[0]
 
     for scale in (0.0, -2.0, 0.99):
-        assert heard(scale) and heard(scale, "worse")
-        assert all(heard(scale, name=name) for name in ("apg", "cfg_zero", "compose"))
-    assert not any(
-        (heard(), heard(3), heard(1), heard(3, "worse"), heard(3, name="apg"), heard(3, first=1.0))
-    )
-    assert heard(3, first=0.0) and heard(3, name="apg", norm=-1.0) and heard(3, name="apg", momentum=-1.5)
+        assert all(heard(scale, name=name) for name in ("cfg", "apg", "cfg_zero", "compose"))
+    assert not any(heard(3, name=name) for name in ("cfg", "apg", "cfg_zero", "compose"))
+    assert not heard(None) and not heard(3, first=1.0) and heard(3, first=0.0) and heard(1, first=0.5)
+    assert heard(3, name="apg", norm=-1.0) and heard(3, name="apg", momentum=-1.5)
     assert heard(3, name="compose", prompts=["7"], weights=[-5.0])
     assert not heard(3, name="compose", prompts=["7"], weights=[1.0])
-    assert not heard(name="plain")
     model = small("image_digits")
     model.guard = guard(model, "words")
     with pytest.raises(Blocked):
