@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from multigen import registry
 from multigen.generation.request import Request
+from multigen.recipe.schema import Recipe
 from multigen.registry import Part
 
-if TYPE_CHECKING:
-    from multigen.generation.plan import Plan
+
+class Stage(Protocol):
+    """What is looked at of a plan: that of one stage, with that of the stage before."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def guide(self) -> Part: ...
+    @property
+    def modifiers(self) -> tuple[Part, ...]: ...
+    @property
+    def negative_prompt(self) -> str | None: ...
+    @property
+    def former(self) -> Stage | None: ...
 
 
-def asked_texts(request: Request, plan: Plan) -> Iterator[str]:
+def asked_texts(request: Request, plan: Stage) -> Iterator[str]:
     """The prompt, that of an inversion, words at the opening and the ending, and texts that guides take.
 
     plan  of the request; of a cascade, what each stage hears is among them
@@ -24,7 +37,7 @@ def asked_texts(request: Request, plan: Plan) -> Iterator[str]:
     yield request.prompt
     if request.edit is not None and request.edit.invert:
         yield request.edit.invert
-    stage: Plan | None = plan
+    stage: Stage | None = plan
     while stage is not None:
         sample = stage.recipe.sample
         yield from (text for text in (sample.opening, sample.ending) if text)
