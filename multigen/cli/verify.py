@@ -21,7 +21,8 @@ checksums that were written with them.
 Exit codes: 0 all is well; 1 a file is altered, damaged or missing; 2 a mistake in the command; 3 a file is not signed;
 4 a file is intact, and signed by somebody whom no certificate at hand vouches for. Of several the worst: 1, then 3, 4.
 """
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Control characters, what turns the direction of writing, ends of lines, halves of characters.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def parser() -> Parser:
@@ -82,7 +83,7 @@ def _file(place: Path, trust: Sequence[Path]) -> dict[str, Any]:
     return {
         "path": str(place),
         "verdict": worst(rows),
-        "checks": [{"check": r.check, "verdict": r.verdict, "text": r.text, **r.data} for r in rows],
+        "checks": [{**r.data, "check": r.check, "verdict": r.verdict, "text": r.text} for r in rows],
         "lines": [str(place), *(f"  {row.check + ':':11}{row.text}" for row in rows)],
     }
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from multigen.generation.asked_texts import asked_texts
 from multigen.generation.circles import shorter_circle
-from multigen.generation.made import Origin
+from multigen.generation.made import origin
 from multigen.generation.parts import ModelParts, decode
 from multigen.generation.plan import Job
 from multigen.modalities.media import Media
@@ -22,7 +22,7 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
     """
     plan = job.plan
     medium = decode(parts, x, job.prompt, job.seed, plan.circles.whole)
-    medium = dataclasses.replace(medium, made=Origin(parts, job))
+    medium = dataclasses.replace(medium, made=origin(parts, job))
     # A mel codec made whole frames of a sound, some of which may be missing at its end.
     made = medium.tensor[(slice(None), *(slice(n) for n in plan.media[1:]))]
     if made.ndim == 2 and plan.circles and made.shape != medium.tensor.shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +17,16 @@ from multigen.provenance.made import Made, SourceFile
 from multigen.recipe.dump import to_yaml
 
 # Fields of a request that its recipe does not hold once it is planned.
-_FIELDS = ("negative_prompt", "steps", "size", "duration", "sliding_window", "tile")
+FIELDS = ("negative_prompt", "steps", "size", "duration", "sliding_window", "tile", "loop")
 
 
-class Origin:
-    """Tells how a medium was made. The hash of the weights, which may take seconds, is computed when a file is written.
+def origin(parts: ModelParts, job: Job) -> Callable[[], Made]:
+    """Tells how a medium was made. It keeps no model alive, and can be pickled.
 
-    It keeps no model alive: of one that is gone before, the hash is empty.
+    The hash of the weights is that of now: later the model may be gone, or have others. It is computed once, which
+    may take seconds.
     """
-
-    def __init__(self, parts: ModelParts, job: Job) -> None:
-        self._made, self._model = _made(parts, job), weakref.ref(parts)
-
-    def __call__(self) -> Made:
-        """How the medium was made."""
-        model = self._model()
-        if not self._made.weights_hash and model is not None:
-            self._made = dataclasses.replace(self._made, weights_hash=model.known_hash())
-        return self._made
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """A copy in another process knows no model."""
-        return functools.partial, (_told, self())
+    return functools.partial(_told, _made(parts, job))
 
 
 def _told(made: Made) -> Made:
@@ -46,12 +34,12 @@ def _told(made: Made) -> Made:
 
 
 def _made(parts: ModelParts, job: Job) -> Made:
-    """How the medium of a job is made, but for the hash of the weights."""
+    """How the medium of a job is made."""
     said, request = parts.recipe.provenance, job.plan.request
     edit = None if request is None else request.edit
     return Made(
         parts.recipe.name,
-        "",
+        parts.known_hash(),
         said.sign,
         edited=edit is not None,
         source=None if edit is None else source_file(edit.media),
@@ -92,7 +80,7 @@ def _embedded(job: Job) -> dict[str, Any]:
 def request_data(request: Request) -> dict[str, Any]:
     """What a request says beside its prompt, its seed and what its recipe took over."""
     empty = Request()
-    found = {name: value for name in _FIELDS if (value := getattr(request, name)) != getattr(empty, name)}
+    found = {name: value for name in FIELDS if (value := getattr(request, name)) != getattr(empty, name)}
     return found | dict(request.options)
 
 

@@ -18,6 +18,7 @@ from multigen.generation.parts import ModelParts, decode, words
 from multigen.generation.plan import jobs
 from multigen.generation.request import Request
 from multigen.modalities.media import Media
+from multigen.provenance.marking import mark_picture
 from multigen.storage.files import write_json
 
 SHOWN = 8  # steps in a picture
@@ -90,14 +91,21 @@ class Trace:
         `clip`: also stem-clip.webp, every query of the way as a frame, which takes as many decodings.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        files = []
         for name, picture in self.pictures(parts).items():
-            picture.save(folder / f"{stem}-{name}.png")
+            files.append(folder / f"{stem}-{name}.png")
+            picture.save(files[-1])
         if clip:
             first, *rest = self.frames(parts)
+            files.append(folder / f"{stem}-clip.webp")
             first.save(
-                folder / f"{stem}-clip.webp", save_all=True, append_images=rest, loop=0, lossless=True,
+                files[-1], save_all=True, append_images=rest, loop=0, lossless=True,
                 duration=[FRAME] * len(rest) + [HELD],
             )  # fmt: skip
+        if self.medium is not None and self.medium.made is not None:
+            made = self.medium.made()
+            for file in files:
+                mark_picture(file, made)
         write_json(folder / f"{stem}.json", {"times": self.times, "guidance": self.guidance})
 
 

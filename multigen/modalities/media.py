@@ -16,7 +16,7 @@ from torch import Tensor
 from multigen.modalities import Modality
 from multigen.modalities.flag import Flag, Near
 from multigen.provenance.made import Made, SourceFile
-from multigen.provenance.marking import mark_file
+from multigen.provenance.marking import kept_source, write_marked
 from multigen.storage.files import sha256
 
 if TYPE_CHECKING:
@@ -63,8 +63,11 @@ class Media:
 
         The same medium has the same sha256: what a file says may be signed, and signatures differ each time.
         """
-        self.modality.write(self.tensor, path)
-        return sha256(path) if self.made is None else mark_file(path, self.made())
+        if self.made is None:
+            self.modality.write(self.tensor, path)
+            return sha256(path)
+        made = kept_source(self.made(), path)  # an edit may be written over its source
+        return write_marked(path, made, lambda file: self.modality.write(self.tensor, file))
 
     def with_tensor(self, tensor: Tensor) -> Media:
         """Return the same medium with other values, [C, *D]."""

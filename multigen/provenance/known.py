@@ -9,11 +9,11 @@ from pathlib import Path
 TYPES: Mapping[str, str] = {
     ".png": "image/png", ".apng": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp",
     ".gif": "image/gif", ".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg", ".m4a": "audio/mp4",
-    ".mp4": "video/mp4", ".mov": "video/quicktime",
+    ".mp4": "video/mp4", ".mov": "video/quicktime", ".tif": "image/tiff", ".tiff": "image/tiff",
 }  # fmt: skip
 # And others that may hold the manifest of a source, or be read by `info` and `verify`.
 READ: Mapping[str, str] = TYPES | {
-    ".jfif": "image/jpeg", ".tif": "image/tiff", ".tiff": "image/tiff", ".avif": "image/avif", ".heic": "image/heic",
+    ".jfif": "image/jpeg", ".avif": "image/avif", ".heic": "image/heic",
     ".heif": "image/heif", ".m4v": "video/mp4", ".avi": "video/avi",
 }  # fmt: skip
 # Files that may tell of themselves. Recipes and weights have other suffixes.

@@ -11,10 +11,11 @@ from pathlib import Path
 from multigen.errors import MultigenError
 from multigen.provenance import pictures, sounds
 from multigen.provenance.known import TYPES
-from multigen.provenance.made import Made
+from multigen.provenance.made import Made, SourceFile
 from multigen.provenance.ogg import ogg
 from multigen.provenance.packet import packet
-from multigen.provenance.signing import sign, signer_for
+from multigen.provenance.signing import check_format, sign, signer_for
+from multigen.provenance.tiff import tiff
 from multigen.storage.files import atomic, write_text
 
 # A file, the packet and the line of text -> the file with both.
@@ -41,6 +42,8 @@ _WRITERS: Mapping[str, _Writer] = {
     ".jpg": _jpeg,
     ".jpeg": _jpeg,
     ".webp": lambda content, xmp, sentence: pictures.webp(content, xmp),
+    ".tif": lambda content, xmp, sentence: tiff(content, xmp),
+    ".tiff": lambda content, xmp, sentence: tiff(content, xmp),
     ".gif": lambda content, xmp, sentence: pictures.gif(content, xmp),
     ".mp4": lambda content, xmp, sentence: pictures.mp4(content, xmp),
     ".mov": lambda content, xmp, sentence: pictures.mp4(content, xmp),
@@ -63,6 +66,7 @@ def marked(content: bytes, suffix: str, made: Made) -> bytes:
     the recipe wants it, or where what is embedded does not fit.
     """
     suffix = suffix.lower()
+    check_format(made.sign, suffix)
     writer = _WRITERS.get(suffix)
     if writer is None:
         return content
@@ -86,6 +90,35 @@ def mark_file(path: Path, made: Made) -> str:
     else:
         write_text(path.with_name(path.name + SIDECAR), json.dumps(made.data(), indent=2) + "\n")
     return hashlib.sha256(content).hexdigest()
+
+
+def kept_source(made: Made, path: Path) -> Made:
+    """The same, with the content of its source where that is the file that is written over."""
+    source = made.source
+    try:
+        if source is None or source.path is None or not source.path.samefile(path):
+            return made
+        return replace(made, source=SourceFile(source.suffix, content=source.read()))
+    except OSError:  # the file is not there, or the source is gone
+        return made
+
+
+def write_marked(path: Path, made: Made, write: Callable[[Path], None]) -> str:
+    """Write a file and mark it; the sha256 (hex) of its content before it was marked.
+
+    Where either fails, a file that was there before is as it was, and none is there that is not marked.
+    """
+    check_format(made.sign, path.suffix)
+    if path.suffix.lower() not in _WRITERS:
+        write(path)
+        return mark_file(path, made)
+    with atomic(path) as temporary:
+        try:
+            write(temporary)
+        except MultigenError as error:
+            error.args = tuple(str(one).replace(str(temporary), str(path)) for one in error.args)
+            raise
+        return mark_file(temporary, made)
 
 
 def mark_picture(path: Path, made: Made) -> None:

@@ -43,10 +43,13 @@ def read_packet(path: Path) -> dict[str, Any] | None:
         with content:
             at = content.find(_START)
             while at >= 0:
-                end = content.find(_END, at, at + MOST)
-                if end >= 0 and (found := parse(content[at:end])) is not None:
+                end = content.find(_END, at)
+                if end < 0:
+                    return None
+                start = content.find(_START, max(at, end - MOST), end)
+                if start >= 0 and (found := parse(content[start:end])) is not None:
                     return found
-                at = content.find(_START, at + 1 if end < 0 else end)
+                at = content.find(_START, end)
     return None
 
 

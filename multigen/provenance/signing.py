@@ -82,6 +82,14 @@ def _warn(text: str) -> None:
     log.warning("media are not signed: %s", text)
 
 
+def check_format(sign: Sign, suffix: str) -> None:
+    """MultigenError where files of a format have to be signed and cannot be."""
+    if sign == "on" and suffix.lower() not in TYPES:
+        raise MultigenError(
+            f"provenance.sign=on: {suffix} files cannot be signed. Allowed: {', '.join(TYPES)}; or sign=auto"
+        )
+
+
 def _own() -> Identity | None:
     """The user's own certificate; None where none is set."""
     paths = {name: os.environ.get(name, "") for name in (CERTIFICATE, KEY)}

@@ -21,7 +21,8 @@ from multigen.storage.files import sha256
 # Sections of a recipe that media follow from, beside the weights.
 _SECTIONS = (
     "modality", "codec", "conditioner", "backbone", "schedule", "prediction", "timesteps", "sampler", "guide",
-    "modifiers", "masked", "cascade", "fast", "loras", "adapters", "sample", "watermark",
+    "modifiers", "masked", "cascade", "fast", "loras", "adapters", "sample", "watermark", "safety",
+    "provenance",
 )  # fmt: skip
 # Settings of `sample` that media do not follow from, or that the requests say.
 _LEFT = ("batch", "n", "prompts")

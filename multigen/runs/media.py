@@ -16,6 +16,8 @@ from multigen.generation.batching import Batcher
 from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.progress import Progress
+from multigen.provenance.made import Made as HowMade
+from multigen.provenance.marking import mark_picture
 from multigen.recipe.manifest import FILE as MANIFEST
 from multigen.recipe.manifest import read as read_manifest
 from multigen.runs.folders import new_folder
@@ -130,6 +132,8 @@ def write_preview(kept: MediaSet, model: Model) -> None:
     if tensors:
         with atomic(kept.folder / PREVIEW) as temporary:
             model.modality.preview(tensors).save(temporary)
+            edited, sign = kept.asked.get("command") == "edit", model.recipe.provenance.sign
+            mark_picture(temporary, HowMade(model.recipe.name, model.known_hash(), sign, edited=edited))
 
 
 def set_aside(folder: Path, asked: Mapping[str, Any]) -> None:

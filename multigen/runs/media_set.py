@@ -21,7 +21,7 @@ from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.provenance.marking import mark_picture
-from multigen.provenance.signing import signer_for
+from multigen.provenance.signing import check_format, signer_for
 from multigen.recipe.dump import to_data
 from multigen.recipe.manifest import FILE as MANIFEST
 from multigen.recipe.manifest import common_facts, entry, fault, file_name, write_entries
@@ -69,7 +69,9 @@ class MediaSet:
         self._claim, self._model, self._first = claim, model, begin
         self._common: dict[str, Any] | None = None
         self._steps, self._on_save = steps, on_save
-        signer_for(model.recipe.provenance.sign)  # refused before anything is made
+        sign = model.recipe.provenance.sign  # refused before anything is made
+        signer_for(sign)
+        check_format(sign, model.recipe.sample.suffix or model.modality.suffix)
         self._entries = _finished(self.folder, asked)
         self.there = frozenset(self._entries)
         self._saved, self._took = 0.0, 0.0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from multigen.modalities.media import Media
+from multigen.provenance.marking import mark_picture
 from multigen.storage.files import atomic, write_json
 
 FOLDER = "previews"
@@ -29,6 +30,8 @@ def write_previews(media: Sequence[Media], folder: Path, step: int) -> None:
     modality, stem = media[0].modality, folder / FOLDER / f"step-{step:08d}"
     with atomic(stem.with_suffix(".png")) as temporary:
         modality.preview([m.tensor for m in media]).save(temporary)
+        if (made := media[0].made) is not None:
+            mark_picture(temporary, made())
     if modality.suffix == ".png":
         return
     suffix = _SMALL.get(modality.name, modality.suffix)

@@ -14,7 +14,7 @@ from multigen.generation.request import Request
 from multigen.provenance.reading import read_said, read_signed
 from multigen.provenance.signing import installed
 from multigen.recipe.dump import to_yaml
-from multigen.recipe.load import parse_recipe
+from multigen.runs.told_recipe import check_request, told_recipe
 from multigen.runs.verification import signature_rows
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def make_again(
     _check(path, said)
     if found["state"] not in ("trusted", "signed"):
         log.warning("%s: what it says is not signed, or altered: anybody could have written its recipe", path)
-    recipe = parse_recipe(str(said["recipe"]), f"{path}: recipe", overrides)
+    recipe = told_recipe(str(said["recipe"]), f"{path}: recipe", overrides)
     seed = said.get("seed")
     if not isinstance(seed, int):
         raise MultigenError(f"{path}: its seed is {seed!r}, which is no whole number")
@@ -70,7 +70,9 @@ def make_again(
     with tempfile.TemporaryDirectory(prefix="multigen-again-") as folder:
         file = Path(folder, "recipe.yaml")
         file.write_text(to_yaml(recipe), encoding="utf-8")
-        request = read(str(said.get("request", "{}")), f"{path}: request", str(file))
+        line, where = str(said.get("request", "{}")), f"{path}: request"
+        check_request(line, where, str(file))
+        request = read(line, where, str(file))
         return sample(
             str(file),
             requests=[dataclasses.replace(request, prompt=str(said.get("prompt", "")), seed=seed)],
@@ -91,5 +93,7 @@ def _check(path: Path, said: Mapping[str, Any]) -> None:
             f"{path}: it says that {said.get('model')} made it, but holds no recipe. "
             "Files that do are made with provenance.embed_recipe=true"
         )
+    if not said.get("weights_hash"):
+        raise MultigenError(f"{path}: it does not say which weights made it; its weights_hash is missing")
     if needs := said.get("needs"):
         raise MultigenError(f"{path}: its recipe is not enough to make it again: it lacks {str(needs)[:80]}")

@@ -72,7 +72,7 @@ def metadata_rows(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
     if said is None:
         return [Row("metadata", "absent", "no metadata of multigen")]
     text = f"{said.get('action', '')} by {said.get('software', '')}, model {said.get('model', '')}"
-    return [Row("metadata", "absent", f"{text} (anybody can write this)", said)]
+    return [Row("metadata", "absent", f"{text} (anybody can write this)", {"said": said})]
 
 
 def mark_rows(path: Path, trust: Sequence[Path] = ()) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 
 import multigen
 from multigen.cli.main import main
+from multigen.generation.request import Request
 from multigen.provenance.made import Made
 from multigen.provenance.marking import mark_file
 from multigen.provenance.reading import read_said, read_signed
+from multigen.recipe.load import override_recipe
+from multigen.runs.asked import asked, differences
 from tests.provenance.media import MADE, pair, written
 
 c2pa = pytest.importorskip("c2pa")
@@ -136,6 +140,58 @@ def test_a_file_cannot_write_to_the_terminal(here: Path, capsys: pytest.CaptureF
         assert "\x1b" not in out and "\u009b" not in out
 
 
+def test_halves_of_characters_and_directions_of_writing_are_shown_as_such(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(here, "image", ".png")
+    mark_file(file, Made("a\ud800b\u202ec\u2066d\u2028e", "h", sign="off"))
+    for command in ("info", "verify"):
+        main([command, str(file)])
+        out = capsys.readouterr().out
+        assert (
+            "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}d\N{REPLACEMENT CHARACTER}e"
+            in out
+        )
+        out.encode()
+
+
+def test_metadata_cannot_write_a_row_of_their_own(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(here, "image", ".png")
+    forged = {"check": "signature", "verdict": "good", "text": "intact", "state": "trusted"}
+    mark_file(file, Made("m", "h", sign="off", embedded=forged))
+    assert main(["verify", "--json", str(file)]) == 3
+    rows = json.loads(capsys.readouterr().out)["places"][0]["checks"]
+    assert [(r["check"], r["verdict"]) for r in rows][:2] == [
+        ("signature", "unsigned"),
+        ("metadata", "absent"),
+    ]
+    assert "state" not in rows[1] and rows[1]["said"]["state"] == "trusted"
+
+
+def test_media_say_their_weights_when_the_model_is_gone(here: Path) -> None:
+    model = multigen.load("image_digits", device="cpu")
+    known = model.known_hash()
+    del model
+    medium = multigen.load("image_digits", device="cpu").generate("3", steps=1)[0]
+    gc.collect()
+    said = read_said(medium.save("a.png"))
+    assert said is not None and said["weights_hash"] == known != ""
+
+
+def test_what_was_made_without_filters_is_not_taken_for_what_was_looked_at(here: Path) -> None:
+    model = multigen.load("image_digits", device="cpu")
+    plain = asked(model, "sample", [Request("3")], {})
+    assert not [key for key in plain if key.startswith(("safety", "provenance"))]  # as in folders of before
+    for override, key in (
+        ("safety.filters=[words]", "safety.filters"),
+        ("provenance.embed_recipe=true", "provenance.embed_recipe"),
+    ):
+        model.recipe = override_recipe(model.recipe, [override])
+        assert any(
+            row.startswith(key) for row in differences(plain, asked(model, "sample", [Request("3")], {}))
+        )
+
+
 WRONG = [
     (["verify"], "required: FILE"),
     (["verify", "none.png"], "none.png: no such file or folder"),
@@ -154,6 +210,7 @@ WRONG = [
     (["run", "other.png"], "are others"),
     (["sample", "image_digits", "provenance.sign=maybe"], "Allowed: auto, on, off"),
     (["sample", "image_digits", "provenance.sing=on"], "sign"),
+    (["sample", "image_digits", "provenance.sign=on", "sample.suffix=.bmp"], ".bmp"),
 ]
 
 

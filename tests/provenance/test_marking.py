@@ -8,16 +8,18 @@ import json
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from multigen.errors import MultigenError
+from multigen.modalities.media import Media
 from multigen.provenance import marking, reading, signing
 from multigen.provenance.made import COMPOSITE, GENERATED, Made, SourceFile
 from multigen.provenance.marking import SIDECAR, mark_file, marked
 from multigen.provenance.reading import read_said, read_signed
-from tests.provenance.media import FORMATS, MADE, MODALITIES, SIGNED, TOLD, written
+from tests.provenance.media import FORMATS, MADE, MODALITIES, SIGNED, TOLD, medium, written
 
 c2pa = pytest.importorskip("c2pa")
 
@@ -143,6 +145,58 @@ def test_without_the_extra_files_say_the_same_unsigned(
         marked(path.read_bytes(), ".wav", Made("m", "h", sign="on"))
     monkeypatch.undo()
     assert read_signed(path).state == "unsigned"
+
+
+@pytest.mark.parametrize("order", ["II", "MM"])
+def test_a_tiff_of_either_order_keeps_its_pixels(tmp_path: Path, order: str) -> None:
+    path, values = (
+        tmp_path / "a.tif",
+        torch.arange(35 * 21).reshape(35, 21).mul(89).numpy().astype(f"{'<' if order == 'II' else '>'}u2"),
+    )
+    Image.fromarray(values).save(path)
+    assert path.read_bytes()[:2] == order.encode()
+    mark_file(path, TOLD)
+    with Image.open(path) as picture:
+        assert (np.asarray(picture) == values).all() and b"multigen:made" in picture.tag_v2[700]
+    assert read_signed(path).state == "trusted" and read_said(path) == TOLD.data()
+
+
+def test_an_edit_that_is_written_over_its_source_names_the_source(tmp_path: Path) -> None:
+    path = written(tmp_path, "image", ".png")
+    mark_file(path, MADE)
+    source = path.read_bytes()
+    made = Made("other", "h", edited=True, source=SourceFile(".png", path))
+    Media(-medium("image"), MODALITIES["image"], made=lambda: made).save(path)
+    with c2pa.Reader("image/png", io.BytesIO(path.read_bytes())) as reader:
+        store = json.loads(reader.json())
+    (ingredient,) = store["manifests"][store["active_manifest"]]["ingredients"]
+    with c2pa.Reader("image/png", io.BytesIO(source)) as reader:
+        assert ingredient["active_manifest"] == json.loads(reader.json())["active_manifest"]
+    assert read_signed(path).state == "trusted" and read_signed(path).said["model"] == "other"
+
+
+def test_a_file_that_cannot_be_marked_is_not_there_and_the_one_before_stays(tmp_path: Path) -> None:
+    large = Made("m", "h", embedded={"recipe": "x" * 70_000})
+    one = Media(medium("image"), MODALITIES["image"], made=lambda: large)
+    (tmp_path / "before.jpg").write_bytes(b"mine")
+    for name in ("new.jpg", "before.jpg"):
+        with pytest.raises(MultigenError, match="do not fit a JPEG"):
+            one.save(tmp_path / name)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("before.jpg", b"mine")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("audio", ".ogg"), ("audio", ".opus"), ("video", ".webm"), ("video", ".mkv")]
+)
+def test_what_has_to_be_signed_and_cannot_be_is_refused(tmp_path: Path, kind: str, suffix: str) -> None:
+    made = Made("m", "h", "on")
+    with pytest.raises(
+        MultigenError, match=f"provenance.sign=on: {suffix} files cannot be signed. Allowed: .png"
+    ):
+        Media(medium(kind), MODALITIES[kind], made=lambda: made).save(tmp_path / f"a{suffix}")
+    with pytest.raises(MultigenError, match="cannot be signed"):
+        marked(b"", suffix, made)
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_format_that_is_written_is_known() -> None:

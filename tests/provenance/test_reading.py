@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from multigen.errors import MediaError, MultigenError
 from multigen.provenance.made import Made
 from multigen.provenance.marking import mark_file
-from multigen.provenance.packet import MOST, packet, parse, parse_said
+from multigen.provenance.packet import MOST, packet, parse, parse_said, read_packet
 from multigen.provenance.reading import read_said, read_signed
 from tests.provenance.media import MADE, TOLD, written
 
@@ -101,6 +102,18 @@ def test_a_signed_file_with_any_byte_changed_or_cut_is_never_trusted_for_another
     other[-20] ^= 1
     path.write_bytes(bytes(other[:33]) + content[start : start + size] + bytes(other[33:]))
     assert read_signed(path).state == "altered"
+
+
+def test_beginnings_without_an_end_are_read_once(tmp_path: Path) -> None:
+    file, said = tmp_path / "a.png", packet(Made("m", "h"))
+    file.write_bytes(b"<x:xmpmeta" * 400_000)
+    begun = time.perf_counter()
+    assert read_packet(file) is None
+    file.write_bytes(b"<x:xmpmeta" * 400_000 + said)
+    assert read_packet(file) == Made("m", "h").data()
+    file.write_bytes(b"<x:xmpmeta></x:xmpmeta>" * 50_000 + said)
+    assert read_packet(file) == Made("m", "h").data()
+    assert time.perf_counter() - begun < 5  # it was minutes
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
