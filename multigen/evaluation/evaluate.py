@@ -67,8 +67,6 @@ def evaluate(
         made, style = measure_style(model, dataset, feature, folder, quiet=quiet)
         facts = _heading(model) | {"feature": _facts(feature), "sets": {made.name: len(made)}, "style": style}
         return Report(folder, facts | _memorisation(model, dataset, [made], feature, folder)).save()
-    if media is None:
-        check_groups(model, dataset)
     pools = pools_of(dataset)
     # Generated media have the modality's natural size, like the real media.
     model.recipe = dataclasses.replace(
@@ -139,6 +137,7 @@ def _generated(
     model: Model, dataset: Dataset, pools: Sequence[Pool], quiet: bool
 ) -> tuple[list[MediaSet], float]:
     """Generated media for the targets of each pool, and the seconds per medium."""
+    check_groups(model, dataset)  # before any work
     settings, seed = model.recipe.evaluate, model.recipe.seed
     counts = [settings.n if k == 0 else settings.new for k in range(len(pools))]
     start, found = time.perf_counter(), []

@@ -134,15 +134,15 @@ def check_relations(recipe: Recipe, composed: Composed) -> None:
         raise composed.error(
             "sample.prompts: [] is not allowed. Allowed: at least one prompt; '' means none."
         )
-    if recipe.evaluate.groups is not None and not recipe.evaluate.groups.neutral:
-        raise composed.error(
-            "evaluate.groups.neutral: [] is not allowed. Allowed: at least one prompt; '' means none."
-        )
     _check_prompts(recipe, composed)
 
 
 def _check_prompts(recipe: Recipe, composed: Composed) -> None:
-    """RecipeError for prompts that no request may have."""
+    """RecipeError for prompts that no request may have, and for groups without one."""
+    if recipe.evaluate.groups is not None and not recipe.evaluate.groups.neutral:
+        raise composed.error(
+            "evaluate.groups.neutral: [] is not allowed. Allowed: at least one prompt; '' means none."
+        )
     sample = recipe.sample
     texts = {f"sample.prompts.{k}": prompt for k, prompt in enumerate(sample.prompts)}
     texts |= {f"sample.{name}": getattr(sample, name) for name in ("negative_prompt", "opening", "ending")}

@@ -11,6 +11,8 @@ from multigen.codecs.frame_vae import FrameVAE
 from multigen.codecs.oobleck import Oobleck
 from multigen.codecs.temporal_vae import TemporalVAE
 from multigen.core.noise import normal
+from multigen.errors import MultigenError
+from multigen.generation.circles import check_time
 from tests.families import moving
 
 import diffusers  # isort: skip  # after tests.families, which makes torchaudio importable
@@ -107,3 +109,9 @@ def test_a_decoder_that_removes_none_is_told_of_none(tmp_path: Path) -> None:
         TemporalVAE(path=folder, decode_timestep=0.05)
     with pytest.raises(ValueError, match="decode_noise: 2 is not allowed. Allowed: 0 to 1"):
         TemporalVAE(path=folder, decode_noise=2)
+
+
+def test_no_loop_is_made_of_latents_that_hold_a_first_frame(wan: TemporalVAE) -> None:
+    for count in (1, 5, 9):
+        with pytest.raises(MultigenError, match="loop: the codec of this model holds the first frame"):
+            check_time(wan, (3, count, 16, 16))

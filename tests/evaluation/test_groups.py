@@ -164,7 +164,11 @@ def test_prompts_that_name_a_group_are_refused() -> None:
         model.recipe = override_recipe(model.recipe, [f"evaluate.groups={settings}"])
         with pytest.raises(MultigenError, match=said):
             measure_groups(model, Colours(), [], {}, Mean())
-    for settings, said in (("{n: 0}", r"groups\.n: 0"), ("{neutrals: []}", "Did you mean 'neutral'")):
+    for settings, said in (
+        ("{n: 0}", r"groups\.n: 0"),
+        ("{neutral: []}", r"neutral: \[\]"),
+        ("{neutrals: []}", "Did you mean 'neutral'"),
+    ):
         with pytest.raises(RecipeError, match=said):
             load_recipe("image_digits", [f"evaluate.groups={settings}"])
 

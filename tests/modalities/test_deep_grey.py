@@ -122,3 +122,9 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
         DEEP.read(tmp_path / "a.png")
     with pytest.raises(MediaError, match=r"the suffix: '.jpg' is not allowed"):
         DEEP.write(torch.zeros(1, 8, 8), tmp_path / "b.jpg")
+
+
+def test_a_tensor_keeps_the_models_window() -> None:
+    part = Image(size=16, channels=1, bits=16, window=(0, 4095))
+    own = part.native(torch.zeros(1, 8, 8))
+    assert own.window == part.window and own._form is None

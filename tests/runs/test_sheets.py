@@ -17,7 +17,7 @@ from multigen.errors import MultigenError
 from multigen.modalities.image import Image
 from multigen.modalities.sprite_sheet import arranged, cut, from_json, grid_cells, to_json
 from multigen.modalities.video import Video
-from multigen.runs.sheets import cut_sheet, make_sheet
+from multigen.runs.sheets import _caption, _numbered, cut_sheet, make_sheet
 
 RGBA = Image(size=8, channels=4)
 
@@ -138,3 +138,14 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     RGBA.write(sprite(9, 6), tmp_path / "mixed" / "b.png")
     with pytest.raises(MultigenError, match="b has 6 x 6; a sheet has cells of one size"):
         make_sheet(tmp_path / "mixed", tmp_path / "x.png")
+
+
+def test_names_that_repeat_are_numbered() -> None:
+    names = _numbered(["red knight", "tree", "red knight"])
+    assert names == ["red knight", "tree", "red knight 2"]
+    assert [_caption(one, set(names)) for one in [*names, "oak 2"]] == [
+        "red knight",
+        "tree",
+        "red knight",
+        "oak 2",
+    ]
