@@ -15,15 +15,29 @@ class Stage(Protocol):
     """What is looked at of a plan: that of one stage, with that of the stage before."""
 
     @property
-    def recipe(self) -> Recipe: ...
+    def recipe(self) -> Recipe:
+        """How the stage samples."""
+        ...
+
     @property
-    def guide(self) -> Part: ...
+    def guide(self) -> Part:
+        """Its guide, with the request's own scale."""
+        ...
+
     @property
-    def modifiers(self) -> tuple[Part, ...]: ...
+    def modifiers(self) -> tuple[Part, ...]:
+        """What wraps the guide."""
+        ...
+
     @property
-    def negative_prompt(self) -> str | None: ...
+    def negative_prompt(self) -> str | None:
+        """What guidance leads away from."""
+        ...
+
     @property
-    def former(self) -> Stage | None: ...
+    def former(self) -> Stage | None:
+        """The stage before."""
+        ...
 
 
 def asked_texts(request: Request, plan: Stage) -> Iterator[str]:

@@ -58,8 +58,8 @@ def test_filters_hear_what_the_stage_before_hears(cascade: Model) -> None:
     composed = Part("compose", {"prompts": ["5"], "weights": [1.0]})
     for request, heard in (
         (Request("7", guide=composed), ["7", "prompts", "5", "weights"]),
-        (Request("7", negative_prompt="3", guidance_scale=0.0), ["7", "3"]),
-        (Request("7", negative_prompt="3", guidance_scale=2.0), ["7"]),
+        (Request("7", negative_prompt="3", guidance_scale=0.0), ["7", "scale", "3"]),
+        (Request("7", negative_prompt="3", guidance_scale=2.0), ["7", "scale"]),
     ):
         assert list(asked_texts(request, plan(cascade, request))) == heard
 
