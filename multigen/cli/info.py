@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from multigen.cli.arguments import Command, Parser, new_parser, path
-from multigen.cli.verify import plain
+from multigen.cli.verify import existing, plain
+from multigen.errors import MultigenError
 
 DESCRIPTION = """\
 Show what media files say of how they were made: signed manifests (C2PA), of any tool, and multigen's own metadata.
@@ -34,6 +35,11 @@ def parser() -> Parser:
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
     a = parser().parse(argv)
+    for place in existing(a.files):
+        if place.is_dir():
+            raise MultigenError(
+                f"{place}: is a folder; give the files of media. `multigen verify` takes folders."
+            )
     from multigen.runs.told import told
 
     found = [told(file, a.trust or []) for file in a.files]

@@ -58,13 +58,13 @@ def test_a_compiled_network_learns_the_same(tmp_path: Path, monkeypatch: pytest.
     assert losses(tmp_path / "b", steps=3, compile=True) == pytest.approx(eager, rel=1e-4)
 
 
-def test_without_a_compiler_one_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_one_message_says_so() -> None:
     def twice(x: torch.Tensor) -> torch.Tensor:
         return (2 * x).sin() + 1
 
     torch.compiler.reset()
-    monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
-    monkeypatch.setattr(inductor, "force_disable_caches", True)
-    with pytest.raises(TrainingError, match=r"train\.compile: the network cannot be compiled here"):
+    # Not by monkeypatch, which takes the settings away when it is undone.
+    absent = inductor.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True})
+    with absent, pytest.raises(TrainingError, match=r"train\.compile: the network cannot be compiled here"):
         compiled(twice)(torch.arange(64.0))
     torch.compiler.reset()
