@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from multigen.cli.arguments import Command, Parser, new_parser, path
-from multigen.cli.verify import existing, plain
+from multigen.cli.verify import add_trust_and_json, existing, plain
 from multigen.errors import MultigenError
 
 DESCRIPTION = """\
@@ -21,14 +21,7 @@ def parser() -> Parser:
     """The parser of the command."""
     parser = new_parser("info", DESCRIPTION)
     parser.add_argument("files", nargs="+", type=path, metavar="FILE", help="media")
-    parser.add_argument(
-        "--trust",
-        action="append",
-        type=path,
-        metavar="PEM",
-        help="certificates of authorities that are trusted, too",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_trust_and_json(parser)
     return parser
 
 
@@ -38,7 +31,7 @@ def run(argv: Sequence[str]) -> int:
     for place in existing(a.files):
         if place.is_dir():
             raise MultigenError(
-                f"{place}: is a folder; give the files of media. `multigen verify` takes folders."
+                f"{place}: is no file; it is a folder; give the files of media. `multigen verify` takes folders."
             )
     from multigen.runs.told import told
 

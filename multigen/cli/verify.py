@@ -35,6 +35,12 @@ def parser() -> Parser:
         metavar="FILE",
         help="media; or a run folder, the folder of a `sample` or `edit`, or shards",
     )
+    add_trust_and_json(parser)
+    return parser
+
+
+def add_trust_and_json(parser: Parser) -> None:
+    """Options of commands that read signatures."""
     parser.add_argument(
         "--trust",
         action="append",
@@ -43,13 +49,12 @@ def parser() -> Parser:
         help="certificates of authorities that are trusted, too; may be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
     a = parser().parse(argv)
-    from multigen.runs.verification import CODES
+    from multigen.runs.verification import CODES, worst
 
     found = [
         _folder(place) if place.is_dir() else _file(place, a.trust or []) for place in existing(a.places)
@@ -59,8 +64,7 @@ def run(argv: Sequence[str]) -> int:
     else:
         for one in found:
             print(*(plain(line) for line in one.pop("lines")), sep="\n")
-    verdicts = {one["verdict"] for one in found}
-    return next((CODES[name] for name in ("bad", "unsigned", "unknown") if name in verdicts), 0)
+    return CODES[worst(one["verdict"] for one in found)]
 
 
 def plain(text: str) -> str:
@@ -83,7 +87,7 @@ def _file(place: Path, trust: Sequence[Path]) -> dict[str, Any]:
     rows = check(place, trust)
     return {
         "path": str(place),
-        "verdict": worst(rows),
+        "verdict": worst(row.verdict for row in rows),
         "checks": [{**r.data, "check": r.check, "verdict": r.verdict, "text": r.text} for r in rows],
         "lines": [str(place), *(f"  {row.check + ':':11}{row.text}" for row in rows)],
     }

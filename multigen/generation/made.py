@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +18,12 @@ from multigen.recipe.dump import to_yaml
 FIELDS = ("negative_prompt", "steps", "size", "duration", "sliding_window", "tile", "loop")
 
 
-def origin(parts: ModelParts, job: Job) -> Callable[[], Made]:
-    """Tells how a medium was made. It keeps no model alive, and can be pickled.
+def origin(parts: ModelParts, job: Job) -> Made:
+    """How the medium of a job is made. It keeps no model alive, and can be pickled.
 
     The hash of the weights is that of now: later the model may be gone, or have others. It is computed once, which
     may take seconds.
     """
-    return functools.partial(_told, _made(parts, job))
-
-
-def _told(made: Made) -> Made:
-    return made
-
-
-def _made(parts: ModelParts, job: Job) -> Made:
-    """How the medium of a job is made."""
     said, request = parts.recipe.provenance, job.plan.request
     edit = None if request is None else request.edit
     return Made(

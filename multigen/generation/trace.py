@@ -102,8 +102,7 @@ class Trace:
                 files[-1], save_all=True, append_images=rest, loop=0, lossless=True,
                 duration=[FRAME] * len(rest) + [HELD],
             )  # fmt: skip
-        if self.medium is not None and self.medium.made is not None:
-            made = self.medium.made()
+        if self.medium is not None and (made := self.medium.made) is not None:
             for file in files:
                 mark_picture(file, made)
         write_json(folder / f"{stem}.json", {"times": self.times, "guidance": self.guidance})

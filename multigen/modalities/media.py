@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import html
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +32,7 @@ class Media:
     modality  writes, previews and plays it
     prompt    that it was made from
     seed      that it was made from
-    made      tells how it was made, for its files; None: they do not say
+    made      how it was made, for its files; None: they do not say
     file      that it was read from; None: it was made
     kept      what of an edit's source is in it unchanged, bool [*D]; None: nothing
     flags     what filters found in it or its prompt
@@ -44,7 +43,7 @@ class Media:
     modality: Modality
     prompt: str = ""
     seed: int = 0
-    made: Callable[[], Made] | None = None
+    made: Made | None = None
     file: SourceFile | None = None
     kept: Tensor | None = None
     flags: tuple[Flag, ...] = ()
@@ -66,7 +65,7 @@ class Media:
         if self.made is None:
             self.modality.write(self.tensor, path)
             return sha256(path)
-        made = kept_source(self.made(), path)  # an edit may be written over its source
+        made = kept_source(self.made, path)  # an edit may be written over its source
         return write_marked(path, made, lambda file: self.modality.write(self.tensor, file))
 
     def with_tensor(self, tensor: Tensor) -> Media:

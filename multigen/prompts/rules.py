@@ -1,8 +1,8 @@
 """Rules on what prompts ask for: lists of words by topic, in data files, and how words are found in disguise.
 
 A text is read as several: as it is written, with digits and signs as the letters that they stand for (p0rn, s3x, $ex),
-A text is read as several: as it is written, with digits and signs as the letters that they stand for (p0rn, s3x),
-are repeated said once. Words are found between boundaries alone: `sex` is not in Essex.
+without accents and strokes, with letters that stand apart joined, and with those that are repeated said once. Words are
+found between boundaries alone: `sex` is not in Essex.
 """
 
 from __future__ import annotations

@@ -258,8 +258,7 @@ def _save_pictures(model: Model, medium: Media, path: Path) -> None:
     if modality.animation:
         modality.write(_small(seen, modality), path.with_suffix(modality.animation))
     suffixes = {".png", modality.animation} - {"", path.suffix}
-    if medium.made is not None:
-        made = medium.made()
+    if (made := medium.made) is not None:
         for beside in [path.with_suffix(suffix) for suffix in sorted(suffixes)]:
             if beside.is_file():
                 mark_picture(beside, made)

@@ -31,7 +31,7 @@ def write_previews(media: Sequence[Media], folder: Path, step: int) -> None:
     with atomic(stem.with_suffix(".png")) as temporary:
         modality.preview([m.tensor for m in media]).save(temporary)
         if (made := media[0].made) is not None:
-            mark_picture(temporary, made())
+            mark_picture(temporary, made)
     if modality.suffix == ".png":
         return
     suffix = _SMALL.get(modality.name, modality.suffix)

@@ -15,7 +15,7 @@ from multigen.provenance.reading import read_said, read_signed
 from multigen.provenance.signing import installed
 from multigen.recipe.dump import to_yaml
 from multigen.runs.told_recipe import check_request, told_recipe
-from multigen.runs.verification import signature_rows
+from multigen.runs.verification import signature_row
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def told(path: Path, trust: Sequence[Path] = ()) -> dict[str, Any]:
     Of a signed file that is intact, what was signed; else what its plain metadata say. MediaError for what is no file.
     """
     signed = read_signed(path, trust) if installed() else None
-    (row,) = signature_rows(path, trust)
+    row = signature_row(signed)
     intact = signed is not None and signed.state in ("trusted", "signed")
     said = signed.said if signed is not None and intact and signed.said else read_said(path)
     return {

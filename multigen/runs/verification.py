@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -38,12 +38,16 @@ class Row:
 
 def signature_rows(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
     """Whether a file is signed, by whom, and whether it is as it was signed."""
-    if not installed():
+    return [signature_row(read_signed(path, trust) if installed() else None)]
+
+
+def signature_row(found: Signed | None) -> Row:
+    """What was read of a signature; None: nobody could look."""
+    if found is None:
         text = f"not checked: {install('provenance')}"
-        return [Row("signature", "unsigned", text, {"state": "not_checked"})]
-    found = read_signed(path, trust)
+        return Row("signature", "unsigned", text, {"state": "not_checked"})
     data = {"state": found.state, "by": found.by, "faults": list(found.faults)}
-    return [Row("signature", _VERDICTS[found.state], _sentence(found), data)]
+    return Row("signature", _VERDICTS[found.state], _sentence(found), data)
 
 
 _VERDICTS: dict[str, Verdict] = {
@@ -81,9 +85,7 @@ def mark_rows(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
 
     try:
         found = report(path)
-    except (
-        MultigenError
-    ) as error:  # a key that cannot be read, a kind that carries none; the file is as it was
+    except MultigenError as error:  # a key that cannot be read, a kind without marks: the file is as it was
         return [Row("watermark", "absent", f"not looked for: {error}", {"state": "not_checked"})]
     data = {"state": found.state, "p_value": found.p_value, "payload": found.payload}
     return [Row("watermark", "good" if found.state == "found" else "absent", found.text, data)]
@@ -98,6 +100,6 @@ def check(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
     return [row for one in CHECKS for row in one(path, trust)]
 
 
-def worst(rows: Sequence[Row]) -> Verdict:
-    """The worst verdict."""
-    return _ORDER[max((_ORDER.index(row.verdict) for row in rows), default=0)]
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of them."""
+    return _ORDER[max(map(_ORDER.index, verdicts), default=0)]

@@ -166,7 +166,7 @@ def test_an_edit_that_is_written_over_its_source_names_the_source(tmp_path: Path
     mark_file(path, MADE)
     source = path.read_bytes()
     made = Made("other", "h", edited=True, source=SourceFile(".png", path))
-    Media(-medium("image"), MODALITIES["image"], made=lambda: made).save(path)
+    Media(-medium("image"), MODALITIES["image"], made=made).save(path)
     with c2pa.Reader("image/png", io.BytesIO(path.read_bytes())) as reader:
         store = json.loads(reader.json())
     (ingredient,) = store["manifests"][store["active_manifest"]]["ingredients"]
@@ -177,7 +177,7 @@ def test_an_edit_that_is_written_over_its_source_names_the_source(tmp_path: Path
 
 def test_a_file_that_cannot_be_marked_is_not_there_and_the_one_before_stays(tmp_path: Path) -> None:
     large = Made("m", "h", embedded={"recipe": "x" * 70_000})
-    one = Media(medium("image"), MODALITIES["image"], made=lambda: large)
+    one = Media(medium("image"), MODALITIES["image"], made=large)
     (tmp_path / "before.jpg").write_bytes(b"mine")
     for name in ("new.jpg", "before.jpg"):
         with pytest.raises(MultigenError, match="do not fit a JPEG"):
@@ -193,7 +193,7 @@ def test_what_has_to_be_signed_and_cannot_be_is_refused(tmp_path: Path, kind: st
     with pytest.raises(
         MultigenError, match=f"provenance.sign=on: {suffix} files cannot be signed. Allowed: .png"
     ):
-        Media(medium(kind), MODALITIES[kind], made=lambda: made).save(tmp_path / f"a{suffix}")
+        Media(medium(kind), MODALITIES[kind], made=made).save(tmp_path / f"a{suffix}")
     with pytest.raises(MultigenError, match="cannot be signed"):
         marked(b"", suffix, made)
     assert not list(tmp_path.iterdir())

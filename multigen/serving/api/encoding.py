@@ -45,7 +45,7 @@ async def drawn(medium: Media) -> bytes:
 
 def told(content: bytes, suffix: str, medium: Media) -> bytes:
     """The file of a medium, or of a picture of it, that says how the medium was made."""
-    return content if medium.made is None else marked(content, suffix, medium.made())
+    return content if medium.made is None else marked(content, suffix, medium.made)
 
 
 def opaque(medium: Media) -> Media:
