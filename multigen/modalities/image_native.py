@@ -23,6 +23,7 @@ from multigen.modalities.colour_tags import coding, png_chunks
 from multigen.modalities.image_file import decode_image
 from multigen.modalities.member import Source, open_source
 from multigen.modalities.raster import from_levels, to_channels, to_levels, to_pil
+from multigen.storage.png import png_file
 
 _BITS, _ORIENTATION = 258, 0x0112  # tags of TIFF and EXIF
 _PNG_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # PNG's colour type of so many channels
@@ -169,11 +170,7 @@ def encode_deep(media: Tensor, form: Form) -> bytes:
         (b"IDAT", zlib.compress(filtered.tobytes(), 6)),
         (b"IEND", b""),
     ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(n, d) for n, d in chunks if d or n == b"IEND")
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return png_file((name, data) for name, data in chunks if data or name == b"IEND")
 
 
 def _is_deep_colour(image: PillowImage.Image, path: Source) -> bool:

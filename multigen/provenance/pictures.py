@@ -6,7 +6,8 @@ Where: Adobe, XMP specification part 3, storage in files.
 from __future__ import annotations
 
 import struct
-import zlib
+
+from multigen.storage.png import png_chunk
 
 _PNG_HEAD = 33  # bytes of the signature and IHDR
 _XMP_FLAG, _ALPHA_FLAG = 0x04, 0x10  # of VP8X
@@ -20,13 +21,9 @@ _MP4_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 
 def png(content: bytes, packet: bytes, sentence: str) -> bytes:
     """A PNG with the packet and a line of text."""
-    xmp = _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet)
-    said = _chunk(b"tEXt", b"Comment\0" + sentence.encode("latin-1", "replace"))
+    xmp = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet)
+    said = png_chunk(b"tEXt", b"Comment\0" + sentence.encode("latin-1", "replace"))
     return content[:_PNG_HEAD] + said + xmp + content[_PNG_HEAD:]
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def jpeg(content: bytes, packet: bytes) -> bytes:

@@ -20,6 +20,7 @@ from multigen.provenance.authority import Identity, local_identity
 from multigen.provenance.known import READ, TYPES
 from multigen.provenance.made import AGENT, Made, Sign, SourceFile
 from multigen.storage.packages import install
+from multigen.storage.png import png_file
 from multigen.version import __version__
 
 if TYPE_CHECKING:
@@ -162,11 +163,7 @@ def _dot() -> bytes:
         (b"IDAT", zlib.compress(b"\0\0")),
         (b"IEND", b""),
     )
-    body = b"".join(
-        len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
-        for name, data in rows
-    )
-    return b"\x89PNG\r\n\x1a\n" + body
+    return png_file(rows)
 
 
 def sign(content: bytes, suffix: str, made: Made, signing: Signing) -> bytes:
