@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from multigen.cli.arguments import Command, Parser, new_parser, path
-from multigen.cli.verify import add_trust_and_json, existing, plain
-from multigen.errors import MultigenError
+from multigen.cli.verify import add_trust_and_json, plain
 
 DESCRIPTION = """\
 Show what media files say of how they were made: signed manifests (C2PA), of any tool, and multigen's own metadata.
@@ -28,11 +27,10 @@ def parser() -> Parser:
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
     a = parser().parse(argv)
-    for place in existing(a.files):
-        if place.is_dir():
-            raise MultigenError(
-                f"{place}: is no file; it is a folder; give the files of media. `multigen verify` takes folders."
-            )
+    from multigen.provenance.reading import check_file
+
+    for file in a.files:  # before torch, which `told` needs
+        check_file(file)
     from multigen.runs.told import told
 
     found = [told(file, a.trust or []) for file in a.files]

@@ -57,7 +57,7 @@ def run(argv: Sequence[str]) -> int:
     from multigen.runs.verification import CODES, worst
 
     found = [
-        _folder(place) if place.is_dir() else _file(place, a.trust or []) for place in existing(a.places)
+        _folder(place) if place.is_dir() else _file(place, a.trust or []) for place in _existing(a.places)
     ]
     if a.json:
         print(json.dumps({"places": found}, indent=2))
@@ -72,8 +72,7 @@ def plain(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def existing(places: Sequence[Path]) -> Sequence[Path]:
-    """The places. MultigenError for one that is not there."""
+def _existing(places: Sequence[Path]) -> Sequence[Path]:
     for place in places:
         if not place.exists():
             raise MultigenError(f"{place}: no such file or folder")

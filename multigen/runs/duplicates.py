@@ -37,9 +37,10 @@ def deduplicated(
     if action in (None, "off"):
         return dataset
     with ranks.in_turn():  # the first looks, the others read what it found
-        found = _before(folder, recipe, dataset)
+        asked = _asked(recipe, dataset)
+        found = _before(folder, asked, dataset)
         if found is None:
-            found = _look(recipe, dataset, modality, device)
+            found = _look(recipe, dataset, modality, device, asked)
             if ranks.first():
                 folder.mkdir(parents=True, exist_ok=True)
                 write_json(folder / FILE, found)
@@ -77,19 +78,21 @@ def _is_item(dataset: Dataset, row: dict[str, Any]) -> bool:
     return (dataset.name(index) if isinstance(dataset, Files) else dataset[index]["id"]) == row["id"]
 
 
-def _look(recipe: Recipe, dataset: Dataset, modality: Modality, device: torch.device) -> dict[str, Any]:
+def _look(
+    recipe: Recipe, dataset: Dataset, modality: Modality, device: torch.device, asked: dict[str, Any]
+) -> dict[str, Any]:
     found = find_duplicates(recipe, dataset, modality, device, recipe.train.dedup_near)
     return {
-        "format": FORMAT, "asked": _asked(recipe, dataset), "feature": found.feature, "limit": found.limit,
+        "format": FORMAT, "asked": asked, "feature": found.feature, "limit": found.limit,
         "items": found.items, "copies": [dataclasses.asdict(copy) for copy in found.copies],
     }  # fmt: skip
 
 
-def _before(folder: Path, recipe: Recipe, dataset: Dataset) -> dict[str, Any] | None:
+def _before(folder: Path, asked: dict[str, Any], dataset: Dataset) -> dict[str, Any] | None:
     """What a training of this folder found; None where it looked at other data, or not at all."""
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        same = found["format"] == FORMAT and found["asked"] == _asked(recipe, dataset)
+        same = found["format"] == FORMAT and found["asked"] == asked
         return found if same and all(_is_item(dataset, row) for row in found["copies"]) else None
     except (OSError, ValueError, KeyError, TypeError, MediaError):
         return None
