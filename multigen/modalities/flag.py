@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,11 @@ class Flag:
     label: str
     score: float
     action: Literal["block", "blur", "flag"]
+
+
+def flagged(flags: Sequence[Flag]) -> dict[str, Any]:
+    """The findings under the key `safety`, for a manifest or an answer; empty where there are none."""
+    return {"safety": [asdict(flag) for flag in flags]} if flags else {}
 
 
 @dataclass(frozen=True)

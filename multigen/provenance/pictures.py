@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 
+from multigen.provenance.riff import riff_chunk
 from multigen.storage.png import png_chunk
 
 _PNG_HEAD = 33  # bytes of the signature and IHDR
@@ -44,8 +45,8 @@ def webp(content: bytes, packet: bytes) -> bytes:
         width, height, alpha = _size(name, content[20:30])
         flags = _XMP_FLAG | (_ALPHA_FLAG if alpha else 0)
         sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-        body = _riff(b"VP8X", bytes([flags, 0, 0, 0]) + sides) + body
-    body += _riff(b"XMP ", packet)
+        body = riff_chunk(b"VP8X", bytes([flags, 0, 0, 0]) + sides) + body
+    body += riff_chunk(b"XMP ", packet)
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 
 
@@ -56,10 +57,6 @@ def _size(name: bytes, head: bytes) -> tuple[int, int, bool]:
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
     width, height = struct.unpack("<HH", head[6:10])
     return width & 0x3FFF, height & 0x3FFF, False
-
-
-def _riff(name: bytes, data: bytes) -> bytes:
-    return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
 
 
 def gif(content: bytes, packet: bytes) -> bytes:

@@ -6,6 +6,7 @@ import io
 import struct
 
 from multigen.provenance.comments import no_comments, with_comments
+from multigen.provenance.riff import riff_chunk
 
 _COMMENT = 4  # type of FLAC's block of Vorbis comments
 
@@ -19,12 +20,8 @@ def wav(content: bytes, packet: bytes, sentence: str) -> bytes:
 def wav_chunks(packet: bytes, sentence: str) -> bytes:
     """RIFF INFO, and the packet as the chunk _PMX."""
     text = sentence.encode("ascii", "replace") + b"\0"
-    info = b"INFO" + _riff(b"ISFT", b"multigen\0") + _riff(b"ICMT", text)
-    return _riff(b"LIST", info) + _riff(b"_PMX", packet)
-
-
-def _riff(name: bytes, data: bytes) -> bytes:
-    return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+    info = b"INFO" + riff_chunk(b"ISFT", b"multigen\0") + riff_chunk(b"ICMT", text)
+    return riff_chunk(b"LIST", info) + riff_chunk(b"_PMX", packet)
 
 
 def flac(content: bytes, packet: bytes, sentence: str) -> bytes:

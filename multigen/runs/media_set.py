@@ -18,6 +18,7 @@ from torch import Tensor
 from multigen.errors import MultigenError, TrainingError, reason
 from multigen.marks.media import key_for, marked
 from multigen.modalities import Modality
+from multigen.modalities.flag import flagged
 from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.provenance.marking import mark_picture
@@ -195,9 +196,10 @@ def write_medium(
     novelty = {} if verdict is None else {"novelty": verdict.novelty}
     row = {"file": name, "prompt": medium.prompt, "seed": medium.seed, "unsigned_sha256": unsigned}
     mark = {} if saved is medium else {"watermark": True}
-    flags = {"safety": [dataclasses.asdict(flag) for flag in medium.flags]} if medium.flags else {}
     near = {} if medium.near is None else {"copies": dataclasses.asdict(medium.near)}
-    return entry(folder, {**row, **mark, **novelty, **flags, **near, **how, "place": place}, common)
+    return entry(
+        folder, {**row, **mark, **novelty, **flagged(medium.flags), **near, **how, "place": place}, common
+    )
 
 
 def _finished(folder: Path, asked: Mapping[str, Any]) -> dict[int, dict[str, Any]]:

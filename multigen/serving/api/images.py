@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -14,6 +13,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from multigen.generation.request import Request
+from multigen.modalities.flag import flagged
 from multigen.modalities.media import Media
 from multigen.serving.api import sse
 from multigen.serving.api.document import answers
@@ -134,13 +134,8 @@ async def row(http: HttpRequest, server: Server, medium: Media, body: ImageMembe
     content = await picture(medium, body)
     if body.response_format == "url":
         place = await address(http, server, content, SUFFIX[body.output_format])
-        return {"url": place, "seed": medium.seed, **flags_of(medium)}
-    return {"b64_json": Inline(content), "seed": medium.seed, **flags_of(medium)}
-
-
-def flags_of(medium: Media) -> dict[str, Any]:
-    """What filters found, where they found anything."""
-    return {"safety": [asdict(flag) for flag in medium.flags]} if medium.flags else {}
+        return {"url": place, "seed": medium.seed, **flagged(medium.flags)}
+    return {"b64_json": Inline(content), "seed": medium.seed, **flagged(medium.flags)}
 
 
 async def picture(medium: Media, body: ImageMembers) -> bytes:
@@ -190,7 +185,7 @@ async def _events(
                 yield sse.event({"type": name, "partial_image_index": index, **data}, name)
             else:
                 name = f"{kind}.completed"
-                seed = {"seed": one.data.seed, **flags_of(one.data)}
+                seed = {"seed": one.data.seed, **flagged(one.data.flags)}
                 yield sse.event({"type": name, "usage": usage(ticket), **data, **seed}, name)
     if ticket.failure is not None:
         yield sse.event(failed(ticket.failure).body(), "error")
