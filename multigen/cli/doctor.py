@@ -9,7 +9,7 @@ from pathlib import Path
 
 from multigen.cli.arguments import Command, Parser, new_parser
 
-PACKAGES = ("torch", "diffusers", "transformers", "av", "hydra-core", "numpy", "pillow")
+PACKAGES = ("diffusers", "transformers", "av", "hydra-core", "numpy", "pillow")
 # What media files commonly hold, as FFmpeg names it.
 CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac", "mp3", "flac", "opus", "vorbis", "pcm_s16le")
 # Extras for developing multigen, not for using it.
@@ -52,10 +52,14 @@ def _version(name: str) -> str | None:
 def _versions() -> list[str]:
     import platform
 
+    import torch  # noqa: F401  # its own version says more than that of its installation
+
+    from multigen.storage.packages import torch_version
     from multigen.storage.torchaudio_shim import state
     from multigen.version import __version__
 
     rows = [f"multigen {__version__}", f"python {platform.python_version()} ({platform.platform()})"]
+    rows += [f"torch {torch_version()}"]
     rows += [f"{name} {_version(name) or 'not installed'}" for name in PACKAGES]
     return [*rows, f"torchaudio {state()}"]
 

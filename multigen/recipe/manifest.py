@@ -16,6 +16,7 @@ from multigen.recipe.dump import recipe_hash, to_data
 from multigen.recipe.schema import Recipe
 from multigen.storage.emoji_names import with_emoji_names
 from multigen.storage.files import sha256, write_json
+from multigen.storage.packages import torch_version
 
 FILE = "manifest.json"
 FORMAT = 1
@@ -48,12 +49,10 @@ def _slug(prompt: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the installed versions of multigen, torch and Python."""
-    from importlib import metadata
-
+    """Return the versions of multigen, torch and Python."""
     from multigen.version import __version__
 
-    return {"multigen": __version__, "torch": metadata.version("torch"), "python": platform.python_version()}
+    return {"multigen": __version__, "torch": torch_version(), "python": platform.python_version()}
 
 
 def write_manifest(

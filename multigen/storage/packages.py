@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -33,6 +34,15 @@ def check_installed(package: str, what: str, extra: str) -> None:
     """MultigenError if a package is missing: what needs it, and the extra that brings it."""
     if importlib.util.find_spec(package) is None:
         raise MultigenError(f"{what} needs the package {package}: {install(extra)}")
+
+
+def torch_version() -> str:
+    """The version of torch and of its build, such as 2.13.0+cu130; where it is not imported, as it was installed.
+
+    PyPI's wheels leave their build out of the version that they are installed as.
+    """
+    imported = sys.modules.get("torch")
+    return metadata.version("torch") if imported is None else str(imported.__version__)
 
 
 def install(extra: str) -> str:

@@ -123,6 +123,13 @@ from multigen.backbones.packed import PackedWeights
 weights = safe_open(sys.argv[1], "pt")
 x, packed = torch.randn(32, 2048), PackedWeights()
 total = 0
+
+def of_files():
+    row = next(line for line in open("/proc/self/status") if line.startswith("RssFile"))
+    return int(row.split()[1])
+
+torch.nn.functional.linear(x, torch.zeros(2048, 2048))
+before = of_files()  # what torch's own files take differs from build to build
 with torch.no_grad():
     for name in weights.keys():
         weight = weights.get_tensor(name)
@@ -130,8 +137,7 @@ with torch.no_grad():
             total += float(torch.nn.functional.linear(x, weight).sum())
         held = packed._held[id(weight)]
 assert len(packed._held) == 8
-rss = [line for line in open("/proc/self/status") if line.startswith("RssFile")][0]
-print(rss.split()[1])
+print(of_files() - before)
 for name, held in zip(weights.keys(), packed._held.values()):
     assert float(held.made_of.weight[0, 0]) == int(name)  # it is read again
 """
@@ -144,4 +150,4 @@ def test_memory_of_a_file_goes(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOADED, str(file)], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) < 8 * 16 * 1024 + 100_000  # in KiB; with all weights it is above
+    assert int(done.stdout) < 8 * 16 * 1024 // 2  # in KiB; all weights are twice that
