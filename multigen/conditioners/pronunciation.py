@@ -23,7 +23,7 @@ _SIGNS = {
 _TITLES = {"mr.": "mister", "mrs.": "missus", "ms.": "miz", "dr.": "doctor", "st.": "saint", "vs.": "versus"}
 _MONEY = re.compile(r"([$£€])\s?(\d[\d,]*(?:\.\d+)?)")
 _PIECE = re.compile(
-    r"\d[\d,]*(?:\.\d+)?(?:st|nd|rd|th)?|[a-z]+(?:['.][a-z]+)*\.?'?|'[a-z]+|[,;:.!?()\"-]+|\S"
+    r"\d[\d,]*(?:\.\d+)?(?:st|nd|rd|th)?|[a-z]+(?:['.][a-z]+)*\.?'?|'[a-z]+|[,;:.!?()\"-]+|[^\sa-z\d,;:.!?()]+"
 )
 _PAUSES = set(",;:.!?()")
 
@@ -89,7 +89,7 @@ def _pieces(text: str) -> Iterator[str]:
             yield ""
         elif not set(piece) <= set("-\"'`~^|\\<>[]{}"):
             raise MultigenError(
-                f"{piece!r} cannot be spoken. Allowed: English letters, digits and punctuation."
+                f"prompt: {piece!r} cannot be spoken. Allowed: English letters, digits and punctuation."
             )
 
 
