@@ -17,7 +17,7 @@ from multigen.core.guides import Query
 from multigen.errors import MultigenError
 from multigen.generation import trajectory as generation
 from multigen.generation.plan import jobs
-from multigen.generation.request import Request
+from multigen.generation.request import EditRequest, Request
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.model.model import Model
