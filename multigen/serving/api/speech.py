@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from multigen import registry
 from multigen.serving.api.audio_answers import SOUNDS, AudioMembers, Format, answer
+from multigen.serving.api.encoding import check_signed
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, request_of
@@ -46,6 +47,7 @@ Speech.model_rebuild()
 async def speak(body: Speech, http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Say something."""
     served = _served(server, body.model)
+    check_signed(served, f".{body.response_format}", "response_format")
     options = {**body.options, **_options(body, served)}
     request = request_of(body.model_copy(update={"options": options}), body.input, server.limits)
     engine, ticket = await submit(server, caller, served, body, request, 1)
