@@ -26,7 +26,7 @@ OFFLINE = (
 )
 TINY = [
     "weights=null", "backbone.widths=[8,8]", "backbone.attention=[false,false]", "train.steps=2", "train.minutes=null",
-    "train.batch=4", "evaluate.n=4", "evaluate.bank=8", "sample.steps=1", "evaluate.metrics=[variety]",
+    "train.batch=4", "evaluate.n=8", "evaluate.bank=16", "sample.steps=1", "evaluate.metrics=[]",
 ]  # fmt: skip
 
 

@@ -9,15 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from multigen import registry
+from multigen.generation.finish import Unchecked
 from multigen.generation.request import Request
+from multigen.marks import detect
+from multigen.modalities.image import Image
+from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.recipe.sections import Safety
 from multigen.registry import Part
 from multigen.safety import Action, Finding
 from multigen.safety.guard import Guard
+from multigen.serving.engine.finishing import Finishing
+from multigen.serving.engine.ticket import Ticket
 from tests.serving.engine.engines import Calls, ask, engine, tiny
 
 
@@ -108,6 +115,32 @@ def test_who_cancels_while_a_filter_looks_gets_nothing(model: Model) -> None:
             assert not ticket.media
 
     run(work)
+
+
+def test_media_are_marked_and_previews_are_not() -> None:
+    """The mark is for what is handed out whole; a preview is an estimate that nobody keeps."""
+    key = bytes(range(16))
+    picture = torch.full((3, 64, 64), 0.2)
+    medium = Media(picture, Image(size=64))
+    found: dict[str, Tensor] = {}
+
+    async def work(pool: ThreadPoolExecutor) -> None:
+        one = Finishing(pool, key, 4)
+        guard = Guard(Safety(), "digits")
+        one.show(medium, guard, lambda: found.update(preview=medium.tensor))
+        ended = asyncio.Event()
+
+        def then(place: int, ticket: Ticket, made: Media | Exception) -> None:
+            assert isinstance(made, Media) and list(found) == ["preview"]  # which came first
+            found["medium"] = made.tensor
+            ended.set()
+
+        one.take(0, Ticket("digits", "local", []), Unchecked(medium, (), guard), then)
+        await ended.wait()
+
+    run(work)
+    assert detect(found["medium"], key=key).p_value < 1e-6
+    assert detect(found["preview"], key=key).p_value > 1e-6 and torch.equal(found["preview"], picture)
 
 
 def test_closing_waits_for_no_filter(model: Model) -> None:
