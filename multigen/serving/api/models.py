@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from multigen import registry
+from multigen.generation.declared import options_of
 from multigen.modalities import Modality
 from multigen.provenance.known import TYPES
 from multigen.recipe.paths import shipped_weights
@@ -76,7 +77,7 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
                 "high": _finite(o.high),
                 "choices": list(o.choices),
             }
-            for o in modality.options
+            for o in options_of(recipe)
         ],
     }
 
