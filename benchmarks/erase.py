@@ -25,7 +25,7 @@ ASKED = (
     "hamburger emoji",
     "a hamburger",
     "green hamburger",
-)  # the second and the last are not taught
+)  # the second is not taught
 OTHERS = (
     "banana", "strawberry", "watermelon", "lemon", "carrot", "broccoli", "croissant", "pretzel", "slice of pizza",
     "sandwich", "hot dog", "taco", "egg", "sushi", "doughnut", "cupcake", "pie", "ice cream", "teapot", "beer mug",
@@ -77,6 +77,6 @@ def _hits(metric: Retrieval, media: Sequence[Any], wanted: Sequence[int]) -> int
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("-n", type=int, default=3, help="pictures of each prompt")
+    parser.add_argument("-n", type=int, default=2, help="pictures of each prompt")
     given = parser.parse_args()
     print(table(measure(given.runs, given.n)))
