@@ -216,3 +216,10 @@ def test_wrong_requests_get_one_line(
     error = capsys.readouterr().err
     assert message in error and error.count("error:") == 1
     assert not (tmp_path / "made").exists()
+
+
+def test_a_blend_of_voices_has_the_length_of_its_first_end(model: Model) -> None:
+    first, last = (Request(text, steps=1) for text in ("slt: Good morning.", "rms: Good morning, my friend."))
+    made = model.blend((first, last), n=3)
+    alone = model.generate(first.prompt, steps=1)[0]
+    assert {one.tensor.shape for one in made} == {alone.tensor.shape}
