@@ -183,6 +183,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "distillation": {
         "consistency": "multigen.training.consistency:Consistency",
+        "erase": "multigen.training.erasing:Erase",
         "guidance": "multigen.training.distillation:Guidance",
         "progressive": "multigen.training.distillation:Progressive",
     },

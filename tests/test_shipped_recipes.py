@@ -110,6 +110,7 @@ def test_every_shipped_recipe_has_a_smoke_run() -> None:
         "image_stable_diffusion",
         "vae_folder",
         "image_latent",
+        "erase_emoji",
         *TUNED,
         *DISTILLED,
     }
@@ -163,6 +164,21 @@ def test_a_student_is_distilled_from_the_shipped_weights(
     student, base = (multigen.load(teacher, fast=fast, device="cpu") for fast in (str(file), False))
     assert student.recipe.sample.steps == 1 and student.recipe.sampler.name == "ddim"
     assert student.weights_hash() != base.weights_hash()
+
+
+def test_a_concept_is_erased_beside_the_shipped_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = ["train.steps=1", "train.batch=2", "train.warmup=0", "train.ema_decay=0", "train.tensorboard=false"]
+    few += ["sample.n=1", "sample.steps=1", "sample.prompts=[hamburger]", "train.lr=0.1"]
+    folder = runs.run(load_recipe("erase_emoji", few), device="cpu", quiet=True)
+    assert verify(folder) == []
+    base = multigen.load("image_emoji", device="cpu")
+    erased = multigen.load("image_emoji", loras={str(folder): 1.0}, device="cpu")
+    assert erased.weights_hash() != base.weights_hash()
+    method = load_recipe("erase_emoji").train.distill
+    assert method is not None and "hamburger" in method.method.args["prompts"]
 
 
 TUNED = {

@@ -91,7 +91,7 @@ def _after(
         if parts.cascade is None:
             phase.condition = handed(parts, before, x, earlier.plan.ts[-1], job.plan.ts[0])
         else:
-            medium = before.modality.convert(finish(before, x[0], earlier).tensor, parts.modality)
+            medium = before.modality.convert(finish(before, x[0], earlier).checked().tensor, parts.modality)
             phase.condition = condition(parts, job, medium[None].to(parts.device))
         return (yield from walk)
 

@@ -12,6 +12,7 @@ from multigen.errors import MultigenError
 from multigen.generation.plan import plan
 from multigen.generation.request import EditRequest, Request
 from multigen.model.model import Model
+from multigen.recipe.sections import WeightedAdapter
 from multigen.runs.sample_manifest import facts as request_facts
 from tests.model.test_model import SMALL, small, steady
 
@@ -164,3 +165,44 @@ def test_the_manifest_says_what_meets(digits: Model) -> None:
     ):
         facts = request_facts(request, plan(digits, request), {})
         assert facts.get("edit", facts)["tile"] == request.tile
+
+
+def test_a_weaker_network_closes_what_the_model_closes(
+    digits: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Autoguidance leads away from what it answers: at ends that it does not close it would draw a seam."""
+    weak = small("image_digits", FINE)
+    seen: list[tuple[bool, object]] = []
+    forward = weak.denoiser.forward
+
+    def watched(x: Tensor, t: Tensor, cond: object, **how: object) -> Tensor:
+        seen.append((True, how.get("closed")))
+        return forward(x, t, cond, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(weak.denoiser, "forward", watched)
+    monkeypatch.setattr(digits, "load_denoiser", lambda weights: weak.denoiser)
+    guide = {"name": "autoguidance", "weights": "weak", "scale": 3.0}
+    tiles, open_ = many(digits, tile="xy", guide=guide), many(digits, guide=guide)
+    assert max(abs(seam(tiles, -1) - 1), abs(seam(tiles, -2) - 1)) < 0.15 and seam(open_, -1) < 0.8
+    assert seen and any(getattr(closed, "axes", ()) for _, closed in seen)
+    monkeypatch.setattr(digits, "load_denoiser", lambda weights: steady(small("image_digits", FINE)).denoiser)
+    with pytest.raises(MultigenError, match="the network of weak, by which the guide leads, does not close"):
+        plan(digits, Request("3", tile="xy", guide=guide))
+    assert plan(
+        digits, Request("3", tile="xy", guide={**guide, "scale": 1.0})
+    ).circles  # then it is not called
+
+
+def test_windows_that_a_tile_needs_are_refused_where_none_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that knows places closes a tile in windows alone; a ControlNet and a beginning forbid these."""
+    model = steady(small("image_digits", FINE))
+    assert plan(model, Request("3", tile="x")).circles.windows == (-1,)
+    shown = WeightedAdapter("controlnet.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "recipe", dataclasses.replace(model.recipe, adapters=(shown,)))
+        with pytest.raises(MultigenError, match="made in one piece, not in windows"):
+            plan(model, Request("3", tile="x"))
+    monkeypatch.setattr(model.denoiser.backbone, "begins", True)
+    source = EditRequest(torch.zeros(1, 28, 28), strength=0.7)
+    with pytest.raises(MultigenError, match="of its own size of a picture, not windows"):
+        plan(model, Request("3", tile="x", edit=source))
