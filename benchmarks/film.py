@@ -1,6 +1,6 @@
 """Films of real clips: what they take, and how near new frames are to those that were left out.
 
-`python -m benchmarks.film memory` makes a clip of 1280 x 720 pixels with sound (a real one, again and again), doubles its
+`python -m benchmarks.film memory CLIP` makes a clip of 1280 x 720 pixels (a real one, again and again), doubles its
 frames or its size, and prints the peak memory of the process that did it, at one network call a block and window.
 
 `python -m benchmarks.film frames RUN CLIP` leaves out every other frame of a clip and makes them again;
@@ -20,7 +20,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
+from contextlib import suppress
+from fractions import Fraction
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ import av
 import numpy as np
 import torch
 import torch.nn.functional as F
+from av.filter import Graph
 
 from benchmarks.__main__ import table
 from multigen.modalities.raster import from_levels, to_levels
@@ -99,7 +102,7 @@ def seams(frames: np.ndarray, side: int) -> float:
     """The mean difference across the middle of what blocks of `side` pixels share, over that of all columns."""
     width = frames.shape[2]
     found = blocks(width, min(side, width))
-    middles = [(a.start + len(a.weights) + b.start) // 2 for a, b in zip(found, found[1:], strict=False)]
+    middles = [(a.start + len(a.weights) + b.start) // 2 for a, b in pairwise(found)]
     if not middles:
         return float("nan")
     steps = np.abs(np.diff(frames.astype(np.float32), axis=2)).mean((0, 1, 3))
@@ -133,7 +136,7 @@ def frames(run: str, clip: Path, n: int) -> list[dict[str, Any]]:
     made = {
         "network": _filmed(known, Video().native(clip).fps / 2, film_of),
         "mean of two": mean,
-        "motion compensated": _compensated(known)[1 : 2 * len(left_out) : 2],
+        "motion compensated": _compensated(known),
         "the one before": known[:-1],
     }
     return rows(made, left_out, works(open_model(run), None, None)[0].block[1])
@@ -165,39 +168,28 @@ def _filmed(given: np.ndarray, fps: float, film_of: Callable[[Path, Path], np.nd
 
 
 def _compensated(known: np.ndarray) -> np.ndarray:
-    """Twice the frames, by FFmpeg's motion compensation; its output begins later than its input."""
-    graph = av.filter.Graph()
-    source = graph.add_buffer(width=known.shape[2], height=known.shape[1], format="yuv444p", time_base="1/25")
+    """The frames between those that are known, by FFmpeg's motion compensation."""
+    graph, rate = Graph(), Fraction(25)
+    source = graph.add_buffer(
+        width=known.shape[2], height=known.shape[1], format="yuv444p", time_base=1 / rate
+    )
     graph.link_nodes(
         source, graph.add("minterpolate", "fps=50:mi_mode=mci:scd=none"), graph.add("buffersink")
     )
     graph.configure()
     made: dict[int, np.ndarray] = {}
-    for k, levels in enumerate(known):
+    for k, levels in enumerate([*known, *[known[-1]] * 4]):  # it holds the last ones back
         frame = av.VideoFrame.from_ndarray(levels, format="rgb24").reformat(format="yuv444p")
-        frame.pts, frame.time_base = k, 1 / graph_rate()
+        frame.pts, frame.time_base = k, 1 / rate
         graph.push(frame)
-        _pull(graph, made)
-    graph.push(None)
-    _pull(graph, made)
-    last = max(made)
-    return np.stack([made[min(made, key=lambda have: (abs(have - k), have))] for k in range(last + 1)])
-
-
-def graph_rate() -> Any:
-    """Frames/s of what goes into the filter."""
-    from fractions import Fraction
-
-    return Fraction(25)
-
-
-def _pull(graph: Any, made: dict[int, np.ndarray]) -> None:
-    while True:
-        try:
-            frame = graph.pull()
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
-        made[round(float(frame.pts * frame.time_base) * 50)] = frame.reformat(format="rgb24").to_ndarray()
+        with suppress(BlockingIOError, EOFError):
+            while True:
+                got = graph.pull()
+                assert isinstance(got, av.VideoFrame) and got.pts is not None and got.time_base is not None
+                made[round(float(got.pts * got.time_base * 2 * rate))] = got.reformat(
+                    format="rgb24"
+                ).to_ndarray()
+    return np.stack([made[2 * k + 1] for k in range(len(known) - 1)])
 
 
 if __name__ == "__main__":
