@@ -45,12 +45,12 @@ from multigen.runs.opened import open_model
 SIZE = (720, 1280)
 
 
-def again(path: Path, seconds: float) -> Iterator[np.ndarray]:
+def again(path: Path, seconds: float, fps: float) -> Iterator[np.ndarray]:
     """The frames of a clip at 1280 x 720 pixels, forwards and backwards, for some seconds."""
     video = Video().native(path)
     frames = [_sized(frame) for frame in islice(video.each(path), 100)]
     there_and_back = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
-    for k in range(round(seconds * video.fps)):
+    for k in range(round(seconds * fps)):
         yield frames[there_and_back[k % len(there_and_back)]]
 
 
@@ -60,11 +60,11 @@ def _sized(frame: np.ndarray) -> np.ndarray:
     )
 
 
-def memory(clip: Path, seconds: float, recipe: str, overrides: list[str]) -> list[dict[str, Any]]:
+def memory(clip: Path, seconds: float, fps: float, recipe: str, overrides: list[str]) -> list[dict[str, Any]]:
     """Peak memory of a process that makes a film of a clip of some seconds at 1280 x 720 pixels."""
     with tempfile.TemporaryDirectory() as folder:
         long, model, out = (Path(folder) / name for name in ("long.mp4", "model.safetensors", "out.mp4"))
-        Video().native(clip).write_each(again(clip, seconds), SIZE, long)
+        Video().native(clip).at(fps).write_each(again(clip, seconds, fps), SIZE, long)
         Model(load_recipe(recipe, ["data.path=.", *overrides]), device="cpu").save(model)
         before = time.monotonic()
         line = [sys.executable, "-m", "benchmarks.film", "one", str(model), str(long), str(out)]
@@ -200,6 +200,7 @@ if __name__ == "__main__":
     parser.add_argument("files", nargs="*", help="RUN CLIP; of memory a CLIP")
     parser.add_argument("-n", type=int, default=49, help="frames of the clip")
     parser.add_argument("--seconds", type=float, default=60.0, help="of the clip for memory")
+    parser.add_argument("--fps", type=float, default=10.0, help="frames/s of that clip")
     parser.add_argument("--recipe", default="video_frames", help="whose network makes the film for memory")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="overrides of that recipe"
@@ -209,7 +210,7 @@ if __name__ == "__main__":
     if given.what == "one":
         print(one(*(Path(name) for name in given.files)))
     elif given.what == "memory":
-        print(table(memory(Path(given.files[0]), given.seconds, given.recipe, given.set)))
+        print(table(memory(Path(given.files[0]), given.seconds, given.fps, given.recipe, given.set)))
     else:
         run, clip = given.files
         print(table({"frames": frames, "large": large}[given.what](run, Path(clip), given.n)))
