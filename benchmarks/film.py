@@ -169,10 +169,8 @@ def _filmed(given: np.ndarray, fps: float, film_of: Callable[[Path, Path], np.nd
 
 def _compensated(known: np.ndarray) -> np.ndarray:
     """The frames between those that are known, by FFmpeg's motion compensation."""
-    graph, rate = Graph(), Fraction(25)
-    source = graph.add_buffer(
-        width=known.shape[2], height=known.shape[1], format="yuv444p", time_base=1 / rate
-    )
+    graph, rate, kind = Graph(), Fraction(25), av.VideoFormat("yuv444p")
+    source = graph.add_buffer(width=known.shape[2], height=known.shape[1], format=kind, time_base=1 / rate)
     graph.link_nodes(
         source, graph.add("minterpolate", "fps=50:mi_mode=mci:scd=none"), graph.add("buffersink")
     )

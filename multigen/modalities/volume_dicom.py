@@ -83,11 +83,12 @@ def _series(path: Source) -> list[tuple[Path, Any]]:
 
 def _header(path: Path) -> Any:
     """The header of a DICOM picture; None of another file."""
-    import pydicom
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
 
     try:
-        head = pydicom.dcmread(path, stop_before_pixels=True)
-    except (pydicom.errors.InvalidDicomError, OSError, ValueError, EOFError, AttributeError):
+        head = dcmread(path, stop_before_pixels=True)
+    except (InvalidDicomError, OSError, ValueError, EOFError, AttributeError):
         return None
     return head if "Rows" in head and "Columns" in head else None
 
@@ -165,7 +166,7 @@ def dicom_bytes(scan: Scan) -> bytes:
     """One DICOM file of all slices. MediaError for values that are stored in more than 16 bits, or as floats."""
     check_installed("pydicom", "writing DICOM files", "medical")
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     numbers, affine = in_file(scan)
     if numbers.dtype.kind not in "iu" or numbers.dtype.itemsize > 2:
@@ -175,7 +176,7 @@ def dicom_bytes(scan: Scan) -> bytes:
     digest = hashlib.sha256(frames.tobytes() + affine.tobytes()).hexdigest()
     names = {key: generate_uid(entropy_srcs=[digest, key]) for key in ("study", "series", "file", "frame")}
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = _GREY_WORD, names["file"]
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(_GREY_WORD), names["file"]
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     out = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     out.SOPClassUID, out.SOPInstanceUID = _GREY_WORD, names["file"]

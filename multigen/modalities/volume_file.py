@@ -118,21 +118,22 @@ def read_nifti(path: Source, limits: Limits) -> Scan:
 
 def _nifti(path: Source, limits: Limits) -> tuple[Any, Info]:
     check_installed("nibabel", "reading NIfTI files", "medical")
-    import nibabel
+    from nibabel.loadsave import load
+    from nibabel.nifti1 import Nifti1Pair
 
     if not isinstance(path, Path):
         raise MediaError(f"{path}: volumes are read from files, not from shards")
     _check_bytes(path, limits)
     try:
-        image = nibabel.loadsave.load(path)
+        image = load(path)
     except Exception as error:  # nibabel raises its own, gzip's and numpy's
         raise MediaError(f"{path}: no NIfTI file that can be read ({error})") from error
-    if not isinstance(image, nibabel.nifti1.Nifti1Pair):
+    if not isinstance(image, Nifti1Pair):
         raise MediaError(
             f"{path}: a file of the kind {type(image).__name__}; allowed is NIfTI (.nii, .nii.gz)"
         )
     shape = image.shape
-    if len(shape) < 3 or any(n != 1 for n in shape[3:]) or image.get_data_dtype().kind not in "iuf":
+    if len(shape) < 3 or any(n != 1 for n in shape[3:]) or np.dtype(image.get_data_dtype()).kind not in "iuf":
         raise MediaError(
             f"{path}: shape {list(shape)} of {image.get_data_dtype()}; allowed is one volume of grey values"
         )
