@@ -142,6 +142,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "embedding": "multigen.modalities.embedding:Embedding",
         "image": "multigen.modalities.image:Image",
         "video": "multigen.modalities.video:Video",
+        "volume": "multigen.modalities.volume:Volume",
     },
     "dataset": {
         "celeba": "multigen.datasets.celeba:CelebA",
@@ -149,6 +150,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "cifar10": "multigen.datasets.cifar10:CIFAR10",
         "digits": "multigen.datasets.digits:Digits",
         "phantoms": "multigen.datasets.phantoms:Phantoms",
+        "phantom_volumes": "multigen.datasets.phantom_volumes:PhantomVolumes",
         "emoji": "multigen.datasets.emoji:Emoji",
         "folder": "multigen.datasets.folder:Folder",
         "four_part": "multigen.datasets.four_part:FourPart",
