@@ -21,7 +21,7 @@ from torch import Tensor
 
 import multigen
 from benchmarks.__main__ import table
-from multigen.datasets.general_midi import key_name
+from multigen.modalities.general_midi import key_name
 from multigen.datasets.rendered import Rendered
 from multigen.evaluation.tonality import ends_on, key_of
 from multigen.generation.request import Request

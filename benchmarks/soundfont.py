@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from multigen import sounds
-from multigen.datasets.general_midi import program
+from multigen.modalities.general_midi import program
 from multigen.errors import MultigenError
 
 RATE = 22050  # Hz

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from multigen.conditioners.beat import Beat
 from multigen.datasets import Dataset, Item, held_out, rendering, scores
-from multigen.datasets.general_midi import PROGRAMS, key_name
+from multigen.modalities.general_midi import PROGRAMS, key_name
 from multigen.datasets.keys import key_of_notes
 from multigen.datasets.render_captions import Crop, Piece, Place, caption, tempo_of
 from multigen.errors import MultigenError

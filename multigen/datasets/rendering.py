@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from multigen.datasets import scores
-from multigen.datasets.general_midi import midi_file
+from multigen.modalities.general_midi import midi_file
 from multigen.errors import MultigenError
 from multigen.storage import files
 

@@ -252,7 +252,7 @@ class EditRequest:
             raise MultigenError(f"strength: {self.strength} is not allowed; give a number over 0, to 1")
         if self.restore is not None:
             check_part(operator_part(self.restore), "operator", "restore")
-        if isinstance(self.keep, str):
+        if isinstance(self.keep, str) and not self.keep[:1].isalpha():  # words are the modality's
             parse_spans(self.keep)
         if isinstance(self.extend, str | int):
             check_amounts(str(self.extend))

@@ -16,7 +16,7 @@ import torch
 
 from multigen.datasets import rendering, scores
 from multigen.datasets.chorales import KINDS, Chorales
-from multigen.datasets.general_midi import key_name, midi_file, program
+from multigen.modalities.general_midi import key_name, midi_file, program
 from multigen.datasets.render_captions import Crop, Piece, caption
 from multigen.errors import MediaError, MultigenError, RecipeError
 from multigen.evaluation.audio import chroma, detune, loudness

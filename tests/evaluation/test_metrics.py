@@ -13,7 +13,7 @@ from multigen.core.noise import normal, stream
 from multigen.datasets import Dataset
 from multigen.datasets.digits import Digits
 from multigen.datasets.emoji import Emoji
-from multigen.datasets.general_midi import key_classes
+from multigen.modalities.general_midi import key_classes
 from multigen.datasets.motions import DIRECTIONS, MOTIONS
 from multigen.datasets.moving_emoji import MovingEmoji
 from multigen.errors import RecipeError
