@@ -1,4 +1,4 @@
-"""Voices: piano rolls as numbers that noise can be added to, a few for each part and step, a beat of steps at one place.
+"""Voices: piano rolls as numbers that noise can be added to: a few for each part and step, those of a beat at one place.
 
     chroma    12: (b - 1/12) / sqrt(11/144), b 1 for the pitch class that sounds, else 0
     height     1: (pitch - 60) / 12
@@ -27,7 +27,10 @@ from multigen.registry import Given
 WIDTH = 15
 _MEAN, _SCALE = 1 / 12, math.sqrt(11 / 144)
 _MICROSECONDS = 1_500_000.0
-_USUAL, _OCTAVES = 88.0, 0.5  # quarters a minute whose tempo is 0, and octaves of tempo to which 1 corresponds
+_USUAL, _OCTAVES = (
+    88.0,
+    0.5,
+)  # quarters a minute whose tempo is 0, and octaves of tempo to which 1 corresponds
 _METRES = range(2, 9)  # quarters a bar that are told from each other
 _FIFTHS = {7 * f % 12: f for f in range(-5, 7)}  # signature of a major key, by its tonic
 
@@ -141,7 +144,9 @@ def _pitches(rows: Tensor) -> Tensor:
     tone = rows[..., :12].argmax(-1)
     octave = ((rows[..., 12] * 12 + 60 - tone) / 12).round()
     pitch = tone + 12 * octave.long()
-    return torch.where(pitch < 0, tone, torch.where(pitch >= PITCHES, tone + 12 * ((127 - tone) // 12), pitch))
+    return torch.where(
+        pitch < 0, tone, torch.where(pitch >= PITCHES, tone + 12 * ((127 - tone) // 12), pitch)
+    )
 
 
 def _one_hot(values: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ from multigen import sounds
 from multigen.core import noise
 from multigen.datasets import composer, scores
 from multigen.datasets.composer import Texture
-from multigen.modalities.general_midi import PROGRAMS
 from multigen.datasets.music_settings import check_modality, check_settings, programs_of, soundfont_file
 from multigen.datasets.rendered import Rendered, Source
 from multigen.errors import RecipeError, message
 from multigen.modalities import Modality
+from multigen.modalities.general_midi import PROGRAMS
 from multigen.registry import Given
 from multigen.storage import files
 from multigen.storage.cache_folder import cache_folder

@@ -161,7 +161,9 @@ def kept(path: Path, make: Callable[[], Piece]) -> Piece:
 def check_notes(name: str, modality: Notes, parts: int = 4) -> None:
     """RecipeError unless the modality is notes of so many parts."""
     if modality.name != "notes" or modality.parts != parts:
-        raise RecipeError(f"data: {name} are notes of {parts} parts. Set modality={{name: notes, parts: {parts}}}.")
+        raise RecipeError(
+            f"data: {name} are notes of {parts} parts. Set modality={{name: notes, parts: {parts}}}."
+        )
 
 
 def gapless(notes: Sequence[tuple[int, int, int]], most: int) -> tuple[Note, ...]:

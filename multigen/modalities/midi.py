@@ -17,7 +17,23 @@ if TYPE_CHECKING:
 TICKS = 480  # a quarter
 _VELOCITY = 88
 _DRUMS = 9  # a channel without pitches
-_MAJOR = ("Cb", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#")  # 7 flats to 7 sharps
+_MAJOR = (
+    "Cb",
+    "Gb",
+    "Db",
+    "Ab",
+    "Eb",
+    "Bb",
+    "F",
+    "C",
+    "G",
+    "D",
+    "A",
+    "E",
+    "B",
+    "F#",
+    "C#",
+)  # 7 flats to 7 sharps
 _MINOR = (
     "Abm", "Ebm", "Bbm", "Fm", "Cm", "Gm", "Dm", "Am", "Em", "Bm", "F#m", "C#m", "G#m", "D#m", "A#m",
 )  # fmt: skip
@@ -36,6 +52,8 @@ def midi_of(piece: Piece, steps: int, names: Sequence[str] = (), *, tail: float 
     file = mido.MidiFile(type=1, ticks_per_beat=TICKS)
     events = [(step * tick, 0, mido.MetaMessage("set_tempo", tempo=tempo)) for step, tempo in piece.tempi]
     for key in piece.keys:
+        if not (key.mode or key.fifths or key.step):
+            continue  # nothing is known
         name = (_MINOR if key.mode == "minor" else _MAJOR)[key.fifths + 7]
         events.append((key.step * tick, 1, mido.MetaMessage("key_signature", key=name)))
     for step, beats in _metres(piece, steps):
@@ -142,7 +160,9 @@ class _Reader:
                 self.note(number, channel, start, now, pitch, program)
         self.end = max(self.end, self.step(now))
 
-    def note(self, track: int, channel: int, start: int, end: int, pitch: int, program: dict[int, int]) -> None:
+    def note(
+        self, track: int, channel: int, start: int, end: int, pitch: int, program: dict[int, int]
+    ) -> None:
         """Take a note between two ticks."""
         if channel == _DRUMS:
             self.drums += 1

@@ -130,7 +130,7 @@ class _Staff:
             if note is None:
                 Xml.SubElement(element, "rest")
             else:
-                self._pitch(element, note.pitch, now)
+                self._pitch(element, note)
             _text(element, "duration", length)
             ties = () if note is None else _ties(now > note.onset, now + length < note.end)
             for kind in ties:
@@ -150,9 +150,10 @@ class _Staff:
                     Xml.SubElement(notations, "tied", type=kind)
             now += length
 
-    def _pitch(self, element: Xml.Element, pitch: int, step: int) -> None:
-        fifths = next(key.fifths for key in reversed(self.piece.keys) if key.step <= step)
-        name, alter, octave = spelled(pitch, fifths)
+    def _pitch(self, element: Xml.Element, note: Note) -> None:
+        """All symbols of a note that is tied have the name that it begins with."""
+        key = next(key for key in reversed(self.piece.keys) if key.step <= note.onset)
+        name, alter, octave = spelled(note.pitch, key.fifths, key.mode)
         said = Xml.SubElement(element, "pitch")
         _text(said, "step", name)
         if alter:
@@ -160,13 +161,14 @@ class _Staff:
         _text(said, "octave", octave)
 
 
-def spelled(pitch: int, fifths: int) -> tuple[str, int, int]:
+def spelled(pitch: int, fifths: int, mode: str = "") -> tuple[str, int, int]:
     """Name, sharps (+) or flats (-) and octave of a MIDI pitch in a key signature of -7 to 7 sharps.
 
-    Of the line of fifths it takes the twelve from three below the tonic of the major key to eight above: both sevenths
-    and sixths of the minor key, and the leading notes to the related keys.
+    Of the line of fifths it takes twelve notes: those of the signature, two or three flatter ones, and on the sharp
+    side leading notes, that of the dominant too where the key is minor.
     """
-    place = next(f for f in range(fifths - 3, fifths + 9) if 7 * f % 12 == pitch % 12)
+    lowest = fifths - (2 if mode == "minor" else 3)
+    place = next(f for f in range(lowest, lowest + 12) if 7 * f % 12 == pitch % 12)
     name, alter = _NAMES[(place + 1) % 7], (place + 1) // 7
     natural = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}[name]
     return name, alter, (pitch - alter - natural) // 12 - 1
@@ -179,7 +181,11 @@ def values(steps: int) -> dict[int, tuple[str, int, bool]]:
     Plain values before dotted ones before triplets.
     """
     found: dict[int, tuple[str, int, bool]] = {}
-    for dots, triplet, factor in ((0, False, Fraction(1)), (1, False, Fraction(3, 2)), (0, True, Fraction(2, 3))):
+    for dots, triplet, factor in (
+        (0, False, Fraction(1)),
+        (1, False, Fraction(3, 2)),
+        (0, True, Fraction(2, 3)),
+    ):
         for k, name in enumerate(_TYPES):
             length = Fraction(8, 2**k) * factor * steps
             if length.denominator == 1:
@@ -225,5 +231,3 @@ def _ties(before: bool, after: bool) -> tuple[str, ...]:
 
 def _text(parent: Xml.Element, name: str, value: object) -> None:
     Xml.SubElement(parent, name).text = str(value)
-
-

@@ -1,4 +1,4 @@
-"""Pieces as sound: MIDI played by midirenderer with the instruments that multigen carries, or a SoundFont of the user's."""
+"""Pieces as sound, played by midirenderer with the instruments that multigen carries, or with a user's SoundFont."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Notes: pieces of music as musicians write them, read and written as MIDI and MusicXML, and played as sound.
 
-A medium is a piano roll [1, T, P + 1, 128]: T steps, P parts and the conductor (`multigen.modalities.roll`). Its time is
-counted in quarters, where that of other media is counted in seconds: `duration=16` is four bars of four quarters.
+A medium is a piano roll [1, T, P + 1, 128]: T steps, P parts and the conductor (`multigen.modalities.roll`). Its time
+is counted in quarters, where that of other media is counted in seconds: `duration=16` is four bars of four quarters.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import copy
 import dataclasses
 import html
 import io
+import logging
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +33,17 @@ from multigen.modalities.note_picture import draw_pieces
 from multigen.modalities.note_sound import RATE, sound_of
 from multigen.modalities.note_words import named
 from multigen.modalities.roll import (
-    MOST_PARTS, PITCHES, PROGRAM, TEMPO, Piece, cut, grown, piece_of, roll_of,
+    MOST_PARTS,
+    PITCHES,
+    PROGRAM,
+    TEMPO,
+    Piece,
+    cut,
+    grown,
+    piece_of,
+    roll_of,
 )  # fmt: skip
+from multigen.modalities.score_file import piece_of_score
 from multigen.options import BUILTIN
 from multigen.storage.files import atomic
 from multigen.storage.packages import check_installed
@@ -40,15 +51,26 @@ from multigen.storage.packages import check_installed
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+log = logging.getLogger(__name__)
 MIDI, SCORES = (".mid", ".midi"), (".musicxml", ".mxl", ".xml")
-STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # a quarter: those whose lengths have symbols, and that divide MIDI's ticks
+STEPS = (
+    1,
+    2,
+    3,
+    4,
+    6,
+    8,
+    12,
+    16,
+    24,
+)  # a quarter: those whose lengths have symbols, and that divide MIDI's ticks
 _PLAYER = 22_050  # Hz, of the player of a report
 
 
 class Notes(Modality):
     """The modality of notes: parts that sound one pitch at a time, with metre, key and tempo.
 
-    parts        how many parts, 1 to 16. A file with chords, or with more parts, is divided into so many voices by height
+    parts        1 to 15. A file with chords, or with more parts, is divided into so many voices by height
     names        of the parts, from the highest on; for four parts soprano, alto, tenor and bass
     steps        of a quarter, the grid of time: 4 for sixteenths, 12 for triplets, too
     quarters     natural length
@@ -116,11 +138,17 @@ class Notes(Modality):
     def read(self, path: str | Source, *, start: float = 0.0, duration: float | None = None) -> Tensor:
         """Read a roll [1, T, P + 1, 128]: the whole file, or `duration` quarters from the quarter nearest to `start`.
 
-        Warns of notes that lie beside the grid or find no voice. MediaError if the file is missing, unreadable or over a
-        limit, or ends before `start`; RecipeError without the package that reads its format.
+        Says how many notes lie beside the grid or find no voice. MediaError if the file is missing, unreadable or over
+        a limit, or ends before `start`; MultigenError without the package that reads its format.
         """
         source = as_source(path)
-        piece = self._piece(source)[0]
+        piece, moved, lost = self._piece(source)
+        if moved or lost:
+            count = sum(map(len, piece.parts))
+            log.info(
+                "%s: %d of %d notes were moved to the grid of %d steps a quarter, %d found none of %d voices and were "
+                "left out", source, moved, count + lost, self.steps, lost, self.parts,
+            )  # fmt: skip
         roll = roll_of(piece)
         if start == 0 and duration is None:
             return roll
@@ -128,10 +156,6 @@ class Notes(Modality):
         if not 0 <= first < piece.length:
             raise MediaError(f"{source}: it ends at quarter {piece.length / self.steps:g}, before {start:g}")
         return cut(roll, first, piece.length if duration is None else first + round(duration * self.steps))
-
-    def facts_of(self, path: str | Source) -> tuple[int, int]:
-        """How many notes of a file lie beside the grid, and how many find no voice."""
-        return self._piece(as_source(path))[1:]
 
     def native(self, source: str | Source | Tensor) -> Notes:
         """This modality with the metre, the keys, the tempi and the instruments of a file, or of a roll."""
@@ -158,7 +182,7 @@ class Notes(Modality):
         return media
 
     def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:
-        """Crop a roll to T steps from its start, or from a random quarter with `rng`; short ones get rests after them."""
+        """Crop a roll to T steps, from its start or, with `rng`, from a random quarter; short ones get rests."""
         length, spare = shape[1], media.shape[1] - shape[1]
         if spare > 0:
             places = spare // self.steps + 1
@@ -180,7 +204,11 @@ class Notes(Modality):
             return
         piece = piece_of(media)
         midi = suffix in MIDI
-        content = midi_of(piece, self.steps, self.names) if midi else musicxml_of(piece, self.steps, self.names)
+        if midi:
+            check_installed("mido", "writing MIDI", "notes")
+        content = (
+            midi_of(piece, self.steps, self.names) if midi else musicxml_of(piece, self.steps, self.names)
+        )
         with atomic(path) as temporary:
             temporary.write_bytes(content)
 
@@ -235,7 +263,9 @@ class Notes(Modality):
             if len(names) not in (1, self.parts):
                 raise RecipeError(f"instrument: {len(names)} are not allowed. Allowed: one, or {self.parts}.")
             programs = tuple(program(name, "instrument") for name in names)
-            piece = dataclasses.replace(piece, programs=programs * self.parts if len(programs) == 1 else programs)
+            piece = dataclasses.replace(
+                piece, programs=programs * self.parts if len(programs) == 1 else programs
+            )
         return roll_of(piece)
 
     def kept(self, media: Tensor, words: str) -> Tensor | None:
@@ -250,11 +280,9 @@ class Notes(Modality):
         with open_source(source) as file:
             content = file.read()
         midi = PurePosixPath(str(source)).suffix.lower() in MIDI
-        check_installed("mido" if midi else "music21", "reading notes", "notes")
-        from multigen.modalities.score_file import piece_of_score
-
+        check_installed("mido" if midi else "music21", f"reading {'MIDI' if midi else 'MusicXML'}", "notes")
         try:
-            found = (piece_of_midi if midi else piece_of_score)(content, self.steps, self.parts)
+            found = _parsed(content, midi, self.steps, self.parts)
         except ValueError as error:
             raise MediaError(f"{source}: {error}") from error
         if found[0].length > self.limits.max_seconds * self.steps:
@@ -263,6 +291,12 @@ class Notes(Modality):
         return found
 
 
+@lru_cache(
+    maxsize=512
+)  # a training reads the same files again and again, and music21 takes a second for each
+def _parsed(content: bytes, midi: bool, steps: int, parts: int) -> tuple[Piece, int, int]:
+    return (piece_of_midi if midi else piece_of_score)(content, steps, parts)
+
+
 def _data(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-

@@ -26,7 +26,7 @@ from torch import Tensor
 T = TypeVar("T")
 PITCHES = 128
 BAR, TEMPO, FIFTHS, MODE, BEAT, PROGRAM = range(6)
-MOST_PARTS = 16
+MOST_PARTS = 15  # MIDI's channels without that of the drums
 SLOWEST, FASTEST = 20.0, 480.0  # quarters a minute
 _MICROSECONDS = 1_500_000.0
 _BEATS = {8: -1.0, 4: 0.0, 2: 1.0}
@@ -172,7 +172,7 @@ def cut(roll: Tensor, start: int, end: int) -> Tensor:
 
 
 def grown(roll: Tensor, length: int, usual: int) -> Tensor:
-    """A roll with rests after it, to `length` steps; bars, tempo and key go on as they were. `usual`: steps of a bar."""
+    """A roll with rests after it, to `length` steps, where bars, tempo and key go on. `usual`: steps of a bar."""
     more = length - roll.shape[1]
     if more <= 0:
         return roll[:, :length]
