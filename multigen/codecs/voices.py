@@ -1,4 +1,4 @@
-"""Voices: piano rolls as numbers that noise can be added to: a few for each part and step, those of a beat at one place.
+"""Piano rolls as numbers that noise can be added to: some for each part and step, those of a beat at one place.
 
     chroma    12: (b - 1/12) / sqrt(11/144), b 1 for the pitch class that sounds, else 0
     height     1: (pitch - 60) / 12
