@@ -38,7 +38,8 @@ def carried(program: int) -> int:
 
 def sound_of(piece: Piece, steps: int, font: Path | None) -> Tensor:
     """Play a piece: stereo [2, N] at 48 kHz, at -20 dB RMS. MultigenError without midirenderer, or without the font."""
-    check_installed("midirenderer", "the sound of notes", "notes")
+    for package in ("midirenderer", "mido"):
+        check_installed(package, "the sound of notes", "notes")
     from midirenderer import render_wave_from
 
     programs = piece.programs if font is not None else tuple(carried(k) for k in piece.programs)

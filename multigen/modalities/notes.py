@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from multigen.errors import MediaError, RecipeError, message
+from multigen.errors import MediaError, MultigenError, RecipeError, message
 from multigen.modalities import Info, Limits, Modality
 from multigen.modalities.audio import Audio
 from multigen.modalities.file_check import check_file
@@ -221,18 +221,15 @@ class Notes(Modality):
         return draw_pieces([piece_of(one) for one in media], self.steps)
 
     def html(self, media: Tensor) -> str:
-        """Return the roll as a picture, with a player of its sound and a link to its MIDI file."""
+        """Return the roll as a picture, with a player of its sound and its MIDI file, or with what they need."""
         picture, played = io.BytesIO(), Audio(rate=_PLAYER)
         self.preview([media]).save(picture, format="PNG", optimize=True)
-        midi = _data("audio/midi", midi_of(piece_of(media), self.steps, self.names))
-        said = html.escape(self.describe(media.shape))
-        shown = f'<img src="{_data("image/png", picture.getvalue())}" alt="{said}" style="width:100%">'
+        shown = f'<img src="{_data("image/png", picture.getvalue())}" alt="piano roll" style="width:100%">'
         try:
-            check_installed("midirenderer", "the sound of notes", "notes")
-        except Exception as error:
-            player = f"<p>{html.escape(str(error))}</p>"
-        else:
             player = played.html(Audio(rate=RATE, channels=2).convert(self.sound(media), played))
+            midi = _data("audio/midi", midi_of(piece_of(media), self.steps, self.names))
+        except MultigenError as error:  # a package is missing: the picture is there
+            return f"<div>{shown}<p>{html.escape(str(error))}</p></div>"
         return f'<div>{shown}{player}<a download="notes.mid" href="{midi}">MIDI</a></div>'
 
     def describe(self, shape: Sequence[int]) -> str:
@@ -241,7 +238,7 @@ class Notes(Modality):
         return f"{shape[1] / self.steps:g} quarters of {parts} part{'s' if parts > 1 else ''}"
 
     def facts(self, media: Tensor) -> dict[str, str]:
-        """Tempo, metre, signature and number of notes of a roll."""
+        """Tempo, metre and number of notes of a roll."""
         piece = piece_of(media)
         beats = round(piece.metre(4 * self.steps) * piece.beat / (4 * self.steps))
         return {
@@ -253,8 +250,6 @@ class Notes(Modality):
     def finish(self, media: Tensor, options: Mapping[str, Any]) -> Tensor:
         """Set the tempo and the instruments of a roll where `bpm` or `instrument` is asked for."""
         bpm, asked = options.get("bpm"), options.get("instrument")
-        if bpm is None and asked is None:
-            return media
         piece = piece_of(media)
         if bpm is not None:
             piece = dataclasses.replace(piece, tempi=((0, round(60e6 / bpm)),))

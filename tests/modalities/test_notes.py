@@ -178,7 +178,7 @@ def test_words_name_bars_and_parts() -> None:
 
 def test_tempo_and_instruments_are_set_where_they_are_asked_for() -> None:
     modality, roll = Notes(), roll_of(random_piece(1))
-    assert modality.finish(roll, {"bpm": None, "instrument": None}) is roll
+    assert torch.equal(modality.finish(roll, {"bpm": None, "instrument": None}), roll)
     piece = piece_of(modality.finish(roll, {"bpm": 92.0, "instrument": "flute, oboe, viola, cello"}))
     assert piece.tempi == ((0, 652_174),) and piece.programs == (73, 68, 41, 42)
     assert piece.parts == piece_of(roll).parts
@@ -228,6 +228,7 @@ def test_without_the_packages_a_message_names_the_extra(
         modality.read(tmp_path / "a.mid")
     with pytest.raises(MultigenError, match=r"the package midirenderer: .*notes"):
         modality.write(roll, tmp_path / "a.wav")
+    assert "the package midirenderer" in modality.html(roll) and "<img" in modality.html(roll)
 
 
 def test_sound_files_are_written_and_other_suffixes_refused(tmp_path: Path) -> None:
