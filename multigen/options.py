@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,9 +77,9 @@ class Option:
         return f"give {self.low:g} or more" if math.isfinite(self.low) else "give a finite number"
 
 
-def unknown_option(where: str, name: str, declared: Mapping[str, Option], modality: str) -> str:
-    """What is said of an option that a modality does not declare."""
-    hint = f"The modality {modality} {'has these options' if declared else 'has no options'}."
+def unknown_option(where: str, name: str, declared: Mapping[str, Option], model: str) -> str:
+    """What is said of an option that a model does not declare."""
+    hint = f"{model} {'has these options' if declared else 'has no options'}."
     return message(where, name, declared, hint)
 
 
@@ -125,3 +125,15 @@ BUILTIN: Mapping[str, tuple[Option, ...]] = {
         ),
     ),
 }
+
+
+def _speech(args: Mapping[str, Any]) -> tuple[Option, ...]:
+    voices = tuple(map(str, args.get("voices") or ()))
+    return (
+        Option("voice", str, None, "who speaks", choices=voices, metavar="NAME"),
+        Option("speed", float, 1.0, "how fast; 2 is twice as fast", low=0.25, high=4.0, metavar="X"),
+    )
+
+
+# The same of built-in conditioners, from their arguments; those that are missing declare nothing.
+CONDITIONERS: Mapping[str, Callable[[Mapping[str, Any]], tuple[Option, ...]]] = {"speech": _speech}

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from multigen.conditioners.beat import Beat
+from multigen.conditioners.phones import Spoken
 
 NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in sets
 
 
 class Item(TypedDict):
-    """One training example. `id` names it in logs; "text", "label" and "beat" are there if the dataset has them."""
+    """One training example. `id` names it in logs; what else is there depends on the dataset."""
 
     media: Tensor  # [C, *D] of the modality's natural shape, in [-1, 1]
     id: str
@@ -25,6 +26,8 @@ class Item(TypedDict):
     control: NotRequired[Tensor]  # the picture that a ControlNet is shown, as media are
     label: NotRequired[int]
     beat: NotRequired[Beat]
+    spoken: NotRequired[Spoken]
+    voice: NotRequired[str | None]  # who speaks; None: nobody in particular
 
 
 def _middle(name: str) -> float:
