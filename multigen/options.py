@@ -115,6 +115,17 @@ BUILTIN: Mapping[str, tuple[Option, ...]] = {
     ),
     "video": (),
     "embedding": (),
+    "notes": (
+        Option("bpm", float, None, "tempo of the files, quarters a minute", low=20, high=480, edits=False),
+        Option(
+            "instrument",
+            str,
+            None,
+            "what plays the parts: a General MIDI name, or one for each part, with commas",
+            edits=False,
+            metavar="NAME",
+        ),
+    ),
 }
 
 

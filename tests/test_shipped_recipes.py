@@ -12,6 +12,8 @@ import multigen
 import multigen.errors
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
+from multigen.modalities.notes import Notes
+from multigen.modalities.roll import Key, Note, Piece, roll_of
 from multigen.modalities.video import Video
 from multigen.model.export import export
 from multigen.model.model import Model
@@ -67,6 +69,8 @@ OWN = {
         "data.workers=1",
         "sample.prompts=['church organ, G major, 92 bpm']",
     ],
+    "notes_chorales": ["data.pieces=3", "modality.quarters=8", "sample.prompts=['G major, 92 bpm']"],
+    "notes_folder": ["data.path=media", "modality.quarters=8"],
     "video_moving_emoji": [*CLIP, "data.count=4", "sample.prompts=['red apple moving left']"],
     "video_emoji_styles": [
         *CLIP,
@@ -100,6 +104,10 @@ def files(name: str, folder: Path) -> None:
         if name in ("image_folder", "image_sprites"):
             media = torch.rand(4 if name == "image_sprites" else 3, 50, 41, generator=rng) * 2 - 1
             Image().write(media, folder / f"{k}.png")
+        elif name == "notes_folder":
+            notes = tuple(Note(8 * n, 8, 60 + (k * n) % 12) for n in range(12))
+            piece = Piece(96, (notes,), (0,), ((0, 500_000),), (Key(0, 0, ""),), 4, (0,))
+            Notes(parts=1).write(roll_of(piece), folder / f"{k}.mid")
         elif name == "audio_folder":
             t = torch.arange(3 * 16000) / 16000
             media = 0.5 * torch.sin(2 * math.pi * 220 * (k + 1) * t)[None]
