@@ -144,6 +144,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "image": "multigen.modalities.image:Image",
         "notes": "multigen.modalities.notes:Notes",
         "video": "multigen.modalities.video:Video",
+        "volume": "multigen.modalities.volume:Volume",
     },
     "dataset": {
         "celeba": "multigen.datasets.celeba:CelebA",
@@ -153,6 +154,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "composed_notes": "multigen.datasets.composed_notes:ComposedNotes",
         "digits": "multigen.datasets.digits:Digits",
         "phantoms": "multigen.datasets.phantoms:Phantoms",
+        "phantom_volumes": "multigen.datasets.phantom_volumes:PhantomVolumes",
         "emoji": "multigen.datasets.emoji:Emoji",
         "folder": "multigen.datasets.folder:Folder",
         "four_part": "multigen.datasets.four_part:FourPart",
@@ -187,6 +189,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "distillation": {
         "consistency": "multigen.training.consistency:Consistency",
+        "erase": "multigen.training.erasing:Erase",
         "guidance": "multigen.training.distillation:Guidance",
         "progressive": "multigen.training.distillation:Progressive",
     },
