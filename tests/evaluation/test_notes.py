@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import pytest
 import torch
 
-from multigen.datasets import Dataset, Item
-from multigen.datasets.composed_notes import composed
+from multigen.datasets import Dataset, Item, composed_notes
+from multigen.datasets.composer import Texture
 from multigen.datasets.pieces import transposed
 from multigen.errors import MultigenError
 from multigen.evaluation import notes
@@ -25,6 +26,11 @@ def _chords(*columns: Sequence[int]) -> Piece:
     return Piece(
         length, parts, tuple(range(0, length, 16)), ((0, 600_000),), (Key(0, 0, "major"),), 4, (19,) * 4
     )
+
+
+@cache
+def composed(seed: int, texture: Texture, steps: int) -> Piece:
+    return composed_notes.composed(seed, texture, steps)
 
 
 class _Three(Dataset):
