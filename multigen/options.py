@@ -25,6 +25,7 @@ class Option:
     choices   the allowed values; empty: any
     edits     whether it also goes with edits, which give back what they keep as it was
     metavar   what stands for the value in a usage line
+    heard     an edit that leaves it open takes it from its medium, not from `default`
     """
 
     name: str
@@ -37,6 +38,7 @@ class Option:
     choices: tuple[Any, ...] = ()
     edits: bool = True
     metavar: str = ""
+    heard: bool = False
 
     @property
     def flag(self) -> str:
@@ -113,13 +115,26 @@ BUILTIN: Mapping[str, tuple[Option, ...]] = {
     ),
     "video": (),
     "embedding": (),
+    "notes": (
+        Option("bpm", float, None, "tempo of the files, quarters a minute", low=20, high=480, edits=False),
+        Option(
+            "instrument",
+            str,
+            None,
+            "what plays the parts: a General MIDI name, or one for each part, with commas",
+            edits=False,
+            metavar="NAME",
+        ),
+    ),
 }
 
 
 def _speech(args: Mapping[str, Any]) -> tuple[Option, ...]:
     voices = tuple(map(str, args.get("voices") or ()))
     return (
-        Option("voice", str, None, "who speaks", choices=voices, metavar="NAME"),
+        Option(
+            "voice", str, next(iter(voices), None), "who speaks", choices=voices, metavar="NAME", heard=True
+        ),
         Option("speed", float, 1.0, "how fast; 2 is twice as fast", low=0.25, high=4.0, metavar="X"),
     )
 

@@ -43,4 +43,6 @@ def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dic
                 f"{name}: it does not go with an edit, which gives back what it keeps as it was"
             )
     given = {n: registry.convert(declared[n].type, v, n) for n, v in values.items() if v is not None}
-    return {name: option.check(given.get(name, option.default)) for name, option in declared.items()}
+    edits = request.edit is not None
+    defaults = {name: None if edits and option.heard else option.default for name, option in declared.items()}
+    return {name: option.check(given.get(name, defaults[name])) for name, option in declared.items()}

@@ -225,7 +225,8 @@ def _windowed(
     def one(crop: Crop) -> Guide:
         return _informed(parts, plan, phase, make(conds.of(crop)), crop)
 
-    return sliding_windows(one, plan.window, closed=plan.circles.windows)
+    circles = plan.circles
+    return sliding_windows(one, plan.window, closed=circles.windows, poles=circles.poles)
 
 
 def _by_phase(phase: Phase, up: Guide, down: Guide) -> Guide:

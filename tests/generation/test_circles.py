@@ -65,8 +65,28 @@ def test_networks_that_know_places_are_made_in_windows_that_go_round() -> None:
     assert plan(model, Request("3", tile="x")).circles.windows == (-1,)
     tiles, open_ = many(model, n=8, tile="x"), many(model, n=8)
     assert seam(open_, -1) < 0.8 and abs(seam(tiles, -1) - 1) < 0.15
-    with pytest.raises(MultigenError, match="tile: globe is not allowed here"):
-        plan(model, Request("3", tile="globe"))
+    globe = plan(model, Request("3", tile="globe")).circles
+    assert globe.windows == (-1,) and globe.poles and not globe.network
+
+
+def across_poles(media: Tensor) -> float:
+    """The mean difference between the two sides of a pole, next to it, over that of neighbouring rows elsewhere."""
+    near = torch.cat([media[..., :1, :], media[..., -1:, :]], -2)
+    over = (near - near.roll(media.shape[-1] // 2, -1)).abs().mean()
+    return float(over / media.diff(dim=-2).abs().mean())
+
+
+@pytest.mark.parametrize("size", [(28, 56), (56, 112)])
+def test_a_panorama_that_is_larger_than_the_model_goes_on_beyond_its_poles(
+    digits: Model, size: tuple[int, int]
+) -> None:
+    """In windows: on both sides of a pole, and of the seam, neighbours are like neighbours elsewhere."""
+    how: dict[str, object] = {"n": 4, "size": size, "sliding_window": True}
+    circles = plan(digits, Request("3", size=size, sliding_window=True, tile="globe")).circles
+    assert circles.poles and -1 in circles.windows
+    globes, open_ = many(digits, tile="globe", **how), many(digits, tile="x", **how)
+    assert abs(across_poles(globes) - 1) < 0.35 < abs(across_poles(open_) - 1)
+    assert abs(seam(globes, -1) - 1) < 0.3
 
 
 def test_tiles_beside_others_are_as_alone(digits: Model) -> None:
