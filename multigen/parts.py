@@ -143,6 +143,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "video": "multigen.modalities.video:Video",
     },
     "dataset": {
+        "bouncing_emoji": "multigen.datasets.bouncing_emoji:BouncingEmoji",
         "celeba": "multigen.datasets.celeba:CelebA",
         "chorales": "multigen.datasets.chorales:Chorales",
         "cifar10": "multigen.datasets.cifar10:CIFAR10",

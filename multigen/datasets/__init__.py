@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from multigen.conditioners.beat import Beat
+from multigen.modalities.media import Media
 
 NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in sets
 
 
 class Item(TypedDict):
-    """One training example. `id` names it in logs; "text", "label" and "beat" are there if the dataset has them."""
+    """One training example. `id` names it in logs; what else there is depends on the dataset."""
 
     media: Tensor  # [C, *D] of the modality's natural shape, in [-1, 1]
     id: str
@@ -25,6 +26,7 @@ class Item(TypedDict):
     control: NotRequired[Tensor]  # the picture that a ControlNet is shown, as media are
     label: NotRequired[int]
     beat: NotRequired[Beat]
+    condition: NotRequired[Media]  # a medium, of any kind, that the media are made for
 
 
 def _middle(name: str) -> float:
