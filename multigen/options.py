@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,9 +77,9 @@ class Option:
         return f"give {self.low:g} or more" if math.isfinite(self.low) else "give a finite number"
 
 
-def unknown_option(where: str, name: str, declared: Mapping[str, Option], modality: str) -> str:
-    """What is said of an option that a modality does not declare."""
-    hint = f"The modality {modality} {'has these options' if declared else 'has no options'}."
+def unknown_option(where: str, name: str, declared: Mapping[str, Option], model: str) -> str:
+    """What is said of an option that a model does not declare."""
+    hint = f"{model} {'has these options' if declared else 'has no options'}."
     return message(where, name, declared, hint)
 
 
@@ -114,3 +114,6 @@ BUILTIN: Mapping[str, tuple[Option, ...]] = {
     "video": (),
     "embedding": (),
 }
+
+# The same of built-in conditioners, from their arguments; those that are missing declare nothing.
+CONDITIONERS: Mapping[str, Callable[[Mapping[str, Any]], tuple[Option, ...]]] = {}

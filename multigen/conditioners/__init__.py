@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -12,10 +12,18 @@ from multigen.conditioners.disk_states import DiskStates
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.hosts import Host
 from multigen.errors import MultigenError
+from multigen.options import Option
 from multigen.storage.disk_cache import DiskCache
 from multigen.storage.words import Words
 
 _NO_WORDS = "this model learns no new words. Allowed: pipelines in diffusers' format that follow prompts."
+
+
+class Extent(NamedTuple):
+    """How large a medium is: pixels, the side or (height, width), and seconds; None where nothing is said."""
+
+    size: int | tuple[int, int] | None = None
+    duration: float | None = None
 
 
 class Conditioner(nn.Module, ABC):
@@ -42,17 +50,53 @@ class Conditioner(nn.Module, ABC):
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Turn a user's prompts into a batch for `forward`. MultigenError for a prompt that it cannot take."""
 
-    def along(self, batch: Mapping[str, Any], media: tuple[int, ...], size: Sequence[int]) -> Tensor | None:
-        """Return what runs along media [C, *D] of a batch that are made whole, in places *size of model space.
+    @classmethod
+    def declares(cls, args: Mapping[str, Any]) -> tuple[Option, ...]:
+        """Return what a request may say beside its prompt, as a modality's `options` do; `args`: those of the recipe.
 
-        [B, spec.grid, *size], zero where nothing is said; None for a conditioner without `spec.grid`. Where a part of a
-        medium is kept its course is not known, and the network is shown zeros.
+        For conditioners of multigen `multigen.options.CONDITIONERS` says the same without importing them.
+        """
+        return ()
+
+    def asked(self, prompts: Sequence[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a batch for `forward` of prompts under a request's options: a value for each that `declares` names.
+
+        By default the prompts' own. MultigenError for a prompt or a value that it cannot take.
+        """
+        return self.from_prompts(prompts)
+
+    def extent(self, prompt: str, options: Mapping[str, Any]) -> Extent | None:
+        """Return how large a prompt's medium is where neither request nor recipe says it; None: the modality's own.
+
+        A sentence takes as long as it is spoken, a sound for a video as long as that.
         """
         return None
 
-    def beside(self, batch: Mapping[str, Any], media: tuple[int, ...], size: Sequence[int]) -> Cond:
+    def along(
+        self,
+        batch: Mapping[str, Any],
+        media: tuple[int, ...],
+        size: Sequence[int],
+        made: Tensor | None = None,
+    ) -> Tensor | None:
+        """Return what runs along media [C, *D] of a batch, in places *size of model space.
+
+        made  bool [*size], where an edit makes a medium anew; all False where no place is made alone, as in a circle;
+              None: the medium is made whole
+
+        [B, spec.grid, *size], zero where nothing is said; None for a conditioner without `spec.grid`.
+        """
+        return None
+
+    def beside(
+        self,
+        batch: Mapping[str, Any],
+        media: tuple[int, ...],
+        size: Sequence[int],
+        made: Tensor | None = None,
+    ) -> Cond:
         """Return the conditions of a batch together with what runs along its media."""
-        along = self.along(batch, media, size)
+        along = self.along(batch, media, size, made)
         return self(batch) if along is None else self(batch).with_grid(along)
 
     def measures(self, media: tuple[int, ...]) -> Mapping[str, Tensor]:

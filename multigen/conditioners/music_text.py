@@ -63,10 +63,19 @@ class MusicText(Text):
         """Return {"text": prompts, "beat": what they say of tempo, metre and end}."""
         return {**super().from_prompts(prompts), "beat": [beat_of(prompt) for prompt in prompts]}
 
-    def along(self, batch: Mapping[str, Any], media: tuple[int, ...], size: Sequence[int]) -> Tensor:
-        """batch["beat"]: B times `Beat` -> [B, 6, N] for sounds [C, N']; zeros where the items have no beat."""
+    def along(
+        self,
+        batch: Mapping[str, Any],
+        media: tuple[int, ...],
+        size: Sequence[int],
+        made: Tensor | None = None,
+    ) -> Tensor:
+        """batch["beat"]: B times `Beat` -> [B, 6, N] for sounds [C, N'].
+
+        Zeros where the items have no beat, and in an edit, whose medium has its own.
+        """
         device = self.device_of.device
-        if "beat" not in batch:
+        if "beat" not in batch or made is not None:
             return torch.zeros(len(batch["text"]), CHANNELS, *size, device=device)
         seconds = media[1] / self.rate
         rows = [course(beat, seconds, *size) for beat in batch["beat"]]

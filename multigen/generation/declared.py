@@ -1,4 +1,4 @@
-"""Options that a modality declares beside those of every request: their values for one request."""
+"""Options that a model declares beside those of every request: which there are, and their values for one request."""
 
 from __future__ import annotations
 
@@ -8,23 +8,36 @@ from multigen import registry
 from multigen.errors import MultigenError
 from multigen.generation.parts import ModelParts
 from multigen.generation.request import Request
-from multigen.options import unknown_option
+from multigen.options import Option, unknown_option
+from multigen.recipe.declared import builtin_options
 from multigen.recipe.schema import Recipe
 
 
+def options_of(recipe: Recipe) -> tuple[Option, ...]:
+    """What the modality and the conditioner of a recipe declare."""
+    known = builtin_options(recipe)
+    if known is not None:
+        return known
+    modality = registry.build("modality", recipe.modality, where="modality").options
+    conditioner = registry.lookup("conditioner", recipe.conditioner.name, "conditioner")
+    own = conditioner.declares(recipe.conditioner.args) if isinstance(conditioner, type) else ()
+    return (*modality, *own)
+
+
 def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dict[str, Any]:
-    """A value for each option that the modality declares. MultigenError for others, and for values out of range.
+    """A value for each option that the model declares. MultigenError for others, and for values out of range.
 
     What a request leaves open comes from the recipe, for an edit as far as it goes with one.
     """
-    declared = {option.name: option for option in parts.modality.options}
+    own = parts.conditioner.declares(parts.recipe.conditioner.args)
+    declared = {option.name: option for option in (*parts.modality.options, *own)}
     usual = recipe.sample.options.items()
     if request.edit is not None:
         usual = [(name, value) for name, value in usual if name not in declared or declared[name].edits]
     values = {**dict(usual), **request.options}
     for name in values:
         if name not in declared:
-            raise MultigenError(unknown_option("options", name, declared, parts.modality.name))
+            raise MultigenError(unknown_option("options", name, declared, parts.recipe.name))
         if request.edit is not None and not declared[name].edits and values[name] is not None:
             raise MultigenError(
                 f"{name}: it does not go with an edit, which gives back what it keeps as it was"

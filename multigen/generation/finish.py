@@ -27,8 +27,9 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
     made = medium.tensor[(slice(None), *(slice(n) for n in plan.media[1:]))]
     if made.ndim == 2 and plan.circles and made.shape != medium.tensor.shape:
         made = shorter_circle(medium.tensor, made.shape[1])
-    if plan.options:
-        made = parts.modality.finish(made, plan.options)
+    own = {option.name: plan.options[option.name] for option in parts.modality.options}
+    if own:
+        made = parts.modality.finish(made, own)
     for source in (plan.edit and plan.edit.original, plan.known, plan.enlarged):
         if source is not None:
             own, kept = source.modality, plan.edit.original.source.keep if plan.edit else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -23,6 +24,8 @@ from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.recipe.schema import Recipe
 from multigen.safety.guard import Guard
+
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 class ModelParts(Protocol):
@@ -83,17 +86,26 @@ def warn_of_novelty(parts: ModelParts, prompt: str) -> None:
 
 @torch.no_grad()
 def encode_prompts(
-    parts: ModelParts, *prompts: str, media: tuple[int, ...] | None = None, size: Sequence[int] | None = None
+    parts: ModelParts,
+    *prompts: str,
+    media: tuple[int, ...] | None = None,
+    size: Sequence[int] | None = None,
+    options: Mapping[str, Any] = _NO_OPTIONS,
+    made: Tensor | None = None,
 ) -> Cond:
     """The condition of a batch of prompts. MultigenError if the conditioner cannot take one.
 
     media, size  shape [C, *D] of what is made, and its places in model space; those of the model's own size
+    options      values of what the model declares; those that are missing are the declared ones
+    made         bool [*size], where an edit makes the medium anew; None: it is made whole
     """
     media = parts.modality.shape() if media is None else media
     size = parts.codec.shape(media)[1:] if size is None else size
+    declared = parts.conditioner.declares(parts.recipe.conditioner.args)
+    own = {option.name: options.get(option.name, option.default) for option in declared}
     with errors_at("prompt"):
-        heard = _heard(parts, prompts)
-        return parts.conditioner.beside(parts.conditioner.from_prompts(heard), media, size).to(parts.device)
+        heard = parts.conditioner.asked(_heard(parts, prompts), own)
+        return parts.conditioner.beside(heard, media, size, made).to(parts.device)
 
 
 def _heard(parts: ModelParts, prompts: Sequence[str]) -> Sequence[str]:

@@ -31,7 +31,7 @@ from multigen.generation.request import Request
 from multigen.generation.restore import Known
 from multigen.generation.shared import deterministic, request_recipe
 from multigen.generation.shown import check_beginning
-from multigen.generation.sizes import largest, window_of
+from multigen.generation.sizes import largest, window_of, with_extent
 from multigen.generation.space import space_of
 from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
@@ -131,7 +131,8 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
 
     until  cuts the grid of a model that hands its sample over
     """
-    asked, request = request, own_request(parts, request)
+    asked = with_extent(parts, request)
+    request = own_request(parts, asked)
     recipe = request_recipe(parts, request)
     steps = recipe.sample.steps if request.steps is None else request.steps
     if steps < 1:
@@ -226,6 +227,7 @@ def jobs(
         try:
             check_counts(parts, n=n, seed=own)
             check_prompt(parts, request.prompt)
+            request = with_extent(parts, request)
             common = dataclasses.replace(request, prompt="", seed=None)
             if last is None or last[0].differs(common):
                 last = common, plan(parts, request)

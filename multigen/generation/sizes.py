@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
-from multigen.errors import MultigenError
+from multigen.errors import MultigenError, errors_at
+from multigen.generation.declared import declared_options
 from multigen.generation.parts import ModelParts
+from multigen.generation.request import Request
 
 LARGEST = 1_000_000_000  # values of one medium, 4 GB
 
@@ -28,6 +31,29 @@ def largest(parts: ModelParts) -> tuple[int, ...]:
 def whole_sides(parts: ModelParts, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape [C, *D] in which a medium is made, of which it is a part: sides that the codec takes."""
     return parts.codec.whole(shape)
+
+
+def with_extent(parts: ModelParts, request: Request) -> Request:
+    """The request at the size that its prompt asks for, where neither it nor the recipe says one.
+
+    What is larger than the model's own size is then made in windows, as nobody asked for a size. MultigenError for a
+    prompt or an option that the conditioner cannot take.
+    """
+    settings = parts.recipe.sample
+    said = (request.size, request.duration, settings.size, settings.duration)
+    if request.edit is not None or any(one is not None for one in said):
+        return request
+    options = declared_options(parts, parts.recipe, request)
+    with errors_at("prompt"):
+        found = parts.conditioner.extent(request.prompt, options)
+    if found is None:
+        return request
+    with errors_at("the prompt's medium"):
+        shape = parts.modality.shape(found.size, found.duration)
+    larger = any(n > most for n, most in zip(shape[1:], largest(parts), strict=True))
+    return dataclasses.replace(
+        request, size=found.size, duration=found.duration, sliding_window=request.sliding_window or larger
+    )
 
 
 def extent(parts: ModelParts, shape: Sequence[int]) -> str:

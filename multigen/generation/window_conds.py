@@ -42,15 +42,21 @@ class WindowConds:
 
 
 def conditional(parts: ModelParts, plan: Plan, prompt: str) -> Cond:
-    """The condition of a prompt, with what the plan's pictures say.
-
-    Nothing runs along a medium of which a part is known, or one that is a circle.
-    """
-    cond = encode_prompts(parts, prompt, media=plan.media, size=plan.shape[1:])
-    if plan.edit is not None or plan.known is not None or plan.circles:
-        cond = cond.without_grid(cond)
+    """The condition of a prompt, with what the plan's pictures say."""
+    size = plan.shape[1:]
+    cond = encode_prompts(
+        parts, prompt, media=plan.media, size=size, options=plan.options, made=_made(plan, size)
+    )
     cond = cond if parts.cascade is None else parts.cascade.mark(cond, True)
     return cond if plan.pictures is None else plan.pictures.on(cond)
+
+
+def _made(plan: Plan, size: tuple[int, ...]) -> torch.Tensor | None:
+    """Where a plan makes its medium anew, bool [*size]; None where it makes it whole."""
+    if plan.edit is not None:
+        keep = plan.edit.keep
+        return torch.ones(size, dtype=torch.bool) if keep is None else ~keep.cpu()
+    return torch.zeros(size, dtype=torch.bool) if plan.known is not None or plan.circles else None
 
 
 @torch.no_grad()
@@ -58,7 +64,7 @@ def unconditional(parts: ModelParts, plan: Plan) -> Cond:
     """The condition of the plan's negative prompt, or the null condition, without what its pictures say."""
     negative = plan.negative_prompt
     if negative:
-        null = parts.conditioner.opposed(encode_prompts(parts, negative))
+        null = parts.conditioner.opposed(encode_prompts(parts, negative, options=plan.options))
     else:
         null = parts.conditioner.null(1).to(parts.device)
     null = null if parts.cascade is None else parts.cascade.mark(null, False)

@@ -8,9 +8,10 @@ from typing import Any
 
 from multigen import registry
 from multigen.errors import MultigenError, RecipeError
-from multigen.options import BUILTIN, unknown_option
+from multigen.options import unknown_option
 from multigen.prompts.normal import clean
 from multigen.recipe.composed import Composed
+from multigen.recipe.declared import builtin_options
 from multigen.recipe.schema import Recipe, Train
 
 # What is allowed, in words, and whether a value is.
@@ -187,14 +188,15 @@ def check_world(train: Train, size: int, place: str) -> None:
 
 
 def _check_options(recipe: Recipe, composed: Composed) -> None:
-    """RecipeError for `sample.options` that a built-in modality does not declare, or whose values are wrong."""
-    if recipe.modality.name not in BUILTIN:
+    """RecipeError for `sample.options` that built-in parts do not declare, or whose values are wrong."""
+    known = builtin_options(recipe)
+    if known is None:
         return  # what others declare is checked where media are made
-    declared = {option.name: option for option in BUILTIN[recipe.modality.name]}
+    declared = {option.name: option for option in known}
     for name, value in recipe.sample.options.items():
         place = f"sample.options.{name}"
         if name not in declared:
-            raise composed.error(unknown_option(place, name, declared, recipe.modality.name), place)
+            raise composed.error(unknown_option(place, name, declared, recipe.name), place)
         try:
             declared[name].check(
                 None if value is None else registry.convert(declared[name].type, value, place)

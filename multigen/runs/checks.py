@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from multigen import registry
 from multigen.errors import MultigenError, RecipeError, message
 from multigen.generation.part_like import operator_part
 from multigen.generation.request import Request
@@ -20,6 +19,7 @@ from multigen.model.absent import no_run, no_weights, nothing_trained, unknown_w
 from multigen.model.targets import ONNX, ONNX_PACKAGES, place, target
 from multigen.options import BUILTIN, Option
 from multigen.recipe.data_folder import find_folder
+from multigen.recipe.declared import builtin_options
 from multigen.recipe.load import draft_recipe
 from multigen.recipe.paths import RECIPE, WEIGHTS, absolute, expanded_path, shipped_weights
 from multigen.recipe.sampling import check_sampling
@@ -193,6 +193,9 @@ def declared_options(recipe: str) -> tuple[Option, ...]:
 
 
 def _options_of(recipe: Recipe) -> tuple[Option, ...]:
-    if recipe.makes in BUILTIN:
-        return BUILTIN[recipe.makes]
-    return registry.build("modality", recipe.modality, where="modality").options
+    known = builtin_options(recipe)
+    if known is not None:
+        return known
+    from multigen.generation.declared import options_of
+
+    return options_of(recipe)

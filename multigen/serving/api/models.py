@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from multigen import registry
+from multigen.generation.declared import options_of
 from multigen.recipe.paths import shipped_weights
 from multigen.serving.api.document import answers
 from multigen.serving.api.errors import no_model
@@ -73,7 +74,7 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
                 "high": _finite(o.high),
                 "choices": list(o.choices),
             }
-            for o in modality.options
+            for o in options_of(recipe)
         ],
     }
 

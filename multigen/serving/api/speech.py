@@ -9,7 +9,7 @@ from pydantic import Field
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from multigen import registry
+from multigen.generation.declared import options_of
 from multigen.serving.api.audio_answers import SOUNDS, AudioMembers, Format, answer
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.members import Members
@@ -19,7 +19,7 @@ from multigen.serving.api.work import submit
 from multigen.serving.engine.models import Served
 
 router = APIRouter()
-SPEECH = "speech"  # the name of the modality
+VOICE = "voice"  # the option that models of speech declare
 
 
 class Speech(Sampling):
@@ -56,7 +56,7 @@ async def speak(body: Speech, http: HttpRequest, server: TheServer, caller: TheC
 
 def _served(server: Server, name: str | None) -> Served:
     """The model of speech that is asked for. ApiError 400 names those that are served."""
-    able = server.models.of_modality(SPEECH)
+    able = [name for name, one in server.models.served.items() if VOICE in declared(one)]
     if name in able:
         return server.models.served[name]
     if name is None and able:
@@ -66,10 +66,14 @@ def _served(server: Server, name: str | None) -> Served:
     raise ApiError(400, text, param="model", code="no_speech_model")
 
 
+def declared(served: Served) -> set[str]:
+    """What requests to a model may say beside what all may."""
+    return {option.name for option in options_of(served.recipe)}
+
+
 def _options(body: Speech, served: Served) -> dict[str, Any]:
     """Voice, instructions and speed as options of the modality. ApiError for what it does not have."""
-    modality = registry.build("modality", served.recipe.modality, where="modality")
-    declared = {option.name for option in modality.options}
+    able = declared(served)
     voice = body.voice.id if isinstance(body.voice, Voice) else body.voice
     given = {"voice": voice, "instructions": body.instructions, "speed": body.speed}
     given = {name: value for name, value in given.items() if value is not None}
@@ -78,7 +82,7 @@ def _options(body: Speech, served: Served) -> dict[str, Any]:
     if given.get("speed") == 1:
         del given["speed"]
     for name in given:
-        if name not in declared:
+        if name not in able:
             hint = "; give default" if name == "voice" else ""
             text = f"{name}: {served.id} does not take it{hint}"
             raise ApiError(400, text, param=name, code="invalid_value")
