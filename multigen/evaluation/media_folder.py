@@ -9,7 +9,7 @@ from torch import Tensor
 
 from multigen.datasets import Item
 from multigen.datasets.scan import walk
-from multigen.datasets.segments import per_second
+from multigen.modalities.pace import per_second
 from multigen.errors import MediaError, MultigenError
 from multigen.modalities import Modality
 from multigen.modalities.guard import Guard

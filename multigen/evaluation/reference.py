@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from multigen.datasets import Item
-from multigen.datasets.segments import per_second
+from multigen.modalities.pace import per_second
 from multigen.errors import MultigenError, reason
 from multigen.evaluation.distances import Moments, moments
 from multigen.evaluation.features import Facts, Feature, extract

@@ -42,5 +42,12 @@ def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dic
             raise MultigenError(
                 f"{name}: it does not go with an edit, which gives back what it keeps as it was"
             )
-    given = {n: registry.convert(declared[n].type, v, n) for n, v in values.items() if v is not None}
+    given = {n: _converted(declared[n], v) for n, v in values.items() if v is not None}
     return {name: option.check(given.get(name, option.default)) for name, option in declared.items()}
+
+
+def _converted(option: Option, value: Any) -> Any:
+    """A value as its type has it. A medium that is no file stays as it is: the conditioner checks it."""
+    if option.media and not isinstance(value, bool | int | float | list | dict):
+        return value
+    return registry.convert(option.type, value, option.name)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+TIME, HEIGHT, WIDTH = "time", "height", "width"  # names of axes
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -75,6 +77,7 @@ class Modality(Protocol):
     animation  suffix of a small moving preview that `write` can make; "" for none
     options    what a request can say beside size and duration; see `finish`
     edited     whether its media can be edited
+    axes       what the axes *D of its media mean: TIME, HEIGHT, WIDTH; empty where they are something else
     """
 
     name: str
@@ -84,6 +87,7 @@ class Modality(Protocol):
     animation: str
     options: tuple[Option, ...] = ()
     edited: bool = True
+    axes: tuple[str, ...] = ()
 
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None

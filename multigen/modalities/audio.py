@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.modalities import Info, Limits, Modality
+from multigen.modalities import TIME, Info, Limits, Modality
 from multigen.modalities.audio_channels import LAYOUTS, mix_channels
 from multigen.modalities.audio_decoding import decode_audio
 from multigen.modalities.audio_encoding import encode_ffmpeg, encode_soundfile, playable
@@ -48,6 +48,7 @@ class Audio(Modality):
     """
 
     name = "audio"
+    axes = (TIME,)
     suffix = ".wav"
     writes = KNOWN["audio"].writes
     animation = ""

@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.modalities import Info, Limits, Modality
+from multigen.modalities import HEIGHT, TIME, WIDTH, Info, Limits, Modality
 from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargement
 from multigen.modalities.file_check import check_clip
 from multigen.modalities.frame import Frame
@@ -57,6 +57,7 @@ class Video(Modality):
     """
 
     name = "video"
+    axes = (TIME, HEIGHT, WIDTH)
     suffixes = (
         ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv", ".ts",
         ".mts", ".3gp", ".gif", ".webp", ".apng",
