@@ -234,6 +234,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "direction": "multigen.evaluation.metrics.motion:Direction",
         "flicker": "multigen.evaluation.metrics.steadiness:Flicker",
         "hue": "multigen.evaluation.metrics.hue:Hue",
+        "height_pitch": "multigen.evaluation.metrics.across:HeightPitch",
+        "impacts": "multigen.evaluation.metrics.across:Impacts",
         "instrument": "multigen.evaluation.metrics.instrument:Instrument",
         "kept": "multigen.evaluation.metrics.steadiness:Kept",
         "key": "multigen.evaluation.metrics.sounds:Key",

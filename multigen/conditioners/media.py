@@ -78,6 +78,10 @@ class FromMedia(Conditioner):
         """A sound for a video is as long as that, and a video for a sound."""
         return self.shown.extent(options.get(COLUMN))
 
+    def writes(self, modality: Modality, options: Mapping[str, Any]) -> Modality:
+        """The model's modality, with the condition in the same file where that can be."""
+        return self.shown.together(modality, options.get(COLUMN))
+
     def along(
         self,
         batch: Mapping[str, Any],
@@ -141,6 +145,10 @@ class MediaText(Text):
     def extent(self, prompt: str, options: Mapping[str, Any]) -> Extent | None:
         """As long as the condition."""
         return self.shown.extent(options.get(COLUMN))
+
+    def writes(self, modality: Modality, options: Mapping[str, Any]) -> Modality:
+        """The model's modality, with the condition in the same file where that can be."""
+        return self.shown.together(modality, options.get(COLUMN))
 
     def along(
         self,

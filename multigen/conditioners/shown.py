@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from multigen import registry
 from multigen.conditioners import Extent
 from multigen.conditioners.align import align, fold_pixels
 from multigen.conditioners.extractors import Extractor
-from multigen.errors import MultigenError, RecipeError, errors_at
-from multigen.modalities import HEIGHT, TIME, Modality
+from multigen.errors import MediaError, MultigenError, RecipeError
+from multigen.modalities import HEIGHT, TIME, WIDTH, Modality
 from multigen.modalities.guard import Guard
 from multigen.modalities.media import Media
 from multigen.modalities.pace import per_second
 from multigen.registry import Part
 
 COLUMN = "condition"  # of a batch, and the name of the option
+_PIECE = 4.0  # s of a video that are decoded at once
 _SHORT = 1.5  # steps of the source, by which a medium of about the model's own length may differ from it
 
 
@@ -88,8 +90,10 @@ class Shown(nn.Module):
         if not isinstance(value, str | Path):
             raise MultigenError(f"{COLUMN}: {value!r} is not allowed. Allowed: a file, or a medium.")
         path = Path(value).expanduser()
-        with errors_at(COLUMN):
-            return Media(self._guard(path, self.source.read, path), self.source)
+        try:
+            return Media(self._guard(path, _read, self.source, path, HEIGHT in self._axes), self.source)
+        except MediaError as error:
+            raise MediaError(f"{COLUMN}: {error}") from error
 
     def extent(self, value: object) -> Extent | None:
         """How long what is made for a condition is; None where the modality's own length fits."""
@@ -99,6 +103,15 @@ class Shown(nn.Module):
         seconds = medium.tensor.shape[1] / per_second(medium.modality)
         own = self.modality.shape()[1] / self._own_pace
         return None if abs(seconds - own) * self._pace < _SHORT else Extent(duration=seconds)
+
+    def together(self, modality: Modality, value: object) -> Modality:
+        """A modality whose files also hold a condition, a file or a medium, where the two go into one."""
+        if {modality.axes, self.source.axes} != {(TIME,), (TIME, HEIGHT, WIDTH)} or value in (None, ""):
+            return modality
+        if isinstance(value, str | Path):
+            return modality.together(Path(value).expanduser())
+        medium = self.read(value)
+        return modality if medium is None else modality.together(medium)
 
     def vector(self, conditions: Sequence[Media | None], device: torch.device) -> Tensor:
         """[B, pooled]: 1 and the features, averaged over all places; zeros without a condition."""
@@ -162,6 +175,20 @@ class Shown(nn.Module):
         sides = media[-2:] if drawn and media is not None else self.source.shape()[-2:]
         shape = (self.source.shape()[0], *tensor.shape[1:-2], *sides)
         return (tensor if tuple(tensor.shape) == shape else self.source.fit(tensor, shape)).float()
+
+
+def _read(source: Modality, path: Path, drawn: bool) -> Tensor:
+    """The medium of a file; of long videos whose pictures need no more than the source's size, piece by piece."""
+    info = source.info(path)
+    if drawn or not {TIME, HEIGHT} <= set(source.axes) or info.duration <= _PIECE:
+        return source.read(path)
+    pieces, channels, sides = list[Tensor](), source.shape()[0], source.shape()[-2:]
+    pace = per_second(source)
+    step = max(1, round(_PIECE * pace)) / pace
+    for k in range(math.ceil(info.duration / step - 0.5 / pace)):
+        piece = source.read(path, start=k * step, duration=step)
+        pieces.append(source.fit(piece, (channels, piece.shape[1], *sides)))
+    return torch.cat(pieces, 1)
 
 
 def _part(value: Mapping[str, Any], where: str) -> Part:

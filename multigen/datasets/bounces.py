@@ -87,7 +87,7 @@ Course = Bounce | Float
 def course(u: Sequence[float], seconds: float, *, floats: bool) -> Course:
     """A course of `seconds` s from four numbers in [0, 1)."""
     if floats:
-        return Float(seconds, 1.2 + 1.3 * u[0], u[1])
+        return Float(seconds, 2.0 + 1.4 * u[0], u[1])
     return Bounce(seconds, 0.6 + 0.4 * u[0], 0.75 + 0.5 * u[1], 0.6 + 0.4 * u[2], u[3])
 
 

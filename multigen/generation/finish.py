@@ -36,7 +36,9 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
             new = source.with_made(made, parts.modality)
             medium = dataclasses.replace(medium, modality=own, kept=kept).with_tensor(new)
             return parts.guard.check(medium, _asked(job))
-    return parts.guard.check(medium.with_tensor(made), _asked(job))
+    written = parts.conditioner.writes(parts.modality, plan.options)
+    medium = dataclasses.replace(medium, modality=written).with_tensor(made)
+    return parts.guard.check(medium, _asked(job))
 
 
 def _asked(job: Job) -> Iterator[str]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from multigen.modalities.media import Media
+
 TIME, HEIGHT, WIDTH = "time", "height", "width"  # names of axes
 
 
@@ -161,3 +163,10 @@ class Modality(Protocol):
         What an edit keeps of its source is put back afterwards.
         """
         return media
+
+    def together(self, other: Source | Media) -> Modality:
+        """Return this modality, whose files also hold what a medium was made for: a video its sound, a sound its video.
+
+        other  a file, or the medium; what does not go into one file with media of this modality is left out
+        """
+        return self

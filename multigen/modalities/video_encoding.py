@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 from PIL import Image as PillowImage
 
 from multigen.modalities.frame import size_tag
-from multigen.modalities.video_sound import Sound
+
+
+class Heard(Protocol):
+    """A sound that goes into the file of a video."""
+
+    def begin(self, out: OutputContainer, seconds: float) -> Callable[[], None]:
+        """Add its stream to a file of pictures, `seconds` long; what writes it once the pictures are there."""
+        ...
+
 
 # x264's macroblock tree reads uninitialised memory for small pictures, so that the bytes would vary.
 _H264 = "libx264", {"crf": "12", "preset": "medium", "x264-params": "mbtree=0"}
@@ -29,11 +39,11 @@ def encode_video(
     file: str | io.BytesIO,
     suffix: str,
     fps: float,
-    sound: Sound | None = None,
+    sound: Heard | None = None,
 ) -> None:
     """Encode uint8 [T, H, W, 3] as H.264, or VP9 for .webm: yuv420p, BT.709, visually near lossless.
 
-    Odd sizes are padded. `sound`: that of another video goes along.
+    Odd sizes are padded. `sound` goes along.
     """
     height, width = levels.shape[1:3]
     odd = (height % 2, width % 2)
