@@ -15,6 +15,8 @@ from multigen.registry import Given
 STEPS = 100  # a second
 _WINDOW = 0.04  # s
 _FLOOR = 1e-3  # of amplitude, 60 dB under full scale
+_HEARD = 1e-2  # of a band that can begin: what is quieter than 40 dB under full scale is noise
+_COUNT = 24  # bands in which onsets are sought
 _LOW, _HIGH = 100.0, 1600.0  # Hz, of a pitch
 _RISE = math.log(2.0)  # of a band's amplitude, that counts as an onset in full
 
@@ -43,9 +45,10 @@ class Onsets(_Sound):
 
     def forward(self, media: Tensor) -> Tensor:
         """[B, C, N] -> [B, 2, N * 100 / rate]."""
-        levels = bands(media.mean(1), self.rate)
+        sound = media.mean(1)
+        levels = bands(sound, self.rate, _COUNT)
         loud = levels.exp().square().mean(1).sqrt().log() / -math.log(_FLOOR) + 1
-        return torch.stack([onset_strength(levels), loud], 1)
+        return torch.stack([onset_strength(sound, self.rate), loud], 1)
 
 
 class Pitch(_Sound):
@@ -79,8 +82,8 @@ class Bands(_Sound):
         return bands(media.mean(1), self.rate, self.width) / -math.log(_FLOOR) * 2 + 1
 
 
-def bands(sound: Tensor, rate: float, count: int = 24) -> Tensor:
-    """[B, N] -> log amplitudes [B, count, N * 100 / rate] of bands, from 60 Hz up; silence is log(0.001)."""
+def bands(sound: Tensor, rate: float, count: int, floor: float = _FLOOR) -> Tensor:
+    """[B, N] -> log amplitudes [B, count, N * 100 / rate] of bands, from 60 Hz up; silence is log(floor)."""
     power = _spectrum(sound, rate)
     edges = torch.logspace(math.log10(60.0), math.log10(rate / 2), count + 1, dtype=torch.float64)
     hertz = torch.arange(power.shape[1], dtype=torch.float64) * (rate / 2 / (power.shape[1] - 1))
@@ -89,11 +92,15 @@ def bands(sound: Tensor, rate: float, count: int = 24) -> Tensor:
     nearest = (hertz - (edges[:-1, None] * edges[1:, None]).sqrt()).abs().argmin(1)
     inside[torch.arange(count), nearest] = 1.0
     energy = inside.to(power) @ power
-    return (energy.sqrt() + _FLOOR).log()
+    return (energy.sqrt() + floor).log()
 
 
-def onset_strength(levels: Tensor) -> Tensor:
-    """Log amplitudes [B, K, T] -> share of the bands that rise at once [B, T]: a doubling within 30 ms counts in full."""
+def onset_strength(sound: Tensor, rate: float) -> Tensor:
+    """[B, N] -> share of the bands that rise at once [B, N * 100 / rate]: a doubling within 30 ms counts in full.
+
+    A rise counts above 40 dB under full scale.
+    """
+    levels = bands(sound, rate, _COUNT, _HEARD)
     before = torch.nn.functional.pad(levels, (3, 0), mode="replicate")[..., : levels.shape[2]]
     return ((levels - before) / _RISE).clamp(0, 1).mean(1)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from multigen.conditioners.extractors.heard import STEPS, bands, onset_strength, pitch
+from multigen.conditioners.extractors.heard import STEPS, onset_strength, pitch
 from multigen.conditioners.extractors.moving import trace
 from multigen.datasets import Dataset
 from multigen.evaluation.metrics import Metric, Score, Target
@@ -21,7 +21,6 @@ from multigen.registry import Given
 # At 8 frames/s, in picture heights a frame: how fast what hits the ground falls, and by how much its speed turns.
 _FALL, _TURN = 0.03, 0.095
 _STRONG, _APART = 0.4, 0.12  # of all bands, of an onset; s between two
-_BANDS = 24
 _CLEAR = 0.6  # of a pitch that is compared
 
 
@@ -135,7 +134,7 @@ def impacts(video: Tensor, fps: float) -> list[float]:
 
 def onsets(sound: Tensor, rate: float) -> list[float]:
     """When, in s, something begins in a sound [C, N]: peaks of how many bands become louder at once."""
-    strength = onset_strength(bands(sound.mean(0, keepdim=True), rate, _BANDS))[0].tolist()
+    strength = onset_strength(sound.mean(0, keepdim=True), rate)[0].tolist()
     found: list[float] = []
     for k, value in enumerate(strength):
         around = strength[max(0, k - 3) : k + 4]
