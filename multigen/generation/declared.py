@@ -24,6 +24,11 @@ def options_of(recipe: Recipe) -> tuple[Option, ...]:
     return (*modality, *own)
 
 
+def media_options(recipe: Recipe) -> frozenset[str]:
+    """The options of a model whose values are media, in Python also in memory."""
+    return frozenset(option.name for option in options_of(recipe) if option.media)
+
+
 def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dict[str, Any]:
     """A value for each option that the model declares. MultigenError for others, and for values out of range.
 
