@@ -16,6 +16,7 @@ STEPS = 100  # a second
 _WINDOW = 0.04  # s
 _FLOOR = 1e-3  # of amplitude, 60 dB under full scale
 _HEARD = 1e-2  # of a band that can begin: what is quieter than 40 dB under full scale is noise
+_EDGE = 3  # hundredths of a second at each end, in which half a window and more is beyond the sound
 _COUNT = 24  # bands in which onsets are sought
 _LOW, _HIGH = 100.0, 1600.0  # Hz, of a pitch
 _RISE = math.log(2.0)  # of a band's amplitude, that counts as an onset in full
@@ -98,11 +99,14 @@ def bands(sound: Tensor, rate: float, count: int, floor: float = _FLOOR) -> Tens
 def onset_strength(sound: Tensor, rate: float) -> Tensor:
     """[B, N] -> share of the bands that rise at once [B, N * 100 / rate]: a doubling within 30 ms counts in full.
 
-    A rise counts above 40 dB under full scale.
+    A rise counts above 40 dB under full scale. 0 where the window reaches beyond the sound, whose ends are no onsets.
     """
     levels = bands(sound, rate, _COUNT, _HEARD)
     before = torch.nn.functional.pad(levels, (3, 0), mode="replicate")[..., : levels.shape[2]]
-    return ((levels - before) / _RISE).clamp(0, 1).mean(1)
+    strength = ((levels - before) / _RISE).clamp(0, 1).mean(1)
+    inside = torch.zeros_like(strength)
+    inside[:, _EDGE:-_EDGE] = 1.0
+    return strength * inside
 
 
 def pitch(sound: Tensor, rate: float) -> tuple[Tensor, Tensor]:
@@ -132,7 +136,10 @@ def pitch(sound: Tensor, rate: float) -> tuple[Tensor, Tensor]:
 
 
 def _frames(sound: Tensor, rate: float, seconds: float) -> tuple[Tensor, int]:
-    """[B, N] -> windows [B * T, S] around each hundredth of a second, zeros beyond the ends; T."""
+    """[B, N] -> windows [B * T, S] around each hundredth of a second; T.
+
+    Beyond its ends there is silence.
+    """
     steps = max(1, round(sound.shape[1] / rate * STEPS))
     length = max(64, round(seconds * rate))
     starts = ((torch.arange(steps) + 0.5) / STEPS * rate).round().long()
