@@ -76,7 +76,7 @@ class Clips(Dataset):
             try:
                 self._guard(source, self.other.info, source)
             except MediaError as error:
-                found[file] = (self._folder.told(file).name, str(error))
+                found[file] = (str(source), str(error))
         return found
 
     def __len__(self) -> int:
