@@ -126,8 +126,17 @@ def _condition(args: Mapping[str, Any]) -> tuple[Option, ...]:
     return (Option("condition", str, None, about, metavar="FILE", media=kind if isinstance(kind, str) else ""),)
 
 
+def _speech(args: Mapping[str, Any]) -> tuple[Option, ...]:
+    voices = tuple(map(str, args.get("voices") or ()))
+    return (
+        Option("voice", str, None, "who speaks", choices=voices, metavar="NAME"),
+        Option("speed", float, 1.0, "how fast; 2 is twice as fast", low=0.25, high=4.0, metavar="X"),
+    )
+
+
 # The same of built-in conditioners, from their arguments; those that are missing declare nothing.
 CONDITIONERS: Mapping[str, Callable[[Mapping[str, Any]], tuple[Option, ...]]] = {
     "media": _condition,
     "media_text": _condition,
+    "speech": _speech,
 }

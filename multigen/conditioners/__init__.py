@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -46,6 +46,9 @@ class Conditioner(nn.Module, ABC):
     @abstractmethod
     def null(self, batch_size: int) -> Cond:
         """Return the unconditional condition, [B, ...]: that of the empty prompt."""
+
+    def fit(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Set statistics from training items, as a codec does. Conditioners without statistics do not read them."""
 
     @abstractmethod
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from multigen.conditioners.beat import Beat
+from multigen.conditioners.phones import Spoken
 from multigen.modalities.media import Media
 
 NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in sets
 
 
 class Item(TypedDict):
-    """One training example. `id` names it in logs; what else there is depends on the dataset."""
+    """One training example. `id` names it in logs; what else is there depends on the dataset."""
 
     media: Tensor  # [C, *D] of the modality's natural shape, in [-1, 1]
     id: str
@@ -27,6 +28,8 @@ class Item(TypedDict):
     label: NotRequired[int]
     beat: NotRequired[Beat]
     condition: NotRequired[Media]  # a medium, of any kind, that the media are made for
+    spoken: NotRequired[Spoken]
+    voice: NotRequired[str | None]  # who speaks; None: nobody in particular
 
 
 def _middle(name: str) -> float:

@@ -140,15 +140,20 @@ def generated_set(
     seed: int,
     progress: Progress | None = None,
 ) -> MediaSet:
-    """One medium of the modality's natural size for each target, reported to `progress`."""
+    """One medium for each target, reported to `progress`.
+
+    Where their prompts ask for different sizes, all are padded or cut as the dataset's items are.
+    """
     shown = Progress("evaluate", len(targets), quiet=True) if progress is None else progress
     prompts = [request_of(model, target) for target in targets]
     batcher = model.batcher(prompts, seed=seed, on_progress=lambda _: shown.called())
     shown.expect(batcher.calls, len(prompts))
-    media = []
+    media: list[Tensor] = []
     for medium in batcher.in_order():
         media.append(medium.tensor.clamp(-1, 1))
         shown.advance()
+    if len({medium.shape for medium in media}) > 1:
+        media = [model.modality.fit(medium, model.modality.shape()) for medium in media]
     return MediaSet(name, media, list(targets))
 
 

@@ -13,6 +13,7 @@ from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.parts import ModelParts, check_prompt
 from multigen.generation.plan import Blend, Job, check_counts, plan
 from multigen.generation.request import Request
+from multigen.generation.sizes import with_extent
 from multigen.modalities.media import Media
 
 
@@ -28,7 +29,8 @@ def blend(
 
     The noise goes along an arc, which keeps its variance; the predictions for the two prompts are mixed. The ends
     differ by prompt and seed alone, and where a model draws the embedding of a picture, by that: it goes along an arc,
-    too. MultigenError where they differ by more, and for fewer than 2 media.
+    too. Where prompts say how large their media are, all have the size of the first. MultigenError where they differ by
+    more, and for fewer than 2 media.
     """
     first, last = (Request(end) if isinstance(end, str) else end for end in ends)
     common = dataclasses.replace(first, prompt="", seed=None)
@@ -41,7 +43,9 @@ def blend(
     for end, seed in zip((first, last), seeds, strict=True):
         check_counts(parts, n=n, seed=seed)
         check_prompt(parts, end.prompt)
-    whole, end = plan(parts, common), plan(parts, beyond)
+    sized = with_extent(parts, first)
+    size = {"size": sized.size, "duration": sized.duration, "sliding_window": sized.sliding_window}
+    whole, end = (plan(parts, dataclasses.replace(one, **size)) for one in (common, beyond))
     parts.guard.check_prompt(text for one in (first, last) for text in asked_texts(one, whole))
     blends = [Blend(last.prompt, seeds[1], k / (n - 1)) for k in range(n)]
     planned = [Job(first.prompt, seeds[0], whole.blended(one, end)) for one in blends]

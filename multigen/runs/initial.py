@@ -25,7 +25,7 @@ def initialize(model: Model, dataset: Dataset, init: dict[str, Tensor] | None) -
         _check_latents(model, init, where)
         model.start_from(init, where)
         return
-    fit_codec(model, dataset)
+    fit_statistics(model, dataset)
 
 
 def freeze(model: Model, init: dict[str, Tensor] | None, adapter: Adaptation) -> dict[str, str]:
@@ -56,11 +56,13 @@ def _check_latents(model: Model, init: dict[str, Tensor], where: str) -> None:
             )
 
 
-def fit_codec(model: Model, dataset: Dataset) -> None:
-    """Set the codec's statistics from training media."""
+def fit_statistics(model: Model, dataset: Dataset) -> None:
+    """Set the statistics of codec and conditioner from training items."""
     indices, _ = dataset.split()
     stride = max(len(indices) // FIT_ITEMS, 1)
-    model.codec.fit(item["media"] for item in readable(dataset, list(indices)[::stride][:FIT_ITEMS]))
+    some = list(indices)[::stride][:FIT_ITEMS]
+    model.codec.fit(item["media"] for item in readable(dataset, some))
+    model.conditioner.fit(readable(dataset, some))
 
 
 def readable(dataset: Dataset, indices: Sequence[int]) -> Iterator[Item]:

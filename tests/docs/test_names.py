@@ -13,6 +13,7 @@ import pytest
 from multigen import registry
 from multigen.cli.main import COMMANDS
 from multigen.cli.request_options import add_options
+from multigen.options import CONDITIONERS
 from multigen.recipe.load import load_recipe
 from multigen.recipe.schema import Recipe
 from multigen.recipe.source import shipped
@@ -26,10 +27,10 @@ FOREIGN = {"--max-restarts", "--minutes", "--nproc-per-node", "--no-deps", "--on
 FILES = (".safetensors", ".yaml", ".md")
 EXAMPLES = {"series", "sines", "waves"}  # parts that a page shows how to add
 PARSERS = {name: command.parser() for name, command in COMMANDS.items()}
-# What the commands add for the modality of a source.
-for _option in {
-    o.name: o for m in registry.names("modality") for o in registry.lookup("modality", m).options
-}.values():
+# What the commands add for the modality and the conditioner of a source.
+_DECLARED = [o for m in registry.names("modality") for o in registry.lookup("modality", m).options]
+_DECLARED += [o for declares in CONDITIONERS.values() for o in declares({})]
+for _option in {o.name: o for o in _DECLARED}.values():
     add_options(PARSERS["sample"], [_option])
     add_options(PARSERS["edit"], [_option])
 KEYED = typing.get_type_hints(Recipe)

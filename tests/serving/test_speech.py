@@ -1,18 +1,24 @@
-"""/v1/audio/speech, with a toy part in place of a model of speech."""
+"""/v1/audio/speech, with a toy part in place of a model of speech, and with a small one."""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Iterator
 from unittest import mock
 
 import openai
 import pytest
+import soundfile
+import torch
 
 from multigen import registry
 from multigen.modalities.audio import Audio
+from multigen.model.model import Model
 from multigen.options import Option
+from multigen.recipe.load import load_recipe
+from tests.conditioners.test_speech import TINY
 from tests.model.test_model import SMALL, small
 from tests.serving.servers import Running, running
 
@@ -92,3 +98,35 @@ def test_what_it_does_not_have_is_refused_by_name(speaker: openai.OpenAI) -> Non
         assert caught.value.param == param
     with pytest.raises(openai.BadRequestError, match="alloy"):
         speaker.audio.speech.create(model="toy", voice="alloy", input="hello")
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A small untrained model of the recipe audio_speech."""
+    folder = tmp_path_factory.mktemp("sentences")
+    model = Model(load_recipe("audio_speech", TINY), device="cpu")
+    noise = torch.Generator().manual_seed(0)
+    model.codec.fit([0.1 * torch.randn(model.modality.shape(), generator=noise) for _ in range(4)])
+    saved = model.save(folder / "speech.safetensors")
+    with running({"speech": str(saved)}, folder / "store") as one:
+        yield one
+
+
+def test_voice_and_speed_of_the_recipe_are_those_of_the_client(sentences: Running) -> None:
+    def seconds(client: openai.OpenAI, **more: object) -> float:
+        said = {"voice": "slt", "input": "Good morning to you all.", **more}
+        made = client.audio.speech.create(model="speech", response_format="wav", extra_body=SEED, **said)  # type: ignore[arg-type]
+        data, rate = soundfile.read(io.BytesIO(made.content))
+        assert rate == 16000
+        return len(data) / rate
+
+    with sentences.client() as client:
+        usual = seconds(client)
+        assert 0.8 < usual < 4
+        assert seconds(client, speed=2.0) < 0.8 * usual < usual < seconds(client, speed=0.5)
+        assert seconds(client, voice="default") == usual
+        with pytest.raises(openai.BadRequestError, match="slt, rms, awb") as caught:
+            seconds(client, voice="alloy")
+        assert caught.value.param == "voice"
+        with pytest.raises(openai.BadRequestError, match="cannot be spoken"):
+            seconds(client, input="Привет")

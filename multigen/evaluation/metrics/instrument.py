@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import torch
@@ -52,7 +53,7 @@ class Instrument(Metric):
 
     def named(self, prompt: str) -> int | None:
         """The instrument that a prompt names, None if there is none; the longest name if one contains another."""
-        found = [k for k, name in enumerate(self.names) if name in prompt]
+        found = [k for k, name in enumerate(self.names) if re.search(rf"\b{re.escape(name)}\b", prompt)]
         return max(found, key=lambda k: len(self.names[k]), default=None)
 
     def _classifier(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,7 +9,9 @@ from pydantic import Field
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from multigen.errors import MultigenError
 from multigen.generation.declared import options_of
+from multigen.options import Option
 from multigen.serving.api.audio_answers import SOUNDS, AudioMembers, Format, answer
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.members import Members
@@ -66,9 +68,9 @@ def _served(server: Server, name: str | None) -> Served:
     raise ApiError(400, text, param="model", code="no_speech_model")
 
 
-def declared(served: Served) -> set[str]:
-    """What requests to a model may say beside what all may."""
-    return {option.name for option in options_of(served.recipe)}
+def declared(served: Served) -> dict[str, Option]:
+    """What requests to a model may say beside what all may, by name."""
+    return {option.name: option for option in options_of(served.recipe)}
 
 
 def _options(body: Speech, served: Served) -> dict[str, Any]:
@@ -81,9 +83,13 @@ def _options(body: Speech, served: Served) -> dict[str, Any]:
         del given["voice"]
     if given.get("speed") == 1:
         del given["speed"]
-    for name in given:
+    for name, value in given.items():
         if name not in able:
             hint = "; give default" if name == "voice" else ""
             text = f"{name}: {served.id} does not take it{hint}"
             raise ApiError(400, text, param=name, code="invalid_value")
+        try:
+            able[name].check(value)
+        except MultigenError as error:
+            raise ApiError(400, str(error), param=name, code="invalid_value") from error
     return given
