@@ -123,7 +123,9 @@ def _condition(args: Mapping[str, Any]) -> tuple[Option, ...]:
     source = args.get("source")
     kind = source.get("name") if isinstance(source, Mapping) else None
     about = f"the {kind or 'medium'} to make it for"
-    return (Option("condition", str, None, about, metavar="FILE", media=kind if isinstance(kind, str) else ""),)
+    return (
+        Option("condition", str, None, about, metavar="FILE", media=kind if isinstance(kind, str) else ""),
+    )
 
 
 def _speech(args: Mapping[str, Any]) -> tuple[Option, ...]:

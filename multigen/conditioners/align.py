@@ -47,7 +47,7 @@ def fold_pixels(features: Tensor, axes: Sequence[str], factor: int) -> Tensor:
     """
     if factor == 1:
         return features
-    if (HEIGHT, WIDTH) != tuple(axes[-2:]):
+    if tuple(axes[-2:]) != (HEIGHT, WIDTH):
         return features.repeat_interleave(factor**2, dim=1)
     lead = features.shape[2:-2]
     flat = features.movedim(1, -3).flatten(0, -4)

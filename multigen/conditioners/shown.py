@@ -51,7 +51,9 @@ class Shown(nn.Module):
             raise ValueError("extract: none are named. Allowed: parts of the kind extractor.")
         given = {"modality": self.source}
         self.extractors = nn.ModuleList(
-            registry.build("extractor", _part(one, f"extract.{k}"), where=f"conditioner.extract.{k}", given=given)
+            registry.build(
+                "extractor", _part(one, f"extract.{k}"), where=f"conditioner.extract.{k}", given=given
+            )
             for k, one in enumerate(extract)
         )
         self._axes, self._pace, self._own_pace = modality.axes, per_second(self.source), per_second(modality)
@@ -134,13 +136,19 @@ class Shown(nn.Module):
         fine = tuple(n * fold if axis != TIME else n for axis, n in zip(self._axes, size, strict=True))
         for places, shown, seconds in self._groups(conditions, media, device):
             reach = 1.0 if not seconds else seconds / (media[1] / self._own_pace)
-            parts = [align(shown.new_ones(len(shown), 1, *_one(shown)), self._span(), size, self._axes, reach=reach)]
+            parts = [
+                align(
+                    shown.new_ones(len(shown), 1, *_one(shown)), self._span(), size, self._axes, reach=reach
+                )
+            ]
             for extractor in self._all():
                 found, axes = extractor(shown), extractor.axes
                 drawn = HEIGHT in axes
                 placed = align(found, axes, fine if drawn else size, self._axes, reach=reach)
                 parts.append(
-                    fold_pixels(placed, self._axes, fold) if drawn else placed.repeat_interleave(fold**2, dim=1)
+                    fold_pixels(placed, self._axes, fold)
+                    if drawn
+                    else placed.repeat_interleave(fold**2, dim=1)
                 )
             rows = _put(rows, places, torch.cat(parts, 1))
         return rows

@@ -148,7 +148,7 @@ class BouncingEmoji(Dataset):
         ]
         return sprites.to_media(np.stack(frames), channels)
 
-    def _sprite(self, thing: int):  # noqa: ANN202
+    def _sprite(self, thing: int):
         if thing not in self._sprites:
             self._sprites[thing] = sprites.load(self.emoji[thing].file)
         return self._sprites[thing]

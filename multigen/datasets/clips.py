@@ -123,7 +123,9 @@ def _other(condition: Mapping[str, Any] | None, modality: Modality) -> Modality:
     """The modality of what goes with the media."""
     usual = {"name": "video"} if modality.name == "audio" else {"name": "audio", "rate": 16000}
     rest = dict(usual if condition is None else condition)
-    other: Modality = registry.build("modality", Part(str(rest.pop("name", "")), rest), where="data.condition")
+    other: Modality = registry.build(
+        "modality", Part(str(rest.pop("name", "")), rest), where="data.condition"
+    )
     if TIME not in other.axes or other.axes == modality.axes:
         raise RecipeError(
             f"data.condition: {other.name} is not allowed for {modality.name}. Allowed: "

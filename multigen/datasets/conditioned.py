@@ -16,8 +16,6 @@ from multigen.modalities.media import Media
 from multigen.modalities.video import Video
 from multigen.registry import Given, Part
 
-Take = Literal["all", "first", "last"]
-
 
 class Conditioned(Dataset):
     """The items of another dataset, each with a `condition` that is taken from its own medium.
@@ -29,7 +27,9 @@ class Conditioned(Dataset):
     RecipeError for another dataset's wrong arguments, and for frames of media that have none.
     """
 
-    def __init__(self, *, modality: Given[Modality], of: dict[str, Any], take: Take = "all") -> None:
+    def __init__(
+        self, *, modality: Given[Modality], of: dict[str, Any], take: Literal["all", "first", "last"] = "all"
+    ) -> None:
         rest = dict(of)
         name = rest.pop("name", None)
         if not isinstance(name, str):
@@ -38,7 +38,9 @@ class Conditioned(Dataset):
             "dataset", Part(name, rest), where="data.of", given={"modality": modality}
         )
         if take != "all" and not isinstance(modality, Video):
-            raise RecipeError(f"data.take: {take} is not allowed. Allowed: all; a {modality.name} has no frames.")
+            raise RecipeError(
+                f"data.take: {take} is not allowed. Allowed: all; a {modality.name} has no frames."
+            )
         self.modality, self.take = modality, take
         self._still = Image(size=modality.shape()[-2:]) if take != "all" else modality
         self.classes, self.holds_out = self.of.classes, self.of.holds_out

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from multigen.modalities.media import Media
-
 TIME, HEIGHT, WIDTH = "time", "height", "width"  # names of axes
 
 
@@ -67,6 +65,20 @@ class Info:
     rate: int = 0
     fps: float = 0.0
     frames: int = 0
+
+
+class Other(Protocol):
+    """A medium [C, *D] in [-1, 1], of which its modality is known (`multigen.modalities.media.Media`)."""
+
+    @property
+    def tensor(self) -> Tensor:
+        """Its values."""
+        ...
+
+    @property
+    def modality(self) -> Modality:
+        """What reads and writes it."""
+        ...
 
 
 class Modality(Protocol):
@@ -164,7 +176,7 @@ class Modality(Protocol):
         """
         return media
 
-    def together(self, other: Source | Media) -> Modality:
+    def together(self, other: Source | Other) -> Modality:
         """Return this modality, whose files also hold what a medium was made for: a video its sound, a sound its video.
 
         other  a file, or the medium; what does not go into one file with media of this modality is left out

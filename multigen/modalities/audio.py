@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.modalities import HEIGHT, TIME, WIDTH, Info, Limits, Modality
+from multigen.modalities import HEIGHT, TIME, WIDTH, Info, Limits, Modality, Other
 from multigen.modalities.audio_channels import LAYOUTS, mix_channels
 from multigen.modalities.audio_decoding import decode_audio
 from multigen.modalities.audio_encoding import encode_ffmpeg, encode_soundfile, playable
@@ -24,8 +24,7 @@ from multigen.modalities.container import open_container
 from multigen.modalities.joined import FilePictures, MadePictures, MadeSound
 from multigen.modalities.known import KNOWN
 from multigen.modalities.loudness import measure, normalise
-from multigen.modalities.media import Media
-from multigen.modalities.member import Source, as_source
+from multigen.modalities.member import Member, Source, as_source
 from multigen.modalities.pace import per_second
 from multigen.modalities.raster import to_channels, to_levels
 from multigen.modalities.spectrogram import draw_spectrograms
@@ -152,10 +151,10 @@ class Audio(Modality):
         mixed = mix_channels(media.cpu().numpy(), _names(len(media)), to.channels)
         return torch.from_numpy(resampled(mixed, self.rate, to.rate))
 
-    def together(self, other: str | Source | Media) -> Audio:
+    def together(self, other: str | Source | Other) -> Audio:
         """This modality, whose .mp4 files also hold pictures: those of a file, or of a video [C, T, H, W]."""
         made = copy.copy(self)
-        if not isinstance(other, Media):
+        if isinstance(other, str | Path | Member):
             made._pictures = FilePictures(as_source(other), self.limits)
         elif other.modality.axes == (TIME, HEIGHT, WIDTH):
             levels = to_levels(to_channels(other.tensor, 3), "the pictures of a sound")

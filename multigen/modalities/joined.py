@@ -56,7 +56,11 @@ class MadeSound:
             pieces = av.AudioResampler(
                 format=context.format, layout=layout, rate=coded, frame_size=context.frame_size
             )
-            for piece in [*pieces.resample(packed_frame(heard, self.rate, layout)), *pieces.resample(None), None]:
+            for piece in [
+                *pieces.resample(packed_frame(heard, self.rate, layout)),
+                *pieces.resample(None),
+                None,
+            ]:
                 out.mux(stream.encode(piece))
 
         return play

@@ -16,15 +16,14 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.modalities import HEIGHT, TIME, WIDTH, Info, Limits, Modality
+from multigen.modalities import HEIGHT, TIME, WIDTH, Info, Limits, Modality, Other
 from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargement
 from multigen.modalities.file_check import check_clip
 from multigen.modalities.frame import Frame
 from multigen.modalities.frames import PICTURES, at_rate, read_frames, read_header, shown_at
 from multigen.modalities.joined import MadeSound
 from multigen.modalities.known import KNOWN
-from multigen.modalities.media import Media
-from multigen.modalities.member import Source, as_source
+from multigen.modalities.member import Member, Source, as_source
 from multigen.modalities.pace import per_second
 from multigen.modalities.raster import (
     from_levels,
@@ -166,13 +165,15 @@ class Video(Modality):
             made._sound = dataclasses.replace(self._sound, later=seconds)
         return made
 
-    def together(self, other: str | Source | Media) -> Video:
+    def together(self, other: str | Source | Other) -> Video:
         """This modality, whose H.264 and VP9 files also hold a sound: that of a file, or a medium [C, N]."""
         made = copy.copy(self)
-        if not isinstance(other, Media):
+        if isinstance(other, str | Path | Member):
             made._sound = sound_of(as_source(other), self.limits)
         elif other.modality.axes == (TIME,):
-            made._sound = MadeSound(other.tensor.float().clamp(-1, 1).numpy(), round(per_second(other.modality)))
+            made._sound = MadeSound(
+                other.tensor.float().clamp(-1, 1).numpy(), round(per_second(other.modality))
+            )
         return made
 
     def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:

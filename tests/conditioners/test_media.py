@@ -37,7 +37,9 @@ def falling(frames: int = 16, fps: float = 8.0, size: int = 32) -> Media:
     return Media(video, Video(size=size, frames=frames, fps=fps))
 
 
-def grid(one: Conditioner, conditions: list[Media | None], media: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
+def grid(
+    one: Conditioner, conditions: list[Media | None], media: tuple[int, ...], size: tuple[int, ...]
+) -> Tensor:
     found = one.along({"condition": conditions, "text": [""] * len(conditions)}, media, size)
     assert found is not None and found.shape[1] == one.spec.grid
     return found
@@ -74,7 +76,9 @@ def test_rows_do_not_depend_on_each_other() -> None:
 
 
 def test_pixels_of_a_sketch_lie_on_those_of_the_picture() -> None:
-    one = conditioner(Image(size=32), source={"name": "image", "size": 32}, extract=[{"name": "picture"}], pixels=2)
+    one = conditioner(
+        Image(size=32), source={"name": "image", "size": 32}, extract=[{"name": "picture"}], pixels=2
+    )
     picture = torch.rand(3, 32, 32) * 2 - 1
     found = grid(one, [Media(picture, Image(size=32))], (3, 32, 32), (16, 16))
     assert torch.equal(found[0, 1:], torch.nn.functional.pixel_unshuffle(picture, 2))
@@ -137,7 +141,11 @@ def test_what_is_no_condition_is_refused(tmp_path: Path) -> None:
 
 def test_text_and_a_medium_together() -> None:
     one = conditioner(
-        Image(size=32), "media_text", source={"name": "image", "size": 32}, extract=[{"name": "edges"}], pooled=True
+        Image(size=32),
+        "media_text",
+        source={"name": "image", "size": 32},
+        extract=[{"name": "edges"}],
+        pooled=True,
     )
     picture = Media(torch.rand(3, 32, 32), Image(size=32))
     cond = one.beside({"text": ["apple", "pear"], "condition": [picture, None]}, (3, 32, 32), (32, 32))

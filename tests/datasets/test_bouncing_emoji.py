@@ -60,7 +60,9 @@ def test_the_sound_of_a_clip_and_the_clip_of_a_sound_are_one_pair() -> None:
         a, b = heard.draw(index, stream(3)), seen.draw(index, stream(3))
         assert a["id"] == b["id"]
         assert "condition" in a and "condition" in b
-        assert torch.equal(a["media"], b["condition"].tensor) and torch.equal(a["condition"].tensor, b["media"])
+        assert torch.equal(a["media"], b["condition"].tensor) and torch.equal(
+            a["condition"].tensor, b["media"]
+        )
         assert a["media"].shape == (1, 32000) and b["media"].shape == (3, 16, 32, 32)
         assert torch.equal(heard[index]["media"], heard[index]["media"])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,9 +34,7 @@ class Frames(Extractor):
         self.width = features
         self.axes = (TIME,) if TIME in modality.axes else ()
         widths = (modality.shape()[0], hidden, 2 * hidden, 2 * hidden)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         self.project = nn.Linear(widths[-1] * _CELLS**2, features)
         self.over_time = nn.Conv1d(features, features, 3, padding=1)
 

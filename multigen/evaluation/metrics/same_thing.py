@@ -40,5 +40,8 @@ def _value(video: Tensor, target: Target) -> float:
         return math.nan
     frames = cut_frames(video)
     picture = cut_out(target.condition.tensor, frames.shape[-1])
-    rows = [normalize(x - x.mean(1, keepdim=True), dim=1) for x in (1 - frames.flatten(1), 1 - picture.flatten()[None])]
+    rows = [
+        normalize(x - x.mean(1, keepdim=True), dim=1)
+        for x in (1 - frames.flatten(1), 1 - picture.flatten()[None])
+    ]
     return float((rows[0] @ rows[1].T).mean())

@@ -90,9 +90,7 @@ async def medium_of(upload: Upload, served: Served, server: Server, scratch: Scr
     return await medium_of_kind(upload, served.recipe.modality, server, scratch)
 
 
-async def medium_of_kind(
-    upload: Upload, part: Part, server: Server, scratch: Scratch | None = None
-) -> Media:
+async def medium_of_kind(upload: Upload, part: Part, server: Server, scratch: Scratch | None = None) -> Media:
     """As `medium_of`, an upload as a medium of a modality."""
     modality = bounded(part, server.limits)
     scratch = scratch or Scratch()
