@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from PIL import Image as PillowImage
 from torch import Tensor
 
 from multigen.core.noise import stream
@@ -70,7 +71,7 @@ class BouncingEmoji(Dataset):
         self.rate = round(self.audio.shape(duration=1000.0)[1] / 1000)
         self.seconds = self.shape[1] / (self.rate if self.sounds else self.fps)
         self.emoji = choose(objects, count, None, None)
-        self._sprites: dict[int, object] = {}
+        self._sprites: dict[int, PillowImage.Image] = {}
 
     def __len__(self) -> int:
         return len(self.emoji) * len(_KINDS)
@@ -148,7 +149,7 @@ class BouncingEmoji(Dataset):
         ]
         return sprites.to_media(np.stack(frames), channels)
 
-    def _sprite(self, thing: int):
+    def _sprite(self, thing: int) -> PillowImage.Image:
         if thing not in self._sprites:
             self._sprites[thing] = sprites.load(self.emoji[thing].file)
         return self._sprites[thing]

@@ -15,7 +15,7 @@ from multigen.datasets.captions import Captions
 from multigen.datasets.folder import Folder
 from multigen.datasets.segments import Segments
 from multigen.errors import MediaError, RecipeError
-from multigen.modalities import TIME, Modality
+from multigen.modalities import TIME, Modality, Source
 from multigen.modalities.guard import Guard
 from multigen.modalities.media import Media
 from multigen.modalities.pace import per_second
@@ -115,7 +115,7 @@ class Clips(Dataset):
         condition = Media(self._read(self.other, source, start, self._shown), self.other)
         return Item(media=media, id=self._folder.name(number), text=text, condition=condition)
 
-    def _read(self, modality: Modality, source: object, start: float, shape: tuple[int, ...]) -> Tensor:
+    def _read(self, modality: Modality, source: Source, start: float, shape: tuple[int, ...]) -> Tensor:
         return self._guard(source, decoding.clip, modality, source, start, self._seconds, shape)
 
 

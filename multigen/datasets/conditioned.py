@@ -42,13 +42,9 @@ class Conditioned(Dataset):
                 f"data.take: {take} is not allowed. Allowed: all; a {modality.name} has no frames."
             )
         self.modality, self.take = modality, take
-        self._still = Image(size=modality.shape()[-2:]) if take != "all" else modality
-        self.classes, self.holds_out = self.of.classes, self.of.holds_out
-
-    @property
-    def bad(self) -> Mapping[str, str]:
-        """What the dataset leaves out."""
-        return self.of.bad
+        height, width = modality.shape()[-2:] if isinstance(modality, Video) else (1, 1)
+        self._still = Image(size=(height, width)) if take != "all" else modality
+        self.classes, self.holds_out, self.bad = self.of.classes, self.of.holds_out, self.of.bad
 
     def __len__(self) -> int:
         return len(self.of)
