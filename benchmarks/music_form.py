@@ -21,10 +21,10 @@ from torch import Tensor
 
 import multigen
 from benchmarks.__main__ import table
-from multigen.datasets.general_midi import key_name
 from multigen.datasets.rendered import Rendered
 from multigen.evaluation.tonality import ends_on, key_of
 from multigen.generation.request import Request
+from multigen.modalities.general_midi import key_name
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
 

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from multigen import sounds
-from multigen.datasets.general_midi import program
 from multigen.errors import MultigenError
+from multigen.modalities.general_midi import program
 
 RATE = 22050  # Hz
 LOW, HIGH = 36, 84  # MIDI pitches

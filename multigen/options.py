@@ -26,6 +26,7 @@ class Option:
     edits     whether it also goes with edits, which give back what they keep as it was
     metavar   what stands for the value in a usage line
     media     the modality of the medium that the value is: a file, in Python also the medium itself; "": it is none
+    heard     an edit that leaves it open takes it from its medium, not from `default`
     """
 
     name: str
@@ -39,6 +40,7 @@ class Option:
     edits: bool = True
     metavar: str = ""
     media: str = ""
+    heard: bool = False
 
     @property
     def flag(self) -> str:
@@ -115,6 +117,17 @@ BUILTIN: Mapping[str, tuple[Option, ...]] = {
     ),
     "video": (),
     "embedding": (),
+    "notes": (
+        Option("bpm", float, None, "tempo of the files, quarters a minute", low=20, high=480, edits=False),
+        Option(
+            "instrument",
+            str,
+            None,
+            "what plays the parts: a General MIDI name, or one for each part, with commas",
+            edits=False,
+            metavar="NAME",
+        ),
+    ),
 }
 
 
@@ -131,7 +144,9 @@ def _condition(args: Mapping[str, Any]) -> tuple[Option, ...]:
 def _speech(args: Mapping[str, Any]) -> tuple[Option, ...]:
     voices = tuple(map(str, args.get("voices") or ()))
     return (
-        Option("voice", str, None, "who speaks", choices=voices, metavar="NAME"),
+        Option(
+            "voice", str, next(iter(voices), None), "who speaks", choices=voices, metavar="NAME", heard=True
+        ),
         Option("speed", float, 1.0, "how fast; 2 is twice as fast", low=0.25, high=4.0, metavar="X"),
     )
 

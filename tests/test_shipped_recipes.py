@@ -12,6 +12,8 @@ import multigen
 import multigen.errors
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
+from multigen.modalities.notes import Notes
+from multigen.modalities.roll import Key, Note, Piece, roll_of
 from multigen.modalities.video import Video
 from multigen.model.export import export
 from multigen.model.model import Model
@@ -22,6 +24,7 @@ from multigen.recipe.sampling import without_decoding
 from multigen.recipe.source import shipped
 from multigen.runs import jobs as runs
 from multigen.runs.evaluate import evaluate
+from multigen.runs.film import film
 from multigen.runs.sample import sample
 from tests.model.pipelines import tiny_pipeline
 
@@ -66,6 +69,8 @@ OWN = {
         "data.workers=1",
         "sample.prompts=['church organ, G major, 92 bpm']",
     ],
+    "notes_chorales": ["data.pieces=3", "modality.quarters=8", "sample.prompts=['G major, 92 bpm']"],
+    "notes_folder": ["data.path=media", "modality.quarters=8"],
     "video_moving_emoji": [*CLIP, "data.count=4", "sample.prompts=['red apple moving left']"],
     "video_emoji_styles": [
         *CLIP,
@@ -81,6 +86,12 @@ OWN = {
     "image_phantoms": ["data.count=6", "modality.size=32", "sample.prompts=[healthy head]"],
     "audio_folder": [*SOUND, "data.path=media"],
     "video_folder": [*CLIP, "data.path=media", "train.workers=0"],
+    "volume_phantoms": [
+        "data.count=8",
+        "modality.size=16",
+        "modality.depth=4",
+        "sample.prompts=[healthy head]",
+    ],
 }
 
 
@@ -97,6 +108,10 @@ def files(name: str, folder: Path) -> None:
         if name in ("image_folder", "image_sprites"):
             media = torch.rand(4 if name == "image_sprites" else 3, 50, 41, generator=rng) * 2 - 1
             Image().write(media, folder / f"{k}.png")
+        elif name == "notes_folder":
+            notes = tuple(Note(8 * n, 8, 60 + (k * n) % 12) for n in range(12))
+            piece = Piece(96, (notes,), (0,), ((0, 500_000),), (Key(0, 0, ""),), 4, (0,))
+            Notes(parts=1).write(roll_of(piece), folder / f"{k}.mid")
         elif name == "audio_folder":
             t = torch.arange(3 * 16000) / 16000
             media = 0.5 * torch.sin(2 * math.pi * 220 * (k + 1) * t)[None]
@@ -114,6 +129,9 @@ def test_every_shipped_recipe_has_a_smoke_run() -> None:
         "image_stable_diffusion",
         "vae_folder",
         "image_latent",
+        "erase_emoji",
+        "video_frames",
+        "video_large",
         *TUNED,
         *DISTILLED,
     }
@@ -167,6 +185,21 @@ def test_a_student_is_distilled_from_the_shipped_weights(
     student, base = (multigen.load(teacher, fast=fast, device="cpu") for fast in (str(file), False))
     assert student.recipe.sample.steps == 1 and student.recipe.sampler.name == "ddim"
     assert student.weights_hash() != base.weights_hash()
+
+
+def test_a_concept_is_erased_beside_the_shipped_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = ["train.steps=1", "train.batch=2", "train.warmup=0", "train.ema_decay=0", "train.tensorboard=false"]
+    few += ["sample.n=1", "sample.steps=1", "sample.prompts=[hamburger]", "train.lr=0.1"]
+    folder = runs.run(load_recipe("erase_emoji", few), device="cpu", quiet=True)
+    assert verify(folder) == []
+    base = multigen.load("image_emoji", device="cpu")
+    erased = multigen.load("image_emoji", loras={str(folder): 1.0}, device="cpu")
+    assert erased.weights_hash() != base.weights_hash()
+    method = load_recipe("erase_emoji").train.distill
+    assert method is not None and "hamburger" in method.method.args["prompts"]
 
 
 TUNED = {
@@ -309,11 +342,33 @@ def test_a_vae_is_trained_and_pictures_are_made_in_its_latents(
         multigen.load(made, device="cpu")
 
 
+@pytest.mark.parametrize("name", ["video_frames", "video_large"])
+def test_a_model_of_films_is_trained_on_clips_and_makes_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "media").mkdir()
+    files(name, tmp_path / "media")
+    few = [
+        "backbone.widths=[8,16,16]",
+        "modality.frames=4",
+        "modality.size=16",
+        "train.workers=0",
+        "data.path=media",
+    ]
+    small = [one for one in SMALL if not one.startswith(("backbone", "sample", "weights"))]
+    folder = runs.train(load_recipe(name, [*small, *few]), device="cpu", quiet=True)
+    out = film(str(folder), tmp_path / "media" / "0.mp4", tmp_path / "out.mp4", device="cpu", quiet=True)
+    before, made = (Video().info(path) for path in (tmp_path / "media" / "0.mp4", out))
+    grown = (2 * before.frames, before.width) if name == "video_frames" else (before.frames, 2 * before.width)
+    assert (made.frames, made.width) == grown
+
+
 @pytest.mark.parametrize("name", OWN)
 def test_smoke(name: str, tmp_path: Path, renders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MULTIGEN_CACHE", str(renders))
-    if name.endswith(("_folder", "_sprites")):
+    if "data.path=media" in OWN[name]:
         (tmp_path / "media").mkdir()
         files(name, tmp_path / "media")
     recipe = load_recipe(name, [*SMALL, *OWN[name]])

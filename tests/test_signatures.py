@@ -17,13 +17,20 @@ from multigen.signatures import UNKNOWN, written
 PARTS = [(kind, name, place) for kind, names in BUILTIN.items() for name, place in names.items()]
 # Parts whose arguments no recipe can give: classes without a constructor of their own.
 BARE = {
+    "asked_key",
+    "asked_scale",
     "chroma_entropy",
     "clipping",
+    "degree_distance",
     "detune",
+    "dissonance",
     "key",
     "loudness",
     "onset_rate",
+    "parallels",
+    "rhythm_distance",
     "silence",
+    "step_distance",
     "tempo",
     "tonality",
 }

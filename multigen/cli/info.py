@@ -28,11 +28,10 @@ def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
     a = parser().parse(argv)
     from multigen.provenance.reading import check_file
+    from multigen.provenance.told import told
 
-    for file in a.files:  # before torch, which `told` needs
+    for file in a.files:
         check_file(file)
-    from multigen.runs.told import told
-
     found = [told(file, a.trust or []) for file in a.files]
     if a.json:
         print(json.dumps({"files": found}, indent=2))

@@ -19,6 +19,7 @@ from multigen.cli import (
     edit,
     evaluate,
     export,
+    film,
     info,
     pack,
     parts,
@@ -36,8 +37,8 @@ from multigen.errors import Interrupted, MultigenError, message, reason
 from multigen.version import __version__
 
 _COMMANDS = (
-    run, train, sample, edit, serve, evaluate, export, shrink, convert, pack, sheet, verify, info, recipes, datasets,
-    parts, doctor,
+    run, train, sample, edit, film, serve, evaluate, export, shrink, convert, pack, sheet, verify, info, recipes,
+    datasets, parts, doctor,
 )  # fmt: skip
 COMMANDS: Mapping[str, Command] = {m.COMMAND.name: m.COMMAND for m in _COMMANDS} | {
     "completion": completion.command(lambda: COMMANDS)

@@ -122,13 +122,13 @@ class Speech(Conditioner):
         return torch.cat([self.tokens(tokens).transpose(1, 2), values], 1)
 
     def _split(self, prompt: str, voice: str | None) -> tuple[str | None, str]:
-        """The voice and the text of a prompt; without either the first voice, but for the empty prompt nobody's."""
+        """The voice and the text of a prompt."""
         name, colon, rest = prompt.partition(":")
         if colon and name.strip() in self.voices:
             return name.strip(), rest
         if voice is not None and voice not in self.voices:
             raise MultigenError(message("voice", voice, self.voices))
-        return (voice or self.voices[0]) if prompt.strip() else voice, prompt
+        return voice, prompt
 
     def _spoken(self, text: str, voice: str | None, speed: float | None) -> Spoken:
         tokens = [token for word in words_of(text) for token in word.tokens]

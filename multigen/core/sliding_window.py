@@ -20,7 +20,11 @@ Crop: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def sliding_windows(
-    make: Callable[[Crop], Guide], size: Sequence[int], overlap: float = 0.5, closed: Sequence[int] = ()
+    make: Callable[[Crop], Guide],
+    size: Sequence[int],
+    overlap: float = 0.5,
+    closed: Sequence[int] = (),
+    poles: bool = False,
 ) -> Guide:
     """A guide for x [B, C, *D] of any size, averaged over overlapping windows whose calls may merge.
 
@@ -28,6 +32,8 @@ def sliding_windows(
     size     of a window, one number for each axis
     overlap  share of a window that the next one covers, 0 to under 1
     closed   axes, counted from the last, along which windows go round: the end continues in the beginning
+    poles    windows go on beyond the top and the bottom, where x goes on half a turn further, upside down: the last
+             axis is closed, and even
 
     Raises ValueError for an overlap out of range.
     """
@@ -37,7 +43,7 @@ def sliding_windows(
 
     def guide(q: Query) -> Answers:
         if not windows:
-            windows.extend(windows_of(q.x, size, overlap, closed))
+            windows.extend(windows_of(q.x, size, overlap, closed, poles))
             guides.extend(make(window.crop) for window in windows)
         inner = [g(Query(w.crop(q.x), q.t)) for g, w in zip(guides, windows, strict=True)]
         return blended((yield from together(inner)), windows, q.x)
@@ -46,38 +52,55 @@ def sliding_windows(
 
 
 class Window:
-    """A window of a sample: its places on each axis, and its weights [1, 1, *d] in the average."""
+    """A window of a sample: its places on each axis, and its weights [1, 1, *d] in the average.
+
+    Rows before the first and after the last are those of a globe beyond its poles.
+    """
 
     def __init__(self, lines: Sequence[Tensor], like: Tensor, closed: Sequence[int] = ()) -> None:
-        self.lines = [upload(line, like.device) for line in lines]
+        self.size = [len(line) for line in lines]
+        self.places = upload(_places(lines, like.shape[2:]), like.device)
         cut = [
             len(line) < n or k - len(lines) in closed
             for k, (line, n) in enumerate(zip(lines, like.shape[2:], strict=True))
         ]
-        self.weights = _weights([len(line) for line in lines], cut, like)
+        self.weights = _weights(self.size, cut, like)
 
     def crop(self, x: Tensor) -> Tensor:
         """Any [B, C, *D] -> [B, C, *d]."""
-        for axis, line in enumerate(self.lines):
-            x = x.index_select(axis + 2, line.to(x.device))
-        return x
+        return x.flatten(2).index_select(2, self.places.to(x.device)).unflatten(2, self.size)
 
     def add(self, total: Tensor, part: Tensor) -> None:
         """Add a part [B, C, *d] to a total [B, C, *D], in place."""
-        total[(slice(None), slice(None), *torch.meshgrid(*self.lines, indexing="ij"))] += part
+        total.view(*total.shape[:2], -1).index_add_(2, self.places, part.flatten(2))
 
 
 def windows_of(
-    x: Tensor, size: Sequence[int], overlap: float = 0.5, closed: Sequence[int] = ()
+    x: Tensor, size: Sequence[int], overlap: float = 0.5, closed: Sequence[int] = (), poles: bool = False
 ) -> list[Window]:
     """The windows of a sample [B, C, *D], as in `sliding_windows`."""
     _check(overlap)
-    return [Window(lines, x, closed) for lines in _windows(x.shape[2:], size, overlap, closed)]
+    cut = (*closed, -2) if poles else closed
+    return [Window(lines, x, cut) for lines in _windows(x.shape[2:], size, overlap, closed, poles)]
+
+
+def _places(lines: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+    """The places of a window in a flattened sample of `shape` [*D], from those on each axis."""
+    grid = list(torch.meshgrid(*lines, indexing="ij"))
+    if len(shape) > 1:
+        (height, width), row = shape[-2:], grid[-2]
+        beyond = (row < 0) | (row >= height)
+        grid[-2] = torch.where(row < 0, -1 - row, torch.where(row >= height, 2 * height - 1 - row, row))
+        grid[-1] = torch.where(beyond, (grid[-1] + width // 2) % width, grid[-1])
+    places = torch.zeros_like(grid[0])
+    for line, n in zip(grid, shape, strict=True):
+        places = places * n + line
+    return places.flatten()
 
 
 def blended(parts: Sequence[Tensor], windows: Sequence[Window], like: Tensor) -> Tensor:
     """The average of the windows' parts [B, C, *d] as one sample [B, C, *D]."""
-    total = torch.zeros_like(like)
+    total = torch.zeros_like(like, memory_format=torch.contiguous_format)
     for part, window in zip(parts, windows, strict=True):
         window.add(total, window.weights * part)
     return total / total_weight(windows, like)
@@ -85,7 +108,7 @@ def blended(parts: Sequence[Tensor], windows: Sequence[Window], like: Tensor) ->
 
 def total_weight(windows: Sequence[Window], like: Tensor) -> Tensor:
     """The sum of the windows' weights at each place of a sample: [1, 1, *D]."""
-    weight = torch.zeros_like(like[:1, :1])
+    weight = torch.zeros_like(like[:1, :1], memory_format=torch.contiguous_format)
     for window in windows:
         window.add(weight, window.weights)
     return weight
@@ -97,12 +120,14 @@ def _check(overlap: float) -> None:
 
 
 def _windows(
-    shape: Sequence[int], size: Sequence[int], overlap: float, closed: Sequence[int]
+    shape: Sequence[int], size: Sequence[int], overlap: float, closed: Sequence[int], poles: bool
 ) -> list[list[Tensor]]:
-    """The indices of each window on each axis."""
+    """The indices of each window on each axis; beyond the poles they are under 0, or go on after the last."""
     lines = []
     for axis, (n, wide) in enumerate(zip(shape, size, strict=True)):
         circle, wide = axis - len(shape) in closed, min(wide, n)
+        before = wide // 2 if poles and axis == len(shape) - 2 else 0
+        n = n + 2 * before
         if wide == n and not circle:
             lines.append([torch.arange(n)])
             continue
@@ -113,7 +138,7 @@ def _windows(
         else:
             count = -(-(n - wide) // step) + 1
             starts = [round(k * (n - wide) / (count - 1)) for k in range(count)]
-        lines.append([(torch.arange(wide) + s) % n for s in starts])
+        lines.append([(torch.arange(wide) + s) % n - before for s in starts])
     windows: list[list[Tensor]] = [[]]
     for line in lines:
         windows = [[*window, one] for window in windows for one in line]

@@ -57,7 +57,7 @@ class Chorales(Rendered):
         check_settings(slowest, fastest, pieces, workers)
         own = package_folder("pretty_midi", _WHO) / "TimGM6mb.sf2" if soundfont is None else Path(soundfont)
         font = soundfont_file(soundfont, own)
-        corpus = _corpus()[:pieces]
+        found = corpus()[:pieces]
         rate, channels = modality.shape(duration=1.0)[1], modality.shape()[0]
         settings = [
             programs,
@@ -74,12 +74,12 @@ class Chorales(Rendered):
 
         def sources() -> list[Source]:
             notes = cache_folder("chorales", f"notes-{metadata.version('music21')}-1")
-            return [Source(path.stem, path, notes / f"{path.stem}.json", plays, KINDS) for path in corpus]
+            return [Source(path.stem, path, notes / f"{path.stem}.json", plays, KINDS) for path in found]
 
         super().__init__(
             name="chorales",
             modality=modality,
-            settings=json.dumps([settings, [path.name for path in corpus]]),
+            settings=json.dumps([settings, [path.name for path in found]]),
             sources=sources,
             tempi=(slowest, fastest),
             font=font,
@@ -92,7 +92,7 @@ def _check_transpose(transpose: Sequence[int]) -> None:
         raise RecipeError(f"data.transpose: {list(transpose)} is not allowed. Allowed: -12 to 12 semitones.")
 
 
-def _corpus() -> list[Path]:
+def corpus() -> list[Path]:
     """Scores, ordered by a hash of their names, so that the first few are a fair sample."""
     package_folder("midirenderer", _WHO)
     found = (package_folder("music21", _WHO) / "corpus" / "bach").glob("*.mxl")

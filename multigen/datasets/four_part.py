@@ -13,11 +13,11 @@ from multigen import sounds
 from multigen.core import noise
 from multigen.datasets import composer, scores
 from multigen.datasets.composer import Texture
-from multigen.datasets.general_midi import PROGRAMS
 from multigen.datasets.music_settings import check_modality, check_settings, programs_of, soundfont_file
 from multigen.datasets.rendered import Rendered, Source
 from multigen.errors import RecipeError, message
 from multigen.modalities import Modality
+from multigen.modalities.general_midi import PROGRAMS
 from multigen.registry import Given
 from multigen.storage import files
 from multigen.storage.cache_folder import cache_folder
@@ -62,7 +62,7 @@ class FourPart(Rendered):
         programs = programs_of(instruments)
         check_settings(slowest, fastest, pieces, workers)
         _check_plays(plays, programs)
-        kinds = _textures(textures)
+        kinds = textures_of(textures)
         if soundfont is None:
             _check_shipped(programs)
         font = soundfont_file(soundfont, sounds.FONT)
@@ -125,7 +125,8 @@ def _check_plays(plays: int | None, programs: Sequence[int]) -> None:
         )
 
 
-def _textures(given: Sequence[str]) -> tuple[Texture, ...]:
+def textures_of(given: Sequence[str]) -> tuple[Texture, ...]:
+    """Textures by name, each once. RecipeError for an unknown one, or if there are none."""
     for name in given or ("",):
         if name not in KINDS:
             raise RecipeError(message("data.textures", name, tuple(KINDS)))

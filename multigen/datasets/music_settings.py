@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from multigen.datasets.general_midi import program
 from multigen.errors import MultigenError, RecipeError
 from multigen.modalities import Modality
+from multigen.modalities.general_midi import program
 
 
 def check_modality(name: str, modality: Modality) -> None:

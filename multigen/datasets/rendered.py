@@ -17,11 +17,11 @@ from filelock import FileLock
 
 from multigen.conditioners.beat import Beat
 from multigen.datasets import Dataset, Item, held_out, rendering, scores
-from multigen.datasets.general_midi import PROGRAMS, key_name
 from multigen.datasets.keys import key_of_notes
 from multigen.datasets.render_captions import Crop, Piece, Place, caption, tempo_of
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
+from multigen.modalities.general_midi import PROGRAMS, key_name
 from multigen.progress import Progress
 from multigen.storage import files
 from multigen.storage.cache_folder import cache_folder

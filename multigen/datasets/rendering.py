@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from multigen.datasets import scores
-from multigen.datasets.general_midi import midi_file
 from multigen.errors import MultigenError
+from multigen.modalities.general_midi import midi_file
 from multigen.storage import files
 
 _LEVEL = 0.1  # RMS of a whole piece: -20 dB of full scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -12,7 +13,7 @@ from torch import Tensor
 from multigen.core.drive import Driver
 from multigen.core.sampling import Progress, Sampling
 from multigen.errors import MultigenError
-from multigen.generation.finish import finish
+from multigen.generation.finish import Unchecked, finish
 from multigen.generation.parts import ModelParts
 from multigen.generation.plan import Job, check_counts, jobs
 from multigen.generation.request import Request
@@ -21,8 +22,8 @@ from multigen.generation.tries import Tries, seed_of
 from multigen.modalities.media import Media
 
 OnProgress = Callable[[Progress], None]
-# A place, and its medium or why there is none.
-Ended = tuple[int, Media | Exception]
+# A place, and its medium, which no filter has seen, or why there is none.
+Ended = tuple[int, Unchecked | Exception]
 
 
 class Answered(NamedTuple):
@@ -38,7 +39,10 @@ class Answered(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What came of a network call: the queries that it answered, and the media that ended with it."""
+    """What came of a network call: the queries that it answered, and the media that ended with it.
+
+    What takes turns calls `Unchecked.checked` where it holds up no network.
+    """
 
     answered: list[Answered]
     ended: list[Ended]
@@ -114,7 +118,7 @@ class Batcher(Iterator[tuple[int, Media]]):
         self._cancelled.add(place)
 
     def __next__(self) -> tuple[int, Media]:
-        while (ended := self._next_ended()) is not None:
+        while (ended := self._next_medium()) is not None:
             place, medium = ended
             if not isinstance(medium, Exception):
                 return place, medium
@@ -129,7 +133,7 @@ class Batcher(Iterator[tuple[int, Media]]):
         """
         early: dict[int, Media | Exception] = {}
         place = 0
-        while (ended := self._next_ended()) is not None:
+        while (ended := self._next_medium()) is not None:
             early[ended[0]] = ended[1]
             while place in early:
                 medium = early.pop(place)
@@ -192,6 +196,17 @@ class Batcher(Iterator[tuple[int, Media]]):
         sampling = Sampling(*trajectory(self._parts, tried), self._parts.denoiser)
         self._under_way[self._driver.add(sampling)] = place
 
+    def _next_medium(self) -> tuple[int, Media | Exception] | None:
+        """What ends next, after the filters have seen it."""
+        ended = self._next_ended()
+        if ended is None:
+            return None
+        place, made = ended
+        try:
+            return place, made if isinstance(made, Exception) else made.checked()
+        except Exception as error:
+            return place, error
+
     def _next_ended(self) -> Ended | None:
         """What ends next; None where nothing is left."""
         while (ended := next(self._drained(), None)) is None and (self._waiting or self._under_way):
@@ -208,17 +223,19 @@ class Batcher(Iterator[tuple[int, Media]]):
             if made is not None:
                 yield place, made
 
-    def _finished(self, place: int, sample: Tensor) -> Media | Exception | None:
+    def _finished(self, place: int, sample: Tensor) -> Unchecked | Exception | None:
         """The medium, or why there is none; None where it is made again, under way in its place."""
         job = self.jobs[place]
         try:
-            medium = finish(self._parts, sample, job._replace(seed=seed_of(job.seed, job.attempt)))
-            made = medium if self._tries is None else self._tries.seen(place, job, medium)
-            if isinstance(made, Job):
-                self.jobs[place] = made
+            made = finish(self._parts, sample, job._replace(seed=seed_of(job.seed, job.attempt)))
+            if self._tries is None:
+                return made
+            tried = self._tries.seen(place, job, made.medium)
+            if isinstance(tried, Job):
+                self.jobs[place] = tried
                 self._start(place)
                 return None
-            return made
+            return dataclasses.replace(made, medium=tried)
         except Exception as error:
             return error
 

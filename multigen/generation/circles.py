@@ -29,11 +29,13 @@ class Circles:
     network  what the network's convolutions do: they see what lies beyond
     windows  axes along which windows go round, where it cannot: it is cut into windows there, or its network knows
              places
+    poles    windows go on beyond the poles of a globe
     """
 
     whole: Closed = OPEN
     network: Closed = OPEN
     windows: tuple[int, ...] = ()
+    poles: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.whole)
@@ -96,7 +98,7 @@ def circles_of(
 ) -> Circles:
     """Who closes what, for samples [C, *D] that are made in windows [*d], or whole.
 
-    MultigenError for a globe whose network cannot see beyond its poles.
+    Of a globe whose network cannot see beyond its poles windows do. MultigenError for one of an odd width.
     """
     sizes = shape[1:] if window is None else window
     able = tuple(
@@ -107,12 +109,15 @@ def circles_of(
         and shape[axis] % backbone.circle_multiple(axis) == 0
     )
     if asked.poles:
-        turns = 2 * backbone.circle_multiple(-1)
-        if -1 not in able or -2 not in able or shape[-1] % turns:
+        if shape[-1] % 2:
             raise MultigenError(
-                f"tile: globe is not allowed here; its network must be a U-Net that makes the picture in one piece, of "
-                f"sides that are multiples of {turns} in model space. Allowed: x"
+                f"tile: globe is not allowed here: {shape[-1]} places of the model make its width, and half a turn "
+                "would end within one. Allowed: x, or a width of an even number"
             )
+        if -1 not in able or -2 not in able or shape[-1] % (2 * backbone.circle_multiple(-1)):
+            network = tuple(axis for axis in asked.axes if axis in able and axis < -2)
+            windows = tuple(axis for axis in asked.axes if axis not in network)
+            return Circles(asked, Closed(network), windows, poles=True)
     network = tuple(axis for axis in asked.axes if axis in able)
     windows = tuple(axis for axis in asked.axes if axis not in able)
     return Circles(asked, Closed(network, asked.poles), windows)

@@ -48,7 +48,9 @@ def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dic
                 f"{name}: it does not go with an edit, which gives back what it keeps as it was"
             )
     given = {n: _converted(declared[n], v) for n, v in values.items() if v is not None}
-    return {name: option.check(given.get(name, option.default)) for name, option in declared.items()}
+    edits = request.edit is not None
+    defaults = {name: None if edits and option.heard else option.default for name, option in declared.items()}
+    return {name: option.check(given.get(name, defaults[name])) for name, option in declared.items()}
 
 
 def _converted(option: Option, value: Any) -> Any:

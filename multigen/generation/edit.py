@@ -232,8 +232,10 @@ def _kept(parts: ModelParts, own: Modality, edit: EditRequest, medium: Tensor) -
     if isinstance(edit.keep, str):
         if axes == 2:
             raise MultigenError("keep: a picture has no time; give a mask, a picture")
-        stays = spans(edit.keep, medium.shape[1], rate_of(own)).view(-1, *[1] * (axes - 1))
-        stays = stays.expand(medium.shape[1:])
+        stays = own.kept(medium, edit.keep)
+        if stays is None:
+            stays = spans(edit.keep, medium.shape[1], rate_of(own)).view(-1, *[1] * (axes - 1))
+            stays = stays.expand(medium.shape[1:])
     else:
         stays = edit.keep
     return stays if keep is None else keep | stays

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -13,10 +14,29 @@ from multigen.generation.made import origin
 from multigen.generation.parts import ModelParts, decode
 from multigen.generation.plan import Job
 from multigen.modalities.media import Media
+from multigen.safety.guard import Guard
 
 
-def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
-    """A sample [C, *D] of model space as the medium that was asked for, after the filters have seen it.
+@dataclass(frozen=True)
+class Unchecked:
+    """A medium that no filter has seen yet: nobody is given it but by `checked`.
+
+    medium  as it was made
+    asked   every text that it was made of
+    guard   whose filters look at it
+    """
+
+    medium: Media
+    asked: tuple[str, ...]
+    guard: Guard
+
+    def checked(self) -> Media:
+        """The medium after the filters have seen it; Blocked where one refuses it. From any thread."""
+        return self.guard.check(self.medium, self.asked)
+
+
+def finish(parts: ModelParts, x: Tensor, job: Job) -> Unchecked:
+    """A sample [C, *D] of model space as the medium that was asked for, before the filters see it.
 
     What was made for an edit goes back into its source: at the source's own rate and size, with what is kept of it.
     """
@@ -35,10 +55,10 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Media:
             own, kept = source.modality, plan.edit.original.source.keep if plan.edit else None
             new = source.with_made(made, parts.modality)
             medium = dataclasses.replace(medium, modality=own, kept=kept).with_tensor(new)
-            return parts.guard.check(medium, _asked(job))
+            return Unchecked(medium, tuple(_asked(job)), parts.guard)
     written = parts.conditioner.writes(parts.modality, plan.options)
     medium = dataclasses.replace(medium, modality=written).with_tensor(made)
-    return parts.guard.check(medium, _asked(job))
+    return Unchecked(medium, tuple(_asked(job)), parts.guard)
 
 
 def _asked(job: Job) -> Iterator[str]:

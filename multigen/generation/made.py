@@ -21,8 +21,8 @@ FIELDS = ("negative_prompt", "steps", "size", "duration", "sliding_window", "til
 def origin(parts: ModelParts, job: Job) -> Made:
     """How the medium of a job is made. It keeps no model alive, and can be pickled.
 
-    The hash of the weights is that of now: later the model may be gone, or have others. It is computed once, which
-    may take seconds.
+    The hash of the weights is that of now: later the model may be gone, or have others. It is computed once,
+    beside the first sampling.
     """
     said, request = parts.recipe.provenance, job.plan.request
     edit = None if request is None else request.edit

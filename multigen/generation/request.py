@@ -147,8 +147,8 @@ class EditRequest:
     strength  how far back to noise, over 0 to 1: 0.6, or 1 where a part is kept
     mask      a picture: white is made anew, black stays; or one with transparency, a brush or an eraser
     mask_is   what of the mask is made anew: "white", "black", "opaque" or "transparent"; None: as its kind has it
-    keep      what stays: spans of time such as "0:2.5s,4s:", or a bool tensor, True where the medium stays, [*D] or
-              over the first axis alone (samples, frames)
+    keep      what stays: spans of time such as "0:2.5s,4s:", words of the modality such as "bars 1-2", or a bool
+              tensor, True where the medium stays, [*D] or over the first axis alone (samples, frames)
     extend    what is added: "8" or "8,0,8,0" pixels (left, top, right, bottom), "3s" after or "1s,3s" before and
               after; or numbers in samples, pixels or frames, before and after each axis from the last one on (as
               `torch.nn.functional.pad` takes them)
@@ -185,7 +185,9 @@ class EditRequest:
     )
     keep: str | Tensor | None = field(
         default=None,
-        metadata=_option(str, "what stays of a sound or video: 0:2.5s,4s: or 0:4f", metavar="SPANS"),
+        metadata=_option(
+            str, "what stays of a sound, a video or notes: 0:2.5s,4s:, 0:4f, bars 1-2", metavar="SPANS"
+        ),
     )
     extend: str | int | Sequence[int] | None = field(
         default=None,
@@ -252,7 +254,7 @@ class EditRequest:
             raise MultigenError(f"strength: {self.strength} is not allowed; give a number over 0, to 1")
         if self.restore is not None:
             check_part(operator_part(self.restore), "operator", "restore")
-        if isinstance(self.keep, str):
+        if isinstance(self.keep, str) and not self.keep[:1].isalpha():  # words are the modality's
             parse_spans(self.keep)
         if isinstance(self.extend, str | int):
             check_amounts(str(self.extend))

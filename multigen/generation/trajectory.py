@@ -91,7 +91,7 @@ def _after(
         if parts.cascade is None:
             phase.condition = handed(parts, before, x, earlier.plan.ts[-1], job.plan.ts[0])
         else:
-            medium = before.modality.convert(finish(before, x[0], earlier).tensor, parts.modality)
+            medium = before.modality.convert(finish(before, x[0], earlier).checked().tensor, parts.modality)
             phase.condition = condition(parts, job, medium[None].to(parts.device))
         return (yield from walk)
 
@@ -225,7 +225,8 @@ def _windowed(
     def one(crop: Crop) -> Guide:
         return _informed(parts, plan, phase, make(conds.of(crop)), crop)
 
-    return sliding_windows(one, plan.window, closed=plan.circles.windows)
+    circles = plan.circles
+    return sliding_windows(one, plan.window, closed=circles.windows, poles=circles.poles)
 
 
 def _by_phase(phase: Phase, up: Guide, down: Guide) -> Guide:

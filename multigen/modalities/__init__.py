@@ -5,6 +5,7 @@ A medium is a tensor in [-1, 1], channels first, without a batch axis:
     image  [C, H, W]       C is 1 (grey), 3 (RGB) or 4 (RGBA)
     audio  [C, N]          N samples
     video  [C, T, H, W]    T frames
+    notes  [1, T, P+1, 128]  T steps of P parts, with 1, 0 or -1 for each pitch: `multigen.modalities.roll`
 
 All modalities of a recipe follow one protocol, `Modality`. This module does not import torch.
 """
@@ -160,6 +161,13 @@ class Modality(Protocol):
         Pictures keep their size in pixels.
         """
         return media
+
+    def kept(self, media: Tensor, words: str) -> Tensor | None:
+        """What an edit keeps of a medium [C, *D] in words of this modality, such as "bars 1-2": bool [*D].
+
+        None: it has no words of its own, or these are spans of time. MultigenError for what the medium does not have.
+        """
+        return None
 
     def describe(self, shape: Sequence[int]) -> str:
         """Say what a shape [C, *D] means in units: pixels, s, Hz, frames/s."""

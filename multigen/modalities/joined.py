@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from multigen.modalities.audio_channels import LAYOUTS, packed_frame
 from multigen.modalities.container import open_container
 from multigen.modalities.member import Source
 from multigen.modalities.video_encoding import encode_video
+from multigen.modalities.video_sound import Pieces, Playing, put
 
 _BITS = 192_000  # a second
 _COPIED = ("h264", "hevc", "av1", "mpeg4")  # codecs of pictures that an MP4 takes as they are
@@ -32,16 +32,17 @@ class MadeSound:
     samples: np.ndarray
     rate: int
 
-    def begin(self, out: OutputContainer, seconds: float) -> Callable[[], None]:
-        """Add its stream to a file of pictures, `seconds` long; what writes it once the pictures are there.
+    def begin(self, out: OutputContainer) -> Playing:
+        """Add its stream to a file of pictures; what writes it along with them.
 
         MediaError where it cannot be encoded.
         """
         opus = out.format.name == "webm"
-        coded = 48_000 if opus else self.rate
         layout = LAYOUTS[len(self.samples)]
         try:
-            stream = out.add_stream("libopus" if opus else "aac", rate=coded, layout=layout)
+            stream = out.add_stream(
+                "libopus" if opus else "aac", rate=48_000 if opus else self.rate, layout=layout
+            )
             assert isinstance(stream, AudioStream)
             context = stream.codec_context
             assert isinstance(context, AudioCodecContext)
@@ -50,20 +51,23 @@ class MadeSound:
         except (FFmpegError, ValueError) as error:
             given = f"{len(self.samples)} channels at {self.rate} Hz"
             raise MediaError(f"the sound of a video cannot be {given} ({error})") from error
-        heard = np.ascontiguousarray(self.samples[:, : max(1, round(seconds * self.rate))])
+        return Playing(self._pieces(out, stream, context, layout))
 
-        def play() -> None:
-            pieces = av.AudioResampler(
-                format=context.format, layout=layout, rate=coded, frame_size=context.frame_size
-            )
-            for piece in [
-                *pieces.resample(packed_frame(heard, self.rate, layout)),
-                *pieces.resample(None),
-                None,
-            ]:
-                out.mux(stream.encode(piece))
-
-        return play
+    def _pieces(
+        self, out: OutputContainer, stream: AudioStream, context: AudioCodecContext, layout: str
+    ) -> Pieces:
+        pieces = av.AudioResampler(
+            format=context.format, layout=layout, rate=context.sample_rate, frame_size=context.frame_size
+        )
+        place = 0
+        for piece in [
+            *pieces.resample(packed_frame(self.samples, self.rate, layout)),
+            *pieces.resample(None),
+        ]:
+            if (yield place / context.sample_rate):
+                break
+            place = put(out, stream, piece, place)
+        out.mux(stream.encode(None))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,12 +104,15 @@ class FilePictures:
             with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as out:
                 copied = out.add_stream_from_template(stream)
                 assert isinstance(copied, VideoStream)
-                play = sound.begin(out, sound.samples.shape[1] / sound.rate)
-                first = stream.start_time or 0
+                playing = sound.begin(out)
+                first, tick = stream.start_time or 0, stream.time_base
+                assert tick is not None
                 for packet in container.demux(stream):
                     if packet.pts is None or packet.dts is None:
                         continue
                     packet.pts, packet.dts = packet.pts - first, packet.dts - first
                     packet.stream = copied
+                    playing.to(float(packet.dts * tick))
                     out.mux(packet)
-                play()
+                playing.to(sound.samples.shape[1] / sound.rate)
+                playing.end()

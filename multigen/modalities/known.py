@@ -37,6 +37,7 @@ KNOWN: Mapping[str, Known] = {
         True,
         ("blur", "downsample", "frames"),
     ),
+    "notes": Known((".mid", ".midi", ".musicxml", ".wav", ".flac", ".ogg", ".mp3"), False, True, ()),
 }
 
 

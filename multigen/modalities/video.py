@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +33,7 @@ from multigen.modalities.raster import (
     to_levels,
     to_pil,
 )
-from multigen.modalities.video_encoding import encode_video, save_animation
+from multigen.modalities.video_encoding import encode_frames, encode_video, save_animation
 from multigen.modalities.video_sound import Sound, sound_of
 from multigen.storage.files import atomic
 
@@ -136,6 +136,46 @@ class Video(Modality):
             end = self.info(path).duration
             raise MediaError(f"{path}: no frame at {start:g} s; the video ends at {end:g} s")
         return to_channels(from_levels(np.stack(levels)), self.channels)
+
+    def each(self, path: str | Source) -> Iterator[np.ndarray]:
+        """Read frames, uint8 [H, W, 3], one after another, at this modality's rate; as many as the file has.
+
+        As `read`, in memory that no length needs more of.
+        """
+        path = as_source(path)
+        info = read_header(path, self.limits)
+        last: Frame | None = None
+        levels = np.empty(0)
+        shown = read_frames(path, self.limits)
+        for frame in at_rate(
+            shown, self.fps, 0.0, None, gap=1 / (info.fps or self.fps), promised=info.duration
+        ):
+            if frame is not last:
+                levels = np.ascontiguousarray(frame.levels()[..., :3])
+            yield levels
+            last = frame
+        if last is None:
+            raise MediaError(f"{path}: there is no frame in it")
+
+    def write_each(
+        self, frames: Iterable[np.ndarray], size: Sequence[int], path: Path, *, lossless: bool = False
+    ) -> None:
+        """Write frames, uint8 [H, W, 3] of one `size` (height, width), as they come; as `write`.
+
+        lossless  H.264 in RGB, every value as it is. MediaError for a suffix that has none, or takes whole clips alone
+        """
+        allowed = [one for one in _ENCODED if one != ".webm" or not lossless]
+        if path.suffix.lower() not in allowed:
+            raise MediaError(message(f"{path}: the suffix", path.suffix, allowed))
+        with atomic(path) as temporary:
+            suffix = path.suffix.lower()
+            encode_frames(frames, size, str(temporary), suffix, self.fps, self._sound, lossless=lossless)
+
+    def at(self, fps: float) -> Video:
+        """This modality at another frame rate."""
+        made = copy.copy(self)
+        made.fps = fps
+        return made
 
     def native(self, source: str | Source | Tensor) -> Video:
         """The file's own frame rate, size and sound; of a medium [C, T, H, W] its channels, at this rate.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -17,18 +17,20 @@ from av.video.stream import VideoStream
 from PIL import Image as PillowImage
 
 from multigen.modalities.frame import size_tag
+from multigen.modalities.video_sound import Playing
 
 
 class Heard(Protocol):
     """A sound that goes into the file of a video."""
 
-    def begin(self, out: OutputContainer, seconds: float) -> Callable[[], None]:
-        """Add its stream to a file of pictures, `seconds` long; what writes it once the pictures are there."""
+    def begin(self, out: OutputContainer) -> Playing:
+        """Add its stream to a file of pictures; what writes it along with them."""
         ...
 
 
 # x264's macroblock tree reads uninitialised memory for small pictures, so that the bytes would vary.
 _H264 = "libx264", {"crf": "12", "preset": "medium", "x264-params": "mbtree=0"}
+_EXACT = "libx264rgb", {"qp": "0", "preset": "fast", "x264-params": "mbtree=0"}  # RGB, every value as it is
 _CODECS = {
     ".webm": ("libvpx-vp9", {"crf": "14", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "0"})
 }
@@ -45,10 +47,26 @@ def encode_video(
 
     Odd sizes are padded. `sound` goes along.
     """
-    height, width = levels.shape[1:3]
-    odd = (height % 2, width % 2)
-    if any(odd):
-        levels = np.pad(levels, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
+    encode_frames(levels, levels.shape[1:3], file, suffix, fps, sound)
+
+
+def encode_frames(
+    frames: Iterable[np.ndarray],
+    size: Sequence[int],
+    file: str | io.BytesIO,
+    suffix: str,
+    fps: float,
+    sound: Heard | None = None,
+    *,
+    lossless: bool = False,
+) -> None:
+    """Encode frames, uint8 [H, W, 3] each, as they come: as `encode_video`, in memory that no length needs more of.
+
+    size      height and width of all of them
+    lossless  H.264 in RGB, every value as it is; not for .webm, and few players show it
+    """
+    height, width = size
+    odd = (0, 0) if lossless else (height % 2, width % 2)
     rate = Fraction(fps).limit_denominator(1001)
     name = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}[suffix]
     options = (
@@ -57,24 +75,31 @@ def encode_video(
     with av.open(file, "w", format=name, options=options) as out:
         if any(odd):
             out.metadata["comment"] = size_tag(height, width)
-        codec, settings = _CODECS.get(suffix, _H264)
+        codec, settings = _EXACT if lossless else _CODECS.get(suffix, _H264)
         stream = out.add_stream(codec, rate=rate, options=settings)
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = levels.shape[2], levels.shape[1], "yuv420p"
-        context = stream.codec_context
-        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        play = None if sound is None else sound.begin(out, len(levels) / fps)
-        for k, one in enumerate(levels):
+        stream.width, stream.height = width + odd[1], height + odd[0]
+        stream.pix_fmt = "rgb24" if lossless else "yuv420p"
+        if not lossless:
+            context = stream.codec_context
+            context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+            context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        playing = None if sound is None else sound.begin(out)
+        for count, one in enumerate(frames):
+            if any(odd):
+                one = np.pad(one, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
             frame = av.VideoFrame.from_ndarray(one, format="rgb24")
-            frame = frame.reformat(
-                format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-            )
-            frame.pts, frame.time_base, frame.duration = k, 1 / rate, 1
+            if not lossless:
+                frame = frame.reformat(
+                    format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+                )
+            frame.pts, frame.time_base, frame.duration = count, 1 / rate, 1
             out.mux(stream.encode(frame))
+            if playing is not None:
+                playing.to((count + 1) / fps)
         out.mux(stream.encode(None))
-        if play is not None:
-            play()
+        if playing is not None:
+            playing.end()
 
 
 def save_animation(pictures: Sequence[PillowImage.Image], path: Path, fps: float) -> None:

@@ -1,10 +1,12 @@
-"""The sound of a video that is edited: its packets are copied into the file that is written."""
+"""The sound of a video that is edited: its packets are copied into the file that is written, along with the frames."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeAlias
 
 import av
 from av.audio.codeccontext import AudioCodecContext
@@ -26,6 +28,8 @@ _COPIED = {
     "webm": ("opus", "vorbis"),
     "matroska": ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac", "vorbis", "pcm_s16le", "pcm_s24le"),
 }
+# Gives when its next piece begins, s, and writes that once it goes on; it is told whether it ends there instead.
+Pieces: TypeAlias = Generator[float, bool | None, None]
 
 
 def sound_of(path: Source, limits: Limits) -> Sound | None:
@@ -42,8 +46,8 @@ class Sound:
     limits: Limits
     later: float = 0.0
 
-    def begin(self, out: OutputContainer, seconds: float) -> Callable[[], None]:
-        """Add its stream to a file of pictures, `seconds` long; what writes it once the pictures are there.
+    def begin(self, out: OutputContainer) -> Playing:
+        """Add its stream to a file of pictures; what writes it along with them.
 
         MediaError where it can be neither copied nor encoded.
         """
@@ -52,7 +56,7 @@ class Sound:
             kind = stream.codec_context.name
             if kind in _COPIED[out.format.name]:
                 copied = out.add_stream_from_template(stream)
-                return lambda: self._copy(out, copied, seconds)
+                return Playing(self._copied(out, copied))
             opus = out.format.name == "webm"
             rate = 48_000 if opus else stream.codec_context.sample_rate
             layout = "stereo" if stream.codec_context.channels > 1 else "mono"
@@ -62,9 +66,9 @@ class Sound:
         assert isinstance(context, AudioCodecContext)
         context.bit_rate = 192_000
         context.open()
-        return lambda: self._encode(out, made, context, seconds)
+        return Playing(self._encoded(out, made, context))
 
-    def _copy(self, out: OutputContainer, copied: AudioStream, seconds: float) -> None:
+    def _copied(self, out: OutputContainer, copied: AudioStream) -> Pieces:
         with open_container(self.path, self.limits) as container:
             stream, _ = audio_stream(container, self.path)
             tick = stream.time_base
@@ -74,38 +78,60 @@ class Sound:
                 if packet.pts is None or packet.dts is None:
                     continue
                 packet.pts, packet.dts = packet.pts - first + moved, packet.dts - first + moved
-                if float(packet.pts * tick) >= seconds:
-                    break
+                if (yield float(packet.pts * tick)):
+                    return
                 packet.stream = copied
                 out.mux(packet)
 
-    def _encode(
-        self, out: OutputContainer, made: AudioStream, context: AudioCodecContext, seconds: float
-    ) -> None:
+    def _encoded(self, out: OutputContainer, made: AudioStream, context: AudioCodecContext) -> Pieces:
         rate = context.sample_rate
         pieces = av.AudioResampler(
             format=context.format, layout=context.layout, rate=rate, frame_size=context.frame_size
         )
-        moved = round(self.later * rate)
         with open_container(self.path, self.limits) as container:
             stream, _ = audio_stream(container, self.path)
-            place = moved
+            place = round(self.later * rate)
             try:
                 for frame in container.decode(stream):
                     assert isinstance(frame, AudioFrame)
                     frame.pts = None
-                    for piece in pieces.resample(frame):
-                        place = _put(out, made, piece, place)
-                    if place >= seconds * rate:
+                    if (yield place / rate):
                         break
+                    for piece in pieces.resample(frame):
+                        place = put(out, made, piece, place)
                 for piece in pieces.resample(None):
-                    place = _put(out, made, piece, place)
+                    place = put(out, made, piece, place)
                 out.mux(made.encode(None))
             except (FFmpegError, ValueError) as error:
                 raise MediaError(f"{self.path}: its sound cannot be written ({error})") from error
 
 
-def _put(out: OutputContainer, made: AudioStream, piece: AudioFrame, place: int) -> int:
+class Playing:
+    """A sound that is written beside pictures, as far as they have come."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces, self._next, self._seconds = pieces, next(pieces, math.inf), 0.0
+
+    def to(self, seconds: float) -> None:
+        """Write what begins before a time, s."""
+        self._seconds = seconds
+        while self._next < seconds:
+            self._next = self._on(False)
+
+    def end(self) -> None:
+        """Write what is left of what begins before the last time, and no more."""
+        if self._next < math.inf:
+            self._on(True)
+
+    def _on(self, stop: bool) -> float:
+        try:
+            return self._pieces.send(stop)
+        except StopIteration:
+            return math.inf
+
+
+def put(out: OutputContainer, made: AudioStream, piece: AudioFrame, place: int) -> int:
+    """Write a piece at a place, in samples; the place after it."""
     piece.pts, piece.time_base = place, Fraction(1, piece.sample_rate)
     out.mux(made.encode(piece))
     return place + piece.samples

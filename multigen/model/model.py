@@ -205,6 +205,7 @@ class Model:
         seed = self.recipe.seed if seed is None else seed
         check_counts(self, n=n, seed=seed, batch=batch)
         asked = [requests] if isinstance(requests, Request | str) else requests
+        self._hash.begin(self.state_dict())  # files name it
         return Batcher(self, jobs(self, asked, n, seed), batch, on_progress)
 
     def blend(

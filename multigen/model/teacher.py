@@ -37,6 +37,7 @@ def build_distillation(model: Model) -> Distillation | None:
     given: dict[str, Any] = {
         "teacher": Teacher(teacher.denoiser, _guiding(teacher), teacher.recipe.sample.polish),
         "student": model.denoiser,
+        "encode": teacher.encode,
         "grid": grid(model, model.recipe.timesteps, model.recipe.sample.steps, places),
     }
     method: Distillation = registry.build(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -82,21 +83,46 @@ def hash_of(tensors: Mapping[str, Tensor]) -> str:
 
 
 class KnownHash:
-    """`hash_of` tensors, computed again only where they were changed or replaced since."""
+    """`hash_of` tensors, computed again only where they were changed or replaced since.
 
-    def __init__(self) -> None:
+    least  bytes from which on it is worth a thread
+    """
+
+    def __init__(self, least: int = 1 << 28) -> None:
+        self._least = least
         self._stamp: object = None
         self._hash = ""
+        self._begun: tuple[object, Future[str]] | None = None
+
+    def begin(self, tensors: Mapping[str, Tensor]) -> None:
+        """Compute it beside what follows, such as the sampling of a medium whose file will name it: 1 s for 0.5 GB."""
+        stamp = _stamp(tensors)
+        known = stamp is None or stamp == self._stamp or (self._begun is not None and self._begun[0] == stamp)
+        if known or sum(tensor.nbytes for tensor in tensors.values()) < self._least:
+            return
+        pool = ThreadPoolExecutor(1, thread_name_prefix="hash")
+        self._begun = stamp, pool.submit(hash_of, dict(tensors))
+        pool.shutdown(wait=False)
 
     def of(self, tensors: Mapping[str, Tensor]) -> str:
         """The hash."""
-        try:
-            stamp = [(n, t.data_ptr(), 0 if t.is_inference() else t._version) for n, t in tensors.items()]
-        except RuntimeError:  # tensors of a kind that has no memory of its own
+        stamp = _stamp(tensors)
+        if stamp is None:
             return hash_of(tensors)
+        begun, self._begun = self._begun, None
         if self._stamp != stamp:
-            self._stamp, self._hash = stamp, hash_of(tensors)
+            # What was changed meanwhile has another stamp, and is read again.
+            found = begun[1].result() if begun is not None and begun[0] == stamp else hash_of(tensors)
+            self._stamp, self._hash = stamp, found
         return self._hash
+
+
+def _stamp(tensors: Mapping[str, Tensor]) -> object:
+    """What differs where a tensor was changed or replaced; None for kinds that have no memory of their own."""
+    try:
+        return [(n, t.data_ptr(), 0 if t.is_inference() else t._version) for n, t in tensors.items()]
+    except RuntimeError:
+        return None
 
 
 # What weights may be held as, by the names of `backbone.dtype`.

@@ -14,12 +14,13 @@ from multigen.provenance.known import TYPES
 from multigen.provenance.made import Made, SourceFile
 from multigen.provenance.ogg import ogg
 from multigen.provenance.packet import packet
-from multigen.provenance.signing import check_format, sign, signer_for
+from multigen.provenance.signing import check_format, sign, sign_file, signer_for
 from multigen.provenance.tiff import tiff
-from multigen.storage.files import atomic, write_text
+from multigen.storage.files import atomic, sha256, write_text
 
 # A file, the packet and the line of text -> the file with both.
 _Writer = Callable[[bytes, bytes, str], bytes]
+LONG = (".mp4", ".mov")  # what is said of them stands at their end
 SIDECAR = ".made.json"  # beside a file whose format has no place for metadata
 
 
@@ -119,6 +120,21 @@ def write_marked(path: Path, made: Made, write: Callable[[Path], None]) -> str:
             error.args = tuple(str(one).replace(str(temporary), str(path)) for one in error.args)
             raise
         return mark_file(temporary, made)
+
+
+def write_long(path: Path, made: Made, write: Callable[[Path], None]) -> str:
+    """As `write_marked`, in memory that no length needs more of, for the suffixes of `LONG`."""
+    assert path.suffix.lower() in LONG
+    check_format(made.sign, path.suffix)
+    with atomic(path) as temporary:
+        write(temporary)
+        digest = sha256(temporary)
+        with temporary.open("ab") as file:
+            file.write(pictures.mp4(b"", packet(made)))
+        signer = signer_for(made.sign)
+        if signer is not None:
+            sign_file(temporary, made, signer)
+        return digest
 
 
 def mark_picture(path: Path, made: Made) -> None:

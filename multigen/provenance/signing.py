@@ -10,15 +10,17 @@ import logging
 import os
 import zlib
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from multigen.errors import MultigenError, reason
 from multigen.provenance.authority import Identity, local_identity
 from multigen.provenance.known import READ, TYPES
 from multigen.provenance.made import AGENT, Made, Sign, SourceFile
+from multigen.storage.files import atomic
 from multigen.storage.packages import install
 from multigen.storage.png import png_file
 from multigen.version import __version__
@@ -120,8 +122,10 @@ def _signing(identity: Identity) -> Signing:
     try:
         info = c2pa.C2paSignerInfo(kind, identity.chain, identity.key, None)
         found = Signing(c2pa.Context.from_dict(dict(SETTINGS)), c2pa.Signer.from_info(info))
-        content = _signed(_dot(), ".png", Made("trial", ""), found)
-        with c2pa.Reader("image/png", io.BytesIO(content), None, found.context) as reader:
+        content = io.BytesIO()
+        _signed(io.BytesIO(_dot()), content, ".png", Made("trial", ""), found)
+        content.seek(0)
+        with c2pa.Reader("image/png", content, None, found.context) as reader:
             results = reader.get_validation_results() or {}
     except c2pa.C2paError as error:
         raise MultigenError(_refused(identity, str(error))) from None
@@ -172,35 +176,74 @@ def sign(content: bytes, suffix: str, made: Made, signing: Signing) -> bytes:
     An edit names its source, with the manifest that its file may have. Of a source that is no file, or no longer
     there, or damaged, or of a format without manifests, it says only that there is one.
     """
+    source = None if made.source is None else _content(made.source)
+    out = io.BytesIO()
+    _sign(
+        io.BytesIO(content),
+        out,
+        suffix,
+        made,
+        signing,
+        None if source is None else (source[0], io.BytesIO(source[1])),
+    )
+    return out.getvalue()
+
+
+def sign_file(path: Path, made: Made, signing: Signing) -> None:
+    """Sign a file in place, as `sign`, in memory that no length needs more of."""
+    kind = None if made.source is None or made.source.path is None else READ.get(made.source.suffix)
+    with ExitStack() as files, atomic(path) as temporary:
+        content, out = files.enter_context(path.open("rb")), files.enter_context(temporary.open("w+b"))
+        source = None
+        if kind is not None and made.source is not None and made.source.path is not None:
+            with suppress(OSError):
+                source = kind, files.enter_context(made.source.path.open("rb"))
+        _sign(content, out, path.suffix.lower(), made, signing, source)
+
+
+def _sign(
+    content: BinaryIO,
+    out: BinaryIO,
+    suffix: str,
+    made: Made,
+    signing: Signing,
+    source: tuple[str, BinaryIO] | None,
+) -> None:
     import c2pa
 
-    source = None if made.source is None else _content(made.source)
     if source is not None:
         try:
-            return _signed(content, suffix, made, signing, source)
+            return _signed(content, out, suffix, made, signing, source)
         except c2pa.C2paError as error:
             log.debug("a source is named without its content: %s", error)
+            content.seek(0)
+            out.seek(0)
+            out.truncate()
     try:
-        return _signed(content, suffix, made, signing)
+        _signed(content, out, suffix, made, signing)
     except c2pa.C2paError as error:
         raise MultigenError(f"provenance: a {suffix} file could not be signed ({error})") from error
 
 
 def _signed(
-    content: bytes, suffix: str, made: Made, signing: Signing, source: tuple[str, bytes] | None = None
-) -> bytes:
+    content: BinaryIO,
+    out: BinaryIO,
+    suffix: str,
+    made: Made,
+    signing: Signing,
+    source: tuple[str, BinaryIO] | None = None,
+) -> None:
     import c2pa
 
-    out, definition = io.BytesIO(), _manifest(made)
+    definition = _manifest(made)
     name = "source" if made.source is None else f"source{made.source.suffix}"
     row = {"title": name, "relationship": "parentOf", "instance_id": SOURCE, "label": SOURCE}
     if made.edited and source is None:
         definition["ingredients"] = [row]
     with c2pa.Builder(definition, signing.context) as builder:
         if source is not None:
-            builder.add_ingredient(json.dumps(row), source[0], io.BytesIO(source[1]))
-        builder.sign(signing.signer, TYPES[suffix], io.BytesIO(content), out)
-    return out.getvalue()
+            builder.add_ingredient(json.dumps(row), source[0], source[1])
+        builder.sign(signing.signer, TYPES[suffix], content, out)
 
 
 def _content(source: SourceFile) -> tuple[str, bytes] | None:

@@ -53,6 +53,11 @@ def id3(content: bytes, packet: bytes, sentence: str) -> bytes:
     return b"ID3\x04\0" + bytes([flags]) + _bytes(len(frames) + len(said)) + frames + said + rest
 
 
+def id3_size(content: bytes) -> int:
+    """Bytes of the ID3v2 tag, with its header, that a file begins with."""
+    return 10 + _number(content[6:10])
+
+
 def _frames(tag: bytes) -> bytes:
     """The frames of a tag, without its padding."""
     at = 0

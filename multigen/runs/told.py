@@ -1,4 +1,4 @@
-"""What media files tell of how they were made, and making them again from that."""
+"""Making media again from what their files tell of how they were made."""
 
 from __future__ import annotations
 
@@ -11,33 +11,11 @@ from typing import Any
 
 from multigen.errors import MultigenError
 from multigen.generation.request import Request
-from multigen.provenance.reading import read_said, read_signed
-from multigen.provenance.signing import installed
+from multigen.provenance.told import told
 from multigen.recipe.dump import to_yaml
 from multigen.runs.told_recipe import check_request, told_recipe
-from multigen.runs.verification import signature_row
 
 log = logging.getLogger(__name__)
-
-
-def told(path: Path, trust: Sequence[Path] = ()) -> dict[str, Any]:
-    """What a file tells: the state of its signature, what was done, what it was made from, and the rest.
-
-    Of a signed file that is intact, what was signed; else what its plain metadata say. MediaError for what is no file.
-    """
-    signed = read_signed(path, trust) if installed() else None
-    row = signature_row(signed)
-    intact = signed is not None and signed.state in ("trusted", "signed")
-    said = signed.said if signed is not None and intact and signed.said else read_said(path)
-    return {
-        "path": str(path),
-        "signature": row.text,
-        "state": row.data["state"],
-        "by": "" if signed is None else signed.by,
-        "actions": [] if signed is None else [dict(one) for one in signed.actions],
-        "sources": [] if signed is None else list(signed.sources),
-        "said": dict(said or {}),
-    }
 
 
 def make_again(

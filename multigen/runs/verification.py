@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multigen.errors import MultigenError
-from multigen.provenance.reading import Signed, read_said, read_signed
+from multigen.provenance.reading import read_said, read_signed
 from multigen.provenance.signing import installed
-from multigen.storage.packages import install
+from multigen.provenance.told import sentence
 
 # From good to bad. absent: a check found nothing, which is no fault of its own. unsigned: nothing proves where the file
 # comes from. bad: the file was altered, or cannot be checked.
@@ -38,16 +38,11 @@ class Row:
 
 def signature_rows(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
     """Whether a file is signed, by whom, and whether it is as it was signed."""
-    return [signature_row(read_signed(path, trust) if installed() else None)]
-
-
-def signature_row(found: Signed | None) -> Row:
-    """What was read of a signature; None: nobody could look."""
-    if found is None:
-        text = f"not checked: {install('provenance')}"
-        return Row("signature", "unsigned", text, {"state": "not_checked"})
+    if not installed():
+        return [Row("signature", "unsigned", sentence(None), {"state": "not_checked"})]
+    found = read_signed(path, trust)
     data = {"state": found.state, "by": found.by, "faults": list(found.faults)}
-    return Row("signature", _VERDICTS[found.state], _sentence(found), data)
+    return [Row("signature", _VERDICTS[found.state], sentence(found), data)]
 
 
 _VERDICTS: dict[str, Verdict] = {
@@ -57,17 +52,6 @@ _VERDICTS: dict[str, Verdict] = {
     "unreadable": "bad",
     "unsigned": "unsigned",
 }
-
-
-def _sentence(found: Signed) -> str:
-    why = found.faults[0] if found.faults else ""
-    return {
-        "trusted": f"intact, signed by {found.by}",
-        "signed": f"intact, signed by {found.by}, whom no certificate at hand vouches for (--trust FILE)",
-        "altered": f"altered since {found.by or 'somebody'} signed it ({why})",
-        "unreadable": f"a manifest that cannot be read ({why})",
-        "unsigned": "not signed",
-    }[found.state]
 
 
 def metadata_rows(path: Path, trust: Sequence[Path] = ()) -> list[Row]:

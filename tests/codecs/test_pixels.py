@@ -55,3 +55,26 @@ def test_fit_reads_nothing_and_nothing_is_saved() -> None:
     codec = Pixels()
     codec.fit(broken())
     assert codec.state_dict() == {}
+
+
+def test_unclamped_goes_beyond_the_limits_and_keeps_the_gradient() -> None:
+    """A restoration is led by the gradient of what is seen: at -1 and 1 a clamp would leave none."""
+    codec = Pixels(unshuffle=2, scale=2.0)
+    x = torch.linspace(-6, 6, 4 * 4 * 4).reshape(1, 4, 4, 4).requires_grad_()
+    free = codec.unclamped(x)
+    assert free.abs().max() > 2
+    torch.testing.assert_close(codec.decode(x), free.clamp(-1, 1))
+    torch.testing.assert_close(codec.encode(free), x)  # nothing is lost, so the way back is exact
+    (gradient,) = torch.autograd.grad(free.sum(), x)
+    torch.testing.assert_close(gradient, torch.full_like(x, 1 / codec.scale))
+    (clamped,) = torch.autograd.grad(codec.decode(x).sum(), x)
+    assert (clamped == 0).any()
+
+
+def test_unclamped_alpha_has_small_gradients() -> None:
+    """Colour is premultiplied: what is nearly clear would be divided by nearly nothing."""
+    codec = Pixels()
+    x = torch.full((1, 4, 2, 2), -0.999).requires_grad_()
+    (gradient,) = torch.autograd.grad(codec.unclamped(x).sum(), x)
+    (sharp,) = torch.autograd.grad(codec.decode(x * 1).sum(), x)
+    assert gradient.abs().max() < sharp.abs().max() and gradient.isfinite().all()

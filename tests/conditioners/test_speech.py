@@ -17,7 +17,7 @@ from multigen.core.guides import Query
 from multigen.errors import MultigenError
 from multigen.generation import trajectory as generation
 from multigen.generation.plan import jobs
-from multigen.generation.request import Request
+from multigen.generation.request import EditRequest, Request
 from multigen.modalities.audio import Audio
 from multigen.modalities.image import Image
 from multigen.model.model import Model
@@ -88,8 +88,7 @@ def test_nothing_measured_leaves_plain_durations() -> None:
 def test_a_prompt_names_its_voice(speech: Speech) -> None:
     asked = speech.asked(["ben: good morning", "good morning", "time: ten past four"], {"voice": "ana"})
     assert asked["voice"] == ["ben", "ana", "ana"]
-    assert speech.asked(["hello"], {})["voice"] == ["ana"]
-    assert speech.asked([""], {})["voice"] == [None]
+    assert speech.asked(["hello", ""], {})["voice"] == [None, None]
     assert asked["spoken"][0].tokens == asked["spoken"][1].tokens
     with pytest.raises(MultigenError, match="voice: 'bem' is not allowed. .*ben"):
         speech.asked(["hello"], {"voice": "bem"})
@@ -160,6 +159,9 @@ def test_options_reach_the_network(model: Model) -> None:
         assert calls[0].cond.vector is not None
         return calls[0].cond.vector[0]
 
+    sound = torch.zeros(1, RATE)
+    edited = jobs(model, [Request("Yes.", edit=EditRequest(sound, extend="1s"))], 1, 0)[0]
+    assert torch.equal(vector(edited), model.conditioner.voice.weight[3])  # pyright: ignore
     assert torch.equal(vector(plain), model.conditioner.voice.weight[0])  # pyright: ignore
     assert torch.equal(vector(other), model.conditioner.voice.weight[2])  # pyright: ignore
 

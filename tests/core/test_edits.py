@@ -8,11 +8,12 @@ from torch import Tensor
 
 from multigen.core import Cond, Driver, Guide, Query, Sampling, plain, solve
 from multigen.core import schedules as S
+from multigen.core.circles import Closed, extend
 from multigen.core.edits import add_noise, invert, last_steps, resample, slerp
 from multigen.core.guides import Call, cfg
 from multigen.core.noise import Noise
 from multigen.core.samplers import ddim, ddpm, heun
-from multigen.core.sliding_window import Crop, sliding_windows
+from multigen.core.sliding_window import Crop, sliding_windows, windows_of
 from multigen.core.timesteps import uniform
 from tests.core.gaussians import Analytic, Mixture
 
@@ -52,6 +53,21 @@ def test_windows_of_a_pointwise_denoiser_change_nothing(
         made, calls = answered(sliding_windows(lambda _: plain(NONE, NONE), size, overlap, closed), x)
         torch.testing.assert_close(made, answered(plain(NONE, NONE), x)[0])
         assert calls == 1  # all windows in one network call
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 12, 16), (1, 2, 3, 7, 10), (1, 1, 8, 30)])
+def test_windows_beyond_the_poles_of_a_globe_see_it_go_on(shape: tuple[int, ...]) -> None:
+    """Rows beyond a pole are those behind it, upside down; a pointwise denoiser changes nothing."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    for high, wide in ((min(8, shape[-2]), 8), (5, 6)):
+        size = (*shape[2:-2], high, wide)
+        whole = extend(x, (0, 0, high, high), Closed((-1,), poles=True))
+        rows = range(shape[-2] + high)
+        seen = [whole.roll(-k, -1)[..., r : r + high, :wide].clone() for k in range(shape[-1]) for r in rows]
+        found = windows_of(x, size, 0.5, (-1,), poles=True)
+        assert all(any(torch.equal(window.crop(x), one) for one in seen) for window in found)
+        made, _ = answered(sliding_windows(lambda _: plain(NONE, NONE), size, 0.5, (-1,), poles=True), x)
+        torch.testing.assert_close(made, answered(plain(NONE, NONE), x)[0])
 
 
 def test_windows_see_no_more_than_their_size_and_wrap_around() -> None:

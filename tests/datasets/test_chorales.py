@@ -16,11 +16,11 @@ import torch
 
 from multigen.datasets import rendering, scores
 from multigen.datasets.chorales import KINDS, Chorales
-from multigen.datasets.general_midi import key_name, midi_file, program
 from multigen.datasets.render_captions import Crop, Piece, caption
 from multigen.errors import MediaError, MultigenError, RecipeError
 from multigen.evaluation.audio import chroma, detune, loudness
 from multigen.modalities.audio import Audio
+from multigen.modalities.general_midi import key_name, midi_file, program
 
 AUDIO = Audio(rate=16000, seconds=4.0)
 

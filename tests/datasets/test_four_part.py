@@ -19,10 +19,10 @@ from multigen import registry, sounds
 from multigen.datasets import rendering, scores
 from multigen.datasets.composer import compose
 from multigen.datasets.four_part import FourPart
-from multigen.datasets.general_midi import PROGRAMS, key_name, midi_file
 from multigen.errors import MultigenError
 from multigen.evaluation.audio import chroma, detune, loudness
 from multigen.modalities.audio import Audio
+from multigen.modalities.general_midi import PROGRAMS, key_name, midi_file
 
 AUDIO = Audio(rate=16000, seconds=4.0)
 

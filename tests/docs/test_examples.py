@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 import os
@@ -198,7 +199,7 @@ def test_the_package_of_a_modality_trains_and_samples_through_the_commands(
     prompts = ["--prompt", "quiet", "--prompt", "loud", "-n", "4"]
     command(installed, tmp_path, "sample", "run", *prompts, "--quiet", "--out", "made")
     files = sorted((tmp_path / "made" / "media").glob("*.csv"))
-    rows = torch.stack([torch.tensor([float(v) for v in f.read_text().split(",")]) for f in files])
+    rows = torch.stack([torch.tensor([float(r["value"]) for r in csv.DictReader(f.open())]) for f in files])
     assert rows.shape == (8, 32)
     quiet, loud = rows.std(1).view(2, 4).mean(1).sort().values
     assert quiet < 0.4 * loud  # of sines with amplitudes 0.2 and 0.9

@@ -96,7 +96,9 @@ def test_captions_name_groups() -> None:
         named(Groups(), Colours())
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, shares: dict[str, float], n: int = 100, judge: str = "null"):  # type: ignore[no-untyped-def]
+def asked(
+    monkeypatch: pytest.MonkeyPatch, shares: dict[str, float], n: int = 100, judge: str = "null", metrics=None
+):  # type: ignore[no-untyped-def]
     """What is found for a model whose outputs have these shares."""
     model = small("image_digits")
     settings = "{names: {red: [red], green: [green], blue: [blue]}, neutral: [a square], n: 100"
@@ -114,7 +116,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, shares: dict[str, float], n: int = 10
 
     monkeypatch.setattr("multigen.evaluation.groups.generated_set", neutral)
     made = MediaSet("held out", outputs[:40], [Target("a red square")] * 30 + [Target("a blue square")] * 10)
-    found = measure_groups(model, dataset, [made], {"light": Light()}, Mean())
+    found = measure_groups(model, dataset, [made], metrics or {"light": Light()}, Mean())
     assert found is not None
     return found
 
@@ -190,3 +192,23 @@ def test_classes_of_a_model_that_is_asked_for_none() -> None:
     assert sum(row["outputs"]["count"] for row in found["rows"]) == 6
     assert found["judge_right"]["share"] > 0.4  # ten classes: 0.1 by chance
     assert measure_groups(small("image_digits"), Colours(), [], {}, Mean()) is None
+
+
+class Apart:
+    """One value for each prompt, whose media it compares."""
+
+    better: Literal["higher", "lower", "real"] = "higher"
+    reads: Literal["prompt", "media", "seeds"] = "seeds"
+    about = "how far the media of a prompt lie apart"
+
+    def __call__(self, media: Sequence[Tensor], targets: Sequence[Target]) -> Score:
+        return Score.of([0.5 for _ in {target.prompt for target in targets}])
+
+
+def test_a_metric_of_prompts_says_nothing_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its two values would fall to the first two media: they belong to no medium."""
+    found = asked(
+        monkeypatch, {"red": 0.6, "green": 0.3, "blue": 0.1}, metrics={"light": Light(), "apart": Apart()}
+    )
+    assert {name for row in found["rows"] for name in row["quality"]} == {"light"}
+    assert any("light" in row and "apart" not in row for row in told(found))

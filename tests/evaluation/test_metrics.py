@@ -13,7 +13,6 @@ from multigen.core.noise import normal, stream
 from multigen.datasets import Dataset
 from multigen.datasets.digits import Digits
 from multigen.datasets.emoji import Emoji
-from multigen.datasets.general_midi import key_classes
 from multigen.datasets.motions import DIRECTIONS, MOTIONS
 from multigen.datasets.moving_emoji import MovingEmoji
 from multigen.errors import RecipeError
@@ -22,6 +21,7 @@ from multigen.evaluation.metrics.cut_out import cut_out, ink
 from multigen.evaluation.metrics.motion import direction, track
 from multigen.evaluation.metrics.motion_kind import motion, turn
 from multigen.modalities.audio import Audio
+from multigen.modalities.general_midi import key_classes
 from multigen.modalities.image import Image
 from multigen.modalities.video import Video
 from multigen.registry import Part

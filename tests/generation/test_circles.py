@@ -12,6 +12,7 @@ from multigen.errors import MultigenError
 from multigen.generation.plan import plan
 from multigen.generation.request import EditRequest, Request
 from multigen.model.model import Model
+from multigen.recipe.sections import WeightedAdapter
 from multigen.runs.sample_manifest import facts as request_facts
 from tests.model.test_model import SMALL, small, steady
 
@@ -64,8 +65,28 @@ def test_networks_that_know_places_are_made_in_windows_that_go_round() -> None:
     assert plan(model, Request("3", tile="x")).circles.windows == (-1,)
     tiles, open_ = many(model, n=8, tile="x"), many(model, n=8)
     assert seam(open_, -1) < 0.8 and abs(seam(tiles, -1) - 1) < 0.15
-    with pytest.raises(MultigenError, match="tile: globe is not allowed here"):
-        plan(model, Request("3", tile="globe"))
+    globe = plan(model, Request("3", tile="globe")).circles
+    assert globe.windows == (-1,) and globe.poles and not globe.network
+
+
+def across_poles(media: Tensor) -> float:
+    """The mean difference between the two sides of a pole, next to it, over that of neighbouring rows elsewhere."""
+    near = torch.cat([media[..., :1, :], media[..., -1:, :]], -2)
+    over = (near - near.roll(media.shape[-1] // 2, -1)).abs().mean()
+    return float(over / media.diff(dim=-2).abs().mean())
+
+
+@pytest.mark.parametrize("size", [(28, 56), (56, 112)])
+def test_a_panorama_that_is_larger_than_the_model_goes_on_beyond_its_poles(
+    digits: Model, size: tuple[int, int]
+) -> None:
+    """In windows: on both sides of a pole, and of the seam, neighbours are like neighbours elsewhere."""
+    how: dict[str, object] = {"n": 4, "size": size, "sliding_window": True}
+    circles = plan(digits, Request("3", size=size, sliding_window=True, tile="globe")).circles
+    assert circles.poles and -1 in circles.windows
+    globes, open_ = many(digits, tile="globe", **how), many(digits, tile="x", **how)
+    assert abs(across_poles(globes) - 1) < 0.35 < abs(across_poles(open_) - 1)
+    assert abs(seam(globes, -1) - 1) < 0.3
 
 
 def test_tiles_beside_others_are_as_alone(digits: Model) -> None:
@@ -164,3 +185,44 @@ def test_the_manifest_says_what_meets(digits: Model) -> None:
     ):
         facts = request_facts(request, plan(digits, request), {})
         assert facts.get("edit", facts)["tile"] == request.tile
+
+
+def test_a_weaker_network_closes_what_the_model_closes(
+    digits: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Autoguidance leads away from what it answers: at ends that it does not close it would draw a seam."""
+    weak = small("image_digits", FINE)
+    seen: list[tuple[bool, object]] = []
+    forward = weak.denoiser.forward
+
+    def watched(x: Tensor, t: Tensor, cond: object, **how: object) -> Tensor:
+        seen.append((True, how.get("closed")))
+        return forward(x, t, cond, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(weak.denoiser, "forward", watched)
+    monkeypatch.setattr(digits, "load_denoiser", lambda weights: weak.denoiser)
+    guide = {"name": "autoguidance", "weights": "weak", "scale": 3.0}
+    tiles, open_ = many(digits, tile="xy", guide=guide), many(digits, guide=guide)
+    assert max(abs(seam(tiles, -1) - 1), abs(seam(tiles, -2) - 1)) < 0.15 and seam(open_, -1) < 0.8
+    assert seen and any(getattr(closed, "axes", ()) for _, closed in seen)
+    monkeypatch.setattr(digits, "load_denoiser", lambda weights: steady(small("image_digits", FINE)).denoiser)
+    with pytest.raises(MultigenError, match="the network of weak, by which the guide leads, does not close"):
+        plan(digits, Request("3", tile="xy", guide=guide))
+    assert plan(
+        digits, Request("3", tile="xy", guide={**guide, "scale": 1.0})
+    ).circles  # then it is not called
+
+
+def test_windows_that_a_tile_needs_are_refused_where_none_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that knows places closes a tile in windows alone; a ControlNet and a beginning forbid these."""
+    model = steady(small("image_digits", FINE))
+    assert plan(model, Request("3", tile="x")).circles.windows == (-1,)
+    shown = WeightedAdapter("controlnet.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "recipe", dataclasses.replace(model.recipe, adapters=(shown,)))
+        with pytest.raises(MultigenError, match="made in one piece, not in windows"):
+            plan(model, Request("3", tile="x"))
+    monkeypatch.setattr(model.denoiser.backbone, "begins", True)
+    source = EditRequest(torch.zeros(1, 28, 28), strength=0.7)
+    with pytest.raises(MultigenError, match="of its own size of a picture, not windows"):
+        plan(model, Request("3", tile="x", edit=source))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from multigen.generation.view import View, grown_size, identity, picture_view, time_view
+from multigen.core.circles import Closed
+from multigen.generation.view import View, _margin, _resized, grown_size, identity, picture_view, time_view
 
 RNG = torch.Generator().manual_seed(0)
 
@@ -112,3 +115,35 @@ def test_what_is_added_is_made_at_the_pictures_own_scale() -> None:
     assert grown_size((768, 768), (512, 512), (64, 64)) == (96, 96)
     assert grown_size((28, 28), (20, 20), (28, 28)) == (28, 28)
     assert grown_size((300, 512), (300, 512), (64, 64)) == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "margins"),
+    [
+        (28, 28, (4, 4)),
+        (56, 28, (8, 4)),
+        (28, 56, (4, 8)),
+        (20, 30, (4, 6)),
+        (21, 28, (6, 8)),
+        (29, 31, (29, 31)),
+    ],
+)
+def test_margins_of_tiles_are_whole_on_both_sides(side: int, size: int, margins: tuple[int, int]) -> None:
+    """At least the four pixels that bicubic interpolation reaches, at the same scale before and after."""
+    before, after = _margin(side, size)
+    assert (before, after) == margins
+    assert before * size == after * side and before <= side
+    assert before >= min(4 * max(1, side / size), side)
+
+
+@pytest.mark.parametrize(("side", "size"), [(20, 30), (30, 20), (21, 28), (56, 28)])
+def test_a_turned_tile_is_resized_to_a_turned_one(side: int, size: int) -> None:
+    """No end differs from any other place."""
+    media = torch.rand(1, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    common = math.gcd(side, size)
+    before, after = side // common, size // common
+    made = _resized(media, (size, size), Closed((-1, -2)))
+    for k in (1, common // 2):
+        turned = _resized(media.roll((k * before, before), (-1, -2)), (size, size), Closed((-1, -2)))
+        torch.testing.assert_close(turned, made.roll((k * after, after), (-1, -2)), rtol=0, atol=1e-5)
+    assert (_resized(media, (size, size), Closed()) - made).abs().max() > 0.01  # open ends do differ

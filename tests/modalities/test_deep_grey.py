@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from multigen.datasets.folder import Folder
 from multigen.datasets.phantoms import Phantoms
 from multigen.errors import MediaError, MultigenError
 from multigen.modalities.image import Image
+from tests.modalities.test_colour_tags import png
 from tests.model.test_model import SMALL, small
 
 DEEP = Image(size=16, channels=1, bits=16)
@@ -128,3 +130,19 @@ def test_a_tensor_keeps_the_models_window() -> None:
     part = Image(size=16, channels=1, bits=16, window=(0, 4095))
     own = part.native(torch.zeros(1, 8, 8))
     assert own.window == part.window and own._form is None
+
+
+@pytest.mark.parametrize(
+    "tags", [{b"gAMA": struct.pack(">I", 100_000)}, {b"cICP": bytes([9, 16, 0, 1])}, {b"sRGB": b"\0"}]
+)
+def test_tags_of_colour_say_nothing_of_values(tags: dict[bytes, bytes], tmp_path: Path) -> None:
+    """What a scanner counted is no light that a screen shows: it is not turned into other levels."""
+    values = np.array([[0, 300, 20_000, 65_535]])
+    bare = png(tmp_path / "bare.png", values[..., None] / 65_535, {}, deep=True)
+    tagged = png(tmp_path / "tagged.png", values[..., None] / 65_535, tags, deep=True)
+    image = Image(size=4, channels=1, bits=16, window=(0, 30_000))
+    read = image.read(tagged)
+    assert torch.equal(read, image.read(bare))
+    torch.testing.assert_close(read[0, 0], torch.tensor([-1.0, -0.98, 1 / 3, 1.0]))
+    image.write(read, tmp_path / "written.png")
+    assert not any(name in (tmp_path / "written.png").read_bytes() for name in (b"gAMA", b"cICP", b"iCCP"))

@@ -195,3 +195,19 @@ def test_a_training_leaves_them_out(folder: Path, tmp_path: Path, caplog: pytest
     rows = json.loads((tmp_path / "run" / FILE).read_text())["copies"]
     assert len(rows) == 3 and "3 near-duplicates, left out" in caplog.text
     assert "dedup: drop" in (tmp_path / "run" / "recipe.yaml").read_text()
+
+
+def test_rows_that_name_other_items_are_not_believed(folder: Path, tmp_path: Path) -> None:
+    """An index alone would leave out whatever stands there now."""
+    one, dataset, modality = made(folder, "train.dedup=drop")
+    deduplicated(one, dataset, modality, CPU, tmp_path)
+    found = json.loads((tmp_path / FILE).read_text())
+    rows = found["copies"]
+    assert all(dataset[row["index"]]["id"] == row["id"] for row in rows)
+    inside = {dataset[index]["id"] for index in dataset.split()[0]}
+    assert all(row["of"] in inside - {row["id"]} for row in rows)
+    for wrong in ({"id": "another.png"}, {"index": 10_000}, {"index": "0"}):
+        (tmp_path / FILE).write_text(json.dumps({**found, "copies": [{**rows[0], **wrong}]}))
+        again = deduplicated(one, dataset, modality, CPU, tmp_path)
+        assert len(again.split()[0]) == 12
+        assert json.loads((tmp_path / FILE).read_text()) == found  # looked at anew

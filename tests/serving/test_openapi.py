@@ -31,7 +31,8 @@ OPERATIONS = [
     "GET /v1/jobs/{name}/events", "GET /v1/models", "GET /v1/models/{name}", "GET /v1/videos",
     "GET /v1/videos/{name}", "GET /v1/videos/{name}/content", "DELETE /v1/jobs/{name}", "DELETE /v1/videos/{name}",
     "POST /v1/audio/edits", "POST /v1/audio/generations", "POST /v1/audio/speech", "POST /v1/images/edits",
-    "POST /v1/images/generations", "POST /v1/jobs", "POST /v1/videos", "POST /v1/videos/{name}/remix",
+    "POST /v1/images/generations", "POST /v1/jobs", "POST /v1/media/info", "POST /v1/videos",
+    "POST /v1/videos/{name}/remix",
 ]  # fmt: skip
 
 

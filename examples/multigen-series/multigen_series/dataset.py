@@ -17,7 +17,7 @@ class Sines(Dataset):
     """`count` sines; every other one is loud. Labels are the classes, texts their names."""
 
     def __init__(self, *, modality: Given[Series], count: int = 64) -> None:
-        self.length, self.count = modality.length, count
+        self.length, self.channels, self.count = modality.length, modality.shape()[0], count
         self.classes: tuple[str, ...] = ("quiet", "loud")
 
     def __len__(self) -> int:
@@ -30,7 +30,7 @@ class Sines(Dataset):
         """The phase is drawn from `rng` alone, so that a training is the same whenever it runs."""
         label = index % 2
         phase = torch.rand(1, generator=rng) + torch.arange(self.length) / self.length
-        media = (0.2, 0.9)[label] * torch.sin(2 * math.pi * phase)[None]
+        media = (0.2, 0.9)[label] * torch.sin(2 * math.pi * phase)[None].repeat(self.channels, 1)
         return {"media": media, "id": f"sine{index}", "label": label, "text": self.classes[label]}
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:

@@ -55,11 +55,12 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Plan:
-    """Home key, metre (quarters per bar) and phrases of a piece."""
+    """Home key, metre (quarters per bar) and phrases of a piece, and quarters before its first bar line."""
 
     home: Key
     metre: int
     phrases: tuple[Phrase, ...]
+    pickup: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def plan(dice: Dice) -> Plan:
             phrase = _phrase(_fill(beats, bar, pickup, cadence, dice), cadence, before, key, onset, dice)
         phrases.append(phrase)
         onset, before = onset + beats * bar, key
-    return Plan(home, beats, tuple(phrases))
+    return Plan(home, beats, tuple(phrases), int(pickup))
 
 
 def _keys(home: Key, count: int, dice: Dice) -> list[Key]:

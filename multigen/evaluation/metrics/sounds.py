@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from multigen.datasets import Dataset
-from multigen.datasets.general_midi import key_classes, key_name
 from multigen.evaluation import audio, tonality
 from multigen.evaluation.metrics import Metric, Score, Target
 from multigen.evaluation.metrics.checks import check_modality
 from multigen.modalities import Modality
+from multigen.modalities.general_midi import key_classes, key_name
 from multigen.registry import Given
 
 _BPM = re.compile(r"\b(\d{2,3}) bpm\b")

@@ -8,7 +8,6 @@ from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
-import pocketsphinx
 from torch import Tensor
 from torchaudio.functional import resample
 
@@ -20,6 +19,7 @@ from multigen.evaluation.metrics.checks import check_modality
 from multigen.evaluation.metrics.instrument import Instrument
 from multigen.modalities import Modality
 from multigen.registry import Given
+from multigen.storage.packages import check_installed
 
 RATE = 16000  # Hz, of the recogniser's model
 _RIVALS = 7  # other words for each place of a slot grammar
@@ -32,7 +32,8 @@ class WordError(Metric):
     of `vocabulary` words, in any number and order; "slots": at each place the word asked for or one of seven others.
     The other words are those of the other prompts. The floor is the same sounds under another prompt's grammar.
 
-    NaN for prompts with a word that the dictionary lacks. RecipeError unless the modality is sound.
+    NaN for prompts with a word that the dictionary lacks. RecipeError unless the modality is sound; MultigenError where
+    pocketsphinx is missing.
     """
 
     better = "lower"
@@ -47,6 +48,7 @@ class WordError(Metric):
         vocabulary: int = 60,
     ) -> None:
         check_modality(modality, (1,), "word_error")
+        check_installed("pocketsphinx", "evaluate.metrics: word_error", "speech")
         if vocabulary < 2:
             raise ValueError(f"vocabulary: {vocabulary} is not allowed. Allowed: 2 or more.")
         self.rate = modality.shape(duration=1.0)[1]
@@ -137,6 +139,8 @@ def edits(wanted: Sequence[str], heard: Sequence[str]) -> int:
 
 def _decoder() -> Any:
     """A recogniser without a language model. It keeps what it adapted to, so each sound has its own."""
+    import pocketsphinx  # an extra
+
     return pocketsphinx.Decoder(lm=None, loglevel="FATAL", bestpath=False)
 
 

@@ -19,6 +19,7 @@ from multigen.serving.api import (
     images,
     jobs,
     models,
+    origin,
     page,
     speech,
     videos,
@@ -33,7 +34,8 @@ from multigen.serving.tracing import Tracing
 from multigen.version import __version__
 
 ROUTERS = tuple(
-    part.router for part in (images, image_edits, audio, speech, videos, jobs, models, files, health, page)
+    part.router
+    for part in (images, image_edits, audio, speech, videos, jobs, models, files, origin, health, page)
 )
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from multigen.serving.api.audio_answers import SOUNDS, AudioMembers, answer, answer_windows
 from multigen.serving.api.audio_windows import begin
 from multigen.serving.api.editing import Editing, edit_of
+from multigen.serving.api.encoding import check_signed
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import one, read_form, schema
 from multigen.serving.api.sampling import Sampling, request_of
@@ -44,6 +45,7 @@ async def generate(
 ) -> Response:
     """Make sounds."""
     served = server.served(body.model, "audio")
+    check_signed(served, f".{body.response_format}", "response_format")
     request = request_of(body, body.prompt, server.limits, duration=body.seconds)
     user = whose(caller, body.user)
     if _by_window(body):
@@ -75,6 +77,7 @@ async def edit(http: HttpRequest, server: TheServer, caller: TheCaller) -> Respo
     """Extend a sound, make a part of it anew (`keep`), or vary it (`strength`)."""
     body, uploads = await read_form(http, AudioEdit, FILES, server.limits)
     served = server.served(body.model, "audio")
+    check_signed(served, f".{body.response_format}", "response_format")
     upload = one(uploads, "audio")
     if upload is None:
         raise ApiError(400, "audio: it is missing", param="audio", code="missing_member")

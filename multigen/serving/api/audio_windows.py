@@ -20,6 +20,7 @@ from multigen.modalities.audio import Audio
 from multigen.modalities.audio_encoding import playable
 from multigen.modalities.media import Media
 from multigen.provenance.made import Made
+from multigen.serving.api.encoding import check_streamed
 from multigen.serving.api.option_media import with_media
 from multigen.serving.api.sampling import Sampling, loras_of
 from multigen.serving.api.state import Caller, Server
@@ -116,6 +117,7 @@ async def begin(
     own, count = modality.shape()[1], modality.shape(duration=request.duration)[1]
     if count <= own:
         return None
+    check_streamed(served)
     first = replace(request, duration=own / modality.rate)
     (job,) = await engine.plan(first, 1)
     steps = own - int(own * CONTEXT)

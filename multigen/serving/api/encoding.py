@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from multigen.errors import MultigenError
 from multigen.modalities.audio_encoding import encode_ffmpeg, playable
 from multigen.modalities.image import Image
 from multigen.modalities.media import Media
 from multigen.modalities.raster import to_channels, to_levels, to_pil
 from multigen.provenance.marking import marked
+from multigen.provenance.signing import check_format
 from multigen.serving.api.errors import ApiError
+from multigen.serving.engine.models import Served
 from multigen.serving.trace import timed
 
 # Suffixes that no modality writes: sound without a header, and AAC as a stream.
@@ -71,6 +74,21 @@ def rate_of(medium: Media) -> int:
     """Of a sound, Hz."""
     rate: int = vars(medium.modality)["rate"]
     return rate
+
+
+def check_signed(served: Served, suffix: str, member: str) -> None:
+    """ApiError for a format that cannot be signed, of a model whose media have to be."""
+    try:
+        check_format(served.recipe.provenance.sign, suffix)
+    except MultigenError as error:
+        raise ApiError(400, f"{member}: {error}", param=member, code="invalid_value") from None
+
+
+def check_streamed(served: Served) -> None:
+    """ApiError for a sound that is sent before it is whole, of a model whose media have to be signed."""
+    if served.recipe.provenance.sign == "on":
+        text = "stream: what this model makes is signed, so it is sent whole; set window_by_window to false"
+        raise ApiError(400, text, param="stream", code="invalid_value")
 
 
 def check_suffix(suffix: str, writes: tuple[str, ...], member: str) -> None:

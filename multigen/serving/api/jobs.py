@@ -14,7 +14,7 @@ from multigen import registry
 from multigen.serving.api import sse
 from multigen.serving.api.ask import asked, name_for, resumed
 from multigen.serving.api.document import answers
-from multigen.serving.api.encoding import check_suffix
+from multigen.serving.api.encoding import check_signed, check_suffix
 from multigen.serving.api.errors import ApiError, no_model
 from multigen.serving.api.job_body import JobBody, request_for
 from multigen.serving.api.job_records import events, keep, shown
@@ -101,6 +101,7 @@ async def _begin(
     modality = registry.build("modality", served.recipe.modality, where="modality")
     suffix = modality.suffix if body.format is None else f".{body.format.removeprefix('.').lower()}"
     check_suffix(suffix, modality.writes, "format")
+    check_signed(served, suffix, "format")
     scratch = Scratch()
     request = await request_for(body, server, served, scratch)
     user = whose(caller, body.user)

@@ -8,7 +8,10 @@ from fastapi import APIRouter
 
 from multigen import registry
 from multigen.generation.declared import options_of
+from multigen.modalities import Modality
+from multigen.provenance.known import TYPES
 from multigen.recipe.paths import shipped_weights
+from multigen.recipe.schema import Recipe
 from multigen.serving.api.document import answers
 from multigen.serving.api.errors import no_model
 from multigen.serving.api.shapes import Model, Models
@@ -65,7 +68,7 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
             {"name": one.name, "image": one.image is not None} for one in recipe.adapters if one.leads
         ],
         "prompts": list(recipe.sample.prompts),
-        "formats": [suffix.removeprefix(".") for suffix in modality.writes],
+        "formats": [suffix.removeprefix(".") for suffix in _formats(recipe, modality)],
         "options": [
             {
                 "name": o.name,
@@ -79,6 +82,11 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
             for o in options_of(recipe)
         ],
     }
+
+
+def _formats(recipe: Recipe, modality: Modality) -> list[str]:
+    """Suffixes of what a model's media are sent as: where they have to be signed, of formats that can be."""
+    return [suffix for suffix in modality.writes if recipe.provenance.sign != "on" or suffix in TYPES]
 
 
 def _finite(value: float) -> float | None:

@@ -188,6 +188,33 @@ class Models(Shape):
     data: list[Model]
 
 
+class Signature(Shape):
+    """What the check of a signature found, by whom, and what is wrong."""
+
+    state: Literal["trusted", "signed", "altered", "unreadable", "unsigned", "not_checked"]
+    by: str
+    faults: list[str]
+
+
+class Watermark(Shape):
+    """Whether a file carries the mark of this server's key."""
+
+    state: Literal["found", "absent", "small", "no_key", "not_checked"]
+    p_value: float | None
+    payload: int | None
+
+
+class Told(Shape):
+    """What a file tells of how it was made. `said`: what multigen says of it, signed where the signature is intact."""
+
+    format: str
+    signature: Signature
+    actions: list[dict[str, str]]
+    sources: list[str]
+    said: dict[str, str | int | float]
+    watermark: Watermark
+
+
 class Health(Shape):
     """The process answers."""
 

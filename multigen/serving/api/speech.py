@@ -13,6 +13,7 @@ from multigen.errors import MultigenError
 from multigen.generation.declared import options_of
 from multigen.options import Option
 from multigen.serving.api.audio_answers import SOUNDS, AudioMembers, Format, answer
+from multigen.serving.api.encoding import check_signed
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, request_of
@@ -48,6 +49,7 @@ Speech.model_rebuild()
 async def speak(body: Speech, http: HttpRequest, server: TheServer, caller: TheCaller) -> Response:
     """Say something."""
     served = _served(server, body.model)
+    check_signed(served, f".{body.response_format}", "response_format")
     options = {**body.options, **_options(body, served)}
     request = request_of(body.model_copy(update={"options": options}), body.input, server.limits)
     engine, ticket = await submit(server, caller, served, body, request, 1)

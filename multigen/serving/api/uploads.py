@@ -24,6 +24,7 @@ from multigen.modalities.image import Image
 from multigen.modalities.media import Media
 from multigen.modalities.raster import to_channels
 from multigen.provenance.made import SourceFile
+from multigen.provenance.sounds import id3_size
 from multigen.registry import Part
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.forms import Upload
@@ -36,9 +37,10 @@ T = TypeVar("T")
 _BEGIN = (
     (b"\x89PNG\r\n\x1a\n", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF87a", ".gif"), (b"GIF89a", ".gif"),
     (b"BM", ".bmp"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"fLaC", ".flac"), (b"OggS", ".ogg"),
-    (b"ID3", ".mp3"), (b"\xff\xf1", ".aac"), (b"\xff\xf9", ".aac"), (b"\xff\xfb", ".mp3"), (b"\xff\xf3", ".mp3"),
+    (b"\xff\xf1", ".aac"), (b"\xff\xf9", ".aac"), (b"\xff\xfb", ".mp3"), (b"\xff\xf3", ".mp3"),
     (b"\xff\xf2", ".mp3"), (b"\x1aE\xdf\xa3", ".webm"), (b"\0\0\x01\xba", ".mpg"),
 )  # fmt: skip
+_TAGGED = ((b"fLaC", ".flac"), (b"\xff\xf1", ".aac"), (b"\xff\xf9", ".aac"))  # after an ID3 tag
 _PICTURES = (".png", ".jpg", ".gif", ".bmp", ".tif", ".webp", ".avif")
 
 
@@ -48,6 +50,9 @@ def sniffed(content: bytes) -> str | None:
         return {b"WAVE": ".wav", b"WEBP": ".webp", b"AVI ": ".avi"}.get(content[8:12])
     if content[4:8] == b"ftyp":
         return ".avif" if content[8:12] in (b"avif", b"avis") else ".mp4"
+    if content[:3] == b"ID3":  # signed FLAC begins with such a tag, too
+        inner = content[id3_size(content) :][:4]
+        return next((suffix for begin, suffix in _TAGGED if inner.startswith(begin)), ".mp3")
     return next((suffix for begin, suffix in _BEGIN if content.startswith(begin)), None)
 
 

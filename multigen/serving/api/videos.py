@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from multigen.generation.request import Request
 from multigen.serving.api.ask import asked, name_for, resumed
 from multigen.serving.api.document import answers
+from multigen.serving.api.encoding import check_signed
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.files import Kept, file_answers, gone
 from multigen.serving.api.forms import read_form, schema
@@ -47,6 +48,7 @@ async def create(http: HttpRequest, server: TheServer, caller: TheCaller) -> Res
     """Begin a video."""
     body, uploads = await read_form(http, VideoBody, FILES, server.limits)
     served = server.served(body.model, "video")
+    check_signed(served, f".{body.output_format}", "output_format")
     scratch = Scratch()
     request = await request_for(body, uploads, server, served, scratch)
     more = {"output_format": body.output_format}
@@ -62,6 +64,7 @@ async def remix(name: str, body: Remix, http: HttpRequest, server: TheServer, ca
     """Begin another version of a video that is there."""
     record = await _completed(server, caller, name)
     served = server.served(body.model or record["model"], "video")
+    check_signed(served, f".{record['output_format']}", "output_format")
     scratch = Scratch()
     edit = await remixed(server, record, served, body.strength, scratch)
     request = request_of(body, body.prompt, server.limits, edit=edit)

@@ -7,16 +7,19 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, TypeVar
 
 from multigen.generation.batching import Batcher, Step
+from multigen.generation.finish import Unchecked
 from multigen.generation.plan import Job, jobs
 from multigen.generation.request import Request
-from multigen.marks.media import key_for, marked
+from multigen.marks.media import key_for
 from multigen.modalities.media import Media
 from multigen.model.model import Model
+from multigen.serving.engine.finishing import Finishing
 from multigen.serving.engine.memory import Costs
-from multigen.serving.engine.places import by_key, due, previews, tell_lines
+from multigen.serving.engine.places import by_key, candidates, due, previews, tell, tell_lines
 from multigen.serving.engine.settings import Busy, Draining, Settings
 from multigen.serving.engine.ticket import REFUSED, Event, Failure, Ticket, failure_of
 from multigen.serving.engine.turns import Turns
@@ -31,7 +34,8 @@ class Engine:
 
     At each network call tickets may join and leave. Users take turns (`Turns`); what a call takes fits into memory.
 
-    rested  is called whenever nothing is left to do
+    finisher  the thread in which filters look at media; None: the worker
+    rested    is called whenever nothing is left to do
     """
 
     def __init__(
@@ -42,11 +46,13 @@ class Engine:
         settings: Settings,
         watch: Watch,
         rested: Callable[[], None] = lambda: None,
+        finisher: Executor | None = None,
     ) -> None:
         self.name, self.model, self.settings, self.watch = name, model, settings, watch
         self._worker, self._rested = worker, rested
         self._batcher = Batcher(model, [], settings.max_batch)
-        self._key = key_for(model.recipe.watermark, public=settings.public)
+        key = key_for(model.recipe.watermark, public=settings.public)
+        self._finishing = Finishing(finisher or worker, key, settings.max_batch)
         self._costs = Costs(model)
         self._turns = Turns()
         self._waiting: dict[int, Ticket] = {}
@@ -75,8 +81,7 @@ class Engine:
 
     def _planned(self, request: Request, n: int) -> list[Job]:
         planned = jobs(self.model, [request], n, self.model.recipe.seed)
-        if self.settings.memory is not None:
-            self._costs.check(planned[0], self.settings.memory)
+        self._costs.check(planned[0], self.settings.memory)
         return planned
 
     def submit(self, ticket: Ticket) -> Ticket:
@@ -107,7 +112,7 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Whether nothing waits, nothing is under way and nothing is being planned."""
-        return not self._waiting and not self._under_way and not self._planning
+        return not (self._waiting or self._under_way or self._planning or self._finishing.tickets)
 
     @property
     def waiting(self) -> int:
@@ -117,7 +122,7 @@ class Engine:
     @property
     def running(self) -> int:
         """How many media are under way."""
-        return len(self._under_way)
+        return len(self._under_way) + len(self._finishing.tickets)
 
     async def close(self, reason: str) -> None:
         """End; what is under way fails with the reason."""
@@ -129,6 +134,7 @@ class Engine:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+        await self._finishing.close()
         self._under_way.clear()
 
     # --- the task --------------------------------------------------------------------------------------------------
@@ -154,7 +160,7 @@ class Engine:
         if chosen:
             await self._call(chosen, mark)
             return
-        if not self._waiting and not self._under_way:
+        if not self._under_way and (not self._waiting or self._finishing.full):
             self._tell_rest()
             await self._wake.wait()
 
@@ -165,36 +171,30 @@ class Engine:
             if (ticket := self._under_way.get(place)) is not None and not ticket.over:
                 ticket.steps[ticket.places[place]] = queries
                 ticket.say(Event("step", ticket.places[place], queries))
-        for place, preview in await self._previews(step):
-            if (ticket := self._under_way.get(place)) is not None and not ticket.over:
-                ticket.say(Event("preview", ticket.places[place], preview))
+        await self._show(step)
         self.watch.called(self.name, len(chosen), self.watch.since(mark, network), network)
-        for place, medium in step.ended:
-            self._finish(place, medium)
+        for place, made in step.ended:
+            self._hand_over(place, made)
         self._leave_ended()
 
     def _step(self, chosen: Sequence[int]) -> tuple[Step, float]:
         """In the worker: what came of the call, and seconds in the network."""
         with self.watch.network(self.model) as clock:
             step = self._batcher.step(chosen)
-        ended = [(p, m if isinstance(m, Exception) else marked(m, self._key)) for p, m in step.ended]
-        return step._replace(ended=ended), clock.seconds
+        return step, clock.seconds
 
-    async def _previews(self, step: Step) -> list[tuple[int, Media]]:
-        """The previews that are due after a call."""
+    async def _show(self, step: Step) -> None:
+        """The previews that are due after a call, as far as the filters let them be seen."""
         rows = due(step.answered, self._under_way)
-        return await self._off(lambda: previews(rows, self.model.guard)) if rows else []
+        for place, preview in await self._off(lambda: previews(rows)) if rows else []:
+            if (ticket := self._under_way.get(place)) is not None:
+                said = partial(tell, ticket, Event("preview", ticket.places[place], preview))
+                self._finishing.show(preview, self.model.guard, said)
 
     async def _begin(self) -> None:
         """Let those begin whose turn it is, while there is room; a user who has nothing under way always gets in."""
-        while self._waiting:
-            waiting: dict[str, list[tuple[int, int]]] = {}
-            for place, ticket in self._waiting.items():
-                waiting.setdefault(ticket.key, []).append((ticket.priority, place))
-            if len(self._under_way) >= self.settings.max_batch:
-                there = by_key(self._under_way)
-                waiting = {key: places for key, places in waiting.items() if key not in there}
-            turn = self._turns.next(waiting)
+        while self._waiting and not self._finishing.full:
+            turn = self._turns.next(candidates(self._waiting, self._under_way, self.settings.max_batch))
             if turn is None:
                 return
             place = turn[1]
@@ -219,9 +219,16 @@ class Engine:
             (ticket.key, ticket.priority, place) for place, ticket in self._waiting.items()
         )
 
-    def _finish(self, place: int, medium: Media | Exception) -> None:
+    def _hand_over(self, place: int, made: Unchecked | Exception) -> None:
+        """A medium leaves the network, and the filters look at it."""
         ticket = self._under_way.get(place)
-        if ticket is None or ticket.over:
+        if ticket is not None and not ticket.over:
+            self._leave([place])
+            self._finishing.take(place, ticket, made, self._finished)
+
+    def _finished(self, place: int, ticket: Ticket, medium: Media | Exception) -> None:
+        self._wake.set()  # others may begin, or nothing is left
+        if ticket.over:
             return
         if isinstance(medium, Exception):
             self._fail(ticket, medium)
@@ -229,7 +236,6 @@ class Engine:
         index = ticket.places[place]
         ticket.media[index] = medium
         ticket.say(Event("medium", index, medium))
-        self._leave([place])
         took, steps = time.monotonic() - ticket.begun[index], len(ticket.jobs[index].plan.ts) - 1
         self.watch.made(self.name, took, steps)
         if len(ticket.media) == len(ticket.jobs):
@@ -264,7 +270,7 @@ class Engine:
         self._turns.keep({ticket.key for ticket in self._tickets()})
 
     def _tickets(self) -> set[Ticket]:
-        return {*self._waiting.values(), *self._under_way.values()}
+        return {*self._waiting.values(), *self._under_way.values(), *self._finishing.tickets.values()}
 
     def _tell_rest(self) -> None:
         if self.idle:
@@ -272,10 +278,8 @@ class Engine:
 
     def _most(self) -> int:
         """How many samples may share a call, by memory."""
-        if self.settings.memory is None or not self._under_way:
-            return self.settings.max_batch
-        largest = max(self._costs.of(ticket.jobs[0]) for ticket in set(self._under_way.values()))
-        return max(1, min(self.settings.max_batch, self.settings.memory // max(largest, 1)))
+        first = [ticket.jobs[0] for ticket in set(self._under_way.values())]
+        return self._costs.most(first, self.settings.memory, self.settings.max_batch)
 
     def _refuse(self, n: int) -> None:
         if self._closing is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -34,8 +35,16 @@ class Costs:
         self._measure()
         return self._cost(job, self._share(job))
 
-    def check(self, job: Job, memory: int) -> None:
+    def most(self, first: Iterable[Job], memory: int | None, most: int) -> int:
+        """How many samples may share a call, of jobs of which the first are given: at least 1, and `most` at most."""
+        if memory is None:
+            return most
+        return max(1, min(most, memory // max((1, *map(self.of, first)))))
+
+    def check(self, job: Job, memory: int | None) -> None:
         """MultigenError if one sample does not fit, with what would."""
+        if memory is None:
+            return
         cost = self.of(job)
         if cost <= memory:
             return

@@ -73,7 +73,7 @@ class Models:
     filtered  whether all models have the filters that servers for others have, beside their own
 
     All networks run in one worker thread: they share the machine's cores, and take turns by call. Models are loaded in
-    another, so that the networks of the others go on meanwhile.
+    another, so that the networks of the others go on meanwhile, and filters look at finished media in a third.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Models:
         self._rested = asyncio.Event()
         self._worker = worker or ThreadPoolExecutor(1, thread_name_prefix="network")
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loading")
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finishing")
         self._loading = asyncio.Lock()
         self._closed: str | None = None
 
@@ -168,7 +169,7 @@ class Models:
         self._rested.set()
         for engine in self.engines:
             await engine.close(self._closed)
-        for pool in (self._worker, self._loader):
+        for pool in (self._worker, self._loader, self._finisher):
             pool.shutdown(wait=False)
 
     # --- loading ---------------------------------------------------------------------------------------------------
@@ -190,7 +191,9 @@ class Models:
             self._check_size(name, size)
             await self._make_room(name, size)
         self._go_on()
-        engine = Engine(name, model, self._worker, self.settings, self.watch, self._rested.set)
+        engine = Engine(
+            name, model, self._worker, self.settings, self.watch, self._rested.set, finisher=self._finisher
+        )
         engine.start()
         self._engines[key], self._sizes[key] = engine, size
         log.info("%s: loaded in %.1f s, %.0f MB of weights", name, time.monotonic() - begin, size / 1e6)

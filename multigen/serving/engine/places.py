@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from multigen.generation.batching import Answered
 from multigen.generation.parts import decode
 from multigen.modalities.media import Media
-from multigen.safety.guard import Guard
 from multigen.serving.engine.ticket import Event, Ticket
 
 log = logging.getLogger(__name__)
@@ -21,6 +20,19 @@ def by_key(places: Mapping[int, Ticket]) -> dict[str, list[int]]:
         if not ticket.over:
             out.setdefault(ticket.key, []).append(place)
     return out
+
+
+def candidates(
+    waiting: Mapping[int, Ticket], under_way: Mapping[int, Ticket], most: int
+) -> dict[str, list[tuple[int, int]]]:
+    """Priority and place of all that may begin, by whose they are. Beyond `most` that is who has nothing under way."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for place, ticket in waiting.items():
+        found.setdefault(ticket.key, []).append((ticket.priority, place))
+    if len(under_way) < most:
+        return found
+    there = by_key(under_way)
+    return {key: places for key, places in found.items() if key not in there}
 
 
 def due(answered: Iterable[Answered], under_way: Mapping[int, Ticket]) -> list[Answered]:
@@ -40,20 +52,21 @@ def due(answered: Iterable[Answered], under_way: Mapping[int, Ticket]) -> list[A
     return found
 
 
-def previews(rows: Iterable[Answered], guard: Guard) -> list[tuple[int, Media]]:
-    """Estimates as media.
-
-    One that the codec does not take is left out, the medium itself may be made all the same; and one that the filters
-    would not show.
-    """
+def previews(rows: Iterable[Answered]) -> list[tuple[int, Media]]:
+    """Estimates as media. One that the codec does not take is left out, the medium itself may be made all the same."""
     found: list[tuple[int, Media]] = []
     for one in rows:
         try:
-            medium = decode(one.parts, one.x0[0], "", 0)
-            found += [(one.place, medium)] if guard.passes(medium) else []
+            found.append((one.place, decode(one.parts, one.x0[0], "", 0)))
         except Exception:
             log.exception("a preview could not be made")
     return found
+
+
+def tell(ticket: Ticket, event: Event) -> None:
+    """Tell a ticket that has not ended."""
+    if not ticket.over:
+        ticket.say(event)
 
 
 def tell_lines(waiting: Mapping[int, Ticket], lines: Mapping[int, int]) -> None:

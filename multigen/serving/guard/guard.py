@@ -21,6 +21,8 @@ from multigen.serving.guard.keys import Keys, bearer
 _READS = ("GET", "HEAD", "OPTIONS")
 # Addresses of media carry a signature in place of a key.
 _SIGNED = "/v1/files/"
+# Routes that take a file, make nothing and keep nothing.
+_ASKS = ("/v1/media/info",)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ class Guard:
         if found is None:
             raise ApiError(401, "this key is not known here", code="invalid_api_key", headers=ask)
         key, budget = found
-        scope = "metrics" if path == "/metrics" else "read" if method in _READS else "generate"
+        reads = method in _READS or path in _ASKS
+        scope = "metrics" if path == "/metrics" else "read" if reads else "generate"
         if scope not in key.scopes:
             raise ApiError(403, f"this key has not the scope {scope!r}", code="missing_scope")
         budget.requests.take(1)

@@ -43,11 +43,11 @@ async function answer(url, options) {
   });
 }
 
-export async function request(path, { json, method, signal, headers: more = {} } = {}) {
+export async function request(path, { json, form, method, signal, headers: more = {} } = {}) {
   const headers = { ...more };
   if (key()) headers.authorization = `Bearer ${key()}`;
   if (json) headers["content-type"] = "application/json";
-  const body = json && JSON.stringify(json);
+  const body = json ? JSON.stringify(json) : form;
   try {
     return await answer(`${base()}${path}`, { method: method ?? (body ? "POST" : "GET"), headers, body, signal });
   } catch (error) {
@@ -63,6 +63,13 @@ export async function file(url, signal) {
 
 export async function models() {
   return (await (await request("/models")).json()).data;
+}
+
+// What a file tells of how it was made.
+export async function told(file) {
+  const form = new FormData();
+  form.append("file", file, "file"); // its name is nobody's business
+  return (await request("/media/info", { form })).json();
 }
 
 // Events of a stream, one after the other: {id, data}.

@@ -7,6 +7,7 @@ import { Form } from "./form.js";
 import { Gallery } from "./gallery.js";
 import { KeyDialog } from "./key.js";
 import { alive, resume } from "./follow.js";
+import { Origin } from "./origin.js";
 import { restore } from "./run.js";
 import { defaults, keep, recall } from "./settings.js";
 import { Sheet } from "./sheet.js";
@@ -14,7 +15,7 @@ import { get, notify, set, useStore } from "./store.js";
 import { ThemeButton } from "./theme.js";
 import { html, render, useEffect, useState } from "./vendor/htm-preact.js";
 
-const VIEWS = { create: "Create", edit: "Edit", compare: "Compare", sheet: "Batch sheet" };
+const VIEWS = { create: "Create", edit: "Edit", compare: "Compare", sheet: "Batch sheet", origin: "Check" };
 
 function useView() {
   const read = () => (location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "create");
@@ -80,6 +81,7 @@ function View({ view, state }) {
   if (view === "edit") return html`<${Edit} state=${state} />`;
   if (view === "compare") return html`<${Compare} state=${state} />`;
   if (view === "sheet") return html`<${Sheet} state=${state} />`;
+  if (view === "origin") return html`<${Origin} />`;
   return html`<${Create} state=${state} />`;
 }
 

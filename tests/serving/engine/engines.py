@@ -56,9 +56,11 @@ class Calls(Watch):
 
 
 @asynccontextmanager
-async def engine(model: Model, calls: Calls | None = None, **settings: Any) -> AsyncIterator[Engine]:
+async def engine(
+    model: Model, calls: Calls | None = None, finisher: Executor | None = None, **settings: Any
+) -> AsyncIterator[Engine]:
     """An engine that runs inside the block. In the end nothing may be left in it."""
-    one = Engine("digits", model, Inline(), Settings(**settings), calls or Calls())
+    one = Engine("digits", model, Inline(), Settings(**settings), calls or Calls(), finisher=finisher)
     one.start()
     try:
         yield one

@@ -467,7 +467,8 @@ def test_events_from_the_queue_to_the_end(model: Model) -> None:
             first = await ask(one, Request("3", seed=1, steps=4), previews=2)
             second = await ask(one, Request("3", seed=2, steps=2))
             kinds = [(e.kind, e.data if e.kind in ("queued", "step") else None) async for e in first.events()]
-            assert kinds[:4] == [("queued", 0), ("running", None), ("step", 1), ("preview", None)]
+            assert kinds[:3] == [("queued", 0), ("running", None), ("step", 1)]
+            assert kinds.index(("preview", None)) in (3, 4)  # filters look at it beside the next call
             assert [data for kind, data in kinds if kind == "step"] == [1, 2, 3, 4]
             assert [kind for kind, _ in kinds].count("preview") == 2 and kinds[-1] == ("done", None)
             kinds = [(e.kind, e.data if e.kind == "queued" else None) async for e in second.events()]

@@ -64,6 +64,7 @@ def test_scopes(locked: tuple[Hosted, dict[str, str]]) -> None:
     one, secrets = locked
     table = {
         ("ana", "POST", MAKE): 200, ("ana", "GET", "/v1/models"): 200, ("ana", "GET", "/metrics"): 403,
+        ("reader", "POST", "/v1/media/info"): 400, ("prometheus", "POST", "/v1/media/info"): 403,
         ("reader", "POST", MAKE): 403, ("reader", "GET", "/v1/models"): 200, ("reader", "DELETE", "/v1/x"): 403,
         ("prometheus", "GET", "/metrics"): 200, ("prometheus", "GET", "/v1/models"): 403,
     }  # fmt: skip

@@ -1,0 +1,209 @@
+"""What `multigen film` does: more frames, or larger ones, of a clip of any length, in bounded memory.
+
+decode -> windows of time -> blocks of space -> the model -> cross-fades -> encode, frame by frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from multigen.errors import Interrupted, MediaError, MultigenError, message
+from multigen.generation.part_like import PartLike
+from multigen.generation.request import Request
+from multigen.marks.media import key_for, marked
+from multigen.modalities import Info
+from multigen.modalities.media import Media
+from multigen.modalities.raster import from_levels, to_levels
+from multigen.modalities.video import Video
+from multigen.model.model import Model
+from multigen.progress import Progress
+from multigen.provenance.made import Made, SourceFile
+from multigen.provenance.marking import LONG, write_long
+from multigen.runs.film.windows import Block, Levels, blocks, joined
+from multigen.runs.film.work import Work, works
+from multigen.runs.film.work import check_makes as check_makes
+from multigen.runs.opened import open_model
+from multigen.training.signals import Caught, signals
+
+log = logging.getLogger(__name__)
+
+
+def film(
+    source: str,
+    clip: Path,
+    out: Path,
+    *,
+    times: int | None = None,
+    restore: PartLike | None = None,
+    request: Request | None = None,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    device: str | None = None,
+    lossless: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Make more frames, or larger ones, of a clip with a trained model; `out`, a new .mp4 or .mov.
+
+    times      how many frames for one, of a model that fills in; a cascade says that itself, or its powers
+    restore    an operator that is undone, such as `downsample`
+    request    prompt, steps and guidance of what is made
+    overrides  changes to how the model samples: `sample.size` is the side of a block, `sample.batch` how many of them
+               share a network call
+    lossless   H.264 in RGB, every value as it is
+
+    The clip's frames stay as they are where only frames are added, and its sound goes along. Where it is stopped or the
+    clip is damaged, what is made so far stays. MultigenError for what does not fit the model.
+    """
+    check_out(out)
+    model = open_model(source, overrides, device)
+    passes = works(model, times, restore)
+    own = model.modality.native(clip)
+    assert isinstance(own, Video)
+    info = own.info(clip)
+    asked = dataclasses.replace(request or Request(), seed=model.recipe.seed if seed is None else seed)
+    rate, size = own.fps, (info.height, info.width)
+    passes = [work.within(size, model.codec) for work in passes]
+    for work in passes:
+        rate, size = rate * work.factors[0], (size[0] * work.factors[1], size[1] * work.factors[2])
+    made = Made(
+        model.recipe.name,
+        model.known_hash(),
+        model.recipe.provenance.sign,
+        edited=True,
+        source=SourceFile(clip.suffix.lower(), clip),
+    )
+    _say(model, passes, info, own.fps, rate, size)
+    with (
+        Progress("film", round(info.duration * own.fps), "frames", quiet=quiet) as progress,
+        signals() as caught,
+    ):
+        reading = _Reading(own.each(clip), progress, caught)
+        frames: Iterable[Levels] = reading
+        for work in passes:
+            frames = _passed(model, work, asked, frames)
+        kept = round(rate / own.fps) if size == (info.height, info.width) else 0
+        frames = _marked(model, own, frames, kept)
+        write_long(out, made, lambda path: own.at(rate).write_each(frames, size, path, lossless=lossless))
+    if reading.error is not None:
+        raise type(reading.error)(f"{reading.error}; {out} holds what comes before") from reading.error
+    if caught:
+        raise Stopped(caught[0], out, reading.count / own.fps)
+    return out
+
+
+class Stopped(Interrupted):
+    """A signal stopped a film; what was made is kept."""
+
+    def __init__(self, signum: int, out: Path, seconds: float) -> None:
+        Exception.__init__(self, f"stopped: {out} holds the first {seconds:.2f} s")
+        self.code, self.step, self.how = 128 + signum, 0, ""
+
+
+def check_out(out: Path) -> None:
+    """MultigenError for a file that is there, or of a format that is not written as it comes."""
+    if out.suffix.lower() not in LONG:
+        raise MultigenError(message(f"--out {out}: the suffix", out.suffix, LONG))
+    if out.exists():
+        raise MultigenError(f"--out {out}: it is there already; give a new file")
+
+
+class _Reading:
+    """The frames of a clip, until it ends, is damaged or the work is stopped."""
+
+    def __init__(self, frames: Iterator[Levels], progress: Progress, caught: Caught) -> None:
+        self._frames, self._progress, self._caught = frames, progress, caught
+        self.count = 0
+        self.error: MediaError | None = None
+
+    def __iter__(self) -> Iterator[Levels]:
+        try:
+            for frame in self._frames:
+                if self._caught:
+                    return
+                yield frame
+                self.count += 1
+                self._progress.advance()
+        except MediaError as error:
+            if not self.count:
+                raise
+            self.error = error
+
+
+def _say(
+    model: Model, passes: Sequence[Work], info: Info, fps: float, rate: float, size: tuple[int, int]
+) -> None:
+    work, count = passes[0], len(passes)
+    log.info(
+        "%s: %d x %d pixels at %.4g frames/s become %d x %d at %.4g, in windows of %d frames and blocks of %d x %d%s",
+        model.recipe.name, info.width, info.height, fps, size[1], size[0], rate, work.frames, work.block[1],
+        work.block[0], f", in {count} passes" if count > 1 else "",
+    )  # fmt: skip
+
+
+def _passed(model: Model, work: Work, request: Request, frames: Iterable[Levels]) -> Iterator[Levels]:
+    """The frames of a clip after one pass."""
+    return joined(
+        frames,
+        lambda window: _window(model, work, request, window),
+        size=work.frames,
+        shared=work.shared,
+        times=work.factors[0],
+    )
+
+
+def _window(model: Model, work: Work, request: Request, window: list[Levels]) -> list[Levels]:
+    """What is made of a window, from its first frame to its last."""
+    times, tall, wide = work.factors
+    height, width = window[0].shape[:2]
+    given = _padded(window, work)
+    rows, columns = (blocks(n, side) for n, side in zip(given.shape[1:3], work.block, strict=True))
+    places = [(row, column) for row in rows for column in columns]
+    canvas = torch.zeros(3, work.frames * times, given.shape[1] * tall, given.shape[2] * wide)
+    most = model.recipe.sample.batch
+    for first in range(0, len(places), most):
+        part = places[first : first + most]
+        requests = [_asked(work, request, given, *place, first + k) for k, place in enumerate(part)]
+        for (row, column), medium in zip(part, model.stream(requests, batch=most), strict=True):
+            y, x = row.start * tall, column.start * wide
+            made = medium.tensor.expand(3, -1, -1, -1)
+            weights = row.weights.repeat_interleave(tall)[:, None] * column.weights.repeat_interleave(wide)
+            canvas[:, :, y : y + made.shape[2], x : x + made.shape[3]] += weights * made
+    count = (len(window) - 1) * times + 1
+    out = [to_levels(canvas[:, k, : height * tall, : width * wide].clamp(-1, 1)) for k in range(count)]
+    if (tall, wide) == (1, 1) and times > 1:
+        out[::times] = window  # bit for bit
+    return out
+
+
+def _padded(window: list[Levels], work: Work) -> np.ndarray:
+    """A window, uint8 [T, H, W, 3], whose edges and last frame go on until it is as large as a block."""
+    height, width = window[0].shape[:2]
+    down, right = (max(side - n, 0) for n, side in zip((height, width), work.block, strict=True))
+    after = work.frames - len(window)
+    return np.pad(np.stack(window), ((0, after), (0, down), (0, right), (0, 0)), mode="edge")
+
+
+def _asked(
+    work: Work, request: Request, given: np.ndarray, row: Block, column: Block, number: int
+) -> Request:
+    """The request for one block; its seed is the same in every window, so that what stands still stays."""
+    height, width = work.block
+    part = given[:, row.start : row.start + height, column.start : column.start + width]
+    seed = (request.seed or 0) + number
+    return dataclasses.replace(request, seed=seed, edit=work.edit(from_levels(part)))
+
+
+def _marked(model: Model, own: Video, frames: Iterable[Levels], kept: int) -> Iterator[Levels]:
+    """The frames with the watermark, where the recipe asks for one; but for each `kept`-th, which is the clip's."""
+    key = key_for(model.recipe.watermark)
+    for k, frame in enumerate(frames):
+        if key is None or (kept and k % kept == 0):
+            yield frame
+        else:
+            yield to_levels(marked(Media(from_levels(frame[None]), own), key).tensor)[0]
