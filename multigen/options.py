@@ -25,6 +25,7 @@ class Option:
     choices   the allowed values; empty: any
     edits     whether it also goes with edits, which give back what they keep as it was
     metavar   what stands for the value in a usage line
+    media     the modality of the medium that the value is: a file, in Python also the medium itself; "": it is none
     heard     an edit that leaves it open takes it from its medium, not from `default`
     """
 
@@ -38,6 +39,7 @@ class Option:
     choices: tuple[Any, ...] = ()
     edits: bool = True
     metavar: str = ""
+    media: str = ""
     heard: bool = False
 
     @property
@@ -129,6 +131,16 @@ BUILTIN: Mapping[str, tuple[Option, ...]] = {
 }
 
 
+def _condition(args: Mapping[str, Any]) -> tuple[Option, ...]:
+    """The option of conditioners that follow a medium; the modality is that of their argument `source`."""
+    source = args.get("source")
+    kind = source.get("name") if isinstance(source, Mapping) else None
+    about = f"the {kind or 'medium'} to make it for"
+    return (
+        Option("condition", str, None, about, metavar="FILE", media=kind if isinstance(kind, str) else ""),
+    )
+
+
 def _speech(args: Mapping[str, Any]) -> tuple[Option, ...]:
     voices = tuple(map(str, args.get("voices") or ()))
     return (
@@ -140,4 +152,8 @@ def _speech(args: Mapping[str, Any]) -> tuple[Option, ...]:
 
 
 # The same of built-in conditioners, from their arguments; those that are missing declare nothing.
-CONDITIONERS: Mapping[str, Callable[[Mapping[str, Any]], tuple[Option, ...]]] = {"speech": _speech}
+CONDITIONERS: Mapping[str, Callable[[Mapping[str, Any]], tuple[Option, ...]]] = {
+    "media": _condition,
+    "media_text": _condition,
+    "speech": _speech,
+}

@@ -35,7 +35,7 @@ Given = Annotated[T, _GIVEN]
 KINDS = (
     "backbone", "schedule", "prediction", "timesteps", "sampler", "guide", "modifier", "conditioner", "codec",
     "modality", "dataset", "noise_level", "objective", "reconstruction", "critic", "adapter", "distillation", "feature",
-    "metric", "operator", "family", "cascade", "cache", "filter",
+    "metric", "operator", "family", "cascade", "cache", "filter", "extractor",
 )  # fmt: skip
 # Kinds of functions that take positional arguments when they are used.
 APPLIED = frozenset({"timesteps", "sampler", "guide", "modifier", "noise_level", "objective"})

@@ -59,8 +59,8 @@ def test_almost_every_type_is_known() -> None:
         (name, a.name) for _, name, place in PARTS for a in written(place) or () if a.annotation is UNKNOWN
     ]
     assert sorted(each) == [
-        ("emoji", "categories"), ("folder", "captions"), ("folder", "labels"), ("list", "of"),
-        ("moving_emoji", "motions"), ("pairs", "captions"), ("table", "of"),
+        ("clips", "captions"), ("emoji", "categories"), ("folder", "captions"),
+        ("folder", "labels"), ("list", "of"), ("moving_emoji", "motions"), ("pairs", "captions"), ("table", "of"),
     ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from multigen.cli.arguments import size
 from multigen.errors import MultigenError, message
 from multigen.generation.request import EditRequest, Request, Size, options
 from multigen.options import Option
-from multigen.runs.checks import check_media
+from multigen.runs.checks import check_media, check_medium
 
 INPUT = "input"  # what a file of requests and the command line call the medium of an edit
 
@@ -21,7 +21,7 @@ def read_request(text: str, where: str, declared: Callable[[], Sequence[Option]]
     """A line as a request: JSON where it begins with a brace, a prompt otherwise.
 
     `{"prompt": "red apple", "seed": 3, "steps": 20, "overrides": ["sampler.name=ddim"]}`; the keys are the fields of
-    `Request`, the options of the model's modality and, for an edit of the medium `"input": "apple.png"`, the fields of
+    `Request`, the options of the model and, for an edit of the medium `"input": "apple.png"`, the fields of
     `EditRequest`. `declared` gives the options of the modality; only a key that is no other asks for them.
     MultigenError names the place, an unknown key and the nearest, a value of another type.
     """
@@ -73,6 +73,13 @@ def _size(text: str, where: str) -> Size:
         raise MultigenError(f"{where}: {error}") from None
 
 
+def _medium(option: Option, path: str, where: str) -> str:
+    try:
+        return check_medium(option, path)
+    except MultigenError as error:
+        raise MultigenError(f"{where}: {error}") from None
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object's keys and values; ValueError for a key that comes twice, of which JSON would keep the last."""
     keys = [key for key, _ in pairs]
@@ -94,4 +101,6 @@ def _typed(data: Mapping[str, Any], declared: Mapping[str, Option], where: str) 
                 value = _size(value, f"{where}: {key}")
             kind = option.type if option.default not in (None, "") else option.type | None
             found[key] = registry.convert(kind, value, f"{where}: {key}")
+            if option.media and isinstance(value, str):
+                found[key] = _medium(option, value, f"{where}: {key}")
     return found

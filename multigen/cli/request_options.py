@@ -9,6 +9,7 @@ from typing import Any
 from multigen.cli.arguments import Parser, number, size, whole
 from multigen.errors import MultigenError
 from multigen.options import Option
+from multigen.runs.checks import check_medium
 
 _READERS: dict[Any, Callable[[str], Any]] = {
     int: whole,
@@ -71,7 +72,7 @@ def parse(
             if argv[place] not in _HELP:
                 raise
     if options:
-        add_options(parser.add_argument_group("options of the model's modality"), options)
+        add_options(parser.add_argument_group("options of the model"), options)
     arguments = parser.parse(argv)
     return arguments, given(arguments, [option.name for option in options])
 
@@ -102,12 +103,13 @@ def _default(option: Option) -> str:
 
 
 def _reader(option: Option) -> Callable[[str], Any]:
-    read = _READERS.get(option.type, str)
+    read = (lambda text: check_medium(option, text)) if option.media else _READERS.get(option.type, str)
 
     def checked(text: str) -> Any:
         try:
             return option.check(read(text))
         except MultigenError as error:
-            raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
+            text = str(error)
+            raise argparse.ArgumentTypeError(text if option.media else text.partition(": ")[2]) from None
 
     return checked

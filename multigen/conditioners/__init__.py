@@ -12,6 +12,7 @@ from multigen.conditioners.disk_states import DiskStates
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.hosts import Host
 from multigen.errors import MultigenError
+from multigen.modalities import Modality
 from multigen.options import Option
 from multigen.storage.disk_cache import DiskCache
 from multigen.storage.words import Words
@@ -74,6 +75,13 @@ class Conditioner(nn.Module, ABC):
         A sentence takes as long as it is spoken, a sound for a video as long as that.
         """
         return None
+
+    def writes(self, modality: Modality, options: Mapping[str, Any]) -> Modality:
+        """Return the modality with which what is made under these options is written: by default the model's own.
+
+        A sound that was made for a video can go into one file with it.
+        """
+        return modality
 
     def along(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from multigen.conditioners.beat import Beat
 from multigen.conditioners.phones import Spoken
+from multigen.modalities.media import Media
 
 NO_FAULTS: Mapping[str, str] = MappingProxyType({})  # `bad` of the built-in sets
 
@@ -26,6 +27,7 @@ class Item(TypedDict):
     control: NotRequired[Tensor]  # the picture that a ControlNet is shown, as media are
     label: NotRequired[int]
     beat: NotRequired[Beat]
+    condition: NotRequired[Media]  # a medium, of any kind, that the media are made for
     spoken: NotRequired[Spoken]
     voice: NotRequired[str | None]  # who speaks; None: nobody in particular
 

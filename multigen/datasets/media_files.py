@@ -13,9 +13,10 @@ from torch import Tensor
 
 from multigen.datasets import Dataset, Item, decoding
 from multigen.datasets.augment import PICTURE, SOUND, Augment, uniform
-from multigen.datasets.segments import Segments, per_second
+from multigen.datasets.segments import Segments
 from multigen.modalities import Modality, Source
 from multigen.modalities.guard import Guard
+from multigen.modalities.pace import per_second
 
 
 class Told(NamedTuple):

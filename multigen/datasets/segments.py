@@ -7,10 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multigen.modalities import Modality
-
-# Durations in s for which a modality is asked how long its media are; the longest that it accepts is the most exact.
-_PROBES = (1000.0, 100.0, 10.0, 1.0)
 _TOLERANCE = 0.01  # share of a segment that a file may lack for its last segment, since headers round
 
 
@@ -67,13 +63,3 @@ class Segments:
         counts = np.diff(self._ends, prepend=0).astype(np.int64)
         out = np.repeat(np.isin(np.arange(self.files), sorted(held_files)), counts)
         return np.flatnonzero(~out).tolist(), np.flatnonzero(out).tolist()
-
-
-def per_second(modality: Modality) -> float:
-    """Samples or frames per second along the time axis; 0 if the modality has no duration."""
-    for seconds in _PROBES:
-        try:
-            return modality.shape(duration=seconds)[1] / seconds
-        except ValueError:
-            continue
-    return 0.0

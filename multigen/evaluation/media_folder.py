@@ -9,10 +9,10 @@ from torch import Tensor
 
 from multigen.datasets import Item
 from multigen.datasets.scan import walk
-from multigen.datasets.segments import per_second
 from multigen.errors import MediaError, MultigenError
 from multigen.modalities import Modality
 from multigen.modalities.guard import Guard
+from multigen.modalities.pace import per_second
 
 _SLACK = 0.01  # relative error that is allowed in a length or frame rate, since headers round
 

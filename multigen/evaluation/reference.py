@@ -19,11 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from multigen.datasets import Item
-from multigen.datasets.segments import per_second
 from multigen.errors import MultigenError, reason
 from multigen.evaluation.distances import Moments, moments
 from multigen.evaluation.features import Facts, Feature, extract
 from multigen.modalities import Modality
+from multigen.modalities.pace import per_second
 from multigen.storage.cache_folder import cache_folder
 from multigen.storage.files import atomic
 

@@ -15,9 +15,11 @@ from multigen.errors import MediaError, MultigenError
 from multigen.evaluation.caption_kinds import drawn_of_kind
 from multigen.evaluation.media_folder import MediaFolder
 from multigen.evaluation.metrics import Target
+from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.progress import Progress
 
+CONDITION = "condition"  # the option of models that make media for other media
 _LEAST = 8  # media of a folder that can be measured
 _UNREADABLE = 100  # media of a dataset that may be unreadable
 
@@ -108,7 +110,7 @@ def draw_targets(dataset: Dataset, pool: Pool, n: int, *, seed: int) -> list[Tar
 
 
 def _target(item: Item) -> Target:
-    return Target(item.get("text", ""), item["id"], item.get("label"))
+    return Target(item.get("text", ""), item["id"], item.get("label"), item.get("condition"))
 
 
 @torch.no_grad()
@@ -143,7 +145,7 @@ def generated_set(
     Where their prompts ask for different sizes, all are padded or cut as the dataset's items are.
     """
     shown = Progress("evaluate", len(targets), quiet=True) if progress is None else progress
-    prompts = [prompt_of(model, target) for target in targets]
+    prompts = [request_of(model, target) for target in targets]
     batcher = model.batcher(prompts, seed=seed, on_progress=lambda _: shown.called())
     shown.expect(batcher.calls, len(prompts))
     media: list[Tensor] = []
@@ -171,4 +173,11 @@ def prompt_of(model: Model, target: Target) -> str:
     kind = model.recipe.conditioner
     if kind.name == "label" and target.label is not None:
         return list(kind.args["classes"])[target.label]
-    return "" if kind.name == "none" else target.prompt
+    return target.prompt if kind.name not in ("none", "media") else ""
+
+
+def request_of(model: Model, target: Target) -> Request:
+    """What a model is asked for to make a target, with the target's condition where the model takes one."""
+    declared = {option.name for option in model.conditioner.declares(model.recipe.conditioner.args)}
+    known = target.condition is not None and CONDITION in declared
+    return Request(prompt_of(model, target), options={CONDITION: target.condition} if known else {})

@@ -24,6 +24,11 @@ def options_of(recipe: Recipe) -> tuple[Option, ...]:
     return (*modality, *own)
 
 
+def media_options(recipe: Recipe) -> frozenset[str]:
+    """The options of a model whose values are media, in Python also in memory."""
+    return frozenset(option.name for option in options_of(recipe) if option.media)
+
+
 def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dict[str, Any]:
     """A value for each option that the model declares. MultigenError for others, and for values out of range.
 
@@ -42,7 +47,14 @@ def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dic
             raise MultigenError(
                 f"{name}: it does not go with an edit, which gives back what it keeps as it was"
             )
-    given = {n: registry.convert(declared[n].type, v, n) for n, v in values.items() if v is not None}
+    given = {n: _converted(declared[n], v) for n, v in values.items() if v is not None}
     edits = request.edit is not None
     defaults = {name: None if edits and option.heard else option.default for name, option in declared.items()}
     return {name: option.check(given.get(name, defaults[name])) for name, option in declared.items()}
+
+
+def _converted(option: Option, value: Any) -> Any:
+    """A value as its type has it. A medium that is no file stays as it is: the conditioner checks it."""
+    if option.media and not isinstance(value, bool | int | float | list | dict):
+        return value
+    return registry.convert(option.type, value, option.name)

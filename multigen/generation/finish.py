@@ -56,7 +56,9 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Unchecked:
             new = source.with_made(made, parts.modality)
             medium = dataclasses.replace(medium, modality=own, kept=kept).with_tensor(new)
             return Unchecked(medium, tuple(_asked(job)), parts.guard)
-    return Unchecked(medium.with_tensor(made), tuple(_asked(job)), parts.guard)
+    written = parts.conditioner.writes(parts.modality, plan.options)
+    medium = dataclasses.replace(medium, modality=written).with_tensor(made)
+    return Unchecked(medium, tuple(_asked(job)), parts.guard)
 
 
 def _asked(job: Job) -> Iterator[str]:

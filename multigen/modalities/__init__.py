@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+TIME, HEIGHT, WIDTH = "time", "height", "width"  # names of axes
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -66,6 +68,20 @@ class Info:
     frames: int = 0
 
 
+class Other(Protocol):
+    """A medium [C, *D] in [-1, 1], of which its modality is known (`multigen.modalities.media.Media`)."""
+
+    @property
+    def tensor(self) -> Tensor:
+        """Its values."""
+        ...
+
+    @property
+    def modality(self) -> Modality:
+        """What reads and writes it."""
+        ...
+
+
 class Modality(Protocol):
     """A kind of media, built from the recipe with its natural size and given to every part that handles media.
 
@@ -76,6 +92,7 @@ class Modality(Protocol):
     animation  suffix of a small moving preview that `write` can make; "" for none
     options    what a request can say beside size and duration; see `finish`
     edited     whether its media can be edited
+    axes       what the axes *D of its media mean: TIME, HEIGHT, WIDTH; empty where they are something else
     """
 
     name: str
@@ -85,6 +102,7 @@ class Modality(Protocol):
     animation: str
     options: tuple[Option, ...] = ()
     edited: bool = True
+    axes: tuple[str, ...] = ()
 
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None
@@ -165,3 +183,10 @@ class Modality(Protocol):
         What an edit keeps of its source is put back afterwards.
         """
         return media
+
+    def together(self, other: Source | Other) -> Modality:
+        """Return this modality, whose files also hold what a medium was made for: a video its sound, a sound its video.
+
+        other  a file, or the medium; what does not go into one file with media of this modality is left out
+        """
+        return self

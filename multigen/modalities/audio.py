@@ -14,16 +14,19 @@ import torch
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.modalities import Info, Limits, Modality
+from multigen.modalities import HEIGHT, TIME, WIDTH, Info, Limits, Modality, Other
 from multigen.modalities.audio_channels import LAYOUTS, mix_channels
 from multigen.modalities.audio_decoding import decode_audio
 from multigen.modalities.audio_encoding import encode_ffmpeg, encode_soundfile, playable
 from multigen.modalities.audio_header import audio_stream, header_seconds, true_seconds
 from multigen.modalities.audio_native import depth_of, holds_peaks, read_deep, resampled, stored_depth
 from multigen.modalities.container import open_container
+from multigen.modalities.joined import FilePictures, MadePictures, MadeSound
 from multigen.modalities.known import KNOWN
 from multigen.modalities.loudness import measure, normalise
-from multigen.modalities.member import Source, as_source
+from multigen.modalities.member import Member, Source, as_source
+from multigen.modalities.pace import per_second
+from multigen.modalities.raster import to_channels, to_levels
 from multigen.modalities.spectrogram import draw_spectrograms
 from multigen.options import BUILTIN
 from multigen.storage.files import atomic
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SOUNDFILE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
-_FFMPEG = {".mp3": "libmp3lame", ".m4a": "aac", ".opus": "libopus"}
+_FFMPEG = {".mp3": "libmp3lame", ".m4a": "aac", ".mp4": "aac", ".opus": "libopus"}
 
 
 class Audio(Modality):
@@ -48,6 +51,7 @@ class Audio(Modality):
     """
 
     name = "audio"
+    axes = (TIME,)
     suffix = ".wav"
     writes = KNOWN["audio"].writes
     animation = ""
@@ -73,6 +77,7 @@ class Audio(Modality):
         self.rate, self.channels, self.seconds = rate, channels, seconds
         self.limits = Limits(max_bytes=max_bytes, max_seconds=max_seconds)
         self._depth: str | None = None  # of the samples of a file that this is the native modality of
+        self._pictures: FilePictures | MadePictures | None = None  # that its sounds were made for
         self.shape()  # raises for `seconds` out of range
 
     def shape(
@@ -146,6 +151,16 @@ class Audio(Modality):
         mixed = mix_channels(media.cpu().numpy(), _names(len(media)), to.channels)
         return torch.from_numpy(resampled(mixed, self.rate, to.rate))
 
+    def together(self, other: str | Source | Other) -> Audio:
+        """This modality, whose .mp4 files also hold pictures: those of a file, or of a video [C, T, H, W]."""
+        made = copy.copy(self)
+        if isinstance(other, str | Path | Member):
+            made._pictures = FilePictures(as_source(other), self.limits)
+        elif other.modality.axes == (TIME, HEIGHT, WIDTH):
+            levels = to_levels(to_channels(other.tensor, 3), "the pictures of a sound")
+            made._pictures = MadePictures(levels, per_second(other.modality))
+        return made
+
     def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:
         """Crop [C, N] to `shape` from the start, or at random with `rng`; pad short media with silence.
 
@@ -161,8 +176,9 @@ class Audio(Modality):
         return torch.nn.functional.pad(media, (0, max(0, -spare))).contiguous()
 
     def write(self, media: Tensor, path: str | Path) -> None:
-        """Write [C, N] as .wav, .flac (both 16-bit), .ogg, .mp3, .m4a or .opus.
+        """Write [C, N] as .wav, .flac (both 16-bit), .ogg, .mp3, .m4a, .mp4 or .opus.
 
+        An .mp4 also holds the pictures that the sound was made for (`together`), if there are any.
         A peak over 1 lowers the whole file's level. The native modality of a file writes .wav and .flac in that file's
         depth; samples of 32-bit and 64-bit floats go beyond 1 as they are. MediaError for another suffix. OSError with
         the path for faults of the disk, which leave nothing behind.
@@ -178,6 +194,8 @@ class Audio(Modality):
             with atomic(path) as temporary:
                 if suffix in _SOUNDFILE:
                     temporary.write_bytes(encode_soundfile(samples, self.rate, kind, depth))
+                elif suffix == ".mp4" and self._pictures is not None:
+                    self._pictures.write(temporary, MadeSound(samples.astype("float32"), self.rate))
                 else:
                     encode_ffmpeg(samples, temporary, rate=self.rate, codec=_FFMPEG[suffix])
         except OSError as error:  # it names the temporary file, or none

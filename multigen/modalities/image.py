@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.modalities import Info, Limits, Modality
+from multigen.modalities import HEIGHT, WIDTH, Info, Limits, Modality
 from multigen.modalities.colour_tags import coding, png_chunks
 from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargement
 from multigen.modalities.deep_grey import MOST, Window, checked_window, encode_grey, moved, read_grey
@@ -62,6 +62,7 @@ class Image(Modality):
     """
 
     name = "image"
+    axes = (HEIGHT, WIDTH)
     suffixes = (
         ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2",
         ".pcx", ".pgm", ".ppm", ".pnm", ".qoi", ".tga",

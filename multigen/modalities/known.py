@@ -30,7 +30,7 @@ class Known:
 
 KNOWN: Mapping[str, Known] = {
     "image": Known((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"), True, False, ("blur", "downsample")),
-    "audio": Known((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus"), False, True, ("band_limit",)),
+    "audio": Known((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".mp4", ".opus"), False, True, ("band_limit",)),
     "video": Known(
         (".mp4", ".mov", ".mkv", ".webm", ".gif", ".webp", ".png", ".apng"),
         True,

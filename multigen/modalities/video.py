@@ -16,13 +16,15 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from multigen.errors import MediaError, message
-from multigen.modalities import Info, Limits, Modality
+from multigen.modalities import HEIGHT, TIME, WIDTH, Info, Limits, Modality, Other
 from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargement
 from multigen.modalities.file_check import check_clip
 from multigen.modalities.frame import Frame
 from multigen.modalities.frames import PICTURES, at_rate, read_frames, read_header, shown_at
+from multigen.modalities.joined import MadeSound
 from multigen.modalities.known import KNOWN
-from multigen.modalities.member import Source, as_source
+from multigen.modalities.member import Member, Source, as_source
+from multigen.modalities.pace import per_second
 from multigen.modalities.raster import (
     from_levels,
     height_width,
@@ -57,6 +59,7 @@ class Video(Modality):
     """
 
     name = "video"
+    axes = (TIME, HEIGHT, WIDTH)
     suffixes = (
         ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv", ".ts",
         ".mts", ".3gp", ".gif", ".webp", ".apng",
@@ -84,7 +87,7 @@ class Video(Modality):
             raise ValueError(f"fps: {fps!r} is not allowed. Allowed: more than 0 frames/s.")
         self.size, self.frames, self.fps, self.channels = height_width(size), frames, float(fps), channels
         self.limits = Limits(max_bytes, max_pixels, max_seconds, max_frames, max_clip_pixels)
-        self._sound: Sound | None = None  # of the file that this is the native modality of
+        self._sound: Sound | MadeSound | None = None  # of the file that this is the native modality of
 
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None
@@ -198,7 +201,19 @@ class Video(Modality):
     def with_sound_later(self, seconds: float) -> Video:
         """This modality, whose sound begins `seconds` after the pictures."""
         made = copy.copy(self)
-        made._sound = None if self._sound is None else dataclasses.replace(self._sound, later=seconds)
+        if isinstance(self._sound, Sound):
+            made._sound = dataclasses.replace(self._sound, later=seconds)
+        return made
+
+    def together(self, other: str | Source | Other) -> Video:
+        """This modality, whose H.264 and VP9 files also hold a sound: that of a file, or a medium [C, N]."""
+        made = copy.copy(self)
+        if isinstance(other, str | Path | Member):
+            made._sound = sound_of(as_source(other), self.limits)
+        elif other.modality.axes == (TIME,):
+            made._sound = MadeSound(
+                other.tensor.float().clamp(-1, 1).numpy(), round(per_second(other.modality))
+            )
         return made
 
     def fit(self, media: Tensor, shape: tuple[int, ...], rng: torch.Generator | None = None) -> Tensor:

@@ -7,15 +7,26 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 from PIL import Image as PillowImage
 
 from multigen.modalities.frame import size_tag
-from multigen.modalities.video_sound import Sound
+from multigen.modalities.video_sound import Playing
+
+
+class Heard(Protocol):
+    """A sound that goes into the file of a video."""
+
+    def begin(self, out: OutputContainer) -> Playing:
+        """Add its stream to a file of pictures; what writes it along with them."""
+        ...
+
 
 # x264's macroblock tree reads uninitialised memory for small pictures, so that the bytes would vary.
 _H264 = "libx264", {"crf": "12", "preset": "medium", "x264-params": "mbtree=0"}
@@ -30,11 +41,11 @@ def encode_video(
     file: str | io.BytesIO,
     suffix: str,
     fps: float,
-    sound: Sound | None = None,
+    sound: Heard | None = None,
 ) -> None:
     """Encode uint8 [T, H, W, 3] as H.264, or VP9 for .webm: yuv420p, BT.709, visually near lossless.
 
-    Odd sizes are padded. `sound`: that of another video goes along.
+    Odd sizes are padded. `sound` goes along.
     """
     encode_frames(levels, levels.shape[1:3], file, suffix, fps, sound)
 
@@ -45,7 +56,7 @@ def encode_frames(
     file: str | io.BytesIO,
     suffix: str,
     fps: float,
-    sound: Sound | None = None,
+    sound: Heard | None = None,
     *,
     lossless: bool = False,
 ) -> None:

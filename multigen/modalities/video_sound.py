@@ -98,9 +98,9 @@ class Sound:
                     if (yield place / rate):
                         break
                     for piece in pieces.resample(frame):
-                        place = _put(out, made, piece, place)
+                        place = put(out, made, piece, place)
                 for piece in pieces.resample(None):
-                    place = _put(out, made, piece, place)
+                    place = put(out, made, piece, place)
                 out.mux(made.encode(None))
             except (FFmpegError, ValueError) as error:
                 raise MediaError(f"{self.path}: its sound cannot be written ({error})") from error
@@ -130,7 +130,8 @@ class Playing:
             return math.inf
 
 
-def _put(out: OutputContainer, made: AudioStream, piece: AudioFrame, place: int) -> int:
+def put(out: OutputContainer, made: AudioStream, piece: AudioFrame, place: int) -> int:
+    """Write a piece at a place, in samples; the place after it."""
     piece.pts, piece.time_base = place, Fraction(1, piece.sample_rate)
     out.mux(made.encode(piece))
     return place + piece.samples

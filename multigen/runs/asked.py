@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from multigen.generation.declared import media_options
 from multigen.generation.request import EditRequest, Request
 from multigen.modalities.media import Media
 from multigen.model.model import Model
@@ -47,7 +48,8 @@ def asked(
     for section in _SECTIONS:
         if section in recipe:
             found |= _flat(section, recipe[section])
-    rows = [_fields(request) for request in requests]
+    media = media_options(model.recipe)
+    rows = [_fields(request, media) for request in requests]
     for key in sorted({key for row in rows for key in row}):
         values = [row.get(key) for row in rows]
         found[key] = values[0] if all(value == values[0] for value in values) else values
@@ -89,12 +91,13 @@ def _flat(key: str, value: Any) -> dict[str, Any]:
     return {key: value}
 
 
-def _fields(request: Request) -> dict[str, Any]:
-    """What a request says."""
+def _fields(request: Request, media: Collection[str]) -> dict[str, Any]:
+    """What a request says. `media`: its options that are media."""
     empty = Request()
     names = [f.name for f in dataclasses.fields(Request) if f.name not in ("options", "edit", "images")]
     found = {k: v for k in names if (v := getattr(request, k)) != getattr(empty, k)}
-    found |= {"prompt": request.prompt} | dict(request.options)
+    found |= {"prompt": request.prompt}
+    found |= {name: _plain(value, file=name in media) for name, value in request.options.items()}
     if request.images:
         found["images"] = [_plain(picture, file=True) for picture in request.images]
     return found | ({} if request.edit is None else _edit_fields(request.edit))

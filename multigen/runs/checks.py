@@ -31,7 +31,7 @@ from multigen.storage.pipeline_place import is_pipeline
 from multigen.storage.weights_file import check_weights_file
 
 # Datasets that read a folder of the user's, which `data.path` names.
-_OF_FILES = frozenset({"folder", "shards", "mnist", "cifar10", "celeba"})
+_OF_FILES = frozenset({"folder", "shards", "mnist", "cifar10", "celeba", "clips"})
 
 
 def check_source(source: str, overrides: Sequence[str] = ()) -> Recipe | None:
@@ -145,6 +145,13 @@ def check_media(path: str) -> str:
         raise MultigenError(f"{path}: is a folder; give a file")
     if not os.path.exists(path):
         raise MultigenError(f"{path}: no such file")
+    return path
+
+
+def check_medium(option: Option, path: str) -> str:
+    """The path of a medium that an option names. MultigenError where there is none, or one of another modality."""
+    path = check_media(path)
+    check_header(option.media, Path(path), {})
     return path
 
 

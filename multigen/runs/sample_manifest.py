@@ -13,6 +13,7 @@ from torch import Tensor
 from multigen.generation.part_like import operator_part
 from multigen.generation.plan import Plan
 from multigen.generation.request import EditRequest, Picture, Request
+from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.runs.media_set import sampling_facts
 
@@ -33,7 +34,7 @@ def facts(
     if request.images:
         recorded["images"] = [_named(picture) for picture in request.images]
     if request.options:
-        recorded["options"] = dict(request.options)
+        recorded["options"] = {name: _recorded(value) for name, value in request.options.items()}
     closed = {"tile": request.tile, "loop": request.loop}
     recorded |= {name: value for name, value in closed.items() if value and request.edit is None}
     if request.edit is not None:
@@ -42,6 +43,11 @@ def facts(
         error = {} if inversion_error is None else {"inversion_error": inversion_error}
         recorded["edit"] = {**edit_facts(request.edit), **source, **windows, **error}
     return recorded
+
+
+def _recorded(value: Any) -> Any:
+    """The value of an option; a medium by its file, or by its shape where it was in memory."""
+    return _named(value) if isinstance(value, Path | Tensor | Media) else value
 
 
 def _named(picture: Picture | None) -> str | None:

@@ -17,15 +17,17 @@ import torch
 from torch import Tensor
 
 from multigen.evaluation.distances import Estimate
+from multigen.modalities.media import Media
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a medium should show: the prompt, and the id and label of the dataset item that the prompt came from."""
+    """What a medium should show: the prompt, and the id, label and condition of the dataset item that it came from."""
 
     prompt: str
     id: str = ""
     label: int | None = None
+    condition: Media | None = None
 
 
 @dataclass(frozen=True)

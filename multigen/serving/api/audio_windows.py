@@ -21,6 +21,7 @@ from multigen.modalities.audio_encoding import playable
 from multigen.modalities.media import Media
 from multigen.provenance.made import Made
 from multigen.serving.api.encoding import check_streamed
+from multigen.serving.api.option_media import with_media
 from multigen.serving.api.sampling import Sampling, loras_of
 from multigen.serving.api.state import Caller, Server
 from multigen.serving.api.units import units_of
@@ -109,6 +110,7 @@ async def begin(
     server: Server, caller: Caller, served: Served, body: Sampling, request: Request
 ) -> Windows | None:
     """Accept a sound, and begin with its first window. None for one that is not longer than the model's own."""
+    request = await with_media(request, served, server)
     engine = await server.models.engine(served.id, loras_of(body, server), fast=body.fast)
     modality = engine.model.modality
     assert isinstance(modality, Audio)

@@ -76,6 +76,8 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
                 "low": _finite(o.low),
                 "high": _finite(o.high),
                 "choices": list(o.choices),
+                # The modality of a file that is sent as base64; "" where it is none.
+                "media": o.media,
             }
             for o in options_of(recipe)
         ],

@@ -60,7 +60,7 @@ class Sampling(Members):
     loras: list[Lora] = Field(default_factory=list, max_length=8, description="LoRAs of the server's folder")
     fast: bool = Field(default=False, description="with the model's student, in few calls of its network")
     options: dict[str, Any] = Field(
-        default_factory=dict, description="what the modality declares, such as lufs"
+        default_factory=dict, description="what the model declares, such as lufs; a medium as base64"
     )
     priority: int = Field(default=0, ge=0, le=9, description="higher ones begin first")
     deadline: float | None = Field(default=None, gt=0, description="s after which the request is dropped")

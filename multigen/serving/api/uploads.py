@@ -58,7 +58,11 @@ def sniffed(content: bytes) -> str | None:
 
 def reader(served: Served, limits: Limits) -> Modality:
     """The modality of a model, which reads nothing beyond the server's limits."""
-    part = served.recipe.modality
+    return bounded(served.recipe.modality, limits)
+
+
+def bounded(part: Part, limits: Limits) -> Modality:
+    """A modality that reads nothing beyond the server's limits."""
     known = {argument.name for argument in registry.arguments("modality", part.name)}
     bounds = {
         "max_bytes": limits.upload,
@@ -88,10 +92,15 @@ async def medium_of(upload: Upload, served: Served, server: Server, scratch: Scr
 
     ApiError for what is no such medium, or beyond the limits.
     """
-    modality = reader(served, server.limits)
+    return await medium_of_kind(upload, served.recipe.modality, server, scratch)
+
+
+async def medium_of_kind(upload: Upload, part: Part, server: Server, scratch: Scratch | None = None) -> Media:
+    """As `medium_of`, an upload as a medium of a modality."""
+    modality = bounded(part, server.limits)
     scratch = scratch or Scratch()
     own, medium = await _decoded(
-        upload, modality.suffixes, served.modality, partial(read_own, modality), scratch, server
+        upload, modality.suffixes, modality.name, partial(read_own, modality), scratch, server
     )
     return Media(await asyncio.to_thread(_finite, upload, medium), own, file=source_file(upload))
 

@@ -14,6 +14,7 @@ from multigen.errors import MultigenError
 from multigen.generation.request import Request
 from multigen.modalities.media import Media
 from multigen.serving.api.errors import ApiError, failed
+from multigen.serving.api.option_media import with_media
 from multigen.serving.api.sampling import Sampling, loras_of
 from multigen.serving.api.state import Caller, Server
 from multigen.serving.api.units import units_of
@@ -50,6 +51,7 @@ async def submit(
     if given.priority > caller.priority:
         text = f"priority: {given.priority}; this key may ask for {caller.priority} at most"
         raise ApiError(403, text, param="priority", code="priority_not_allowed")
+    requests = [await with_media(one, served, server) for one in requests]
     engine = await server.models.engine(served.id, loras_of(given, server), fast=given.fast)
     jobs = [job for one in requests for job in await engine.plan(one, n)]
     units = sum(units_of(engine.model, job) for job in jobs)

@@ -1,0 +1,91 @@
+"""Media as options of a request: a client sends the file itself, and no path of the server's machine is opened."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+
+from multigen.modalities.audio import Audio
+from multigen.modalities.video import Video
+from multigen.model.model import Model
+from multigen.recipe.load import load_recipe
+from tests.serving.servers import Running, running
+
+SMALL = ["weights=null", "backbone.widths=[16,32]", "backbone.attention=[false,true]", "codec.iterations=2"]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("conditions")
+    model = Model(load_recipe("audio_for_video", SMALL), device="cpu")
+    with torch.no_grad():
+        for k, p in enumerate(model.denoiser.parameters()):
+            p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(k)))
+    rng = torch.Generator().manual_seed(0)
+    model.codec.fit([0.3 * torch.randn(model.modality.shape(), generator=rng) for _ in range(2)])
+    source = str(model.save(folder / "model.safetensors"))
+    with running({"foley": source}, folder / "store") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    video = torch.ones(3, 24, 32, 32)
+    video[:, :, 8:16, 8:16] = -1.0
+    Video(size=32, fps=8.0).write(video, path)
+    return path
+
+
+def ask(served: Running, options: dict[str, Any]) -> tuple[int, bytes]:
+    body = {"prompt": "", "seed": 1, "steps": 1, "response_format": "wav", "options": options}
+    request = urllib.request.Request(
+        f"{served.url}/v1/audio/generations", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_a_clip_that_is_sent_is_heard(served: Running, clip: Path) -> None:
+    text = base64.b64encode(clip.read_bytes()).decode()
+    for sent in (text, f"data:video/mp4;base64,{text}"):
+        status, answer = ask(served, {"condition": sent})
+        assert status == 200, answer
+        samples, rate = soundfile.read(io.BytesIO(answer))
+        assert rate == 16000 and abs(len(samples) / rate - 3.0) < 0.1  # as long as the clip
+    assert ask(served, {})[0] == 200
+
+
+def test_paths_and_other_files_are_refused(served: Running, clip: Path, tmp_path: Path) -> None:
+    Audio(rate=16000).write(torch.zeros(1, 1600), tmp_path / "a.wav")
+    wav = base64.b64encode((tmp_path / "a.wav").read_bytes()).decode()
+    for value, status, said in (
+        (str(clip), (400, 415), "options.condition"),
+        ("/etc/passwd", (400, 415), "options.condition"),
+        (f"file://{clip}", (400,), "addresses are not fetched"),
+        (wav, (415,), "a wav file; send video as one of"),
+        (3, (400,), "options.condition: send the file as base64"),
+    ):
+        code, answer = ask(served, {"condition": value})
+        assert code in status and said in answer.decode(), answer
+        assert "root:" not in answer.decode()
+
+
+def test_the_list_of_models_says_what_it_takes(served: Running) -> None:
+    with urllib.request.urlopen(f"{served.url}/v1/models", timeout=20) as answer:
+        (row,) = json.loads(answer.read())["data"]
+    found = {o["name"]: o for o in row.get("multigen", row)["options"]}
+    assert found["condition"]["media"] == "video" and found["lufs"]["media"] == ""
