@@ -6,6 +6,7 @@ Files of format 1: a track with tempo, metre and key, then a track for each part
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -102,22 +103,29 @@ def _metres(piece: Piece, steps: int) -> list[tuple[int, int]]:
     return found
 
 
-def piece_of_midi(content: bytes, steps: int, count: int) -> tuple[Piece, int, int]:
+def piece_of_midi(
+    content: bytes, steps: int, count: int, *, max_quarters: float = math.inf
+) -> tuple[Piece, int, int]:
     """The piece of a file in `count` voices, on a grid of `steps` a quarter.
 
     Also how many notes were moved to the grid, and how many were left out: drums, and what has no voice. ValueError for
-    what is no MIDI file, or counts time in frames of film.
+    what is no MIDI file, counts time in frames of film, or goes on for more than `max_quarters`.
     """
     import mido
 
     try:
         file = mido.MidiFile(file=io.BytesIO(content), clip=True)
-    except (OSError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # mido raises whatever goes wrong in it, and exceptions of its own
         raise ValueError(f"not a readable MIDI file ({error or type(error).__name__})") from error
     if not 0 < file.ticks_per_beat < 0x8000:
         raise ValueError("it counts time in frames of film (SMPTE), not in quarters")
     read = _Reader(steps / file.ticks_per_beat)
     for number, track in enumerate(file.tracks):
+        quarters = sum(event.time for event in track) / file.ticks_per_beat
+        if quarters > max_quarters:  # before there are bars: a few bytes can ask for millions of them
+            raise ValueError(f"{quarters:g} quarters; the limit is {max_quarters:g}")
         read.track(number, track)
     parts, lost = voices(list(read.parts.values()), count)
     return read.piece(parts, steps), read.moved, lost + read.drums

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+import zipfile
+import zlib
 from fractions import Fraction
 from typing import Any
+from xml.etree import ElementTree as Xml
 
 from multigen.modalities.roll import FASTEST, SLOWEST, Key, Note, Piece, voices
 
+_ZIP = b"PK\x03\x04"
+_CONTAINER = "META-INF/container.xml"
+MOST_BYTES = 16 * 1024**2
 
-def piece_of_score(content: bytes, steps: int, count: int) -> tuple[Piece, int, int]:
+
+def piece_of_score(
+    content: bytes, steps: int, count: int, *, max_bytes: int = MOST_BYTES
+) -> tuple[Piece, int, int]:
     """The piece of a score in `count` voices, on a grid of `steps` a quarter.
 
     Also how many notes were moved to the grid, and how many were left out: grace notes, and what has no voice. Repeats
-    are not played twice. ValueError for what is no score.
+    are not played twice. ValueError for what is no score, or has more than `max_bytes` when it is unpacked.
     """
+    if content.startswith(_ZIP):
+        content = _unpacked(content, max_bytes)
     from music21 import converter
 
     with warnings.catch_warnings():  # of what does not matter for the notes, such as page layouts
@@ -24,6 +36,47 @@ def piece_of_score(content: bytes, steps: int, count: int) -> tuple[Piece, int, 
         except Exception as error:  # its readers raise whatever goes wrong in them
             raise ValueError(f"not a readable score ({type(error).__name__}: {error})") from error
         return piece_of_stream(read, steps, count)
+
+
+def _unpacked(content: bytes, max_bytes: int) -> bytes:
+    """The score in a compressed one, the first that its container names (MusicXML 4.0, "Compressed .mxl files")."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            container = Xml.fromstring(_member(packed, _CONTAINER, max_bytes))
+            named = (element.get("full-path") for element in container.iter() if _tag(element) == "rootfile")
+            path = next((path for path in named if path), None)
+            if path is None:
+                raise ValueError(f"{_CONTAINER} names no score")
+            return _member(packed, path, max_bytes)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, Xml.ParseError) as error:
+        raise ValueError(f"not a readable compressed score ({error})") from error
+    except (
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+    ) as error:  # encrypted, or packed by another method
+        raise ValueError(f"not a readable compressed score ({error or type(error).__name__})") from error
+
+
+def _tag(element: Xml.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _member(packed: zipfile.ZipFile, path: str, max_bytes: int) -> bytes:
+    """A member of an archive, never more than `max_bytes`, whatever the archive says of its size."""
+    try:
+        info = packed.getinfo(path)
+    except KeyError:
+        raise ValueError(f"not a readable compressed score (it has no {path})") from None
+    if info.file_size <= max_bytes:
+        with packed.open(info) as file:
+            content = file.read(max_bytes + 1)
+        if len(content) <= max_bytes:
+            return content
+    raise ValueError(
+        f"{path} in it has {info.file_size:,} bytes when it is unpacked; the limit max_bytes is {max_bytes:,}"
+    )
 
 
 def piece_of_stream(score: Any, steps: int, count: int) -> tuple[Piece, int, int]:
