@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from multigen.modalities.roll import FASTEST, SLOWEST, Key, Note, Piece, voices
+from multigen.modalities.roll import FASTEST, SLOWEST, Key, Note, Piece, metre_of, voices
 
 if TYPE_CHECKING:
     import mido
@@ -57,8 +57,8 @@ def midi_of(piece: Piece, steps: int, names: Sequence[str] = (), *, tail: float 
             continue  # nothing is known
         name = (_MINOR if key.mode == "minor" else _MAJOR)[key.fifths + 7]
         events.append((key.step * tick, 1, mido.MetaMessage("key_signature", key=name)))
-    for step, beats in _metres(piece, steps):
-        sign = mido.MetaMessage("time_signature", numerator=beats, denominator=piece.beat)
+    for step, (beats, beat) in _metres(piece, steps):
+        sign = mido.MetaMessage("time_signature", numerator=beats, denominator=beat)
         events.append((step * tick, 2, sign))
     end = piece.length * tick + round(tail * 1e6 / piece.tempi[-1][1] * TICKS)
     file.tracks.append(_track(events, end))
@@ -91,15 +91,16 @@ def _track(events: Sequence[tuple[int, int, mido.Message | mido.MetaMessage]], e
     return track
 
 
-def _metres(piece: Piece, steps: int) -> list[tuple[int, int]]:
-    """(step, beats a bar) wherever the metre changes; what is left after the last bar has its metre."""
-    found: list[tuple[int, int]] = []
+def _metres(piece: Piece, steps: int) -> list[tuple[int, tuple[int, int]]]:
+    """(step, (beats a bar, denominator)) wherever the metre changes; what is left after the last bar has its metre."""
+    found: list[tuple[int, tuple[int, int]]] = []
+    usual = 0  # steps of a bar
     measures = piece.measures()
     for k, (start, end) in enumerate(measures):
-        beats = max(1, round((end - start) * piece.beat / (4 * steps)))
         last = k == len(measures) - 1 and k > 0
-        if not found or (beats != found[-1][1] and not (last and beats < found[-1][1])):
-            found.append((start, beats))
+        if end - start != usual and not (last and end - start < usual):
+            usual = end - start
+            found.append((start, metre_of(usual, piece.beat, steps)))
     return found
 
 

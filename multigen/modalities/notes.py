@@ -40,6 +40,7 @@ from multigen.modalities.roll import (
     Piece,
     cut,
     grown,
+    metre_of,
     piece_of,
     roll_of,
 )  # fmt: skip
@@ -146,7 +147,8 @@ class Notes(Modality):
             count = sum(map(len, piece.parts))
             log.info(
                 "%s: %d of %d notes were moved to the grid of %d steps a quarter, %d were left out (of %d voices none "
-                "was free for them, or no step; or they are drums or grace notes)", source, moved, count + lost, self.steps, lost, self.parts,
+                "was free for them, or no step; or they are drums or grace notes)",
+                source, moved, count + lost, self.steps, lost, self.parts,
             )  # fmt: skip
         roll = roll_of(piece)
         if start == 0 and duration is None:
@@ -239,10 +241,10 @@ class Notes(Modality):
     def facts(self, media: Tensor) -> dict[str, str]:
         """Tempo, metre and number of notes of a roll."""
         piece = piece_of(media)
-        beats = round(piece.metre(4 * self.steps) * piece.beat / (4 * self.steps))
+        beats, beat = metre_of(piece.metre(4 * self.steps), piece.beat, self.steps)
         return {
             "tempo": f"{60e6 / piece.tempi[0][1]:.4g} bpm",
-            "metre": f"{beats}/{piece.beat}",
+            "metre": f"{beats}/{beat}",
             "notes": f"{sum(map(len, piece.parts))} notes",
         }
 

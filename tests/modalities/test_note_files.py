@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import struct
 import time
 import zipfile
 from pathlib import Path
 
+import mido
 import music21
 import pytest
 import torch
 
 from multigen.errors import MediaError, MultigenError
 from multigen.modalities import note_file
+from multigen.modalities.midi import midi_of, piece_of_midi
 from multigen.modalities.musicxml import musicxml_of
 from multigen.modalities.notes import Notes
-from multigen.modalities.roll import roll_of
+from multigen.modalities.roll import Key, Note, piece_of, roll_of
 from tests.modalities.notes_pieces import random_piece
 
 _CONTAINER = '<container><rootfiles><rootfile full-path="a.xml"/></rootfiles></container>'
@@ -110,3 +113,40 @@ def test_files_that_are_read_again_are_known_and_what_is_known_is_bounded(
     assert Notes().read(paths[-1]).shape[2] == 5
     with pytest.raises(MediaError, match="the limit is 4"):  # the limits are of who reads
         Notes(quarters=4.0, max_quarters=4.0).read(paths[-1])
+
+
+@pytest.mark.parametrize(
+    ("bars", "beat", "metres"),
+    [
+        ((16, 16, 12, 12), 8, [(4, 4), (6, 8)]),
+        ((3, 3, 3), 8, [(3, 16)]),
+        ((12, 12), 4, [(3, 4)]),
+        ((16, 16), 2, [(2, 2)]),
+        ((14, 14), 8, [(7, 8)]),
+        ((1200, 1200), 8, [(150, 2)]),
+    ],
+)
+def test_each_bar_has_its_metre(bars: tuple[int, ...], beat: int, metres: list[tuple[int, int]]) -> None:
+    begins = tuple(sum(bars[:k]) for k in range(len(bars)))
+    piece = dataclasses.replace(
+        random_piece(0),
+        length=sum(bars),
+        bars=begins,
+        beat=beat,
+        parts=((Note(0, 2, 60),),) * 4,
+        keys=(Key(0, 0, ""),),
+    )
+    content = midi_of(piece, 4)
+    file = mido.MidiFile(file=io.BytesIO(content))
+    signs = [event for event in file.tracks[0] if event.type == "time_signature"]
+    assert [(sign.numerator, sign.denominator) for sign in signs] == metres
+    assert piece_of_midi(content, 4, 4)[0].bars == begins
+    score = music21.converter.parseData(musicxml_of(piece, 4, Notes().names), format="musicxml")
+    written = score.parts[0].recurse().getElementsByClass("TimeSignature")
+    assert [(sign.numerator, sign.denominator) for sign in written] == metres
+
+
+def test_bars_longer_than_midi_can_say_are_written(tmp_path: Path) -> None:
+    piece = dataclasses.replace(random_piece(0), length=9000, bars=(0, 8999))
+    Notes().write(roll_of(piece), tmp_path / "a.mid")
+    assert piece_of(Notes().read(tmp_path / "a.mid")).parts == piece.parts
