@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from multigen.modalities.roll import FASTEST, SLOWEST, Key, Note, Piece, metre_of, voices
+from multigen.modalities.roll import FASTEST, SLOWEST, Key, Note, Piece, metre_of
+from multigen.modalities.voicing import Heard, arranged, gridded
 
 if TYPE_CHECKING:
     import mido
@@ -128,8 +129,10 @@ def piece_of_midi(
         if quarters > max_quarters:  # before there are bars: a few bytes can ask for millions of them
             raise ValueError(f"{quarters:g} quarters; the limit is {max_quarters:g}")
         read.track(number, track)
-    parts, lost = voices(list(read.parts.values()), count)
-    return read.piece(parts, steps), read.moved, lost + read.drums
+    on_grid = [(gridded(heard), read.programs[place]) for place, heard in read.parts.items()]
+    parts, programs, lost = arranged([(notes, program) for (notes, _), program in on_grid], count)
+    lost += read.drums + sum(cut for (_, cut), _ in on_grid)
+    return read.piece(parts, programs, steps), read.moved, lost
 
 
 class _Reader:
@@ -137,7 +140,7 @@ class _Reader:
 
     def __init__(self, scale: float) -> None:
         self.scale, self.moved, self.drums, self.end = scale, 0, 0, 0
-        self.parts: dict[tuple[int, int], list[Note]] = {}  # by track and channel
+        self.parts: dict[tuple[int, int], list[Heard]] = {}  # by track and channel
         self.programs: dict[tuple[int, int], int] = {}
         self.tempi: dict[int, int] = {}
         self.keys: dict[int, str] = {}
@@ -167,6 +170,11 @@ class _Reader:
         for (channel, pitch), starts in open_.items():
             for start in starts:
                 self.note(number, channel, start, now, pitch, program)
+        silent = not any(event.type in ("note_on", "note_off") for event in track)
+        channel, played = next(iter(program.items()), (0, 0))
+        named = number > 0 and any(event.type == "track_name" for event in track)
+        if silent and channel != _DRUMS and (program or named):  # a part that rests all the time
+            self.parts[number, channel], self.programs[number, channel] = [], played
         self.end = max(self.end, self.step(now))
 
     def note(
@@ -179,19 +187,18 @@ class _Reader:
         first, last = self.step(start), self.step(end)
         self.moved += first != start * self.scale or last != end * self.scale
         self.programs.setdefault((track, channel), program.get(channel, 0))
-        self.parts.setdefault((track, channel), []).append(Note(first, max(1, last - first), pitch))
+        self.parts.setdefault((track, channel), []).append(Heard(start * self.scale, end * self.scale, pitch))
 
     def step(self, tick: int) -> int:
         """The step that is nearest to a tick."""
         return round(tick * self.scale)
 
-    def piece(self, parts: tuple[tuple[Note, ...], ...], steps: int) -> Piece:
+    def piece(self, parts: tuple[tuple[Note, ...], ...], programs: tuple[int, ...], steps: int) -> Piece:
         """The piece, with the conductor's facts of the file."""
         length = max([self.end, 1, *(note.end for part in parts for note in part)])
         tempi = {0: 500_000, **self.tempi}  # the standard's
         beat = max((b for _, b in self.metres.values()), default=4)
         keys = [_key(step, name) for step, name in sorted({0: "", **self.keys}.items())]
-        programs = [self.programs[place] for place in self.parts]
         return Piece(
             length=length,
             parts=parts,
@@ -199,7 +206,7 @@ class _Reader:
             tempi=tuple(sorted((k, _within(v)) for k, v in tempi.items())),
             keys=tuple(keys),
             beat=beat if beat in (2, 4, 8) else 8 if beat > 8 else 4,
-            programs=tuple((programs + programs[-1:] * len(parts) or [0] * len(parts))[: len(parts)]),
+            programs=programs,
         )
 
 

@@ -10,7 +10,8 @@ from fractions import Fraction
 from typing import Any
 from xml.etree import ElementTree as Xml
 
-from multigen.modalities.roll import FASTEST, SLOWEST, Key, Note, Piece, voices
+from multigen.modalities.roll import FASTEST, SLOWEST, Key, Note, Piece
+from multigen.modalities.voicing import Heard, arranged, gridded
 
 _ZIP = b"PK\x03\x04"
 _CONTAINER = "META-INF/container.xml"
@@ -86,14 +87,12 @@ def piece_of_stream(score: Any, steps: int, count: int) -> tuple[Piece, int, int
     parts = list(stream.parts)
     if not parts:
         raise ValueError("the score has no parts")
-    notes = [grid.notes(part) for part in parts]
-    found, lost = voices(notes, count)
+    found, programs, lost = arranged([(grid.notes(part), _program(part)) for part in parts], count)
     bars = sorted({grid.step(bar.offset) for bar in parts[0].getElementsByClass("Measure")})
     end = grid.step(max(part.highestTime for part in parts))
     length = max([end, 1, *(note.end for part in found for note in part)])
     metres = [sign for _, sign in _places(parts[0], "TimeSignature")]
     beat = max((sign.denominator for sign in metres), default=4)
-    programs = [_program(part) for part, its in zip(parts, notes, strict=True) if its] or [0]
     piece = Piece(
         length=length,
         parts=found,
@@ -101,16 +100,16 @@ def piece_of_stream(score: Any, steps: int, count: int) -> tuple[Piece, int, int
         tempi=_tempi(score, grid),
         keys=_keys(parts[0], grid),
         beat=beat if beat in (2, 4, 8) else 8 if beat > 8 else 4,
-        programs=tuple((programs + programs[-1:] * count)[:count]),
+        programs=programs,
     )
-    return piece, grid.moved, lost + grid.graces
+    return piece, grid.moved, lost + grid.lost
 
 
 class _Grid:
     """Times of a score, in quarters, as steps."""
 
     def __init__(self, steps: int) -> None:
-        self.steps, self.moved, self.graces = steps, 0, 0
+        self.steps, self.moved, self.lost = steps, 0, 0
 
     def step(self, quarters: float | Fraction) -> int:
         """The nearest step."""
@@ -118,16 +117,19 @@ class _Grid:
 
     def notes(self, part: Any) -> list[Note]:
         """The notes of a part, without grace notes."""
-        found = []
+        found: list[Heard] = []
         for element in part.flatten().notes:
             onset, length = Fraction(element.offset), Fraction(element.quarterLength)
             if length <= 0 or not element.pitches:
-                self.graces += 1
+                self.lost += 1
                 continue
             first, last = self.step(onset), self.step(onset + length)
             self.moved += first != onset * self.steps or last != (onset + length) * self.steps
-            found += [Note(first, max(1, last - first), int(pitch.midi)) for pitch in element.pitches]
-        return found
+            start, end = float(onset * self.steps), float((onset + length) * self.steps)
+            found += [Heard(start, end, int(pitch.midi)) for pitch in element.pitches]
+        notes, lost = gridded(found)
+        self.lost += lost
+        return notes
 
 
 def _places(part: Any, kind: str) -> list[tuple[float, Any]]:

@@ -20,6 +20,7 @@ from multigen.modalities.midi import midi_of, piece_of_midi
 from multigen.modalities.musicxml import musicxml_of
 from multigen.modalities.notes import Notes
 from multigen.modalities.roll import Key, Note, piece_of, roll_of
+from multigen.modalities.voicing import Heard, gridded
 from tests.modalities.notes_pieces import random_piece
 
 _CONTAINER = '<container><rootfiles><rootfile full-path="a.xml"/></rootfiles></container>'
@@ -150,3 +151,42 @@ def test_bars_longer_than_midi_can_say_are_written(tmp_path: Path) -> None:
     piece = dataclasses.replace(random_piece(0), length=9000, bars=(0, 8999))
     Notes().write(roll_of(piece), tmp_path / "a.mid")
     assert piece_of(Notes().read(tmp_path / "a.mid")).parts == piece.parts
+
+
+@pytest.mark.parametrize("suffix", [".mid", ".musicxml"])
+def test_an_empty_part_keeps_its_place(suffix: str, tmp_path: Path) -> None:
+    piece = random_piece(6)
+    piece = dataclasses.replace(
+        piece, parts=(piece.parts[0], (), *piece.parts[2:]), programs=(40, 41, 42, 43)
+    )
+    Notes().write(roll_of(piece), tmp_path / f"a{suffix}")
+    found = piece_of(Notes().read(tmp_path / f"a{suffix}"))
+    assert (found.parts, found.programs) == (piece.parts, piece.programs)
+
+
+def test_an_ornament_cuts_its_own_part_alone() -> None:
+    top = (Note(0, 1, 72), Note(1, 1, 74), Note(2, 14, 72), Note(16, 16, 76))
+    rest = ((Note(0, 32, 60),), (Note(0, 32, 64),), (Note(0, 32, 48),))  # the second and the third cross
+    fine = dataclasses.replace(
+        random_piece(0),
+        length=32,
+        parts=(top, *rest),
+        bars=(0,),
+        keys=(Key(0, 0, ""),),
+        programs=(1, 2, 3, 4),
+    )
+    found, _, lost = piece_of_midi(midi_of(fine, 16), 4, 4)
+    assert lost == 2 and found.programs == (1, 2, 3, 4)
+    assert found.parts == (
+        (Note(0, 4, 72), Note(4, 4, 76)),
+        (Note(0, 8, 60),),
+        (Note(0, 8, 64),),
+        (Note(0, 8, 48),),
+    )
+
+
+def test_notes_that_sound_together_stay_and_those_that_touch_follow() -> None:
+    chord = [Heard(0.0, 4.0, 60), Heard(0.0, 4.0, 64), Heard(1.0, 2.0, 67)]
+    assert gridded(chord) == ([Note(0, 4, 60), Note(0, 4, 64), Note(1, 1, 67)], 0)
+    legato = [Heard(0.0, 4.9, 60), Heard(4.5, 8.0, 62)]
+    assert gridded(legato) == ([Note(0, 4, 60), Note(4, 4, 62)], 0)
