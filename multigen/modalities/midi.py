@@ -6,10 +6,12 @@ Files of format 1: a track with tempo, metre and key, then a track for each part
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from multigen.modalities.roll import FASTEST, SLOWEST, Key, Note, Piece, voices
+from multigen.modalities.roll import FASTEST, SLOWEST, Key, Note, Piece, metre_of
+from multigen.modalities.voicing import Heard, arranged, gridded
 
 if TYPE_CHECKING:
     import mido
@@ -56,8 +58,8 @@ def midi_of(piece: Piece, steps: int, names: Sequence[str] = (), *, tail: float 
             continue  # nothing is known
         name = (_MINOR if key.mode == "minor" else _MAJOR)[key.fifths + 7]
         events.append((key.step * tick, 1, mido.MetaMessage("key_signature", key=name)))
-    for step, beats in _metres(piece, steps):
-        sign = mido.MetaMessage("time_signature", numerator=beats, denominator=piece.beat)
+    for step, (beats, beat) in _metres(piece, steps):
+        sign = mido.MetaMessage("time_signature", numerator=beats, denominator=beat)
         events.append((step * tick, 2, sign))
     end = piece.length * tick + round(tail * 1e6 / piece.tempi[-1][1] * TICKS)
     file.tracks.append(_track(events, end))
@@ -90,37 +92,47 @@ def _track(events: Sequence[tuple[int, int, mido.Message | mido.MetaMessage]], e
     return track
 
 
-def _metres(piece: Piece, steps: int) -> list[tuple[int, int]]:
-    """(step, beats a bar) wherever the metre changes; what is left after the last bar has its metre."""
-    found: list[tuple[int, int]] = []
+def _metres(piece: Piece, steps: int) -> list[tuple[int, tuple[int, int]]]:
+    """(step, (beats a bar, denominator)) wherever the metre changes; what is left after the last bar has its metre."""
+    found: list[tuple[int, tuple[int, int]]] = []
+    usual = 0  # steps of a bar
     measures = piece.measures()
     for k, (start, end) in enumerate(measures):
-        beats = max(1, round((end - start) * piece.beat / (4 * steps)))
         last = k == len(measures) - 1 and k > 0
-        if not found or (beats != found[-1][1] and not (last and beats < found[-1][1])):
-            found.append((start, beats))
+        if end - start != usual and not (last and end - start < usual):
+            usual = end - start
+            found.append((start, metre_of(usual, piece.beat, steps)))
     return found
 
 
-def piece_of_midi(content: bytes, steps: int, count: int) -> tuple[Piece, int, int]:
+def piece_of_midi(
+    content: bytes, steps: int, count: int, *, max_quarters: float = math.inf
+) -> tuple[Piece, int, int]:
     """The piece of a file in `count` voices, on a grid of `steps` a quarter.
 
     Also how many notes were moved to the grid, and how many were left out: drums, and what has no voice. ValueError for
-    what is no MIDI file, or counts time in frames of film.
+    what is no MIDI file, counts time in frames of film, or goes on for more than `max_quarters`.
     """
     import mido
 
     try:
         file = mido.MidiFile(file=io.BytesIO(content), clip=True)
-    except (OSError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # mido raises whatever goes wrong in it, and exceptions of its own
         raise ValueError(f"not a readable MIDI file ({error or type(error).__name__})") from error
     if not 0 < file.ticks_per_beat < 0x8000:
         raise ValueError("it counts time in frames of film (SMPTE), not in quarters")
     read = _Reader(steps / file.ticks_per_beat)
     for number, track in enumerate(file.tracks):
+        quarters = sum(event.time for event in track) / file.ticks_per_beat
+        if quarters > max_quarters:  # before there are bars: a few bytes can ask for millions of them
+            raise ValueError(f"{quarters:g} quarters; the limit is {max_quarters:g}")
         read.track(number, track)
-    parts, lost = voices(list(read.parts.values()), count)
-    return read.piece(parts, steps), read.moved, lost + read.drums
+    on_grid = [(gridded(heard), read.programs[place]) for place, heard in read.parts.items()]
+    parts, programs, lost = arranged([(notes, program) for (notes, _), program in on_grid], count)
+    lost += read.drums + sum(cut for (_, cut), _ in on_grid)
+    return read.piece(parts, programs, steps), read.moved, lost
 
 
 class _Reader:
@@ -128,7 +140,7 @@ class _Reader:
 
     def __init__(self, scale: float) -> None:
         self.scale, self.moved, self.drums, self.end = scale, 0, 0, 0
-        self.parts: dict[tuple[int, int], list[Note]] = {}  # by track and channel
+        self.parts: dict[tuple[int, int], list[Heard]] = {}  # by track and channel
         self.programs: dict[tuple[int, int], int] = {}
         self.tempi: dict[int, int] = {}
         self.keys: dict[int, str] = {}
@@ -158,6 +170,11 @@ class _Reader:
         for (channel, pitch), starts in open_.items():
             for start in starts:
                 self.note(number, channel, start, now, pitch, program)
+        silent = not any(event.type in ("note_on", "note_off") for event in track)
+        channel, played = next(iter(program.items()), (0, 0))
+        named = number > 0 and any(event.type == "track_name" for event in track)
+        if silent and channel != _DRUMS and (program or named):  # a part that rests all the time
+            self.parts[number, channel], self.programs[number, channel] = [], played
         self.end = max(self.end, self.step(now))
 
     def note(
@@ -170,19 +187,18 @@ class _Reader:
         first, last = self.step(start), self.step(end)
         self.moved += first != start * self.scale or last != end * self.scale
         self.programs.setdefault((track, channel), program.get(channel, 0))
-        self.parts.setdefault((track, channel), []).append(Note(first, max(1, last - first), pitch))
+        self.parts.setdefault((track, channel), []).append(Heard(start * self.scale, end * self.scale, pitch))
 
     def step(self, tick: int) -> int:
         """The step that is nearest to a tick."""
         return round(tick * self.scale)
 
-    def piece(self, parts: tuple[tuple[Note, ...], ...], steps: int) -> Piece:
+    def piece(self, parts: tuple[tuple[Note, ...], ...], programs: tuple[int, ...], steps: int) -> Piece:
         """The piece, with the conductor's facts of the file."""
         length = max([self.end, 1, *(note.end for part in parts for note in part)])
         tempi = {0: 500_000, **self.tempi}  # the standard's
         beat = max((b for _, b in self.metres.values()), default=4)
         keys = [_key(step, name) for step, name in sorted({0: "", **self.keys}.items())]
-        programs = [self.programs[place] for place in self.parts]
         return Piece(
             length=length,
             parts=parts,
@@ -190,7 +206,7 @@ class _Reader:
             tempi=tuple(sorted((k, _within(v)) for k, v in tempi.items())),
             keys=tuple(keys),
             beat=beat if beat in (2, 4, 8) else 8 if beat > 8 else 4,
-            programs=tuple((programs + programs[-1:] * len(parts) or [0] * len(parts))[: len(parts)]),
+            programs=programs,
         )
 
 

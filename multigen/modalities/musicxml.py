@@ -9,7 +9,7 @@ from statistics import mean
 from xml.etree import ElementTree as Xml
 
 from multigen.modalities.general_midi import PROGRAMS
-from multigen.modalities.roll import Note, Piece
+from multigen.modalities.roll import Note, Piece, metre_of
 
 _HEAD = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 '
@@ -44,7 +44,7 @@ class _Staff:
 
     def __init__(self, piece: Piece, notes: Sequence[Note], steps: int, *, first: bool) -> None:
         self.piece, self.notes, self.steps, self.first = piece, notes, steps, first
-        self.beats = 0
+        self.length, self.metre = 0, (0, 0)  # of a bar: steps, and how they are counted
 
     def into(self, part: Xml.Element) -> None:
         """Write the bars into the part's element."""
@@ -67,10 +67,11 @@ class _Staff:
         self, measure: Xml.Element, measures: Sequence[tuple[int, int]], start: int, end: int
     ) -> None:
         """What changes with this bar: at the first one, all."""
-        beats = self._beats(measures, start, end)
+        self.length = self._length(measures, start, end)
+        metre = metre_of(self.length, self.piece.beat, self.steps)
         key = next((key for key in reversed(self.piece.keys) if start <= key.step < end), None)
         begins = start == 0
-        if not begins and key is None and beats == self.beats:
+        if not begins and key is None and metre == self.metre:
             return
         said = Xml.SubElement(measure, "attributes")
         if begins:
@@ -80,11 +81,11 @@ class _Staff:
             _text(signature, "fifths", key.fifths)
             if key.mode:
                 _text(signature, "mode", key.mode)
-        if beats != self.beats:
+        if metre != self.metre:
             time = Xml.SubElement(said, "time")
-            _text(time, "beats", beats)
-            _text(time, "beat-type", self.piece.beat)
-            self.beats = beats
+            _text(time, "beats", metre[0])
+            _text(time, "beat-type", metre[1])
+            self.metre = metre
         if begins:
             clef = Xml.SubElement(said, "clef")
             sign, line, octave = _clef(self.notes)
@@ -93,15 +94,15 @@ class _Staff:
             if octave:
                 _text(clef, "clef-octave-change", octave)
 
-    def _beats(self, measures: Sequence[tuple[int, int]], start: int, end: int) -> int:
-        """Beats of the bar's metre: a pick-up has that of the bar after it, what is left at the end that before it."""
+    def _length(self, measures: Sequence[tuple[int, int]], start: int, end: int) -> int:
+        """Steps of the bar's metre: a pick-up has that of the bar after it, what is left at the end that before it."""
         usual = self.piece.metre(4 * self.steps)
         length = end - start
         if start == 0 and 0 not in self.piece.bars:
             length = measures[1][1] - measures[1][0] if len(measures) > 2 else usual
         elif end == self.piece.length and length < usual:
-            length = usual if not self.beats else round(self.beats * 4 * self.steps / self.piece.beat)
-        return max(1, round(length * self.piece.beat / (4 * self.steps)))
+            length = self.length or usual
+        return length
 
     def _bar(self, measure: Xml.Element, start: int, end: int) -> None:
         """Notes and rests of a bar; notes that go beyond it are tied."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from multigen.errors import MultigenError, message
 from multigen.modalities.roll import PITCHES, Piece
 
-_BARS = re.compile(r"bars? (\d+)(?: ?(?:-|to) ?(\d+))?")
+_BARS = re.compile(r"bars? (\d{1,6})(?: ?(?:-|to) ?(\d{1,6}))?")
 _ALL_BUT = "all but "
 
 

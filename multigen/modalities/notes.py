@@ -13,7 +13,6 @@ import html
 import io
 import logging
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,9 @@ from multigen.modalities.file_check import check_file
 from multigen.modalities.general_midi import program
 from multigen.modalities.known import KNOWN
 from multigen.modalities.member import Source, as_source, open_source
-from multigen.modalities.midi import midi_of, piece_of_midi
+from multigen.modalities.midi import midi_of
 from multigen.modalities.musicxml import musicxml_of
+from multigen.modalities.note_file import piece_of_file
 from multigen.modalities.note_picture import draw_pieces
 from multigen.modalities.note_sound import RATE, sound_of
 from multigen.modalities.note_words import named
@@ -40,10 +40,10 @@ from multigen.modalities.roll import (
     Piece,
     cut,
     grown,
+    metre_of,
     piece_of,
     roll_of,
 )  # fmt: skip
-from multigen.modalities.score_file import piece_of_score
 from multigen.options import BUILTIN
 from multigen.storage.files import atomic
 from multigen.storage.packages import check_installed
@@ -146,8 +146,9 @@ class Notes(Modality):
         if moved or lost:
             count = sum(map(len, piece.parts))
             log.info(
-                "%s: %d of %d notes were moved to the grid of %d steps a quarter, %d found none of %d voices and were "
-                "left out", source, moved, count + lost, self.steps, lost, self.parts,
+                "%s: %d of %d notes were moved to the grid of %d steps a quarter, %d were left out (of %d voices none "
+                "was free for them, or no step; or they are drums or grace notes)",
+                source, moved, count + lost, self.steps, lost, self.parts,
             )  # fmt: skip
         roll = roll_of(piece)
         if start == 0 and duration is None:
@@ -240,10 +241,10 @@ class Notes(Modality):
     def facts(self, media: Tensor) -> dict[str, str]:
         """Tempo, metre and number of notes of a roll."""
         piece = piece_of(media)
-        beats = round(piece.metre(4 * self.steps) * piece.beat / (4 * self.steps))
+        beats, beat = metre_of(piece.metre(4 * self.steps), piece.beat, self.steps)
         return {
             "tempo": f"{60e6 / piece.tempi[0][1]:.4g} bpm",
-            "metre": f"{beats}/{piece.beat}",
+            "metre": f"{beats}/{beat}",
             "notes": f"{sum(map(len, piece.parts))} notes",
         }
 
@@ -277,20 +278,9 @@ class Notes(Modality):
         midi = PurePosixPath(str(source)).suffix.lower() in MIDI
         check_installed("mido" if midi else "music21", f"reading {'MIDI' if midi else 'MusicXML'}", "notes")
         try:
-            found = _parsed(content, midi, self.steps, self.parts)
+            return piece_of_file(content, self.steps, self.parts, self.limits, midi=midi)
         except ValueError as error:
             raise MediaError(f"{source}: {error}") from error
-        if found[0].length > self.limits.max_seconds * self.steps:
-            quarters = found[0].length / self.steps
-            raise MediaError(f"{source}: {quarters:g} quarters; the limit is {self.limits.max_seconds:g}")
-        return found
-
-
-@lru_cache(
-    maxsize=512
-)  # a training reads the same files again and again, and music21 takes a second for each
-def _parsed(content: bytes, midi: bool, steps: int, parts: int) -> tuple[Piece, int, int]:
-    return (piece_of_midi if midi else piece_of_score)(content, steps, parts)
 
 
 def _data(kind: str, content: bytes) -> str:

@@ -90,6 +90,22 @@ class Piece:
         return max(set(gaps), key=gaps.count) if gaps else usual
 
 
+def metre_of(length: int, beat: int, steps: int) -> tuple[int, int]:
+    """Beats and their denominator of a bar of so many steps, `steps` of them a quarter. `beat`: of the piece.
+
+    Bars of whole quarters in a piece of eighths are counted in quarters, but for 6/8, 9/8 and 12/8. What is no whole
+    number of beats is counted in shorter ones, what is more than 255, the most that MIDI can say, in longer ones.
+    """
+    whole = 4 * steps
+    halves = 2 * length // steps if beat == 8 and 2 * length % steps == 0 else 1
+    plain = halves % 2 == 0 and halves % 3 != 0
+    for one in (*((4,) if plain else ()), beat, 8, 16, 32, 64, 2, 1):
+        beats, rest = divmod(length * one, whole)
+        if not rest and 0 < beats < 256:
+            return beats, one
+    return min(max(1, round(length * beat / whole)), 255), beat
+
+
 def roll_of(piece: Piece) -> Tensor:
     """The roll [1, T, P + 1, 128] of a piece."""
     count = len(piece.parts)

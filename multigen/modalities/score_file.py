@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+import zipfile
+import zlib
 from fractions import Fraction
 from typing import Any
+from xml.etree import ElementTree as Xml
 
-from multigen.modalities.roll import FASTEST, SLOWEST, Key, Note, Piece, voices
+from multigen.modalities.roll import FASTEST, SLOWEST, Key, Note, Piece
+from multigen.modalities.voicing import Heard, arranged, gridded
+
+_ZIP = b"PK\x03\x04"
+_CONTAINER = "META-INF/container.xml"
+MOST_BYTES = 16 * 1024**2
 
 
-def piece_of_score(content: bytes, steps: int, count: int) -> tuple[Piece, int, int]:
+def piece_of_score(
+    content: bytes, steps: int, count: int, *, max_bytes: int = MOST_BYTES
+) -> tuple[Piece, int, int]:
     """The piece of a score in `count` voices, on a grid of `steps` a quarter.
 
     Also how many notes were moved to the grid, and how many were left out: grace notes, and what has no voice. Repeats
-    are not played twice. ValueError for what is no score.
+    are not played twice. ValueError for what is no score, or has more than `max_bytes` when it is unpacked.
     """
+    if content.startswith(_ZIP):
+        content = _unpacked(content, max_bytes)
     from music21 import converter
 
     with warnings.catch_warnings():  # of what does not matter for the notes, such as page layouts
@@ -26,6 +39,47 @@ def piece_of_score(content: bytes, steps: int, count: int) -> tuple[Piece, int, 
         return piece_of_stream(read, steps, count)
 
 
+def _unpacked(content: bytes, max_bytes: int) -> bytes:
+    """The score in a compressed one, the first that its container names (MusicXML 4.0, "Compressed .mxl files")."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            container = Xml.fromstring(_member(packed, _CONTAINER, max_bytes))
+            named = (element.get("full-path") for element in container.iter() if _tag(element) == "rootfile")
+            path = next((path for path in named if path), None)
+            if path is None:
+                raise ValueError(f"{_CONTAINER} names no score")
+            return _member(packed, path, max_bytes)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, Xml.ParseError) as error:
+        raise ValueError(f"not a readable compressed score ({error})") from error
+    except (
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+    ) as error:  # encrypted, or packed by another method
+        raise ValueError(f"not a readable compressed score ({error or type(error).__name__})") from error
+
+
+def _tag(element: Xml.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _member(packed: zipfile.ZipFile, path: str, max_bytes: int) -> bytes:
+    """A member of an archive, never more than `max_bytes`, whatever the archive says of its size."""
+    try:
+        info = packed.getinfo(path)
+    except KeyError:
+        raise ValueError(f"not a readable compressed score (it has no {path})") from None
+    if info.file_size <= max_bytes:
+        with packed.open(info) as file:
+            content = file.read(max_bytes + 1)
+        if len(content) <= max_bytes:
+            return content
+    raise ValueError(
+        f"{path} in it has {info.file_size:,} bytes when it is unpacked; the limit max_bytes is {max_bytes:,}"
+    )
+
+
 def piece_of_stream(score: Any, steps: int, count: int) -> tuple[Piece, int, int]:
     """As `piece_of_score`, of a score that music21 has read."""
     stream = score.toSoundingPitch().stripTies()
@@ -33,14 +87,12 @@ def piece_of_stream(score: Any, steps: int, count: int) -> tuple[Piece, int, int
     parts = list(stream.parts)
     if not parts:
         raise ValueError("the score has no parts")
-    notes = [grid.notes(part) for part in parts]
-    found, lost = voices(notes, count)
+    found, programs, lost = arranged([(grid.notes(part), _program(part)) for part in parts], count)
     bars = sorted({grid.step(bar.offset) for bar in parts[0].getElementsByClass("Measure")})
     end = grid.step(max(part.highestTime for part in parts))
     length = max([end, 1, *(note.end for part in found for note in part)])
     metres = [sign for _, sign in _places(parts[0], "TimeSignature")]
     beat = max((sign.denominator for sign in metres), default=4)
-    programs = [_program(part) for part, its in zip(parts, notes, strict=True) if its] or [0]
     piece = Piece(
         length=length,
         parts=found,
@@ -48,16 +100,16 @@ def piece_of_stream(score: Any, steps: int, count: int) -> tuple[Piece, int, int
         tempi=_tempi(score, grid),
         keys=_keys(parts[0], grid),
         beat=beat if beat in (2, 4, 8) else 8 if beat > 8 else 4,
-        programs=tuple((programs + programs[-1:] * count)[:count]),
+        programs=programs,
     )
-    return piece, grid.moved, lost + grid.graces
+    return piece, grid.moved, lost + grid.lost
 
 
 class _Grid:
     """Times of a score, in quarters, as steps."""
 
     def __init__(self, steps: int) -> None:
-        self.steps, self.moved, self.graces = steps, 0, 0
+        self.steps, self.moved, self.lost = steps, 0, 0
 
     def step(self, quarters: float | Fraction) -> int:
         """The nearest step."""
@@ -65,16 +117,19 @@ class _Grid:
 
     def notes(self, part: Any) -> list[Note]:
         """The notes of a part, without grace notes."""
-        found = []
+        found: list[Heard] = []
         for element in part.flatten().notes:
             onset, length = Fraction(element.offset), Fraction(element.quarterLength)
             if length <= 0 or not element.pitches:
-                self.graces += 1
+                self.lost += 1
                 continue
             first, last = self.step(onset), self.step(onset + length)
             self.moved += first != onset * self.steps or last != (onset + length) * self.steps
-            found += [Note(first, max(1, last - first), int(pitch.midi)) for pitch in element.pitches]
-        return found
+            start, end = float(onset * self.steps), float((onset + length) * self.steps)
+            found += [Heard(start, end, int(pitch.midi)) for pitch in element.pitches]
+        notes, lost = gridded(found)
+        self.lost += lost
+        return notes
 
 
 def _places(part: Any, kind: str) -> list[tuple[float, Any]]:
