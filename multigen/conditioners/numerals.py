@@ -16,18 +16,32 @@ _ORDINALS = {
 
 
 def spoken_number(text: str) -> list[str]:
-    """Words of a number such as 7, 1,250, 3.14 or 2nd; digit by digit where it begins with 0 or has over 15 of them."""
+    """Words of a number such as 7, 1,250, 3.14, 2nd or 1990s.
+
+    Digit by digit where it begins with 0 or has over 15 digits; 1100 to 1999 as years, in pairs.
+    """
     body = text.rstrip("stndrh").replace(",", "")
     whole, _, decimals = body.partition(".")
-    if len(whole) > 15 or (len(whole) > 1 and whole[0] == "0"):
+    if len(whole) == 4 and "," not in text and not decimals and 1100 <= int(whole) < 2000:
+        said = _year(int(whole))
+    elif len(whole) > 15 or (len(whole) > 1 and whole[0] == "0"):
         said = [_ONES[int(digit)] for digit in whole]
     else:
         said = _cardinal(int(whole))
     if decimals:
         said += ["point", *(_ONES[int(digit)] for digit in decimals)]
-    if text[-1].isalpha():
+    if text.endswith(("st", "nd", "rd", "th")):
         said[-1] = _ordinal(said[-1])
+    elif text.endswith("s"):
+        said[-1] = f"{said[-1][:-1]}ies" if said[-1].endswith("y") else f"{said[-1]}s"
     return said
+
+
+def _year(number: int) -> list[str]:
+    century, rest = divmod(number, 100)
+    if rest == 0:
+        return [*_hundreds(century), "hundred"]
+    return [*_hundreds(century), *(["oh"] if rest < 10 else []), *_hundreds(rest)]
 
 
 def _cardinal(number: int) -> list[str]:

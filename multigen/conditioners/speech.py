@@ -90,6 +90,11 @@ class Speech(Conditioner):
         MultigenError for what cannot be spoken, and for an unknown voice.
         """
         split = [self._split(check_text(prompt), options.get("voice")) for prompt in prompts]
+        for prompt, (_, text) in zip(prompts, split, strict=True):
+            if prompt.strip() and not words_of(text):
+                raise MultigenError(
+                    f"prompt: {prompt!r} has no word to say. Allowed: a sentence, or nothing at all."
+                )
         return {
             "spoken": [self._spoken(text, voice, options.get("speed")) for voice, text in split],
             "voice": [voice for voice, _ in split],
@@ -116,7 +121,8 @@ class Speech(Conditioner):
         (places,) = size
         said = column(batch, "spoken", "speech")
         times = _times(media[1] / self.rate, places, made)
-        rows = [_course(spoken, *times) for spoken in said]
+        inner = (False, False) if made is None else (not bool(made[0]), not bool(made[-1]))
+        rows = [_course(_joined(spoken, *inner), *times) for spoken in said]
         tokens = torch.stack([row[0] for row in rows]).to(self.tokens.weight.device)
         values = torch.stack([row[1] for row in rows]).to(self.tokens.weight)
         return torch.cat([self.tokens(tokens).transpose(1, 2), values], 1)
@@ -124,8 +130,9 @@ class Speech(Conditioner):
     def _split(self, prompt: str, voice: str | None) -> tuple[str | None, str]:
         """The voice and the text of a prompt."""
         name, colon, rest = prompt.partition(":")
-        if colon and name.strip() in self.voices:
-            return name.strip(), rest
+        known = {one.casefold(): one for one in self.voices}
+        if colon and name.strip().casefold() in known:
+            return known[name.strip().casefold()], rest
         if voice is not None and voice not in self.voices:
             raise MultigenError(message("voice", voice, self.voices))
         return voice, prompt
@@ -145,6 +152,16 @@ class Speech(Conditioner):
     def _vectors(self, numbers: Sequence[int | None]) -> Cond:
         rows = torch.tensor([len(self.voices) if number is None else number for number in numbers])
         return Cond(vector=self.voice(rows.to(self.voice.weight.device)))
+
+
+def _joined(spoken: Spoken, before: bool, after: bool) -> Spoken:
+    """A prompt's words without the silence at an end where sound is kept beside it."""
+    if not spoken.fits or len(spoken.tokens) < 3:
+        return spoken
+    first, last = int(before), len(spoken.tokens) - int(after)
+    skipped = spoken.ends[0] if before else 0.0
+    ends = tuple(end - skipped for end in spoken.ends[first:last])
+    return Spoken(spoken.tokens[first:last], ends, fits=True)
 
 
 def _times(seconds: float, places: int, made: Tensor | None) -> tuple[Tensor, Tensor, float]:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from multigen.conditioners import Extent
 from multigen.errors import MultigenError, errors_at
 from multigen.generation.declared import declared_options
 from multigen.generation.parts import ModelParts
@@ -33,6 +34,13 @@ def whole_sides(parts: ModelParts, shape: tuple[int, ...]) -> tuple[int, ...]:
     return parts.codec.whole(shape)
 
 
+def prompt_extent(parts: ModelParts, request: Request) -> Extent | None:
+    """How large the medium is that a request's prompt asks for; None where a prompt says nothing of it."""
+    options = declared_options(parts, parts.recipe, request)
+    with errors_at("prompt"):
+        return parts.conditioner.extent(request.prompt, options)
+
+
 def with_extent(parts: ModelParts, request: Request) -> Request:
     """The request at the size that its prompt asks for, where neither it nor the recipe says one.
 
@@ -43,9 +51,7 @@ def with_extent(parts: ModelParts, request: Request) -> Request:
     said = (request.size, request.duration, settings.size, settings.duration)
     if request.edit is not None or any(one is not None for one in said):
         return request
-    options = declared_options(parts, parts.recipe, request)
-    with errors_at("prompt"):
-        found = parts.conditioner.extent(request.prompt, options)
+    found = prompt_extent(parts, request)
     if found is None:
         return request
     with errors_at("the prompt's medium"):

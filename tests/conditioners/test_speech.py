@@ -122,8 +122,11 @@ def test_a_prompt_fills_what_is_made(speech: Speech) -> None:
     made[100:] = True
     part = tokens_of(speech, speech.along(asked, (1, 2 * RATE), (200,), made)[0])
     assert part[:100] == [UNKNOWN] * 100
-    unlike = [a != b for a, b in zip(part[100:], whole[::2], strict=True)]
-    assert sum(unlike) <= 6 and len(set(whole)) == 5  # at the edges of four phones and a pause
+    assert part[100] == next(token for token in whole if token != PAUSE)  # right after what is kept
+    assert part[-1] == PAUSE and len(set(whole)) == 5
+    made[150:] = False
+    hole = tokens_of(speech, speech.along(asked, (1, 2 * RATE), (200,), made)[0])[100:150]
+    assert PAUSE not in hole and len(set(hole)) == 4  # no silence between what is kept and what is said
     grid = speech.along(asked, (1, 2 * RATE), (200,), made)[0]
     assert not grid[:, :100].any()
 
@@ -225,3 +228,9 @@ def test_a_blend_of_voices_has_the_length_of_its_first_end(model: Model) -> None
     made = model.blend((first, last), n=3)
     alone = model.generate(first.prompt, steps=1)[0]
     assert {one.tensor.shape for one in made} == {alone.tensor.shape}
+
+
+@pytest.mark.parametrize("prompt", ["slt:", "...", " - "])
+def test_a_prompt_without_words_is_refused(model: Model, prompt: str) -> None:
+    with pytest.raises(MultigenError, match="has no word to say|no word"):
+        jobs(model, [prompt], 1, 0)

@@ -130,3 +130,5 @@ def test_voice_and_speed_of_the_recipe_are_those_of_the_client(sentences: Runnin
         assert caught.value.param == "voice"
         with pytest.raises(openai.BadRequestError, match="cannot be spoken"):
             seconds(client, input="Привет")
+        with pytest.raises(openai.BadRequestError, match="at most 30 s"):
+            seconds(client, input="9" * 500, speed=0.25)

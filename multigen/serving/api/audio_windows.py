@@ -16,6 +16,7 @@ from starlette.requests import Request as HttpRequest
 from torch import Tensor
 
 from multigen.generation.request import EditRequest, Request
+from multigen.generation.sizes import prompt_extent
 from multigen.modalities.audio import Audio
 from multigen.modalities.audio_encoding import playable
 from multigen.modalities.media import Media
@@ -115,7 +116,8 @@ async def begin(
     modality = engine.model.modality
     assert isinstance(modality, Audio)
     own, count = modality.shape()[1], modality.shape(duration=request.duration)[1]
-    if count <= own:
+    # What is said in its own time is made whole: each window would say all of it.
+    if count <= own or prompt_extent(engine.model, request) is not None:
         return None
     check_streamed(served)
     first = replace(request, duration=own / modality.rate)

@@ -11,12 +11,13 @@ from dataclasses import replace
 from starlette.requests import Request as HttpRequest
 
 from multigen.errors import MultigenError
+from multigen.generation.plan import Job
 from multigen.generation.request import Request
 from multigen.modalities.media import Media
 from multigen.serving.api.errors import ApiError, failed
 from multigen.serving.api.option_media import with_media
 from multigen.serving.api.sampling import Sampling, loras_of
-from multigen.serving.api.state import Caller, Server
+from multigen.serving.api.state import Caller, Limits, Server
 from multigen.serving.api.units import units_of
 from multigen.serving.engine.engine import Engine
 from multigen.serving.engine.models import Served
@@ -54,6 +55,8 @@ async def submit(
     requests = [await with_media(one, served, server) for one in requests]
     engine = await server.models.engine(served.id, loras_of(given, server), fast=given.fast)
     jobs = [job for one in requests for job in await engine.plan(one, n)]
+    for job in jobs:
+        _check_length(job, server.limits)
     units = sum(units_of(engine.model, job) for job in jobs)
     caller.budget.units.take(units)
     deadline = None if given.deadline is None else time.monotonic() + given.deadline
@@ -63,6 +66,14 @@ async def submit(
     except MultigenError:  # the queue is full, or the server is about to end
         caller.budget.units.give_back(units)
         raise
+
+
+def _check_length(job: Job, limits: Limits) -> None:
+    """ApiError for a medium that its prompt makes longer than one may be; what a request says was checked before."""
+    duration = None if job.plan.request is None else job.plan.request.duration
+    if duration is not None and duration > limits.seconds:
+        text = f"prompt: it takes {duration:.0f} s; at most {limits.seconds:g} s are made at once"
+        raise ApiError(400, text, param="prompt", code="invalid_value")
 
 
 async def media_of(http: HttpRequest | None, engine: Engine, ticket: Ticket) -> list[Media]:
