@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ from multigen.modalities.video_encoding import encode_frames, encode_video, save
 from multigen.modalities.video_sound import Sound, sound_of
 from multigen.storage.files import atomic
 
+log = logging.getLogger(__name__)
 _ENCODED = (".mp4", ".mov", ".mkv", ".webm")
 _COLUMNS = 16  # most frames of each video in a contact sheet
 
@@ -159,17 +161,20 @@ class Video(Modality):
 
     def write_each(
         self, frames: Iterable[np.ndarray], size: Sequence[int], path: Path, *, lossless: bool = False
-    ) -> None:
+    ) -> MediaError | None:
         """Write frames, uint8 [H, W, 3] of one `size` (height, width), as they come; as `write`.
 
-        lossless  H.264 in RGB, every value as it is. MediaError for a suffix that has none, or takes whole clips alone
+        lossless  H.264 in RGB, every value as it is. MediaError for a suffix that has none, or takes whole clips alone;
+        what ended the sound early, such as damage of its file, is returned
         """
         allowed = [one for one in _ENCODED if one != ".webm" or not lossless]
         if path.suffix.lower() not in allowed:
             raise MediaError(message(f"{path}: the suffix", path.suffix, allowed))
         with atomic(path) as temporary:
             suffix = path.suffix.lower()
-            encode_frames(frames, size, str(temporary), suffix, self.fps, self._sound, lossless=lossless)
+            return encode_frames(
+                frames, size, str(temporary), suffix, self.fps, self._sound, lossless=lossless
+            )
 
     def at(self, fps: float) -> Video:
         """This modality at another frame rate."""
@@ -235,18 +240,21 @@ class Video(Modality):
 
         Both codecs halve the colour resolution (yuv420p, which plays everywhere). H.264 needs even sizes: odd ones are
         padded with their edge, and `read` crops them again. With both, the native modality of a file writes that file's
-        sound, too. MediaError for another suffix.
+        sound, too; what ends it early, such as damage, is logged. MediaError for another suffix.
         """
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix not in self.writes:
             raise MediaError(message(f"{path}: the suffix", path.suffix, self.writes))
         levels = to_levels(to_channels(media, 3), str(path))
+        fault = None
         with atomic(path) as temporary:
             if suffix in _ENCODED:
-                encode_video(levels, str(temporary), suffix, self.fps, self._sound)
+                fault = encode_video(levels, str(temporary), suffix, self.fps, self._sound)
             else:
                 save_animation([to_pil(frame) for frame in levels], temporary, self.fps)
+        if fault is not None:
+            log.warning("%s: its sound is not whole (%s)", path, fault)
 
     def describe(self, shape: Sequence[int]) -> str:
         """Say frames, size and rate of a shape [C, T, H, W]."""

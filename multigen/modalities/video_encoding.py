@@ -16,6 +16,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 from PIL import Image as PillowImage
 
+from multigen.errors import MediaError
 from multigen.modalities.frame import size_tag
 from multigen.modalities.video_sound import Playing
 
@@ -42,12 +43,12 @@ def encode_video(
     suffix: str,
     fps: float,
     sound: Heard | None = None,
-) -> None:
+) -> MediaError | None:
     """Encode uint8 [T, H, W, 3] as H.264, or VP9 for .webm: yuv420p, BT.709, visually near lossless.
 
-    Odd sizes are padded. `sound` goes along.
+    Odd sizes are padded. `sound` goes along; what ended it early, such as damage of its file, is returned.
     """
-    encode_frames(levels, levels.shape[1:3], file, suffix, fps, sound)
+    return encode_frames(levels, levels.shape[1:3], file, suffix, fps, sound)
 
 
 def encode_frames(
@@ -59,7 +60,7 @@ def encode_frames(
     sound: Heard | None = None,
     *,
     lossless: bool = False,
-) -> None:
+) -> MediaError | None:
     """Encode frames, uint8 [H, W, 3] each, as they come: as `encode_video`, in memory that no length needs more of.
 
     size      height and width of all of them
@@ -100,6 +101,7 @@ def encode_frames(
         out.mux(stream.encode(None))
         if playing is not None:
             playing.end()
+    return None if playing is None else playing.error
 
 
 def save_animation(pictures: Sequence[PillowImage.Image], path: Path, fps: float) -> None:

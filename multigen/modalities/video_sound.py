@@ -88,6 +88,7 @@ class Sound:
         pieces = av.AudioResampler(
             format=context.format, layout=context.layout, rate=rate, frame_size=context.frame_size
         )
+        fault: Exception | None = None
         with open_container(self.path, self.limits) as container:
             stream, _ = audio_stream(container, self.path)
             place = round(self.later * rate)
@@ -99,18 +100,28 @@ class Sound:
                         break
                     for piece in pieces.resample(frame):
                         place = put(out, made, piece, place)
+            except (FFmpegError, ValueError) as error:  # what came before it is written
+                fault = error
+            try:
                 for piece in pieces.resample(None):
                     place = put(out, made, piece, place)
                 out.mux(made.encode(None))
             except (FFmpegError, ValueError) as error:
-                raise MediaError(f"{self.path}: its sound cannot be written ({error})") from error
+                fault = fault or error
+        if fault is not None:
+            raise MediaError(f"{self.path}: its sound cannot be read ({fault})") from fault
 
 
 class Playing:
-    """A sound that is written beside pictures, as far as they have come."""
+    """A sound that is written beside pictures, as far as they have come.
+
+    error  what ended it early, if anything did: the pictures go on without it
+    """
 
     def __init__(self, pieces: Pieces) -> None:
-        self._pieces, self._next, self._seconds = pieces, next(pieces, math.inf), 0.0
+        self.error: MediaError | None = None
+        self._pieces, self._seconds = pieces, 0.0
+        self._next = self._on(None)
 
     def to(self, seconds: float) -> None:
         """Write what begins before a time, s."""
@@ -123,10 +134,14 @@ class Playing:
         if self._next < math.inf:
             self._on(True)
 
-    def _on(self, stop: bool) -> float:
+    def _on(self, stop: bool | None) -> float:
         try:
             return self._pieces.send(stop)
         except StopIteration:
+            return math.inf
+        except MediaError as error:
+            after = "" if stop is None else f"; it ends at {self._next:.2f} s"
+            self.error = MediaError(f"{error}{after}")
             return math.inf
 
 

@@ -112,7 +112,14 @@ def read_nifti(path: Source, limits: Limits) -> Scan:
         raise MediaError(f"{path}: damaged or truncated ({error})") from error
     if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
         raise MediaError(f"{path}: some values are not finite (NaN or infinity)")
+    if numbers.dtype.kind in "iu" and numbers.dtype.itemsize > 4:  # such as labels: held as float64
+        if numbers.min() < -(2**31) or numbers.max() >= 2**31:
+            raise MediaError(
+                f"{path}: some values of {numbers.dtype} are beyond 32 bits, which is not allowed"
+            )
+        numbers = numbers.astype(np.int32)
     slope, shift = float(image.dataobj.slope), float(image.dataobj.inter)
+    check_affine(path, image.affine)
     return orient(numbers.reshape(numbers.shape[:3]), _LPS @ image.affine, slope, shift)
 
 
@@ -123,7 +130,7 @@ def _nifti(path: Source, limits: Limits) -> tuple[Any, Info]:
 
     if not isinstance(path, Path):
         raise MediaError(f"{path}: volumes are read from files, not from shards")
-    _check_bytes(path, limits)
+    check_bytes(path, limits)
     try:
         image = load(path)
     except Exception as error:  # nibabel raises its own, gzip's and numpy's
@@ -162,6 +169,13 @@ def nifti_bytes(scan: Scan, *, packed: bool) -> bytes:
     return file.getvalue()
 
 
+def check_affine(path: Source, affine: np.ndarray) -> None:
+    """MediaError for a place in space that is none: not finite, or flat."""
+    axes = np.asarray(affine, float)[:3]
+    if not np.isfinite(axes).all() or np.linalg.matrix_rank(axes[:, :3]) < 3:
+        raise MediaError(f"{path}: its axes span no space ({np.round(axes[:, :3], 4).tolist()} mm)")
+
+
 def check_voxels(path: Source, shape: tuple[int, ...], limits: Limits) -> None:
     """MediaError for a volume with too many values, or none."""
     count = int(np.prod([int(n) for n in shape]))
@@ -169,7 +183,8 @@ def check_voxels(path: Source, shape: tuple[int, ...], limits: Limits) -> None:
         raise MediaError(f"{path}: {count:,} values; allowed are 1 to {limits.max_clip_pixels:,}")
 
 
-def _check_bytes(path: Path, limits: Limits) -> None:
+def check_bytes(path: Path, limits: Limits) -> None:
+    """MediaError for a file that is not there, or too large."""
     if not path.is_file():
         raise MediaError(f"{path}: no such file")
     if size_of(path) > limits.max_bytes:

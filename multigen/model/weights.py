@@ -118,9 +118,14 @@ class KnownHash:
 
 
 def _stamp(tensors: Mapping[str, Tensor]) -> object:
-    """What differs where a tensor was changed or replaced; None for kinds that have no memory of their own."""
+    """What differs where a tensor was changed or replaced; None for kinds that have no memory of their own.
+
+    None, too, for tensors that were made in inference mode: nothing tells of a change of theirs.
+    """
+    if any(tensor.is_inference() for tensor in tensors.values()):
+        return None
     try:
-        return [(n, t.data_ptr(), 0 if t.is_inference() else t._version) for n, t in tensors.items()]
+        return [(n, t.data_ptr(), t._version) for n, t in tensors.items()]
     except RuntimeError:
         return None
 

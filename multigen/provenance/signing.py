@@ -192,7 +192,7 @@ def sign(content: bytes, suffix: str, made: Made, signing: Signing) -> bytes:
 def sign_file(path: Path, made: Made, signing: Signing) -> None:
     """Sign a file in place, as `sign`, in memory that no length needs more of."""
     kind = None if made.source is None or made.source.path is None else READ.get(made.source.suffix)
-    with ExitStack() as files, atomic(path) as temporary:
+    with atomic(path) as temporary, ExitStack() as files:  # what is renamed is closed, and wholly written
         content, out = files.enter_context(path.open("rb")), files.enter_context(temporary.open("w+b"))
         source = None
         if kind is not None and made.source is not None and made.source.path is not None:

@@ -13,7 +13,9 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
+from multigen.errors import MediaError
 from multigen.modalities.video import Video
+from multigen.modalities.video_sound import Pieces, Playing
 
 RATE = 48_000
 
@@ -92,3 +94,34 @@ def test_frames_at_another_rate_are_those_shown_then(tmp_path: Path) -> None:
     assert torch.equal(seen, media[:, [int(k * 30 / 8 + 1e-6) for k in range(8)]])
     back = model.convert(seen, native)
     assert torch.equal(back, seen[:, [int(k * 8 / 30 + 1e-6) for k in range(30)]])
+
+
+def test_damaged_sound_ends_and_the_pictures_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clip(tmp_path / "a.mkv", "aac")
+    content = bytearray((tmp_path / "a.mkv").read_bytes())
+    with av.open(str(tmp_path / "a.mkv")) as file:
+        packets = [bytes(one) for one in file.demux(audio=0) if one.size]
+    for one in packets[len(packets) // 2 :]:
+        at = content.find(one)
+        content[at : at + len(one)] = b"\xff" * len(one)
+    (tmp_path / "b.mkv").write_bytes(content)
+    native = Video(size=16).native(tmp_path / "b.mkv")
+    native.write(native.read(tmp_path / "b.mkv"), tmp_path / "c.webm")
+    assert "its sound is not whole" in caplog.text and "it ends at 0." in caplog.text
+    assert Video(fps=30.0).read(tmp_path / "c.webm").shape[1] == 30
+    loud = np.abs(heard(tmp_path / "c.webm"))
+    assert loud[: RATE // 4].max() > 0.2 and loud[RATE:].max() < 0.02
+
+
+def test_what_fails_in_a_sound_is_told_once_the_rest_is_there() -> None:
+    def pieces() -> Pieces:
+        yield 0.0
+        yield 0.5
+        raise MediaError("a.mkv: cannot be read")
+
+    playing = Playing(pieces())
+    playing.to(0.3)
+    assert playing.error is None
+    playing.to(2.0)
+    playing.end()
+    assert "it ends at 0.50 s" in str(playing.error)

@@ -252,3 +252,103 @@ def test_phantoms_hold_what_their_caption_says() -> None:
             where="data",
             given={"modality": build("modality", Part("image"), where="m")},
         )
+
+
+def test_a_tilted_gantry_stays_tilted(tmp_path: Path) -> None:
+    """Each slice is moved along its rows, too: the third axis is no normal, in either format."""
+    path = series(
+        tmp_path / "scan", numbers((5, 4, 6), "uint16"),
+        ImagePositionPatient=lambda k: ["-40.5", f"{0.9 * k - 31:g}", f"{12 + 2.5 * k:g}"],
+    )  # fmt: skip
+    own = Volume().native(path)
+    assert np.allclose(own._place.affine[:3, 2], [0, 0.9, 2.5])
+    media = own.read(path)
+    for name in ("out.dcm", "out.nii"):
+        own.write(media, tmp_path / name)
+        again = Volume().native(tmp_path / name)
+        assert np.allclose(again._place.affine, own._place.affine, atol=1e-5)
+    bent = series(
+        tmp_path / "bent", numbers((5, 4, 6), "uint16"),
+        ImagePositionPatient=lambda k: [str(k % 2), "0", f"{2 * k}"],
+    )  # fmt: skip
+    with pytest.raises(MediaError, match="along one line"):
+        Volume().read(bent)
+
+
+def framed(path: Path, count: int = 3) -> Any:
+    """A file of frames, to be changed."""
+    own = Volume().native(series(path.parent / "scan", numbers((count, 4, 6), "uint16")))
+    own.write(own.read(path.parent / "scan" / "000.dcm"), path)
+    return pydicom.dcmread(path)
+
+
+def test_frames_say_their_scale_and_place_in_their_groups(tmp_path: Path) -> None:
+    path = tmp_path / "frames.dcm"
+    head = framed(path)
+    wanted = Volume().native(path)._place
+    shared, rows = head.SharedFunctionalGroupsSequence[0], head.PerFrameFunctionalGroupsSequence
+    for row in rows:
+        row.PlaneOrientationSequence, row.PixelMeasuresSequence = (
+            shared.PlaneOrientationSequence, shared.PixelMeasuresSequence,
+        )  # fmt: skip
+        scale = pydicom.Dataset()
+        scale.RescaleSlope, scale.RescaleIntercept = "2", "-7"
+        row.PixelValueTransformationSequence = [scale]
+    del shared.PlaneOrientationSequence, shared.PixelMeasuresSequence
+    head.save_as(path)
+    found = Volume().native(path)._place
+    assert np.allclose(found.affine, wanted.affine) and (found.slope, found.shift) == (2, -7)
+    rows[1].PixelValueTransformationSequence[0].RescaleSlope = "3"
+    head.save_as(path)
+    with pytest.raises(MediaError, match="2 different scales"):
+        Volume().read(path)
+
+
+@pytest.mark.parametrize("fault", ["spacing", "nan", "few", "deflated", "large"])
+def test_frames_whose_place_cannot_be_read_are_refused(fault: str, tmp_path: Path) -> None:
+    path = tmp_path / "frames.dcm"
+    head = framed(path)
+    if fault == "spacing":
+        del head.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    elif fault == "nan":
+        head.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient = [
+            "nan",
+            "0",
+            "0",
+        ]
+    elif fault == "few":
+        head.PerFrameFunctionalGroupsSequence = head.PerFrameFunctionalGroupsSequence[:2]
+    elif fault == "deflated":
+        head.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+    head.save_as(path)
+    said = {"few": "2 places of 3", "deflated": "deflated", "large": "bytes; allowed"}.get(
+        fault, "cannot be read"
+    )
+    with pytest.raises(MediaError, match=said):
+        Volume(max_bytes=100 if fault == "large" else 1 << 20).read(path)
+
+
+@pytest.mark.parametrize("bad", [0.0, np.nan])
+def test_axes_that_span_no_space_are_refused(bad: float, tmp_path: Path) -> None:
+    affine = RAS.copy()
+    affine[2, 2] = bad
+    image = nibabel.Nifti1Image(numbers((4, 4, 4)), RAS)
+    image.header.set_sform(affine, 1)
+    image.header["qform_code"] = 0
+    content = bytearray(image.to_bytes())
+    content[320:324] = np.float32(bad).tobytes()  # the third number of srow_z
+    (tmp_path / "in.nii").write_bytes(content)
+    with pytest.raises(MediaError, match="span no space"):
+        Volume().read(tmp_path / "in.nii")
+
+
+def test_wide_whole_numbers_are_read_where_they_fit(tmp_path: Path) -> None:
+    data = np.arange(27).reshape(3, 3, 3)
+    image = nibabel.Nifti1Image(data, RAS, dtype=np.int64)
+    nibabel.save(image, tmp_path / "in.nii")
+    own = Volume().native(tmp_path / "in.nii")
+    own.write(own.read(tmp_path / "in.nii"), tmp_path / "out.nii")
+    assert np.array_equal(stored(tmp_path / "out.nii"), data)
+    nibabel.save(nibabel.Nifti1Image(data + 2**40, RAS, dtype=np.int64), tmp_path / "in.nii")
+    with pytest.raises(MediaError, match="beyond 32 bits"):
+        Volume().read(tmp_path / "in.nii")

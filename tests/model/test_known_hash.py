@@ -63,3 +63,15 @@ def test_a_model_begins_with_it_before_it_samples(hashed: list[str], monkeypatch
     media = [model.generate("3", seed=seed, steps=1)[0] for seed in (1, 2)]
     assert {medium.made.weights_hash for medium in media if medium.made} == {hash_of(model.state_dict())}
     assert len(hashed) == 1 and hashed[0].startswith("hash")
+
+
+def test_weights_of_inference_mode_are_read_each_time() -> None:
+    """They count no changes: a thread that began before one would give another model's hash."""
+    with torch.inference_mode():
+        tensors = {"a": torch.arange(6.0)}
+        known = KnownHash(least=0)
+        known.begin(tensors)
+        before = known.of(tensors)
+        known.begin(tensors)
+        tensors["a"].add_(1)
+        assert known.of(tensors) == hash_of({"a": torch.arange(6.0) + 1}) != before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from pathlib import Path
 
 import av
@@ -117,6 +118,22 @@ def test_an_edit_names_its_source_with_the_manifest_of_it(tmp_path: Path) -> Non
             (ingredient,) = (reader.get_active_manifest() or {})["ingredients"]
         assert ingredient["relationship"] == "parentOf"
         assert ("active_manifest" in ingredient) == (name == "signed")
+
+
+def test_a_file_that_is_signed_in_place_is_whole_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, seen = written(tmp_path, "image", ".png"), []
+    real = os.replace
+
+    def replace(one: Path, other: Path) -> None:
+        seen.append(Path(one).read_bytes())
+        real(one, other)
+
+    monkeypatch.setattr(signing, "_sign", lambda content, out, *rest: out.write(b"few bytes"))
+    monkeypatch.setattr("multigen.storage.files.os.replace", replace)
+    signing.sign_file(path, MADE, signing=object())  # type: ignore[arg-type]
+    assert seen == [b"few bytes"] and path.read_bytes() == b"few bytes"
 
 
 def test_a_format_without_metadata_gets_a_file_beside_it(tmp_path: Path) -> None:

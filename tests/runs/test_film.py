@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,13 +18,18 @@ import torch
 import torch.nn.functional as F
 
 from multigen.cli.main import main
+from multigen.errors import MultigenError
+from multigen.generation.request import EditRequest, Request
 from multigen.modalities.raster import from_levels
 from multigen.modalities.video import Video
 from multigen.model.model import Model
 from multigen.provenance.reading import read_said
 from multigen.recipe.load import load_recipe
-from multigen.runs.film import film
+from multigen.runs import film as films
+from multigen.runs.film import Stopped, film
 from multigen.runs.film.windows import blocks, joined, spans
+from multigen.runs.film.work import Work
+from multigen.training.signals import Caught
 
 SMALL = ["weights=null", "backbone.widths=[8,16]", "backbone.attention=[false,false]"]
 FRAMES = [*SMALL, "data.path=.", "modality.frames=8", "modality.size=16", "sample.duration=null"]
@@ -254,6 +262,51 @@ def test_a_damaged_clip_keeps_what_comes_before(
     assert main([*line, "--quiet", "--device", "cpu"]) == 2
     assert "truncated" in (said := capsys.readouterr().err) and "holds what comes before" in said
     assert 5 < len(exact(out)) < 50
+
+
+def test_a_film_that_is_stopped_before_its_first_frame_leaves_nothing(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip(tmp_path / "clip.mp4", 4, 16, 16, 10)
+
+    @contextmanager
+    def at_once() -> Iterator[Caught]:
+        yield Caught([signal.SIGINT])
+
+    monkeypatch.setattr(films, "signals", at_once)
+    with pytest.raises(Stopped, match="nothing was finished"):
+        film(str(models / "cascade.safetensors"), tmp_path / "clip.mp4", tmp_path / "out.mp4", device="cpu")
+    assert [one.name for one in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("error", [MultigenError("no more"), torch.OutOfMemoryError("no more")])
+@pytest.mark.parametrize("whole", [0, 2])
+def test_what_fails_late_keeps_what_comes_before(
+    whole: int, error: Exception, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip(tmp_path / "clip.mp4", 30, 16, 16, 10)
+    real, calls = films._window, []
+
+    def fails(*given: object) -> list[np.ndarray]:
+        calls.append(given)
+        if len(calls) > whole:
+            raise type(error)(*error.args)
+        return real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(films, "_window", fails)
+    out = tmp_path / "out.mp4"
+    with pytest.raises(type(error), match=f"no more{'.*holds what comes before' if whole else '$'}"):
+        film(str(models / "cascade.safetensors"), tmp_path / "clip.mp4", out, device="cpu")
+    assert out.exists() == bool(whole)
+    if whole:
+        assert 4 < len(exact(out)) < 60 and read_said(out) is not None
+
+
+def test_the_last_seeds_go_on_from_zero() -> None:
+    work = Work(2, (4, 4), (1, 1, 1), EditRequest)
+    block = blocks(4, 4)[0]
+    asked = films._asked(work, Request(seed=2**62 - 1), np.zeros((2, 4, 4, 3), np.uint8), block, block, 2)
+    assert asked.seed == 1
 
 
 @pytest.mark.parametrize(

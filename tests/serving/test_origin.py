@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from multigen.marks.keys import own_key
 from multigen.modalities.image import Image
 from multigen.provenance.made import GENERATED
 from multigen.recipe.sections import Provenance
+from multigen.serving.api import origin
+from multigen.serving.api.errors import ApiError
 from multigen.serving.api.uploads import sniffed
 from tests.serving.servers import Running
 
@@ -88,6 +91,24 @@ def test_sounds_too_and_what_is_no_medium(served: Running) -> None:
         assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
     broken = told(served, b"\x89PNG\r\n\x1a\n" + bytes(40))
     assert broken["said"] == {} and broken["watermark"]["state"] in ("not_checked", "no_key")
+
+
+def test_no_upload_is_left_where_it_cannot_be_read(
+    served: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[BaseException] = []
+
+    async def fails(server: object, path: Path) -> None:
+        assert path.is_file() and path.is_relative_to(tmp_path)
+        kept.append(ApiError(400, "file: no", param="file", code="invalid_media"))
+        raise kept[0]
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(origin, "_read", fails)
+    content = b"\x89PNG\r\n\x1a\n" + bytes(40)
+    answer = httpx.post(f"{served.url}/v1/media/info", files={"file": content}, timeout=60)
+    assert answer.status_code == 400 and kept
+    assert not list(tmp_path.glob("multigen-upload-*"))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from multigen.core.drive import is_out_of_memory
 from multigen.errors import Interrupted, MediaError, MultigenError, message
 from multigen.generation.part_like import PartLike
 from multigen.generation.request import Request
@@ -88,20 +89,29 @@ def film(
         for work in passes:
             frames = _passed(model, work, asked, frames)
         kept = round(rate / own.fps) if size == (info.height, info.width) else 0
-        frames = _marked(model, own, frames, kept)
-        write_long(out, made, lambda path: own.at(rate).write_each(frames, size, path, lossless=lossless))
-    if reading.error is not None:
-        raise type(reading.error)(f"{reading.error}; {out} holds what comes before") from reading.error
+        making = _Making(_marked(model, own, frames, kept), caught)
+
+        def write(path: Path) -> None:
+            making.silent = own.at(rate).write_each(making, size, path, lossless=lossless)
+
+        write_long(out, made, write)
+    if error := making.error or reading.error:
+        error.args = (f"{error}; {out} holds what comes before",)
+        raise error
+    if making.silent is not None:
+        making.silent.args = (f"{making.silent}; {out} holds all its frames",)
+        raise making.silent
     if caught:
         raise Stopped(caught[0], out, reading.count / own.fps)
     return out
 
 
 class Stopped(Interrupted):
-    """A signal stopped a film; what was made is kept."""
+    """A signal stopped a film; what was made is kept, if anything was."""
 
-    def __init__(self, signum: int, out: Path, seconds: float) -> None:
-        Exception.__init__(self, f"stopped: {out} holds the first {seconds:.2f} s")
+    def __init__(self, signum: int, out: Path | None, seconds: float) -> None:
+        kept = f"{out} holds the first {seconds:.2f} s" if out is not None else "nothing was finished"
+        Exception.__init__(self, f"stopped: {kept}")
         self.code, self.step, self.how = 128 + signum, 0, ""
 
 
@@ -133,6 +143,32 @@ class _Reading:
             if not self.count:
                 raise
             self.error = error
+
+
+class _Making:
+    """The frames that are made, until they end or one cannot be made. Where that is the first, nothing is written.
+
+    error   why they ended early
+    silent  why their sound did
+    """
+
+    def __init__(self, frames: Iterable[Levels], caught: Caught) -> None:
+        self._frames, self._caught = frames, caught
+        self.error: Exception | None = None
+        self.silent: MediaError | None = None
+
+    def __iter__(self) -> Iterator[Levels]:
+        some = False
+        try:
+            for frame in self._frames:
+                some = True
+                yield frame
+        except (MultigenError, MemoryError, RuntimeError) as error:
+            if not some or not (isinstance(error, MultigenError) or is_out_of_memory(error)):
+                raise
+            self.error = error
+        if not some and self._caught:
+            raise Stopped(self._caught[0], None, 0.0)
 
 
 def _say(
@@ -195,7 +231,7 @@ def _asked(
     """The request for one block; its seed is the same in every window, so that what stands still stays."""
     height, width = work.block
     part = given[:, row.start : row.start + height, column.start : column.start + width]
-    seed = (request.seed or 0) + number
+    seed = ((request.seed or 0) + number) % 2**62
     return dataclasses.replace(request, seed=seed, edit=work.edit(from_levels(part)))
 
 

@@ -47,10 +47,13 @@ async def info(http: HttpRequest, server: TheServer) -> dict[str, Any]:
         text = "file: it is of no known format; send a picture, a sound or a video"
         raise ApiError(415, text, param="file", code="unsupported_media_type")
     scratch = Scratch()
-    path = scratch.path / f"file{suffix}"
-    await asyncio.to_thread(path.write_bytes, upload.content)
-    row = await _read(server, path)
-    mark = await _mark(server, path)
+    try:
+        path = scratch.path / f"file{suffix}"
+        await asyncio.to_thread(path.write_bytes, upload.content)
+        row = await _read(server, path)
+        mark = await _mark(server, path)
+    finally:
+        await asyncio.to_thread(scratch.close)  # an error that is kept would keep it
     return {
         "format": suffix.removeprefix("."),
         "signature": {"state": row["state"], "by": row["by"], "faults": row["faults"]},

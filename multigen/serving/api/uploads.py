@@ -84,6 +84,10 @@ class Scratch:
         self.path = Path(tempfile.mkdtemp(prefix="multigen-upload-"))
         self._end = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
+    def close(self) -> None:
+        """Remove it now; nothing is read from it any more."""
+        self._end()
+
 
 async def medium_of(upload: Upload, served: Served, server: Server, scratch: Scratch | None = None) -> Media:
     """An upload as a medium in its file's own form, as `multigen edit` reads it; what is kept of it stays as it is.
