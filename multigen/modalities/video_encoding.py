@@ -70,9 +70,8 @@ def encode_frames(
     odd = (0, 0) if lossless else (height % 2, width % 2)
     rate = Fraction(fps).limit_denominator(1001)
     name = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}[suffix]
-    options = (
-        {} if name in ("matroska", "webm") else {"movflags": "+faststart"} if isinstance(file, str) else {}
-    )
+    fast = isinstance(file, str) and name not in ("matroska", "webm")
+    options = {"movflags": "+faststart"} if fast else {}
     with av.open(file, "w", format=name, options=options) as out:
         if any(odd):
             out.metadata["comment"] = size_tag(height, width)
