@@ -212,7 +212,9 @@ def _frames_affine(path: Source, head: Any) -> np.ndarray:
     return _stacked(path, turns, places, measures)
 
 
-def _matrix(turn: np.ndarray, rows: np.ndarray, step: np.ndarray, origin: np.ndarray) -> np.ndarray:
+def _matrix(
+    turn: np.ndarray, rows: Sequence[float] | np.ndarray, step: np.ndarray, origin: np.ndarray
+) -> np.ndarray:
     """[4, 4]; the spacing of a DICOM file is that between rows, then between columns."""
     out = np.eye(4)
     out[:3, 0], out[:3, 1] = turn[:3] * rows[1], turn[3:] * rows[0]
