@@ -117,6 +117,7 @@ BUILTIN: Mapping[str, tuple[Option, ...]] = {
     ),
     "video": (),
     "embedding": (),
+    "volume": (),
     "notes": (
         Option("bpm", float, None, "tempo of the files, quarters a minute", low=20, high=480, edits=False),
         Option(

@@ -9,7 +9,6 @@ from typing import Any
 from multigen.cli.arguments import Parser, number, size, whole
 from multigen.errors import MultigenError
 from multigen.options import Option
-from multigen.runs.checks import check_medium
 
 _READERS: dict[Any, Callable[[str], Any]] = {
     int: whole,
@@ -103,7 +102,7 @@ def _default(option: Option) -> str:
 
 
 def _reader(option: Option) -> Callable[[str], Any]:
-    read = (lambda text: check_medium(option, text)) if option.media else _READERS.get(option.type, str)
+    read = (lambda text: _medium(option, text)) if option.media else _READERS.get(option.type, str)
 
     def checked(text: str) -> Any:
         try:
@@ -113,3 +112,10 @@ def _reader(option: Option) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(text if option.media else text.partition(": ")[2]) from None
 
     return checked
+
+
+def _medium(option: Option, text: str) -> str:
+    """The path of a medium that is there. MultigenError for one that is not, or that another modality reads."""
+    from multigen.runs.checks import check_medium
+
+    return check_medium(option, text)
