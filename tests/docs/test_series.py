@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from multigen import registry
 from multigen.errors import MediaError
 from tests.docs.test_examples import command
 from tests.docs.test_examples import installed as installed
@@ -20,10 +22,17 @@ CHANNELS = ("speed [m/s]", "steering [deg]")
 
 
 @pytest.fixture
-def series(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def series(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The package as it is installed, with its entry points."""
+    looked_up = (registry._entry_points, registry._all_entry_points)
     monkeypatch.syspath_prepend(str(installed))
+    for one in looked_up:
+        one.cache_clear()
     names = ("modality", "process", "forecast", "bands")
-    return SimpleNamespace(**{name: importlib.import_module(f"multigen_series.{name}") for name in names})
+    yield SimpleNamespace(**{name: importlib.import_module(f"multigen_series.{name}") for name in names})
+    monkeypatch.undo()
+    for one in looked_up:
+        one.cache_clear()
 
 
 def drive(series: Any, **more: Any) -> Any:
