@@ -129,10 +129,10 @@ class Job(NamedTuple):
 def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] | None = None) -> Plan:
     """Resolve a request. MultigenError for what does not fit the model, before any network call.
 
+    A size that its prompt asks for is its own by now (`with_extent`).
     until  cuts the grid of a model that hands its sample over
     """
-    asked = with_extent(parts, request)
-    request = own_request(parts, asked)
+    asked, request = request, own_request(parts, request)
     recipe = request_recipe(parts, request)
     steps = recipe.sample.steps if request.steps is None else request.steps
     if steps < 1:
