@@ -18,7 +18,25 @@ from multigen.options import CONDITIONERS, Option
 from multigen.registry import Given
 
 
-class FromMedia(Conditioner):
+class _Following(Conditioner):
+    """What conditioners that follow a medium share: the option `condition`, and what comes of its value."""
+
+    shown: Shown
+
+    def asked(self, prompts: Sequence[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a batch of the prompts whose condition is that of the request."""
+        return {**self.from_prompts(prompts), COLUMN: [self.shown.read(options.get(COLUMN))] * len(prompts)}
+
+    def extent(self, prompt: str, options: Mapping[str, Any]) -> Extent | None:
+        """A sound for a video is as long as that, and a video for a sound."""
+        return self.shown.extent(options.get(COLUMN))
+
+    def writes(self, modality: Modality, options: Mapping[str, Any]) -> Modality:
+        """The model's modality, with the condition in the same file where that can be."""
+        return self.shown.together(modality, options.get(COLUMN))
+
+
+class FromMedia(_Following):
     """A medium of another kind, or of the same: what it is as a whole, and what is where and when in it.
 
     Features that run along time, or lie in a picture, are put into the places of what is made: by seconds, and by the
@@ -70,18 +88,6 @@ class FromMedia(Conditioner):
         no_prompt(prompts)
         return {COLUMN: [None] * len(prompts)}
 
-    def asked(self, prompts: Sequence[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a batch whose condition is that of the request."""
-        return {**self.from_prompts(prompts), COLUMN: [self.shown.read(options.get(COLUMN))] * len(prompts)}
-
-    def extent(self, prompt: str, options: Mapping[str, Any]) -> Extent | None:
-        """A sound for a video is as long as that, and a video for a sound."""
-        return self.shown.extent(options.get(COLUMN))
-
-    def writes(self, modality: Modality, options: Mapping[str, Any]) -> Modality:
-        """The model's modality, with the condition in the same file where that can be."""
-        return self.shown.together(modality, options.get(COLUMN))
-
     def along(
         self,
         batch: Mapping[str, Any],
@@ -96,7 +102,7 @@ class FromMedia(Conditioner):
         return self.shown.along(batch[COLUMN], media, size, self.device_of.device) if self.spec.grid else None
 
 
-class MediaText(Text):
+class MediaText(_Following, Text):
     """Text, as `text` has it, together with a medium, as `media` has it.
 
     `source`, `extract`, `pooled` and `pixels` are those of `media`; `path`, `tokens` and `max_tokens` those of `text`,
@@ -137,18 +143,6 @@ class MediaText(Text):
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Return {"text": prompts}, without conditions."""
         return {**super().from_prompts(prompts), COLUMN: [None] * len(prompts)}
-
-    def asked(self, prompts: Sequence[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a batch of the prompts whose condition is that of the request."""
-        return {**self.from_prompts(prompts), COLUMN: [self.shown.read(options.get(COLUMN))] * len(prompts)}
-
-    def extent(self, prompt: str, options: Mapping[str, Any]) -> Extent | None:
-        """As long as the condition."""
-        return self.shown.extent(options.get(COLUMN))
-
-    def writes(self, modality: Modality, options: Mapping[str, Any]) -> Modality:
-        """The model's modality, with the condition in the same file where that can be."""
-        return self.shown.together(modality, options.get(COLUMN))
 
     def along(
         self,
