@@ -46,6 +46,11 @@ def pronounce(word: str) -> tuple[int, ...]:
             return dictionary()[one]
     if word.endswith("'s") and word[:-2] in dictionary():
         return (*dictionary()[word[:-2]], PHONE["Z"])
+    return in_letters(word)
+
+
+def in_letters(word: str) -> tuple[int, ...]:
+    """A word as the tokens of its letters."""
     return tuple(LETTER[letter] for letter in word)
 
 

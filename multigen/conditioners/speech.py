@@ -89,16 +89,17 @@ class Speech(Conditioner):
 
         MultigenError for what cannot be spoken, and for an unknown voice.
         """
-        split = [self._split(check_text(prompt), options.get("voice")) for prompt in prompts]
-        for prompt, (_, text) in zip(prompts, split, strict=True):
-            if prompt.strip() and not words_of(text):
+        spoken, voices = list[Spoken](), list[str | None]()
+        for prompt in prompts:
+            voice, text = self._split(check_text(prompt), options.get("voice"))
+            tokens = [token for word in words_of(text) for token in word.tokens]
+            if prompt.strip() and not tokens:
                 raise MultigenError(
                     f"prompt: {prompt!r} has no word to say. Allowed: a sentence, or nothing at all."
                 )
-        return {
-            "spoken": [self._spoken(text, voice, options.get("speed")) for voice, text in split],
-            "voice": [voice for voice, _ in split],
-        }
+            spoken.append(self._spoken(tokens, voice, options.get("speed")))
+            voices.append(voice)
+        return {"spoken": spoken, "voice": voices}
 
     def extent(self, prompt: str, options: Mapping[str, Any]) -> Extent | None:
         """Return how long a sentence takes, in s; None for the empty prompt."""
@@ -137,8 +138,7 @@ class Speech(Conditioner):
             raise MultigenError(message("voice", voice, self.voices))
         return voice, prompt
 
-    def _spoken(self, text: str, voice: str | None, speed: float | None) -> Spoken:
-        tokens = [token for word in words_of(text) for token in word.tokens]
+    def _spoken(self, tokens: Sequence[int], voice: str | None, speed: float | None) -> Spoken:
         if not tokens:
             return Spoken((), (), fits=True)
         tokens = [PAUSE, *tokens, PAUSE]

@@ -6,7 +6,6 @@ from functools import cache
 
 import torch
 
-from multigen.conditioners.phones import LETTER
 from multigen.conditioners.pronunciation import dictionary
 from multigen.conditioners.text_encoder import packaged_folder
 from multigen.core.noise import stream
@@ -49,8 +48,3 @@ def frequent(count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     words = words[:count]
     kept, out = held_out(words)
     return tuple(words[i] for i in kept), tuple(words[i] for i in out)
-
-
-def in_letters(word: str) -> tuple[int, ...]:
-    """A word as the tokens of its letters."""
-    return tuple(LETTER[letter] for letter in word if letter in LETTER)

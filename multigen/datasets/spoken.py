@@ -16,11 +16,11 @@ import torch
 from filelock import FileLock
 
 from multigen.conditioners.phones import PAUSE, UNKNOWN, Spoken
-from multigen.conditioners.pronunciation import pronounce, words_of
+from multigen.conditioners.pronunciation import in_letters, pronounce, words_of
 from multigen.core.noise import stream
 from multigen.datasets import Dataset, Item, held_out
 from multigen.datasets.flite import RATE, VOICES, check_voices, program, speak
-from multigen.datasets.sentences import VERSION, frequent, in_letters, sentence
+from multigen.datasets.sentences import VERSION, frequent, sentence
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.progress import Progress
