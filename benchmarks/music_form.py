@@ -12,7 +12,6 @@ beside the same of real pieces, whole, by the same codec and vocoder: what the m
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,11 +23,9 @@ from benchmarks.__main__ import table
 from multigen.datasets.rendered import Rendered
 from multigen.evaluation.tonality import ends_on, key_of
 from multigen.generation.request import Request
-from multigen.modalities.general_midi import key_name
+from multigen.modalities.general_midi import key_in, key_name
 from multigen.model.build import build_dataset
 from multigen.model.model import Model
-
-_KEY = re.compile(r"([A-G](?:-flat|-sharp)?) (?:major|minor)")
 
 
 def form(sound: Tensor, rate: int, key: str) -> tuple[bool, bool, bool]:
@@ -52,7 +49,7 @@ def measure(name: str, n: int, seconds: float, seed: int) -> list[dict[str, Any]
         Request(p.caption, duration=seconds, sliding_window=True, seed=seed + k) for k, p in enumerate(pieces)
     ]
     made = [medium.tensor for medium in model.batcher(requests).in_order()]
-    keys = [match[0] for p in pieces if (match := _KEY.search(p.caption))]
+    keys = [key for p in pieces if (key := key_in(p.caption))]
     return [_row("real pieces, whole", real, keys, rate), _row(f"made, {seconds:g} s", made, keys, rate)]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from multigen.errors import RecipeError, message
 
+_KEY = re.compile(r"\b([A-G](?:-flat|-sharp)?) (major|minor)\b")
 PROGRAMS = (
     "acoustic grand piano", "bright acoustic piano", "electric grand piano", "honky-tonk piano",
     "electric piano 1", "electric piano 2", "harpsichord", "clavinet",
@@ -58,6 +60,12 @@ def key_classes(name: str) -> tuple[int, ...]:
     root = (_MAJOR if mode == "major" else _MINOR).index(tonic)
     steps = (0, 2, 4, 5, 7, 9, 11) if mode == "major" else (0, 2, 3, 5, 7, 8, 10, 11)
     return tuple((root + step) % 12 for step in steps)
+
+
+def key_in(text: str) -> str | None:
+    """The first key that a text names, such as "E-flat major"; None where it names none."""
+    found = _KEY.search(text)
+    return None if found is None else found[0]
 
 
 def key_name(tonic: int, mode: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -15,11 +14,11 @@ from multigen.datasets import Dataset
 from multigen.errors import RecipeError
 from multigen.evaluation import notes
 from multigen.evaluation.metrics import Metric, Score, Target
+from multigen.modalities.general_midi import key_in
 from multigen.modalities.notes import Notes
 from multigen.modalities.roll import Piece, piece_of
 from multigen.registry import Given
 
-_KEY = re.compile(r"\b([A-G](?:-flat|-sharp)?) (major|minor)\b")
 _DRAWS = 4  # parts of each piece of the training whose bars are known
 
 
@@ -54,8 +53,8 @@ class AskedKey(_NoteMetric):
 
     def measure(self, piece: Piece, target: Target) -> float:
         """1 or 0; NaN where no key is asked for."""
-        asked = _KEY.search(target.prompt)
-        return math.nan if asked is None else float(notes.heard_key(piece) == asked[0])
+        asked = key_in(target.prompt)
+        return math.nan if asked is None else float(notes.heard_key(piece) == asked)
 
 
 class AskedScale(_NoteMetric):
@@ -68,8 +67,8 @@ class AskedScale(_NoteMetric):
 
     def measure(self, piece: Piece, target: Target) -> float:
         """Share; NaN where no key is asked for, and for rests alone."""
-        asked = _KEY.search(target.prompt)
-        return math.nan if asked is None else notes.scale_share(piece, asked[0])
+        asked = key_in(target.prompt)
+        return math.nan if asked is None else notes.scale_share(piece, asked)
 
 
 class Dissonance(_NoteMetric):

@@ -14,12 +14,11 @@ from multigen.evaluation import audio, tonality
 from multigen.evaluation.metrics import Metric, Score, Target
 from multigen.evaluation.metrics.checks import check_modality
 from multigen.modalities import Modality
-from multigen.modalities.general_midi import key_classes, key_name
+from multigen.modalities.general_midi import key_classes, key_in, key_name
 from multigen.registry import Given
 
 _BPM = re.compile(r"\b(\d{2,3}) bpm\b")
 _OCTAVE = 64.0  # quarters a minute; tempi are compared between this and its double
-_KEY = re.compile(r"\b([A-G](?:-flat|-sharp)?) (major|minor)\b")
 
 
 class _SoundMetric(Metric):
@@ -122,8 +121,8 @@ class _KeyMetric(_SoundMetric):
 
     def measure(self, sound: Tensor, target: Target) -> float:
         """NaN for silence or a prompt without a key."""
-        found = _KEY.search(target.prompt)
-        return self.heard(sound, found[0]) if found and bool(sound.any()) else math.nan
+        asked = key_in(target.prompt)
+        return self.heard(sound, asked) if asked and bool(sound.any()) else math.nan
 
     @abstractmethod
     def heard(self, sound: Tensor, key: str) -> float:
