@@ -15,13 +15,14 @@ from torch import Tensor
 
 from multigen.core.noise import normal
 from multigen.datasets import Dataset, Item, held_out
+from multigen.datasets.phantoms import KINDS
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
+from multigen.modalities.deep_grey import Window, to_media
 from multigen.modalities.volume import Volume
 from multigen.registry import Given
 
 _FINE = 2  # samples of a voxel along each side
-_KINDS = ("healthy head", "head with a lesion on the left", "head with a lesion on the right")
 _AIR, _BONE, _BRAIN, _FLUID, _LESION = -1000.0, 900.0, 40.0, 5.0, 80.0
 
 
@@ -43,7 +44,7 @@ class PhantomVolumes(Dataset):
     MultigenError for a modality that is no volume.
     """
 
-    classes = _KINDS
+    classes = KINDS
 
     def __init__(
         self, *, modality: Given[Modality], count: int = 2000, noise: float = 4.0, held_out: float = 0.1
@@ -64,12 +65,11 @@ class PhantomVolumes(Dataset):
         """The head of a number, always the same."""
         if not 0 <= index < self.count:
             raise IndexError(index)
-        kind = index % 4 if index % 4 < len(_KINDS) else 0
+        kind = index % 4 if index % 4 < len(KINDS) else 0
         values = drawn(head(index, kind), self.shape[1:])
         values = values + self.noise * normal(self.shape[1:], index, "phantom", "noise").double()
-        low, high = self.modality.window
-        media = ((values[None] - low) / (high - low) * 2 - 1).clamp(-1, 1).float()
-        return Item(media=media, id=self._id(index), text=_KINDS[kind], label=kind)
+        media = to_media(values[None], Window(*self.modality.window))
+        return Item(media=media, id=self._id(index), text=KINDS[kind], label=kind)
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
         """The same: there are as many as are asked for."""

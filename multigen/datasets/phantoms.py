@@ -23,7 +23,7 @@ from multigen.modalities.image import Image
 from multigen.registry import Given
 
 _FINE = 3  # samples of a pixel along each side
-_KINDS = ("healthy head", "head with a lesion on the left", "head with a lesion on the right")
+KINDS = ("healthy head", "head with a lesion on the left", "head with a lesion on the right")
 _AIR, _BONE, _BRAIN, _FLUID, _LESION = 0.0, 2300.0, 1060.0, 1030.0, 1095.0
 
 
@@ -51,7 +51,7 @@ class Phantoms(Dataset):
     MultigenError for a modality that is not grey pictures of 16 bits.
     """
 
-    classes = _KINDS
+    classes = KINDS
 
     def __init__(
         self, *, modality: Given[Modality], count: int = 3000, noise: float = 4.0, held_out: float = 0.1
@@ -74,11 +74,11 @@ class Phantoms(Dataset):
         """The section of a number, always the same."""
         if not 0 <= index < self.count:
             raise IndexError(index)
-        kind = index % 4 if index % 4 < len(_KINDS) else 0
+        kind = index % 4 if index % 4 < len(KINDS) else 0
         values = _drawn(_head(index, kind), self.shape[1], self.shape[2])
         values = values + self.noise * normal(self.shape[1:], index, "phantom", "noise").double()
         media = to_media(values[None].clamp(min=0).round(), Window(*self.window))
-        return Item(media=media, id=self._id(index), text=_KINDS[kind], label=kind)
+        return Item(media=media, id=self._id(index), text=KINDS[kind], label=kind)
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
         """The same: there are as many as are asked for."""

@@ -23,6 +23,7 @@ from multigen.modalities import Modality
 from multigen.modalities.audio import Audio
 from multigen.modalities.guard import guarded
 from multigen.modalities.media import Media
+from multigen.modalities.pace import per_second
 from multigen.modalities.video import Video
 
 log = logging.getLogger(__name__)
@@ -105,11 +106,7 @@ def in_form(made: Tensor, model: Modality, own: Modality, source: Source) -> Ten
 
 def rate_of(modality: Modality) -> float:
     """Samples or frames a second; 1 for pictures."""
-    axes = len(modality.shape()) - 1
-    if axes == 2:
-        return 1.0
-    seconds = 8.0 if axes == 1 else 1000.0  # long enough that whole frames tell 29.97 from 30
-    return modality.shape(duration=seconds)[1] / seconds
+    return per_second(modality) or 1.0
 
 
 def in_time(keep: Tensor, count: int) -> Tensor:
