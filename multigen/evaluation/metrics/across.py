@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -55,9 +56,9 @@ class _Together(Metric):
         heard = [(t, per_second(m)) for t, m in sides if t.ndim == 2]
         return self.of(Pair(*shown[0], *heard[0])) if shown and heard else math.nan
 
+    @abstractmethod
     def of(self, pair: Pair) -> float:
         """The value of one pair."""
-        raise NotImplementedError
 
 
 class Impacts(_Together):
