@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -68,42 +69,45 @@ def film(
     assert isinstance(own, Video)
     info = own.info(clip)
     asked = dataclasses.replace(request or Request(), seed=model.recipe.seed if seed is None else seed)
-    rate, size = own.fps, (info.height, info.width)
-    passes = [work.within(size, model.codec) for work in passes]
-    for work in passes:
-        rate, size = rate * work.factors[0], (size[0] * work.factors[1], size[1] * work.factors[2])
-    made = Made(
-        model.recipe.name,
-        model.known_hash(),
-        model.recipe.provenance.sign,
-        edited=True,
-        source=SourceFile(clip.suffix.lower(), clip),
-    )
+    passes = [work.within((info.height, info.width), model.codec) for work in passes]
+    rate, size = _after(passes, own.fps, (info.height, info.width))
     _say(model, passes, info, own.fps, rate, size)
     with (
         Progress("film", round(info.duration * own.fps), "frames", quiet=quiet) as progress,
         signals() as caught,
     ):
         reading = _Reading(own.each(clip), progress, caught)
-        frames: Iterable[Levels] = reading
-        for work in passes:
-            frames = _passed(model, work, asked, frames)
         kept = round(rate / own.fps) if size == (info.height, info.width) else 0
+        frames = reduce(lambda frames, work: _passed(model, work, asked, frames), passes, iter(reading))
         making = _Making(_marked(model, own, frames, kept), caught)
+        write_long(out, _origin(model, clip), partial(making.write, own.at(rate), size, lossless))
+    _raise_ended(reading, making, out)
+    if caught:
+        raise Stopped(caught[0], out, reading.count / own.fps)
+    return out
 
-        def write(path: Path) -> None:
-            making.silent = own.at(rate).write_each(making, size, path, lossless=lossless)
 
-        write_long(out, made, write)
+def _after(passes: Sequence[Work], rate: float, size: tuple[int, int]) -> tuple[float, tuple[int, int]]:
+    """Frames a second and (height, width) of a clip after some passes."""
+    for times, tall, wide in (work.factors for work in passes):
+        rate, size = rate * times, (size[0] * tall, size[1] * wide)
+    return rate, size
+
+
+def _origin(model: Model, clip: Path) -> Made:
+    """How a film is made, for its file."""
+    source, recipe = SourceFile(clip.suffix.lower(), clip), model.recipe
+    return Made(recipe.name, model.known_hash(), recipe.provenance.sign, edited=True, source=source)
+
+
+def _raise_ended(reading: _Reading, making: _Making, out: Path) -> None:
+    """Raise why a film that was written ended early, or its sound did."""
     if error := making.error or reading.error:
         error.args = (f"{error}; {out} holds what comes before",)
         raise error
     if making.silent is not None:
         making.silent.args = (f"{making.silent}; {out} holds all its frames",)
         raise making.silent
-    if caught:
-        raise Stopped(caught[0], out, reading.count / own.fps)
-    return out
 
 
 class Stopped(Interrupted):
@@ -169,6 +173,10 @@ class _Making:
             self.error = error
         if not some and self._caught:
             raise Stopped(self._caught[0], None, 0.0)
+
+    def write(self, to: Video, size: tuple[int, int], lossless: bool, path: Path) -> None:
+        """Write the frames, (height, width) each, and the sound beside them."""
+        self.silent = to.write_each(self, size, path, lossless=lossless)
 
 
 def _say(
