@@ -15,6 +15,13 @@ from PIL import Image
 
 from tests.serving.page.browser import Watched, expect
 
+_KEPT = """(count) => new Promise((resolve) => {
+  const opening = indexedDB.open("multigen");
+  opening.onsuccess = () => {
+    const counting = opening.result.transaction("results").objectStore("results").count();
+    counting.onsuccess = () => resolve(counting.result >= count);
+  };
+})"""
 _HIDE = """() => {
   Object.defineProperty(document, "hidden", {value: true});
   document.dispatchEvent(new Event("visibilitychange"));
@@ -120,6 +127,7 @@ def test_what_was_under_way_goes_on_after_a_reload(watched: Watched) -> None:
     page = watched.page
     watched.generate(steps=12, n=6, seed=100)
     page.locator(".tile").nth(5).wait_for()
+    page.wait_for_function(_KEPT, arg=6)  # the browser writes them down a moment after it shows them
     page.reload()  # some have been sent, some may not
     expect(page.locator(".tile")).to_have_count(6)
     page.evaluate(_HIDE)  # as behind another tab, where no stream is held open
