@@ -169,7 +169,10 @@ def test_tiles_are_nearly_the_same_and_take_less(folder: Path) -> None:
         assert (found - wanted).abs().mean() < 0.2 * wanted.std()
         assert not torch.equal(found, wanted)
         if platform.system() == "Linux":
-            assert rise(lambda: tiled.decode(x)) < 0.6 * rise(lambda: whole.decode(x))
+            large = F.interpolate(
+                x, (256, 256), mode="bilinear"
+            )  # beside which what else the process does is little
+            assert rise(lambda: tiled.decode(large)) < 0.6 * rise(lambda: whole.decode(large))
 
 
 def test_slices_take_less(folder: Path, plain: Tensor) -> None:
