@@ -22,11 +22,11 @@ from multigen.runs import jobs as runs
 # --- the new modality -------------------------------------------------------------------------------------------
 
 
-@register("modality", "series")
-class Series(Modality):
+@register("modality", "curves")
+class Curves(Modality):
     """Time series of `length` values in [-1, 1]."""
 
-    name, suffixes, writes, suffix, animation = "series", (".csv",), (".csv",), ".csv", ""
+    name, suffixes, writes, suffix, animation = "curves", (".csv",), (".csv",), ".csv", ""
 
     def __init__(self, *, length: int = 64) -> None:
         self.length = length
@@ -58,7 +58,7 @@ class Sines:
 
     classes, bad = ("quiet", "loud"), {}
 
-    def __init__(self, *, modality: Given[Series], count: int = 64) -> None:
+    def __init__(self, *, modality: Given[Curves], count: int = 64) -> None:
         self.n, self.count = modality.length, count
 
     def __len__(self) -> int:
@@ -82,8 +82,8 @@ class Sines:
 def recipe(**train: object) -> Recipe:
     settings = {"steps": 300, "batch": 16, "lr": 2e-3, "warmup": 10, "ema_decay": 0.98, "tensorboard": False}
     return Recipe(
-        name="series",
-        modality=Part("series", {"length": 32}),
+        name="curves",
+        modality=Part("curves", {"length": 32}),
         data=Part("sines"),
         codec=Part("pixels"),
         conditioner=Part("label", {"width": 16}),
