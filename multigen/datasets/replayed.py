@@ -17,8 +17,8 @@ class Replayed(Dataset):
 
     share  of the training indices that are old. The items of either side come as often as each other, within one
 
-    All else is that of `new`: classes, catalogue, what is held out. Old items with labels are renumbered by the names
-    of their classes. RecipeError for a class that `new` lacks.
+    All else is that of `new`: classes, catalogue, what is held out. Labels of old items are renumbered by the names of
+    their classes; where `new` lacks one, they go. RecipeError where one side has nothing to train on.
     """
 
     def __init__(self, new: Dataset, old: Dataset, share: float) -> None:
@@ -71,8 +71,14 @@ class Replayed(Dataset):
         return self.new.catalogue()
 
     def _own(self, item: Item, old: bool) -> Item:
-        if old and self._labels and (label := item.get("label")) is not None:
-            item["label"] = self._labels[label]
+        label = item.get("label")
+        if not old or label is None or label >= len(self._labels):
+            return item
+        number = self._labels[label]
+        if number is None:
+            del item["label"]
+        else:
+            item["label"] = number
         return item
 
 
@@ -90,12 +96,6 @@ def _mixed(new: Sequence[int], old: Sequence[int], share: float) -> list[int]:
     ]
 
 
-def _renumbered(old: Sequence[str], new: Sequence[str]) -> list[int]:
-    """The number in `new` of each class of `old`; empty where either has none, or both are the same."""
-    if not old or not new or tuple(old) == tuple(new):
-        return []
-    if lost := [name for name in old if name not in new]:
-        raise RecipeError(
-            f"train.replay.data: its class {lost[0]!r} is none of those of the data, {', '.join(new)}"
-        )
-    return [new.index(name) for name in old]
+def _renumbered(old: Sequence[str], new: Sequence[str]) -> list[int | None]:
+    """The number in `new` of each class of `old`, None for one that it lacks."""
+    return [new.index(name) if name in new else None for name in old]

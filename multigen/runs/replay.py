@@ -100,6 +100,10 @@ def _check_columns(conditioner: Conditioner, new: Dataset, old: Dataset, needed:
     if one is None or other is None:
         return
     read = {*conditioner.from_prompts([""]), *needed}
+    if "label" in read and (lost := [name for name in old.classes if name not in new.classes]):
+        raise RecipeError(
+            f"train.replay.data: its class {lost[0]!r} is none of those of the data, {', '.join(new.classes)}"
+        )
     if lacks := sorted(name for name in one if name in read and name not in other):
         raise RecipeError(
             f"train.replay: the data's items have {lacks[0]!r}, which those that are learned again lack. Give former "
