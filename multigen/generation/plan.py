@@ -131,8 +131,7 @@ class Job(NamedTuple):
 def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] | None = None) -> Plan:
     """Resolve a request. MultigenError for what does not fit the model, before any network call.
 
-    A size that its prompt asks for is its own by now (`with_extent`).
-    until  cuts the grid of a model that hands its sample over
+    until  cuts the grid of a model that hands its sample over; `with_extent` has said the size by now
     """
     asked, request = request, own_request(parts, request)
     recipe = request_recipe(parts, request)
@@ -149,7 +148,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         start, shape, places, circles = space_of(parts, start, request, (guide, *recipe.modifiers))
     times = functools.partial(grid, parts, recipe.timesteps, places=places)
     ts, polish = walked(parts, recipe, request, edit, times(steps))
-    edit = purified_plan(parts, edit, None if request.edit is None else request.edit.purify, times, steps)
+    edit = purified_plan(parts, edit, request.edit, times, steps)
     if until is not None:
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")

@@ -19,22 +19,27 @@ from multigen.core.samplers import NoiseSource, Trajectory, polish_time
 from multigen.errors import MultigenError, errors_at
 from multigen.generation.edit import EditPlan
 from multigen.generation.parts import ModelParts
+from multigen.generation.request import EditRequest
 
 _LEAST = 4  # steps, whatever the grid of the request is
 _MOST = 1024  # steps of a whole grid of which those are a part
 
 
 def purified_plan(
-    parts: ModelParts, edit: EditPlan | None, level: float | None, grid: Callable[[int], Tensor], steps: int
+    parts: ModelParts,
+    edit: EditPlan | None,
+    asked: EditRequest | None,
+    grid: Callable[[int], Tensor],
+    steps: int,
 ) -> EditPlan | None:
-    """An edit with the times [n+1] that its source walks first, where `level` (sigma/alpha) asks for that.
+    """An edit with the times [n+1] that its source walks first, where its request asks for that.
 
     grid   the times of a whole trajectory, by its number of steps
     steps  of the request
 
     MultigenError for a level that the schedule does not reach, and for a network that cannot be without its source.
     """
-    if edit is None or level is None:
+    if edit is None or asked is None or asked.purify is None:
         return edit
     backbone = parts.denoiser.backbone
     if backbone.begins or (backbone.sees_known and not parts.recipe.masked):
@@ -43,7 +48,7 @@ def purified_plan(
             "first, with a model that makes such media of noise"
         )
     with errors_at("purify"):
-        start = polish_time(parts.denoiser.schedule, level).double().reshape(1)
+        start = polish_time(parts.denoiser.schedule, asked.purify).double().reshape(1)
     below, table = _below(grid(steps), start), parts.denoiser.schedule.steps
     while len(below) < _LEAST and 2 * steps <= min(_MOST, table or _MOST):
         steps *= 2

@@ -260,7 +260,10 @@ class EditRequest:
 
     def check(self) -> None:
         """Raise MultigenError for values that are wrong whatever the model and the medium are."""
-        check_values(self)
+        check_values(
+            strength=self.strength, keep=self.keep, extend=self.extend, feather=self.feather, resample=self.resample,
+            restore=self.restore, noise=self.noise, purify=self.purify,
+        )  # fmt: skip
 
     @property
     def given(self) -> dict[str, Any]:

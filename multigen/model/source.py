@@ -276,15 +276,6 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
     return run_weights(path) if path.is_dir() else _split(path)[0]
 
 
-def told_by(source: str | Path) -> Knowledge | None:
-    """What the weights that `read_weights` reads were told; None where nothing says so."""
-    path = _place(source)
-    if (path / RECIPE).is_file() and not is_trained(path):
-        weights = load_recipe(str(path / RECIPE)).weights
-        return None if weights is None or diffusers.is_source(weights) else told_by(weights)
-    return knowledge_at(path)
-
-
 def _place(source: str | Path) -> Path:
     return shipped_weights().get(str(source)) or Path(source).expanduser()
 

@@ -17,7 +17,7 @@ from multigen.datasets.fewer import Fewer
 from multigen.datasets.replayed import Replayed
 from multigen.errors import RecipeError
 from multigen.model.model import Model
-from multigen.model.source import told_by
+from multigen.model.source import find_weights
 from multigen.recipe.schema import Recipe, Replay
 from multigen.runs.initial import readable
 from multigen.runs.prior import own_media
@@ -62,7 +62,7 @@ def _former(model: Model, replay: Replay, folder: Path) -> Dataset:
 def _known(model: Model) -> tuple[str, ...]:
     """Prompts of what a model knows: captions that it was told, the farthest from each other first, or its classes."""
     recipe = model.recipe
-    knowledge = None if recipe.train.init is None else told_by(recipe.train.init)
+    knowledge = None if recipe.train.init is None else find_weights(recipe.train.init).knowledge
     if knowledge is not None:
         return knowledge.captions
     if classes := recipe.conditioner.args.get("classes"):

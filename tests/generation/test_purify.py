@@ -70,7 +70,8 @@ def test_it_is_the_same_in_any_batch_and_its_calls_are_counted() -> None:
         return inner(x, *args, **more)
 
     model.denoiser.backbone.forward = counted  # type: ignore[method-assign]
-    for more in ({}, {"keep": keep}, {"invert": "3"}):
+    cases: tuple[dict[str, Any], ...] = ({}, {"keep": keep}, {"invert": "3"})
+    for more in cases:
         edit: dict[str, Any] = {"purify": 0.5, "steps": 3, "guidance_scale": 1.0, **more}
         four = model.edit(media, "3", n=4, seed=10, batch=4, **edit)
         calls.clear()
