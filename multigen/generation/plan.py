@@ -18,7 +18,7 @@ from multigen.generation.asked_texts import asked_texts
 from multigen.generation.caching import OFF, plan_cache
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
 from multigen.generation.circles import Circles, check_circles, closes_time, whole_circle
-from multigen.generation.declared import declared_options
+from multigen.generation.declared import Opener
 from multigen.generation.edit import EditPlan, Start, plan_edit
 from multigen.generation.grid import grid
 from multigen.generation.guidance import asked_guide, check_negative
@@ -64,7 +64,7 @@ class Plan:
     cache      what is reused from query to query
     window     sizes of the windows in which larger media are made
     circles    which ends meet
-    options    values of what the modality declares
+    options    values of what the model declares, what they name read
     edit       what the medium is made from; known: what is known of one that is restored; blend: a second end
     observer   hears of every answered query
     former     in a cascade, how the stage before makes the medium that this one sees
@@ -126,11 +126,17 @@ class Job(NamedTuple):
     attempt: int = 0
 
 
-def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] | None = None) -> Plan:
+def plan(
+    parts: ModelParts,
+    request: Request,
+    until: Callable[[Tensor], Tensor] | None = None,
+    opener: Opener | None = None,
+) -> Plan:
     """Resolve a request. MultigenError for what does not fit the model, before any network call.
 
     A size that its prompt asks for is its own by now (`with_extent`).
-    until  cuts the grid of a model that hands its sample over
+    until   cuts the grid of a model that hands its sample over
+    opener  that read what the options of requests before this one name
     """
     asked, request = request, own_request(parts, request)
     recipe = request_recipe(parts, request)
@@ -149,13 +155,13 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
     if until is not None:
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
-    embedded = plan_embedded(parts, request)
+    embedded, media = plan_embedded(parts, request), _media(start)
     former = _former(parts, asked, start, embedded) or _handing(parts, asked, shape, ts)
     own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
     return Plan(
         recipe=recipe,
         shape=shape,
-        media=_media(start),
+        media=media,
         ts=ts,
         sampler=sampler,
         guide=guide,
@@ -166,7 +172,7 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         cache=plan_cache(parts, recipe, request),
         window=start.window,
         circles=circles,
-        options=declared_options(parts, recipe, request),
+        options=(opener or Opener(parts))(recipe, request, media),
         edit=edit,
         known=start.known,
         former=former,
@@ -221,16 +227,17 @@ def jobs(
     """
     found: list[Job] = []
     last: tuple[Request, Plan] | None = None
+    opener = Opener(parts)
     for number, given in enumerate(requests):
         request = Request(given) if isinstance(given, str) else given
         own = first_seed(request, number, n, seed + first)
         try:
             check_counts(parts, n=n, seed=own)
             check_prompt(parts, request.prompt)
-            request = with_extent(parts, request)
+            request = with_extent(parts, request, opener)
             common = dataclasses.replace(request, prompt="", seed=None)
             if last is None or last[0].differs(common):
-                last = common, plan(parts, request)
+                last = common, plan(parts, request, opener=opener)
             if parts.guard.is_on:
                 parts.guard.check_prompt(asked_texts(request, last[1]))
             warn_of_novelty(parts, request.prompt)  # which repeats it
