@@ -52,7 +52,9 @@ def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dic
     given = {n: _converted(declared[n], v) for n, v in values.items() if v is not None}
     edits = request.edit is not None
     defaults = {name: None if edits and option.heard else option.default for name, option in declared.items()}
-    return {name: option.check(given.get(name, defaults[name])) for name, option in declared.items()}
+    found = {name: option.check(given.get(name, defaults[name])) for name, option in declared.items()}
+    parts.modality.check_options(found)
+    return found
 
 
 class Opener:
