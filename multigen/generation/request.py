@@ -13,6 +13,7 @@ from multigen.generation.edit_values import check_values
 from multigen.generation.fields import declared
 from multigen.generation.fields import option as _option
 from multigen.generation.part_like import PartLike, check_part, operator_part, part_of
+from multigen.generation.same import is_same, same_values
 from multigen.options import Option
 from multigen.prompts.normal import clean
 
@@ -123,10 +124,11 @@ class Request:
         _clean(self, "prompt", "negative_prompt")
 
     def differs(self, other: Request) -> bool:
-        """Whether another request asks for anything else. Pictures in memory are the same where they are one."""
+        """Whether another request asks for anything else. Media in memory are the same where they are one."""
         pairs = zip(self.images, other.images, strict=False)
-        same = all(a is b or (isinstance(a, str | Path) and a == b) for a, b in pairs)
-        return self != other or len(self.images) != len(other.images) or not same
+        same = all(is_same(a, b) for a, b in pairs) and same_values(self.options, other.options)
+        left = dataclasses.replace(self, options={}) != dataclasses.replace(other, options={})
+        return left or len(self.images) != len(other.images) or not same
 
     def check(self) -> None:
         """Raise MultigenError for parts that are wrong whatever the model is."""

@@ -31,7 +31,7 @@ from multigen.runs.initial import freeze, initialize, readable
 from multigen.runs.learner import model_of
 from multigen.runs.previews import write_previews
 from multigen.runs.prior import class_media
-from multigen.runs.reconstructions import copies, enlargements
+from multigen.runs.reconstructions import copies, enlargements, followed
 from multigen.runs.replay import replayed, replays_itself
 from multigen.runs.trained import write_trained
 from multigen.storage.files import write_text
@@ -212,7 +212,9 @@ def _preview(model: Model, dataset: Dataset, folder: Path, step: int) -> list[Me
         if recipe.train.adapter is not None:
             first = next(readable(dataset, dataset.split()[0]), None)
             model.denoiser.backbone.show(None if first is None else first.get("control"))
-        made = list(model.generate(prompts[:4], n=max(8 // max(len(prompts), 1), 1), seed=recipe.seed))
+        made = list(followed(model, dataset, 4, recipe.seed))
+        if not made:
+            made = list(model.generate(prompts[:4], n=max(8 // max(len(prompts), 1), 1), seed=recipe.seed))
     write_previews(made, folder, step)
     return made
 
