@@ -138,9 +138,7 @@ def plan(
     """
     asked, request = request, own_request(parts, request)
     recipe = request_recipe(parts, request)
-    steps = recipe.sample.steps if request.steps is None else request.steps
-    if steps < 1:
-        raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
+    steps = _steps(recipe, request)
     guide = asked_guide(recipe, request.guidance_scale)
     check_polish(parts, recipe.sample.polish)
     start = start_of(parts, recipe, request)
@@ -181,6 +179,14 @@ def plan(
         embedded=embedded,
         request=asked,
     )
+
+
+def _steps(recipe: Recipe, request: Request) -> int:
+    """How many steps a medium takes. MultigenError for fewer than one."""
+    steps = recipe.sample.steps if request.steps is None else request.steps
+    if steps < 1:
+        raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
+    return steps
 
 
 def _negative(recipe: Recipe, request: Request, guide: Part) -> str:
