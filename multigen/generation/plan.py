@@ -138,7 +138,6 @@ def plan(
     """
     asked, request = request, own_request(parts, request)
     recipe = request_recipe(parts, request)
-    steps = _steps(recipe, request)
     guide = asked_guide(recipe, request.guidance_scale)
     check_polish(parts, recipe.sample.polish)
     start = start_of(parts, recipe, request)
@@ -148,10 +147,8 @@ def plan(
     with errors_at("size or duration" if request.edit is None else "the medium"):
         start, shape, places, circles = space_of(parts, start, request, (guide, *recipe.modifiers))
     times = functools.partial(grid, parts, recipe.timesteps, places=places)
-    ts, polish = walked(parts, recipe, request, edit, times(steps))
-    edit = purified_plan(parts, edit, request.edit, times, steps)
-    if until is not None:
-        ts, polish = until(ts), dataclasses.replace(polish, passes=0)
+    ts, polish = _walked(parts, recipe, request, edit, times(_steps(recipe, request)), until)
+    edit = purified_plan(parts, edit, request.edit, times, _steps(recipe, request))
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     embedded, media = plan_embedded(parts, request), media_of(start)
     former = _former(parts, asked, start, embedded) or _handing(parts, asked, shape, ts)
@@ -187,6 +184,19 @@ def _steps(recipe: Recipe, request: Request) -> int:
     if steps < 1:
         raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
     return steps
+
+
+def _walked(
+    parts: ModelParts,
+    recipe: Recipe,
+    request: Request,
+    edit: EditPlan | None,
+    times: Tensor,
+    until: Callable[[Tensor], Tensor] | None,
+) -> tuple[Tensor, Polish]:
+    """The times that the sampler walks, as far as the model goes itself, and what polishes its medium there."""
+    ts, polish = walked(parts, recipe, request, edit, times)
+    return (ts, polish) if until is None else (until(ts), dataclasses.replace(polish, passes=0))
 
 
 def _negative(recipe: Recipe, request: Request, guide: Part) -> str:
