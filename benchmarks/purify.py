@@ -112,7 +112,7 @@ def _row(edit: str, kind: str, rows: list[tuple[float, float, float]]) -> dict[s
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-n", type=int, default=12, help="sources")
-    parser.add_argument("--level", type=float, default=0.3, help="of purify, sigma/alpha")
+    parser.add_argument("-n", type=int, default=6, help="sources")
+    parser.add_argument("--level", type=float, default=0.6, help="of purify, sigma/alpha")
     given = parser.parse_args()
     print(table(measure(given.n, given.level)))
