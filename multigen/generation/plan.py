@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from multigen.generation.handover import check_space, earlier, takes_over, walke
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.pictures import Embedded, Pictures, plan_embedded, plan_pictures
 from multigen.generation.polishing import check_polish
+from multigen.generation.purify import purified_plan
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
 from multigen.generation.restore import Known
@@ -129,8 +131,7 @@ class Job(NamedTuple):
 def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] | None = None) -> Plan:
     """Resolve a request. MultigenError for what does not fit the model, before any network call.
 
-    A size that its prompt asks for is its own by now (`with_extent`).
-    until  cuts the grid of a model that hands its sample over
+    until  cuts the grid of a model that hands its sample over; `with_extent` has said the size by now
     """
     asked, request = request, own_request(parts, request)
     recipe = request_recipe(parts, request)
@@ -145,7 +146,9 @@ def plan(parts: ModelParts, request: Request, until: Callable[[Tensor], Tensor] 
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
         start, shape, places, circles = space_of(parts, start, request, (guide, *recipe.modifiers))
-    ts, polish = walked(parts, recipe, request, edit, grid(parts, recipe.timesteps, steps, places))
+    times = functools.partial(grid, parts, recipe.timesteps, places=places)
+    ts, polish = walked(parts, recipe, request, edit, times(steps))
+    edit = purified_plan(parts, edit, request.edit, times, steps)
     if until is not None:
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
