@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import graphlib
 import statistics
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import multigen
+from multigen.registry import BUILTIN
 
 PACKAGE = Path(multigen.__file__).parent
 # Rooms by floor, the highest first. A file imports from floors below its own, or from its own room.
@@ -131,3 +134,38 @@ def test_no_file_is_over_300_lines_and_no_function_over_50(path: Path) -> None:
 def test_half_of_the_files_have_120_lines_at_most() -> None:
     sizes = [lines(path) for path in FILES.values() if path.name != "__init__.py"]
     assert statistics.median(sizes) <= 120
+
+
+TESTS = Path(__file__).parent
+
+
+def registered(source: str) -> Iterator[tuple[str, str]]:
+    """Kind and name of the parts that a source registers when it is imported."""
+    for node in ast.parse(source).body:
+        # What stands in a function is registered when a test runs, which takes it back: tests/conftest.py.
+        run = node.decorator_list if isinstance(node, ast.ClassDef | ast.FunctionDef) else [node]
+        for call in (inner for one in run for inner in ast.walk(one) if isinstance(inner, ast.Call)):
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            if name == "register" and len(call.args) == 2 and isinstance(call.args[0], ast.Constant):
+                yield ast.literal_eval(call.args[0]), ast.literal_eval(call.args[1])
+
+
+def test_no_two_files_of_tests_register_one_name() -> None:
+    """One process imports many of them, and a name stays registered: it hides another file's, a package's, or ours."""
+    mine = [name for path in TESTS.rglob("*.py") for name in registered(path.read_text(encoding="utf-8"))]
+    assert len(mine) >= 5
+    ours = [(kind, name) for kind, names in BUILTIN.items() for name in names]
+    theirs = [
+        (group.removeprefix("multigen."), name)
+        for path in (TESTS.parent / "examples").glob("*/pyproject.toml")
+        for group, names in tomllib.loads(path.read_text(encoding="utf-8"))["project"]["entry-points"].items()
+        for name in names
+    ]
+    assert ("modality", "series") in theirs
+    assert [name for name, times in Counter([*mine, *ours, *theirs]).items() if times > 1] == []
+
+
+def test_the_check_sees_every_way_to_register() -> None:
+    source = '@registry.register("feature", "a")\n@other\nclass A: ...\nregister("codec", "b")(len)\n'
+    source += 'def f():\n    register("codec", "c")\nclass B:\n    x = f("a", "b")\n'
+    assert list(registered(source)) == [("feature", "a"), ("codec", "b")]

@@ -23,14 +23,14 @@ from multigen.model.model import Model
 from multigen.options import BUILTIN, Option
 from multigen.recipe.schema import Recipe, Sample, Train
 from multigen.registry import Part, register
-from tests.model.test_fourth_modality import Series
+from tests.model.test_fourth_modality import Curves
 
 VOICES = {"soprano": 1.0, "alto": 0.5, "bass": 0.25}
 
 
 @register("modality", "voices")
-class Voices(Series):
-    """Series that a voice makes louder or softer, and that may be turned round."""
+class Voices(Curves):
+    """Curves that a voice makes louder or softer, and that may be turned round."""
 
     name = "voices"
     options = (
@@ -51,7 +51,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     recipe = Recipe(
         name="choir",
         modality=Part("voices", {"length": 32}),
-        data=Part("sines"),
+        data=Part("sine_curves"),
         codec=Part("pixels"),
         backbone=Part("unet", {"widths": [8, 16], "blocks": 1, "attention": [False, False]}),
         train=Train(steps=1),
@@ -61,8 +61,8 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read(folder: str) -> list[Tensor]:
-    series = Series()
-    return [series.read(path) for path in sorted(Path(folder, "media").glob("*.csv"))]
+    curves = Curves()
+    return [curves.read(path) for path in sorted(Path(folder, "media").glob("*.csv"))]
 
 
 def close(a: Tensor, b: Tensor) -> bool:
@@ -103,7 +103,7 @@ def test_a_request_says_what_the_command_leaves_open(weights: Path) -> None:
 
 
 def test_an_edit_takes_them_too_and_keeps_its_source(weights: Path) -> None:
-    Series().write(torch.linspace(-0.5, 0.5, 32)[None], Path("source.csv"))
+    Curves().write(torch.linspace(-0.5, 0.5, 32)[None], Path("source.csv"))
     model = multigen.load(weights, device="cpu")
     keep = torch.zeros(32, dtype=torch.bool)
     keep[:16] = True

@@ -52,7 +52,7 @@ class Curves(Modality):
         return f"<code>{media[0, :8].tolist()}</code>"
 
 
-@register("dataset", "sines")
+@register("dataset", "sine_curves")
 class Sines:
     """Sines of one period and random phase; two amplitudes."""
 
@@ -84,7 +84,7 @@ def recipe(**train: object) -> Recipe:
     return Recipe(
         name="curves",
         modality=Part("curves", {"length": 32}),
-        data=Part("sines"),
+        data=Part("sine_curves"),
         codec=Part("pixels"),
         conditioner=Part("label", {"width": 16}),
         backbone=Part("unet", {"widths": [16, 32], "blocks": 1, "attention": [False, False]}),

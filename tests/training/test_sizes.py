@@ -148,7 +148,9 @@ def test_a_codec_that_folds_pixels_names_the_size() -> None:
         check_combination(load_recipe("image_emoji", ["train.sizes=[31]", "codec.unshuffle=2"]))
 
 
-def test_a_backbone_of_one_size_is_named() -> None:
+def test_a_backbone_of_one_size_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multigen.registry._registered", {})
+
     @register("backbone", "one_size")
     class OneSize(Mlp):
         def __init__(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from multigen.serving.engine.engine import Settings
+from multigen.serving.engine.engine import Engine, Settings
+from multigen.serving.engine.watch import Mark
 from tests.serving.page.browser import FLAGS, Watched, chromium
 from tests.serving.servers import running, small_models
 
@@ -48,3 +50,27 @@ def watched(browser: Any, address: str) -> Iterator[Watched]:
     assert found == []
     assert one.errors == []
     assert one.outside() == []
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """`held(media, calls)`: until this test ends, networks wait for so many media, and then make so many calls.
+
+    What a test looks at is there for as long as it looks, however slow the machine is.
+    """
+    call = Engine._call
+
+    def hold(media: int, calls: int) -> None:
+        made = 0
+
+        async def held_call(engine: Engine, chosen: Sequence[int], mark: Mark) -> None:
+            nonlocal made
+            if made == calls or (not made and engine.waiting + engine.running < media):
+                await asyncio.sleep(0.01)  # the engine goes on without a call: others join, wait and leave
+                return
+            made += 1
+            await call(engine, chosen, mark)
+
+        monkeypatch.setattr(Engine, "_call", held_call)
+
+    return hold

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,11 @@ def test_download_is_the_picture_of_the_seed(watched: Watched, address: str, tmp
     assert np.abs(seen - alone).max() <= 1
 
 
-def test_previews_arrive_the_line_moves_and_cancel_stops(watched: Watched) -> None:
+def test_previews_arrive_the_line_moves_and_cancel_stops(
+    watched: Watched, held: Callable[[int, int], None]
+) -> None:
     page = watched.page
+    held(6, 8)
     watched.generate(steps=100, n=6)
     page.get_by_role("img", name="Preview").first.wait_for()
     expect(page.locator(".waiting")).to_have_count(6)

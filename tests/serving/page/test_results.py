@@ -150,6 +150,8 @@ def test_compare_two_sounds_under_one_control(watched: Watched) -> None:
     page.get_by_text("/ 0:01.5").nth(1).wait_for()
     page.get_by_label("Position of both, in seconds").fill("0.5")
     expect(page.get_by_text("0:00.5 / 0:01.5")).to_have_count(2)
+    for side in page.locator(".side").all():  # so that it plays for as long as the test looks
+        side.get_by_role("button", name="Loop").click()
     page.get_by_role("button", name="Play both").click()
     expect(page.locator(".side").get_by_role("button", name="Pause")).to_have_count(2)
     page.get_by_role("button", name="Pause both").click()
