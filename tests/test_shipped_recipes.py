@@ -129,6 +129,7 @@ def test_every_shipped_recipe_has_a_smoke_run() -> None:
     others = {
         "lora_emoji",
         "vocoder_music",
+        "vocoder_speech",
         "image_stable_diffusion",
         "vae_folder",
         "image_latent",
