@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import multigen
 from benchmarks.refresh.card import rows_of, write_section
 from multigen.evaluation.evaluate import build_parts
-from multigen.evaluation.groups import measure_groups, neutral_set
+from multigen.evaluation.groups import measure_groups, neutral_set, quality
 from multigen.evaluation.metrics import Metric
-from multigen.evaluation.results import short
 from multigen.evaluation.sets import MediaSet, draw_targets, generated_set, pools_of
 from multigen.model.build import build_dataset
 from multigen.recipe.guards import Groups
@@ -78,8 +77,8 @@ ATTRIBUTES = {
     ),
     "image_digits": (Attribute("digits", {}, "thumbnail", ("classifier",)),),
 }
-ASKED = {"image_emoji": 120, "video_moving_emoji": 54, "audio_music": 48, "image_digits": 200}
-NEUTRAL = {"image_emoji": 160, "video_moving_emoji": 60, "audio_music": 48, "image_digits": 200}
+ASKED = {"image_emoji": 120, "video_moving_emoji": 54, "audio_music": 36, "image_digits": 200}
+NEUTRAL = {"image_emoji": 160, "video_moving_emoji": 60, "audio_music": 36, "image_digits": 200}
 
 
 def run(name: str, out: Path) -> str:
@@ -112,7 +111,7 @@ _HEAD = """\
 ## Groups
 
 `python -m benchmarks.refresh NAME --only groups`: {asked} media for captions of the data, whose quality stands by what
-they ask for (mean, half of its 95% interval, number of media), and {neutral} for the empty prompt, which asks for
+they ask for (mean, its 95% interval, number of media), and {neutral} for the empty prompt, which asks for
 nothing. What those show is judged by the nearest group mean of training items in a feature; the same judge looks at
 real media. In brackets 95% intervals (Wilson)."""
 
@@ -133,7 +132,7 @@ def told(attribute: Attribute, found: Mapping[str, Any], made: MediaSet, used: M
             _share(one["real"]),
             _share(one["outputs"]),
             one["beyond_chance"] or "no",
-            *(_quality(one["quality"].get(metric)) for metric in used),
+            *(quality(one["quality"][metric]) if metric in one["quality"] else "-" for metric in used),
         )
         for one in found["rows"]
     ]
@@ -151,10 +150,3 @@ def _share(found: Mapping[str, float]) -> str:
     if math.isnan(found["share"]):
         return "-"
     return f"{found['share']:.0%} ({found['low']:.0%} to {found['high']:.0%})"
-
-
-def _quality(found: Mapping[str, float] | None) -> str:
-    if found is None:
-        return "-"
-    error = "" if math.isnan(found["error"]) else f" ± {short(found['error'])}"
-    return f"{short(found['value'])}{error} ({found['n']})"

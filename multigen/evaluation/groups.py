@@ -80,9 +80,9 @@ def measure_groups(
     outputs = judge(extract(feature, neutral.media, device=model.device).double().mean(1))
     judged = judge(real.features)
     right = [a == b for a, b in zip(judged, real.groups, strict=True) if b in there]
-    quality = _quality(made, metrics, group_of)
+    qualities = _quality(made, metrics, group_of)
     said = [group for group in seen.groups if group is not None]
-    rows = [_row(name, said, judged, outputs, quality) for name in there]
+    rows = [_row(name, said, judged, outputs, qualities) for name in there]
     between = 0.5 * sum(abs(row["outputs"]["share"] - row["real"]["share"]) for row in rows)
     return {
         "neutral": list(settings.neutral), "media": len(outputs), "judge": feature.facts.name,
@@ -176,10 +176,7 @@ def told(found: Mapping[str, Any]) -> list[dict[str, str]]:
             f"outputs of {found['media']}": _share(one["outputs"]),
             "beyond chance": one["beyond_chance"] or "no",
         }
-        row |= {
-            name: f"{short(q['value'])} ± {short(q['error'])} ({q['n']})"
-            for name, q in one["quality"].items()
-        }
+        row |= {name: quality(q) for name, q in one["quality"].items()}
         rows.append(row)
     rows[-1]["note"] = note
     return rows
@@ -238,7 +235,7 @@ def neutral_set(model: Model, settings: Groups) -> MediaSet:
 def _quality(
     made: Sequence[MediaSet], metrics: Mapping[str, Metric], group_of: GroupOf
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Group -> metric -> mean, half of its 95% interval, and number of media, of those whose prompt names the group.
+    """Group -> metric -> mean, its 95% interval, and number of media, of those whose prompt names the group.
 
     Metrics that give no value for each medium have none.
     """
@@ -253,23 +250,36 @@ def _quality(
         for group in {one for one in groups if one is not None}:
             own = [v for v, g in zip(values, groups, strict=False) if g == group and not math.isnan(v)]
             if own:
-                score = Score.of(own)
-                found.setdefault(group, {})[name] = {
-                    "value": score.value, "error": _Z * score.error, "n": len(own),
-                }  # fmt: skip
+                found.setdefault(group, {})[name] = _interval(own)
     return found
+
+
+def _interval(values: Sequence[float]) -> dict[str, float]:
+    """The mean of values and its 95% interval: of shares Wilson's, as few that are all right say little."""
+    score = Score.of(values)
+    if set(values) <= {0.0, 1.0}:
+        found = wilson(round(sum(values)), len(values))
+        low, high = found["low"], found["high"]
+    else:
+        low, high = score.value - _Z * score.error, score.value + _Z * score.error
+    return {"value": score.value, "low": low, "high": high, "n": len(values)}
+
+
+def quality(found: Mapping[str, float]) -> str:
+    """A mean with its interval and the number of media, in words."""
+    return f"{short(found['value'])} ({short(found['low'])} to {short(found['high'])}; {found['n']})"
 
 
 def _row(
     name: str, training: Sequence[str], real: Sequence[str], outputs: Sequence[str],
-    quality: Mapping[str, Mapping[str, Any]],
+    qualities: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     counts = [(sum(one == name for one in groups), len(groups)) for groups in (training, real, outputs)]
     trained, judged, made = (wilson(*count) for count in counts)
     beyond = "more" if made["low"] > judged["high"] else "less" if made["high"] < judged["low"] else ""
     return {
         "group": name, "training": trained, "real": judged, "outputs": made, "beyond_chance": beyond,
-        "quality": dict(quality.get(name, {})),
+        "quality": dict(qualities.get(name, {})),
     }  # fmt: skip
 
 
