@@ -103,17 +103,19 @@ def run(name: str, out: Path) -> str:
         found = measure_groups(model, dataset, [made], used, feature, neutral)
         assert found is not None
         texts.append(told(attribute, found, made, used))
-    write_section(out, "groups", "\n\n".join([_HEAD.format(asked=len(made), neutral=len(neutral)), *texts]))
+    write_section(
+        out, "groups", "\n\n".join([_HEAD.format(name=name, asked=len(made), neutral=len(neutral)), *texts])
+    )
     return f"{', '.join(one.title for one in attributes)}"
 
 
 _HEAD = """\
 ## Groups
 
-`python -m benchmarks.refresh NAME --only groups`: {asked} media for captions of the data, whose quality stands by what
-they ask for (mean, its 95% interval, number of media), and {neutral} for the empty prompt, which asks for
-nothing. What those show is judged by the nearest group mean of training items in a feature; the same judge looks at
-real media. In brackets 95% intervals (Wilson)."""
+`python -m benchmarks.refresh {name} --only groups`: {asked} media for captions of the data, whose quality stands by
+what they ask for (mean, its 95% interval, number of media), and {neutral} for the empty prompt, which asks for nothing.
+What those show is judged by the nearest group mean of training items in a feature; the same
+judge looks at real media. In brackets 95% intervals (Wilson)."""
 
 
 def asking(recipe: Recipe, attribute: Attribute, n: int) -> Recipe:
@@ -141,7 +143,7 @@ def told(attribute: Attribute, found: Mapping[str, Any], made: MediaSet, used: M
     said = f"Beyond chance: {', '.join(beyond)}." if beyond else "No group is beyond chance."
     about = (
         f"### By {attribute.title}\n\nThe judge, `{found['judge']}`, is right on {_share(found['judge_right'])} of "
-        f"real media; {found['apart']:.0%} of the outputs would have to change for the shares of real media. {said}"
+        f"real media;\n{found['apart']:.0%} of the outputs would have to change for the shares of real media. {said}"
     )
     return f"{about}\n\n{rows_of(header, rows)}"
 

@@ -195,7 +195,7 @@ class Right(Light):
 def test_few_that_are_all_right_say_little(monkeypatch: pytest.MonkeyPatch) -> None:
     found = asked(monkeypatch, {"red": 0.6, "green": 0.3, "blue": 0.1}, metrics={"right": Right()})
     blue = found["rows"][2]["quality"]["right"]
-    assert blue == {"value": 1.0, "low": wilson(10, 10)["low"], "high": 1.0, "n": 10}
+    assert blue == {"value": 1.0, "low": wilson(10, 10)["low"], "high": wilson(10, 10)["high"], "n": 10}
     assert "1 (0.72" in told(found)[2]["right"]
 
 
