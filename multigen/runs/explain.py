@@ -60,13 +60,7 @@ def explain(
     before it, and a folder that holds an explanation.
     """
     _check(prompt, against, n, levels)
-    model = open_model(str(source), overrides, device)
-    model.nearness = None  # what is looked at is the network
-    if model.recipe.stages:
-        stages = ", ".join(model.recipe.stages)
-        raise MultigenError(
-            f"{model.recipe.name} is made in stages, which are explained one by one: {stages}"
-        )
+    model = _opened(str(source), overrides, device)
     given = None if out is None else Path(out).expanduser()
     if given is not None and (given / FILE).exists():
         raise MultigenError(f"--out {given}: it holds another explanation; give another folder")
@@ -87,6 +81,18 @@ def explain(
         explanation = Explanation(claim.folder, prompt, n, told.levels, told, found, name)
         _write(model, explanation, first)
     return explanation
+
+
+def _opened(source: str, overrides: Sequence[str], device: str | None) -> Model:
+    """The model. MultigenError for one in stages."""
+    model = open_model(source, overrides, device)
+    model.nearness = None  # what is looked at is the network
+    if model.recipe.stages:
+        stages = ", ".join(model.recipe.stages)
+        raise MultigenError(
+            f"{model.recipe.name} is made in stages, which are explained one by one: {stages}"
+        )
+    return model
 
 
 def _check(prompt: str, against: Sequence[str], n: int, levels: int) -> None:
