@@ -11,7 +11,7 @@ from multigen.modalities.media import Media
 
 _GAP, _LABEL, _HEAD = 8, 16, 22  # pixels
 _LEAST = 128  # narrowest picture
-_NARROW = 200  # widest picture of which several stand in a row
+_NARROW = 260  # widest picture of which several stand in a row
 _WIDEST = 720  # of a picture alone in its row
 _INK, _GROUND = (235, 235, 235), (38, 40, 46)
 
