@@ -84,6 +84,7 @@ OWN = {
     "video_from_image": ["modality.size=16", "modality.frames=4", "train.init=null", "data.of.count=4"],
     "image_control": ["modality.size=32", "train.init=null", "data.of.count=8"],
     "image_folder": ["data.path=media", "modality.size=32"],
+    "image_panorama": ["data.path=media", "modality.size=[16,32]"],
     "image_sprites": ["data.path=media"],
     "image_phantoms": ["data.count=6", "modality.size=32", "sample.prompts=[healthy head]"],
     "audio_folder": [*SOUND, "data.path=media"],
@@ -107,7 +108,7 @@ def files(name: str, folder: Path) -> None:
     """Six files of the user's, of a size and rate that are not the recipe's."""
     for k in range(6):
         rng = torch.Generator().manual_seed(k)
-        if name in ("image_folder", "image_sprites"):
+        if name in ("image_folder", "image_panorama", "image_sprites"):
             media = torch.rand(4 if name == "image_sprites" else 3, 50, 41, generator=rng) * 2 - 1
             Image().write(media, folder / f"{k}.png")
         elif name == "notes_folder":

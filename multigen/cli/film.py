@@ -43,6 +43,12 @@ def parser() -> Parser:
     parser.add_argument("--lossless", action="store_true", help="write every value as it is: H.264 in RGB")
     add_options(parser, [options(Request)[name] for name in NAMES])
     add_options(parser, [options(EditRequest)["restore"]])
+    parser.add_argument(
+        "--cuts",
+        metavar="WHERE",
+        default="auto",
+        help="where scenes begin: auto (found, the default), off, or times in s such as 2.5,7.04",
+    )
     parser.add_argument("--device", type=device, metavar="DEVICE", help="cpu, cuda, mps (default: the best)")
     parser.add_argument("--seed", type=seed, metavar="N", help="random seed")
     add_quiet(parser)
@@ -62,11 +68,13 @@ def run(argv: Sequence[str]) -> int:
     edit.check()
     recipe = check_source(a.source, a.overrides)
     from multigen.runs.film import check_makes, check_out, film
+    from multigen.runs.film.cuts import places
 
     if recipe is not None:
         check_makes(recipe.name, recipe.makes)
     check_request(recipe, Request(edit=edit))
     check_out(a.out)
+    cuts = places(a.cuts)
     show_log(a.quiet)
     print(
         film(
@@ -80,6 +88,7 @@ def run(argv: Sequence[str]) -> int:
             overrides=a.overrides,
             device=a.device,
             lossless=a.lossless,
+            cuts=cuts,
             quiet=a.quiet,
         )
     )

@@ -63,12 +63,29 @@ class Conditioner(nn.Module, ABC):
         """
         return ()
 
+    def opened(self, options: Mapping[str, Any], media: tuple[int, ...] | None = None) -> Mapping[str, Any]:
+        """Return a request's options with what they name read, so that a file is read once for all of its media.
+
+        media  shape [C, *D] of what is made, when it is known: what was read may then be kept at that size
+
+        The other members take options in both forms. By default the options as they are. MultigenError for a file that
+        cannot be read.
+        """
+        return options
+
     def asked(self, prompts: Sequence[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a batch for `forward` of prompts under a request's options: a value for each that `declares` names.
 
         By default the prompts' own. MultigenError for a prompt or a value that it cannot take.
         """
         return self.from_prompts(prompts)
+
+    def prompt_for(self, caption: str, label: int | None) -> str:
+        """Return the prompt that asks for an item of a dataset, of a caption and, in a dataset of classes, a label.
+
+        By default the caption, of conditioners that follow captions; others are asked for nothing in words.
+        """
+        return caption if self.text else ""
 
     def extent(self, prompt: str, options: Mapping[str, Any]) -> Extent | None:
         """Return how large a prompt's medium is where neither request nor recipe says it; None: the modality's own.

@@ -39,6 +39,10 @@ class ClassIndex(Conditioner):
         """Return class 0."""
         return self({"label": [0] * batch_size})
 
+    def prompt_for(self, caption: str, label: int | None) -> str:
+        """The number of the item's class; in data without classes its caption."""
+        return caption if label is None else str(label)
+
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Return the numbers. MultigenError for anything else."""
         for prompt in prompts:

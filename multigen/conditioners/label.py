@@ -52,6 +52,10 @@ class Label(Conditioner):
         """Return the labels of class names, or of indices as text; '' is no class. MultigenError for anything else."""
         return {"label": [self._index(p) for p in prompts]}
 
+    def prompt_for(self, caption: str, label: int | None) -> str:
+        """The name of the item's class; in data without classes its caption."""
+        return caption if label is None else self.classes[label]
+
     def _vectors(self, labels: Tensor) -> Cond:
         return Cond(vector=self.embedding(labels.to(self.embedding.weight.device)))
 

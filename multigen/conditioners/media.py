@@ -23,6 +23,10 @@ class _Following(Conditioner):
 
     shown: Shown
 
+    def opened(self, options: Mapping[str, Any], media: tuple[int, ...] | None = None) -> Mapping[str, Any]:
+        """The options with the medium of `condition`, as large as the model is told of it."""
+        return {**options, COLUMN: self.shown.opened(options.get(COLUMN), media)}
+
     def asked(self, prompts: Sequence[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a batch of the prompts whose condition is that of the request."""
         return {**self.from_prompts(prompts), COLUMN: [self.shown.read(options.get(COLUMN))] * len(prompts)}

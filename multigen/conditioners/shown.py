@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,18 @@ from multigen.registry import Part
 COLUMN = "condition"  # of a batch, and the name of the option
 _PIECE = 4.0  # s of a video that are decoded at once
 _SHORT = 1.5  # steps of the source, by which a medium of about the model's own length may differ from it
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A condition that was read.
+
+    medium  as the model is told of it
+    source  the file, or the medium in memory, that a request named
+    """
+
+    medium: Media
+    source: Path | Media
 
 
 class Shown(nn.Module):
@@ -79,8 +93,35 @@ class Shown(nn.Module):
 
         MultigenError for what cannot be read, and for a medium of another kind.
         """
-        if value is None or value == "":
+        found = self.opened(value)
+        return None if found is None else found.medium
+
+    def opened(self, value: object, media: tuple[int, ...] | None = None) -> Opened | None:
+        """As `read`, with where it came from; of pictures for media [C, *D] only what those are told of."""
+        if isinstance(value, Opened):
+            found = value
+        elif value is None or (isinstance(value, str) and not value):
             return None
+        elif isinstance(value, str | Path):
+            path = Path(value).expanduser()
+            found = Opened(self._from_file(path), path)
+        else:
+            medium = self._checked(value)
+            found = Opened(medium, medium)
+        return found if media is None else dataclasses.replace(found, medium=self._kept(found.medium, media))
+
+    def _kept(self, medium: Media, media: tuple[int, ...]) -> Media:
+        """As much of a medium as is told: a photo of 40 megapixels is not kept for a picture of 64x64.
+
+        Where its averages are told at another size than its places it stays, as resizing twice would blur.
+        """
+        if HEIGHT in self.source.axes and HEIGHT in self._axes and media[-2:] != self.source.shape()[-2:]:
+            return medium
+        fitted = self._fitted(medium, media)
+        return medium if fitted.numel() >= medium.tensor.numel() else Media(fitted, self.source)
+
+    def _checked(self, value: object) -> Media:
+        """A medium from Python. MultigenError for one of another kind, and for what is none."""
         if isinstance(value, Tensor):
             value = Media(value, self.source)
         if isinstance(value, Media):
@@ -89,9 +130,10 @@ class Shown(nn.Module):
                     f"{COLUMN}: {value.modality.name} is not allowed. Allowed: {self.source.name}."
                 )
             return value
-        if not isinstance(value, str | Path):
-            raise MultigenError(f"{COLUMN}: {value!r} is not allowed. Allowed: a file, or a medium.")
-        path = Path(value).expanduser()
+        raise MultigenError(f"{COLUMN}: {value!r} is not allowed. Allowed: a file, or a medium.")
+
+    def _from_file(self, path: Path) -> Media:
+        """The medium of a file. MultigenError for one that cannot be read."""
         try:
             return Media(self._guard(path, _read, self.source, path, HEIGHT in self._axes), self.source)
         except MediaError as error:
@@ -108,12 +150,10 @@ class Shown(nn.Module):
 
     def together(self, modality: Modality, value: object) -> Modality:
         """A modality whose files also hold a condition, a file or a medium, where the two go into one."""
-        if {modality.axes, self.source.axes} != {(TIME,), (TIME, HEIGHT, WIDTH)} or value in (None, ""):
+        if {modality.axes, self.source.axes} != {(TIME,), (TIME, HEIGHT, WIDTH)}:
             return modality
-        if isinstance(value, str | Path):
-            return modality.together(Path(value).expanduser())
-        medium = self.read(value)
-        return modality if medium is None else modality.together(medium)
+        found = self.opened(value)
+        return modality if found is None else modality.together(found.source)
 
     def vector(self, conditions: Sequence[Media | None], device: torch.device) -> Tensor:
         """[B, pooled]: 1 and the features, averaged over all places; zeros without a condition."""

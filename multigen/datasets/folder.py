@@ -31,8 +31,8 @@ class Folder(Files):
               anywhere within its segment
     held_out  share of the files (not of the segments) that is kept from training
     memory    GiB for decoded pictures, kept at about the size of training
-    flip, crop, hue, brightness, contrast  augmentation of pictures and video, see `Augment`
-    time_stretch, pitch, gain              augmentation of sound, see `Augment`
+    flip, crop, hue, brightness, contrast, turn  augmentation of pictures and video, see `Augment`
+    time_stretch, pitch, gain                    augmentation of sound, see `Augment`
 
     `bad` names each file that is left out and the reason. RecipeError if no file is left. `draw` raises MediaError for
     a file that is damaged beyond its header.
@@ -56,8 +56,9 @@ class Folder(Files):
         time_stretch: float = 0.0,
         pitch: float = 0.0,
         gain: float = 0.0,
+        turn: bool = False,
     ) -> None:
-        augment = Augment(flip, crop, hue, brightness, contrast, time_stretch, pitch, gain)
+        augment = Augment(flip, crop, hue, brightness, contrast, time_stretch, pitch, gain, turn)
         super().__init__(modality, augment, segment=segment, memory=memory)
         self._share = checked_share(held_out)
         example = f"multigen run {modality.name}_folder data.path=./my_files"

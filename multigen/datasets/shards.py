@@ -45,8 +45,9 @@ class Shards(Files):
         time_stretch: float = 0.0,
         pitch: float = 0.0,
         gain: float = 0.0,
+        turn: bool = False,
     ) -> None:
-        augment = Augment(flip, crop, hue, brightness, contrast, time_stretch, pitch, gain)
+        augment = Augment(flip, crop, hue, brightness, contrast, time_stretch, pitch, gain, turn)
         super().__init__(modality, augment, segment=segment, memory=memory)
         self._share = checked_share(held_out)
         example = f"multigen run {modality.name}_folder data.name=shards data.path=./my_shards"

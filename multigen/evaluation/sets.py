@@ -169,15 +169,16 @@ def folder_set(files: MediaFolder, name: str) -> MediaSet:
 
 
 def prompt_of(model: Model, target: Target) -> str:
-    """What a model is asked for to make a target: the class of a labelled one, else its caption."""
-    kind = model.recipe.conditioner
-    if kind.name == "label" and target.label is not None:
-        return list(kind.args["classes"])[target.label]
-    return target.prompt if kind.name not in ("none", "media") else ""
+    """What a model is asked for to make a target, as its conditioner says it: a class, a caption, or nothing."""
+    return model.conditioner.prompt_for(target.prompt, target.label)
+
+
+def takes_condition(model: Model) -> bool:
+    """Whether a model makes media for other media."""
+    return CONDITION in {o.name for o in model.conditioner.declares(model.recipe.conditioner.args)}
 
 
 def request_of(model: Model, target: Target) -> Request:
     """What a model is asked for to make a target, with the target's condition where the model takes one."""
-    declared = {option.name for option in model.conditioner.declares(model.recipe.conditioner.args)}
-    known = target.condition is not None and CONDITION in declared
+    known = target.condition is not None and takes_condition(model)
     return Request(prompt_of(model, target), options={CONDITION: target.condition} if known else {})

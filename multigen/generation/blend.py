@@ -10,6 +10,7 @@ from multigen.cascades.embedding import Embedding
 from multigen.errors import MultigenError
 from multigen.generation.asked_texts import asked_texts
 from multigen.generation.batching import Batcher, OnProgress
+from multigen.generation.declared import Opener
 from multigen.generation.parts import ModelParts, check_prompt
 from multigen.generation.plan import Blend, Job, check_counts, plan
 from multigen.generation.request import Request
@@ -43,9 +44,10 @@ def blend(
     for end, seed in zip((first, last), seeds, strict=True):
         check_counts(parts, n=n, seed=seed)
         check_prompt(parts, end.prompt)
-    sized = with_extent(parts, first)
+    opener = Opener(parts)
+    sized = with_extent(parts, first, opener)
     size = {"size": sized.size, "duration": sized.duration, "sliding_window": sized.sliding_window}
-    whole, end = (plan(parts, dataclasses.replace(one, **size)) for one in (common, beyond))
+    whole, end = (plan(parts, dataclasses.replace(one, **size), opener=opener) for one in (common, beyond))
     parts.guard.check_prompt(text for one in (first, last) for text in asked_texts(one, whole))
     blends = [Blend(last.prompt, seeds[1], k / (n - 1)) for k in range(n)]
     planned = [Job(first.prompt, seeds[0], whole.blended(one, end)) for one in blends]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from multigen import registry
 from multigen.errors import MultigenError
 from multigen.generation.parts import ModelParts
 from multigen.generation.request import Request
+from multigen.generation.same import same_values
 from multigen.options import Option, unknown_option
 from multigen.recipe.declared import builtin_options
 from multigen.recipe.schema import Recipe
@@ -50,7 +52,30 @@ def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dic
     given = {n: _converted(declared[n], v) for n, v in values.items() if v is not None}
     edits = request.edit is not None
     defaults = {name: None if edits and option.heard else option.default for name, option in declared.items()}
-    return {name: option.check(given.get(name, defaults[name])) for name, option in declared.items()}
+    found = {name: option.check(given.get(name, defaults[name])) for name, option in declared.items()}
+    parts.modality.check_options(found)
+    return found
+
+
+class Opener:
+    """The options of one request after the other, with what they name read: a file is read once while they name it."""
+
+    def __init__(self, parts: ModelParts) -> None:
+        self._parts = parts
+        self._last: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+
+    def __call__(
+        self, recipe: Recipe, request: Request, media: tuple[int, ...] | None = None
+    ) -> Mapping[str, Any]:
+        """As `declared_options`. MultigenError also for a file that cannot be read.
+
+        media  shape [C, *D] of what is made, when it is known
+        """
+        said = declared_options(self._parts, recipe, request)
+        if self._last is None or not same_values(self._last[0], said):
+            self._last = None  # what the last one named need not be kept beside it
+            self._last = said, self._parts.conditioner.opened(said)
+        return self._last[1] if media is None else self._parts.conditioner.opened(self._last[1], media)
 
 
 def _converted(option: Option, value: Any) -> Any:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from multigen.generation.declared import media_options
 from multigen.generation.parts import ModelParts
 from multigen.generation.plan import Job, Plan
 from multigen.generation.request import Request
+from multigen.generation.same import is_said
 from multigen.modalities.media import Media
 from multigen.provenance.made import Made, SourceFile
 from multigen.recipe.dump import to_yaml
@@ -60,17 +63,17 @@ def _embedded(job: Job) -> dict[str, Any]:
     return {
         "prompt": job.prompt,
         "seed": job.seed,
-        "request": json.dumps(request_data(request)),
+        "request": json.dumps(request_data(request, media_options(plan.recipe))),
         "recipe": to_yaml(recipe),
         **({"needs": needs} if needs else {}),
     }
 
 
-def request_data(request: Request) -> dict[str, Any]:
-    """What a request says beside its prompt, its seed and what its recipe took over."""
+def request_data(request: Request, media: Collection[str]) -> dict[str, Any]:
+    """What a request says beside its prompt, its seed, what its recipe took over, and options that are `media`."""
     empty = Request()
     found = {name: value for name in FIELDS if (value := getattr(request, name)) != getattr(empty, name)}
-    return found | dict(request.options)
+    return found | {name: value for name, value in request.options.items() if name not in media}
 
 
 def _needs(plan: Plan, request: Request) -> str:
@@ -78,4 +81,7 @@ def _needs(plan: Plan, request: Request) -> str:
         return "the medium that it was edited from"
     if request.images:
         return "the pictures that led it"
-    return "the other end of the blend" if plan.blend is not None else ""
+    if plan.blend is not None:
+        return "the other end of the blend"
+    named = [name for name in sorted(media_options(plan.recipe)) if is_said(request.options.get(name))]
+    return f"the medium that it was made for, {named[0]}" if named else ""

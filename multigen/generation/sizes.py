@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from multigen.conditioners import Extent
 from multigen.errors import MultigenError, errors_at
-from multigen.generation.declared import declared_options
+from multigen.generation.declared import Opener
 from multigen.generation.parts import ModelParts
 from multigen.generation.request import Request
 
@@ -34,14 +34,14 @@ def whole_sides(parts: ModelParts, shape: tuple[int, ...]) -> tuple[int, ...]:
     return parts.codec.whole(shape)
 
 
-def prompt_extent(parts: ModelParts, request: Request) -> Extent | None:
+def prompt_extent(parts: ModelParts, request: Request, opener: Opener | None = None) -> Extent | None:
     """How large the medium is that a request's prompt asks for; None where a prompt says nothing of it."""
-    options = declared_options(parts, parts.recipe, request)
+    options = (opener or Opener(parts))(parts.recipe, request)
     with errors_at("prompt"):
         return parts.conditioner.extent(request.prompt, options)
 
 
-def with_extent(parts: ModelParts, request: Request) -> Request:
+def with_extent(parts: ModelParts, request: Request, opener: Opener | None = None) -> Request:
     """The request at the size that its prompt asks for, where neither it nor the recipe says one.
 
     What is larger than the model's own size is then made in windows, as nobody asked for a size. MultigenError for a
@@ -51,7 +51,7 @@ def with_extent(parts: ModelParts, request: Request) -> Request:
     said = (request.size, request.duration, settings.size, settings.duration)
     if request.edit is not None or any(one is not None for one in said):
         return request
-    found = prompt_extent(parts, request)
+    found = prompt_extent(parts, request, opener)
     if found is None:
         return request
     with errors_at("the prompt's medium"):

@@ -93,6 +93,7 @@ class Modality(Protocol):
     options    what a request can say beside size and duration; see `finish`
     edited     whether its media can be edited
     axes       what the axes *D of its media mean: TIME, HEIGHT, WIDTH; empty where they are something else
+    time_unit  in which a duration is said
     """
 
     name: str
@@ -103,6 +104,7 @@ class Modality(Protocol):
     options: tuple[Option, ...] = ()
     edited: bool = True
     axes: tuple[str, ...] = ()
+    time_unit: str = "seconds"
 
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None
@@ -185,6 +187,9 @@ class Modality(Protocol):
     def facts(self, media: Tensor) -> dict[str, str]:
         """What a report says of a medium [C, *D], by name: {"loudness": "-16.0 LUFS"}."""
         return {}
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """MultigenError for values of `options` with which no medium could be finished, before one is made."""
 
     def finish(self, media: Tensor, options: Mapping[str, Any]) -> Tensor:
         """Apply a request's `options`, which hold a value for each declared option, to a generated medium [C, *D].

@@ -87,6 +87,7 @@ class Notes(Modality):
     suffix = ".mid"
     animation = ""
     options = BUILTIN["notes"]
+    time_unit = "quarters"
 
     def __init__(
         self,
@@ -250,19 +251,27 @@ class Notes(Modality):
 
     def finish(self, media: Tensor, options: Mapping[str, Any]) -> Tensor:
         """Set the tempo and the instruments of a roll where `bpm` or `instrument` is asked for."""
-        bpm, asked = options.get("bpm"), options.get("instrument")
+        bpm, programs = options.get("bpm"), self._programs(options)
         piece = piece_of(media)
         if bpm is not None:
             piece = dataclasses.replace(piece, tempi=((0, round(60e6 / bpm)),))
-        if asked is not None:
-            names = [name.strip() for name in asked.split(",")]
-            if len(names) not in (1, self.parts):
-                raise RecipeError(f"instrument: {len(names)} are not allowed. Allowed: one, or {self.parts}.")
-            programs = tuple(program(name, "instrument") for name in names)
-            piece = dataclasses.replace(
-                piece, programs=programs * self.parts if len(programs) == 1 else programs
-            )
+        if programs is not None:
+            piece = dataclasses.replace(piece, programs=programs)
         return roll_of(piece)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """RecipeError for an unknown instrument, or for as many as there are no parts."""
+        self._programs(options)
+
+    def _programs(self, options: Mapping[str, Any]) -> tuple[int, ...] | None:
+        """What plays the parts where `instrument` is asked for."""
+        if (asked := options.get("instrument")) is None:
+            return None
+        names = [name.strip() for name in asked.split(",")]
+        if len(names) not in (1, self.parts):
+            raise RecipeError(f"instrument: {len(names)} are not allowed. Allowed: one, or {self.parts}.")
+        programs = tuple(program(name, "instrument") for name in names)
+        return programs * self.parts if len(programs) == 1 else programs
 
     def kept(self, media: Tensor, words: str) -> Tensor | None:
         """What "soprano", "bars 1-2, bass" or "all but bars 3-4" names in a roll: bool [T, P + 1, 128]; None: spans.

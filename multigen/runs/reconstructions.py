@@ -1,4 +1,4 @@
-"""Reconstructions: real media beside their copies through what a recipe trains: a codec, or a cascade's network."""
+"""Real media beside what a recipe trains makes of them, or for their conditions: copies, enlargements, others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError
+from multigen.evaluation.metrics import Target
+from multigen.evaluation.sets import request_of, takes_condition
 from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.model.stages import trained
@@ -47,3 +49,17 @@ def enlargements(model: Model, dataset: Dataset, n: int, seed: int) -> Iterator[
         yield Media(item["media"], model.modality, f"{name}, original", seed + k)
         (made,) = model.edit(small, seed=seed + k)
         yield Media(made.tensor, model.modality, f"{name}, copy", seed + k)
+
+
+def followed(model: Model, dataset: Dataset, n: int, seed: int) -> Iterator[Media]:
+    """As `copies`, each made for the condition of the original; nothing where model or dataset has no conditions."""
+    if not takes_condition(model):
+        return
+    for k, item in enumerate(_items(dataset, n)):
+        if "condition" not in item:
+            return
+        target = Target(item.get("text", ""), item["id"], item.get("label"), item["condition"])
+        name = item.get("text") or item["id"]
+        (made,) = model.stream(request_of(model, target), seed=seed + k)
+        yield Media(item["media"], model.modality, f"{name}, original", seed + k)
+        yield Media(made.tensor, model.modality, f"{name}, for the same condition", seed + k)

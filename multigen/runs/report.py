@@ -103,9 +103,15 @@ def _media(model: Model, folder: Path) -> list[dict[str, Any]]:
 def _source(
     model: Model, folder: Path, entry: Mapping[str, Any], seen: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """What the report shows of the copy of an edit's source; `seen` has those of before. Large ones are linked."""
-    edit = entry.get("edit")
+    """What the report shows of the copy of an edit's source; `seen` has those of before. Large ones are linked.
+
+    What was made for a medium shows that, which may be of another kind than the model's.
+    """
+    edit, media = entry.get("edit"), entry.get("media")
     name = edit.get("source_file") if isinstance(edit, Mapping) else None
+    if name is None and isinstance(media, Mapping):
+        others = [one for one in media.values() if isinstance(one, Mapping)]
+        return _condition(folder, next((one.get("source_file") for one in others), None))
     path = inside(folder, name) if isinstance(name, str) else None
     if path is None or name is None or not path.is_file():
         return {}
@@ -117,6 +123,12 @@ def _source(
         except MediaError as error:
             log.warning("not in the report: %s", error)
     return seen[name]
+
+
+def _condition(folder: Path, name: object) -> dict[str, Any]:
+    """The copy of a medium for which another was made."""
+    path = inside(folder, name) if isinstance(name, str) else None
+    return {} if path is None or not path.is_file() else {"source": name}
 
 
 def _held_out(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:

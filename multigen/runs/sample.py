@@ -11,6 +11,7 @@ from typing import Any
 
 from multigen.errors import MultigenError
 from multigen.generation.blend import blend
+from multigen.generation.declared import media_options
 from multigen.generation.plan import first_seed
 from multigen.generation.request import Request
 from multigen.model.model import Model
@@ -74,7 +75,7 @@ def sample(
     said = describe(model, kind, asked, {"n": n, "seed": seed, "trajectory": trajectory, "clip": clip})
     resumes = said if resume else None
     with outbox(out) as box, result_folder(source, model.recipe, kind, box.folder, resumes) as claim:
-        sources = Sources(claim.folder, asked)
+        sources = Sources(claim.folder, asked, media_options(model.recipe))
         kept = MediaSet(model, claim, said, n * len(asked), begin=sources.copy, on_save=box.push)
         start = _start(model, asked, n, seed, sources)
         if ray:

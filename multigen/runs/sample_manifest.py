@@ -35,13 +35,16 @@ def facts(
         recorded["images"] = [_named(picture) for picture in request.images]
     if request.options:
         recorded["options"] = {name: _recorded(value) for name, value in request.options.items()}
+    if "media" in source:
+        recorded["media"] = source["media"]
     closed = {"tile": request.tile, "loop": request.loop}
     recorded |= {name: value for name, value in closed.items() if value and request.edit is None}
     if request.edit is not None:
         asked = {"sliding_window": request.sliding_window, **closed}
         windows = {name: value for name, value in asked.items() if value}
         error = {} if inversion_error is None else {"inversion_error": inversion_error}
-        recorded["edit"] = {**edit_facts(request.edit), **source, **windows, **error}
+        medium = {name: value for name, value in source.items() if name != "media"}
+        recorded["edit"] = {**edit_facts(request.edit), **medium, **windows, **error}
     return recorded
 
 

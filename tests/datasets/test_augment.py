@@ -162,6 +162,14 @@ def test_what_is_drawn_comes_from_the_generator_alone_and_keeps_its_range() -> N
     assert sum(math.log(s) for s in speeds) / 400 == pytest.approx(0, abs=0.03)
 
 
+def test_a_panorama_turns_all_the_way_round() -> None:
+    media = torch.arange(8.0).expand(4, 3, 8)
+    turned = [Augment(turn=True).change_picture(media, stream(k)) for k in range(200)]
+    assert {int(t[0, 0, 0]) for t in turned} == set(range(8))
+    for t in turned:  # each column has its neighbours, alpha goes along
+        assert torch.equal(t, media.roll(-int(t[0, 0, 0]), -1))
+
+
 def test_a_clip_gets_one_draw_for_all_its_frames() -> None:
     frame = torch.rand((3, 9, 9), generator=stream(0)) * 2 - 1
     clip = frame[:, None].expand(3, 6, 9, 9)

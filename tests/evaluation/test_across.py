@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -119,3 +120,19 @@ def test_an_evaluation_asks_for_each_targets_condition() -> None:
     asked = request_of(model, Target("soccer ball bouncing", "", None, clip))
     assert asked.prompt == "" and asked.options == {"condition": clip}
     assert request_of(model, Target("x")).options == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "asked"),
+    [
+        ("none", {}, ("", "")),
+        ("label", {"classes": ["cat", "dog"]}, ("dog", "a dog")),
+        ("class_index", {"classes": 2}, ("1", "a dog")),
+        ("text", {}, ("a dog", "a dog")),
+    ],
+)
+def test_a_conditioner_says_what_asks_for_an_item(
+    name: str, args: dict[str, Any], asked: tuple[str, str]
+) -> None:
+    one = registry.build("conditioner", Part(name, args), given={"modality": Image(size=32)})
+    assert (one.prompt_for("a dog", 1), one.prompt_for("a dog", None)) == asked

@@ -11,7 +11,7 @@ from torch import Tensor
 from multigen.datasets.augment import pictures
 from multigen.datasets.augment import sound as sounds
 
-PICTURE = ("flip", "crop", "hue", "brightness", "contrast")
+PICTURE = ("flip", "crop", "hue", "brightness", "contrast", "turn")
 SOUND = ("time_stretch", "pitch", "gain")
 
 
@@ -32,6 +32,8 @@ class Augment:
     time_stretch  share by which a sound is faster or slower at most
     pitch         semitones in either direction
     gain          dB in either direction
+    turn          turn equirectangular pictures by any angle about the vertical: what leaves on one side comes in on the
+                  other
     """
 
     flip: bool = False
@@ -42,6 +44,7 @@ class Augment:
     time_stretch: float = 0.0
     pitch: float = 0.0
     gain: float = 0.0
+    turn: bool = False
 
     def __post_init__(self) -> None:
         bounds = {"hue": 180, "brightness": 1, "contrast": 1, "time_stretch": 1, "pitch": 24, "gain": 60}
@@ -77,7 +80,12 @@ class Augment:
         return pictures.crop(media, uniform(self.crop, 1.0, rng), rng) if self.crop < 1 else media
 
     def change_picture(self, media: Tensor, rng: torch.Generator) -> Tensor:
-        """Flip and change hue, contrast and brightness of [C, ..., H, W] at its final size; alpha is flipped alone."""
+        """Turn, flip and change hue, contrast and brightness of [C, ..., H, W] at its final size.
+
+        Alpha is turned and flipped alone.
+        """
+        if self.turn:
+            media = media.roll(int(uniform(0, media.shape[-1], rng)), -1)
         if self.flip and uniform(0, 1, rng) < 0.5:
             media = pictures.flip(media)
         media, alpha = (media[:3], media[3:]) if len(media) == 4 else (media, None)

@@ -27,6 +27,7 @@ from multigen.model.model import Model
 from multigen.progress import Progress
 from multigen.provenance.made import Made, SourceFile
 from multigen.provenance.marking import LONG, write_long
+from multigen.runs.film.cuts import AUTO, Places, scenes
 from multigen.runs.film.windows import Block, Levels, blocks, joined
 from multigen.runs.film.work import Work, works
 from multigen.runs.film.work import check_makes as check_makes
@@ -34,6 +35,8 @@ from multigen.runs.opened import open_model
 from multigen.training.signals import Caught, signals
 
 log = logging.getLogger(__name__)
+
+_CUTS = 12  # that are listed
 
 
 def film(
@@ -48,6 +51,7 @@ def film(
     overrides: Sequence[str] = (),
     device: str | None = None,
     lossless: bool = False,
+    cuts: Places = AUTO,
     quiet: bool = False,
 ) -> Path:
     """Make more frames, or larger ones, of a clip with a trained model; `out`, a new .mp4 or .mov.
@@ -58,6 +62,7 @@ def film(
     overrides  changes to how the model samples: `sample.size` is the side of a block, `sample.batch` how many of them
                share a network call
     lossless   H.264 in RGB, every value as it is
+    cuts       where scenes begin, in s: nothing is made between two of them; "auto": found, "off": none
 
     The clip's frames stay as they are where only frames are added, and its sound goes along. Where it is stopped or the
     clip is damaged, what is made so far stays. MultigenError for what does not fit the model.
@@ -78,9 +83,12 @@ def film(
     ):
         reading = _Reading(own.each(clip), progress, caught)
         kept = round(rate / own.fps) if size == (info.height, info.width) else 0
-        frames = reduce(lambda frames, work: _passed(model, work, asked, frames), passes, iter(reading))
+        found: list[float] = []
+        frames = _made(model, passes, asked, scenes(iter(reading), cuts, own.fps, found.append))
         making = _Making(_marked(model, own, frames, kept), caught)
         write_long(out, _origin(model, clip), partial(making.write, own.at(rate), size, lossless))
+    if found:
+        log.info("%d cuts, at %s s: nothing is made between their scenes", len(found), _listed(found))
     _raise_ended(reading, making, out)
     if caught:
         raise Stopped(caught[0], out, reading.count / own.fps)
@@ -188,6 +196,19 @@ def _say(
         model.recipe.name, info.width, info.height, fps, size[1], size[0], rate, work.frames, work.block[1],
         work.block[0], f", in {count} passes" if count > 1 else "",
     )  # fmt: skip
+
+
+def _listed(seconds: Sequence[float]) -> str:
+    more = ", ..." if len(seconds) > _CUTS else ""
+    return ", ".join(f"{t:.2f}" for t in seconds[:_CUTS]) + more
+
+
+def _made(
+    model: Model, passes: Sequence[Work], request: Request, some: Iterable[Iterator[Levels]]
+) -> Iterator[Levels]:
+    """The frames of all scenes after all passes: each scene by itself."""
+    for scene in some:
+        yield from reduce(lambda frames, work: _passed(model, work, request, frames), passes, scene)
 
 
 def _passed(model: Model, work: Work, request: Request, frames: Iterable[Levels]) -> Iterator[Levels]:

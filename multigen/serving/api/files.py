@@ -26,15 +26,19 @@ TYPES = {
     ".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif", ".wav": "audio/wav",
     ".mp3": "audio/mpeg", ".flac": "audio/flac", ".opus": "audio/ogg", ".aac": "audio/aac", ".mp4": "video/mp4",
     ".webm": "video/webm", ".ogg": "audio/ogg", ".m4a": "audio/mp4", ".mov": "video/quicktime", ".jpeg": "image/jpeg",
-    ".mkv": "video/matroska", ".apng": "image/apng", ".pcm": "audio/pcm",
+    ".mkv": "video/matroska", ".apng": "image/apng", ".pcm": "audio/pcm", ".tif": "image/tiff", ".tiff": "image/tiff",
+    ".mid": "audio/midi", ".midi": "audio/midi", ".musicxml": "application/vnd.recordare.musicxml+xml",
 }  # fmt: skip
+OTHER = "application/octet-stream"  # of formats of other packages' modalities
 
 
 class Kept(FileResponse):
     """A file of the store, whole or in ranges. What is wrong with a range is told as every other error is."""
 
     def __init__(self, path: Path, suffix: str) -> None:
-        super().__init__(path, media_type=TYPES[suffix], headers={"cache-control": "private, no-store"})
+        super().__init__(
+            path, media_type=TYPES.get(suffix, OTHER), headers={"cache-control": "private, no-store"}
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -79,7 +83,7 @@ def gone() -> ApiError:
 
 def file_answers(suffixes: Sequence[str], others: Mapping[int, str] | None = None) -> Responses:
     """What a route that sends such files answers."""
-    kinds = {TYPES[suffix]: "the file" for suffix in suffixes}
+    kinds = {TYPES.get(suffix, OTHER): "the file" for suffix in suffixes}
     part = {**kinds, "multipart/byteranges": "several parts of it"}
     wrong = {416: "that range is not in the file", **(others or {})}
     return {
@@ -107,7 +111,7 @@ def signed(http: HttpRequest, server: Server, name: str, suffix: str) -> str:
     name="media_file",
     response_model=None,
     response_class=FileResponse,
-    responses=file_answers(tuple(TYPES)),
+    responses=file_answers((*TYPES, "")),
 )
 async def media_file(name: str, expires: int, signature: str, server: TheServer) -> Response:
     """A file that was made, by an address that this server gave out."""
@@ -115,7 +119,7 @@ async def media_file(name: str, expires: int, signature: str, server: TheServer)
     suffix = f"{dot}{ending}"
     expected = _signature(server, stem, suffix, expires)
     valid = hmac.compare_digest(signature.encode("utf-8", "surrogatepass"), expected.encode())
-    if not valid or expires < time.time() or suffix not in TYPES:
+    if not valid or expires < time.time():
         raise ApiError(403, "this address is not valid, or not any more", code="invalid_signature")
     path = await asyncio.to_thread(server.store.file, stem, suffix)
     if path is None:

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from multigen import registry
 from multigen.generation.declared import options_of
 from multigen.modalities import Modality
+from multigen.modalities.pace import per_second
 from multigen.provenance.known import TYPES
 from multigen.recipe.paths import shipped_weights
 from multigen.recipe.schema import Recipe
@@ -53,6 +54,9 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         "shape": list(modality.shape(recipe.sample.size, recipe.sample.duration)),
         "size_multiple": one.size_multiple,
         "limits": {"n": limits.n, "steps": limits.steps, "prompt": limits.prompt, "upload": limits.upload},
+        # How long its own media are, and in which unit: quarters for notes, else seconds; null where they have no time.
+        "duration": _duration(recipe, modality),
+        "time_unit": modality.time_unit,
         "rate": getattr(modality, "rate", None),
         "fps": getattr(modality, "fps", None),
         "steps": recipe.sample.steps,
@@ -76,12 +80,19 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
                 "low": _finite(o.low),
                 "high": _finite(o.high),
                 "choices": list(o.choices),
+                "text": o.type is str,
                 # The modality of a file that is sent as base64; "" where it is none.
                 "media": o.media,
             }
             for o in options_of(recipe)
         ],
     }
+
+
+def _duration(recipe: Recipe, modality: Modality) -> float | None:
+    pace = per_second(modality)
+    shape = modality.shape(recipe.sample.size, recipe.sample.duration)
+    return round(shape[1] / pace, 3) if pace else None
 
 
 def _formats(recipe: Recipe, modality: Modality) -> list[str]:

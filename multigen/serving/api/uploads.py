@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -38,10 +39,14 @@ _BEGIN = (
     (b"\x89PNG\r\n\x1a\n", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF87a", ".gif"), (b"GIF89a", ".gif"),
     (b"BM", ".bmp"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"fLaC", ".flac"), (b"OggS", ".ogg"),
     (b"\xff\xf1", ".aac"), (b"\xff\xf9", ".aac"), (b"\xff\xfb", ".mp3"), (b"\xff\xf3", ".mp3"),
-    (b"\xff\xf2", ".mp3"), (b"\x1aE\xdf\xa3", ".webm"), (b"\0\0\x01\xba", ".mpg"),
+    (b"\xff\xf2", ".mp3"), (b"\x1aE\xdf\xa3", ".webm"), (b"\0\0\x01\xba", ".mpg"), (b"MThd", ".mid"),
 )  # fmt: skip
 _TAGGED = ((b"fLaC", ".flac"), (b"\xff\xf1", ".aac"), (b"\xff\xf9", ".aac"))  # after an ID3 tag
+_SCORE, _HEAD = re.compile(rb"<score-(partwise|timewise)\b"), 4096  # in so many bytes of MusicXML
 _PICTURES = (".png", ".jpg", ".gif", ".bmp", ".tif", ".webp", ".avif")
+
+_OTHERS = (".wav", ".webp", ".avi", ".avif", ".mp4", ".mxl", ".musicxml")
+_KNOWN = frozenset((*(suffix for _, suffix in (*_BEGIN, *_TAGGED)), *_OTHERS))
 
 
 def sniffed(content: bytes) -> str | None:
@@ -53,7 +58,16 @@ def sniffed(content: bytes) -> str | None:
     if content[:3] == b"ID3":  # signed FLAC begins with such a tag, too
         inner = content[id3_size(content) :][:4]
         return next((suffix for begin, suffix in _TAGGED if inner.startswith(begin)), ".mp3")
-    return next((suffix for begin, suffix in _BEGIN if content.startswith(begin)), None)
+    if content[:4] == b"PK\3\4" and b"META-INF/container.xml" in content:
+        return ".mxl"
+    found = next((suffix for begin, suffix in _BEGIN if content.startswith(begin)), None)
+    return ".musicxml" if found is None and _SCORE.search(content[:_HEAD]) else found
+
+
+def named_by(content: bytes, allowed: Sequence[str]) -> str | None:
+    """As `sniffed`; of a modality none of whose files are known here, that of another package, its first suffix."""
+    found = sniffed(content)
+    return allowed[0] if found is None and allowed and not _KNOWN & set(allowed) else found
 
 
 def reader(served: Served, limits: Limits) -> Modality:
@@ -188,7 +202,7 @@ async def _decoded(
     server: Server,
 ) -> T:
     """What a reader makes of an upload, beside the event loop. ApiError for what is no such file."""
-    suffix = sniffed(upload.content)
+    suffix = named_by(upload.content, allowed)
     if not upload.content:
         raise ApiError(400, f"{upload.member}: the file is empty", param=upload.member, code="invalid_value")
     if suffix is None or suffix not in allowed:

@@ -18,6 +18,7 @@ export function files({ edit }) {
 // The same request in OpenAI's shape: its route, its members, the names of the files by their members.
 export function call(settings, model) {
   const { edit, format } = settings;
+  if (!MADE[model.modality]) return asJob(settings, model);
   const body = { ...members(settings, model), ...(edit?.options ?? {}) };
   const size = edit ? null : sizeOf(settings, model);
   const seconds = edit ? null : secondsOf(settings, model);
@@ -28,6 +29,14 @@ export function call(settings, model) {
   const [input, mask] = files(settings).map(([name]) => name);
   const named = { ...(input && { [MEMBER[model.modality]]: input }), ...(mask && { mask }) };
   return { path: (edit ? EDITED : MADE)[model.modality], body, files: named };
+}
+
+// Of a kind of media that OpenAI has no route for: a job.
+function asJob(settings, model) {
+  const body = { ...members(settings, model), format: settings.format };
+  const seconds = secondsOf(settings, model);
+  if (seconds) body.duration = seconds;
+  return { path: "/jobs", body, files: {} };
 }
 
 const shell = (text) => (/^[\w.,:/=-]+$/.test(text) ? text : `'${String(text).replaceAll("'", `'\\''`)}'`);
@@ -47,6 +56,10 @@ export function asCurl(settings, model) {
   const sent = (more) => [...lines, ...more].join(" \\\n  ");
   if (model.modality === "audio") return sent([`-o ${medium(settings)}`]);
   if (model.modality === "image") return `${sent([])} |\n  jq -r '.data[0].b64_json' | base64 --decode > ${medium(settings)}`;
+  if (path === "/jobs") {
+    const url = `$(curl -fsS "${base()}/jobs/$id"${auth.length ? ` ${auth[0]}` : ""} | jq -r '.data[0].url // empty')`;
+    return `id=$(${sent([])} | jq -r .id)\nuntil url=${url}; [ -n "$url" ]; do sleep 1; done\ncurl -fsS "$url" -o ${medium(settings)}`;
+  }
   // A video is made while one comes back to ask.
   const get = [`curl -fsS "${base()}/videos/$id/content"`, ...auth, "--retry 600 --retry-delay 1 --retry-all-errors", `-o ${medium(settings)}`];
   return `id=$(${sent([])} | jq -r .id)\n${get.join(" \\\n  ")}`;
@@ -85,6 +98,14 @@ ${out}.write_bytes(base64.b64decode(answer.data[0].b64_json))`;
   if (model.modality === "video") {
     return `${head}video = client.videos.create_and_poll(${args})
 client.videos.download_content(video.id).write_to_file(${out})`;
+  }
+  if (path === "/jobs") {
+    return `import time
+${head.replace("from pathlib import Path", "from pathlib import Path\nfrom urllib.request import urlopen")}job = client.post("/jobs", cast_to=object, body=${python(body)})
+while job["status"] in ("queued", "in_progress"):
+    time.sleep(1)
+    job = client.get("/jobs/" + job["id"], cast_to=object)
+${out}.write_bytes(urlopen(job["data"][0]["url"]).read())`;
   }
   const form = opened.length
     ? `, files={${opened.map(([name, text]) => `"${name}": ${text}`)}}, options={"headers": {"Content-Type": "multipart/form-data"}}`

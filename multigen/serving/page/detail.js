@@ -5,7 +5,7 @@ import { files, KINDS } from "./copy.js";
 import { Medium } from "./media.js";
 import { remove } from "./run.js";
 import { described, difference, randomSeed, suffixOf } from "./settings.js";
-import { fromEdit, fromResult } from "./source.js";
+import { canEdit, fromEdit, fromResult } from "./source.js";
 import { notify, set } from "./store.js";
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 
@@ -40,8 +40,8 @@ function Actions({ r, partner }) {
     <a class="button primary" href=${r.url} download=${`${r.settings.model}_seed${r.settings.seed}.${suffixOf(r.settings)}`}>Download</a>
     <button type="button" onClick=${() => again(r, true)}>Same seed, change one thing</button>
     <button type="button" onClick=${() => again(r, false)}>Use these settings</button>
-    <button type="button" onClick=${() => fromResult(r)}>Edit</button>
-    <button type="button" onClick=${compare}>${partner ? "Compare with the one before" : "Compare"}</button>
+    ${canEdit(r) && html`<button type="button" onClick=${() => fromResult(r)}>Edit</button>`}
+    ${r.modality !== "file" && html`<button type="button" onClick=${compare}>${partner ? "Compare with the one before" : "Compare"}</button>`}
     <button type="button" class="danger" onClick=${() => remove([r.id])}>Delete</button>
   </div>`;
 }

@@ -8,7 +8,7 @@ import { Outpaint, pixels } from "./outpaint.js";
 import { Few, Medium } from "./media.js";
 import { begin } from "./run.js";
 import { naturalSeconds, randomSeed } from "./settings.js";
-import { ACCEPT, fromFile, fromResult } from "./source.js";
+import { ACCEPT, canEdit, fromFile, fromResult } from "./source.js";
 import { Span } from "./span.js";
 import { set } from "./store.js";
 import { html, useState } from "./vendor/htm-preact.js";
@@ -108,7 +108,7 @@ function Pick({ state }) {
     const [file] = e.dataTransfer.files;
     if (file) fromFile(file);
   };
-  const done = state.results.filter((r) => r.status === "done").slice(0, 12);
+  const done = state.results.filter((r) => r.status === "done" && canEdit(r)).slice(0, 12);
   return html`<div class=${`pick ${over ? "over" : ""}`} onDragOver=${(e) => (e.preventDefault(), setOver(true))}
       onDragLeave=${() => setOver(false)} onDrop=${drop}>
     <h2>What do you want to edit?</h2>

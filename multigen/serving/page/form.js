@@ -1,7 +1,7 @@
 // The form: what is to be made, with controls that fit the model.
 import { Check, NumberField, Select, Slider, TextArea, Wrong } from "./controls.js";
 import { generate } from "./run.js";
-import { forModel, formats, isFast, MODALITIES, naturalSeconds, randomSeed, tooLarge } from "./settings.js";
+import { forModel, formats, isFast, kindName, kinds, naturalSeconds, randomSeed, tooLarge } from "./settings.js";
 import { get, set } from "./store.js";
 import { html } from "./vendor/htm-preact.js";
 
@@ -17,15 +17,15 @@ export function ModelPicker({ state, only }) {
     const next = models.find((m) => m.id === id);
     set({ settings: forModel(settings, next, models), base: null, errors: {} });
   };
-  const kinds = Object.keys(MODALITIES).filter((k) => !only || k === only);
+  const some = kinds(models).filter((k) => !only || k === only);
   return html`<div class="field wide">
     <label for="model">Model</label>
     <select id="model" value=${settings.model} onChange=${(e) => pick(e.target.value)} aria-describedby="model-hint">
-      ${kinds.map((kind) => {
-        const some = models.filter((m) => m.modality === kind);
-        return some.length
-          ? html`<optgroup label=${MODALITIES[kind]}>
-              ${some.map((m) => html`<option value=${m.id} selected=${m.id === settings.model}>${m.id}</option>`)}
+      ${some.map((kind) => {
+        const those = models.filter((m) => m.modality === kind);
+        return those.length
+          ? html`<optgroup label=${kindName(kind)}>
+              ${those.map((m) => html`<option value=${m.id} selected=${m.id === settings.model}>${m.id}</option>`)}
             </optgroup>`
           : null;
       })}
@@ -62,11 +62,13 @@ export function Seed({ settings, lock, errors }) {
   </div>`;
 }
 
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
 function Size({ settings, model, errors }) {
   const large = tooLarge(settings, model);
   const natural = naturalSeconds(model);
   return html`
-    ${model.modality !== "audio" &&
+    ${settings.width !== null &&
     html`<div class="pair">
       <${NumberField} label="Width" value=${settings.width} min=${model.size_multiple} step=${model.size_multiple} max=${4096}
         error=${errors.width} onChange=${(width) => change({ width })} />
@@ -74,8 +76,8 @@ function Size({ settings, model, errors }) {
         onChange=${(height) => change({ height })} />
     </div>`}
     ${natural !== null &&
-    html`<${NumberField} label="Seconds" wide value=${settings.seconds} min=${0.01} max=${600} step="any" error=${errors.seconds}
-      onChange=${(seconds) => change({ seconds })} hint=${`The model's own: ${natural} s`} />`}
+    html`<${NumberField} label=${model.time_unit === "seconds" ? "Seconds" : capital(model.time_unit)} wide value=${settings.seconds} min=${0.01} max=${600} step="any" error=${errors.seconds}
+      onChange=${(seconds) => change({ seconds })} hint=${`The model's own: ${natural} ${model.time_unit === "seconds" ? "s" : model.time_unit}`} />`}
     ${(large || settings.sliding_window) &&
     html`<${Check} label="Sliding window" checked=${settings.sliding_window}
       onChange=${(sliding_window) => change({ sliding_window, tile: settings.tile && sliding_window })}
@@ -105,6 +107,17 @@ export function Sampling({ settings, model, errors }) {
       hint=${settings.guidance_scale === 1 ? "1 is off" : null} />`}`;
 }
 
+// An option that the model declares: a choice, a text or a number.
+function Own({ o, value, onChange }) {
+  const label = o.name === "lufs" ? "Loudness in LUFS" : o.name;
+  if (o.choices.length) {
+    return html`<${Select} label=${label} value=${value ?? ""} hint=${o.help} onChange=${(one) => onChange(one || null)}
+      options=${[["", "the model's own"], ...o.choices.map((one) => [one, one])]} />`;
+  }
+  if (o.text) return html`<${TextArea} label=${label} rows=${1} value=${value ?? ""} hint=${o.help} onChange=${(text) => onChange(text || null)} />`;
+  return html`<${NumberField} label=${label} value=${value} min=${o.low} max=${o.high} step="any" hint=${o.help} onChange=${onChange} />`;
+}
+
 export function More({ settings, model, errors }) {
   const setOption = (name, value) => change({ options: { ...settings.options, [name]: value } });
   return html`<details class="more">
@@ -115,10 +128,9 @@ export function More({ settings, model, errors }) {
         options=${[["", `the model's own (${model.sampler})`], ...model.samplers.map((name) => [name, name])]} />`}
       <${Select} label="File format" value=${settings.format} onChange=${(format) => change({ format })}
         options=${formats(model).map((name) => [name, name])} />
-      ${model.options.map(
-        (o) => html`<${NumberField} label=${o.name === "lufs" ? "Loudness in LUFS" : o.name} value=${settings.options[o.name] ?? null}
-          min=${o.low} max=${o.high} step="any" hint=${o.help} onChange=${(value) => setOption(o.name, value)} />`,
-      )}
+      ${model.options
+        .filter((o) => !o.media) // which come over the API alone
+        .map((o) => html`<${Own} key=${o.name} o=${o} value=${settings.options[o.name] ?? null} onChange=${(value) => setOption(o.name, value)} />`)}
     </div>
   </details>`;
 }

@@ -1,6 +1,7 @@
 // Media: pictures and players, large and as thumbnails, and what a result shows while it is made.
 import { Clip } from "./clip.js";
 import { Picture } from "./picture.js";
+import { suffixOf } from "./settings.js";
 import { get } from "./store.js";
 import { html } from "./vendor/htm-preact.js";
 import { Wave } from "./wave.js";
@@ -10,11 +11,18 @@ export const described = (r) => `${r.settings.prompt || "no prompt"}, seed ${r.s
 export function Medium({ r, large = false, player }) {
   const alt = described(r);
   const model = get().models.find((m) => m.id === r.settings.model);
-  if (r.modality === "audio") return html`<${Wave} blob=${r.blob} rate=${model?.rate} label=${alt} large=${large} player=${player} />`;
+  if (r.modality === "audio") return html`<${Wave} blob=${r.blob} rate=${model?.rate ?? undefined} label=${alt} large=${large} player=${player} />`;
   if (r.modality === "video") {
     return html`<${Clip} url=${r.url} alt=${alt} format=${r.settings.format} large=${large} fps=${model?.fps ?? 25} player=${player} />`;
   }
+  if (r.modality === "file") return html`<${File} r=${r} large=${large} />`;
   return html`<${Picture} url=${r.url} alt=${alt} />`;
+}
+
+// What no browser shows, such as a score: what it is, to be taken along.
+function File({ r, large }) {
+  const text = html`<span class="note" aria-hidden="true">♪</span> ${suffixOf(r.settings)}`;
+  return large ? html`<p class="blank">${text}: a file for other programs. Download it.</p>` : html`<span class="blank">${text}</span>`;
 }
 
 // Results as small buttons, for whoever picks one.
@@ -26,7 +34,7 @@ export function Few({ results, verb, onPick }) {
 }
 
 function Thumbnail({ r }) {
-  if (r.modality === "audio") return html`<span class="note" aria-hidden="true">♪</span>`;
+  if (r.modality === "audio" || r.modality === "file") return html`<span class="note" aria-hidden="true">♪</span>`;
   if (r.modality === "image" || r.settings.format === "gif") return html`<${Picture} url=${r.url} alt="" name="small" />`;
   return html`<video class="small crisp" src=${r.url} muted playsinline preload="auto" aria-hidden="true" tabindex="-1"></video>`;
 }

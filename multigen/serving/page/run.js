@@ -2,7 +2,7 @@
 import * as history from "./history.js";
 import { alive, leave, take } from "./follow.js";
 import { get, notify, result, set, setResult } from "./store.js";
-import { randomSeed } from "./settings.js";
+import { randomSeed, shownAs } from "./settings.js";
 
 const newId = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 
@@ -15,7 +15,7 @@ export function begin(settings, { parent = null, count = settings.n, form = fals
     group,
     created: Date.now() + k / 1000,
     settings: { ...settings, n: 1, seed: settings.seed + k },
-    modality: model.modality,
+    modality: shownAs(model, settings),
     status: "queued",
     job: null, // its id on the server
     line: null, // how many media stand before it

@@ -1,6 +1,10 @@
 // Settings: what one result is made from. null means "as the model's recipe says".
 
-export const MODALITIES = { image: "Pictures", audio: "Sounds", video: "Videos" };
+const MODALITIES = { image: "Pictures", audio: "Sounds", video: "Videos", notes: "Notes" };
+// The kinds of models that there are, each with its name: the page's own order, then those of other packages.
+export const kinds = (models) => [...new Set([...Object.keys(MODALITIES), ...models.map((m) => m.modality)])];
+export const kindName = (kind) => MODALITIES[kind] ?? kind;
+export const sized = (model) => model.modality === "image" || model.modality === "video";
 
 export function defaults(model) {
   return {
@@ -12,26 +16,22 @@ export function defaults(model) {
     guidance_scale: model.guidance_scale,
     sampler: null,
     fast: false,
-    width: model.modality === "audio" ? null : model.shape.at(-1),
-    height: model.modality === "audio" ? null : model.shape.at(-2),
+    width: sized(model) ? model.shape.at(-1) : null,
+    height: sized(model) ? model.shape.at(-2) : null,
     seconds: naturalSeconds(model),
     sliding_window: false,
     tile: false,
     options: {},
     n: model.modality === "image" ? 4 : 1,
-    format: { image: "png", audio: "wav", video: "mp4" }[model.modality],
+    format: formats(model)[0],
     edit: null, // see edit.js
   };
 }
 
 export const randomSeed = () => Math.floor(Math.random() * 2 ** 31);
 
-// Seconds of the model's own size, rounded as a person would write them; null for pictures.
-export function naturalSeconds(model) {
-  if (model.modality === "audio") return Math.round((model.shape.at(-1) / model.rate) * 100) / 100;
-  if (model.modality === "video") return Math.round((model.shape[1] / model.fps) * 100) / 100;
-  return null;
-}
+// Seconds (of notes quarters) of the model's own size, rounded as a person would write them; null for pictures.
+export const naturalSeconds = (model) => (model.duration === null ? null : Math.round(model.duration * 100) / 100);
 
 // The settings as they are after another model was picked: what both have stays.
 export function forModel(settings, model, models) {
@@ -105,7 +105,7 @@ export function tooLarge(settings, model) {
   if (settings.edit) return false;
   const natural = naturalSeconds(model);
   const longer = natural !== null && settings.seconds > natural + 0.005;
-  return longer || settings.width > model.shape.at(-1) || settings.height > model.shape.at(-2);
+  return longer || (sized(model) && (settings.width > model.shape.at(-1) || settings.height > model.shape.at(-2)));
 }
 
 const LABELS = {
@@ -132,7 +132,15 @@ const SHOWN = {
   audio: ["wav", "mp3", "flac", "opus"],
   video: ["mp4", "webm", "gif"],
 };
-export const formats = (model) => SHOWN[model.modality];
+// What the page shows comes first: notes are heard before they are taken along.
+export const formats = (model) => {
+  const shown = SHOWN[model.modality] ?? (model.formats.some(isSound) ? model.formats.filter(isSound) : []);
+  return sized(model) || model.modality === "audio" ? shown : [...shown, ...model.formats.filter((name) => !shown.includes(name))];
+};
+const isSound = (name) => SHOWN.audio.includes(name);
+// As what a result is shown: notes in a file of sound are a sound, in a score they are a file.
+export const shownAs = (model, settings) =>
+  SHOWN[model.modality] ? model.modality : isSound(settings.format) ? "audio" : "file";
 export const suffixOf = (settings) => ({ jpeg: "jpg" })[settings.format] ?? settings.format;
 
 // What differs between two results' settings: [label, first, second].

@@ -2,7 +2,7 @@
 import { NumberField, Select, TextArea, Wrong } from "./controls.js";
 import { change, ModelPicker, Prompt } from "./form.js";
 import { begin } from "./run.js";
-import { label } from "./settings.js";
+import { label, sized } from "./settings.js";
 import { Grid } from "./sheet-grid.js";
 import { set } from "./store.js";
 import { html, useState } from "./vendor/htm-preact.js";
@@ -12,8 +12,7 @@ const NUMBERS = { steps: "8, 16, 32", guidance_scale: "1, 2, 4", seed: "1, 2, 3"
 const LISTS = { prompt: "one a line", negative_prompt: "one a line", sampler: "names, with commas" };
 
 function choices(model) {
-  const timed = model.modality !== "image";
-  const unfit = timed ? ["width", "height"] : ["seconds"];
+  const unfit = [...(sized(model) ? [] : ["width", "height"]), ...(model.duration === null ? ["seconds"] : [])];
   const names = [...Object.keys(NUMBERS), ...Object.keys(LISTS)].filter((name) => !unfit.includes(name));
   return names.filter((name) => name !== "guidance_scale" || model.guidance_scale !== null);
 }

@@ -15,6 +15,9 @@ export async function fromFile(file) {
   await open({ blob: file, modality, name: file.name, suffix: SUFFIX[kind] ?? kind, from: null }, forModel(get().settings, model, get().models));
 }
 
+// Whether the page edits a result: notes are edited over the API, on the command line and in Python.
+export const canEdit = (r) => Boolean(KINDS[r.modality]) && get().models.find((m) => m.id === r.settings.model)?.modality !== "notes";
+
 export async function fromResult(r) {
   const source = { blob: r.blob, modality: r.modality, name: described(r), suffix: suffixOf(r.settings), from: r.id };
   await open(source, { ...r.settings, n: r.modality === "image" ? 4 : 1 });
