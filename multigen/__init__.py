@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from multigen.recipe.schema import Recipe
     from multigen.registry import Part, register
     from multigen.runs.evaluate import evaluate
+    from multigen.runs.explain import explain
     from multigen.runs.train import train
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "core",
     "evaluate",
+    "explain",
     "export",
     "load",
     "load_recipe",
@@ -54,6 +56,7 @@ _LAZY = {
     "Recipe": "multigen.recipe.schema",
     "Request": "multigen.generation.request",
     "evaluate": "multigen.runs.evaluate",
+    "explain": "multigen.runs.explain",
     "export": "multigen.model.export",
     "load": "multigen.model.load",
     "load_recipe": "multigen.recipe.load",

@@ -6,4 +6,4 @@ A stage is a module of this package with `run(name, out) -> str`, listed in `STA
 it found, or why there is nothing to find. Run it again whenever the weights change.
 """
 
-STAGES: tuple[str, ...] = ("samplers", "timesteps", "cache", "precision", "student", "shrink")
+STAGES: tuple[str, ...] = ("samplers", "timesteps", "cache", "precision", "student", "shrink", "groups")

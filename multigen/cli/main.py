@@ -18,6 +18,7 @@ from multigen.cli import (
     doctor,
     edit,
     evaluate,
+    explain,
     export,
     film,
     info,
@@ -37,8 +38,8 @@ from multigen.errors import Interrupted, MultigenError, message, reason
 from multigen.version import __version__
 
 _COMMANDS = (
-    run, train, sample, edit, film, serve, evaluate, export, shrink, convert, pack, sheet, verify, info, recipes,
-    datasets, parts, doctor,
+    run, train, sample, edit, film, serve, evaluate, explain, export, shrink, convert, pack, sheet, verify, info,
+    recipes, datasets, parts, doctor,
 )  # fmt: skip
 COMMANDS: Mapping[str, Command] = {m.COMMAND.name: m.COMMAND for m in _COMMANDS} | {
     "completion": completion.command(lambda: COMMANDS)

@@ -14,6 +14,7 @@ from multigen.core.hosts import Host
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
 from multigen.options import Option
+from multigen.prompts.left_out import without_each
 from multigen.storage.disk_cache import DiskCache
 from multigen.storage.words import Words
 
@@ -145,6 +146,13 @@ class Conditioner(nn.Module, ABC):
     def words(self, prompt: str) -> list[str]:
         """Split a prompt into the tokens that the backbone attends to; empty if there are none to name."""
         return []
+
+    def left_out(self, prompt: str) -> list[tuple[str, str]]:
+        """Return each part of a prompt that means something by itself, and the prompt without it.
+
+        By default the words of a text, or the name of a class as a whole. Nothing for the empty prompt.
+        """
+        return without_each(prompt) if self.text else [(prompt, "")] if prompt else []
 
     def hosts(self) -> Sequence[Host]:
         """Return the text encoders whose layers LoRAs change. By default none."""

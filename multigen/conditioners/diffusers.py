@@ -102,6 +102,12 @@ class Diffusers(Conditioner):
                     warn_of_length(cut, encoder.tokenizer.length)
         return {"text": list(prompts)}
 
+    def words(self, prompt: str) -> list[str]:
+        """Return the tokens of the first encoder, whose states come first."""
+        return (
+            self.encoders[0].tokenizer.texts(check_text(prompt)) if self.encoders and self.spec.tokens else []
+        )
+
     def hosts(self) -> Sequence[Host]:
         """Return its text encoders, which are read from the disk where they have not been used yet."""
         return [encoder.host(self.device_of.device) for encoder in self.encoders]

@@ -86,6 +86,12 @@ class PipelineTokenizer:
         """Split a word into tokens."""
         return self._loaded().tokenize(word)
 
+    def texts(self, prompt: str) -> list[str]:
+        """Return the tokens of all chunks as text, with those of the start, the end and the padding."""
+        new = {k: f"{word}</w>" for word, numbers in self.words.items() for k in numbers}
+        numbers = self(prompt).ids.flatten().tolist()
+        return [new[k] if k in new else str(self._loaded().convert_ids_to_tokens(k)) for k in numbers]
+
     def knows(self, word: str) -> bool:
         """Return whether a word is a token of the vocabulary."""
         vocabulary = self._loaded().get_vocab()

@@ -18,6 +18,7 @@ from multigen.conditioners.pronunciation import words_of
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.errors import MultigenError, message
 from multigen.options import CONDITIONERS, Option
+from multigen.prompts.left_out import ALL
 from multigen.registry import Given
 
 _LEAD, _TAIL = 0.2, 0.2  # s of silence before and after what is said
@@ -100,6 +101,12 @@ class Speech(Conditioner):
             spoken.append(self._spoken(tokens, voice, options.get("speed")))
             voices.append(voice)
         return {"spoken": spoken, "voice": voices}
+
+    def left_out(self, prompt: str) -> list[tuple[str, str]]:
+        """Return the voice that the prompt names, and all that is said: without one word, all others come earlier."""
+        voice, text = self._split(check_text(prompt), None)
+        named = [(voice, text)] if voice is not None and text.strip() else []
+        return [*named, (ALL, "")] if prompt.strip() else []
 
     def extent(self, prompt: str, options: Mapping[str, Any]) -> Extent | None:
         """Return how long a sentence takes, in s; None for the empty prompt."""

@@ -101,6 +101,15 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
 
 
+def during(guide: Guide, other: Guide, low: float, high: float) -> Guide:
+    """Ask another guide at times in (low, high], so that its prompt decides what is decided there."""
+
+    def swapped(q: Query) -> Answers:
+        return (yield from (other if low < float(q.t) <= high else guide)(q))
+
+    return swapped
+
+
 def interpolate_guides(a: Guide, b: Guide, share: float) -> Guide:
     """Interpolate between the x0 of two guides: (1 - share) of a's and share of b's, their calls in one round."""
 

@@ -1,7 +1,7 @@
 """Groups of media: how well each is made, and how often it comes where the prompt names none, beside the training data.
 
-What a medium shows is judged by the group whose mean training item is nearest in the features of the evaluation; the
-same judge looks at real media, so that its own errors are on both sides.
+What a medium shows is judged by the group whose mean training item is nearest in the features of the evaluation. The
+same judge looks at real media, also at those whose captions name no group, so that its own errors are on both sides.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from multigen.recipe.guards import Groups
 
 _Z = 1.959963984540054  # of a 95% interval
 _LEAST = 2  # groups, and real media of each
+_DRAWS = 400  # draws of training items, of which a small dataset makes several of each
 GroupOf = Callable[[str, int | None], str | None]  # a caption and a label -> the only group that it names
 
 
@@ -41,33 +42,51 @@ class Judge(NamedTuple):
         return [self.names[k] for k in torch.cdist(features, self.means).argmin(1).tolist()]
 
 
+class _Real(NamedTuple):
+    """Real media: the group that each names, if it names one, and their features [n, w]."""
+
+    groups: list[str | None]
+    features: Tensor
+
+
 def measure_groups(
-    model: Model, dataset: Dataset, made: Sequence[MediaSet], metrics: Mapping[str, Metric], feature: Feature
+    model: Model,
+    dataset: Dataset,
+    made: Sequence[MediaSet],
+    metrics: Mapping[str, Metric],
+    feature: Feature,
+    neutral: MediaSet | None = None,
 ) -> dict[str, Any] | None:
     """Quality and shares by group, as `evaluate.groups` asks; None where it asks for nothing.
 
-    MultigenError where captions and classes name fewer than two groups, or a neutral prompt names one.
+    `neutral`: media for its neutral prompts, where they are there already. MultigenError where captions and classes
+    name fewer than two groups, or a neutral prompt names one.
     """
     settings = model.recipe.evaluate.groups
     if settings is None:
         return None
     feature = _judging(model, settings) or feature
     names, group_of = _asked(settings, dataset)
-    seen, held = (_real(model, dataset, side, group_of, feature) for side in dataset.split())
-    there = [name for name in names if sum(group == name for group in seen[0]) >= _LEAST]
+    train, held = dataset.split()
+    # Captions that are held out as wholes, such as new colours of things, are no fair sample of the data.
+    apart = held if len(held) and dataset.holds_out != "captions" else train
+    seen = _real(model, dataset, train, group_of, feature, rounds=-(-_DRAWS // len(train)))
+    real = _real(model, dataset, apart, group_of, feature, part="real")
+    there = [name for name in names if seen.groups.count(name) >= _LEAST]
     _check_there(there, names)
-    judge = Judge(there, torch.stack([seen[1][[g == name for g in seen[0]]].mean(0) for name in there]))
-    neutral = _neutral(model, settings)
+    means = [seen.features[[g == name for g in seen.groups]].mean(0) for name in there]
+    judge = Judge(there, torch.stack(means))
+    neutral = neutral or neutral_set(model, settings)
     outputs = judge(extract(feature, neutral.media, device=model.device).double().mean(1))
-    real_groups, real = held if len(held[0]) else seen
-    judged = judge(real) if len(real) else []
-    right = [a == b for a, b in zip(judged, real_groups, strict=True)]
-    quality = _quality(made, metrics, group_of)
-    rows = [_row(name, seen[0], judged, outputs, quality) for name in there]
-    apart = 0.5 * sum(abs(row["outputs"]["share"] - row["real"]["share"]) for row in rows)
+    judged = judge(real.features)
+    right = [a == b for a, b in zip(judged, real.groups, strict=True) if b in there]
+    qualities = _quality(made, metrics, group_of)
+    said = [group for group in seen.groups if group is not None]
+    rows = [_row(name, said, judged, outputs, qualities) for name in there]
+    between = 0.5 * sum(abs(row["outputs"]["share"] - row["real"]["share"]) for row in rows)
     return {
         "neutral": list(settings.neutral), "media": len(outputs), "judge": feature.facts.name,
-        "judge_right": wilson(sum(right), len(right)), "apart": apart, "rows": rows,
+        "judge_right": wilson(sum(right), len(right)), "apart": between, "rows": rows,
     }  # fmt: skip
 
 
@@ -78,10 +97,10 @@ def check_groups(model: Model, dataset: Dataset) -> None:
         return
     _judging(model, settings)
     names, group_of = _asked(settings, dataset)
-    counts = dict.fromkeys(names, 0)
-    for group, _ in _grouped(model, dataset, dataset.split()[0], group_of):
-        counts[group] += 1
-        if sum(count >= _LEAST for count in counts.values()) >= _LEAST:
+    counts: dict[str | None, int] = dict.fromkeys(names, 0)
+    for group, _ in _drawn(model, dataset, dataset.split()[0], group_of):
+        counts[group] = counts.get(group, 0) + 1
+        if sum(counts[name] >= _LEAST for name in names) >= _LEAST:
             return
     _check_there([name for name in names if counts[name] >= _LEAST], names)
 
@@ -157,43 +176,56 @@ def told(found: Mapping[str, Any]) -> list[dict[str, str]]:
             f"outputs of {found['media']}": _share(one["outputs"]),
             "beyond chance": one["beyond_chance"] or "no",
         }
-        row |= {
-            name: f"{short(q['value'])} ± {short(q['error'])} ({q['n']})"
-            for name, q in one["quality"].items()
-        }
+        row |= {name: quality(q) for name, q in one["quality"].items()}
         rows.append(row)
     rows[-1]["note"] = note
     return rows
 
 
 def _real(
-    model: Model, dataset: Dataset, indices: Sequence[int], group_of: GroupOf, feature: Feature
-) -> tuple[list[str], Tensor]:
-    """The groups of real items that name one, and their features [n, w]."""
-    found = list(_grouped(model, dataset, indices, group_of))
-    if not found:
-        return [], torch.zeros(0, 1, dtype=torch.float64)
-    media = (item["media"] for _, item in found)
-    return [group for group, _ in found], extract(feature, media, device=model.device).double().mean(1)
+    model: Model,
+    dataset: Dataset,
+    indices: Sequence[int],
+    group_of: GroupOf,
+    feature: Feature,
+    *,
+    rounds: int = 1,
+    part: str = "",
+) -> _Real:
+    """Real items, the groups that they name, and their features."""
+    groups: list[str | None] = []
+
+    def media() -> Iterator[Tensor]:
+        for turn in range(rounds):
+            for group, item in _drawn(model, dataset, indices, group_of, part, turn):
+                groups.append(group)
+                yield item["media"]
+
+    features = extract(feature, media(), device=model.device).double().mean(1)
+    return _Real(groups, features)
 
 
-def _grouped(
-    model: Model, dataset: Dataset, indices: Sequence[int], group_of: GroupOf
-) -> Iterator[tuple[str, Item]]:
-    """Each real item that names a group, and that group; `evaluate.bank` items are looked at, at most."""
+def _drawn(
+    model: Model,
+    dataset: Dataset,
+    indices: Sequence[int],
+    group_of: GroupOf,
+    part: str = "",
+    turn: int = 0,
+) -> Iterator[tuple[str | None, Item]]:
+    """Each real item, and the group that it names; `evaluate.bank` items are looked at, at most."""
     most, seed = model.recipe.evaluate.bank, model.recipe.seed
     some = list(indices)
     some = some[:: -(-len(some) // most)] if len(some) > most else some
     for index in some:
         try:
-            item = dataset.draw(index, stream(seed, "groups", index))
+            item = dataset.draw(index, stream(seed, "groups", part, turn, index))
         except MediaError:  # the dataset has said so
             continue
-        if (group := group_of(item.get("text", ""), item.get("label"))) is not None:
-            yield group, item
+        yield group_of(item.get("text", ""), item.get("label")), item
 
 
-def _neutral(model: Model, settings: Groups) -> MediaSet:
+def neutral_set(model: Model, settings: Groups) -> MediaSet:
     """Media for prompts that name no group, with seeds that no other set of the evaluation has."""
     evaluate = model.recipe.evaluate
     targets = [Target(settings.neutral[k % len(settings.neutral)]) for k in range(settings.n)]
@@ -203,7 +235,7 @@ def _neutral(model: Model, settings: Groups) -> MediaSet:
 def _quality(
     made: Sequence[MediaSet], metrics: Mapping[str, Metric], group_of: GroupOf
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Group -> metric -> mean, half of its 95% interval, and number of media, of those whose prompt names the group.
+    """Group -> metric -> mean, its 95% interval, and number of media, of those whose prompt names the group.
 
     Metrics that give no value for each medium have none.
     """
@@ -218,23 +250,36 @@ def _quality(
         for group in {one for one in groups if one is not None}:
             own = [v for v, g in zip(values, groups, strict=False) if g == group and not math.isnan(v)]
             if own:
-                score = Score.of(own)
-                found.setdefault(group, {})[name] = {
-                    "value": score.value, "error": _Z * score.error, "n": len(own),
-                }  # fmt: skip
+                found.setdefault(group, {})[name] = _interval(own)
     return found
+
+
+def _interval(values: Sequence[float]) -> dict[str, float]:
+    """The mean of values and its 95% interval: of shares Wilson's, as few that are all right say little."""
+    score = Score.of(values)
+    if set(values) <= {0.0, 1.0}:
+        found = wilson(round(sum(values)), len(values))
+        low, high = found["low"], found["high"]
+    else:
+        low, high = score.value - _Z * score.error, score.value + _Z * score.error
+    return {"value": score.value, "low": low, "high": high, "n": len(values)}
+
+
+def quality(found: Mapping[str, float]) -> str:
+    """A mean with its interval and the number of media, in words."""
+    return f"{short(found['value'])} ({short(found['low'])} to {short(found['high'])}; {found['n']})"
 
 
 def _row(
     name: str, training: Sequence[str], real: Sequence[str], outputs: Sequence[str],
-    quality: Mapping[str, Mapping[str, Any]],
+    qualities: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     counts = [(sum(one == name for one in groups), len(groups)) for groups in (training, real, outputs)]
     trained, judged, made = (wilson(*count) for count in counts)
     beyond = "more" if made["low"] > judged["high"] else "less" if made["high"] < judged["low"] else ""
     return {
         "group": name, "training": trained, "real": judged, "outputs": made, "beyond_chance": beyond,
-        "quality": dict(quality.get(name, {})),
+        "quality": dict(qualities.get(name, {})),
     }  # fmt: skip
 
 

@@ -34,6 +34,7 @@ from multigen.generation.shared import deterministic, request_recipe
 from multigen.generation.sizes import with_extent
 from multigen.generation.space import space_of
 from multigen.generation.start import media_of, start_of
+from multigen.generation.swap import Swap
 from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
 
@@ -65,7 +66,8 @@ class Plan:
     circles    which ends meet
     options    values of what the model declares, what they name read
     edit       what the medium is made from; known: what is known of one that is restored; blend: a second end
-    observer   hears of every answered query
+    observer   hears of every answered query, and of x0 for `asides`, prompts that are also asked for
+    swap       another prompt during a part of the way
     former     in a cascade, how the stage before makes the medium that this one sees
     enlarged   or the medium that is given for it
     pictures   that lead the network
@@ -91,6 +93,8 @@ class Plan:
     known: Known | None = None
     blend: Blend | None = None
     observer: Observer | None = None
+    asides: tuple[str, ...] = ()
+    swap: Swap | None = None
     former: Plan | None = None
     enlarged: Enlarged | None = None
     pictures: Pictures | None = None

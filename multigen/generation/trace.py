@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from multigen.core.backbone import Maps
-from multigen.core.guides import Query
+from multigen.core.modifiers import Observed
 from multigen.generation.batching import Batcher
+from multigen.generation.heat import Row, heat_picture
+from multigen.generation.noise_levels import Interval, Sums, intervals, place
 from multigen.generation.parts import ModelParts, decode, words
 from multigen.generation.plan import jobs
+from multigen.generation.prompt_words import Word, grouped, of_words
 from multigen.generation.request import Request
 from multigen.modalities.media import Media
 from multigen.provenance.marking import mark_picture
 from multigen.storage.files import write_json
 
 SHOWN = 8  # steps in a picture
+LEVELS = 4  # intervals of noise levels, in which attention is summed up
 FRAME, HELD = 150, 1500  # ms that a clip shows a query, and the last one
 
 
@@ -32,7 +35,8 @@ class Trace:
     times     t of each query
     x, x0     what the network saw and what the sampler got, each [C, *D] in model space
     guidance  how far guidance moved x0 from the conditional answer, relative to its size (root mean squares)
-    maps      sum over queries and blocks of the attention to each token, [L, *D] of the finest block; None: no tokens
+    levels    intervals of noise levels; `attention` has sums of the maps of each
+    attention  sums over queries and blocks of the attention to each token, on the grid of the finest block
     """
 
     medium: Media | None = None
@@ -40,28 +44,25 @@ class Trace:
     x: list[Tensor] = field(default_factory=list)
     x0: list[Tensor] = field(default_factory=list)
     guidance: list[float] = field(default_factory=list)
-    maps: Tensor | None = None
+    levels: Sequence[Interval] = ()
+    attention: Sums = field(default_factory=lambda: Sums(1))
 
-    def observe(self, q: Query, x0: Tensor, cond: Tensor | None, maps: Maps | None) -> None:
+    def observe(self, seen: Observed) -> None:
         """Keep one answered query: x0 as the sampler gets it, and the conditional prediction."""
+        q, x0, cond = seen.query, seen.x0, seen.cond
         self.times.append(float(q.t))
         self.x.append(q.x[0].detach().cpu())
         self.x0.append(x0[0].detach().cpu())
         if cond is not None:
             size = cond[0].square().mean().sqrt().clamp_min(1e-12)
             self.guidance.append(float((x0[0] - cond[0]).square().mean().sqrt() / size))
-        if maps is not None and maps.found:
-            self._add(list(maps.found.values()))
+        for one in [] if seen.maps is None else seen.maps.found.values():
+            self.attention.add(place(self.levels, float(q.t)), one[0])
 
-    def _add(self, found: list[Tensor]) -> None:
-        """Each block's maps [1, L, T, H, W], brought to the size of the largest."""
-        sizes = [tuple(m.shape[2:]) for m in found]
-        if self.maps is not None:
-            sizes.append((self.maps.shape[1], *self.maps.shape[2:]))  # type: ignore[arg-type]
-        size = max(sizes, key=lambda s: s[0] * s[1] * s[2])
-        for one in found:
-            grown = F.interpolate(one[:1].float().cpu(), size=size, mode="nearest")[0]
-            self.maps = grown if self.maps is None else self.maps + grown
+    @property
+    def maps(self) -> Tensor | None:
+        """The sum of all attention maps, [L, T, H, W] on the finest block's grid; None where there are none."""
+        return self.attention.total()
 
     def pictures(self, parts: ModelParts) -> dict[str, Any]:
         """Name -> picture: the way (above x_t, below the x0 seen from there), and attention to each word."""
@@ -71,9 +72,10 @@ class Trace:
             name: parts.modality.preview([self._decoded(parts, values[k]) for k in chosen])
             for name, values in (("noisy", self.x), ("clean", self.x0))
         }
-        names = [] if self.medium is None else words(parts, self.medium.prompt)
-        if self.maps is not None and names:
-            out["attention"] = attention_picture(self.maps[: len(names)], names)
+        tokens = [] if self.medium is None else words(parts, self.medium.prompt)
+        means = self.attention.means()
+        if self.medium is not None and means is not None and tokens:
+            out["attention"] = attention_picture(self.medium, means, grouped(tokens), self.levels)
         return out
 
     def frames(self, parts: ModelParts) -> list[Any]:
@@ -108,20 +110,17 @@ class Trace:
         write_json(folder / f"{stem}.json", {"times": self.times, "guidance": self.guidance})
 
 
-def attention_picture(maps: Tensor, words: list[str], cell: int = 128) -> Any:
-    """One picture a word, brightest where the network looked at it: maps [L, T, H, W], the frames' mean shown."""
-    from PIL import Image, ImageDraw
+def attention_picture(medium: Media, means: Tensor, words: Sequence[Word], levels: Sequence[Interval]) -> Any:
+    """Heat over the medium where the network looks at each word, of all noise levels and of each interval.
 
-    flat = maps.mean(1)
-    out = Image.new("RGB", (len(words) * (cell + 4) + 4, cell + 24), (96, 96, 96))
-    draw = ImageDraw.Draw(out)
-    for k, (one, word) in enumerate(zip(flat, words, strict=True)):
-        low, high = one.min(), one.max()
-        levels = ((one - low) / (high - low).clamp_min(1e-12) * 255).round().byte().numpy()
-        picture = Image.fromarray(levels).resize((cell, cell), Image.Resampling.NEAREST)
-        out.paste(picture, (4 + k * (cell + 4), 4))
-        draw.text((6 + k * (cell + 4), cell + 8), word[:20], fill=(255, 255, 255))
-    return out
+    means  [1 + intervals, L, T, H, W], shares of the attention of each place
+    """
+    maps = of_words(means, words)
+    rows = [
+        Row(word.text, maps[:, k], [f"{float(one.mean()):.0%}" for one in maps[:, k]])
+        for k, word in enumerate(words)
+    ]
+    return heat_picture(medium, rows, ["all noise", *(f"noise {level}" for level in levels)])
 
 
 def traced(parts: ModelParts, request: Request | str) -> Trace:
@@ -132,6 +131,8 @@ def traced(parts: ModelParts, request: Request | str) -> Trace:
     if parts.nearness is not None:  # which of its tries is handed out
         ((_, medium),) = Batcher(parts, [job], 1)
         job = job if medium.near is None else job._replace(seed=medium.near.seed)
+    trace.levels = intervals(parts.denoiser.schedule, job.plan.ts, LEVELS)
+    trace.attention = Sums(len(trace.levels))
     observed = job._replace(plan=dataclasses.replace(job.plan, observer=trace.observe))
     ((_, trace.medium),) = Batcher(parts, [observed], 1)
     return trace

@@ -15,7 +15,7 @@ from multigen.core.guides import Answers, Guide, Query, plain, with_calls
 from multigen.core.modifiers import fill, observe, posterior, posterior_in_windows, watch
 from multigen.core.samplers import NoiseSource, Trajectory, polish
 from multigen.core.sliding_window import Crop, sliding_windows
-from multigen.generation.caching import OFF, caching_of
+from multigen.generation.caching import caching_of
 from multigen.generation.cascade import stage_before
 from multigen.generation.edit import EditPlan
 from multigen.generation.finish import finish
@@ -63,6 +63,9 @@ def _own(parts: ModelParts, job: Job, phase: Phase) -> tuple[Trajectory, Guide]:
     """The walk and the guide of the model's own network."""
     plan = job.plan
     guide = _guide(parts, WindowConds(parts, job.prompt, plan), plan, phase)
+    if plan.swap is not None:
+        there = _guide(parts, WindowConds(parts, plan.swap.prompt, plan), plan, phase)
+        guide = edits.during(guide, there, plan.swap.low, plan.swap.high)
     noise, guide = with_learned_variance(parts, plan, stage_noise(parts, plan, job.seed), guide)
     if plan.blend is None:
         return to_its_end(_trajectory(parts, plan, noise, phase), plan, phase), guide
@@ -123,9 +126,10 @@ def _wrapped(parts: ModelParts, conds: WindowConds, plan: Plan, phase: Phase) ->
     guide = _restoring(parts, plan, phase, conds, lambda cond: _watched(parts, cond, plan, phase))
     edit = plan.edit
     if plan.observer is not None:
-        # Attention is recorded in full calls alone, and those of a cache would be others.
-        maps = plan.cache == OFF
-        guide = observe(guide, conds.own, parts.denoiser, plan.observer, maps=maps)
+        # What is asked aside sees the whole medium, for which a window is too small.
+        asides = [conditional(parts, plan, prompt) for prompt in plan.asides if plan.window is None]
+        maps = plan.window is None
+        guide = observe(guide, conds.own, parts.denoiser, plan.observer, maps=maps, others=asides)
     if edit is None:
         return guide
     if edit.keep is not None and not parts.denoiser.backbone.begins:

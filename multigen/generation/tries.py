@@ -32,7 +32,7 @@ class Tries:
         """The medium that is handed out, under the seed that was asked for, or the job of another try."""
         known = self._nearness
         plan = job.plan
-        if plan.edit is not None or plan.blend is not None or plan.observer is not None:
+        if any(one is not None for one in (plan.edit, plan.blend, plan.observer, plan.swap)):
             return medium  # it is to be near to its source, lies between others, or is looked at as it comes about
         item, distance = known.nearest(medium)
         near = Near(item, distance, known.limit, job.attempt, medium.seed)

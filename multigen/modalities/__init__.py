@@ -145,6 +145,15 @@ class Modality(Protocol):
         """Draw several media as one picture: a grid, spectrograms, or a contact sheet."""
         ...
 
+    def heat(self, media: Tensor, levels: Tensor) -> Image:
+        """Draw a medium [C, *D] in grey, with heat in [0, 1] over it: levels [T, H, W], stretched over the medium.
+
+        By default heat along the last axis, W, the time of sounds and notes, over the preview.
+        """
+        from multigen.modalities.heat import laid_over
+
+        return laid_over(self.preview([media]), [levels.flatten(0, 1).mean(0, keepdim=True)])
+
     def html(self, media: Tensor) -> str:
         """Return an HTML element that shows or plays a medium, with everything embedded."""
         ...

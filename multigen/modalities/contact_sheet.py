@@ -11,6 +11,7 @@ from PIL import Image as PillowImage
 from multigen.modalities.raster import to_pil
 
 _TINY = 96  # px: smaller pictures are shown enlarged
+GAP = 4  # px around each picture of a sheet
 _LARGEST = 512  # px: larger pictures are shrunk in sheets
 
 
@@ -19,7 +20,7 @@ def enlargement(height: int, width: int) -> int:
     return max(1, _TINY // max(height, width))
 
 
-def contact_sheet(rows: Sequence[Sequence[np.ndarray]], gap: int = 4) -> PillowImage.Image:
+def contact_sheet(rows: Sequence[Sequence[np.ndarray]], gap: int = GAP) -> PillowImage.Image:
     """Arrange rows of uint8 [H, W, C] pictures as one RGB picture, tiny ones enlarged and large ones shrunk."""
     flat = [p for row in rows for p in row]
     if not flat:

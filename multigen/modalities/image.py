@@ -19,8 +19,9 @@ from torch import Tensor
 from multigen.errors import MediaError, message
 from multigen.modalities import HEIGHT, WIDTH, Info, Limits, Modality
 from multigen.modalities.colour_tags import coding, png_chunks
-from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargement
+from multigen.modalities.contact_sheet import GAP, contact_sheet, data_url, enlargement
 from multigen.modalities.deep_grey import MOST, Window, checked_window, encode_grey, moved, read_grey
+from multigen.modalities.heat import laid_over
 from multigen.modalities.image_file import decode_image
 from multigen.modalities.image_header import open_image, upright_size
 from multigen.modalities.image_native import Form, encode_deep, read_form, shown, stored
@@ -249,6 +250,10 @@ class Image(Modality):
         levels = [to_levels(self._shown(m), "preview") for m in media]
         columns = math.ceil(math.sqrt(len(levels))) or 1
         return contact_sheet([levels[i : i + columns] for i in range(0, len(levels), columns)])
+
+    def heat(self, media: Tensor, levels: Tensor) -> PillowImage.Image:
+        """Draw the picture in grey, with heat [1, H, W] over it."""
+        return laid_over(self.preview([media]), [levels.mean(0)], gap=GAP)
 
     def html(self, media: Tensor) -> str:
         """Return an <img> with the PNG embedded; small pictures are enlarged without smoothing."""

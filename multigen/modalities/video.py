@@ -18,10 +18,11 @@ from torch import Tensor
 
 from multigen.errors import MediaError, message
 from multigen.modalities import HEIGHT, TIME, WIDTH, Info, Limits, Modality, Other
-from multigen.modalities.contact_sheet import contact_sheet, data_url, enlargement
+from multigen.modalities.contact_sheet import GAP, contact_sheet, data_url, enlargement
 from multigen.modalities.file_check import check_clip
 from multigen.modalities.frame import Frame
 from multigen.modalities.frames import PICTURES, at_rate, read_frames, read_header, shown_at
+from multigen.modalities.heat import along_time, laid_over
 from multigen.modalities.joined import MadeSound
 from multigen.modalities.known import KNOWN
 from multigen.modalities.member import Member, Source, as_source
@@ -269,6 +270,11 @@ class Video(Modality):
             chosen = torch.linspace(0, one.shape[1] - 1, count).round().long()
             rows.append(list(to_levels(one[:, chosen], "preview")))
         return contact_sheet(rows)
+
+    def heat(self, media: Tensor, levels: Tensor) -> PillowImage.Image:
+        """Draw the frames of `preview` in grey, with heat [T, H, W] over them."""
+        shown = along_time(levels, min(_COLUMNS, media.shape[1]))
+        return laid_over(self.preview([media]), shown, gap=GAP)
 
     def html(self, media: Tensor) -> str:
         """Return a looping <video> with the MP4 embedded; small videos are enlarged without smoothing."""

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from multigen.errors import MediaError, message
 from multigen.modalities import Info, Limits, Modality
-from multigen.modalities.contact_sheet import contact_sheet, data_url
+from multigen.modalities.contact_sheet import GAP, contact_sheet, data_url
+from multigen.modalities.heat import along_time, laid_over
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.raster import height_width, resize_to_cover, to_levels
 from multigen.modalities.volume_dicom import dicom_bytes, dicom_info, read_dicom
@@ -169,6 +170,11 @@ class Volume(Modality):
             chosen = torch.linspace(0, one.shape[1] - 1, min(_SLICES, one.shape[1])).round().long()
             rows.append(list(to_levels(one[:, chosen].clamp(-1, 1), "preview")))
         return contact_sheet(rows)
+
+    def heat(self, media: Tensor, levels: Tensor) -> PillowImage.Image:
+        """Draw the slices of `preview` in grey, with heat [T, H, W] over them."""
+        shown = along_time(levels, min(_SLICES, media.shape[1]))
+        return laid_over(self.preview([media]), shown, gap=GAP)
 
     def html(self, media: Tensor) -> str:
         """Return an <img> of the slices."""

@@ -157,6 +157,48 @@ def test_another_feature_judges(monkeypatch: pytest.MonkeyPatch) -> None:
         load_recipe("image_digits", ["evaluate.groups={judge: {name: thumbnial}}"])
 
 
+class Unnamed(Colours):
+    """Half of the captions name nothing; new captions are held out, all of them of blue ones."""
+
+    holds_out = "captions"
+
+    def draw(self, index: int, rng: torch.Generator) -> Item:
+        item = self[index]
+        return item if index % 2 else {**item, "text": "a square"}
+
+    def split(self) -> tuple[Sequence[int], Sequence[int]]:
+        return range(90), range(90, 100)
+
+
+def test_real_shares_are_those_of_all_training_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of media that name no group, and not of those that are held out, which are all blue."""
+    model = small("image_digits")
+    names = "{names: {red: [], green: []}, n: 4}"
+    model.recipe = override_recipe(model.recipe, [f"evaluate.groups={names}"])
+    dataset = Unnamed()
+    neutral = MediaSet("neutral", [dataset[0]["media"]] * 4, [Target("")] * 4)
+    found = measure_groups(model, dataset, [], {}, Mean(), neutral)
+    assert found is not None and found["media"] == 4
+    real = {row["group"]: row["real"]["share"] for row in found["rows"]}
+    assert real == {"red": pytest.approx(60 / 90), "green": pytest.approx(30 / 90)}
+    assert [row["outputs"]["count"] for row in found["rows"]] == [4, 0]
+    assert found["judge_right"] == wilson(45, 45)  # every second one names its group
+
+
+class Right(Light):
+    """Whether it is rather light."""
+
+    def __call__(self, media: Sequence[Tensor], targets: Sequence[Target]) -> Score:
+        return Score.of([1.0] * len(media))
+
+
+def test_few_that_are_all_right_say_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = asked(monkeypatch, {"red": 0.6, "green": 0.3, "blue": 0.1}, metrics={"right": Right()})
+    blue = found["rows"][2]["quality"]["right"]
+    assert blue == {"value": 1.0, "low": wilson(10, 10)["low"], "high": wilson(10, 10)["high"], "n": 10}
+    assert "1 (0.72" in told(found)[2]["right"]
+
+
 def test_prompts_that_name_a_group_are_refused() -> None:
     for settings, said in (
         ("{names: {red: [], blue: []}, neutral: [a red one]}", "'a red one' names the group red"),

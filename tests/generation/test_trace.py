@@ -37,7 +37,7 @@ def test_a_trace_changes_nothing(name: str) -> None:
     trace = model.trace(Request(prompt, seed=4, steps=3))
     assert trace.medium is not None
     plain = model.generate(prompt, seed=4, steps=3)[0]
-    torch.testing.assert_close(trace.medium.tensor, plain.tensor, rtol=0, atol=1e-5)
+    assert torch.equal(trace.medium.tensor, plain.tensor)
     assert len(trace.times) == len(trace.x) == len(trace.x0) == len(trace.guidance)
     assert trace.times[0] == pytest.approx(1.0)
     assert sorted(trace.times, reverse=True) == trace.times
@@ -66,7 +66,8 @@ def test_attention_to_words_is_kept() -> None:
     torch.testing.assert_close(
         total, torch.full_like(total, float(total.mean()))
     )  # shares add up to one a block
-    assert trace.pictures(model)["attention"].width > 4 * 128
+    assert trace.pictures(model)["attention"].width > 3 * 128  # of all noise levels, and of each step
+    assert torch.equal(trace.medium.tensor, model.generate("red apple", seed=1, steps=2)[0].tensor)
 
 
 def test_the_report_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

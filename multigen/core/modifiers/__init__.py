@@ -20,12 +20,13 @@ the request's condition, `denoiser` its denoiser.
 from multigen.core.modifiers.attention import perturbed_attention, skip_layers
 from multigen.core.modifiers.contrast import clip, rescale, threshold
 from multigen.core.modifiers.fill import fill, interval
-from multigen.core.modifiers.observe import Observer, observe
+from multigen.core.modifiers.observe import Observed, Observer, observe
 from multigen.core.modifiers.posterior import posterior, posterior_in_windows
 from multigen.core.modifiers.safe import safe
 from multigen.core.modifiers.within import watch, within
 
 __all__ = [
+    "Observed",
     "Observer",
     "clip",
     "fill",

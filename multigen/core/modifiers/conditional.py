@@ -6,26 +6,23 @@ from collections.abc import Generator, Sequence
 
 from torch import Tensor
 
-from multigen.core.backbone import Taps
 from multigen.core.conditioning import Cond
 from multigen.core.guides import Call, Guide, Query, relayed
 
 
 def with_conditional(
-    guide: Guide, q: Query, cond: Cond, extra: Sequence[Call] = (), taps: Taps | None = None
+    guide: Guide, q: Query, cond: Cond, extra: Sequence[Call] = ()
 ) -> Generator[list[Call], list[Tensor], tuple[Tensor, Tensor | None, list[Tensor]]]:
     """Run a guide; return its x0, the conditional prediction if the guide asked for it, and the answers to `extra`.
 
     extra  further calls, made in the guide's first round
-    taps   given to the conditional call
     """
     x0_cond: Tensor | None = None
     more: list[Tensor] | None = None
 
     def sent(calls: list[Call]) -> list[Call]:
         mine = list(extra) if more is None else []
-        tapped = [c._replace(taps=taps) if taps and _is_conditional(c, q, cond) else c for c in calls]
-        return [*tapped, *mine]
+        return [*calls, *mine]
 
     def answered(calls: list[Call], answers: list[Tensor]) -> list[Tensor]:
         nonlocal x0_cond, more

@@ -1,0 +1,183 @@
+"""Explanations tell the truth: what is left out, what is swapped, and that the medium stays what it is."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import multigen
+from multigen.cli.main import main
+from multigen.conditioners.speech import Speech
+from multigen.core.noise import normal
+from multigen.evaluation.explain.swap import moved, swap
+from multigen.evaluation.explain.words import tell_words
+from multigen.evaluation.features import Facts, Feature
+from multigen.generation.plan import Job, jobs
+from multigen.generation.request import Request
+from multigen.modalities.audio import Audio
+from multigen.model.model import Model
+from multigen.progress import Progress
+from tests.generation.test_trace import emoji
+from tests.model.test_model import small
+
+PLAIN = ("sampler={name: euler}", "guide={name: plain}", "modifiers=[]", "sample.polish.passes=0")
+
+
+class Values(Feature):
+    """The medium itself."""
+
+    facts = Facts("values", 3, "any", "none", "none")
+
+    def __call__(self, media: torch.Tensor) -> torch.Tensor:
+        return media.flatten(1)[:, None]
+
+
+def planned(model: Model, prompt: str, n: int, steps: int, *overrides: str) -> list[Job]:
+    return jobs(model, [Request(prompt, seed=5, steps=steps, cache="off", overrides=overrides)], n, 5)
+
+
+def quiet() -> Progress:
+    return Progress("explain", 1, quiet=True)
+
+
+def test_how_far_lies_what_is_moved() -> None:
+    noise = torch.Generator().manual_seed(0)
+    a = torch.randn(6, 20, generator=noise, dtype=torch.float64)
+    way = torch.randn(20, generator=noise, dtype=torch.float64)
+    b = a + 5 * way
+    for share in (0.0, 0.25, 1.0):  # of the same seed's own way, whatever the seed
+        apart = moved(a, b, a + share * 5 * way) - moved(a, b, a)
+        torch.testing.assert_close(apart, torch.full((6,), share, dtype=torch.float64))
+    turned = torch.linalg.qr(torch.randn(20, 20, generator=noise, dtype=torch.float64))[0]
+    torch.testing.assert_close(moved(a @ turned + 3, b @ turned + 3, b @ turned + 3), moved(a, b, b))
+    assert moved(a, a, b).tolist() == [0.5] * 6
+    far = torch.randn(400, 3, generator=noise, dtype=torch.float64)
+    near = torch.randn(400, 3, generator=noise, dtype=torch.float64)
+    assert (
+        abs(float((moved(far, near, far) > 0.5).double().mean()) - 0.5) < 0.1
+    )  # no medium is scored by itself
+
+
+def test_what_is_left_out_is_what_the_network_answers_without_it() -> None:
+    """A model of classes in one step: the change is that of two answers of the network at pure noise."""
+    model = small("image_digits")
+    told = tell_words(model, planned(model, "3", 2, 1, *PLAIN), 4)
+    assert told.words == ("3",) and told.attention is None and len(told.levels) == 1
+    shares = []
+    for seed in (5, 6):
+        shape = model.codec.shape(model.modality.shape())
+        x = normal(shape, seed, "start", 0)[None]
+        t = torch.ones(1, dtype=torch.float64)
+        with torch.no_grad():
+            known, unknown = (model.denoiser(x, t, model.encode(prompt)) for prompt in ("3", ""))
+        shares.append(float(((known - unknown).square().mean() / known.square().mean()).sqrt()))
+        if seed == 5:
+            where = (known - unknown).square().mean(1)
+            torch.testing.assert_close(told.where[1, 0].float(), where, rtol=1e-3, atol=1e-7)
+    mean, error = sum(shares) / 2, abs(shares[0] - shares[1]) / 2
+    assert told.change[0][0] == pytest.approx(mean, rel=1e-3)
+    assert told.error[0][0] == pytest.approx(error, rel=1e-2, abs=1e-6)
+
+
+def test_attention_to_words_adds_up_and_the_medium_is_the_same() -> None:
+    model = emoji()
+    own = planned(model, "red apple", 1, 4)
+    told = tell_words(model, own, 2)
+    assert told.words == ("red", "apple", "all words")
+    assert [word.text for word in told.tokens] == ["red", "apple", "(start and end)"]
+    assert told.attention is not None
+    torch.testing.assert_close(told.attention.sum(1), torch.ones_like(told.attention.sum(1)))
+    plain = model.generate("red apple", seed=5, steps=4)[0]
+    assert torch.equal(told.medium.tensor, plain.tensor)
+    assert told.where.shape[:2] == (3, 3) and bool((told.where[0] > 0).any())
+
+
+def test_a_prompt_that_takes_over_for_good_is_that_prompt() -> None:
+    """In one interval of all noise levels; in two, the first half of the way is the prompt's."""
+    model = emoji()
+    own, other = planned(model, "red apple", 2, 4, *PLAIN), planned(model, "blue car", 2, 4, *PLAIN)
+    found = swap(model, own, other, 1, Values(), quiet())
+    a, taken, b = found.media
+    assert torch.equal(taken, b) and not torch.equal(a, b)
+    both = swap(model, own, other, 2, Values(), quiet())
+    first, second = both.media[1:3]
+    assert not torch.equal(first, a) and not torch.equal(second, a)
+    assert not torch.equal(first, b) and not torch.equal(second, b)
+
+
+def test_a_speech_is_left_out_as_a_whole() -> None:
+    conditioner = Speech(modality=Audio(rate=16000), voices=("slt", "rms"))
+    left = conditioner.left_out("slt: Good morning.")
+    assert [word for word, _ in left] == ["slt", "all words"]
+    assert left[0][1].strip() == "Good morning." and left[1][1] == ""
+    assert conditioner.left_out("") == []
+
+
+def test_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = [
+        "explain",
+        "image_digits",
+        "--prompt",
+        "3",
+        "--against",
+        "8",
+        "-n",
+        "2",
+        "--levels",
+        "2",
+        "--quiet",
+    ]
+    line += [
+        "sample.steps=2",
+        "evaluate.feature={name: thumbnail, side: 4}",
+        "--device",
+        "cpu",
+        "--out",
+        "out",
+    ]
+    assert main(line) == 0
+    assert capsys.readouterr().out.strip() == "out"
+    found = json.loads(Path("out/explanation.json").read_text())
+    assert found["measures"] == ["left out"] and found["feature"] == "thumbnail of 4"
+    assert len(found["levels"]) == 2 and found["levels"][0][0] is None  # begins with noise alone
+    assert len(found["words"]["3"]["change"]) == 3
+    assert [len(one["intervals"]) for one in found["swapped"].values()] == [2]
+    report = Path("out/report.html").read_text()
+    for name in ("left-out.png", "decides.png", "swaps-0.png"):
+        picture = base64.b64encode(Path("out", name).read_bytes()).decode()
+        assert f"data:image/png;base64,{picture}" in report
+    assert "How far the answers move without each word" in report and "words measured by" in report
+    assert not Path("out/attention.png").exists() and Path("out/medium.png").is_file()
+    assert main(line) == 2
+    assert "it holds another explanation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("",), "the empty prompt has no words"),
+        (("3", "--against", "3"), "is the prompt itself"),
+        (("3", "--against", "8", "-n", "1"), "-n: 1 is not allowed; give 2 or more"),
+        (("3", "--against", "eleven"), "prompt: 'eleven' is not allowed"),
+        (("30",), "prompt: '30' is not allowed"),
+    ],
+)
+def test_mistakes(
+    arguments: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["explain", "image_digits", "--out", str(tmp_path / "out"), "--quiet", "--prompt", *arguments]
+    assert main(line) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_in_stages_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(multigen.MultigenError, match="stages"):
+        multigen.explain("image_emoji", "apple", "stages=[image_digits]", out=tmp_path / "out", quiet=True)
