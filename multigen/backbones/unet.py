@@ -130,19 +130,21 @@ class UNet(Backbone):
         return [name for name, module in self.named_modules() if isinstance(module, Attention)]
 
     def inherit(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Adapt the state of a related network: an image network's for video, or one without or with a grid condition.
+        """Adapt the state of a related network: an image network's for video, or one whose grid is narrower.
 
         Kinds of layers over time that are missing start as in a new network, at zero, so that the video network does to
-        every frame what the image network does to an image. Weights of a grid condition start at zero, too; those of
-        one that this network does not have are left out, as if it said nothing. So it is with a guidance scale.
+        every frame what the image network does to an image. Weights of further channels of a grid condition, such as
+        those of a mask, start at zero, too; those of a grid that this network does not have are left out, as if it said
+        nothing. So it is with a guidance scale.
         """
         known = {_over_time(k) for k in weights}
         own = self.state_dict() if self.axes == 3 or self.distilled else {}
         new = {k: v for k, v in own.items() if (kind := _over_time(k)) and kind not in known}
         new |= {k: v for k, v in own.items() if k == _GUIDANCE and k not in weights}
         enter = weights.get("enter.weight")
-        if self.cond.grid and enter is not None and enter.ndim == 4 and enter.shape[1] == self.channels:
-            more = enter.new_zeros(len(enter), self.cond.grid, *enter.shape[2:])
+        wanted = self.channels + self.cond.grid
+        if enter is not None and enter.ndim == 4 and self.channels <= enter.shape[1] < wanted:
+            more = enter.new_zeros(len(enter), wanted - enter.shape[1], *enter.shape[2:])
             weights = {**weights, "enter.weight": torch.cat([enter, more], dim=1)}
         if not self.cond.grid and enter is not None and enter.ndim == 4 and enter.shape[1] > self.channels:
             weights = {**weights, "enter.weight": enter[:, : self.channels]}

@@ -33,7 +33,7 @@ _FORMAT = 1  # of the folder in the cache
 _LEVEL = 0.08  # RMS of a sentence, -22 dB of full scale
 _SLOWEST, _FASTEST = 1.25, 0.8  # by which flite's phones are stretched
 _NOBODY, _MUTE, _SPELT = (
-    0.1,
+    0.2,
     0.25,
     0.12,
 )  # shares of draws without a voice, with silent phones; of words as letters

@@ -60,6 +60,7 @@ class EditPlan:
     invert    a prompt: start from the noise that leads to the source under it, in place of random noise
     shown     what a network that takes it is shown of the source; None: nothing
     closed    which of its ends meet, in model space
+    purifying the times [n+1] of the walk that purifies the source before it conditions anything; None: it is seen as is
     """
 
     source: Source
@@ -71,6 +72,7 @@ class EditPlan:
     invert: str | None = None
     shown: Shown | None = None
     closed: Closed = OPEN
+    purifying: Tensor | None = None
 
     @cached_property
     def x0(self) -> Tensor:

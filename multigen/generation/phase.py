@@ -8,6 +8,7 @@ from torch import Tensor
 
 from multigen.core.caching import Held
 from multigen.core.samplers import Trajectory
+from multigen.generation.edit import EditPlan
 from multigen.generation.guidance import say_strong
 from multigen.generation.plan import Plan
 
@@ -18,6 +19,7 @@ class Phase:
 
     noted      how far guidance went in weak noise, [B] on the device, and the log-SNR there
     held       what its guides hold from step to step, freed at its end
+    purified   the source of an edit in model space after it was purified, [1, C, *D]; None before, and where none is
     seed       of the medium
     condition  of a cascade, what the network sees of the stage before, [1, K, *D]; or, where that hands its sample
                over, that sample; None until that has ended
@@ -28,6 +30,15 @@ class Phase:
     seed: int
     condition: Tensor | None = None
     held: list[Held] = field(default_factory=list)
+    purified: Tensor | None = None
+
+    def purifies(self, edit: EditPlan | None) -> bool:
+        """Whether the source of an edit is still on its way through noise."""
+        return edit is not None and edit.purifying is not None and self.purified is None
+
+    def source(self, edit: EditPlan) -> Tensor:
+        """The source of an edit in model space as it conditions, [1, C, *D]."""
+        return edit.x0 if self.purified is None else self.purified
 
     @property
     def shown(self) -> Tensor:

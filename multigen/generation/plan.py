@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,26 +17,25 @@ from multigen.errors import MultigenError, errors_at
 from multigen.generation.asked_texts import asked_texts
 from multigen.generation.caching import OFF, plan_cache
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
-from multigen.generation.circles import Circles, check_circles, closes_time, whole_circle
+from multigen.generation.circles import Circles
 from multigen.generation.declared import Opener
-from multigen.generation.edit import EditPlan, Start, plan_edit
+from multigen.generation.edit import EditPlan, Start
 from multigen.generation.grid import grid
 from multigen.generation.guidance import asked_guide, check_negative
 from multigen.generation.handover import check_space, earlier, takes_over, walked
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.pictures import Embedded, Pictures, plan_embedded, plan_pictures
 from multigen.generation.polishing import check_polish
+from multigen.generation.purify import purified_plan
 from multigen.generation.queries import count_queries
 from multigen.generation.request import Request
 from multigen.generation.restore import Known
 from multigen.generation.shared import deterministic, request_recipe
-from multigen.generation.shown import check_beginning
-from multigen.generation.sizes import largest, window_of, with_extent
+from multigen.generation.sizes import with_extent
 from multigen.generation.space import space_of
+from multigen.generation.start import media_of, start_of
 from multigen.recipe.schema import Polish, Recipe
 from multigen.registry import Part
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,8 +133,7 @@ def plan(
 ) -> Plan:
     """Resolve a request. MultigenError for what does not fit the model, before any network call.
 
-    A size that its prompt asks for is its own by now (`with_extent`).
-    until   cuts the grid of a model that hands its sample over
+    until   cuts the grid of a model that hands its sample over; `with_extent` has said the size by now
     opener  that read what the options of requests before this one name
     """
     asked, request = request, own_request(parts, request)
@@ -145,17 +143,19 @@ def plan(
         raise MultigenError(f"steps: {steps} is not allowed; give 1 or more")
     guide = asked_guide(recipe, request.guidance_scale)
     check_polish(parts, recipe.sample.polish)
-    start = _start(parts, recipe, request)
+    start = start_of(parts, recipe, request)
     edit = start.edit
     if edit is not None and edit.invert is not None:
         recipe = deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
         start, shape, places, circles = space_of(parts, start, request, (guide, *recipe.modifiers))
-    ts, polish = walked(parts, recipe, request, edit, grid(parts, recipe.timesteps, steps, places))
+    times = functools.partial(grid, parts, recipe.timesteps, places=places)
+    ts, polish = walked(parts, recipe, request, edit, times(steps))
+    edit = purified_plan(parts, edit, request.edit, times, steps)
     if until is not None:
         ts, polish = until(ts), dataclasses.replace(polish, passes=0)
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
-    embedded, media = plan_embedded(parts, request), _media(start)
+    embedded, media = plan_embedded(parts, request), media_of(start)
     former = _former(parts, asked, start, embedded) or _handing(parts, asked, shape, ts)
     own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
     return Plan(
@@ -264,37 +264,3 @@ def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> Non
         raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
     if seed + n > 2**62:
         raise MultigenError(f"seed: {seed} is not allowed with n = {n}; seeds count on, to 2^62 - 1 at most")
-
-
-def _start(parts: ModelParts, recipe: Recipe, request: Request) -> Start:
-    """What the medium begins with."""
-    if request.edit is not None:
-        if request.size is not None or request.duration is not None:
-            raise MultigenError("size, duration: an edit is as large as its medium; extend adds to it")
-        start = plan_edit(parts, request)
-        check_beginning(parts, start.edit, start.window)
-        return start
-    check_beginning(parts, None, None)
-    size = recipe.sample.size if request.size is None else request.size
-    duration = recipe.sample.duration if request.duration is None else request.duration
-    with errors_at("size or duration"):
-        shape = parts.modality.shape(size, duration)
-        check_circles(request, len(shape) - 1)
-        if closes_time(request, len(shape) - 1):
-            shape = whole_circle(parts.codec, parts.denoiser.backbone, shape)
-    window = window_of(parts, shape, sliding=True) if request.sliding_window else None
-    if window is not None:
-        by = " x ".join(map(str, largest(parts)))
-        log.info(
-            "made in overlapping windows of %s: each is a medium of the model's own, so that things repeat or go on; "
-            "one large thing needs a model of that size",
-            by,
-        )
-    return Start(shape, window)
-
-
-def _media(start: Start) -> tuple[int, ...]:
-    """The shape [C, *D] of what is made: of an edit what its model sees, of a restoration what was asked for."""
-    if start.edit is not None:
-        return (start.shape[0], *start.edit.original.view.size)
-    return start.shape if start.known is None else (start.shape[0], *start.known.size)

@@ -8,7 +8,7 @@ from torch import Tensor
 from multigen import registry
 from multigen.core import edits
 from multigen.core.edits import Sampler
-from multigen.core.samplers import sampler_traits
+from multigen.core.samplers import Trajectory, sampler_traits
 from multigen.generation.edit import EditPlan
 from multigen.generation.parts import ModelParts
 from multigen.recipe.schema import Recipe
@@ -30,13 +30,19 @@ def count_queries(
     walk = sampler(schedule, x, ts, lambda purpose, index: x)
     if edit is not None and edit.resample > 1:
         walk = edits.resample(sampler, schedule, x, ts, lambda purpose, index: x, times=edit.resample)
-    count = passes
+    count = passes + _count(walk)
+    if edit is not None and edit.purifying is not None:
+        count += _count(sampler(schedule, x, edit.purifying, lambda purpose, index: x))
+    inverting = edit is not None and edit.invert is not None
+    return count + (2 * (len(ts) - 1) if inverting else 0)
+
+
+def _count(walk: Trajectory) -> int:
+    count = 0
     try:
         query = next(walk)
         while True:
             count += 1
             query = walk.send(query.x)
     except StopIteration:
-        pass
-    inverting = edit is not None and edit.invert is not None
-    return count + (2 * (len(ts) - 1) if inverting else 0)
+        return count

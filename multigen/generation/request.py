@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from multigen.errors import MultigenError, message
+from multigen.generation.edit_values import check_values
 from multigen.generation.fields import declared
 from multigen.generation.fields import option as _option
 from multigen.generation.part_like import PartLike, check_part, operator_part, part_of
 from multigen.generation.same import is_same, same_values
-from multigen.generation.span_text import check_amounts, parse_spans
 from multigen.options import Option
 from multigen.prompts.normal import clean
 
@@ -163,6 +162,8 @@ class EditRequest:
               "band_limit", a `Part`, or {"name": "downsample", "factor": 4}
     noise     with `restore`: standard deviation of the noise in the medium, of full scale
     last      a picture, or a tensor [C, H, W]: the frame that a video ends with
+    purify    noise (sigma/alpha) that is put on the medium and removed by the model before anything sees it: what was
+              added to mislead a network goes, with fine detail; what is kept comes back as it was all the same
 
     MultigenError for options that do not go together.
     """
@@ -236,6 +237,15 @@ class EditRequest:
         default=None,
         metadata=_option(str, "the frame that a video ends with, a picture", metavar="PICTURE"),
     )
+    purify: float | None = field(
+        default=None,
+        metadata=_option(
+            float,
+            "put noise of this level (sigma/alpha, such as 0.3) on the input and let the model remove it, before the "
+            "input conditions anything: hidden perturbations go",
+            metavar="LEVEL",
+        ),
+    )
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -252,20 +262,10 @@ class EditRequest:
 
     def check(self) -> None:
         """Raise MultigenError for values that are wrong whatever the model and the medium are."""
-        if self.strength is not None and not 0 < self.strength <= 1:
-            raise MultigenError(f"strength: {self.strength} is not allowed; give a number over 0, to 1")
-        if self.restore is not None:
-            check_part(operator_part(self.restore), "operator", "restore")
-        if isinstance(self.keep, str) and not self.keep[:1].isalpha():  # words are the modality's
-            parse_spans(self.keep)
-        if isinstance(self.extend, str | int):
-            check_amounts(str(self.extend))
-        if self.feather is not None and not (self.feather >= 0 and math.isfinite(self.feather)):
-            raise MultigenError(f"feather: {self.feather} is not allowed; give seconds of sound, or pixels")
-        if self.resample < 1:
-            raise MultigenError(f"resample: {self.resample} is not allowed; give 1 or more")
-        if not (self.noise >= 0 and math.isfinite(self.noise)):
-            raise MultigenError(f"noise: {self.noise} is not allowed; give a number, 0 or more")
+        check_values(
+            strength=self.strength, keep=self.keep, extend=self.extend, feather=self.feather, resample=self.resample,
+            restore=self.restore, noise=self.noise, purify=self.purify,
+        )  # fmt: skip
 
     @property
     def given(self) -> dict[str, Any]:

@@ -42,6 +42,13 @@ class Shown:
         )  # each frame's is the same
         return self._channels(self.media + level * noise)
 
+    def channels_of(self, x0: Tensor) -> Tensor:
+        """The same of media [1, C', *D'] in model space, without noise."""
+        keep = self.keep[None].to(self.device)
+        with torch.no_grad():
+            known = self.codec.known_of(self.codec.decode(x0), keep, x0)
+        return torch.cat([self.codec.shown_mask(self.keep)[None].to(known), known], 1)
+
     @cached_property
     def heard(self) -> Mapping[str, Tensor]:
         """What the network hears of the known part, `Cond.extra`: name -> [1, ...]."""

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from multigen.core import edits, masks
+from multigen.core import edits
 from multigen.core.caching import Held, cached
 from multigen.core.conditioning import Cond
-from multigen.core.guides import Answers, Call, Guide, Query, plain, with_calls
+from multigen.core.guides import Answers, Guide, Query, plain, with_calls
 from multigen.core.modifiers import fill, observe, posterior, posterior_in_windows, watch
 from multigen.core.samplers import NoiseSource, Trajectory, polish
 from multigen.core.sliding_window import Crop, sliding_windows
 from multigen.generation.caching import OFF, caching_of
 from multigen.generation.cascade import stage_before
+from multigen.generation.edit import EditPlan
 from multigen.generation.finish import finish
 from multigen.generation.guidance import guided
 from multigen.generation.handover import handed
+from multigen.generation.informed import informed, told
 from multigen.generation.learned_variance import with_learned_variance
 from multigen.generation.parts import ModelParts
 from multigen.generation.phase import Phase, to_its_end
 from multigen.generation.plan import Job, Plan
+from multigen.generation.purify import purified
 from multigen.generation.stages import condition, stage_noise
 from multigen.generation.window_conds import WindowConds, conditional, unconditional
 
@@ -106,49 +110,12 @@ def _after(
 
 def _guide(parts: ModelParts, conds: WindowConds, plan: Plan, phase: Phase) -> Guide:
     """The guide of a request; a network that was trained to inpaint sees what is kept in every call."""
-    guide = _told(parts, plan, _wrapped(parts, conds, plan, phase))
+    guide = told(parts, plan, _wrapped(parts, conds, plan, phase))
     if network := plan.circles.network:
         guide = with_calls(guide, lambda call: call._replace(closed=network))
     if plan.window is not None:  # each window sees its own part
         return guide
-    return _informed(parts, plan, phase, guide, lambda x: x)
-
-
-def _told(parts: ModelParts, plan: Plan, guide: Guide) -> Guide:
-    """Its calls carry what the network is told of the size of the medium, and what it hears of what is known."""
-    measures = dict(parts.conditioner.measures(plan.media))
-    if plan.edit is not None and plan.edit.shown is not None and plan.window is None:
-        measures |= plan.edit.shown.heard
-    if not measures:
-        return guide
-
-    def change(call: Call) -> Call:
-        cond = call.cond
-        for name, values in measures.items():
-            cond = cond.with_extra(name, values)
-        return call._replace(cond=cond)
-
-    return with_calls(guide, change)
-
-
-def _informed(parts: ModelParts, plan: Plan, phase: Phase, guide: Guide, crop: Crop) -> Guide:
-    """Its calls carry what `crop` leaves of what the network is shown.
-
-    That is what of the source is kept, where the network takes it, and in a cascade the stage before.
-    """
-    shown = None if plan.edit is None else plan.edit.shown
-    # Inside, so that its channels come before those of the mask, as in training.
-    if parts.cascade is not None:
-        cascade = parts.cascade
-        guide = with_calls(guide, lambda call: call._replace(cond=cascade.told(call.cond, phase.shown, crop)))
-    if shown is not None:
-        return masks.with_mask_channels(guide, crop(shown.channels(phase.seed)))
-    if not parts.recipe.masked:
-        return guide
-    with torch.no_grad():
-        known = parts.codec.unknown(plan.shape).to(parts.device)
-    keep = known.new_zeros(1, parts.codec.mask_width, *known.shape[2:])
-    return masks.with_mask_channels(guide, crop(torch.cat([keep, known], dim=1)))
+    return informed(parts, plan, phase, guide, lambda x: x)
 
 
 def _wrapped(parts: ModelParts, conds: WindowConds, plan: Plan, phase: Phase) -> Guide:
@@ -162,11 +129,30 @@ def _wrapped(parts: ModelParts, conds: WindowConds, plan: Plan, phase: Phase) ->
     if edit is None:
         return guide
     if edit.keep is not None and not parts.denoiser.backbone.begins:
-        guide = fill(guide, edit.x0, edit.keep)
-    if edit.invert is None:
+        guide = _kept(guide, edit, edit.keep, phase)
+    if edit.invert is not None:
+        source = WindowConds(parts, edit.invert, plan)
+        up = _windowed(parts, plan, phase, source, lambda cond: plain(cond, cond))
+        guide = _chosen(lambda: phase.inverting, up, guide)
+    if edit.purifying is None:
         return guide
-    source = WindowConds(parts, edit.invert, plan)
-    return _by_phase(phase, _windowed(parts, plan, phase, source, lambda cond: plain(cond, cond)), guide)
+    null = unconditional(parts, dataclasses.replace(plan, negative_prompt=""))
+
+    def alone(cond: Cond) -> Guide:
+        return plain(null.without_grid(cond), null.without_grid(cond))
+
+    return _chosen(lambda: phase.purifies(edit), _windowed(parts, plan, phase, conds, alone), guide)
+
+
+def _kept(guide: Guide, edit: EditPlan, keep: Tensor, phase: Phase) -> Guide:
+    """The guide with what is kept of the source as that conditions."""
+    if edit.purifying is None:
+        return fill(guide, edit.x0, keep)
+
+    def filled(q: Query) -> Answers:
+        return (yield from fill(guide, phase.source(edit), keep)(q))
+
+    return filled
 
 
 def _watched(parts: ModelParts, cond: Cond, plan: Plan, phase: Phase) -> Guide:
@@ -206,7 +192,7 @@ def _restoring(
     if plan.window is None:
         return posterior(make(conds.own), parts.denoiser, known.operator, known.values, **settings)
     return posterior_in_windows(
-        lambda crop: _informed(parts, plan, phase, make(conds.of(crop)), crop),
+        lambda crop: informed(parts, plan, phase, make(conds.of(crop)), crop),
         plan.window,
         parts.denoiser,
         known.operator,
@@ -223,15 +209,17 @@ def _windowed(
         return make(conds.own)
 
     def one(crop: Crop) -> Guide:
-        return _informed(parts, plan, phase, make(conds.of(crop)), crop)
+        return informed(parts, plan, phase, make(conds.of(crop)), crop)
 
     circles = plan.circles
     return sliding_windows(one, plan.window, closed=circles.windows, poles=circles.poles)
 
 
-def _by_phase(phase: Phase, up: Guide, down: Guide) -> Guide:
+def _chosen(first: Callable[[], bool], one: Guide, other: Guide) -> Guide:
+    """One guide while `first` holds, then another."""
+
     def guide(q: Query) -> Answers:
-        return (yield from (up if phase.inverting else down)(q))
+        return (yield from (one if first() else other)(q))
 
     return guide
 
@@ -245,10 +233,17 @@ def _trajectory(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: Phase)
         return _taken_over(parts, plan, noise, phase)
     if edit is None or (edit.strength == 1 and parts.denoiser.backbone.begins):
         return _walk(parts, plan, noise("start", 0) * float(schedule(ts[:1]).sigma), noise)
-    if edit.invert is None:
-        x = edits.add_noise(schedule, edit.x0, ts[0], noise("start", 0))
-        return _walk(parts, plan, x, noise)
-    return _there_and_back(parts, plan, edit.x0, noise, phase)
+    return _edited(parts, plan, edit, noise, phase)
+
+
+def _edited(parts: ModelParts, plan: Plan, edit: EditPlan, noise: NoiseSource, phase: Phase) -> Trajectory:
+    """From the source, purified where that is asked for, or from the noise that leads to it."""
+    if edit.purifying is not None:
+        phase.purified = yield from purified(parts, plan.sampler, edit, noise)
+    if edit.invert is not None:
+        return (yield from _there_and_back(parts, plan, phase.source(edit), noise, phase))
+    x = edits.add_noise(parts.denoiser.schedule, phase.source(edit), plan.ts[0], noise("start", 0))
+    return (yield from _walk(parts, plan, x, noise))
 
 
 def _taken_over(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: Phase) -> Trajectory:

@@ -150,6 +150,10 @@ def _learns(recipe: Recipe, codec: Any, modality: Any) -> None:
         raise RecipeError("train.adapter: only a backbone is adapted; leave it null")
     if recipe.trains == "codec" and recipe.train.prior is not None:
         raise RecipeError("train.prior: a codec makes no media; leave it null")
+    if recipe.trains == "codec" and recipe.train.replay is not None and recipe.train.replay.data is None:
+        raise RecipeError(
+            "train.replay: a codec makes no media of its own; give the former data: train.replay.data={name: ...}"
+        )
 
 
 def _keeps_prior(recipe: Recipe, network: Any) -> None:
@@ -158,6 +162,11 @@ def _keeps_prior(recipe: Recipe, network: Any) -> None:
         raise RecipeError(
             "train.init: null is not allowed with train.prior, whose media the model itself makes before the training. "
             "Give what has learned: train.init=NAME (shipped weights, a file or a run folder)."
+        )
+    if recipe.train.replay is not None and recipe.train.init is None and not network.pretrained:
+        raise RecipeError(
+            "train.init: null is not allowed with train.replay, which keeps what a trained model knows. Give that: "
+            "train.init=NAME (shipped weights, a file or a run folder)."
         )
 
 

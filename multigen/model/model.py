@@ -153,6 +153,7 @@ class Model:
         restore: str | Mapping[str, Any] | Part | None = None,
         noise: float = 0.02,
         last: Tensor | str | Path | None = None,
+        purify: float | None = None,
         n: int = 1,
         seed: int | None = None,
         steps: int | None = None,
@@ -168,9 +169,9 @@ class Model:
         batch: int | None = None,
         on_progress: OnProgress | None = None,
     ) -> MediaList:
-        """`n` edits of a medium for each prompt: `media` to `last` as in `EditRequest`, the rest as in `generate`."""
+        """`n` edits of a medium for each prompt: `media` to `purify` as in `EditRequest`, the rest as in `generate`."""
         edit = EditRequest(
-            media, strength, mask, mask_is, keep, extend, fit, feather, resample, invert, restore, noise, last
+            media, strength, mask, mask_is, keep, extend, fit, feather, resample, invert, restore, noise, last, purify
         )  # fmt: skip
         common = Request(
             steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, sampler=sampler, guide=guide,

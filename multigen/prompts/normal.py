@@ -21,6 +21,7 @@ _UNSEEN = re.compile(
     "\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_HALF = re.compile("[\ud800-\udfff]")  # of a pair of UTF-16, and bytes of a command line that are no UTF-8
 _JOINERS, _PICTURE, _FLAG = "\u200c\u200d", "\ufe0f", "\U0001f3f4"
 # Kinds of Unicode's compatibility forms that are the same letter in another dress. Powers and fractions say more.
 _DRESS = ("<wide>", "<narrow>", "<font>", "<initial>", "<medial>", "<final>", "<isolated>", "<circle>")
@@ -29,13 +30,18 @@ _INFORMATION = "\u2139"  # a letter for Unicode, and an emoji
 
 
 def clean(text: str, where: str = "prompt") -> str:
-    """The prompt as a model hears it. MultigenError for one that is too long, or that holds control characters."""
+    """The prompt as a model hears it. MultigenError for one that is too long, or holds what is no text."""
     if len(text) > LONGEST:
         raise MultigenError(f"{where}: {len(text):,} characters; allowed: {LONGEST:,}")
     if found := _CONTROL.search(text):
         raise MultigenError(
             f"{where}: it holds the control character U+{ord(found[0]):04X} at place {found.start() + 1}. "
             "Allowed: text, with line breaks and tabs."
+        )
+    if found := _HALF.search(text):
+        raise MultigenError(
+            f"{where}: it is not valid Unicode at place {found.start() + 1} (U+{ord(found[0]):04X}, half of a "
+            "character). Allowed: text in UTF-8."
         )
     return normalised(text)
 

@@ -44,8 +44,8 @@ def expanded(recipe: Recipe) -> Recipe:
     whole = parts(recipe)
     return dataclasses.replace(
         whole,
-        train=_with_teacher(
-            dataclasses.replace(parts(recipe.train), init=path(recipe.train.init)), expanded_path
+        train=_with_sources(
+            dataclasses.replace(parts(recipe.train), init=path(recipe.train.init)), expanded_path, part
         ),
         evaluate=parts(recipe.evaluate),
         safety=dataclasses.replace(parts(recipe.safety), log=path(recipe.safety.log)),
@@ -95,7 +95,9 @@ def absolute(recipe: Recipe) -> Recipe:
 
     return dataclasses.replace(
         _changed(recipe, part),
-        train=_with_teacher(dataclasses.replace(recipe.train, init=weights(recipe.train.init)), weights),
+        train=_with_sources(
+            dataclasses.replace(recipe.train, init=weights(recipe.train.init)), weights, part
+        ),
         weights=weights(recipe.weights),
         fast=str(weights(recipe.fast)) if isinstance(recipe.fast, str) else recipe.fast,
         loras=tuple(dataclasses.replace(one, path=str(weights(one.path))) for one in recipe.loras),
@@ -115,7 +117,7 @@ def public(recipe: Recipe) -> Recipe:
 
     return dataclasses.replace(
         _changed(recipe, part),
-        train=_with_teacher(dataclasses.replace(recipe.train, init=None), lambda path: Path(path).name),
+        train=_with_sources(dataclasses.replace(recipe.train, init=None), lambda path: Path(path).name, part),
         weights=None,
         fast=False,
         loras=(),
@@ -131,8 +133,12 @@ def _safety(safety: Safety, part: Callable[[Part], Part]) -> Safety:
     return dataclasses.replace(safety, filters=tuple(map(part, safety.filters)), log=log)
 
 
-def _with_teacher(train: Train, path: Callable[[str], str | None]) -> Train:
-    """Settings of a training with the path of its teacher, if it has one, as a function gives it."""
+def _with_sources(train: Train, path: Callable[[str], str | None], part: Callable[[Part], Part]) -> Train:
+    """Settings of a training with the path of its teacher and the data of its replay as functions give them."""
+    if train.replay is not None and train.replay.data is not None:
+        train = dataclasses.replace(
+            train, replay=dataclasses.replace(train.replay, data=part(train.replay.data))
+        )
     if train.distill is None:
         return train
     distill = dataclasses.replace(train.distill, teacher=str(path(train.distill.teacher)))

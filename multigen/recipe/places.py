@@ -23,6 +23,7 @@ PLACES: Mapping[str, str] = {
     "train.reconstruction": "reconstruction",
     "train.critic": "critic",
     "train.adapter": "adapter",
+    "train.replay.data": "dataset",
     "train.distill.method": "distillation",
     "train.dedup_feature": "feature",
     "evaluate.feature": "feature",

@@ -45,6 +45,17 @@ class Prior:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """What the weights of `train.init` know already, learned again beside the data, so that it is not forgotten."""
+
+    share: float = 0.5  # of the samples of the training
+    # The former data; null: media that the former model makes itself
+    data: Part | None = None
+    prompts: tuple[str, ...] = ()  # what these are made from; empty: captions that the former model was told
+    count: int = 200  # how many are made, once
+
+
+@dataclass(frozen=True)
 class Distill:
     """What is distilled into the network that learns, and how."""
 
@@ -83,6 +94,9 @@ class Train:
     adapter: Part | None = None
     # DreamBooth's prior preservation: {prompt: a photo of a dog, count: 100, weight: 1}; null: none
     prior: Prior | None = field(default=None, metadata={UNSAID_EMPTY: True})
+    # Learn on without forgetting: {share: 0.5} mixes media of the former model's own (or {data: {name: ...}}, those
+    # that it learned from) into the training; null: none
+    replay: Replay | None = field(default=None, metadata={UNSAID_EMPTY: True})
     # A trained model that the network learns from, to make the same in fewer calls:
     # {teacher: image_emoji, method: {name: progressive}}; null: it learns from the data
     distill: Distill | None = field(default=None, metadata={UNSAID_EMPTY: True})

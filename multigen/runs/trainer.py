@@ -32,6 +32,7 @@ from multigen.runs.learner import model_of
 from multigen.runs.previews import write_previews
 from multigen.runs.prior import class_media
 from multigen.runs.reconstructions import copies, enlargements, followed
+from multigen.runs.replay import replayed, replays_itself
 from multigen.runs.trained import write_trained
 from multigen.storage.files import write_text
 from multigen.training import boards, ranks
@@ -62,8 +63,8 @@ def train_here(
     check_sharding(recipe)
     boards.check(recipe.train)
     adapter = _adapter(recipe)
-    # A training that goes on needs its base where that stays, and where it makes the media of a class.
-    begins = state is None or recipe.train.prior is not None
+    # A training that goes on needs its base where that stays, and where it makes media of its own.
+    begins = state is None or recipe.train.prior is not None or replays_itself(recipe)
     init = base_weights(recipe) if begins or adapter is not None else None
     with ranks.in_turn():
         dataset = build_dataset(recipe)
@@ -84,6 +85,7 @@ def train_here(
         initialize(model, dataset, init)
     _check_items(dataset, adapter)
     prior = class_media(model, folder)
+    dataset = replayed(model, dataset, folder, adapter)
     if recipe.train.batch == "auto":
         model.recipe = _with_batch(model, dataset, Beside(adapter, base))
         recipe = dataclasses.replace(recipe, train=model.recipe.train)

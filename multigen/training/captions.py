@@ -10,6 +10,7 @@ from multigen.core.noise import stream
 from multigen.datasets import Dataset
 from multigen.datasets.fewer import Fewer
 from multigen.datasets.media_files import Files
+from multigen.datasets.replayed import Replayed
 from multigen.errors import MediaError
 
 _DRAWS = 2 * MOST
@@ -37,8 +38,13 @@ def caption_summary(
 
 
 def _caption(dataset: Dataset, index: int, generator: torch.Generator) -> str:
-    while isinstance(dataset, Fewer):
-        dataset = dataset.whole
+    while not isinstance(dataset, Files):
+        if isinstance(dataset, Replayed):
+            dataset, index = dataset.at(index)
+        elif isinstance(dataset, Fewer):
+            dataset = dataset.whole
+        else:
+            break
     if isinstance(dataset, Files):  # their media need not be opened
         return dataset.caption(index, generator)
     return dataset.draw(index, generator).get("text", "")

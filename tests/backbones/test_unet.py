@@ -313,6 +313,11 @@ def test_a_grid_condition_comes_and_goes_without_a_change_while_it_says_nothing(
     assert torch.allclose(grown(x, level, said), plain(x, level, cond), atol=1e-5)
     assert torch.allclose(back(x, level, cond), told(x, level, blank), atol=1e-5)
     assert (told(x, level, said) - told(x, level, blank)).abs().max() > 1e-3
+    # Further channels come after those that are there, as a mask's after a conditioner's.
+    wider = small(1, CondSpec(vector=6, grid=5))
+    wider.load_state_dict(wider.inherit(told.state_dict()))
+    more = said.join_grid(torch.randn(2, 3, 16))
+    assert torch.allclose(wider(x, level, more), told(x, level, said), atol=1e-5)
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])

@@ -49,6 +49,12 @@ def test_disguises_go(text: str) -> None:
 def test_control_characters_and_long_prompts_are_refused() -> None:
     with pytest.raises(MultigenError, match=r"^prompt: it holds the control character U\+0007 at place 4\."):
         clean("red\x07 apple")
+    for half in (
+        "red \ud800apple",
+        "red \udcffapple",
+    ):  # of UTF-16; a byte of a command line that is no UTF-8
+        with pytest.raises(MultigenError, match=r"^prompt: it is not valid Unicode at place 5 \(U\+D"):
+            clean(half)
     with pytest.raises(MultigenError, match=r"^here: 60,000 characters; allowed: 4,000$"):
         clean("apple " * 10_000, "here")
     assert clean("a" * LONGEST) == "a" * LONGEST

@@ -186,6 +186,7 @@ def test_a_client_that_goes_away_frees_its_place(served: Running, client: openai
         {"extend": "0,2,2,0", "sliding_window": True},
         {"resample": 2, "extend": 2, "sliding_window": True},
         {"invert": "7"},
+        {"purify": 0.5},
         {"restore": {"name": "blur", "sigma": 1.5}},
     ],
     ids=str,

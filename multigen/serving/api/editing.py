@@ -36,6 +36,13 @@ class EditMembers(Members):
         default=None, ge=0, description="width of the fade between kept and new: seconds of sound, or pixels"
     )
     resample: int | None = Field(default=None, ge=1, le=50, description="take each step so often (RePaint)")
+    purify: float | None = Field(
+        default=None,
+        ge=0.001,
+        le=100,
+        description="noise (sigma/alpha, such as 0.3) that is put on the medium and removed again before it conditions "
+        "anything: hidden perturbations go",
+    )
     invert: str | None = Field(default=None, description="the source's own prompt: keep its composition")
     restore: str | dict[str, Any] | None = Field(
         default=None,
@@ -81,6 +88,7 @@ def edit_of(given: EditMembers, medium: Media, limits: Limits, keep: Tensor | No
         "feather": given.feather,
         "resample": given.resample,
         "invert": given.invert,
+        "purify": given.purify,
         "restore": given.restore,
         "noise": given.noise,
         "fit": given.fit if isinstance(given, PixelEditMembers) else None,

@@ -41,6 +41,7 @@ _EDITING = (
     "feather",
     "resample",
     "invert",
+    "purify",
     "restore",
     "noise",
     "fit",

@@ -1,0 +1,101 @@
+"""Two datasets as one: what is learned now, and what was learned before and shall stay."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from multigen.datasets import Catalogue, Dataset, Item
+from multigen.errors import RecipeError
+
+
+class Replayed(Dataset):
+    """The items of `new`, then those of `old`; of what is trained on, a share is old.
+
+    share  of the training indices that are old. The items of either side come as often as each other, within one
+
+    All else is that of `new`: classes, catalogue, what is held out. Labels of old items are renumbered by the names of
+    their classes; where `new` lacks one, they go. RecipeError where one side has nothing to train on.
+    """
+
+    def __init__(self, new: Dataset, old: Dataset, share: float) -> None:
+        self.new, self.old = new, old
+        self.classes, self.holds_out = new.classes, new.holds_out
+        self.bad: Mapping[str, str] = {**old.bad, **new.bad}
+        self._labels = _renumbered(old.classes, new.classes)
+        self._train = _mixed(new.split()[0], [len(new) + k for k in old.split()[0]], share)
+
+    def __len__(self) -> int:
+        return len(self.new) + len(self.old)
+
+    def __getitem__(self, index: int) -> Item:
+        """The item without augmentation."""
+        dataset, place = self.at(index)
+        return self._own(dataset[place], dataset is self.old)
+
+    def draw(self, index: int, rng: torch.Generator) -> Item:
+        """The item with what is drawn from `rng`."""
+        dataset, place = self.at(index)
+        return self._own(dataset.draw(place, rng), dataset is self.old)
+
+    def at(self, index: int) -> tuple[Dataset, int]:
+        """The dataset of an item, and its index there."""
+        return (self.new, index) if index < len(self.new) else (self.old, index - len(self.new))
+
+    def split(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Training indices, each as often as the share asks for, and the held-out ones of `new`."""
+        return self._train, self.new.split()[1]
+
+    def held_kinds(self) -> Mapping[str, Sequence[int]]:
+        """Those of `new`."""
+        return self.new.held_kinds()
+
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """Those of both."""
+        return tuple(sorted({*self.new.instruments, *self.old.instruments}))
+
+    def summary(self) -> str:
+        """What was found, of `new`."""
+        return self.new.summary()
+
+    def captioned(self) -> int | None:
+        """How many media of `new` have a caption."""
+        return self.new.captioned()
+
+    def catalogue(self) -> Catalogue | None:
+        """The things that items show, of `new`."""
+        return self.new.catalogue()
+
+    def _own(self, item: Item, old: bool) -> Item:
+        label = item.get("label")
+        if not old or label is None or label >= len(self._labels):
+            return item
+        number = self._labels[label]
+        if number is None:
+            del item["label"]
+        else:
+            item["label"] = number
+        return item
+
+
+def _mixed(new: Sequence[int], old: Sequence[int], share: float) -> list[int]:
+    """Indices of both, of which `share` are old: as few as show each at least once."""
+    if not len(new) or not len(old):
+        raise RecipeError("train.replay: there is nothing to mix, as one side has no item to train on")
+    # One more each where rounding would leave a side without some of its items.
+    length = math.ceil(max(len(new) / (1 - share), len(old) / share)) + 1
+    many = max(round(length * share), len(old))
+    few = max(length - many, len(new))
+    return [
+        *itertools.islice(itertools.cycle(new), few),
+        *itertools.islice(itertools.cycle(old), many),
+    ]
+
+
+def _renumbered(old: Sequence[str], new: Sequence[str]) -> list[int | None]:
+    """The number in `new` of each class of `old`, None for one that it lacks."""
+    return [new.index(name) if name in new else None for name in old]
