@@ -35,17 +35,17 @@ def served(folder: Path) -> Iterator[Running]:
 
 def made(served: Running, **more: Any) -> httpx.Response:
     """The file of a job that went well."""
-    begun = httpx.post(f"{served.url}/v1/jobs", json={**BODY, **more})
+    begun = httpx.post(f"{served.url}/v1/jobs", json={**BODY, **more}, timeout=60)
     assert begun.status_code == 201, begun.text
     events(served.url, begun.json()["id"])
-    (row,) = httpx.get(f"{served.url}/v1/jobs/{begun.json()['id']}").json()["data"]
-    file = httpx.get(row["url"])
+    (row,) = httpx.get(f"{served.url}/v1/jobs/{begun.json()['id']}", timeout=60).json()["data"]
+    file = httpx.get(row["url"], timeout=60)
     assert file.status_code == 200, file.text
     return file
 
 
 def refused(served: Running, status: int, **more: Any) -> str:
-    answer = httpx.post(f"{served.url}/v1/jobs", json={**BODY, **more})
+    answer = httpx.post(f"{served.url}/v1/jobs", json={**BODY, **more}, timeout=60)
     assert answer.status_code == status, answer.text
     return answer.json()["error"]["message"]
 
@@ -110,6 +110,6 @@ def test_what_does_not_fit_is_said_before_anything_is_made(served: Running, fold
 
 
 def test_a_client_learns_how_long_notes_are_and_in_which_unit(served: Running) -> None:
-    (row,) = httpx.get(f"{served.url}/v1/models").json()["data"]
+    (row,) = httpx.get(f"{served.url}/v1/models", timeout=60).json()["data"]
     assert (row["duration"], row["time_unit"], row["modality"]) == (16.0, "quarters", "notes")
     assert {o["name"]: o["text"] for o in row["options"]} == {"bpm": False, "instrument": True}

@@ -59,7 +59,6 @@ def test_notes_are_heard_and_taken_along(watched: Watched) -> None:
     assert all("400" in error for error in watched.errors)  # the browser's own word for the refusal
     watched.errors.clear()
     page.locator(".tile.ended").get_by_role("button", name="Remove").click()
-    watched.page.screenshot(path="/root/mg/tmp/across/page.png")
     watched.view("Batch sheet")
     expect(page.get_by_role("group", name="Across")).to_be_visible()
     watched.view("Edit")
