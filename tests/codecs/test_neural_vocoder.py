@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import multigen
 from multigen.codecs.mel import Mel
 from multigen.codecs.neural_vocoder import NeuralVocoder
+from multigen.datasets.flite import speak
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation.audio import detune
+from multigen.modalities.audio import Audio
 from multigen.model.model import Model
 from multigen.model.vocoders import load_vocoder
 from multigen.recipe.load import load_recipe
@@ -174,3 +179,29 @@ def test_a_recipe_trains_a_backbone_or_its_codec() -> None:
             check_combination(load_recipe("audio_music", ["weights=null", *overrides]))
     with pytest.raises(MultigenError, match="trains its codec"):
         Model(load_recipe("vocoder_music", SMALL), device="cpu").generate("flute")
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
+@pytest.mark.parametrize("voice", ["slt", "rms", "awb"])
+def test_the_shipped_vocoder_of_speech_is_nearer_to_the_voices_than_griffin_lim(
+    voice: str, tmp_path: Path
+) -> None:
+    """By STFT magnitudes at a length that neither was made with."""
+    said = speak("The committee asked for nine red bicycles.", voice, 1.0, tmp_path / "said.wav").sound
+    sound = torch.from_numpy(said.astype(np.float32) / 32768)[None, None]
+    sound = sound[..., : sound.shape[-1] // 1024 * 1024]
+    neural = multigen.load("audio_speech", device="cpu").codec
+    assert isinstance(neural, Mel) and isinstance(neural.vocoder, NeuralVocoder)
+    args = load_recipe("audio_speech").codec.args
+    plain = Mel(modality=Audio(rate=16000, channels=1, seconds=4.096), **{**args, "vocoder": "griffin_lim"})
+    plain.load_state_dict(neural.state_dict())
+
+    def away(codec: Mel) -> float:
+        made = codec.decode(codec.encode(sound), seed=0)
+        window = torch.hann_window(600)
+        one, own = (
+            torch.stft(s[0], 600, 150, window=window, return_complex=True).abs() for s in (made, sound)
+        )
+        return float((one - own).norm() / own.norm())
+
+    assert away(neural) < 0.8 * away(plain)
