@@ -17,7 +17,9 @@ from multigen.modalities.image import Image
 _READERS = 8  # threads: headers are small reads that mostly wait for the disk
 
 
-_TURNED = 0.02  # of the ratio of its sides, by which what is turned may differ from the shape that is trained at
+_TURNED = (
+    0.02  # of the ratio of its sides, by which what is turned may differ from the shape that is trained at
+)
 
 
 def check_turned(augment: Augment, source: Source, sides: tuple[int, ...], shape: tuple[int, ...]) -> None:
@@ -28,8 +30,8 @@ def check_turned(augment: Augment, source: Source, sides: tuple[int, ...], shape
     (height, width), (h, w) = sides, shape[-2:]
     if augment.turn and abs(width * h / (height * w) - 1) > _TURNED:
         raise MediaError(
-            f"{source}: {width} x {height} is not allowed with turn. Allowed: equirectangular pictures whose sides are as "
-            f"{w} x {h}, as each goes all the way round; remove it, or set data.turn=false"
+            f"{source}: {width} x {height} is not allowed with turn. Allowed: equirectangular ones, whose sides are "
+            f"as {w} x {h}; remove it, or set data.turn=false"
         )
 
 
