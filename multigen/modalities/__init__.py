@@ -198,7 +198,7 @@ class Modality(Protocol):
         """
         return media
 
-    def check_writes(self, suffix: str) -> None:  # noqa: B027 (most write nothing beside a medium)
+    def check_writes(self, suffix: str) -> None:
         """MediaError where a file of a suffix cannot hold what `together` said, before there is any medium."""
 
     def together(self, other: Source | Other) -> Modality:

@@ -127,6 +127,7 @@ class FilePictures:
         kind = stream.codec_context.name
         if kind not in _COPIED:
             raise MediaError(
-                f"{self.path}: its pictures ({kind}) cannot be copied into an MP4. Allowed: {', '.join(_COPIED)}. {_ALONE}"
+                f"{self.path}: its pictures ({kind}) cannot be copied into an MP4. Allowed: {', '.join(_COPIED)}. "
+                f"{_ALONE}"
             )
         return stream
