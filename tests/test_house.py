@@ -145,9 +145,25 @@ def registered(source: str) -> Iterator[tuple[str, str]]:
         # What stands in a function is registered when a test runs, which takes it back: tests/conftest.py.
         run = node.decorator_list if isinstance(node, ast.ClassDef | ast.FunctionDef) else [node]
         for call in (inner for one in run for inner in ast.walk(one) if isinstance(inner, ast.Call)):
-            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-            if name == "register" and len(call.args) == 2 and isinstance(call.args[0], ast.Constant):
-                yield ast.literal_eval(call.args[0]), ast.literal_eval(call.args[1])
+            if not registers(call.func):
+                continue
+            given = dict(zip(("kind", "name"), call.args, strict=False))
+            given |= {word.arg: word.value for word in call.keywords if word.arg}
+            texts = [v.value for k in ("kind", "name") if isinstance(v := given.get(k), ast.Constant)]
+            if len(texts) != 2:
+                raise AssertionError(
+                    f"line {call.lineno}: give register kind and name as texts, so that both are seen"
+                )
+            yield str(texts[0]), str(texts[1])
+
+
+def registers(function: ast.expr) -> bool:
+    """Whether it is `register` or `registry.register`, but not that of another module, such as `atexit.register`."""
+    if isinstance(function, ast.Attribute):
+        owner = function.value
+        last = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+        return function.attr == "register" and last == "registry"
+    return isinstance(function, ast.Name) and function.id == "register"
 
 
 def test_no_two_files_of_tests_register_one_name() -> None:
@@ -168,4 +184,13 @@ def test_no_two_files_of_tests_register_one_name() -> None:
 def test_the_check_sees_every_way_to_register() -> None:
     source = '@registry.register("feature", "a")\n@other\nclass A: ...\nregister("codec", "b")(len)\n'
     source += 'def f():\n    register("codec", "c")\nclass B:\n    x = f("a", "b")\n'
-    assert list(registered(source)) == [("feature", "a"), ("codec", "b")]
+    source += 'multigen.registry.register(name="d", kind="codec")(len)\natexit.register(print, "bye")\n'
+    assert list(registered(source)) == [("feature", "a"), ("codec", "b"), ("codec", "d")]
+    for hidden in (
+        'register("feature", NAME)',
+        "register(KIND, 'a')",
+        "registry.register(**both)",
+        "register('a')",
+    ):
+        with pytest.raises(AssertionError, match="line 2: give register kind and name as texts"):
+            list(registered(f"import multigen\n{hidden}(len)\n"))

@@ -109,7 +109,8 @@ def files(name: str, folder: Path) -> None:
     for k in range(6):
         rng = torch.Generator().manual_seed(k)
         if name in ("image_folder", "image_panorama", "image_sprites"):
-            media = torch.rand(4 if name == "image_sprites" else 3, 50, 41, generator=rng) * 2 - 1
+            sides = (25, 50) if name == "image_panorama" else (50, 41)
+            media = torch.rand(4 if name == "image_sprites" else 3, *sides, generator=rng) * 2 - 1
             Image().write(media, folder / f"{k}.png")
         elif name == "notes_folder":
             notes = tuple(Note(8 * n, 8, 60 + (k * n) % 12) for n in range(12))

@@ -17,6 +17,24 @@ from multigen.modalities.image import Image
 _READERS = 8  # threads: headers are small reads that mostly wait for the disk
 
 
+_TURNED = (
+    0.02  # of the ratio of its sides, by which what is turned may differ from the shape that is trained at
+)
+
+
+def check_turned(augment: Augment, source: Source, sides: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """MediaError for a medium that cannot be turned about the vertical, where the augmentation does that.
+
+    sides  (height, width) of what was read; it must be as the last two of `shape`, as nothing of a panorama may be cut
+    """
+    (height, width), (h, w) = sides, shape[-2:]
+    if augment.turn and abs(width * h / (height * w) - 1) > _TURNED:
+        raise MediaError(
+            f"{source}: {width} x {height} is not allowed with turn. Allowed: equirectangular ones, whose sides are "
+            f"as {w} x {h}; remove it, or set data.turn=false"
+        )
+
+
 def clip(modality: Modality, source: Source, start: float, seconds: float, shape: tuple[int, ...]) -> Tensor:
     """[C, *D] of `shape` from `start` (s) on, without augmentation."""
     return modality.fit(modality.read(source, start=start, duration=seconds), shape)
@@ -45,19 +63,21 @@ def drawn_clip(
     if len(shape) == 2:
         media = modality.fit(augment.change_sound(media, speed, rate, rng), shape, rng)
     else:
+        check_turned(augment, source, media.shape[-2:], shape)
         media = augment.crop_picture(media, rng)
         media = augment.change_picture(modality.fit(media, shape, rng), rng)
     return media, rng.get_state()
 
 
-def small_picture(modality: Modality, source: Source, shape: tuple[int, ...], crop: float) -> Tensor:
+def small_picture(modality: Modality, source: Source, shape: tuple[int, ...], augment: Augment) -> Tensor:
     """A picture as 8-bit levels [C, H, W], or floats where it is deeper, reduced to what training at `shape` needs.
 
-    It is just so large that a crop of the share `crop` need not be enlarged more than the whole picture.
+    It is just so large that a crop of the share `augment.crop` need not be enlarged more than the whole picture.
     """
     media = modality.read(source)
+    check_turned(augment, source, media.shape[-2:], shape)
     (_, height, width), (channels, h, w) = shape, media.shape
-    scale = max(height / h, width / w) / math.sqrt(crop)
+    scale = max(height / h, width / w) / math.sqrt(augment.crop)
     if scale < 1:
         media = modality.fit(media, (channels, max(1, round(h * scale)), max(1, round(w * scale))))
     if isinstance(modality, Image) and modality.window is not None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multigen.datasets import held_out as held_out_by_id
 from multigen.datasets.augment import Augment
 from multigen.datasets.captions import Captions, captions_of
+from multigen.datasets.decoding import check_turned
 from multigen.datasets.headers import headers
 from multigen.datasets.labels import Labels, labels_of
 from multigen.datasets.media_files import Files, Told, checked_share
 from multigen.datasets.metadata import Metadata, read_metadata
 from multigen.datasets.scan import find_folder, refuse_empty, summary, walk
-from multigen.errors import RecipeError
-from multigen.modalities import Modality
+from multigen.errors import MediaError, RecipeError
+from multigen.modalities import Info, Modality
 from multigen.registry import Given
 
 
@@ -75,6 +76,8 @@ class Folder(Files):
         named = {p: self.classes[i] for p, i in self._labels.items()}
         self._texts = captions_of(found, metadata, captions, named)
         infos, bad = headers(found, self.modality, self._guard)
+        bad |= self._unturned(infos)
+        infos = {path: info for path, info in infos.items() if str(path) not in bad}
         self.bad = {**found.closed, **metadata.missing, **bad}
         self._found = found
         if not infos:
@@ -85,6 +88,16 @@ class Folder(Files):
         self._files = list(infos)
         self._names = [found.name(p) for p in self._files]
         self._divide([info.duration for info in infos.values()])
+
+    def _unturned(self, infos: Mapping[Path, Info]) -> dict[str, str]:
+        """Pictures that are no panoramas, where those are turned (path -> reason). Clips are looked at when read."""
+        bad: dict[str, str] = {}
+        for path, info in infos.items() if not self._rate and len(self._shape) == 3 else ():
+            try:
+                check_turned(self._augment, path, (info.height, info.width), self._shape)
+            except MediaError as error:
+                bad[str(path)] = str(error)
+        return bad
 
     def source(self, file: int) -> Path:
         """The path of a file."""

@@ -148,7 +148,7 @@ class Files(Dataset, ABC):
             if len(self._shape) != 3:
                 return self._guard(source, self.modality.read, source)
             kept = self._guard(
-                source, decoding.small_picture, self.modality, source, self._shape, self._augment.crop
+                source, decoding.small_picture, self.modality, source, self._shape, self._augment
             )
             if self._room >= kept.nbytes:
                 self._room -= kept.nbytes

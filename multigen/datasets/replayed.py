@@ -15,7 +15,8 @@ from multigen.errors import RecipeError
 class Replayed(Dataset):
     """The items of `new`, then those of `old`; of what is trained on, a share is old.
 
-    share  of the training indices that are old. The items of either side come as often as each other, within one
+    share  of the training indices that are old, from 0.01 to 0.99, as the list grows with its odds. The items of either
+           side come as often as each other, within one
 
     All else is that of `new`: classes, catalogue, what is held out. Labels of old items are renumbered by the names of
     their classes; where `new` lacks one, they go. RecipeError where one side has nothing to train on.

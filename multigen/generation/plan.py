@@ -146,8 +146,7 @@ def plan(
     check_polish(parts, recipe.sample.polish)
     start = start_of(parts, recipe, request)
     edit = start.edit
-    if edit is not None and edit.invert is not None:
-        recipe = deterministic(recipe)
+    recipe = recipe if edit is None or edit.invert is None else deterministic(recipe)
     with errors_at("size or duration" if request.edit is None else "the medium"):
         start, shape, places, circles = space_of(parts, start, request, (guide, *recipe.modifiers))
     times = functools.partial(grid, parts, recipe.timesteps, places=places)

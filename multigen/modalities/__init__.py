@@ -198,6 +198,9 @@ class Modality(Protocol):
         """
         return media
 
+    def check_writes(self, suffix: str) -> None:
+        """MediaError where a file of a suffix cannot hold what `together` said, before there is any medium."""
+
     def together(self, other: Source | Other) -> Modality:
         """Return this modality, whose files also hold what a medium was made for: a video its sound, a sound its video.
 

@@ -151,6 +151,11 @@ class Audio(Modality):
         mixed = mix_channels(media.cpu().numpy(), _names(len(media)), to.channels)
         return torch.from_numpy(resampled(mixed, self.rate, to.rate))
 
+    def check_writes(self, suffix: str) -> None:
+        """MediaError where an .mp4 cannot hold the pictures of a file."""
+        if suffix == ".mp4" and isinstance(self._pictures, FilePictures):
+            self._pictures.check()
+
     def together(self, other: str | Source | Other) -> Audio:
         """This modality, whose .mp4 files also hold pictures: those of a file, or of a video [C, T, H, W]."""
         made = copy.copy(self)

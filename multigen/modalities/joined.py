@@ -9,7 +9,7 @@ import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
@@ -23,6 +23,7 @@ from multigen.modalities.video_sound import Pieces, Playing, put
 
 _BITS = 192_000  # a second
 _COPIED = ("h264", "hevc", "av1", "mpeg4")  # codecs of pictures that an MP4 takes as they are
+_ALONE = "The sound alone: --format wav"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,15 +93,7 @@ class FilePictures:
     def write(self, path: Path, sound: MadeSound) -> None:
         """An MP4 of both. MediaError for a file that is of no video, or of a codec that an MP4 does not take."""
         with open_container(self.path, self.limits) as container:
-            if not container.streams.video:
-                raise MediaError(f"{self.path}: there is no video in it")
-            stream = container.streams.video[0]
-            kind = stream.codec_context.name
-            if kind not in _COPIED:
-                raise MediaError(
-                    f"{self.path}: its pictures ({kind}) cannot be copied into an MP4. Allowed: {', '.join(_COPIED)}. "
-                    "The sound alone: --format wav"
-                )
+            stream = self._stream(container)
             with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as out:
                 copied = out.add_stream_from_template(stream)
                 assert isinstance(copied, VideoStream)
@@ -116,3 +109,25 @@ class FilePictures:
                     out.mux(packet)
                 playing.to(sound.samples.shape[1] / sound.rate)
                 playing.end()
+
+    def check(self) -> None:
+        """MediaError as of `write`."""
+        try:
+            with open_container(self.path, self.limits) as container:
+                self._stream(container)
+        except MediaError as error:
+            if _ALONE in str(error):
+                raise
+            raise MediaError(f"{error}. {_ALONE}") from error
+
+    def _stream(self, container: InputContainer) -> VideoStream:
+        if not container.streams.video:
+            raise MediaError(f"{self.path}: there is no video in it")
+        stream = container.streams.video[0]
+        kind = stream.codec_context.name
+        if kind not in _COPIED:
+            raise MediaError(
+                f"{self.path}: its pictures ({kind}) cannot be copied into an MP4. Allowed: {', '.join(_COPIED)}. "
+                f"{_ALONE}"
+            )
+        return stream

@@ -54,7 +54,7 @@ RULES: Mapping[str, Rule] = {
     "train.drop.grid": _share,
     "train.prior.count": _count,
     "train.prior.weight": _from_0,
-    "train.replay.share": ("a number above 0 and below 1", lambda v: 0 < v < 1),
+    "train.replay.share": ("a number from 0.01 to 0.99", lambda v: 0.01 <= v <= 0.99),
     "train.replay.count": _count,
     "train.huber": ("a number from 0.001 to 100", lambda v: 0.001 <= v <= 100),
     "train.offset_noise": ("a number from 0 to 1", lambda v: 0 <= v <= 1),

@@ -48,7 +48,7 @@ class Prior:
 class Replay:
     """What the weights of `train.init` know already, learned again beside the data, so that it is not forgotten."""
 
-    share: float = 0.5  # of the samples of the training
+    share: float = 0.5  # of the samples of the training, from 0.01 to 0.99
     # The former data; null: media that the former model makes itself
     data: Part | None = None
     prompts: tuple[str, ...] = ()  # what these are made from; empty: captions that the former model was told

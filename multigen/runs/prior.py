@@ -73,12 +73,16 @@ def _name(model: Model, number: int) -> str:
 
 
 def _make(model: Model, place: Path, prompts: Sequence[str], facts: Mapping[str, Any], where: str) -> None:
-    """Make what is missing; all of it where other media stand there."""
+    """Make what is missing; all of it where other media stand there. What is there beyond the prompts is removed."""
     said = json.dumps(dict(facts))
     if place.exists() and (not (place / _MADE).is_file() or (place / _MADE).read_text("utf-8") != said):
         shutil.rmtree(place)
     place.mkdir(parents=True, exist_ok=True)
     write_text(place / _MADE, said)
+    wanted = {_name(model, k) for k in range(len(prompts))}
+    for path in place.glob(f"*{model.modality.suffix}"):
+        if path.name not in wanted:  # of a larger number, which was asked for before
+            path.unlink()
     missing = [k for k in range(len(prompts)) if not (place / _name(model, k)).is_file()]
     if not missing:
         return

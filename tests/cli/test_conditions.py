@@ -14,6 +14,7 @@ from multigen.conditioners.shown import Shown
 from multigen.errors import MultigenError
 from multigen.generation.request import Request
 from multigen.modalities.audio import Audio
+from multigen.modalities.image import Image
 from multigen.modalities.media import Media
 from multigen.modalities.video import Video
 from multigen.model.build import build_dataset
@@ -42,6 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for k in range(frames):
             clip[:, k, k % 24 : k % 24 + 8, 4:12] = -1.0
         CLIP.write(clip, place / f"{name}.mp4")
+    CLIP.write(clip, place / "vp9.webm")
+    Image().write(clip[:, 0], place / "still.png")
     Audio(rate=16000).write(torch.zeros(1, 16000), place / "silence.wav")
     return place
 
@@ -98,6 +101,8 @@ def test_the_condition_changes_what_is_made(folder: Path) -> None:
         ("nothing.mp4", "nothing.mp4: no such file"),
         ("silence.wav", "there is no video in it"),
         (".", "is a folder"),
+        ("still.png", "condition: "),
+        ("vp9.webm", "cannot be copied into an MP4"),
     ],
 )
 def test_a_wrong_condition_is_refused_early(
@@ -111,6 +116,13 @@ def test_a_wrong_condition_is_refused_early(
     assert main(["sample", source, "--prompts", str(tmp_path / "lines"), "--out", str(tmp_path / "x")]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_a_sound_alone_is_made_for_a_clip_that_no_file_takes(folder: Path, tmp_path: Path) -> None:
+    source, out = str(folder / "model.safetensors"), tmp_path / "alone"
+    told = ["--condition", str(folder / "vp9.webm"), "--format", "wav", "--steps", "1", "-n", "1", "--quiet"]
+    assert main(["sample", source, *told, "--out", str(out)]) == 0
+    assert len(list((out / "media").glob("*.wav"))) == 1
 
 
 def test_a_file_is_read_once_for_all_media_that_name_it(

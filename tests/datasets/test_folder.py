@@ -527,6 +527,33 @@ def test_over_the_limits_is_left_out(tmp_path: Path) -> None:
     assert "max_pixels" in data.bad[str(tmp_path / "big.png")]
 
 
+def test_what_is_no_panorama_is_not_turned(tmp_path: Path) -> None:
+    """As wide as the shape within 2%; a picture that lies on its side by its EXIF is looked at upright."""
+    small = Image(size=(16, 32))
+    paint(tmp_path / "a.png", size=(100, 50))
+    paint(tmp_path / "b.png", size=(101, 50))
+    paint(tmp_path / "c.png", size=(60, 40))
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    PillowImage.new("RGB", (50, 100)).save(tmp_path / "d.jpg", exif=exif)
+    data = load(small, tmp_path, turn=True)
+    assert data._names == ["a.png", "b.png", "d.jpg"]
+    assert "c.png: 60 x 40 is not allowed with turn" in data.bad[str(tmp_path / "c.png")]
+    assert "c.png" in data.summary() and len(load(small, tmp_path)) == 4
+    paint(tmp_path / "b.png", size=(50, 50))  # after its header was read
+    with pytest.raises(MediaError, match=r"b\.png: 50 x 50 is not allowed with turn.* as 32 x 16"):
+        data.draw(1, stream(0))
+
+
+def test_a_clip_that_is_no_panorama_is_not_turned(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", 8, size=(32, 64))
+    film(tmp_path / "b.mp4", 8, size=(48, 64))
+    data = load(Video(size=(16, 32), frames=4, fps=8), tmp_path, turn=True)
+    assert data.draw(0, stream(0))["media"].shape == (3, 4, 16, 32)
+    with pytest.raises(MediaError, match=r"b\.mp4: 64 x 48 is not allowed with turn"):
+        data.draw(len(data) - 1, stream(0))
+
+
 def test_all_bad_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(

@@ -18,7 +18,7 @@ from multigen.registry import KINDS
 
 PUBLIC = {
     "EditRequest", "Media", "Model", "MultigenError", "Part", "Recipe", "Request", "__version__", "core", "evaluate",
-    "export", "load", "load_recipe", "register", "train",
+    "explain", "export", "load", "load_recipe", "register", "train",
 }  # fmt: skip
 
 

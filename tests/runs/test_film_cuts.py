@@ -15,6 +15,7 @@ from multigen.errors import MultigenError
 from multigen.modalities.video import Video
 from multigen.model.model import Model
 from multigen.recipe.load import load_recipe
+from multigen.runs.film import film
 from multigen.runs.film.cuts import detected, places, scenes
 
 CASCADE = [
@@ -77,9 +78,14 @@ def test_cuts_that_are_told() -> None:
     assert [len(scene) for scene in found] == [3, 5, 4] and heard == [0.3, 0.8]
     assert [one for scene in found for one in scene] == [id(f) for f in frames]
     assert [len(list(scene)) for scene in scenes(frames, "off", 10.0)] == [12]
-    for wrong in ("", "1,a", "2,1", "0", "-1", "nan", "1,1"):
+    for times in ([0.3, 0.8], (0.3, 0.8), "0.3,0.8", np.array([0.3, 0.8]).tolist()):
+        assert [len(list(scene)) for scene in scenes(frames, times, 10.0)] == [3, 5, 4]
+    texts = ("", "1,a", "2,1", "0", "-1", "nan", "1,1")
+    for wrong in (*texts, [], [2, 1], [1, "a"], [None], 0.3, None, {0.3}, b"12", np.array([0.3, 0.8])):
         with pytest.raises(MultigenError, match=r"cuts: .* Allowed: auto, off, or times"):
             places(wrong)
+        with pytest.raises(MultigenError, match=r"cuts: .* is not allowed"):
+            scenes(frames, wrong, 10.0)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -115,4 +121,6 @@ def test_wrong_cuts_are_refused_before_the_model(
     Video(fps=10.0).write_each(pan(1, 3, 1, (24, 32)), (24, 32), tmp_path / "clip.mp4", lossless=True)
     line = ["film", doubling, "--input", str(tmp_path / "clip.mp4"), "--out", str(tmp_path / "o.mp4")]
     assert main([*line, "--cuts", "soon"]) == 2
+    with pytest.raises(MultigenError, match=r"cuts: \[2, 1\] is not allowed"):
+        film("no such model", tmp_path / "clip.mp4", tmp_path / "o.mp4", cuts=[2, 1])
     assert "cuts: 'soon' is not allowed" in capsys.readouterr().err and not (tmp_path / "o.mp4").exists()

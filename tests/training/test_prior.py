@@ -75,6 +75,16 @@ def test_the_class_is_made_once_by_the_model_itself_each_of_its_seed(tmp_path: P
     assert sorted(files) == ["00000.png", "00001.png", "00002.png", "made.json"]
     (one,) = model.generate("a red apple", seed=recipe.seed + 1)
     torch.testing.assert_close(made[1]["media"], one.tensor, rtol=0, atol=1 / 127)
+    few = class_media(
+        Model(
+            recipe_of("stable diffusion 1", tmp_path, "train.prior={prompt: a red apple, count: 1}"),
+            device="cpu",
+        ),
+        tmp_path / "run",
+    )
+    assert few is not None and len(few) == 1  # as many as are asked for now
+    assert sorted(p.name for p in place.iterdir()) == ["00000.png", "made.json"]
+    class_media(model, tmp_path / "run")
     (place / "00001.png").unlink()
     stamp = (place / "00000.png").stat().st_mtime_ns
     class_media(model, tmp_path / "run")

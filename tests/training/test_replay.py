@@ -90,6 +90,19 @@ def test_samples_of_a_model_of_classes_have_their_labels(tmp_path: Path) -> None
     assert json.loads((tmp_path / FOLDER / "metadata.jsonl").read_text().splitlines()[11])["text"] == "1"
 
 
+def test_a_smaller_count_leaves_no_medium_without_its_caption(tmp_path: Path) -> None:
+    model = small("image_digits")
+    for count in (12, 3, 5):
+        own = f"train.replay={{share: 0.5, count: {count}}}"
+        model.recipe = load_recipe("image_digits", [*SMALL["image_digits"], "weights=null", own])
+        data = build_dataset(model.recipe, model.modality)
+        both = replayed(model, data, tmp_path, None)
+        learned = [both[index] for index in dict.fromkeys(both.split()[0]) if index >= len(data)]
+        assert [(item["id"], item.get("text")) for item in learned] == [
+            (f"{k:05d}.png", str(k % 10)) for k in range(count)
+        ]
+
+
 def test_a_model_is_asked_for_the_captions_that_it_was_told(tmp_path: Path) -> None:
     recipe = load_recipe("image_emoji", ["weights=null", "train.init=image_emoji", "train.replay={count: 2}"])
     model = multigen.load("image_emoji", device="cpu")
@@ -163,6 +176,8 @@ def test_former_data_are_named_with_their_path(tmp_path: Path, monkeypatch: pyte
     [
         (["train.replay={share: 1}"], r"train\.replay\.share: 1.0 is not allowed"),
         (["train.replay={share: 0}"], r"train\.replay\.share: 0.0 is not allowed"),
+        (["train.replay={share: 1e-7}"], r"train\.replay\.share: 1e-07 .*Allowed: a number from 0\.01 to 0\.99"),
+        (["train.replay={share: 0.9999999}"], r"train\.replay\.share: 0\.9999999 is not allowed"),
         (["train.replay={count: 0}"], r"train\.replay\.count: 0 is not allowed"),
         (["train.replay={data: {name: emojis}}"], r"train\.replay\.data\.name: 'emojis'"),
         (["train.replay={parts: 3}"], r"train\.replay\.parts"),

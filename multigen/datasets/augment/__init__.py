@@ -33,7 +33,7 @@ class Augment:
     pitch         semitones in either direction
     gain          dB in either direction
     turn          turn equirectangular pictures by any angle about the vertical: what leaves on one side comes in on the
-                  other
+                  other. Media of another shape than is trained at are refused
     """
 
     flip: bool = False

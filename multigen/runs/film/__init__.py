@@ -27,7 +27,7 @@ from multigen.model.model import Model
 from multigen.progress import Progress
 from multigen.provenance.made import Made, SourceFile
 from multigen.provenance.marking import LONG, write_long
-from multigen.runs.film.cuts import AUTO, Places, scenes
+from multigen.runs.film.cuts import AUTO, places, scenes
 from multigen.runs.film.windows import Block, Levels, blocks, joined
 from multigen.runs.film.work import Work, works
 from multigen.runs.film.work import check_makes as check_makes
@@ -51,7 +51,7 @@ def film(
     overrides: Sequence[str] = (),
     device: str | None = None,
     lossless: bool = False,
-    cuts: Places = AUTO,
+    cuts: str | Sequence[float] = AUTO,
     quiet: bool = False,
 ) -> Path:
     """Make more frames, or larger ones, of a clip with a trained model; `out`, a new .mp4 or .mov.
@@ -62,12 +62,14 @@ def film(
     overrides  changes to how the model samples: `sample.size` is the side of a block, `sample.batch` how many of them
                share a network call
     lossless   H.264 in RGB, every value as it is
-    cuts       where scenes begin, in s: nothing is made between two of them; "auto": found, "off": none
+    cuts       where scenes begin, in s, as (2.5, 7.04) or "2.5,7.04": nothing is made between two of them; "auto": they
+               are found, "off": there are none
 
     The clip's frames stay as they are where only frames are added, and its sound goes along. Where it is stopped or the
     clip is damaged, what is made so far stays. MultigenError for what does not fit the model.
     """
     check_out(out)
+    told = places(cuts)
     model = open_model(source, overrides, device)
     passes = works(model, times, restore)
     own = model.modality.native(clip)
@@ -84,7 +86,7 @@ def film(
         reading = _Reading(own.each(clip), progress, caught)
         kept = round(rate / own.fps) if size == (info.height, info.width) else 0
         found: list[float] = []
-        frames = _made(model, passes, asked, scenes(iter(reading), cuts, own.fps, found.append))
+        frames = _made(model, passes, asked, scenes(iter(reading), told, own.fps, found.append))
         making = _Making(_marked(model, own, frames, kept), caught)
         write_long(out, _origin(model, clip), partial(making.write, own.at(rate), size, lossless))
     if found:

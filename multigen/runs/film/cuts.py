@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import TypeAlias
@@ -28,33 +28,42 @@ _ALONE = 0.15  # of full scale: a cut where nothing is around, in clips of two o
 Places: TypeAlias = "str | tuple[float, ...]"
 
 
-def places(text: str) -> Places:
-    """`auto`, `off`, or times in s with commas, in their order. MultigenError for others."""
-    if text in (AUTO, OFF):
-        return text
+def places(given: object) -> Places:
+    """`auto`, `off`, or times in s, with commas or as a sequence, in their order. MultigenError for others."""
+    if isinstance(given, str) and given in (AUTO, OFF):
+        return given
+    parts = [part.strip().removesuffix("s") for part in given.split(",")] if isinstance(given, str) else given
     try:
-        found = tuple(float(part.strip().removesuffix("s")) for part in text.split(","))
-    except ValueError:
+        found = (
+            tuple(float(part) for part in parts)
+            if isinstance(parts, Sequence) and not isinstance(parts, bytes)
+            else ()
+        )
+    except (TypeError, ValueError):
         found = ()
     if not found or not all(math.isfinite(t) and t > 0 for t in found) or list(found) != sorted(set(found)):
         raise MultigenError(
-            f"cuts: {text!r} is not allowed. Allowed: auto, off, or times in s such as 2.5,7.04."
+            f"cuts: {given!r} is not allowed. Allowed: auto, off, or times in s such as 2.5,7.04."
         )
     return found
 
 
 def scenes(
-    frames: Iterable[Levels], cuts: Places, rate: float, tell: Callable[[float], None] = lambda _: None
+    frames: Iterable[Levels],
+    cuts: str | Sequence[float],
+    rate: float,
+    tell: Callable[[float], None] = lambda _: None,
 ) -> Iterator[Iterator[Levels]]:
     """The scenes of a clip, one after the other; each is to be read before the next.
 
-    cuts  where they are (`places`); `rate` frames/s
+    cuts  where they are (`places`), of which MultigenError is raised at once; `rate` frames/s
     tell  hears of each cut, in s
     """
+    told = places(cuts)
 
     def numbered() -> Iterator[tuple[int, Levels]]:
         scene = 0
-        for k, (frame, cut) in enumerate(_cut(frames, cuts, rate)):
+        for k, (frame, cut) in enumerate(_cut(frames, told, rate)):
             if cut:
                 scene += 1
                 tell(k / rate)

@@ -56,13 +56,14 @@ export function asCurl(settings, model) {
   const sent = (more) => [...lines, ...more].join(" \\\n  ");
   if (model.modality === "audio") return sent([`-o ${medium(settings)}`]);
   if (model.modality === "image") return `${sent([])} |\n  jq -r '.data[0].b64_json' | base64 --decode > ${medium(settings)}`;
-  if (path === "/jobs") {
-    const url = `$(curl -fsS "${base()}/jobs/$id"${auth.length ? ` ${auth[0]}` : ""} | jq -r '.data[0].url // empty')`;
-    return `id=$(${sent([])} | jq -r .id)\nuntil url=${url}; [ -n "$url" ]; do sleep 1; done\ncurl -fsS "$url" -o ${medium(settings)}`;
-  }
-  // A video is made while one comes back to ask.
-  const get = [`curl -fsS "${base()}/videos/$id/content"`, ...auth, "--retry 600 --retry-delay 1 --retry-all-errors", `-o ${medium(settings)}`];
-  return `id=$(${sent([])} | jq -r .id)\n${get.join(" \\\n  ")}`;
+  // It is asked for until it ends, well or not.
+  const ask = [`curl -fsS "${base()}${path}/$id"`, ...auth].join(" ");
+  const found = path === "/jobs" ? ".data[0].url" : JSON.stringify(`${base()}/videos/`) + " + .id + \"/content\"";
+  const ended = `if .status == "completed" then ${found} else error("\\(.status): \\(.error.message)") end`;
+  return `id=$(${sent([])} | jq -r .id)
+while job=$(${ask}) && printf %s "$job" | jq -e '.status == "queued" or .status == "in_progress"' > /dev/null; do sleep 1; done
+url=$(printf %s "$job" | jq -er '${ended}') &&
+curl -fsS "$url"${path === "/jobs" ? "" : auth.map((one) => ` ${one}`).join("")} -o ${medium(settings)}`;
 }
 
 export function python(value) {
@@ -105,6 +106,8 @@ ${head.replace("from pathlib import Path", "from pathlib import Path\nfrom urlli
 while job["status"] in ("queued", "in_progress"):
     time.sleep(1)
     job = client.get("/jobs/" + job["id"], cast_to=object)
+if job["status"] != "completed":
+    raise SystemExit(job["status"] + ": " + job["error"]["message"])
 ${out}.write_bytes(urlopen(job["data"][0]["url"]).read())`;
   }
   const form = opened.length

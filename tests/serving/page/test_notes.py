@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from multigen.errors import MultigenError
 from tests.serving.notes_model import saved_notes
 from tests.serving.page.browser import Watched, expect
+from tests.serving.page.test_copy import run
 from tests.serving.servers import running
 
 
@@ -63,3 +67,38 @@ def test_notes_are_heard_and_taken_along(watched: Watched) -> None:
     expect(page.get_by_role("group", name="Across")).to_be_visible()
     watched.view("Edit")
     expect(page.get_by_text("What do you want to edit?")).to_be_visible()
+
+
+def test_what_is_copied_ends_as_its_job_does(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both texts leave the same piece; where the job fails they say why, and wait no longer."""
+    page = watched.page
+    page.get_by_text("More", exact=True).click()
+    page.get_by_label("File format").select_option("mid")
+    watched.generate(prompt="G major, 92 bpm", steps=1, seed=3)
+    watched.made(1)
+    page.get_by_role("button", name="Open: G major, 92 bpm, seed 3").click()
+    watched.facts()
+    texts = {}
+    for kind in ("curl", "OpenAI client"):
+        page.get_by_role("dialog").get_by_text(kind, exact=True).click()
+        texts[kind] = page.get_by_label(kind, exact=True).last.inner_text()
+    pieces = []
+    for kind, text in texts.items():
+        (tmp_path / kind).mkdir()
+        pieces.append(run(kind, text, tmp_path / kind, monkeypatch))
+    assert pieces[0] == pieces[1] and pieces[0][:4] == b"MThd"
+
+    async def lost(*_: object) -> None:
+        raise MultigenError("the disk is full")
+
+    monkeypatch.setattr("multigen.serving.api.jobs.keep", lost)
+    (tmp_path / "failed").mkdir()
+    ended = subprocess.run(
+        ["bash", "-c", texts["curl"]], cwd=tmp_path / "failed", timeout=30, capture_output=True, text=True
+    )
+    assert ended.returncode and "failed: what was made could not be kept" in ended.stderr
+    with pytest.raises(SystemExit, match="failed: what was made could not be kept"):
+        run("OpenAI client", texts["OpenAI client"], tmp_path / "failed", monkeypatch)
+    assert list((tmp_path / "failed").iterdir()) == []
