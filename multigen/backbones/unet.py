@@ -133,22 +133,34 @@ class UNet(Backbone):
         """Adapt the state of a related network: an image network's for video, or one whose grid is narrower.
 
         Kinds of layers over time that are missing start as in a new network, at zero, so that the video network does to
-        every frame what the image network does to an image. Weights of further channels of a grid condition, such as
-        those of a mask, start at zero, too; those of a grid that this network does not have are left out, as if it said
-        nothing. So it is with a guidance scale.
+        every frame what the image network does to an image. Weights of further channels of a grid start at zero, too;
+        where it is not plain whether a grid was a condition or a mask, they stay as they are. Those of a grid that this
+        network does not have are left out, as if it said nothing. So it is with a guidance scale.
         """
         known = {_over_time(k) for k in weights}
         own = self.state_dict() if self.axes == 3 or self.distilled else {}
         new = {k: v for k, v in own.items() if (kind := _over_time(k)) and kind not in known}
         new |= {k: v for k, v in own.items() if k == _GUIDANCE and k not in weights}
         enter = weights.get("enter.weight")
-        wanted = self.channels + self.cond.grid
-        if enter is not None and enter.ndim == 4 and self.channels <= enter.shape[1] < wanted:
-            more = enter.new_zeros(len(enter), wanted - enter.shape[1], *enter.shape[2:])
-            weights = {**weights, "enter.weight": torch.cat([enter, more], dim=1)}
+        place = None if enter is None or enter.ndim != 4 else self._gap(enter.shape[1] - self.channels)
+        if enter is not None and place is not None:
+            more = enter.new_zeros(
+                len(enter), self.channels + self.cond.grid - enter.shape[1], *enter.shape[2:]
+            )
+            weights = {
+                **weights,
+                "enter.weight": torch.cat([enter[:, :place], more, enter[:, place:]], dim=1),
+            }
         if not self.cond.grid and enter is not None and enter.ndim == 4 and enter.shape[1] > self.channels:
             weights = {**weights, "enter.weight": enter[:, : self.channels]}
         return {**new, **{k: v for k, v in weights.items() if k != _GUIDANCE or self.distilled}}
+
+    def _gap(self, grid: int) -> int | None:
+        """Where, among the channels of a network with so many of a grid, this one has further ones; None: unknown."""
+        own, shown = self.cond.grid - self.cond.shown, self.cond.shown
+        if grid == self.cond.grid or grid not in (0, own, shown) or (grid and own == shown):
+            return None
+        return self.channels if grid and grid == shown else self.channels + grid
 
     def circle_multiple(self, axis: int) -> int:
         """Its stride: a circle cannot be padded."""

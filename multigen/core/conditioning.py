@@ -29,11 +29,16 @@ from multigen.core.upload import upload
 
 @dataclass(frozen=True)
 class CondSpec:
-    """Widths K of the parts that a conditioner gives, 0 for a part that it does not give."""
+    """Widths K of the parts that a conditioner gives, 0 for a part that it does not give.
+
+    shown  how many of the grid's channels, the last ones, are none of the conditioner's: what is known of a sample
+           (`core.masks`), or the stage before
+    """
 
     vector: int = 0
     tokens: int = 0
     grid: int = 0
+    shown: int = 0
 
 
 class _Parts(NamedTuple):

@@ -85,7 +85,7 @@ def cond_spec(recipe: Recipe, spec: CondSpec, codec: Codec, channels: int, casca
     the stage before.
     """
     more = (codec.mask_width + channels if recipe.masked else 0) + (0 if cascade is None else cascade.width)
-    return dataclasses.replace(spec, grid=spec.grid + more)
+    return dataclasses.replace(spec, grid=spec.grid + more, shown=more)
 
 
 def with_channels(

@@ -316,10 +316,18 @@ def test_a_grid_condition_comes_and_goes_without_a_change_while_it_says_nothing(
     assert torch.allclose(back(x, level, cond), told(x, level, blank), atol=1e-5)
     assert (told(x, level, said) - told(x, level, blank)).abs().max() > 1e-3
     # Further channels come after those that are there, as a mask's after a conditioner's.
-    wider = small(1, CondSpec(vector=6, grid=5))
+    wider = small(1, CondSpec(vector=6, grid=5, shown=3))
     wider.load_state_dict(wider.inherit(told.state_dict()))
     more = said.join_grid(torch.randn(2, 3, 16))
     assert torch.allclose(wider(x, level, more), told(x, level, said), atol=1e-5)
+    # A condition's come before those of a mask that is there.
+    wider = small(1, CondSpec(vector=6, grid=5, shown=2))
+    wider.load_state_dict(wider.inherit(told.state_dict()))
+    more = cond.with_grid(torch.randn(2, 3, 16)).join_grid(torch.ones(2, 2, 16))
+    assert torch.allclose(wider(x, level, more), told(x, level, said), atol=1e-5)
+    # Where either may be meant, it is not guessed: loading says that the shapes differ.
+    wider = small(1, CondSpec(vector=6, grid=4, shown=2))
+    assert wider.inherit(told.state_dict())["enter.weight"].shape[1] == 5
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
