@@ -36,6 +36,7 @@ _FOODS = {
     "drinks": "glass of milk, hot beverage, teapot, teacup, sake, wine glass, cocktail glass, tropical drink, "
     "beer mug, beer mugs, bubble tea, cup with straw, tumbler glass",
 }
+_WEAK = 0.9  # a judge that is right on a smaller share of real media
 
 
 class Attribute(NamedTuple):
@@ -141,9 +142,11 @@ def told(attribute: Attribute, found: Mapping[str, Any], made: MediaSet, used: M
     header = ("group", "training captions", "real, judged", "outputs, judged", "beyond chance", *used)
     beyond = [f"{one['beyond_chance']} {one['group']}" for one in found["rows"] if one["beyond_chance"]]
     said = f"Beyond chance: {', '.join(beyond)}." if beyond else "No group is beyond chance."
+    weak = " A weak judge: look at the media, too." if found["judge_right"]["share"] < _WEAK else ""
     about = (
         f"### By {attribute.title}\n\nThe judge, `{found['judge']}`, is right on {_share(found['judge_right'])} of "
-        f"real media;\n{found['apart']:.0%} of the outputs would have to change for the shares of real media. {said}"
+        f"real media;\n{found['apart']:.0%} of the outputs would have to change for the shares of real media. "
+        f"{said}{weak}"
     )
     return f"{about}\n\n{rows_of(header, rows)}"
 

@@ -36,7 +36,9 @@ def parser() -> Parser:
         "--against", action="append", default=[], metavar="TEXT",
         help="another prompt, which takes over during one interval of noise levels; may be repeated",
     )  # fmt: skip
-    parser.add_argument("-n", type=count, default=8, metavar="N", help="seeds (default: 8)")
+    parser.add_argument(
+        "-n", type=count, default=8, metavar="N", help="seeds, 4 or more with --against (default: 8)"
+    )
     parser.add_argument(
         "--levels", type=count, default=4, metavar="N", help="intervals of noise levels (default: 4)"
     )

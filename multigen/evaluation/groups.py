@@ -1,7 +1,8 @@
 """Groups of media: how well each is made, and how often it comes where the prompt names none, beside the training data.
 
 What a medium shows is judged by the group whose mean training item is nearest in the features of the evaluation. The
-same judge looks at real media, also at those whose captions name no group, so that its own errors are on both sides.
+same judge looks at real media, also at those whose captions name no group, so that its own errors are on both sides. No
+real medium is among the items by whose mean it is judged.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from multigen import registry
@@ -19,6 +19,7 @@ from multigen.core.noise import stream
 from multigen.datasets import Dataset, Item
 from multigen.errors import MediaError, MultigenError
 from multigen.evaluation.features import Feature, extract
+from multigen.evaluation.groups_judge import Judge, Real
 from multigen.evaluation.metrics import Metric, Score, Target
 from multigen.evaluation.results import short
 from multigen.evaluation.sets import MediaSet, generated_set
@@ -29,24 +30,6 @@ _Z = 1.959963984540054  # of a 95% interval
 _LEAST = 2  # groups, and real media of each
 _DRAWS = 400  # draws of training items, of which a small dataset makes several of each
 GroupOf = Callable[[str, int | None], str | None]  # a caption and a label -> the only group that it names
-
-
-class Judge(NamedTuple):
-    """The mean features [groups, w] of real media of each group."""
-
-    names: list[str]
-    means: Tensor
-
-    def __call__(self, features: Tensor) -> list[str]:
-        """The group of each row [n, w]."""
-        return [self.names[k] for k in torch.cdist(features, self.means).argmin(1).tolist()]
-
-
-class _Real(NamedTuple):
-    """Real media: the group that each names, if it names one, and their features [n, w]."""
-
-    groups: list[str | None]
-    features: Tensor
 
 
 def measure_groups(
@@ -72,17 +55,15 @@ def measure_groups(
     apart = held if len(held) and dataset.holds_out != "captions" else train
     seen = _real(model, dataset, train, group_of, feature, rounds=-(-_DRAWS // len(train)))
     real = _real(model, dataset, apart, group_of, feature, part="real")
-    there = [name for name in names if seen.groups.count(name) >= _LEAST]
+    there = [name for name in names if seen.named(name) >= _LEAST]
     _check_there(there, names)
-    means = [seen.features[[g == name for g in seen.groups]].mean(0) for name in there]
-    judge = Judge(there, torch.stack(means))
+    judge = Judge(there, seen)
     neutral = neutral or neutral_set(model, settings)
     outputs = judge(extract(feature, neutral.media, device=model.device).double().mean(1))
-    judged = judge(real.features)
+    judged = judge.of_real(real)
     right = [a == b for a, b in zip(judged, real.groups, strict=True) if b in there]
     qualities = _quality(made, metrics, group_of)
-    said = [group for group in seen.groups if group is not None]
-    rows = [_row(name, said, judged, outputs, qualities) for name in there]
+    rows = [_row(name, seen.once(), judged, outputs, qualities) for name in there]
     between = 0.5 * sum(abs(row["outputs"]["share"] - row["real"]["share"]) for row in rows)
     return {
         "neutral": list(settings.neutral), "media": len(outputs), "judge": feature.facts.name,
@@ -98,7 +79,7 @@ def check_groups(model: Model, dataset: Dataset) -> None:
     _judging(model, settings)
     names, group_of = _asked(settings, dataset)
     counts: dict[str | None, int] = dict.fromkeys(names, 0)
-    for group, _ in _drawn(model, dataset, dataset.split()[0], group_of):
+    for _, group, _ in _drawn(model, dataset, dataset.split()[0], group_of):
         counts[group] = counts.get(group, 0) + 1
         if sum(counts[name] >= _LEAST for name in names) >= _LEAST:
             return
@@ -191,18 +172,20 @@ def _real(
     *,
     rounds: int = 1,
     part: str = "",
-) -> _Real:
+) -> Real:
     """Real items, the groups that they name, and their features."""
+    items: list[int] = []
     groups: list[str | None] = []
 
     def media() -> Iterator[Tensor]:
         for turn in range(rounds):
-            for group, item in _drawn(model, dataset, indices, group_of, part, turn):
+            for index, group, item in _drawn(model, dataset, indices, group_of, part, turn):
+                items.append(index)
                 groups.append(group)
                 yield item["media"]
 
     features = extract(feature, media(), device=model.device).double().mean(1)
-    return _Real(groups, features)
+    return Real(items, groups, features)
 
 
 def _drawn(
@@ -212,8 +195,8 @@ def _drawn(
     group_of: GroupOf,
     part: str = "",
     turn: int = 0,
-) -> Iterator[tuple[str | None, Item]]:
-    """Each real item, and the group that it names; `evaluate.bank` items are looked at, at most."""
+) -> Iterator[tuple[int, str | None, Item]]:
+    """Each real item's index, the group that it names, and itself; `evaluate.bank` items are looked at, at most."""
     most, seed = model.recipe.evaluate.bank, model.recipe.seed
     some = list(indices)
     some = some[:: -(-len(some) // most)] if len(some) > most else some
@@ -222,7 +205,7 @@ def _drawn(
             item = dataset.draw(index, stream(seed, "groups", part, turn, index))
         except MediaError:  # the dataset has said so
             continue
-        yield group_of(item.get("text", ""), item.get("label")), item
+        yield index, group_of(item.get("text", ""), item.get("label")), item
 
 
 def neutral_set(model: Model, settings: Groups) -> MediaSet:

@@ -68,3 +68,5 @@ def _asked(job: Job) -> Iterator[str]:
         yield from asked_texts(dataclasses.replace(plan.request, prompt=job.prompt), plan)
     if plan.blend is not None:
         yield plan.blend.prompt
+    if plan.swap is not None:
+        yield plan.swap.prompt

@@ -10,7 +10,7 @@ from multigen import registry
 from multigen.errors import MultigenError
 from multigen.evaluation.explain.explanation import FILE, Explanation
 from multigen.evaluation.explain.picture import ATTENTION, DECIDES, LEFT_OUT, draw_swaps, draw_words
-from multigen.evaluation.explain.swap import swap
+from multigen.evaluation.explain.swap import LEAST, swap
 from multigen.evaluation.explain.words import tell_words
 from multigen.evaluation.features import Feature
 from multigen.evaluation.html_report import write_report
@@ -19,6 +19,7 @@ from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.model.novelty import feature_part
 from multigen.progress import Progress
+from multigen.prompts.normal import clean
 from multigen.provenance.marking import mark_picture
 from multigen.recipe.dump import to_yaml
 from multigen.runs.opened import open_model
@@ -50,14 +51,15 @@ def explain(
     source     a run folder, a weights file or a trained recipe
     overrides  changes to how it samples, and the feature in which media are scored: "evaluate.feature.name=hues"
     against    other prompts, each of which takes over during one interval of noise levels; () : only words
-    n          seeds, from `seed` (the recipe's) on; two or more with `against`
+    n          seeds, from `seed` (the recipe's) on; four or more with `against`
     levels     intervals of noise levels, with as many steps each
     out        a new folder for explanation.json, pictures and report.html; None: explanation-N beside the weights
     device     "cpu", "cuda", "cuda:1", "mps"; by default the best one here
     quiet      show no progress
 
-    Nothing is reused from step to step. MultigenError for an empty prompt, numbers out of range, a model with stages
-    before it, and a folder that holds an explanation.
+    Nothing is reused from step to step, and no guard against copies makes a medium again. MultigenError for an empty
+    prompt, numbers out of range, a model with stages before it, what a filter blurs, and a folder that holds an
+    explanation.
     """
     _check(prompt, against, n, levels)
     model = _opened(str(source), overrides, device)
@@ -86,7 +88,13 @@ def explain(
 def _opened(source: str, overrides: Sequence[str], device: str | None) -> Model:
     """The model. MultigenError for one in stages."""
     model = open_model(source, overrides, device)
-    model.nearness = None  # what is looked at is the network
+    if model.nearness is not None:
+        log.warning(
+            "%s: sample.novelty is on: `multigen sample` hands out another try of what is too near to an item. "
+            "The first try of each seed is explained.",
+            model.recipe.name,
+        )
+        model.nearness = None
     if model.recipe.stages:
         stages = ", ".join(model.recipe.stages)
         raise MultigenError(
@@ -96,15 +104,16 @@ def _opened(source: str, overrides: Sequence[str], device: str | None) -> Model:
 
 
 def _check(prompt: str, against: Sequence[str], n: int, levels: int) -> None:
-    if not prompt.strip():
-        raise MultigenError("--prompt: the empty prompt has no words; give a text")
-    least = 2 if against else 1
+    heard = clean(prompt, "--prompt").split()
+    if not heard:
+        raise MultigenError(f"--prompt: {prompt!r} has no words; give a text")
+    least = LEAST if against else 1
     for name, value, lowest in (("-n", n, least), ("--levels", levels, 1)):
         if value < lowest:
             why = ", as media are scored by those of other seeds" if lowest > 1 else ""
             raise MultigenError(f"{name}: {value} is not allowed; give {lowest} or more{why}")
     for other in against:
-        if other.strip() == prompt.strip():
+        if clean(other, "--against").split() == heard:
             raise MultigenError(f"--against: {other!r} is the prompt itself; give another one")
 
 

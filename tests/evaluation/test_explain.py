@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
+import logging
+import math
 from pathlib import Path
 
 import pytest
@@ -13,14 +16,21 @@ import multigen
 from multigen.cli.main import main
 from multigen.conditioners.speech import Speech
 from multigen.core.noise import normal
-from multigen.evaluation.explain.swap import moved, swap
+from multigen.evaluation.explain.picture import decides_picture
+from multigen.evaluation.explain.swap import Swapped, moved, place, row, swap
 from multigen.evaluation.explain.words import tell_words
 from multigen.evaluation.features import Facts, Feature
+from multigen.evaluation.groups import wilson
+from multigen.generation.batching import Batcher
+from multigen.generation.noise_levels import Interval
 from multigen.generation.plan import Job, jobs
 from multigen.generation.request import Request
+from multigen.generation.swap import Swap
 from multigen.modalities.audio import Audio
+from multigen.model.guarding import guarded
 from multigen.model.model import Model
 from multigen.progress import Progress
+from multigen.recipe.load import override_recipe
 from tests.generation.test_trace import emoji
 from tests.model.test_model import small
 
@@ -44,22 +54,46 @@ def quiet() -> Progress:
     return Progress("explain", 1, quiet=True)
 
 
+def seeds(n: int, width: int, count: int) -> list[torch.Tensor]:
+    """Features of `count` sets of media [n, width], the same seeds of which are alike."""
+    noise = torch.Generator().manual_seed(n)
+    shared, *own = torch.randn(count + 1, n, width, generator=noise, dtype=torch.float64)
+    return [0.7 * (shared + one) for one in own]
+
+
 def test_how_far_lies_what_is_moved() -> None:
-    noise = torch.Generator().manual_seed(0)
-    a = torch.randn(6, 20, generator=noise, dtype=torch.float64)
-    way = torch.randn(20, generator=noise, dtype=torch.float64)
-    b = a + 5 * way
+    a, b = seeds(6, 20, 2)
+    way = torch.randn(20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for share in (0.0, 0.25, 1.0):  # of the same seed's own way, whatever the seed
-        apart = moved(a, b, a + share * 5 * way) - moved(a, b, a)
-        torch.testing.assert_close(apart, torch.full((6,), share, dtype=torch.float64))
-    turned = torch.linalg.qr(torch.randn(20, 20, generator=noise, dtype=torch.float64))[0]
-    torch.testing.assert_close(moved(a @ turned + 3, b @ turned + 3, b @ turned + 3), moved(a, b, b))
-    assert moved(a, a, b).tolist() == [0.5] * 6
-    far = torch.randn(400, 3, generator=noise, dtype=torch.float64)
-    near = torch.randn(400, 3, generator=noise, dtype=torch.float64)
+        assert moved(a, a + 5 * way, a + share * 5 * way) == pytest.approx((share, 0), abs=1e-9)
+    b = b + way
+    assert moved(a, b, b) == pytest.approx((1, 0), abs=1e-9)  # whatever noise there is
+    turned = torch.linalg.qr(torch.randn(20, 20, dtype=torch.float64))[0]
+    there = a + 0.3 * way
+    assert moved(a @ turned + 3, b @ turned + 3, there @ turned + 3) == pytest.approx(moved(a, b, there))
+    assert all(math.isnan(one) for one in moved(a, a, b))  # the other prompt makes the same
+    assert place(a, a, b).tolist() == [0.5] * 6
+    far, near = seeds(400, 3, 2)
+    turned = (place(far, near, far) > 0.5).double().mean()
+    assert abs(float(turned) - 0.5) < 0.1  # no medium is scored by itself
+
+
+@pytest.mark.parametrize("n", [4, 8])
+def test_half_the_way_is_half_and_its_error_is_honest(n: int) -> None:
+    """Of few seeds, whose noise is as large as the way: 300 experiments of known truth."""
+    width, experiments = 40, 300
+    way = torch.zeros(width, dtype=torch.float64)
+    way[0] = 5.0
+    a, b, between = (one.split(n) for one in seeds(n * experiments, width, 3))
+    scores = [moved(x, way + y, 0.5 * way + z) for x, y, z in zip(a, b, between, strict=True)]
+    values, errors = torch.tensor(scores, dtype=torch.float64).T
+    assert float(values.mean()) == pytest.approx(0.5, abs=0.03)
+    said, true = float(errors.square().mean().sqrt()), float(values.std())
     assert (
-        abs(float((moved(far, near, far) > 0.5).double().mean()) - 0.5) < 0.1
-    )  # no medium is scored by itself
+        0.9 * true < said < 1.5 * true
+    )  # the jackknife's is never too small in the mean (Efron & Stein 1981)
+    inside = ((values - 0.5).abs() < 1.96 * errors).double().mean()
+    assert float(inside) > 0.88
 
 
 def test_what_is_left_out_is_what_the_network_answers_without_it() -> None:
@@ -129,7 +163,7 @@ def test_the_command(
         "--against",
         "8",
         "-n",
-        "2",
+        "4",
         "--levels",
         "2",
         "--quiet",
@@ -162,9 +196,16 @@ def test_the_command(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("",), "the empty prompt has no words"),
+        (("",), "--prompt: '' has no words"),
+        (
+            ("\u200b", "-n", "1"),
+            "--prompt: '\\u200b' has no words",
+        ),  # nothing is left of it once it is cleaned
         (("3", "--against", "3"), "is the prompt itself"),
-        (("3", "--against", "8", "-n", "1"), "-n: 1 is not allowed; give 2 or more"),
+        (("3", "--against", " 3 "), "is the prompt itself"),
+        (("3", "--against", "\uff13\u200b"), "is the prompt itself"),
+        (("3", "--against", "8\x07"), "--against: it holds the control character U+0007"),
+        (("3", "--against", "8", "-n", "3"), "-n: 3 is not allowed; give 4 or more"),
         (("3", "--against", "eleven"), "prompt: 'eleven' is not allowed"),
         (("30",), "prompt: '30' is not allowed"),
     ],
@@ -181,3 +222,45 @@ def test_mistakes(
 def test_a_model_in_stages_is_refused(tmp_path: Path) -> None:
     with pytest.raises(multigen.MultigenError, match="stages"):
         multigen.explain("image_emoji", "apple", "stages=[image_digits]", out=tmp_path / "out", quiet=True)
+
+
+def filtered(model: Model, tmp_path: Path, action: str) -> None:
+    (tmp_path / "words.txt").write_text("green\n")
+    own = f"{{name: words, path: {tmp_path}/words.txt, own_only: true, action: {action}}}"
+    model.guard = guarded(override_recipe(model.recipe, [f"safety.filters=[{own}]"]))
+
+
+def test_filters_hear_the_prompt_that_takes_over(tmp_path: Path) -> None:
+    model = emoji()
+    filtered(model, tmp_path, "flag")
+    own, other = planned(model, "red apple", 1, 2, *PLAIN), planned(model, "green apple", 1, 2, *PLAIN)
+    taken = own[0]._replace(plan=dataclasses.replace(own[0].plan, swap=Swap(other[0].prompt, 0.0, 1.0)))
+    flagged = [bool(medium.flags) for medium in Batcher(model, [*own, taken, *other], 3).in_order()]
+    assert flagged == [False, True, True]
+
+
+@pytest.mark.parametrize("prompts", [("red apple", "green apple"), ("green apple", "red apple")])
+def test_what_is_blurred_is_not_scored(prompts: tuple[str, str], tmp_path: Path) -> None:
+    model = emoji()
+    filtered(model, tmp_path, "blur")
+    own, other = (planned(model, prompt, 4, 1, *PLAIN) for prompt in prompts)
+    with pytest.raises(multigen.MultigenError, match="a filter blurs what these prompts make"):
+        swap(model, own, other, 1, Values(), quiet())
+
+
+def test_a_prompt_that_changes_nothing_has_no_curve() -> None:
+    one = Swapped("the same", [math.nan] * 2, [math.nan] * 2, [wilson(2, 4)] * 2, wilson(4, 8), [])
+    assert row(one, 0) == {"moved": None, "error": None, "turned": wilson(2, 4)}
+    levels = [Interval(math.inf, 0.5, math.inf, 1.0), Interval(0.5, -math.inf, 1.0, 0.0)]
+    bare, other = (decides_picture([k], levels) for k in (one, one._replace(moved=[0.0, 1.0])))
+    assert bare.size == other.size and bare.tobytes() != other.tobytes()
+
+
+def test_a_guard_against_copies_is_told_to_be_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The seed's own first try is explained, however near it is to a training item."""
+    settings = "sample.novelty={distance: 1e9, tries: 2}", "sample.steps=1"
+    with caplog.at_level(logging.WARNING, "multigen.runs.explain"):
+        multigen.explain(
+            "image_digits", "3", *settings, n=1, levels=1, out=tmp_path / "out", quiet=True, device="cpu"
+        )
+    assert "sample.novelty is on" in caplog.text

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from multigen import registry
 from multigen.errors import MultigenError
@@ -41,6 +42,37 @@ def test_hues_tell_colours_and_not_places() -> None:
     assert not found[3].any()  # nothing is coloured
     clip = red[:, None].expand(3, 5, 32, 32)
     torch.testing.assert_close(built("hues", Video(size=32, frames=5))(clip[None])[0, 0], found[0])
+
+
+class Largest(TorchDispatchMode):
+    """Hears of the largest tensor that is made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        out = func(*args, **(kwargs or {}))
+        self.numbers = max(self.numbers, out.numel() if isinstance(out, torch.Tensor) else 0)
+        return out
+
+
+def test_hues_are_bells_about_24_places_and_need_little_memory() -> None:
+    feature = built("hues", Image(size=16))
+    levels = torch.randint(1, 256, (2, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    media = levels / 127.5 - 1
+    with Largest() as largest:
+        found = feature(media)[:, 0]
+    assert largest.numbers == media.numel()
+    for one, shares in zip((levels / 255).flatten(2).transpose(1, 2).tolist(), found, strict=True):
+        expected = [0.0] * 24
+        for red, green, blue in one:
+            most, least = max(red, green, blue), min(red, green, blue)
+            if (most - least) / most > 0.15:
+                hue = math.degrees(math.atan2(math.sqrt(3) * (green - blue), 2 * red - green - blue))
+                for k in range(24):
+                    apart = (hue - 15 * k + 180) % 360 - 180
+                    expected[k] += (most - least) * math.exp(-0.5 * (apart / 15) ** 2)
+        expected = torch.tensor(expected) / sum(expected)
+        torch.testing.assert_close(shares[:24], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_pitch_classes_tell_notes_and_not_octaves() -> None:

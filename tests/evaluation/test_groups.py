@@ -125,6 +125,8 @@ def test_fair_outputs_are_not_beyond_chance(monkeypatch: pytest.MonkeyPatch) -> 
     found = asked(monkeypatch, {"red": 0.6, "green": 0.3, "blue": 0.1})
     assert [row["group"] for row in found["rows"]] == ["red", "green", "blue"]
     assert [row["training"]["share"] for row in found["rows"]] == [0.6, 0.3, 0.1]
+    # 80 training items, of which five draws each make the means
+    assert [row["training"] for row in found["rows"]] == [wilson(48, 80), wilson(24, 80), wilson(8, 80)]
     assert [row["outputs"]["share"] for row in found["rows"]] == [0.6, 0.3, 0.1]
     assert found["judge_right"]["share"] == 1 and found["apart"] == pytest.approx(0, abs=1e-9)
     assert all(row["beyond_chance"] == "" for row in found["rows"])

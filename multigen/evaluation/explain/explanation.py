@@ -87,7 +87,7 @@ class Explanation:
             out[f"What another prompt decides that takes over in one interval ({self.feature})"] = [
                 {"other prompt": one.other}
                 | {
-                    name: f"{short(m)}{'' if math.isnan(e) else f' ± {short(e)}'} ({t['count']} of {self.n})"
+                    name: f"{_moved(m, e)} ({t['count']} of {self.n})"
                     for name, m, e, t in zip(names[1:], one.moved, one.error, one.turned, strict=True)
                 }
                 | {"told apart": f"{one.right['share']:.0%}"}
@@ -119,6 +119,12 @@ class Explanation:
         """Write explanation.json; its path."""
         write_json(self.folder / FILE, self.to_json())
         return self.folder / FILE
+
+
+def _moved(value: float, error: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return short(value) if math.isnan(error) else f"{short(value)} ± {short(error)}"
 
 
 def _share(value: float, error: float) -> str:

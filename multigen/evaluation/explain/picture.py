@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,16 @@ def draw_swaps(
 
 
 def decides_picture(found: Sequence[Swapped], levels: Sequence[Interval]) -> Any:
-    """How far each other prompt moves the medium, by the interval in which it takes over, with standard errors."""
-    values = [
-        m + sign * e for one in found for m, e in zip(one.moved, one.error, strict=True) for sign in (-1, 1)
+    """How far each other prompt moves the medium, by the interval in which it takes over, with standard errors.
+
+    A prompt that moves nothing has no curve.
+    """
+    points = [
+        [(k, m, e) for k, (m, e) in enumerate(zip(one.moved, one.error, strict=True)) if not math.isnan(m)]
+        for one in found
     ]
-    low, high = min(-0.1, *values), max(1.1, *values)
+    values = [m + sign * e for curve in points for _, m, e in curve for sign in (-1, 1)]
+    low, high = min([-0.1, *values]), max([1.1, *values])
     out = Image.new("RGB", (_WIDTH, _HEIGHT + 20 * len(found)), "white")
     draw, font = ImageDraw.Draw(out), ImageFont.load_default(13)
 
@@ -73,12 +79,12 @@ def decides_picture(found: Sequence[Swapped], levels: Sequence[Interval]) -> Any
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     said = "the other prompt takes over while there is so much more noise than signal (sigma/alpha)"
     draw.text((middle, _HEIGHT - _BASE + 32), said, fill=_INK, font=font, anchor="ma")
-    for number, one in enumerate(found):
+    for number, (one, curve) in enumerate(zip(found, points, strict=True)):
         colour = _COLOURS[number % len(_COLOURS)]
         aside = 6 * (number - (len(found) - 1) / 2)
-        points = [(across(k) + aside, up(value)) for k, value in enumerate(one.moved)]
-        draw.line(points, fill=colour, width=2)
-        for (x, y), value, error in zip(points, one.moved, one.error, strict=True):
+        draw.line([(across(k) + aside, up(value)) for k, value, _ in curve], fill=colour, width=2)
+        for k, value, error in curve:
+            x, y = across(k) + aside, up(value)
             draw.line((x, up(value - error), x, up(value + error)), fill=colour, width=2)
             draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=colour)
         y = _HEIGHT - 10 + 20 * number

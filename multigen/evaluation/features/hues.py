@@ -50,10 +50,12 @@ class Hues(nn.Module, Feature):
         weight = torch.where(saturation > _FAINT, saturation * most, 0.0)  # [B, N]
         # The angle in the plane across the axis of greys, which is HSV's hue within two degrees.
         angle = torch.atan2(math.sqrt(3) * (green - blue), 2 * red - green - blue)
-        places = torch.arange(_BINS, device=media.device) * (2 * math.pi / _BINS)
-        apart = angle[:, :, None] - places
-        apart = torch.atan2(apart.sin(), apart.cos()) * (180 / math.pi)
-        shares = (weight[:, :, None] * torch.exp(-0.5 * (apart / _WIDTH).square())).sum(1)
+        found = []
+        for place in range(_BINS):  # one by one: all at once are 24 times the media
+            apart = torch.remainder(angle - (2 * place / _BINS - 1) * math.pi, 2 * math.pi) - math.pi
+            bell = torch.exp(-0.5 * (apart * (180 / math.pi / _WIDTH)).square())
+            found.append((weight * bell).sum(1))
+        shares = torch.stack(found, 1)
         shares = shares / shares.sum(1, keepdim=True).clamp_min(1e-6)
         coloured = (weight > 0).float().mean(1, keepdim=True)
         return torch.cat([shares, coloured], 1)[:, None]
