@@ -113,7 +113,7 @@ def test_the_package_is_lazy_and_offers_its_api():
     assert multigen.register is registry.register
     assert dir(multigen) == [
         "EditRequest", "Media", "Model", "MultigenError", "Part", "Recipe", "Request", "__version__", "core",
-        "evaluate", "export", "load", "load_recipe", "register", "train",
+        "evaluate", "explain", "export", "load", "load_recipe", "register", "train",
     ]  # fmt: skip
     for name in dir(multigen):
         assert getattr(multigen, name) is not None

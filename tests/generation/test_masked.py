@@ -17,7 +17,7 @@ from multigen.core.noise import normal
 from multigen.core.predictions import x0 as x0_prediction
 from multigen.core.schedules import flow
 from multigen.datasets import Item
-from multigen.generation import trajectory
+from multigen.generation import informed
 from multigen.model.load import load
 from multigen.model.model import Model
 from multigen.recipe.schema import Train
@@ -186,9 +186,9 @@ def test_training_shows_what_sampling_shows_of_the_same_mask(
     shown = examples.mask_channels(codec, media, x0, 5, range(10))
     assert len({float(keep.float().mean()) for keep in keeps}) > 3
     seen: list[Tensor] = []
-    add = trajectory.masks.with_mask_channels
+    add = informed.masks.with_mask_channels
     monkeypatch.setattr(
-        trajectory.masks,
+        informed.masks,
         "with_mask_channels",
         lambda guide, channels: (seen.append(channels), add(guide, channels))[1],
     )
