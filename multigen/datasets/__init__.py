@@ -110,6 +110,10 @@ class Dataset(Protocol):
         """
         ...
 
+    def caption(self, index: int, rng: torch.Generator) -> str:
+        """A caption of the item, drawn from `rng`; "" for one without. Files tell theirs without their media."""
+        return self.draw(index, rng).get("text", "")
+
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
         """Training and held-out indices. Items of one origin, such as a piece of music, stay on one side."""
         ...
@@ -141,6 +145,13 @@ def found_by(dataset: Dataset) -> tuple[str, int | None]:
     if Dataset not in type(dataset).__mro__:
         return "", None
     return dataset.summary(), dataset.captioned()
+
+
+def caption_of(dataset: Dataset, index: int, rng: torch.Generator) -> str:
+    """A drawn caption of an item; that of the protocol where a dataset follows it without inheriting from it."""
+    if Dataset not in type(dataset).__mro__:
+        return Dataset.caption(dataset, index, rng)
+    return dataset.caption(index, rng)
 
 
 def held_out(ids: Sequence[str], share: float = 0.1) -> tuple[list[int], list[int]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 
 from multigen import registry
-from multigen.datasets import Catalogue, Dataset, Item
+from multigen.datasets import Item
+from multigen.datasets.wrapped import Wrapped
 from multigen.errors import RecipeError
 from multigen.modalities import Modality
 from multigen.modalities.image import Image
@@ -17,7 +17,7 @@ from multigen.modalities.video import Video
 from multigen.registry import Given, Part
 
 
-class Conditioned(Dataset):
+class Conditioned(Wrapped):
     """The items of another dataset, each with a `condition` that is taken from its own medium.
 
     of    the dataset, {name: moving_emoji, count: 100}
@@ -34,8 +34,8 @@ class Conditioned(Dataset):
         name = rest.pop("name", None)
         if not isinstance(name, str):
             raise RecipeError("data.of: it names no dataset. Allowed: {name: moving_emoji, ...}.")
-        self.of: Dataset = registry.build(
-            "dataset", Part(name, rest), where="data.of", given={"modality": modality}
+        super().__init__(
+            registry.build("dataset", Part(name, rest), where="data.of", given={"modality": modality})
         )
         if take != "all" and not isinstance(modality, Video):
             raise RecipeError(
@@ -44,37 +44,13 @@ class Conditioned(Dataset):
         self.modality, self.take = modality, take
         height, width = modality.shape()[-2:] if isinstance(modality, Video) else (1, 1)
         self._still = Image(size=(height, width)) if take != "all" else modality
-        self.classes, self.holds_out, self.bad = self.of.classes, self.of.holds_out, self.of.bad
-
-    def __len__(self) -> int:
-        return len(self.of)
 
     def __getitem__(self, index: int) -> Item:
-        return self._with(self.of[index])
+        return self._with(self.whole[index])
 
     def draw(self, index: int, rng: torch.Generator) -> Item:
         """The item as the dataset draws it, and what is taken of it."""
-        return self._with(self.of.draw(index, rng))
-
-    def split(self) -> tuple[Sequence[int], Sequence[int]]:
-        """That of the dataset."""
-        return self.of.split()
-
-    def held_kinds(self) -> Mapping[str, Sequence[int]]:
-        """Those of the dataset."""
-        return self.of.held_kinds()
-
-    def summary(self) -> str:
-        """That of the dataset."""
-        return self.of.summary()
-
-    def captioned(self) -> int | None:
-        """That of the dataset."""
-        return self.of.captioned()
-
-    def catalogue(self) -> Catalogue | None:
-        """That of the dataset."""
-        return self.of.catalogue()
+        return self._with(self.whole.draw(index, rng))
 
     def _with(self, item: Item) -> Item:
         media = item["media"]

@@ -15,11 +15,8 @@ from multigen.modalities import Info, Modality, Source
 from multigen.modalities.image import Image
 
 _READERS = 8  # threads: headers are small reads that mostly wait for the disk
-
-
-_TURNED = (
-    0.02  # of the ratio of its sides, by which what is turned may differ from the shape that is trained at
-)
+# Of the ratio of its sides: by how much what is turned may differ from the shape that is trained at.
+_TURNED = 0.02
 
 
 def check_turned(augment: Augment, source: Source, sides: tuple[int, ...], shape: tuple[int, ...]) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 
-from multigen.datasets import Catalogue, Dataset, Item
+from multigen.datasets import Dataset, Item, caption_of
+from multigen.datasets.wrapped import Wrapped
 from multigen.errors import RecipeError
 
 
-class Replayed(Dataset):
+class Replayed(Wrapped):
     """The items of `new`, then those of `old`; of what is trained on, a share is old.
 
     share  of the training indices that are old, from 0.01 to 0.99, as the list grows with its odds. The items of either
@@ -23,14 +24,14 @@ class Replayed(Dataset):
     """
 
     def __init__(self, new: Dataset, old: Dataset, share: float) -> None:
-        self.new, self.old = new, old
-        self.classes, self.holds_out = new.classes, new.holds_out
-        self.bad: Mapping[str, str] = {**old.bad, **new.bad}
+        super().__init__(new)
+        self.old = old
+        self.bad = {**old.bad, **new.bad}
         self._labels = _renumbered(old.classes, new.classes)
         self._train = _mixed(new.split()[0], [len(new) + k for k in old.split()[0]], share)
 
     def __len__(self) -> int:
-        return len(self.new) + len(self.old)
+        return len(self.whole) + len(self.old)
 
     def __getitem__(self, index: int) -> Item:
         """The item without augmentation."""
@@ -42,34 +43,23 @@ class Replayed(Dataset):
         dataset, place = self.at(index)
         return self._own(dataset.draw(place, rng), dataset is self.old)
 
+    def caption(self, index: int, rng: torch.Generator) -> str:
+        """A caption of the item, drawn from `rng`."""
+        dataset, place = self.at(index)
+        return caption_of(dataset, place, rng)
+
     def at(self, index: int) -> tuple[Dataset, int]:
         """The dataset of an item, and its index there."""
-        return (self.new, index) if index < len(self.new) else (self.old, index - len(self.new))
+        return (self.whole, index) if index < len(self.whole) else (self.old, index - len(self.whole))
 
     def split(self) -> tuple[Sequence[int], Sequence[int]]:
         """Training indices, each as often as the share asks for, and the held-out ones of `new`."""
-        return self._train, self.new.split()[1]
-
-    def held_kinds(self) -> Mapping[str, Sequence[int]]:
-        """Those of `new`."""
-        return self.new.held_kinds()
+        return self._train, self.whole.split()[1]
 
     @property
     def instruments(self) -> tuple[str, ...]:
         """Those of both."""
-        return tuple(sorted({*self.new.instruments, *self.old.instruments}))
-
-    def summary(self) -> str:
-        """What was found, of `new`."""
-        return self.new.summary()
-
-    def captioned(self) -> int | None:
-        """How many media of `new` have a caption."""
-        return self.new.captioned()
-
-    def catalogue(self) -> Catalogue | None:
-        """The things that items show, of `new`."""
-        return self.new.catalogue()
+        return tuple(sorted({*self.whole.instruments, *self.old.instruments}))
 
     def _own(self, item: Item, old: bool) -> Item:
         label = item.get("label")

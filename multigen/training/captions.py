@@ -7,10 +7,7 @@ import torch
 from multigen.conditioners import Conditioner
 from multigen.conditioners.knowledge import MOST, Knowledge, summary
 from multigen.core.noise import stream
-from multigen.datasets import Dataset
-from multigen.datasets.fewer import Fewer
-from multigen.datasets.media_files import Files
-from multigen.datasets.replayed import Replayed
+from multigen.datasets import Dataset, caption_of
 from multigen.errors import MediaError
 
 _DRAWS = 2 * MOST
@@ -29,22 +26,9 @@ def caption_summary(
     for _ in range(min(samples, _DRAWS) if indices else 0):
         index = indices[int(torch.randint(len(indices), (), generator=generator))]
         try:
-            captions.append(_caption(dataset, index, generator))
+            captions.append(caption_of(dataset, index, generator))
         except MediaError:  # training names it
             continue
         if not captions[0]:
             return None
     return summary(conditioner, captions, about)
-
-
-def _caption(dataset: Dataset, index: int, generator: torch.Generator) -> str:
-    while not isinstance(dataset, Files):
-        if isinstance(dataset, Replayed):
-            dataset, index = dataset.at(index)
-        elif isinstance(dataset, Fewer):
-            dataset = dataset.whole
-        else:
-            break
-    if isinstance(dataset, Files):  # their media need not be opened
-        return dataset.caption(index, generator)
-    return dataset.draw(index, generator).get("text", "")
