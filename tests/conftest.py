@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -22,6 +23,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "MULTIGEN_CONFIG" not in os.environ:
     os.environ["MULTIGEN_CONFIG"] = tempfile.mkdtemp(prefix="multigen-config-")
     atexit.register(shutil.rmtree, os.environ["MULTIGEN_CONFIG"], ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays until the end: Python need not search it for garbage again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -18,7 +18,7 @@ from multigen.backbones.control_training import from_unet, learning
 from multigen.backbones.diffusers_deep import Inner
 from multigen.backbones.diffusers_taps import tapped
 from multigen.backbones.int8 import to_int8
-from multigen.backbones.packed import PackedWeights
+from multigen.backbones.packed import PackedWeights, worth
 from multigen.backbones.streamed import Streamed
 from multigen.core.backbone import Backbone, Control, Lead, Taps
 from multigen.core.circles import OPEN, Closed
@@ -95,7 +95,8 @@ class Diffusers(KeepsCopies, Backbone):
         self.fixed = (
             FIXED if streamed is not None and streamed.type == "cpu" else INT8 if dtype == "int8" else ""
         )
-        self._packed = PackedWeights() if packed and dtype == "fp32" and streamed is None else None
+        packs = packed and dtype == "fp32" and streamed is None and worth(self.network)
+        self._packed = PackedWeights() if packs else None
         self._inner = Inner(self.network)
         # Of two networks that take turns, features of one mean nothing to the other.
         self.outermost = 0 if self.family.others else self._inner.outermost

@@ -41,8 +41,9 @@ class NoiseEmbedding(nn.Module):
 
     def __init__(self, features: int, width: int, vector: int, axes: int, *, guided: bool = False) -> None:
         super().__init__()
-        periods = torch.logspace(math.log10(80.0), 0.0, features // 2)
-        self.register_buffer("frequencies", 2 * math.pi / periods, persistent=False)
+        # Not on the meta device, where torch imports its compiler to reckon with numbers: a second.
+        frequencies = 2 * math.pi / torch.logspace(math.log10(80.0), 0.0, features // 2, device="cpu")
+        self.register_buffer("frequencies", frequencies.to(torch.get_default_device()), persistent=False)
         self.frequencies: Tensor
         self.noise = nn.Linear(features // 2 * 2, width)
         self.vector = nn.Linear(vector, width, bias=False) if vector else None

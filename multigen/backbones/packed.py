@@ -121,6 +121,14 @@ class _Packing(TorchFunctionMode):
         return torch.ops.mkldnn._linear_pointwise(x, packed, bias, *_NONE)
 
 
+def worth(network: torch.nn.Module) -> bool:
+    """Whether a network has a weight that is large enough to be packed.
+
+    Looking at each call inside it takes as long as a small network's own calls.
+    """
+    return any(weight.numel() >= SMALLEST for weight in network.parameters())
+
+
 def _takes(x: Tensor, weight: Tensor) -> bool:
     """Whether blocks serve this product."""
     plain = type(weight) in (Tensor, torch.nn.Parameter) and weight.is_contiguous()

@@ -76,7 +76,7 @@ def across_poles(media: Tensor) -> float:
     return float(over / media.diff(dim=-2).abs().mean())
 
 
-@pytest.mark.parametrize("size", [(28, 56), (56, 112)])
+@pytest.mark.parametrize("size", [(28, 56), pytest.param((56, 112), marks=pytest.mark.slow)])
 def test_a_panorama_that_is_larger_than_the_model_goes_on_beyond_its_poles(
     digits: Model, size: tuple[int, int]
 ) -> None:

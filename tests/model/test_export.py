@@ -259,7 +259,13 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize(
-    "make", [tiny_pipeline, folders.stable_diffusion_xl, folders.stable_diffusion_3, folders.flux]
+    "make",
+    [
+        tiny_pipeline,
+        pytest.param(folders.stable_diffusion_xl, marks=pytest.mark.slow),
+        pytest.param(folders.stable_diffusion_3, marks=pytest.mark.slow),
+        folders.flux,
+    ],
 )
 def test_networks_of_pipelines_are_exported_too(make: Callable[[Path], Path], tmp_path: Path) -> None:
     """At sizes and lengths that were not traced, to the tolerance of the command."""

@@ -88,7 +88,7 @@ def test_resolved_yaml_reads_back_as_the_same_recipe_from_a_run_folder(write, tm
     assert to_yaml(again) == to_yaml(recipe)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.text(st.characters(codec="utf-8")).filter(lambda t: "${" not in t and t != "???"))
 def test_any_text_survives_the_resolved_yaml(text: str):
     prompt = "".join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import io
 import json
 import time
@@ -19,6 +20,7 @@ from PIL import Image
 
 import multigen
 from multigen.modalities.raster import to_levels
+from multigen.model.model import Model
 from tests.serving.servers import Running
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -36,8 +38,13 @@ def digit(served: Running) -> bytes:
     return base64.b64decode(made.data[0].b64_json or "")
 
 
+@functools.cache
+def shipped() -> Model:
+    return multigen.load("image_digits", device="cpu")
+
+
 def alone(seed: int) -> np.ndarray:
-    (medium,) = multigen.load("image_digits", device="cpu").generate("7", steps=3, seed=seed)
+    (medium,) = shipped().generate("7", steps=3, seed=seed)
     return to_levels(medium.tensor)[..., 0].astype(int)
 
 
@@ -56,14 +63,14 @@ def test_the_same_seed_alone_among_others_and_in_python(served: Running, client:
     async def among() -> list[Any]:
         async with served.aclient() as client:
             calls = [
-                client.images.generate(prompt=str(k % 10), extra_body={"seed": 50 + k, "steps": 2 + k % 7})
-                for k in range(20)
+                client.images.generate(prompt=str(k % 10), extra_body={"seed": 50 + k, "steps": 2 + k % 4})
+                for k in range(10)
             ]
             own = client.images.generate(prompt="7", extra_body=QUICK)
             return await asyncio.gather(*calls, own)
 
     found = asyncio.run(among())
-    assert len({one.data[0].b64_json for one in found}) == 21
+    assert len({one.data[0].b64_json for one in found}) == 11
     assert np.abs(levels(found[-1].data[0].b64_json) - expected).max() <= 1
 
 

@@ -81,11 +81,26 @@ def trajectory(steps: int) -> Tensor:
 
 
 def tracked(values: Tensor, sigma: float, upto: int) -> float:
-    average = 0.0
-    for step in range(1, upto + 1):
+    return averages(values, sigma)[upto - 1]
+
+
+def averages(values: Tensor, sigma: float) -> list[float]:
+    """The average after each step."""
+    average, after = 0.0, []
+    for step, value in enumerate(values.tolist(), 1):
         beta = decay(exponent(sigma), step)
-        average = beta * average + (1 - beta) * values[step - 1].item()
-    return average
+        average = beta * average + (1 - beta) * value
+        after.append(average)
+    return after
+
+
+@pytest.fixture(scope="module")
+def stored() -> list[tuple[Profile, float, Tensor]]:
+    """Profiles of two lengths at each 50 of 2000 steps, what each had tracked then, and their curves on a grid."""
+    values, (points, _) = trajectory(2000), grid(2000, 100_000)
+    after = {sigma: averages(values, sigma) for sigma in (0.05, 0.1)}
+    each = [Profile(k, sigma) for k in range(50, 2001, 50) for sigma in after]
+    return [(p, after[p.sigma][int(p.step) - 1], profile(*p, points)) for p in each]
 
 
 def test_the_recursion_is_the_integral_over_each_step() -> None:
@@ -96,18 +111,17 @@ def test_the_recursion_is_the_integral_over_each_step() -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.03, 0.05, 0.075, 0.1, 0.15, 0.2])
-def test_any_length_comes_out_as_if_it_had_been_tracked(sigma: float) -> None:
-    steps, every = 2000, 50
-    values = trajectory(steps)
-    stored = [Profile(k, s) for k in range(every, steps + 1, every) for s in (0.05, 0.1)]
-    found = combine(stored, Profile(steps, sigma))
-    made = sum(w * tracked(values, p.sigma, int(p.step)) for w, p in zip(found.weights, stored, strict=True))
+def test_any_length_comes_out_as_if_it_had_been_tracked(
+    sigma: float, stored: list[tuple[Profile, float, Tensor]]
+) -> None:
+    steps = 2000
+    found = combine([p for p, _, _ in stored], Profile(steps, sigma))
+    made = sum(w * average for w, (_, average, _) in zip(found.weights, stored, strict=True))
     # Its error is the part of the profile that is missed; the rest of the trajectory averages to nothing.
-    assert made == pytest.approx(tracked(values, sigma, steps), abs=2e-3)
+    assert made == pytest.approx(tracked(trajectory(steps), sigma, steps), abs=2e-3)
     assert found.error < 0.01
-    points, _ = grid(steps, 400_000)
-    wanted = profile(steps, sigma, points)
-    got = sum(w * profile(*p, points) for w, p in zip(found.weights, stored, strict=True))
+    wanted = profile(steps, sigma, grid(steps, 100_000)[0])
+    got = sum(w * curve for w, (_, _, curve) in zip(found.weights, stored, strict=True))
     missed = ((got - wanted).square().sum() / wanted.square().sum()).sqrt()
     assert found.error == pytest.approx(missed.item(), rel=0.02, abs=1e-4)
 
