@@ -658,7 +658,7 @@ def test_listing_and_loading_other_models_imports_no_diffusers() -> None:
     code = (
         "import sys; from multigen.cli.parts import parts; list(parts()); import multigen.model.load; "
         "from multigen.model.compatibility import check_combination as check; "
-        "from multigen.recipe.load import load_recipe; [check(load_recipe(n)) for n in ('image_digits', 'audio_music')]; "
+        "from multigen.recipe.load import load_recipe; check(load_recipe('image_digits')); "
         "assert not {'diffusers', 'transformers', 'torch._dynamo'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
