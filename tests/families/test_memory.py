@@ -159,6 +159,7 @@ def test_families_make_the_same_while_their_networks_come_and_go(family: str, tm
         torch.testing.assert_close(made, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @needs_proc
 def test_the_peak_is_lower(folder: Path, plain: Tensor) -> None:
     """By the encoder, by all but a layer, by half of the network; less where the system is slow to take memory back.

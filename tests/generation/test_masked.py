@@ -61,6 +61,7 @@ class Line(Backbone):
         return self.layers(torch.cat([x[:, 0], cond.grid.flatten(1), c_noise[:, None] / 10], 1))[:, None]
 
 
+@pytest.mark.slow
 def test_training_teaches_to_copy_from_what_is_known() -> None:
     torch.manual_seed(0)
     data = Twins(512)

@@ -15,7 +15,7 @@ BODY: dict[str, Any] = {"model": "digits", "prompt": "4", "steps": 3, "seed": 2}
 
 
 def events(url: str, name: str) -> list[dict[str, Any]]:
-    text = httpx.get(f"{url}/v1/jobs/{name}/events", timeout=30).text
+    text = httpx.get(f"{url}/v1/jobs/{name}/events", timeout=120).text
     return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
 
 

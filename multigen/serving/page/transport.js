@@ -17,14 +17,14 @@ function control(player) {
 
 export function Transport({ players }) {
   const [now, setNow] = useState([0, 1, false]);
+  const both = () => players.map((p) => control(p.current)).filter(Boolean);
   useEffect(() => {
     const timer = setInterval(() => {
-      const first = control(players[0].current) ?? control(players[1].current);
-      if (first) setNow([first.time, first.seconds || 1, first.playing]);
+      const there = both();
+      if (there.length) setNow([there[0].time, there[0].seconds || 1, there.some((one) => one.playing)]);
     }, 100);
     return () => clearInterval(timer);
   }, []);
-  const both = () => players.map((p) => control(p.current)).filter(Boolean);
   const toggle = () => {
     const playing = now[2];
     both().forEach((one) => {

@@ -42,10 +42,11 @@ export function Wave({ blob, rate = RATE, label, large, player }) {
         : [];
       const one = waveform(place.current, { height: large ? 120 : 100, rate, plugins });
       wave.current = one;
+      // The element's own loop: between an end and a play of ours it would not be playing, and "Pause both" would be lost.
+      one.getMediaElement().loop = looping.current;
       if (player) player.current = one;
       one.on("play", () => setPlaying(true));
       one.on("pause", () => setPlaying(false));
-      one.on("finish", () => looping.current && one.play());
       one.on("ready", (seconds) => setTime([0, seconds]));
       one.on("timeupdate", (now) => setTime(([, seconds]) => [now, seconds]));
       one.loadBlob(blob).catch(() => {});
@@ -57,6 +58,9 @@ export function Wave({ blob, rate = RATE, label, large, player }) {
       wave.current?.destroy();
     };
   }, [blob, large]);
+  useEffect(() => {
+    if (wave.current) wave.current.getMediaElement().loop = loop;
+  }, [loop]);
   return html`<div class="wave" role="group" aria-label=${label}>
     <div class="canvas" ref=${place} aria-hidden="true"></div>
     <div class="row tight player">
