@@ -370,7 +370,13 @@ def test_a_model_of_films_is_trained_on_clips_and_makes_one(
     assert (made.frames, made.width) == grown
 
 
-@pytest.mark.parametrize("name", OWN)
+# What they need is needed by others, too: renders, styles, a stage before, clips with sound.
+LIKE_OTHERS = ("audio_chorales", "video_emoji_styles", "image_emoji_large", "video_for_audio")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LIKE_OTHERS else name for name in OWN]
+)
 def test_smoke(name: str, tmp_path: Path, renders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MULTIGEN_CACHE", str(renders))

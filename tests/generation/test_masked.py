@@ -61,20 +61,19 @@ class Line(Backbone):
         return self.layers(torch.cat([x[:, 0], cond.grid.flatten(1), c_noise[:, None] / 10], 1))[:, None]
 
 
-@pytest.mark.slow
 def test_training_teaches_to_copy_from_what_is_known() -> None:
     torch.manual_seed(0)
     data = Twins(512)
     denoiser = Denoiser(Line(), flow(), x0_prediction())
     task = Diffusion(
         denoiser=denoiser, conditioner=Free(), codec=Identity(), dataset=data,
-        settings=Train(steps=1, batch=64), seed=0, device=torch.device("cpu"), masked=True,
+        settings=Train(steps=1, batch=32), seed=0, device=torch.device("cpu"), masked=True,
     )  # fmt: skip
-    adam = torch.optim.Adam(denoiser.parameters(), 3e-3)
+    adam = torch.optim.Adam(denoiser.parameters(), 5e-3)
     from multigen.training.batch import Read, collate
 
     for step in range(400):
-        items = [data.draw(k, torch.Generator().manual_seed(1000 * step + k)) for k in range(64)]
+        items = [data.draw(k, torch.Generator().manual_seed(1000 * step + k)) for k in range(32)]
         adam.zero_grad()
         for _, parts in task.losses(collate([Read(item, {}) for item in items]), step, 0.0):
             for loss in parts:
