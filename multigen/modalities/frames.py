@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from multigen.modalities import Info, Limits
 from multigen.modalities.animation import animation_frames, animation_header
@@ -28,7 +28,7 @@ def read_header(path: Source, limits: Limits, *, count: bool = True) -> Info:
     return info if info.duration or not count else counted(path, limits, info)
 
 
-def read_frames(path: Source, limits: Limits, start: float = 0.0) -> Iterator[Frame]:
+def read_frames(path: Source, limits: Limits, start: float = 0.0) -> Generator[Frame]:
     """Yield frames in the order of their times, from the one shown at `start` (s), or an earlier one, on."""
     if path.suffix.lower() in PICTURES:
         yield from animation_frames(path, limits)

@@ -92,6 +92,20 @@ def test_nifti_comes_back_number_for_number(kind: str, suffix: str, tmp_path: Pa
     assert (tmp_path / f"out{suffix}").read_bytes() == first
 
 
+@pytest.mark.parametrize(
+    ("unit", "millimetres"), [("micron", 1e-3), ("mm", 1), ("meter", 1e3), ("unknown", 1)]
+)
+def test_a_place_is_in_the_unit_of_its_file(unit: str, millimetres: float, tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(numbers((6, 5, 4)), RAS)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "in.nii")
+    own = Volume().native(tmp_path / "in.nii")
+    own.write(own.read(tmp_path / "in.nii"), tmp_path / "out.nii")
+    back = nibabel.load(tmp_path / "out.nii")
+    assert back.header.get_xyzt_units()[0] == "mm"
+    assert np.allclose(back.affine[:3], RAS[:3] * millimetres, rtol=1e-6)
+
+
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
 def test_every_orientation_is_seen_the_same_and_kept(axes: tuple[int, ...], tmp_path: Path) -> None:
     """A scan stored with its axes in any order and direction: media are equal, and files come back as they were."""
