@@ -202,12 +202,25 @@ def test_a_window_is_what_a_model_sees(tmp_path: Path) -> None:
         ({"ImageOrientationPatient": lambda k: ["1", "0", "0", "0", "1", "0"] if k else ["0", "1", "0", "1", "0", "0"]},
          "turned differently"),
         ({"SamplesPerPixel": 3}, "not grey"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR; allowed are MONOCHROME2 and MONOCHROME1"),
     ],
 )  # fmt: skip
 def test_a_series_that_is_no_volume_is_refused(more: dict[str, Any], said: str, tmp_path: Path) -> None:
     path = series(tmp_path / "scan", numbers((5, 4, 6), "uint16"), **more)
     with pytest.raises(MediaError, match=said):
         Volume().read(path)
+
+
+@pytest.mark.parametrize("kind", ["uint16", "int16"])
+def test_a_scan_whose_large_numbers_are_dark_looks_as_it_should(kind: str, tmp_path: Path) -> None:
+    """MONOCHROME1: the negative of the same numbers as MONOCHROME2. The stored numbers come back."""
+    data = numbers((3, 4, 6), kind)
+    bright = Volume(window=(-33000, 66000)).read(series(tmp_path / "bright", ~data))
+    path = series(tmp_path / "dark", data, PhotometricInterpretation="MONOCHROME1")
+    assert torch.equal(Volume(window=(-33000, 66000)).read(path), bright)
+    own = Volume().native(path)
+    own.write(own.read(path), tmp_path / "back.dcm")
+    assert torch.equal(Volume(window=(-33000, 66000)).read(tmp_path / "back.dcm"), bright)
 
 
 def test_faults_of_files_are_said(tmp_path: Path) -> None:
