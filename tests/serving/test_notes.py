@@ -109,6 +109,22 @@ def test_what_does_not_fit_is_said_before_anything_is_made(served: Running, fold
         )
 
 
+def test_lengths_are_said_in_quarters(served: Running, folder: Path) -> None:
+    """The limit of 30 s of the server is one of 30 quarters: asked for, added, in a file, or outside of one."""
+    mine = written_piece(folder)
+    text = base64.b64encode(mine.read_bytes()).decode()
+    assert "duration: 40 quarters is not allowed; give over 0 to 30" in refused(served, 400, duration=40)
+    said = refused(served, 400, edit={"media": text, "extend": 16})
+    assert said == "extend: it makes the medium larger or longer than 30 quarters"
+    said = refused(served, 400, edit={"media": text, "keep": "0:80"})
+    assert "lies outside; the medium has 16 quarters" in said and "frames" not in said
+    roll = Notes().read(mine)
+    Notes().write(torch.cat([roll, roll], 1), folder / "long.mid")
+    long = base64.b64encode((folder / "long.mid").read_bytes()).decode()
+    said = refused(served, 400, edit={"media": long, "strength": 0.5})
+    assert said == "edit.media: 32 quarters; allowed: up to 30 quarters"
+
+
 def test_a_client_learns_how_long_notes_are_and_in_which_unit(served: Running) -> None:
     (row,) = httpx.get(f"{served.url}/v1/models", timeout=60).json()["data"]
     assert (row["duration"], row["time_unit"], row["modality"]) == (16.0, "quarters", "notes")

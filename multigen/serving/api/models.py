@@ -71,7 +71,9 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         "adapters": [
             {"name": one.name, "image": one.image is not None} for one in recipe.adapters if one.leads
         ],
-        "prompts": list(recipe.sample.prompts),
+        "prompts": [prompt for prompt in recipe.sample.prompts if prompt],
+        # Of the files that it makes where a command says none.
+        "format": (recipe.sample.suffix or modality.suffix).removeprefix("."),
         "formats": [suffix.removeprefix(".") for suffix in _formats(recipe, modality)],
         "options": [
             {

@@ -13,7 +13,9 @@ from starlette.requests import Request as HttpRequest
 from multigen.errors import MultigenError
 from multigen.generation.plan import Job
 from multigen.generation.request import Request
+from multigen.modalities import Modality
 from multigen.modalities.media import Media
+from multigen.modalities.pace import said
 from multigen.serving.api.errors import ApiError, failed
 from multigen.serving.api.option_media import with_media
 from multigen.serving.api.sampling import Sampling, loras_of
@@ -56,7 +58,7 @@ async def submit(
     engine = await server.models.engine(served.id, loras_of(given, server), fast=given.fast)
     jobs = [job for one in requests for job in await engine.plan(one, n)]
     for job in jobs:
-        _check_length(job, server.limits)
+        _check_length(job, server.limits, engine.model.modality)
     units = sum(units_of(engine.model, job) for job in jobs)
     caller.budget.units.take(units)
     deadline = None if given.deadline is None else time.monotonic() + given.deadline
@@ -68,11 +70,12 @@ async def submit(
         raise
 
 
-def _check_length(job: Job, limits: Limits) -> None:
+def _check_length(job: Job, limits: Limits, modality: Modality) -> None:
     """ApiError for a medium that its prompt makes longer than one may be; what a request says was checked before."""
     duration = None if job.plan.request is None else job.plan.request.duration
     if duration is not None and duration > limits.seconds:
-        text = f"prompt: it takes {duration:.0f} s; at most {limits.seconds:g} s are made at once"
+        long, most = said(modality, round(duration)), said(modality, limits.seconds)
+        text = f"prompt: it takes {long}; at most {most} are made at once"
         raise ApiError(400, text, param="prompt", code="invalid_value")
 
 
