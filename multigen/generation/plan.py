@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from multigen import registry
+from multigen.conditioners import Heard
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
 from multigen.errors import MultigenError, errors_at
@@ -23,6 +24,7 @@ from multigen.generation.edit import EditPlan, Start
 from multigen.generation.grid import grid
 from multigen.generation.guidance import asked_guide, check_negative
 from multigen.generation.handover import check_space, earlier, takes_over, walked
+from multigen.generation.heard import heard_in
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.pictures import Embedded, Pictures, plan_embedded, plan_pictures
 from multigen.generation.polishing import check_polish
@@ -65,6 +67,7 @@ class Plan:
     window     sizes of the windows in which larger media are made
     circles    which ends meet
     options    values of what the model declares, what they name read
+    heard      those among them that the medium of the edit told
     edit       what the medium is made from; known: what is known of one that is restored; blend: a second end
     observer   hears of every answered query, and of x0 for `asides`, prompts that are also asked for
     swap       another prompt during a part of the way
@@ -89,6 +92,7 @@ class Plan:
     window: tuple[int, ...] | None = None
     circles: Circles = field(default_factory=Circles)
     options: Mapping[str, Any] = field(default_factory=dict)
+    heard: Mapping[str, Heard] = field(default_factory=dict)
     edit: EditPlan | None = None
     known: Known | None = None
     blend: Blend | None = None
@@ -155,6 +159,8 @@ def plan(
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     embedded, media = plan_embedded(parts, request), media_of(start)
     former = _former(parts, asked, start, embedded) or _handing(parts, asked, shape, ts)
+    options = (opener or Opener(parts))(recipe, request, media)
+    heard = heard_in(parts, edit, options)
     own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
     return Plan(
         recipe=recipe,
@@ -170,7 +176,8 @@ def plan(
         cache=plan_cache(parts, recipe, request),
         window=start.window,
         circles=circles,
-        options=(opener or Opener(parts))(recipe, request, media),
+        options={**options, **{name: one.value for name, one in heard.items()}},
+        heard=heard,
         edit=edit,
         known=start.known,
         former=former,

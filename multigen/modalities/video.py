@@ -211,6 +211,11 @@ class Video(Modality):
             made._sound = dataclasses.replace(self._sound, later=seconds)
         return made
 
+    def check_writes(self, suffix: str) -> None:
+        """MediaError where a file of this suffix cannot hold a sound that was made."""
+        if suffix in _ENCODED and isinstance(self._sound, MadeSound):
+            self._sound.check(suffix)
+
     def together(self, other: str | Source | Other) -> Video:
         """This modality, whose H.264 and VP9 files also hold a sound: that of a file, or a medium [C, N]."""
         made = copy.copy(self)

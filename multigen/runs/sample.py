@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from multigen.errors import MediaError, MultigenError
+from multigen.errors import MultigenError
 from multigen.generation.blend import blend
 from multigen.generation.declared import media_options
-from multigen.generation.plan import Plan, first_seed
+from multigen.generation.plan import Plan, first_seed, jobs
 from multigen.generation.request import Request
+from multigen.generation.written import check_written
 from multigen.model.model import Model
 from multigen.model.source import RECIPE, is_finished
 from multigen.progress import Progress
@@ -73,6 +74,8 @@ def sample(
     asked, kind, usual = _asked(model, common or Request(), requests)
     n, seed = n or usual, model.recipe.seed if seed is None else seed
     said = describe(model, kind, asked, {"n": n, "seed": seed, "trajectory": trajectory, "clip": clip})
+    if ray and media_options(model.recipe):  # here, before there are workers
+        _check_files(model, [job.plan for job in jobs(model, asked, 1, seed)])
     resumes = said if resume else None
     with outbox(out) as box, result_folder(source, model.recipe, kind, box.folder, resumes) as claim:
         sources = Sources(claim.folder, asked, media_options(model.recipe))
@@ -151,6 +154,9 @@ def sample_blend(
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
         most = under_way(model)
         made = blend(model, (first, last), n=n, batch=most, on_progress=lambda _: progress.called())
+        _check_files(
+            model, [job.plan for job in list(made.batcher.jobs.values())[:1]]
+        )  # all have its options
         for one in batched(made.batcher, progress, there):
             assert one.medium is not None
             yield one._replace(medium=made.shown(one.place, one.medium))
@@ -202,13 +208,8 @@ def _start(model: Model, requests: Sequence[Request], n: int, seed: int, sources
 
 def _check_files(model: Model, plans: Iterable[Plan]) -> None:
     """MultigenError where the file of a medium cannot hold what it is made for, as that is known beforehand."""
-    suffix = model.recipe.sample.suffix or model.modality.suffix
     for plan in plans:
-        if plan.edit is None and plan.known is None and plan.enlarged is None:
-            try:
-                model.conditioner.writes(model.modality, plan.options).check_writes(suffix)
-            except MediaError as error:
-                raise MediaError(f"{', '.join(sorted(media_options(model.recipe)))}: {error}") from error
+        check_written(model, plan, model.recipe.sample.suffix or model.modality.suffix)
 
 
 def _write_traces(

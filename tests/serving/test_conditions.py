@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import soundfile
 import torch
 
+from multigen.errors import MediaError
 from multigen.modalities.audio import Audio
 from tests.serving.foley_model import saved_foley, written_clip
 from tests.serving.servers import Running, running
@@ -74,3 +76,21 @@ def test_the_list_of_models_says_what_it_takes(served: Running) -> None:
         (row,) = json.loads(answer.read())["data"]
     found = {o["name"]: o for o in row.get("multigen", row)["options"]}
     assert found["condition"]["media"] == "video" and found["lufs"]["media"] == ""
+
+
+def test_what_no_file_takes_is_refused_before_it_is_made(
+    served: Running, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(modality: Audio, suffix: str) -> None:
+        if suffix == ".mp4":
+            raise MediaError("its pictures cannot be copied")
+
+    monkeypatch.setattr(Audio, "check_writes", check)
+    condition = base64.b64encode(clip.read_bytes()).decode()
+    for form, status in (("mp4", 400), ("wav", 201)):
+        body = {"steps": 1, "format": form, "options": {"condition": condition}}
+        answer = httpx.post(f"{served.url}/v1/jobs", json=body, timeout=60)
+        assert answer.status_code == status, answer.text
+        if status == 400:
+            assert answer.json()["error"]["message"] == "condition: its pictures cannot be copied"
+            assert served.places == 0

@@ -13,6 +13,7 @@ from starlette.requests import Request as HttpRequest
 from multigen.errors import MultigenError
 from multigen.generation.plan import Job
 from multigen.generation.request import Request
+from multigen.generation.written import check_written
 from multigen.modalities import Modality
 from multigen.modalities.media import Media
 from multigen.modalities.pace import said
@@ -41,10 +42,12 @@ async def submit(
     n: int,
     *,
     previews: int = 0,
+    suffix: str | None = None,
 ) -> tuple[Engine, Ticket]:
     """Accept a request, or several as one. ApiError and MultigenError for what cannot be met, before anything is made.
 
-    n  media of each request
+    n       media of each request
+    suffix  of the files that they become, where that is known
     """
     requests = [request] if isinstance(request, Request) else request
     if not 1 <= n * len(requests) <= server.limits.n:
@@ -59,6 +62,8 @@ async def submit(
     jobs = [job for one in requests for job in await engine.plan(one, n)]
     for job in jobs:
         _check_length(job, server.limits, engine.model.modality)
+    for job in jobs[::n] if suffix is not None else ():
+        await asyncio.to_thread(check_written, engine.model, job.plan, suffix)
     units = sum(units_of(engine.model, job) for job in jobs)
     caller.budget.units.take(units)
     deadline = None if given.deadline is None else time.monotonic() + given.deadline
