@@ -66,7 +66,7 @@ def findings(source: str) -> Iterator[str]:
         )
         for name in imported:
             if name and (name in MODULES or NEW.match(name) or name.split(".")[0].startswith("multigen_")):
-                yield f"line {node.lineno}: imports {name}"
+                yield f"imports {name}"
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
             asked = any(isinstance(one, ast.Attribute) and one.attr in ("name", "media") for one in sides)

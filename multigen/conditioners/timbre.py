@@ -14,6 +14,7 @@ _LOW, _HIGH = 60.0, 7600.0  # Hz, or half of the rate
 _QUIET = 3.0  # powers of ten under the loudest frame, from where on a frame is no speech
 _LEAST = 0.4  # s of speech from which a voice is known
 _CROP = 2.0  # s, of what is measured
+_REACH = 1.2  # times the largest distance of training, within which a voice is the nearest one
 _RIDGE = 0.05  # of the mean variance
 
 
@@ -52,7 +53,8 @@ class Timbre(nn.Module):
         if found is None or not self.radius > 0:
             return None
         far = self._distances(found.mean)
-        return Likeness(int(far.argmin()), float(far.min()) * _weight(found.seconds) <= float(self.radius))
+        near = float(far.min()) * _weight(found.seconds) <= _REACH * float(self.radius)
+        return Likeness(int(far.argmin()), near)
 
     def fit(self, items: Iterable[tuple[Tensor, int | None]]) -> None:
         """Measure sounds [C, N] by the number of their voice, in pieces of 2 s."""

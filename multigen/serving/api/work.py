@@ -62,8 +62,9 @@ async def submit(
     jobs = [job for one in requests for job in await engine.plan(one, n)]
     for job in jobs:
         _check_length(job, server.limits, engine.model.modality)
-    for job in jobs[::n] if suffix is not None else ():
-        await asyncio.to_thread(check_written, engine.model, job.plan, suffix)
+    if suffix is not None:
+        for job in jobs[::n]:
+            await asyncio.to_thread(check_written, engine.model, job.plan, suffix)
     units = sum(units_of(engine.model, job) for job in jobs)
     caller.budget.units.take(units)
     deadline = None if given.deadline is None else time.monotonic() + given.deadline

@@ -174,7 +174,7 @@ def test_the_field_and_the_details_are_accessible(watched: Watched, clip: Path) 
 
 
 def frames(content: bytes) -> Any:
-    with av.open(io.BytesIO(content)) as file:
+    with av.open(io.BytesIO(content), "r") as file:
         assert file.streams.audio
         return np.stack([frame.to_ndarray(format="gray") for frame in file.decode(video=0)])
 
