@@ -141,8 +141,8 @@ def plan(
 ) -> Plan:
     """Resolve a request. MultigenError for what does not fit the model, before any network call.
 
-    until   cuts the grid of a model that hands its sample over; `with_extent` has said the size by now
-    opener  that read what the options of requests before this one name
+    `until` cuts the grid of a model that hands its sample over (`with_extent` has said the size by now); `opener` has
+    read what the options of requests before this one name.
     """
     asked, request = request, own_request(parts, request)
     recipe = request_recipe(parts, request)
@@ -159,10 +159,7 @@ def plan(
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     embedded, media = plan_embedded(parts, request), media_of(start)
     former = _former(parts, asked, start, embedded) or _handing(parts, asked, shape, ts)
-    options = (opener or Opener(parts))(recipe, request, media)
-    heard = heard_in(parts, edit, options)
-    own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
-    return Plan(
+    found = Plan(
         recipe=recipe,
         shape=shape,
         media=media,
@@ -172,12 +169,11 @@ def plan(
         modifiers=recipe.modifiers,
         polish=polish,
         negative_prompt=_negative(recipe, request, guide),
-        calls=_together(own, former),
+        calls=_together(count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes), former),
         cache=plan_cache(parts, recipe, request),
         window=start.window,
         circles=circles,
-        options={**options, **{name: one.value for name, one in heard.items()}},
-        heard=heard,
+        options=(opener or Opener(parts))(recipe, request, media),
         edit=edit,
         known=start.known,
         former=former,
@@ -186,6 +182,14 @@ def plan(
         embedded=embedded,
         request=asked,
     )
+    return _with_heard(parts, found)
+
+
+def _with_heard(parts: ModelParts, plan: Plan) -> Plan:
+    """The plan with the options that the medium of its edit tells."""
+    heard = heard_in(parts, plan.edit, plan.options)
+    options = {**plan.options, **{name: one.value for name, one in heard.items()}}
+    return dataclasses.replace(plan, options=options, heard=heard) if heard else plan
 
 
 def _steps(recipe: Recipe, request: Request) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from multigen.errors import MediaError
 from multigen.generation.declared import media_options
 from multigen.generation.parts import ModelParts
@@ -17,10 +19,15 @@ def writer_of(parts: ModelParts, plan: Plan) -> Modality:
     return parts.conditioner.writes(parts.modality, plan.options)
 
 
-def check_written(parts: ModelParts, plan: Plan, suffix: str) -> None:
-    """MediaError where a file of this suffix cannot hold what a plan's media are made for, as that is known by then."""
-    try:
-        writer_of(parts, plan).check_writes(suffix)
-    except MediaError as error:
-        named = ", ".join(sorted(media_options(parts.recipe)))
-        raise MediaError(f"{named}: {error}" if named else str(error)) from error
+def check_written(parts: ModelParts, plans: Iterable[Plan], suffix: str | None = None) -> None:
+    """MediaError where a file cannot hold what a plan's media are made for, as that is known before there is one.
+
+    suffix  of the file; None: the recipe's
+    """
+    suffix = suffix or parts.recipe.sample.suffix or parts.modality.suffix
+    for plan in plans:
+        try:
+            writer_of(parts, plan).check_writes(suffix)
+        except MediaError as error:
+            named = ", ".join(sorted(media_options(parts.recipe)))
+            raise MediaError(f"{named}: {error}" if named else str(error)) from error

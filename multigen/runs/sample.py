@@ -12,7 +12,7 @@ from typing import Any
 from multigen.errors import MultigenError
 from multigen.generation.blend import blend
 from multigen.generation.declared import media_options
-from multigen.generation.plan import Plan, first_seed, jobs
+from multigen.generation.plan import first_seed
 from multigen.generation.request import Request
 from multigen.generation.written import check_written
 from multigen.model.model import Model
@@ -74,8 +74,6 @@ def sample(
     asked, kind, usual = _asked(model, common or Request(), requests)
     n, seed = n or usual, model.recipe.seed if seed is None else seed
     said = describe(model, kind, asked, {"n": n, "seed": seed, "trajectory": trajectory, "clip": clip})
-    if ray and media_options(model.recipe):  # here, before there are workers
-        _check_files(model, [job.plan for job in jobs(model, asked, 1, seed)])
     resumes = said if resume else None
     with outbox(out) as box, result_folder(source, model.recipe, kind, box.folder, resumes) as claim:
         sources = Sources(claim.folder, asked, media_options(model.recipe))
@@ -154,9 +152,7 @@ def sample_blend(
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
         most = under_way(model)
         made = blend(model, (first, last), n=n, batch=most, on_progress=lambda _: progress.called())
-        _check_files(
-            model, [job.plan for job in list(made.batcher.jobs.values())[:1]]
-        )  # all have its options
+        check_written(model, [made.batcher.jobs[0].plan])  # all have its options
         for one in batched(made.batcher, progress, there):
             assert one.medium is not None
             yield one._replace(medium=made.shown(one.place, one.medium))
@@ -194,7 +190,7 @@ def _start(model: Model, requests: Sequence[Request], n: int, seed: int, sources
         made = model.batcher(
             requests, n=n, seed=seed, batch=under_way(model), on_progress=lambda _: progress.called()
         )
-        _check_files(model, [job.plan for k, job in made.jobs.items() if k % n == 0])
+        check_written(model, [job.plan for k, job in made.jobs.items() if k % n == 0])
         errors = inversion_errors(model, requests)
         origins = [sources.facts(request) for request in requests]
         how = [
@@ -204,12 +200,6 @@ def _start(model: Model, requests: Sequence[Request], n: int, seed: int, sources
         return batched(made, progress, there, how.__getitem__)
 
     return start
-
-
-def _check_files(model: Model, plans: Iterable[Plan]) -> None:
-    """MultigenError where the file of a medium cannot hold what it is made for, as that is known beforehand."""
-    for plan in plans:
-        check_written(model, plan, model.recipe.sample.suffix or model.modality.suffix)
 
 
 def _write_traces(

@@ -78,11 +78,7 @@ def request_of(
     images: Sequence[Tensor | None] = (),
     unit: str = "s",
 ) -> Request:
-    """The request of some members. ApiError for what is over a limit.
-
-    images  pictures for the model's adapters
-    unit    of the duration, after its number
-    """
+    """The request of some members. `images`: for adapters; `unit`: of the duration. ApiError over a limit."""
     for name, text in (("prompt", prompt), ("negative_prompt", given.negative_prompt or "")):
         if len(text) > limits.prompt:
             said = f"{name}: {len(text):,} characters; allowed: {limits.prompt:,}"

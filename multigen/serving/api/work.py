@@ -63,8 +63,7 @@ async def submit(
     for job in jobs:
         _check_length(job, server.limits, engine.model.modality)
     if suffix is not None:
-        for job in jobs[::n]:
-            await asyncio.to_thread(check_written, engine.model, job.plan, suffix)
+        await asyncio.to_thread(check_written, engine.model, [job.plan for job in jobs[::n]], suffix)
     units = sum(units_of(engine.model, job) for job in jobs)
     caller.budget.units.take(units)
     deadline = None if given.deadline is None else time.monotonic() + given.deadline
