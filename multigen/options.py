@@ -26,7 +26,7 @@ class Option:
     edits     whether it also goes with edits, which give back what they keep as it was
     metavar   what stands for the value in a usage line
     media     the modality of the medium that the value is: a file, in Python also the medium itself; "": it is none
-    heard     an edit that leaves it open takes it from its medium, not from `default`
+    heard     an edit that leaves it open takes it from its medium (`Conditioner.heard`), not from `default`
     """
 
     name: str

@@ -28,17 +28,29 @@ class Extent(NamedTuple):
     duration: float | None = None
 
 
+class Heard(NamedTuple):
+    """The value of an option that a medium tells, and whether it is one of those that the model knows.
+
+    Of others it is the nearest.
+    """
+
+    value: Any
+    known: bool = True
+
+
 class Conditioner(nn.Module, ABC):
     """Conditions of a batch. What a conditioner learns is trained, averaged and saved with the backbone.
 
     spec  widths of what it gives
     text  whether it follows the media's captions
     known_noise  standard deviation of the noise on what a network with mask channels is shown, of media in [-1, 1]
+    added  names of tensors of its state that weights of earlier versions lack, and that then stay as they are
     """
 
     spec: CondSpec
     text: bool = False
     known_noise: float = 0.0
+    added: frozenset[str] = frozenset()
 
     @abstractmethod
     def forward(self, batch: Mapping[str, Any]) -> Cond:
@@ -136,6 +148,15 @@ class Conditioner(nn.Module, ABC):
         """Return what the network hears of a medium [C, *D] of which `keep` [*D] is known, `Cond.extra`.
 
         name -> [1, ...]; by default nothing.
+        """
+        return {}
+
+    def heard(self, media: Tensor, keep: Tensor) -> Mapping[str, Heard]:
+        """Return what a medium [C, *D] of the model's modality tells of the options that `Option.heard` marks.
+
+        keep  bool [*D], where it is read: what an edit keeps, of which options that its request leaves open are taken
+
+        By default nothing.
         """
         return {}
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from multigen.conditioners import Conditioner, Extent
+from multigen.conditioners import Conditioner, Extent, Heard
 from multigen.conditioners.durations import Durations
 from multigen.conditioners.phones import PAUSE, TOKENS, UNKNOWN, Spoken
 from multigen.conditioners.prompts import check_text, column
 from multigen.conditioners.pronunciation import words_of
+from multigen.conditioners.timbre import Timbre
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.errors import MultigenError, message
 from multigen.options import CONDITIONERS, Option
@@ -39,11 +40,14 @@ class Speech(Conditioner):
     voices  names of who speaks. A prompt may name its voice as a script does: "slt: Good morning."
     width   of a token's and of a voice's learned vector
 
-    In an edit the prompt is what is said in the part that is made anew; of what is kept, nothing is said. ValueError
-    for no voices, for a name that a prompt cannot give, and for a modality other than sound.
+    In an edit the prompt is what is said in the part that is made anew; of what is kept, nothing is said. Where neither
+    the prompt nor the request names a voice, it is that of what is kept, or the nearest to it (`Timbre`).
+
+    ValueError for no voices, for a name that a prompt cannot give, and for a modality other than sound.
     """
 
     text = True
+    added = frozenset({"timbre.means", "timbre.whitening", "timbre.radius"})
 
     def __init__(self, *, modality: Given[_Modality], voices: tuple[str, ...], width: int = 64) -> None:
         super().__init__()
@@ -60,7 +64,7 @@ class Speech(Conditioner):
         self.spec = CondSpec(vector=width, grid=width + _SAID)
         self.tokens = nn.Embedding(TOKENS, width, padding_idx=UNKNOWN)
         self.voice = nn.Embedding(len(voices) + 1, width)
-        self.durations = Durations(len(voices))
+        self.durations, self.timbre = Durations(len(voices)), Timbre(len(voices), self.rate)
 
     @classmethod
     def declares(cls, args: Mapping[str, Any]) -> tuple[Option, ...]:
@@ -76,10 +80,22 @@ class Speech(Conditioner):
         return self._vectors([None] * batch_size)
 
     def fit(self, items: Iterable[Mapping[str, Any]]) -> None:
-        """Measure how long phones last in items with "spoken" and "voice"."""
-        self.durations.fit(
-            (item["spoken"], self._number(item["voice"])) for item in items if "spoken" in item
-        )
+        """Measure how long phones last in items with "spoken" and "voice", and what the voices sound like."""
+        said = list[tuple[Spoken, int | None]]()
+
+        def sounds() -> Iterator[tuple[Tensor, int | None]]:
+            for item in items:
+                if "spoken" in item:
+                    said.append((item["spoken"], self._number(item["voice"])))
+                    yield item["media"], said[-1][1]
+
+        self.timbre.fit(sounds())
+        self.durations.fit(said)
+
+    def heard(self, media: Tensor, keep: Tensor) -> Mapping[str, Heard]:
+        """The voice of a sound [C, N]; nothing where too little is said in it, or no voices were measured."""
+        found = self.timbre(media, keep)
+        return {} if found is None else {"voice": Heard(self.voices[found.voice], found.near)}
 
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Return {"spoken": ..., "voice": ...} at the usual speed."""

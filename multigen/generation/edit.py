@@ -30,6 +30,7 @@ from multigen.generation.sizes import largest, window_of
 from multigen.generation.spans import amounts, spans
 from multigen.generation.view import View, grown_size, identity, middle, picture_view, time_view
 from multigen.modalities import Limits, Modality
+from multigen.modalities.pace import unit
 from multigen.modalities.video import Video
 
 log = logging.getLogger(__name__)
@@ -236,8 +237,8 @@ def _kept(parts: ModelParts, own: Modality, edit: EditRequest, medium: Tensor) -
             raise MultigenError("keep: a picture has no time; give a mask, a picture")
         stays = own.kept(medium, edit.keep)
         if stays is None:
-            stays = spans(edit.keep, medium.shape[1], rate_of(own)).view(-1, *[1] * (axes - 1))
-            stays = stays.expand(medium.shape[1:])
+            stays = spans(edit.keep, medium.shape[1], rate_of(own), unit(own))
+            stays = stays.view(-1, *[1] * (axes - 1)).expand(medium.shape[1:])
     else:
         stays = edit.keep
     return stays if keep is None else keep | stays

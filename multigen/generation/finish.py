@@ -13,6 +13,7 @@ from multigen.generation.circles import shorter_circle
 from multigen.generation.made import origin
 from multigen.generation.parts import ModelParts, decode
 from multigen.generation.plan import Job
+from multigen.generation.written import writer_of
 from multigen.modalities.media import Media
 from multigen.safety.guard import Guard
 
@@ -50,14 +51,14 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Unchecked:
     own = {option.name: plan.options[option.name] for option in parts.modality.options}
     if own:
         made = parts.modality.finish(made, own)
+    medium = dataclasses.replace(medium, modality=writer_of(parts, plan))
     for source in (plan.edit and plan.edit.original, plan.known, plan.enlarged):
         if source is not None:
-            own, kept = source.modality, plan.edit.original.source.keep if plan.edit else None
-            new = source.with_made(made, parts.modality)
-            medium = dataclasses.replace(medium, modality=own, kept=kept).with_tensor(new)
-            return Unchecked(medium, tuple(_asked(job)), parts.guard)
-    written = parts.conditioner.writes(parts.modality, plan.options)
-    medium = dataclasses.replace(medium, modality=written).with_tensor(made)
+            kept = plan.edit.original.source.keep if plan.edit else None
+            made = source.with_made(made, parts.modality)
+            medium = dataclasses.replace(medium, kept=kept)
+            break
+    medium = medium.with_tensor(made)
     return Unchecked(medium, tuple(_asked(job)), parts.guard)
 
 

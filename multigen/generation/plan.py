@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from multigen import registry
+from multigen.conditioners import Heard
 from multigen.core.edits import Sampler
 from multigen.core.modifiers import Observer
 from multigen.errors import MultigenError, errors_at
@@ -23,6 +24,7 @@ from multigen.generation.edit import EditPlan, Start
 from multigen.generation.grid import grid
 from multigen.generation.guidance import asked_guide, check_negative
 from multigen.generation.handover import check_space, earlier, takes_over, walked
+from multigen.generation.heard import heard_in
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.pictures import Embedded, Pictures, plan_embedded, plan_pictures
 from multigen.generation.polishing import check_polish
@@ -65,6 +67,7 @@ class Plan:
     window     sizes of the windows in which larger media are made
     circles    which ends meet
     options    values of what the model declares, what they name read
+    heard      those among them that the medium of the edit told
     edit       what the medium is made from; known: what is known of one that is restored; blend: a second end
     observer   hears of every answered query, and of x0 for `asides`, prompts that are also asked for
     swap       another prompt during a part of the way
@@ -89,6 +92,7 @@ class Plan:
     window: tuple[int, ...] | None = None
     circles: Circles = field(default_factory=Circles)
     options: Mapping[str, Any] = field(default_factory=dict)
+    heard: Mapping[str, Heard] = field(default_factory=dict)
     edit: EditPlan | None = None
     known: Known | None = None
     blend: Blend | None = None
@@ -137,8 +141,8 @@ def plan(
 ) -> Plan:
     """Resolve a request. MultigenError for what does not fit the model, before any network call.
 
-    until   cuts the grid of a model that hands its sample over; `with_extent` has said the size by now
-    opener  that read what the options of requests before this one name
+    `until` cuts the grid of a model that hands its sample over (`with_extent` has said the size by now); `opener` has
+    read what the options of requests before this one name.
     """
     asked, request = request, own_request(parts, request)
     recipe = request_recipe(parts, request)
@@ -155,8 +159,7 @@ def plan(
     sampler = registry.build("sampler", recipe.sampler, where="sampler")
     embedded, media = plan_embedded(parts, request), media_of(start)
     former = _former(parts, asked, start, embedded) or _handing(parts, asked, shape, ts)
-    own = count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes)
-    return Plan(
+    found = Plan(
         recipe=recipe,
         shape=shape,
         media=media,
@@ -166,7 +169,7 @@ def plan(
         modifiers=recipe.modifiers,
         polish=polish,
         negative_prompt=_negative(recipe, request, guide),
-        calls=_together(own, former),
+        calls=_together(count_queries(parts, recipe, sampler, ts, edit, len(shape), polish.passes), former),
         cache=plan_cache(parts, recipe, request),
         window=start.window,
         circles=circles,
@@ -179,6 +182,14 @@ def plan(
         embedded=embedded,
         request=asked,
     )
+    return _with_heard(parts, found)
+
+
+def _with_heard(parts: ModelParts, plan: Plan) -> Plan:
+    """The plan with the options that the medium of its edit tells."""
+    heard = heard_in(parts, plan.edit, plan.options)
+    options = {**plan.options, **{name: one.value for name, one in heard.items()}}
+    return dataclasses.replace(plan, options=options, heard=heard) if heard else plan
 
 
 def _steps(recipe: Recipe, request: Request) -> int:

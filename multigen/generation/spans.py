@@ -11,10 +11,11 @@ from multigen.errors import MultigenError
 from multigen.generation.span_text import parse_spans
 
 
-def spans(text: str, length: int, rate: float) -> Tensor:
+def spans(text: str, length: int, rate: float, unit: str = "s") -> Tensor:
     """Kept spans of a time axis, such as "0:2.5s", "1.5s:" or "0:4f,12f:16f": bool [length].
 
     s: seconds (also where no unit is given), at `rate` per second; f: samples or frames. An open end is the medium's.
+    `unit` is what a message calls the seconds, where they are others, as of notes.
     MultigenError for anything else, and for spans outside the medium.
     """
     keep = torch.zeros(length, dtype=torch.bool)
@@ -24,8 +25,8 @@ def spans(text: str, length: int, rate: float) -> Tensor:
         b = length if span.end is None else round(span.end * scale)
         if not 0 <= a < b <= length:
             raise MultigenError(
-                f"keep {text}: {span.text} lies outside; the medium has {length / rate:.6g} s"
-                + (f" ({length} frames)" if rate < 1000 else "")
+                f"keep {text}: {span.text} lies outside; the medium has {length / rate:.6g} {unit}"
+                + (f" ({length} frames)" if rate < 1000 and unit == "s" else "")
             )
         keep[a:b] = True
     return keep

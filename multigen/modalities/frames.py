@@ -99,3 +99,9 @@ def at_rate(
         total = max(total, first + 1)
     for _ in range(k, total if count is None else min(count, total)):
         yield frame
+
+
+def is_still(path: Source, info: Info) -> bool:
+    """Whether a file is a photograph: one frame without a time. That of a GIF says how long it is shown."""
+    suffix = path.suffix.lower()
+    return suffix in PICTURES and suffix != ".gif" and info.frames == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,12 @@ from multigen.modalities.video_sound import Pieces, Playing, put
 
 _BITS = 192_000  # a second
 _COPIED = ("h264", "hevc", "av1", "mpeg4")  # codecs of pictures that an MP4 takes as they are
+_FORMATS = {
+    ".mp4": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+}  # that hold pictures and a sound
 _ALONE = "The sound alone: --format wav"
 
 
@@ -33,13 +40,21 @@ class MadeSound:
     samples: np.ndarray
     rate: int
 
+    def check(self, suffix: str) -> None:
+        """MediaError where a file of pictures of this suffix cannot hold it."""
+        with av.open(io.BytesIO(), "w", format=_FORMATS[suffix]) as out:
+            self._stream(out)
+
     def begin(self, out: OutputContainer) -> Playing:
         """Add its stream to a file of pictures; what writes it along with them.
 
         MediaError where it cannot be encoded.
         """
+        return Playing(self._pieces(out, *self._stream(out)))
+
+    def _stream(self, out: OutputContainer) -> tuple[AudioStream, AudioCodecContext, str]:
         opus = out.format.name == "webm"
-        layout = LAYOUTS[len(self.samples)]
+        layout = LAYOUTS.get(len(self.samples), "")
         try:
             stream = out.add_stream(
                 "libopus" if opus else "aac", rate=48_000 if opus else self.rate, layout=layout
@@ -52,7 +67,7 @@ class MadeSound:
         except (FFmpegError, ValueError) as error:
             given = f"{len(self.samples)} channels at {self.rate} Hz"
             raise MediaError(f"the sound of a video cannot be {given} ({error})") from error
-        return Playing(self._pieces(out, stream, context, layout))
+        return stream, context, layout
 
     def _pieces(
         self, out: OutputContainer, stream: AudioStream, context: AudioCodecContext, layout: str

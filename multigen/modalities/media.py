@@ -60,8 +60,10 @@ class Media:
     def write(self, path: Path) -> str:
         """Write a file that says how it was made; the sha256 (hex) of its content without that.
 
-        The same medium has the same sha256: what a file says may be signed, and signatures differ each time.
+        The same medium has the same sha256: what a file says may be signed, and signatures differ each time. MediaError
+        before anything is encoded where the file cannot hold what the medium was made for.
         """
+        self.modality.check_writes(path.suffix.lower())
         if self.made is None:
             self.modality.write(self.tensor, path)
             return sha256(path)

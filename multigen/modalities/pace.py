@@ -1,4 +1,4 @@
-"""How many samples or frames a modality has in a second."""
+"""How many samples or frames a modality has in a second, and how a length of it is said."""
 
 from __future__ import annotations
 
@@ -16,3 +16,13 @@ def per_second(modality: Modality) -> float:
         except ValueError:
             continue
     return 0.0
+
+
+def said(modality: Modality, length: float) -> str:
+    """A length along time in the unit of a modality: `2.5 s`, `16 quarters`."""
+    return f"{length:.6g} {unit(modality)}"
+
+
+def unit(modality: Modality) -> str:
+    """The unit of lengths along time of a modality, after a number: `s`, `quarters`."""
+    return "s" if modality.time_unit == "seconds" else modality.time_unit

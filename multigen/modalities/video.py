@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import io
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,10 +18,18 @@ from torch import Tensor
 
 from multigen.errors import MediaError, message
 from multigen.modalities import HEIGHT, TIME, WIDTH, Info, Limits, Modality, Other
-from multigen.modalities.contact_sheet import GAP, contact_sheet, data_url, enlargement
+from multigen.modalities.contact_sheet import GAP, contact_sheet
 from multigen.modalities.file_check import check_clip
 from multigen.modalities.frame import Frame
-from multigen.modalities.frames import PICTURES, at_rate, read_frames, read_header, shown_at, steady_rate
+from multigen.modalities.frames import (
+    PICTURES,
+    at_rate,
+    is_still,
+    read_frames,
+    read_header,
+    shown_at,
+    steady_rate,
+)  # fmt: skip
 from multigen.modalities.heat import along_time, laid_over
 from multigen.modalities.joined import MadeSound
 from multigen.modalities.known import KNOWN
@@ -37,6 +44,7 @@ from multigen.modalities.raster import (
     to_pil,
 )
 from multigen.modalities.video_encoding import encode_frames, encode_video, save_animation
+from multigen.modalities.video_player import evenly, player
 from multigen.modalities.video_sound import Sound, sound_of
 from multigen.storage.files import atomic
 
@@ -124,7 +132,7 @@ class Video(Modality):
             raise ValueError(f"start: {start!r} is not allowed. Allowed: 0 s or more.")
         info = read_header(path, self.limits, count=False)
         count = None if duration is None else self._count(duration)
-        count = 1 if count is None and _is_still(path, info) else count
+        count = 1 if count is None and is_still(path, info) else count
         whole = max(0.0, info.duration - start) * self.fps
         expected = whole if count is None else min(count, whole)
         check_clip(path, expected, info.width * info.height, self.limits)
@@ -197,7 +205,7 @@ class Video(Modality):
         path = as_source(source)
         info = self.info(path)
         made.fps = self.fps
-        if not _is_still(path, info):
+        if not is_still(path, info):
             made.fps = steady_rate(path, self.limits, info.fps) or self.fps
         made.channels, made.size = 3, self._shown(path) or (info.height, info.width)
         made._sound = None if path.suffix.lower() in PICTURES else sound_of(path, self.limits)
@@ -220,6 +228,11 @@ class Video(Modality):
         if isinstance(self._sound, Sound):
             made._sound = dataclasses.replace(self._sound, later=seconds)
         return made
+
+    def check_writes(self, suffix: str) -> None:
+        """MediaError where a file of this suffix cannot hold a sound that was made."""
+        if suffix in _ENCODED and isinstance(self._sound, MadeSound):
+            self._sound.check(suffix)
 
     def together(self, other: str | Source | Other) -> Video:
         """This modality, whose H.264 and VP9 files also hold a sound: that of a file, or a medium [C, N]."""
@@ -274,12 +287,7 @@ class Video(Modality):
 
     def preview(self, media: list[Tensor]) -> PillowImage.Image:
         """Draw a contact sheet: a row for each video, with up to 16 evenly spaced frames."""
-        rows = []
-        for one in media:
-            count = min(_COLUMNS, one.shape[1])
-            chosen = torch.linspace(0, one.shape[1] - 1, count).round().long()
-            rows.append(list(to_levels(one[:, chosen], "preview")))
-        return contact_sheet(rows)
+        return contact_sheet([evenly(one, _COLUMNS) for one in media])
 
     def heat(self, media: Tensor, levels: Tensor) -> PillowImage.Image:
         """Draw the frames of `preview` in grey, with heat [T, H, W] over them."""
@@ -288,18 +296,4 @@ class Video(Modality):
 
     def html(self, media: Tensor) -> str:
         """Return a looping <video> with the MP4 embedded; small videos are enlarged without smoothing."""
-        levels = to_levels(to_channels(media, 3), "html")
-        file = io.BytesIO()
-        encode_video(levels, file, ".mp4", self.fps)
-        height, width = levels.shape[1:3]
-        factor = enlargement(height, width) * (2 if max(height, width) <= 48 else 1)
-        style = "image-rendering:pixelated" if factor > 1 else "max-width:100%;height:auto"
-        size = f'width="{width * factor}" height="{height * factor}" style="{style}"'
-        source = data_url(file.getvalue(), "video/mp4")
-        return f'<video controls loop autoplay muted playsinline {size} src="{source}"></video>'
-
-
-def _is_still(path: Source, info: Info) -> bool:
-    """Whether a file is a photograph: one frame without a time. That of a GIF says how long it is shown."""
-    suffix = path.suffix.lower()
-    return suffix in PICTURES and suffix != ".gif" and info.frames == 1
+        return player(to_levels(to_channels(media, 3), "html"), self.fps)

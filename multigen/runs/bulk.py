@@ -18,8 +18,10 @@ from typing import Any
 
 from multigen.device import choose_device
 from multigen.errors import MultigenError, TrainingError
-from multigen.generation.plan import first_seed
+from multigen.generation.declared import media_options
+from multigen.generation.plan import first_seed, jobs
 from multigen.generation.request import Request
+from multigen.generation.written import check_written
 from multigen.model.model import Model
 from multigen.progress import Progress
 from multigen.runs.asked import asked
@@ -44,7 +46,12 @@ class One:
 
 
 def listed_media(model: Model, requests: Sequence[Request], n: int, seed: int, sources: Sources) -> list[One]:
-    """Each request `n` times, with the seeds that one machine gives them."""
+    """Each request `n` times, with the seeds that one machine gives them.
+
+    MediaError, before there are workers, where a file cannot hold what its medium is made for.
+    """
+    if media_options(model.recipe):
+        check_written(model, [job.plan for job in jobs(model, requests, 1, seed)])
     found = []
     for number, request in enumerate(requests):
         first = first_seed(request, number, n, seed)

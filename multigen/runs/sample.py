@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from multigen.errors import MediaError, MultigenError
+from multigen.errors import MultigenError
 from multigen.generation.blend import blend
 from multigen.generation.declared import media_options
-from multigen.generation.plan import Plan, first_seed
+from multigen.generation.plan import first_seed
 from multigen.generation.request import Request
+from multigen.generation.written import check_written
 from multigen.model.model import Model
 from multigen.model.source import RECIPE, is_finished
 from multigen.progress import Progress
@@ -151,6 +152,7 @@ def sample_blend(
     def start(progress: Progress, there: frozenset[int]) -> Iterable[Made]:
         most = under_way(model)
         made = blend(model, (first, last), n=n, batch=most, on_progress=lambda _: progress.called())
+        check_written(model, [made.batcher.jobs[0].plan])  # all have its options
         for one in batched(made.batcher, progress, there):
             assert one.medium is not None
             yield one._replace(medium=made.shown(one.place, one.medium))
@@ -188,7 +190,7 @@ def _start(model: Model, requests: Sequence[Request], n: int, seed: int, sources
         made = model.batcher(
             requests, n=n, seed=seed, batch=under_way(model), on_progress=lambda _: progress.called()
         )
-        _check_files(model, [job.plan for k, job in made.jobs.items() if k % n == 0])
+        check_written(model, [job.plan for k, job in made.jobs.items() if k % n == 0])
         errors = inversion_errors(model, requests)
         origins = [sources.facts(request) for request in requests]
         how = [
@@ -198,17 +200,6 @@ def _start(model: Model, requests: Sequence[Request], n: int, seed: int, sources
         return batched(made, progress, there, how.__getitem__)
 
     return start
-
-
-def _check_files(model: Model, plans: Iterable[Plan]) -> None:
-    """MultigenError where the file of a medium cannot hold what it is made for, as that is known beforehand."""
-    suffix = model.recipe.sample.suffix or model.modality.suffix
-    for plan in plans:
-        if plan.edit is None and plan.known is None and plan.enlarged is None:
-            try:
-                model.conditioner.writes(model.modality, plan.options).check_writes(suffix)
-            except MediaError as error:
-                raise MediaError(f"{', '.join(sorted(media_options(model.recipe)))}: {error}") from error
 
 
 def _write_traces(

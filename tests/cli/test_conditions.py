@@ -118,6 +118,19 @@ def test_a_wrong_condition_is_refused_early(
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("way", [["--blend", "3", "--to-seed", "5"], ["--ray"]])
+def test_blends_and_workers_refuse_what_no_file_takes_as_early(
+    way: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = ["--condition", str(folder / "vp9.webm"), "--out", str(tmp_path / "x"), *way]
+    if "--blend" not in way:
+        pytest.importorskip("ray", reason="--ray needs the extra")
+    assert main(["sample", str(folder / "model.safetensors"), *told]) == 2
+    error = capsys.readouterr().err
+    assert "condition: " in error and "cannot be copied into an MP4" in error and "worker" not in error
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_sound_alone_is_made_for_a_clip_that_no_file_takes(folder: Path, tmp_path: Path) -> None:
     source, out = str(folder / "model.safetensors"), tmp_path / "alone"
     told = ["--condition", str(folder / "vp9.webm"), "--format", "wav", "--steps", "1", "-n", "1", "--quiet"]

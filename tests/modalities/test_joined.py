@@ -91,3 +91,21 @@ def test_pictures_that_an_mp4_does_not_take_are_named(tmp_path: Path) -> None:
     SOUND.write(tone(), tmp_path / "a.wav")
     with pytest.raises(MediaError, match=r"a\.wav: there is no video in it"):
         SOUND.together(tmp_path / "a.wav").write(tone(), tmp_path / "both.mp4")
+
+
+def test_a_sound_that_no_video_holds_is_named_before_it_is_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AAC takes no 300 kHz, and no file nine channels: the check says so, and `save` begins nothing."""
+    ways = ((torch.zeros(9, 800), 16000, "9 channels"), (torch.zeros(1, 800), 300_000, "300000 Hz"))
+    for samples, rate, said in ways:
+        made = CLIP.together(Media(samples, Audio(rate=rate)))
+        with pytest.raises(MediaError, match=said):
+            made.check_writes(".mp4")
+        made.check_writes(".gif")  # which has no sound
+        monkeypatch.setattr(type(made), "write", lambda *_: pytest.fail("it was encoded"))
+        with pytest.raises(MediaError, match=said):
+            Media(clip(), made).save(tmp_path / "a.mp4")
+        assert not list(tmp_path.iterdir())
+    for suffix in (".mp4", ".webm", ".mkv", ".mov"):
+        CLIP.together(Media(tone(channels=2), SOUND)).check_writes(suffix)

@@ -11,40 +11,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import soundfile
 import torch
 
+from multigen.errors import MediaError
 from multigen.modalities.audio import Audio
-from multigen.modalities.video import Video
-from multigen.model.model import Model
-from multigen.recipe.load import load_recipe
+from tests.serving.foley_model import saved_foley, written_clip
 from tests.serving.servers import Running, running
-
-SMALL = ["weights=null", "backbone.widths=[16,32]", "backbone.attention=[false,true]", "codec.iterations=2"]
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("conditions")
-    model = Model(load_recipe("audio_for_video", SMALL), device="cpu")
-    with torch.no_grad():
-        for k, p in enumerate(model.denoiser.parameters()):
-            p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(k)))
-    rng = torch.Generator().manual_seed(0)
-    model.codec.fit([0.3 * torch.randn(model.modality.shape(), generator=rng) for _ in range(2)])
-    source = str(model.save(folder / "model.safetensors"))
-    with running({"foley": source}, folder / "store") as one:
+    with running({"foley": saved_foley(folder)}, folder / "store") as one:
         yield one
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    video = torch.ones(3, 24, 32, 32)
-    video[:, :, 8:16, 8:16] = -1.0
-    Video(size=32, fps=8.0).write(video, path)
-    return path
+    return written_clip(tmp_path_factory.mktemp("clip"))
 
 
 def ask(served: Running, options: dict[str, Any]) -> tuple[int, bytes]:
@@ -89,3 +76,21 @@ def test_the_list_of_models_says_what_it_takes(served: Running) -> None:
         (row,) = json.loads(answer.read())["data"]
     found = {o["name"]: o for o in row.get("multigen", row)["options"]}
     assert found["condition"]["media"] == "video" and found["lufs"]["media"] == ""
+
+
+def test_what_no_file_takes_is_refused_before_it_is_made(
+    served: Running, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(modality: Audio, suffix: str) -> None:
+        if suffix == ".mp4":
+            raise MediaError("its pictures cannot be copied")
+
+    monkeypatch.setattr(Audio, "check_writes", check)
+    condition = base64.b64encode(clip.read_bytes()).decode()
+    for form, status in (("mp4", 400), ("wav", 201)):
+        body = {"steps": 1, "format": form, "options": {"condition": condition}}
+        answer = httpx.post(f"{served.url}/v1/jobs", json=body, timeout=60)
+        assert answer.status_code == status, answer.text
+        if status == 400:
+            assert answer.json()["error"]["message"] == "condition: its pictures cannot be copied"
+            assert served.places == 0

@@ -6,6 +6,7 @@ import base64
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from multigen.modalities.notes import Notes
 from multigen.modalities.roll import piece_of
 from tests.serving.notes_model import saved_notes, written_piece
-from tests.serving.servers import Running, running
+from tests.serving.servers import LIMITS, Running, running
 from tests.serving.test_jobs import events
 
 BODY: dict[str, Any] = {"prompt": "G major, 92 bpm", "steps": 1, "seed": 1}
@@ -29,7 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[Running]:
-    with running({"notes": saved_notes(folder)}, folder / "store") as one:
+    limits = replace(LIMITS, seconds=60.0)
+    with running({"notes": saved_notes(folder)}, folder / "store", limits=limits) as one:
         yield one
 
 
@@ -107,6 +109,22 @@ def test_what_does_not_fit_is_said_before_anything_is_made(served: Running, fold
             400,
             404,
         )
+
+
+def test_lengths_are_said_in_quarters(served: Running, folder: Path) -> None:
+    """The limit of 60 s of the server is one of 60 quarters: asked for, added, in a file, or outside of one."""
+    mine = written_piece(folder)
+    text = base64.b64encode(mine.read_bytes()).decode()
+    assert "duration: 80 quarters is not allowed; give over 0 to 60" in refused(served, 400, duration=80)
+    said = refused(served, 400, edit={"media": text, "extend": 16})
+    assert said == "extend: it makes the medium larger or longer than 60 quarters"
+    said = refused(served, 400, edit={"media": text, "keep": "0:80"})
+    assert "lies outside; the medium has 48 quarters" in said and "frames" not in said
+    roll = Notes().read(mine)
+    Notes().write(torch.cat([roll, roll], 1), folder / "long.mid")
+    long = base64.b64encode((folder / "long.mid").read_bytes()).decode()
+    said = refused(served, 400, edit={"media": long, "strength": 0.5})
+    assert said == "edit.media: 96 quarters; allowed: up to 60 quarters"
 
 
 def test_a_client_learns_how_long_notes_are_and_in_which_unit(served: Running) -> None:

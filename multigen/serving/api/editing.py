@@ -8,10 +8,11 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import Tensor
 
-from multigen.generation.original import rate_of
 from multigen.generation.request import EditRequest
 from multigen.generation.spans import amounts
+from multigen.modalities import HEIGHT
 from multigen.modalities.media import Media
+from multigen.modalities.pace import per_second, said
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.members import Members
 from multigen.serving.api.sampling import Sampling, check_part
@@ -99,7 +100,8 @@ def edit_of(given: EditMembers, medium: Media, limits: Limits, keep: Tensor | No
 def _check_grown(given: EditMembers, medium: Media, limits: Limits) -> None:
     """ApiError where an edit makes a medium larger than one that may be uploaded."""
     sides = list(medium.tensor.shape[1:])
-    rate, name, factor = rate_of(medium.modality), "extend", 1.0
+    pace, drawn = per_second(medium.modality), HEIGHT in medium.modality.axes
+    rate, name, factor = pace or 1.0, "extend", 1.0
     if given.extend is not None:
         added = amounts(str(given.extend), len(sides), rate)
         for k in range(len(added) // 2):
@@ -109,10 +111,10 @@ def _check_grown(given: EditMembers, medium: Media, limits: Limits) -> None:
     every = given.restore.get("every") if isinstance(given.restore, dict) else None
     if isinstance(every, int | float) and len(sides) == 3:  # so many frames come of one
         name, sides[0] = "restore", sides[0] * max(round(every), 1)
-    seconds = sides[0] * factor / rate if len(sides) != 2 else 0.0
-    pixels = math.prod(sides) * factor**2 if len(sides) > 1 else 0
+    seconds = sides[0] * factor / rate if pace else 0.0
+    pixels = math.prod(sides) * factor**2 if drawn or not pace else 0
     if (given.extend is None and name == "extend") or (seconds <= limits.seconds and pixels <= limits.pixels):
         return
-    most = f"{limits.pixels:,} pixels" if seconds <= limits.seconds else f"{limits.seconds:g} s"
+    most = f"{limits.pixels:,} pixels" if seconds <= limits.seconds else said(medium.modality, limits.seconds)
     text = f"{name}: it makes the medium larger or longer than {most}"
     raise ApiError(400, text, param=name, code="invalid_value")

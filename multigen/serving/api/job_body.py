@@ -7,7 +7,9 @@ from typing import Annotated
 
 from pydantic import Field, Strict
 
+from multigen import registry
 from multigen.generation.request import EditRequest, Request, Size
+from multigen.modalities.pace import unit
 from multigen.serving.api.editing import PixelEditMembers, check_mask_is, edit_of
 from multigen.serving.api.errors import ApiError
 from multigen.serving.api.leading import Led, pictures_for
@@ -35,7 +37,9 @@ class JobBody(Led, Sampling):
     size: str | int | Annotated[tuple[int, int], Strict(False)] | None = Field(
         default=None, description="pixels: WIDTHxHEIGHT, a side, or [height, width]"
     )
-    duration: float | None = Field(default=None, gt=0, description="seconds of sound or video")
+    duration: float | None = Field(
+        default=None, gt=0, description="seconds of sound or video, quarters of notes"
+    )
     overrides: list[str] = Field(default_factory=list, max_length=32, description="such as sampler.eta=0.5")
     edit: JobEdit | None = Field(default=None, description="the medium to begin with, and how")
     format: str | None = Field(default=None, max_length=8, description="of the files: png, mp3, webm ...")
@@ -59,6 +63,7 @@ async def request_for(body: JobBody, server: Server, served: Served, scratch: Sc
         edit=edit,
         overrides=overrides,
         images=images,
+        unit=unit(registry.build("modality", served.recipe.modality, where="modality")),
     )
 
 

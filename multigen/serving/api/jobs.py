@@ -105,7 +105,9 @@ async def _begin(
     scratch = Scratch()
     request = await request_for(body, server, served, scratch)
     user = whose(caller, body.user)
-    engine, ticket = await submit(server, user, served, body, request, body.n, previews=body.previews)
+    engine, ticket = await submit(
+        server, user, served, body, request, body.n, previews=body.previews, suffix=suffix
+    )
     again = resumed(http)
     asked_for = body.model_dump(
         exclude_none=True, exclude_defaults=True, exclude={"edit": {"media", "mask"}, "images": True}

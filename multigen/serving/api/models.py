@@ -10,6 +10,7 @@ from multigen import registry
 from multigen.generation.declared import options_of
 from multigen.modalities import Modality
 from multigen.modalities.pace import per_second
+from multigen.options import Option
 from multigen.provenance.known import TYPES
 from multigen.recipe.paths import shipped_weights
 from multigen.recipe.schema import Recipe
@@ -71,21 +72,24 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         "adapters": [
             {"name": one.name, "image": one.image is not None} for one in recipe.adapters if one.leads
         ],
-        "prompts": list(recipe.sample.prompts),
+        "prompts": [prompt for prompt in recipe.sample.prompts if prompt],
+        # Of the files that it makes where a command says none.
+        "format": (recipe.sample.suffix or modality.suffix).removeprefix("."),
         "formats": [suffix.removeprefix(".") for suffix in _formats(recipe, modality)],
-        "options": [
-            {
-                "name": o.name,
-                "help": o.help,
-                "low": _finite(o.low),
-                "high": _finite(o.high),
-                "choices": list(o.choices),
-                "text": o.type is str,
-                # The modality of a file that is sent as base64; "" where it is none.
-                "media": o.media,
-            }
-            for o in options_of(recipe)
-        ],
+        "options": [_option(option) for option in options_of(recipe)],
+    }
+
+
+def _option(option: Option) -> dict[str, Any]:
+    return {
+        "name": option.name,
+        "help": option.help,
+        "low": _finite(option.low),
+        "high": _finite(option.high),
+        "choices": list(option.choices),
+        "text": option.type is str,
+        # The modality of a file that is sent as base64; "" where it is none.
+        "media": option.media,
     }
 
 

@@ -76,8 +76,9 @@ def request_of(
     edit: EditRequest | None = None,
     overrides: tuple[str, ...] = (),
     images: Sequence[Tensor | None] = (),
+    unit: str = "s",
 ) -> Request:
-    """The request of some members. `images`: pictures for the model's adapters. ApiError for what is over a limit."""
+    """The request of some members. `images`: for adapters; `unit`: of the duration. ApiError over a limit."""
     for name, text in (("prompt", prompt), ("negative_prompt", given.negative_prompt or "")):
         if len(text) > limits.prompt:
             said = f"{name}: {len(text):,} characters; allowed: {limits.prompt:,}"
@@ -87,7 +88,7 @@ def request_of(
             400, f"steps: {given.steps}; allowed: 1 to {limits.steps}", param="steps", code="invalid_value"
         )
     if duration is not None and not 0 < duration <= limits.seconds:
-        text = f"duration: {duration:g} s is not allowed; give over 0 to {limits.seconds:g}"
+        text = f"duration: {duration:g} {unit} is not allowed; give over 0 to {limits.seconds:g}"
         raise ApiError(400, text, param="duration", code="invalid_value")
     if size is not None and math.prod((size, size) if isinstance(size, int) else size) > limits.pixels:
         text = f"size: more than {limits.pixels:,} pixels is not allowed"

@@ -23,6 +23,7 @@ from multigen.generation.request import TRANSPARENT, WHITE
 from multigen.modalities import Modality
 from multigen.modalities.image import Image
 from multigen.modalities.media import Media
+from multigen.modalities.pace import per_second, said
 from multigen.modalities.raster import to_channels
 from multigen.provenance.made import SourceFile
 from multigen.provenance.sounds import id3_size
@@ -120,7 +121,16 @@ async def medium_of_kind(upload: Upload, part: Part, server: Server, scratch: Sc
     own, medium = await _decoded(
         upload, modality.suffixes, modality.name, partial(read_own, modality), scratch, server
     )
+    _check_length(upload, medium, own, server.limits)
     return Media(await asyncio.to_thread(_finite, upload, medium), own, file=source_file(upload))
+
+
+def _check_length(upload: Upload, medium: Tensor, own: Modality, limits: Limits) -> None:
+    """ApiError for a medium that is too long; its own limits, where it has them, hold before it is decoded."""
+    pace = per_second(own)
+    if pace and (medium.shape[1] - 1) / pace > limits.seconds:
+        text = f"{upload.member}: {said(own, medium.shape[1] / pace)}; allowed: up to {said(own, limits.seconds)}"
+        raise ApiError(400, text, param=upload.member, code="invalid_media")
 
 
 def source_file(upload: Upload) -> SourceFile:

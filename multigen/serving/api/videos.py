@@ -144,7 +144,9 @@ async def _begin(
     scratch: Scratch,
 ) -> Response:
     """Accept a request for a video. `scratch`: a folder that it needs until it is written."""
-    engine, ticket = await submit(server, caller, served, body, request, 1)
+    engine, ticket = await submit(
+        server, caller, served, body, request, 1, suffix=f".{more['output_format']}"
+    )
     again = resumed(http)
     name = name_for(http, server.store, "video")
     record = {**begun(name, engine, ticket, request), "owner": caller.key, "model": served.id, **more}

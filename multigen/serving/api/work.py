@@ -13,7 +13,10 @@ from starlette.requests import Request as HttpRequest
 from multigen.errors import MultigenError
 from multigen.generation.plan import Job
 from multigen.generation.request import Request
+from multigen.generation.written import check_written
+from multigen.modalities import Modality
 from multigen.modalities.media import Media
+from multigen.modalities.pace import said
 from multigen.serving.api.errors import ApiError, failed
 from multigen.serving.api.option_media import with_media
 from multigen.serving.api.sampling import Sampling, loras_of
@@ -39,10 +42,12 @@ async def submit(
     n: int,
     *,
     previews: int = 0,
+    suffix: str | None = None,
 ) -> tuple[Engine, Ticket]:
     """Accept a request, or several as one. ApiError and MultigenError for what cannot be met, before anything is made.
 
-    n  media of each request
+    n       media of each request
+    suffix  of the files that they become, where that is known
     """
     requests = [request] if isinstance(request, Request) else request
     if not 1 <= n * len(requests) <= server.limits.n:
@@ -56,7 +61,9 @@ async def submit(
     engine = await server.models.engine(served.id, loras_of(given, server), fast=given.fast)
     jobs = [job for one in requests for job in await engine.plan(one, n)]
     for job in jobs:
-        _check_length(job, server.limits)
+        _check_length(job, server.limits, engine.model.modality)
+    if suffix is not None:
+        await asyncio.to_thread(check_written, engine.model, [job.plan for job in jobs[::n]], suffix)
     units = sum(units_of(engine.model, job) for job in jobs)
     caller.budget.units.take(units)
     deadline = None if given.deadline is None else time.monotonic() + given.deadline
@@ -68,11 +75,12 @@ async def submit(
         raise
 
 
-def _check_length(job: Job, limits: Limits) -> None:
+def _check_length(job: Job, limits: Limits, modality: Modality) -> None:
     """ApiError for a medium that its prompt makes longer than one may be; what a request says was checked before."""
     duration = None if job.plan.request is None else job.plan.request.duration
     if duration is not None and duration > limits.seconds:
-        text = f"prompt: it takes {duration:.0f} s; at most {limits.seconds:g} s are made at once"
+        long, most = said(modality, round(duration)), said(modality, limits.seconds)
+        text = f"prompt: it takes {long}; at most {most} are made at once"
         raise ApiError(400, text, param="prompt", code="invalid_value")
 
 

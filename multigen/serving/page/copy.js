@@ -1,66 +1,49 @@
 // A result's settings as others run them: curl and the openai client against this server, the library, the command line.
 import { base, key } from "./api.js";
+import { call, EDITED, edited, given, Inline, MADE, within } from "./asked.js";
 import { members, secondsOf, sizeOf } from "./settings.js";
 
-const MADE = { image: "/images/generations", audio: "/audio/generations", video: "/videos" };
-const EDITED = { image: "/images/edits", audio: "/audio/edits", video: "/videos" };
-const MEMBER = { image: "image", audio: "audio", video: "input_reference" };
-
-const given = (options) => Object.entries(options).filter(([, value]) => value !== null && value !== "");
 const medium = (settings) => `medium.${settings.format}`;
-
-// The files that an edit reads: [name, blob].
-export function files({ edit }) {
-  if (!edit) return [];
-  return [[`input.${edit.suffix}`, edit.source], ...(edit.mask ? [["mask.png", edit.mask]] : [])];
-}
-
-// The same request in OpenAI's shape: its route, its members, the names of the files by their members.
-export function call(settings, model) {
-  const { edit, format } = settings;
-  if (!MADE[model.modality]) return asJob(settings, model);
-  const body = { ...members(settings, model), ...(edit?.options ?? {}) };
-  const size = edit ? null : sizeOf(settings, model);
-  const seconds = edit ? null : secondsOf(settings, model);
-  if (size) body.size = size;
-  if (seconds) body.seconds = seconds;
-  if (model.modality === "audio") body.response_format = format;
-  else if (format !== model.formats[0]) body.output_format = format;
-  const [input, mask] = files(settings).map(([name]) => name);
-  const named = { ...(input && { [MEMBER[model.modality]]: input }), ...(mask && { mask }) };
-  return { path: (edit ? EDITED : MADE)[model.modality], body, files: named };
-}
-
-// Of a kind of media that OpenAI has no route for: a job.
-function asJob(settings, model) {
-  const body = { ...members(settings, model), format: settings.format };
-  const seconds = secondsOf(settings, model);
-  if (seconds) body.duration = seconds;
-  return { path: "/jobs", body, files: {} };
-}
-
 const shell = (text) => (/^[\w.,:/=-]+$/.test(text) ? text : `'${String(text).replaceAll("'", `'\\''`)}'`);
+
+// How a body of JSON is sent; base64 of files is put in by jq, as a line of a shell cannot hold it.
+function sentJson(body) {
+  const text = JSON.stringify(body, (_, value) => (value instanceof Inline ? undefined : value));
+  const found = within(body);
+  if (!found.length) return { before: "", data: `-d ${shell(text)}` };
+  const read = found.map(([, name], k) => `--rawfile f${k} <(base64 < ${name} | tr -d '\\n')`);
+  const put = found.map(([path], k) => `${path} = $f${k}`).join(" | ");
+  return { before: `jq -n --argjson body ${shell(text)} ${read.join(" ")} '$body | ${put}' |\n  `, data: "-d @-" };
+}
 
 export function asCurl(settings, model) {
   const { path, body, files: named } = call(settings, model);
   const auth = key() ? [`-H "Authorization: Bearer $MULTIGEN_KEY"`] : [];
   const lines = [`curl -fsS ${base()}${path}`, ...auth];
-  if (model.modality === "video" || Object.keys(named).length) {
+  let before = "";
+  if (path === EDITED[model.modality] || path === MADE.video || Object.keys(named).length) {
     for (const [name, file] of Object.entries(named)) lines.push(`-F ${name}=@${file}`);
     for (const [name, value] of Object.entries(body)) {
       lines.push(`--form-string ${shell(`${name}=${typeof value === "object" ? JSON.stringify(value) : value}`)}`);
     }
   } else {
-    lines.push(`-H "Content-Type: application/json"`, `-d ${shell(JSON.stringify(body))}`);
+    const json = sentJson(body);
+    before = json.before;
+    lines.push(`-H "Content-Type: application/json"`, json.data);
   }
-  const sent = (more) => [...lines, ...more].join(" \\\n  ");
+  const sent = (more) => before + [...lines, ...more].join(" \\\n  ");
+  if (path === "/jobs") return polled(sent([]), path, settings, auth);
   if (model.modality === "audio") return sent([`-o ${medium(settings)}`]);
   if (model.modality === "image") return `${sent([])} |\n  jq -r '.data[0].b64_json' | base64 --decode > ${medium(settings)}`;
-  // It is asked for until it ends, well or not.
+  return polled(sent([]), path, settings, auth);
+}
+
+// It is asked for until it ends, well or not.
+function polled(sent, path, settings, auth) {
   const ask = [`curl -fsS "${base()}${path}/$id"`, ...auth].join(" ");
   const found = path === "/jobs" ? ".data[0].url" : JSON.stringify(`${base()}/videos/`) + " + .id + \"/content\"";
   const ended = `if .status == "completed" then ${found} else error("\\(.status): \\(.error.message)") end`;
-  return `id=$(${sent([])} | jq -r .id)
+  return `id=$(${sent} | jq -r .id)
 while job=$(${ask}) && printf %s "$job" | jq -e '.status == "queued" or .status == "in_progress"' > /dev/null; do sleep 1; done
 url=$(printf %s "$job" | jq -er '${ended}') &&
 curl -fsS "$url"${path === "/jobs" ? "" : auth.map((one) => ` ${one}`).join("")} -o ${medium(settings)}`;
@@ -70,12 +53,16 @@ export function python(value) {
   if (value === null || value === undefined) return "None";
   if (value === true) return "True";
   if (value === false) return "False";
+  if (value instanceof Inline) return `inline(${JSON.stringify(value.name)})`;
   if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
   if (typeof value === "object") {
     return `{${Object.entries(value).map(([k, v]) => `${JSON.stringify(k)}: ${python(v)}`).join(", ")}}`;
   }
   return JSON.stringify(value);
 }
+const INLINE = `def inline(path):
+    return base64.b64encode(Path(path).read_bytes()).decode()
+`;
 const keywords = (values) => Object.entries(values).map(([name, value]) => `${name}=${python(value)}`).join(", ");
 
 export function asClient(settings, model) {
@@ -85,22 +72,24 @@ export function asClient(settings, model) {
   const plain = keywords({ model: id, prompt, ...(size && { size }) });
   const extra = `extra_body=${python(more)}`;
   const args = [...opened.map(([name, text]) => `${name}=${text}`), plain, extra].join(", ");
-  const head = `${model.modality === "image" ? "import base64\n" : ""}${key() ? "import os\n" : ""}from pathlib import Path
+  const inline = within(body).length > 0;
+  const job = path === "/jobs";
+  const head = `${(model.modality === "image" && !job) || inline ? "import base64\n" : ""}${key() ? "import os\n" : ""}from pathlib import Path
 
 from openai import OpenAI
 
 client = OpenAI(base_url="${base()}", api_key=${key() ? `os.environ["MULTIGEN_KEY"]` : `"none"`})
-`;
+${inline ? INLINE : ""}`;
   const out = `Path("${medium(settings)}")`;
-  if (model.modality === "image") {
+  if (model.modality === "image" && !job) {
     return `${head}answer = client.images.${opened.length ? "edit" : "generate"}(${args})
 ${out}.write_bytes(base64.b64decode(answer.data[0].b64_json))`;
   }
-  if (model.modality === "video") {
+  if (model.modality === "video" && !job) {
     return `${head}video = client.videos.create_and_poll(${args})
 client.videos.download_content(video.id).write_to_file(${out})`;
   }
-  if (path === "/jobs") {
+  if (job) {
     return `import time
 ${head.replace("from pathlib import Path", "from pathlib import Path\nfrom urllib.request import urlopen")}job = client.post("/jobs", cast_to=object, body=${python(body)})
 while job["status"] in ("queued", "in_progress"):
@@ -133,8 +122,8 @@ const note = (model) => (model.shipped ? "" : `# ${model.id}: the file or folder
 
 export function asPython(settings, model) {
   const { size, fast, ...values } = local(settings, model);
-  const options = given(settings.options);
-  const all = [settings.edit && python(files(settings)[0][0]), python(settings.prompt), keywords(values)];
+  const options = given(settings);
+  const all = [settings.edit && python(edited(settings)[0][0]), python(settings.prompt), keywords(values)];
   if (size) all.push(`size=(${size.split("x").toReversed().join(", ")})`);
   if (options.length) all.push(`options=${python(Object.fromEntries(options))}`);
   return `import multigen
@@ -147,8 +136,8 @@ medium.save("${medium(settings)}")`;
 export function asCommand(settings, model) {
   const { edit } = settings;
   const parts = [`multigen ${edit ? "edit" : "sample"} ${shell(source(model))}`];
-  if (edit) parts.push(`--input ${files(settings)[0][0]}`);
-  const values = { prompt: settings.prompt, ...local(settings, model), ...Object.fromEntries(given(settings.options)) };
+  if (edit) parts.push(`--input ${edited(settings)[0][0]}`);
+  const values = { prompt: settings.prompt, ...local(settings, model), ...Object.fromEntries(given(settings)) };
   for (const [name, value] of Object.entries(values)) {
     const flag = `--${name.replaceAll("_", "-")}`;
     // A text that begins with a dash would be read as an option.
@@ -156,7 +145,7 @@ export function asCommand(settings, model) {
     parts.push(value === true ? flag : `${flag}${sign}${shell(String(value))}`);
   }
   parts.push("-n 1");
-  if (settings.format !== model.formats[0]) parts.push(`--format ${settings.format}`);
+  if (settings.format !== model.format) parts.push(`--format ${settings.format}`);
   return note(model) + parts.join(" ");
 }
 

@@ -1,8 +1,11 @@
 // One result: large, with all its settings and what can be done with it.
 import { Choice } from "./controls.js";
 import { BeforeAfter } from "./edit-results.js";
-import { files, KINDS } from "./copy.js";
+import { files } from "./asked.js";
+import { KINDS } from "./copy.js";
+import { filesOf } from "./kinds.js";
 import { Medium } from "./media.js";
+import { Shown } from "./options.js";
 import { remove } from "./run.js";
 import { described, difference, randomSeed, suffixOf } from "./settings.js";
 import { canEdit, fromEdit, fromResult } from "./source.js";
@@ -73,6 +76,16 @@ function Copies({ r, model }) {
   </div>`;
 }
 
+// The media that it was made for.
+function Given({ r, model }) {
+  return filesOf(r.settings.options).map(
+    ([name, file]) => html`<figure class="given" key=${name}>
+      <${Shown} file=${file} kind=${model?.options.find((o) => o.name === name)?.media} label=${`${name}: ${file.name}`} />
+      <figcaption class="hint">The ${name} that it was made for</figcaption>
+    </figure>`,
+  );
+}
+
 function Body({ r, state }) {
   const parent = state.results.find((other) => other.id === r.parent && other.status === "done");
   const model = state.models.find((m) => m.id === r.settings.model);
@@ -89,10 +102,11 @@ function Body({ r, state }) {
         ? changed.map(([name, before, after]) => html`<span>${name}: ${before} → ${after}</span>`)
         : "The same settings as the one before."}</p>`}
       <dl>
-        ${described(r.settings).map(([, name, text]) => html`<div><dt>${name}</dt><dd>${text}</dd></div>`)}
+        ${described(r.settings, model?.time_unit).map(([, name, text]) => html`<div><dt>${name}</dt><dd>${text}</dd></div>`)}
         ${r.seconds && html`<div><dt>Took</dt><dd>${r.seconds.toFixed(1)} s</dd></div>`}
         <div><dt>Made</dt><dd>${new Date(r.created).toLocaleString()}</dd></div>
       </dl>
+      <${Given} r=${r} model=${model} />
       <${Copies} r=${r} model=${model} />
     </div>
   </div>`;

@@ -1,5 +1,6 @@
 // What came of an edit: tiles, and before and after under one slider.
 import { Tile } from "./gallery.js";
+import { kindOf } from "./kinds.js";
 import { Medium } from "./media.js";
 import { padded } from "./outpaint.js";
 import { Slide } from "./slide.js";
@@ -37,13 +38,14 @@ export function BeforeAfter({ r }) {
 function Beside({ r, before }) {
   const players = [useRef(null), useRef(null)];
   const { source, suffix, options } = r.settings.edit;
-  const old = { ...r, blob: source, url: before, settings: { ...r.settings, format: suffix, prompt: "before" } };
+  const score = kindOf({ name: `.${suffix}`, type: "" }) === "notes";
+  const old = { ...r, modality: score ? "file" : r.modality, blob: source, url: before, settings: { ...r.settings, format: suffix, prompt: "before" } };
   return html`<div class="before-after">
     <h3>Before</h3>
     <${Medium} r=${old} large=${r.modality === "video"} player=${players[0]} />
     <h3>After</h3>
     <${Medium} r=${r} large player=${players[1]} />
-    ${!options.extend && html`<${Transport} players=${players} />`}
+    ${!options.extend && !score && html`<${Transport} players=${players} />`}
   </div>`;
 }
 

@@ -1,13 +1,14 @@
 // Editing: a medium, what of it is made anew, and what came of it.
-import { FileButton, Choice, NumberField, Slider, Wrong } from "./controls.js";
+import { FileButton, Choice, NumberField, Slider, TextArea, Wrong } from "./controls.js";
 import { change, ModelPicker, More, Prompt, Sampling, Seed } from "./form.js";
+import { MediaOptions } from "./options.js";
 import { EditResults } from "./edit-results.js";
 import { Frames } from "./frames.js";
 import { Mask } from "./mask.js";
 import { Outpaint, pixels } from "./outpaint.js";
 import { Few, Medium } from "./media.js";
 import { begin } from "./run.js";
-import { naturalSeconds, randomSeed } from "./settings.js";
+import { capital, naturalSeconds, randomSeed } from "./settings.js";
 import { ACCEPT, canEdit, fromFile, fromResult } from "./source.js";
 import { Span } from "./span.js";
 import { set } from "./store.js";
@@ -17,11 +18,13 @@ const MODES = {
   image: [["part", "Paint a mask"], ["extend", "Outpaint"], ["vary", "Vary"]],
   audio: [["part", "Select a span"], ["extend", "Extend"], ["vary", "Vary"]],
   video: [["part", "Keep frames"], ["extend", "Extend"], ["vary", "Vary"]],
+  notes: [["part", "Rewrite bars or voices"], ["extend", "Extend"], ["vary", "Vary"]],
 };
 const MISSING = {
   image: { part: "Paint over what is to be made anew.", extend: "Drag a border outwards." },
   audio: { part: "Select what is to be made anew.", extend: "Say how many seconds are added." },
   video: { part: "Mark the frames that are to be made anew.", extend: "Say how many seconds are added." },
+  notes: { part: "Say what stays, such as: all but bars 3-4.", extend: "Say how many quarters are added." },
 };
 
 export const changeEdit = (part) => set((s) => ({ edit: { ...s.edit, ...part }, errors: {} }));
@@ -45,6 +48,7 @@ function large(edit, model) {
     const { left, top, right, bottom } = pixels(edit.mode === "extend" ? edit.options.extend : null);
     return edit.width + left + right > model.shape.at(-1) || edit.height + top + bottom > model.shape.at(-2);
   }
+  if (edit.seconds === null && edit.modality === "notes") return true; // it may be: only the server reads it
   const added = edit.mode === "extend" ? (edit.options.extend ?? "0").split(",").reduce((sum, s) => sum + parseFloat(s), 0) : 0;
   return (edit.seconds ?? 0) + added > naturalSeconds(model) + 0.02;
 }
@@ -62,26 +66,48 @@ function make(state, model) {
   changeEdit({ results: [...begin(whole, { parent: edit.from, form: true }), ...edit.results] });
 }
 
-function Extend({ edit }) {
-  const [before, after] = (edit.options.extend ?? "0s,0s").split(",").map(parseFloat);
-  const write = (a, b) => option({ extend: a || b ? `${a}s,${b}s` : null });
+// The medium as it is.
+function Whole({ edit }) {
+  if (edit.modality === "notes") return html`<p class="blank"><span class="note" aria-hidden="true">♪</span> ${edit.name}</p>`;
+  return html`<${Medium} r=${{ ...edit, settings: { prompt: edit.name, seed: "–", format: edit.suffix } }} large />`;
+}
+
+function Extend({ edit, model }) {
+  const [before, after] = (edit.options.extend ?? "0,0").split(",").map(parseFloat);
+  const unit = model.time_unit === "seconds" ? "s" : "";
+  const name = capital(model.time_unit);
+  const write = (a, b) => option({ extend: a || b ? `${a}${unit},${b}${unit}` : null });
   return html`<div class="workspace">
-    <${Medium} r=${{ ...edit, settings: { prompt: edit.name, seed: "–", format: edit.suffix } }} large />
+    <${Whole} edit=${edit} />
     <div class="pair">
-      <${NumberField} label="Seconds before" value=${before} min=${0} max=${120} step="any" onChange=${(v) => write(v ?? 0, after)} />
-      <${NumberField} label="Seconds after" value=${after} min=${0} max=${120} step="any" onChange=${(v) => write(before, v ?? 0)} />
+      <${NumberField} label=${`${name} before`} value=${before} min=${0} max=${120} step="any" onChange=${(v) => write(v ?? 0, after)} />
+      <${NumberField} label=${`${name} after`} value=${after} min=${0} max=${120} step="any" onChange=${(v) => write(before, v ?? 0)} />
+    </div>
+  </div>`;
+}
+
+const STAYS = ["all but bars 3-4", "bars 1-2", "soprano", "bars 1-2, bass", "0:8"];
+
+// Bars and voices that stay, in a musician's words; see `multigen edit --keep`.
+function Words({ edit }) {
+  const keep = edit.options.keep ?? "";
+  return html`<div class="workspace">
+    <${Whole} edit=${edit} />
+    <${TextArea} label="What stays" rows=${1} value=${keep} onChange=${(text) => option({ keep: text.trim() ? text : null })}
+      hint="Bars, voices, or spans of quarters, with commas between them; the rest is written anew" />
+    <div class="chips" role="group" aria-label="Examples of what stays">
+      ${STAYS.map((text) => html`<button type="button" class="chip" aria-pressed=${text === keep} onClick=${() => option({ keep: text })}>${text}</button>`)}
     </div>
   </div>`;
 }
 
 function Workspace({ edit, model }) {
   const { modality, mode } = edit;
-  if (mode === "vary") {
-    return html`<div class="workspace whole"><${Medium} r=${{ ...edit, settings: { prompt: edit.name, seed: "–", format: edit.suffix } }} large /></div>`;
-  }
+  if (mode === "vary") return html`<div class="workspace whole"><${Whole} edit=${edit} /></div>`;
+  if (modality === "notes" && mode === "part") return html`<${Words} edit=${edit} />`;
   if (modality === "image" && mode === "part") return html`<${Mask} source=${edit} onMask=${(mask) => changeEdit({ mask })} />`;
   if (modality === "image") return html`<${Outpaint} source=${edit} extend=${edit.options.extend} multiple=${model.size_multiple} onExtend=${(extend) => option({ extend })} />`;
-  if (mode === "extend") return html`<${Extend} edit=${edit} />`;
+  if (mode === "extend") return html`<${Extend} edit=${edit} model=${model} />`;
   if (modality === "audio") return html`<${Span} source=${edit} keep=${edit.options.keep} onKeep=${(keep) => option({ keep })} />`;
   return html`<${Frames} source=${edit} fps=${model.fps} keep=${edit.options.keep} onKeep=${(keep) => option({ keep })} />`;
 }
@@ -94,8 +120,8 @@ function Options({ edit, errors }) {
       onChange=${(value) => option({ strength: value })} hint="How much changes: little to all" />`;
   }
   return html`
-    <${NumberField} label=${`Feather in ${unit}`} value=${feather ?? null} min=${0} max=${512} step="any" error=${errors.feather}
-      onChange=${(value) => option({ feather: value })} hint="The fade between kept and new; empty: the server's own" />
+    ${edit.modality !== "notes" && html`<${NumberField} label=${`Feather in ${unit}`} value=${feather ?? null} min=${0} max=${512} step="any" error=${errors.feather}
+      onChange=${(value) => option({ feather: value })} hint="The fade between kept and new; empty: the server's own" />`}
     <${NumberField} label="Resample" value=${resample ?? 1} min=${1} max=${10} error=${errors.resample}
       onChange=${(value) => option({ resample: value ?? 1 })} hint="Each step so often: joins better, takes longer" />`;
 }
@@ -112,7 +138,7 @@ function Pick({ state }) {
   return html`<div class=${`pick ${over ? "over" : ""}`} onDragOver=${(e) => (e.preventDefault(), setOver(true))}
       onDragLeave=${() => setOver(false)} onDrop=${drop}>
     <h2>What do you want to edit?</h2>
-    <p class="hint">A picture, a sound or a clip. Drop a file here, or</p>
+    <p class="hint">A picture, a sound, a clip or a score. Drop a file here, or</p>
     <${FileButton} label="Open a file" accept=${ACCEPT} onFile=${fromFile} />
     ${done.length > 0 &&
     html`<p class="hint">or take one of the latest results:</p>
@@ -134,6 +160,7 @@ export function Edit({ state }) {
       <div class="fields">
         <${ModelPicker} state=${state} only=${edit.modality} />
         <${Prompt} ...${shared} onSubmit=${submit} />
+        <${MediaOptions} ...${shared} />
         <${Options} edit=${edit} errors=${errors} />
         <${Sampling} ...${shared} />
         <${Seed} ...${shared} lock=${state.lock} />

@@ -94,7 +94,7 @@ function pause({ status, after }) {
 // A member that the form shows is said there, once for all that were asked with it.
 function refuse(id, error) {
   const { group } = result(id);
-  const field = error.status === 400 && group ? fieldOf(error.param) : null;
+  const field = [400, 413, 415].includes(error.status) && group ? fieldOf(error.param) : null;
   if (!field) return fail(id, error);
   const ids = get().results.filter((r) => r.group === group && unsent.includes(r.id)).map((r) => r.id);
   ids.forEach((one) => (leave(one), history.remove(one)));

@@ -1,9 +1,10 @@
 // The form: what is to be made, with controls that fit the model.
 import { Check, NumberField, Select, Slider, TextArea, Wrong } from "./controls.js";
+import { MediaOptions, member, PlainOptions } from "./options.js";
 import { generate } from "./run.js";
-import { forModel, formats, isFast, kindName, kinds, naturalSeconds, randomSeed, tooLarge } from "./settings.js";
+import { capital, forModel, formats, isFast, kindName, kinds, naturalSeconds, randomSeed, tooLarge } from "./settings.js";
 import { get, set } from "./store.js";
-import { html } from "./vendor/htm-preact.js";
+import { html, useEffect, useRef } from "./vendor/htm-preact.js";
 
 // Change settings; what was said of them is said no more.
 export const change = (part) =>
@@ -62,8 +63,6 @@ export function Seed({ settings, lock, errors }) {
   </div>`;
 }
 
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
-
 function Size({ settings, model, errors }) {
   const large = tooLarge(settings, model);
   const natural = naturalSeconds(model);
@@ -107,20 +106,13 @@ export function Sampling({ settings, model, errors }) {
       hint=${settings.guidance_scale === 1 ? "1 is off" : null} />`}`;
 }
 
-// An option that the model declares: a choice, a text or a number.
-function Own({ o, value, onChange }) {
-  const label = o.name === "lufs" ? "Loudness in LUFS" : o.name;
-  if (o.choices.length) {
-    return html`<${Select} label=${label} value=${value ?? ""} hint=${o.help} onChange=${(one) => onChange(one || null)}
-      options=${[["", "the model's own"], ...o.choices.map((one) => [one, one])]} />`;
-  }
-  if (o.text) return html`<${TextArea} label=${label} rows=${1} value=${value ?? ""} hint=${o.help} onChange=${(text) => onChange(text || null)} />`;
-  return html`<${NumberField} label=${label} value=${value} min=${o.low} max=${o.high} step="any" hint=${o.help} onChange=${onChange} />`;
-}
-
 export function More({ settings, model, errors }) {
-  const setOption = (name, value) => change({ options: { ...settings.options, [name]: value } });
-  return html`<details class="more">
+  const box = useRef(null);
+  const wrong = model.options.some((o) => !o.media && errors[member(o.name)]);
+  useEffect(() => {
+    if (wrong) box.current.open = true; // what is wrong is seen
+  }, [wrong]);
+  return html`<details class="more" ref=${box}>
     <summary>More</summary>
     <div class="fields">
       ${!isFast(settings, model) &&
@@ -128,9 +120,7 @@ export function More({ settings, model, errors }) {
         options=${[["", `the model's own (${model.sampler})`], ...model.samplers.map((name) => [name, name])]} />`}
       <${Select} label="File format" value=${settings.format} onChange=${(format) => change({ format })}
         options=${formats(model).map((name) => [name, name])} />
-      ${model.options
-        .filter((o) => !o.media) // which come over the API alone
-        .map((o) => html`<${Own} key=${o.name} o=${o} value=${settings.options[o.name] ?? null} onChange=${(value) => setOption(o.name, value)} />`)}
+      <${PlainOptions} settings=${settings} model=${model} errors=${errors} />
     </div>
   </details>`;
 }
@@ -165,6 +155,7 @@ export function Form({ state }) {
       <${Base} base=${state.base} results=${state.results} />
       <${ModelPicker} state=${state} />
       <${Prompt} ...${shared} onSubmit=${submit} />
+      <${MediaOptions} ...${shared} />
       <${Size} ...${shared} />
       <${Sampling} ...${shared} />
       <${Seed} ...${shared} lock=${lock} />

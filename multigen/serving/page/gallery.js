@@ -2,6 +2,7 @@
 import { alive } from "./follow.js";
 import { cancel, cancelAll, generate, remove, retry } from "./run.js";
 import { described, Medium, Waiting } from "./media.js";
+import { suffixOf } from "./settings.js";
 import { memo, set } from "./store.js";
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 
@@ -20,7 +21,7 @@ export const Tile = memo(({ r, picked, onPick }) => {
   return html`<li class=${`tile ${r.modality}`}>
     ${r.modality === "audio"
       ? html`<${Medium} r=${r} />`
-      : html`<button type="button" class="shown" onClick=${show} aria-label=${`Open: ${described(r)}`}><${Medium} r=${r} /></button>`}
+      : html`<button type="button" class="shown" onClick=${show} aria-label=${`Open: ${described(r)}${r.modality === "file" ? `, ${suffixOf(r.settings)}` : ""}`}><${Medium} r=${r} /></button>`}
     <button type="button" class="plain caption" onClick=${show} title=${r.settings.prompt} aria-label=${`Details: ${described(r)}`}>${r.settings.prompt || "no prompt"}</button>
     ${onPick &&
     html`<label class="mark"><input type="checkbox" checked=${picked} onChange=${() => onPick(r.id)} aria-label=${`Compare: ${described(r)}`} /><span>Compare</span></label>`}

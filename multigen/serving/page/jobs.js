@@ -1,4 +1,5 @@
 // One result from the server: a job, and what is heard of it until the medium is there. See /v1/jobs.
+import { filesOf } from "./kinds.js";
 import { ApiError, blobOf, events, file, request } from "./api.js";
 import { members, secondsOf, sizeOf } from "./settings.js";
 
@@ -16,6 +17,7 @@ const base64 = (blob) =>
 async function body(settings, model) {
   const { edit } = settings;
   const out = { ...members(settings, model), n: 1, previews: PREVIEWS, format: settings.format };
+  for (const [name, file] of filesOf(settings.options)) out.options = { ...out.options, [name]: await base64(file) };
   if (edit) {
     out.edit = { media: await base64(edit.source), ...edit.options };
     if (edit.mask) out.edit.mask = await base64(edit.mask);

@@ -15,8 +15,8 @@ export function Medium({ r, large = false, player }) {
   if (r.modality === "video") {
     return html`<${Clip} url=${r.url} alt=${alt} format=${r.settings.format} large=${large} fps=${model?.fps ?? 25} player=${player} />`;
   }
-  if (r.modality === "file") return html`<${File} r=${r} large=${large} />`;
-  return html`<${Picture} url=${r.url} alt=${alt} />`;
+  if (r.modality === "image") return html`<${Picture} url=${r.url} alt=${alt} />`;
+  return html`<${File} r=${r} large=${large} />`;
 }
 
 // What no browser shows, such as a score: what it is, to be taken along.

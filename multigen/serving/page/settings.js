@@ -1,4 +1,5 @@
 // Settings: what one result is made from. null means "as the model's recipe says".
+import { filesOf, isFile, named } from "./kinds.js";
 
 const MODALITIES = { image: "Pictures", audio: "Sounds", video: "Videos", notes: "Notes" };
 // The kinds of models that there are, each with its name: the page's own order, then those of other packages.
@@ -39,11 +40,14 @@ export function forModel(settings, model, models) {
   const before = models.find((m) => m.id === settings?.model);
   if (!settings || !before) return fresh;
   const prompt = before.prompts.includes(settings.prompt) ? fresh.prompt : settings.prompt;
-  return { ...fresh, prompt, negative_prompt: settings.negative_prompt, seed: settings.seed };
+  const takes = (name, kind) => model.options.some((o) => o.name === name && o.media === kind);
+  const files = filesOf(settings.options).filter(([name]) => takes(name, before.options.find((o) => o.name === name)?.media));
+  return { ...fresh, prompt, negative_prompt: settings.negative_prompt, seed: settings.seed, options: Object.fromEntries(files) };
 }
 
 // The field of the form that shows a member of a request; null for what it does not show.
 export function fieldOf(param) {
+  if (param?.startsWith("options.")) return param;
   const name = param?.split(".").at(-1);
   const field = { size: "width", duration: "seconds" }[name] ?? name;
   return FIELDS.includes(field) ? field : null;
@@ -63,14 +67,15 @@ export function recall(models) {
   }
 }
 export function keep({ settings, lock, sheet }) {
-  sessionStorage.setItem(KEPT, JSON.stringify({ settings: { ...settings, edit: null }, lock, sheet }));
+  const options = Object.fromEntries(Object.entries(settings.options).filter(([, value]) => !isFile(value)));
+  sessionStorage.setItem(KEPT, JSON.stringify({ settings: { ...settings, options, edit: null }, lock, sheet }));
 }
 const KEPT = "multigen-form";
 
 // Whether the model's student samples: it has its own steps, sampler and guidance.
 export const isFast = (settings, model) => Boolean(settings.fast) && model.fast !== null;
 
-// The members of a request that differ from the model's own, as the API takes them.
+// The members of a request that differ from the model's own, as the API takes them; files among its options are not read.
 export function members(settings, model) {
   const body = { model: settings.model, prompt: settings.prompt, seed: settings.seed };
   const fast = isFast(settings, model);
@@ -115,15 +120,16 @@ const LABELS = {
   keep: "Keep", feather: "Feather", resample: "Resample", mask: "Mask", lufs: "Loudness (LUFS)",
 };
 export const label = (name) => LABELS[name] ?? name;
+export const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 // [name, label, text] of everything that was set, for people.
-export function described(settings) {
+export function described(settings, unit = "seconds") {
   const { options, edit, n, ...plain } = settings;
   const all = { ...plain, ...options, ...(edit?.options ?? {}) };
   if (edit?.mask) all.mask = "painted";
   return Object.entries(all)
     .filter(([, value]) => value !== null && value !== "" && value !== false && value !== undefined)
-    .map(([name, value]) => [name, label(name), value === true ? "yes" : String(value)]);
+    .map(([name, value]) => [name, name === "seconds" ? capital(unit) : label(name), value === true ? "yes" : isFile(value) ? named(value) : String(value)]);
 }
 
 // Formats that browsers show or play.
@@ -134,13 +140,17 @@ const SHOWN = {
 };
 // What the page shows comes first: notes are heard before they are taken along.
 export const formats = (model) => {
+  if (makesClips(model)) return ["mp4", ...SHOWN.audio];
   const shown = SHOWN[model.modality] ?? (model.formats.some(isSound) ? model.formats.filter(isSound) : []);
   return sized(model) || model.modality === "audio" ? shown : [...shown, ...model.formats.filter((name) => !shown.includes(name))];
 };
+// A sound that is made for a clip goes into one file with it.
+const makesClips = (model) => model.modality === "audio" && model.formats.includes("mp4") && model.options.some((o) => o.media === "video");
 const isSound = (name) => SHOWN.audio.includes(name);
 // As what a result is shown: notes in a file of sound are a sound, in a score they are a file.
 export const shownAs = (model, settings) =>
-  SHOWN[model.modality] ? model.modality : isSound(settings.format) ? "audio" : "file";
+  makesClips(model) && settings.format === "mp4" && filesOf(settings.options).length ? "video"
+  : SHOWN[model.modality] ? model.modality : isSound(settings.format) ? "audio" : "file";
 export const suffixOf = (settings) => ({ jpeg: "jpg" })[settings.format] ?? settings.format;
 
 // What differs between two results' settings: [label, first, second].

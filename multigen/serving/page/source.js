@@ -1,32 +1,43 @@
 // The medium that is edited: from the gallery or a file, measured, and scaled to what the model makes if need be.
+import { accepted, kindOf, suffixOfFile } from "./kinds.js";
 import { described } from "./media.js";
 import { defaults, forModel, suffixOf } from "./settings.js";
 import { get, notify, set } from "./store.js";
 
 const KINDS = { image: /^image\/(png|jpeg|webp)$/, audio: /^audio\//, video: /^(video\/|image\/gif)/ };
 const SUFFIX = { jpeg: "jpg", mpeg: "mp3", "x-wav": "wav", wave: "wav", "x-flac": "flac", quicktime: "mov", ogg: "ogg" };
-export const ACCEPT = "image/png,image/jpeg,image/webp,audio/*,video/*,image/gif";
+export const ACCEPT = `image/png,image/jpeg,image/webp,audio/*,video/*,image/gif,${accepted("notes")}`;
 
 export async function fromFile(file) {
-  const modality = Object.keys(KINDS).find((kind) => KINDS[kind].test(file.type));
+  const score = kindOf(file) === "notes";
+  const modality = score ? "notes" : Object.keys(KINDS).find((kind) => KINDS[kind].test(file.type));
   const model = modality && modelFor(modality);
   if (!model) return notify(`${file.name}: no model here edits such a file (${file.type || "unknown type"}).`, { error: true });
   const kind = file.type.split("/")[1];
-  await open({ blob: file, modality, name: file.name, suffix: SUFFIX[kind] ?? kind, from: null }, forModel(get().settings, model, get().models));
+  await open({ blob: file, modality, name: file.name, suffix: score ? suffixOfFile(file) : (SUFFIX[kind] ?? kind), from: null }, forModel(get().settings, model, get().models));
 }
 
-// Whether the page edits a result: notes are edited over the API, on the command line and in Python.
-export const canEdit = (r) => Boolean(KINDS[r.modality]) && get().models.find((m) => m.id === r.settings.model)?.modality !== "notes";
+// What the file of a result is, of those that the page edits; null for others. Notes are edited in a score, not as they sound.
+const isScore = (suffix) => kindOf({ name: `.${suffix}`, type: "" }) === "notes";
+function kindOfResult(r) {
+  if (r.modality === "file") return isScore(suffixOf(r.settings)) ? "notes" : null;
+  return KINDS[r.modality] ? r.modality : null;
+}
+export function canEdit(r) {
+  const model = get().models.find((m) => m.id === r.settings.model);
+  const kind = kindOfResult(r);
+  return Boolean(kind) && (!model || model.modality === kind);
+}
 
 export async function fromResult(r) {
-  const source = { blob: r.blob, modality: r.modality, name: described(r), suffix: suffixOf(r.settings), from: r.id };
+  const source = { blob: r.blob, modality: kindOfResult(r), name: described(r), suffix: suffixOf(r.settings), from: r.id };
   await open(source, { ...r.settings, n: r.modality === "image" ? 4 : 1 });
 }
 
 // The edit that a result came of, as it was: its source, and what of it was made anew.
 export async function fromEdit(r) {
   const { source, suffix, mode, options, mask, name } = r.settings.edit;
-  const again = { blob: source, modality: r.modality, name, suffix, from: r.parent, ready: true };
+  const again = { blob: source, modality: isScore(suffix) ? "notes" : r.modality, name, suffix, from: r.parent, ready: true };
   await open(again, { ...r.settings, n: 1 }, { mode, options, mask });
 }
 
@@ -55,6 +66,7 @@ async function open(source, settings, how = {}) {
 
 async function measure(source, model) {
   if (source.modality === "image") return picture(source, model);
+  if (source.modality === "notes") return { ...source, seconds: null }; // the server reads scores, the browser does not
   const element = document.createElement(source.modality);
   const url = URL.createObjectURL(source.blob);
   try {
