@@ -18,7 +18,7 @@ from typing import Any
 
 from multigen.device import choose_device
 from multigen.errors import MultigenError, TrainingError
-from multigen.generation.plan import first_seed
+from multigen.generation.counts import first_seed
 from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.progress import Progress

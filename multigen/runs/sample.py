@@ -11,8 +11,9 @@ from typing import Any
 
 from multigen.errors import MediaError, MultigenError
 from multigen.generation.blend import blend
+from multigen.generation.counts import first_seed
 from multigen.generation.declared import media_options
-from multigen.generation.plan import Plan, first_seed
+from multigen.generation.plan import Plan
 from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.model.source import RECIPE, is_finished

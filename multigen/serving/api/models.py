@@ -83,6 +83,8 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
                 "text": o.type is str,
                 # The modality of a file that is sent as base64; "" where it is none.
                 "media": o.media,
+                # The option that it goes with; "" where it stands alone.
+                "needs": o.needs,
             }
             for o in options_of(recipe)
         ],

@@ -129,7 +129,7 @@ export function More({ settings, model, errors }) {
       <${Select} label="File format" value=${settings.format} onChange=${(format) => change({ format })}
         options=${formats(model).map((name) => [name, name])} />
       ${model.options
-        .filter((o) => !o.media) // which come over the API alone
+        .filter((o) => !o.media && !o.needs) // media, and what is said of them, come over the API alone
         .map((o) => html`<${Own} key=${o.name} o=${o} value=${settings.options[o.name] ?? null} onChange=${(value) => setOption(o.name, value)} />`)}
     </div>
   </details>`;
