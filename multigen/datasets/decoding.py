@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from multigen.datasets.augment import Augment
@@ -32,9 +33,34 @@ def check_turned(augment: Augment, source: Source, sides: tuple[int, ...], shape
         )
 
 
-def clip(modality: Modality, source: Source, start: float, seconds: float, shape: tuple[int, ...]) -> Tensor:
-    """[C, *D] of `shape` from `start` (s) on, without augmentation."""
-    return modality.fit(modality.read(source, start=start, duration=seconds), shape)
+def _whole(media: Tensor, shape: tuple[int, ...], augment: Augment) -> Tensor:
+    """[..., H, W] in the proportions of `shape` where it is turned, so that nothing of a panorama is cut off.
+
+    The sides are resized as neighbours, for a seam would be turned into the middle.
+    """
+    (height, width), (h, w) = media.shape[-2:], shape[-2:]
+    if not augment.turn or width * h == height * w:
+        return media
+    times = max(1, round(height / h))
+    around = torch.cat([media] * 3, -1).reshape(-1, 1, height, 3 * width)
+    found = F.interpolate(
+        around, (h * times, 3 * w * times), mode="bicubic", antialias=True, align_corners=False
+    )
+    middle = found[..., w * times : 2 * w * times].clamp(-1, 1)
+    return middle.reshape(*media.shape[:-2], h * times, w * times)
+
+
+def clip(
+    modality: Modality,
+    source: Source,
+    start: float,
+    seconds: float,
+    shape: tuple[int, ...],
+    augment: Augment = Augment(),  # noqa: B008  # frozen
+) -> Tensor:
+    """[C, *D] of `shape` from `start` (s) on, neither changed nor turned."""
+    media = modality.read(source, start=start, duration=seconds)
+    return modality.fit(_whole(media, shape, augment), shape)
 
 
 def drawn_clip(
@@ -61,7 +87,7 @@ def drawn_clip(
         media = modality.fit(augment.change_sound(media, speed, rate, rng), shape, rng)
     else:
         check_turned(augment, source, media.shape[-2:], shape)
-        media = augment.crop_picture(media, rng)
+        media = augment.crop_picture(_whole(media, shape, augment), rng)
         media = augment.change_picture(modality.fit(media, shape, rng), rng)
     return media, rng.get_state()
 
@@ -73,6 +99,7 @@ def small_picture(modality: Modality, source: Source, shape: tuple[int, ...], au
     """
     media = modality.read(source)
     check_turned(augment, source, media.shape[-2:], shape)
+    media = _whole(media, shape, augment)
     (_, height, width), (channels, h, w) = shape, media.shape
     scale = max(height / h, width / w) / math.sqrt(augment.crop)
     if scale < 1:

@@ -73,7 +73,7 @@ class Files(Dataset, ABC):
         if self._rate:
             start, _ = self._segments.span(file, k, self._seconds)
             media = self._guard(
-                source, decoding.clip, self.modality, source, start, self._seconds, self._shape
+                source, decoding.clip, self.modality, source, start, self._seconds, self._shape, self._augment
             )
         else:
             media = self.modality.fit(self._picture(file), self._shape)

@@ -28,6 +28,12 @@ def animation_header(path: Source, limits: Limits) -> Info:
     return Info(duration=total, width=width, height=height, channels=3, fps=count / total, frames=count)
 
 
+def animation_gaps(path: Source, limits: Limits) -> tuple[list[float], float]:
+    """How long each frame is shown, and to what the format rounds that, s."""
+    shown = [(duration, file.format) for file, duration in _shown(path, limits)]
+    return [duration for duration, _ in shown], 1e-2 if shown[0][1] == "GIF" else 1e-3
+
+
 def _shown(path: Source, limits: Limits) -> Iterator[tuple[PillowImage.Image, float]]:
     """Yield an animation at each of its frames, decoded, and how long (s) the frame is shown.
 

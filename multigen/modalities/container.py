@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -83,3 +84,13 @@ def packets_end(container: InputContainer, stream: AudioStream | VideoStream) ->
     except FFmpegError:  # as far as it can be read; whoever decodes it meets the fault
         pass
     return max(0.0, (end - (stream.start_time or 0)) * tick)
+
+
+def packet_times(container: InputContainer, stream: VideoStream, most: int) -> list[float]:
+    """When the frames of a stream are shown, in s and in order; of `most` packets. Nothing is decoded."""
+    tick, times = float(stream.time_base or 0), list[float]()
+    with suppress(FFmpegError):  # as far as it can be read; whoever decodes it meets the fault
+        for packet in islice(container.demux(stream), most):
+            if packet.pts is not None:
+                times.append(packet.pts * tick)
+    return sorted(times)

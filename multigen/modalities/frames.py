@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from multigen.modalities import Info, Limits
-from multigen.modalities.animation import animation_frames, animation_header
+from multigen.modalities.animation import animation_frames, animation_gaps, animation_header
 from multigen.modalities.frame import Frame
 from multigen.modalities.member import Source
-from multigen.modalities.video_stream import counted, stream_frames, stream_header
+from multigen.modalities.video_stream import counted, stream_frames, stream_gaps, stream_header
+
+_FASTEST = 300.0  # frames/s; those that follow sooner are one
+_STEADY = (
+    0.9  # of the mean time between frames: where a twentieth of them follow sooner, the rate is variable
+)
 
 # Read with Pillow: FFmpeg lacks animated WebP, and a photograph is a clip of one frame.
 PICTURES = (
@@ -28,7 +33,7 @@ def read_header(path: Source, limits: Limits, *, count: bool = True) -> Info:
     return info if info.duration or not count else counted(path, limits, info)
 
 
-def read_frames(path: Source, limits: Limits, start: float = 0.0) -> Iterator[Frame]:
+def read_frames(path: Source, limits: Limits, start: float = 0.0) -> Generator[Frame]:
     """Yield frames in the order of their times, from the one shown at `start` (s), or an earlier one, on."""
     if path.suffix.lower() in PICTURES:
         yield from animation_frames(path, limits)
@@ -42,6 +47,20 @@ def read_frames(path: Source, limits: Limits, start: float = 0.0) -> Iterator[Fr
             return
         seeking.close()  # some containers seek too far: read from the beginning instead
     yield from stream_frames(path, limits, 0.0)
+
+
+def steady_rate(path: Source, limits: Limits, average: float) -> float:
+    """Frames/s at which no frame is left out: the average, or of a file with variable rate that of its fast parts.
+
+    Of those, no more than a twentieth of the frames follow faster.
+    """
+    find = animation_gaps if path.suffix.lower() in PICTURES else stream_gaps
+    gaps, tick = find(path, limits)
+    gaps = sorted(gap for gap in gaps if gap > 1 / _FASTEST)
+    if not gaps:
+        return average
+    short, mean = gaps[len(gaps) // 20], sum(gaps) / len(gaps)
+    return 1 / short if short + tick < _STEADY * mean else average
 
 
 def shown_at(count: int, fps: float, to: float) -> list[int]:
@@ -73,5 +92,10 @@ def at_rate(
     if promised > frame.time + 1e-3:  # a frame may carry the duration of the one that was coded before it
         end = min(end, promised)
     total = max(1, round((end - start) * fps)) if start < end else 0
+    first = round(
+        (frame.time - start) * fps
+    )  # moment of the last frame: however short it is, it is shown there
+    if total and abs(start + first / fps - frame.time) <= frame.tolerance:
+        total = max(total, first + 1)
     for _ in range(k, total if count is None else min(count, total)):
         yield frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import io
@@ -21,7 +22,7 @@ from multigen.modalities import HEIGHT, TIME, WIDTH, Info, Limits, Modality, Oth
 from multigen.modalities.contact_sheet import GAP, contact_sheet, data_url, enlargement
 from multigen.modalities.file_check import check_clip
 from multigen.modalities.frame import Frame
-from multigen.modalities.frames import PICTURES, at_rate, read_frames, read_header, shown_at
+from multigen.modalities.frames import PICTURES, at_rate, read_frames, read_header, shown_at, steady_rate
 from multigen.modalities.heat import along_time, laid_over
 from multigen.modalities.joined import MadeSound
 from multigen.modalities.known import KNOWN
@@ -184,9 +185,10 @@ class Video(Modality):
         return made
 
     def native(self, source: str | Source | Tensor) -> Video:
-        """The file's own frame rate, size and sound; of a medium [C, T, H, W] its channels, at this rate.
+        """The file's own rate, size as it is shown, and sound; of a medium [C, T, H, W] its channels, at this rate.
 
-        One frame has no rate of its own: a picture is a clip at this one.
+        One frame has no rate of its own: a picture is a clip at this one. Of a variable rate that of the fast parts
+        counts, so that no frame is lost.
         """
         made = copy.copy(self)
         if isinstance(source, Tensor):
@@ -194,10 +196,18 @@ class Video(Modality):
             return made
         path = as_source(source)
         info = self.info(path)
-        made.fps = self.fps if _is_still(path, info) else info.fps or self.fps
-        made.channels, made.size = 3, (info.height, info.width)
+        made.fps = self.fps
+        if not _is_still(path, info):
+            made.fps = steady_rate(path, self.limits, info.fps) or self.fps
+        made.channels, made.size = 3, self._shown(path) or (info.height, info.width)
         made._sound = None if path.suffix.lower() in PICTURES else sound_of(path, self.limits)
         return made
+
+    def _shown(self, path: Source) -> tuple[int, int] | None:
+        """(height, width) of the first frame as it is shown: headers do not say how a phone was held."""
+        with contextlib.closing(read_frames(path, self.limits)) as frames:
+            first = next(frames, None)
+            return None if first is None else first.levels().shape[:2]
 
     def convert(self, media: Tensor, to: Modality) -> Tensor:
         """[C, T, H, W] at the channels and the rate of `to`: the frame that is shown at each k/fps' (s)."""

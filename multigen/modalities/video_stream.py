@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Generator
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -16,7 +17,7 @@ from av.video.stream import VideoStream
 
 from multigen.errors import MediaError
 from multigen.modalities import Info, Limits
-from multigen.modalities.container import open_container, packets_end
+from multigen.modalities.container import open_container, packet_times, packets_end
 from multigen.modalities.file_check import check_count, check_duration, check_frame
 from multigen.modalities.frame import DEFAULT_DURATION, SIZE_TAG, Frame
 from multigen.modalities.member import Source
@@ -25,6 +26,7 @@ from multigen.modalities.video_colour import rgb_levels
 from multigen.modalities.video_geometry import shown_size, upright
 
 _FASTEST = 300.0  # frames/s of a file; above, its rate is rather that of its ticks
+_LOOKED_AT = 20_000  # packets whose times are read, to see whether the frame rate is a steady one
 _SHARED = 400_000  # pixels; smaller frames take longer to pass between threads than to decode
 
 
@@ -45,6 +47,14 @@ def counted(path: Source, limits: Limits, info: Info) -> Info:
     check_duration(path, duration, limits)
     check_count(path, frames, limits)
     return dataclasses.replace(info, duration=duration, frames=frames)
+
+
+def stream_gaps(path: Source, limits: Limits) -> tuple[list[float], float]:
+    """Times from one frame to the next, and to what the file rounds them, s; of the first frames of a long file."""
+    with open_container(path, limits) as file:
+        stream = _stream(path, file)
+        times = packet_times(file, stream, _LOOKED_AT)
+        return [b - a for a, b in pairwise(times)], float(stream.time_base or 0)
 
 
 def _stream(path: Source, file: InputContainer) -> VideoStream:

@@ -22,6 +22,7 @@ from multigen.storage.packages import check_installed
 
 _UNEVEN = 0.02  # of the usual gap between slices, by which one may differ
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_BRIGHT, _DARK = "MONOCHROME2", "MONOCHROME1"  # how the largest number is shown
 _GREY_WORD = "1.2.840.10008.5.1.4.1.1.7.3"
 
 
@@ -47,7 +48,20 @@ def read_dicom(path: Source, limits: Limits) -> Scan:
     numbers = np.concatenate([_numbers(name, one).reshape(-1, one.Rows, one.Columns) for name, one in files])
     affine = _frames_affine(path, first) if _framed(first) else _affine(path, [one for _, one in files])
     check_affine(path, affine)
+    if first.get("PhotometricInterpretation") == _DARK:
+        slope, shift = _brightened(first, slope, shift)
     return orient(numbers.transpose(2, 1, 0), affine, slope, shift)
+
+
+def _brightened(head: Any, slope: float, shift: float) -> tuple[float, float]:
+    """Slope and intercept with which large numbers, which such a file shows dark, become small values.
+
+    So values are as bright as they are large, of whatever file; the stored numbers stay.
+    """
+    ends = (
+        -1 if int(head.get("PixelRepresentation", 0)) else 2 ** int(head.BitsStored) - 1
+    )  # smallest + largest
+    return -slope, shift + slope * ends
 
 
 def _framed(head: Any) -> bool:
@@ -89,6 +103,10 @@ def _series(path: Source, limits: Limits) -> list[tuple[Path, Any]]:
         raise MediaError(f"{path}: no DICOM file of a picture")
     if int(own.get("SamplesPerPixel", 1)) != 1 or int(own.BitsAllocated) not in (8, 16):
         raise MediaError(f"{path}: its pixels are not grey of 8 or 16 bits")
+    if own.get("PhotometricInterpretation", _BRIGHT) not in (_BRIGHT, _DARK):
+        raise MediaError(
+            f"{path}: its pixels are {own.PhotometricInterpretation}; allowed are {_BRIGHT} and {_DARK}"
+        )
     if _framed(own):
         return [(path, own)]
     found = [(one, _header(one, limits)) for one in sorted(path.parent.iterdir()) if one.is_file()]
@@ -270,7 +288,7 @@ def dicom_bytes(scan: Scan) -> bytes:
 
 def _pixels(out: Any, frames: np.ndarray, scan: Scan) -> None:
     out.NumberOfFrames, out.Rows, out.Columns = frames.shape
-    out.SamplesPerPixel, out.PhotometricInterpretation = 1, "MONOCHROME2"
+    out.SamplesPerPixel, out.PhotometricInterpretation = 1, _BRIGHT
     out.BitsAllocated, out.BitsStored, out.HighBit = 16, 16, 15
     out.PixelRepresentation = int(frames.dtype.kind == "i")
     out.RescaleSlope, out.RescaleIntercept = f"{scan.place.slope:.10g}", f"{scan.place.shift:.10g}"

@@ -20,6 +20,7 @@ from multigen.modalities.member import Source, size_of
 from multigen.storage.packages import check_installed
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from NIfTI's axes, right and front, to DICOM's, left and back
+_MILLIMETRES = {"micron": 1e-3, "meter": 1e3}  # of a NIfTI's unit of space; a file that names none means mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,9 @@ def read_nifti(path: Source, limits: Limits) -> Scan:
         numbers = numbers.astype(np.int32)
     slope, shift = float(image.dataobj.slope), float(image.dataobj.inter)
     check_affine(path, image.affine)
-    return orient(numbers.reshape(numbers.shape[:3]), _LPS @ image.affine, slope, shift)
+    unit = _MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+    affine = np.diag([unit, unit, unit, 1.0]) @ image.affine
+    return orient(numbers.reshape(numbers.shape[:3]), _LPS @ affine, slope, shift)
 
 
 def _nifti(path: Source, limits: Limits) -> tuple[Any, Info]:

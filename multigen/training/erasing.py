@@ -5,7 +5,8 @@ For the concept c the student shall answer what leads away from it, as far as th
     x0' = D(x_t, null) - scale (D(x_t, c) - D(x_t, null))
 
 and for all other captions of its data what the teacher answers. The paper moves the cross-attention alone to spare the
-rest; here the rest is trained on, and the student may be a LoRA.
+rest; here the rest is trained on, and the student may be a LoRA. The paper draws x_t out of samples of c that
+the student makes; here it is an item of the data with noise, whatever its caption, so that nothing has to be sampled.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from multigen.training.distillation import Distillation, Lesson, Teacher
 class Erase(Distillation):
     """The student no longer makes a concept (ESD, Gandikota et al. 2023, arXiv:2303.07345, eq. 7).
 
-    prompts  that name the concept, each as it is asked for; captions of the data that are among them are unlearned, too
+    prompts  that name the concept, in every form that the data's captions have: those are unlearned, others taught on
     share    of the rows that are about the concept, whatever their caption
     scale    how far the answer leads away from the concept: 0 answers as without a prompt
     """

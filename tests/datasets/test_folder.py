@@ -545,6 +545,22 @@ def test_what_is_no_panorama_is_not_turned(tmp_path: Path) -> None:
         data.draw(1, stream(0))
 
 
+@pytest.mark.parametrize("size", [(201, 100), (1290, 640), (128, 64)])
+def test_a_panorama_that_is_not_quite_twice_as_wide_stays_whole(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """One smooth period from side to side: its step across the seam is that of all other columns."""
+    wave = np.sin(2 * np.pi * np.arange(size[0]) / size[0]) * 100 + 127
+    levels = np.broadcast_to(wave.round().astype(np.uint8)[None, :, None], (size[1], size[0], 3))
+    PillowImage.fromarray(np.ascontiguousarray(levels)).save(tmp_path / "a.png")
+    for item in (data := load(Image(size=(32, 64)), tmp_path, turn=True))[0], data.draw(0, stream(1)):
+        row = item["media"][0, 16]
+        steps = (row - row.roll(1)).abs()
+        turned = 2 * np.pi / 64 * 100 / 127.5  # the steepest
+        assert steps.max() < turned + 2 / 127.5  # both levels are rounded
+        assert float((torch.fft.rfft(row).abs()[2:] ** 2).sum() / torch.fft.rfft(row)[1].abs() ** 2) < 1e-3
+
+
 def test_a_clip_that_is_no_panorama_is_not_turned(tmp_path: Path) -> None:
     film(tmp_path / "a.mp4", 8, size=(32, 64))
     film(tmp_path / "b.mp4", 8, size=(48, 64))

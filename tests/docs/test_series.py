@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +61,21 @@ def test_a_file_keeps_its_values_units_and_times(series: Any, tmp_path: Path) ->
     assert torch.equal(own.convert(media, modality), media.clamp(-1, 1))
     assert modality.info(path).duration == pytest.approx(0.3)
     assert modality.read(path, start=0.1, duration=0.1).shape == (2, 1)
+
+
+def test_times_are_those_of_the_file_and_go_on_from_its_last(series: Any, tmp_path: Path) -> None:
+    """Seconds since 1970, and steps that are not quite the model's."""
+    path = tmp_path / "log.csv"
+    given = ["1732795023.3", "1732795023.4005", "1732795023.501"]
+    path.write_text("time [s],steering [deg],speed [m/s]\n" + "".join(f"{t},0,1\n" for t in given))
+    own = drive(series).native(path)
+    own.write(torch.zeros(2, 5, dtype=torch.float64), tmp_path / "longer.csv")
+    times = [row[0] for row in csv.reader((tmp_path / "longer.csv").open())][1:]
+    assert times == [*given, "1732795023.601", "1732795023.701"]
+    assert own.read(tmp_path / "longer.csv").shape == (2, 5)
+    made = drive(series)
+    made.write(torch.zeros(2, 4), tmp_path / "made.csv")
+    assert [row[0] for row in csv.reader((tmp_path / "made.csv").open())][1:] == ["0", "0.1", "0.2", "0.3"]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +137,29 @@ def test_intervals_of_a_right_ensemble_hold_what_they_should(series: Any) -> Non
         series.forecast.within(members[:18], truth, 0.9)
 
 
+def test_a_forecast_that_is_exactly_right_is_within_its_interval(series: Any) -> None:
+    """As of a channel that stands still, such as a brake that nobody touches."""
+    for share in (0.5, 0.9):
+        assert series.forecast.within(torch.zeros(19, 4), torch.zeros(4), share).all()
+        assert not series.forecast.within(torch.zeros(19, 4), torch.ones(4), share).any()
+
+
+def test_bands_hold_what_their_names_say(series: Any, tmp_path: Path) -> None:
+    """19 forecasts and a truth out of one distribution, at 4,000 times."""
+    values = np.random.default_rng(0).normal(size=(20, 4000))
+    for number, line in enumerate(values[:19]):
+        rows = "".join(f"{k},{v:.9g}\n" for k, v in enumerate(line))
+        (tmp_path / f"{number:02d}.csv").write_text("time [s],value\n" + rows)
+    out = series.bands.bands(tmp_path, tmp_path.parent / "bands.csv")
+    bands = np.loadtxt(out, delimiter=",", skiprows=1)[:, 1:]
+    for low, high, share in ((0, 4, 0.9), (1, 3, 0.5)):
+        inside = ((values[19] > bands[:, low]) & (values[19] < bands[:, high])).mean()
+        assert inside == pytest.approx(share, abs=0.025)
+    (tmp_path / "00.csv").unlink()
+    with pytest.raises(ValueError, match="18 forecasts.*-n 19"):
+        series.bands.bands(tmp_path, tmp_path / "few.csv")
+
+
 @pytest.mark.parametrize("channels", [2, 12])
 def test_the_future_of_the_process_is_what_it_says(series: Any, channels: int) -> None:
     """Stationary, and what is left of the truth after the known mean has the known deviation, at every horizon."""
@@ -171,7 +210,7 @@ def test_a_forecast_begins_with_the_file_as_it_is_and_becomes_bands(
     command(installed, tmp_path, "train", recipe, *SMALL, *own, "--quiet", "--out", "run")
     past = tmp_path / "past.csv"
     past.write_text((tmp_path / "logs" / "0.csv").read_text())
-    extend = ["--input", "past.csv", "--extend", "1.2s", "-n", "3", "--quiet", "--out", "made"]
+    extend = ["--input", "past.csv", "--extend", "1.2s", "-n", "19", "--quiet", "--out", "made"]
     command(installed, tmp_path, "edit", "run", *extend)
     made = sorted((tmp_path / "made" / "media").glob("*.csv"))
     given = list(csv.reader(past.open()))

@@ -146,6 +146,29 @@ def test_variable_frame_rate(tmp_path: Path, suffix: str) -> None:
     assert media.shape[1] in (19, 20)  # the file does not say how long its last frame is
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_at_its_own_rate_a_clip_of_variable_rate_loses_no_frame(tmp_path: Path, suffix: str) -> None:
+    """Eight frames a second, then two: 16 frames in 5 s, 3.2 a second."""
+    times = [k / 8 for k in range(8)] + [1 + k / 2 for k in range(8)]
+    record(tmp_path / f"a{suffix}", times)
+    own = Video().native(tmp_path / f"a{suffix}")
+    assert own.fps == pytest.approx(8, rel=0.02)
+    assert sorted(set(numbers(own.read(tmp_path / f"a{suffix}")))) == list(range(16))
+    record(tmp_path / f"b{suffix}", [k / 30 for k in range(18)], Fraction(30))
+    assert Video().native(tmp_path / f"b{suffix}").fps == pytest.approx(30, rel=1e-3)
+
+
+def test_an_animation_that_rests_at_its_end_keeps_every_frame(tmp_path: Path) -> None:
+    frames = [PillowImage.new("L", (16, 16), 12 * k) for k in range(18)]
+    shown = [80] * 17 + [2000]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=shown, loop=0)
+    own = Video().native(tmp_path / "a.gif")
+    assert own.fps == pytest.approx(12.5)
+    assert len(set(own.read(tmp_path / "a.gif")[0, :, 8, 8].tolist())) == 18
+    Video(fps=60).write(ramp(), tmp_path / "b.gif")  # hundredths of a second: 1 and 2 in turn
+    assert Video().native(tmp_path / "b.gif").fps == pytest.approx(Video().info(tmp_path / "b.gif").fps)
+
+
 @pytest.mark.parametrize("fps", [24, 30, 60])
 def test_millisecond_ticks_skip_no_frame(tmp_path: Path, fps: int) -> None:
     record(tmp_path / "a.mkv", [k / fps for k in range(18)], Fraction(fps))

@@ -92,6 +92,20 @@ def test_nifti_comes_back_number_for_number(kind: str, suffix: str, tmp_path: Pa
     assert (tmp_path / f"out{suffix}").read_bytes() == first
 
 
+@pytest.mark.parametrize(
+    ("unit", "millimetres"), [("micron", 1e-3), ("mm", 1), ("meter", 1e3), ("unknown", 1)]
+)
+def test_a_place_is_in_the_unit_of_its_file(unit: str, millimetres: float, tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(numbers((6, 5, 4)), RAS)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "in.nii")
+    own = Volume().native(tmp_path / "in.nii")
+    own.write(own.read(tmp_path / "in.nii"), tmp_path / "out.nii")
+    back = nibabel.load(tmp_path / "out.nii")
+    assert back.header.get_xyzt_units()[0] == "mm"
+    assert np.allclose(back.affine[:3], RAS[:3] * millimetres, rtol=1e-6)
+
+
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
 def test_every_orientation_is_seen_the_same_and_kept(axes: tuple[int, ...], tmp_path: Path) -> None:
     """A scan stored with its axes in any order and direction: media are equal, and files come back as they were."""
@@ -188,12 +202,25 @@ def test_a_window_is_what_a_model_sees(tmp_path: Path) -> None:
         ({"ImageOrientationPatient": lambda k: ["1", "0", "0", "0", "1", "0"] if k else ["0", "1", "0", "1", "0", "0"]},
          "turned differently"),
         ({"SamplesPerPixel": 3}, "not grey"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR; allowed are MONOCHROME2 and MONOCHROME1"),
     ],
 )  # fmt: skip
 def test_a_series_that_is_no_volume_is_refused(more: dict[str, Any], said: str, tmp_path: Path) -> None:
     path = series(tmp_path / "scan", numbers((5, 4, 6), "uint16"), **more)
     with pytest.raises(MediaError, match=said):
         Volume().read(path)
+
+
+@pytest.mark.parametrize("kind", ["uint16", "int16"])
+def test_a_scan_whose_large_numbers_are_dark_looks_as_it_should(kind: str, tmp_path: Path) -> None:
+    """MONOCHROME1: the negative of the same numbers as MONOCHROME2. The stored numbers come back."""
+    data = numbers((3, 4, 6), kind)
+    bright = Volume(window=(-33000, 66000)).read(series(tmp_path / "bright", ~data))
+    path = series(tmp_path / "dark", data, PhotometricInterpretation="MONOCHROME1")
+    assert torch.equal(Volume(window=(-33000, 66000)).read(path), bright)
+    own = Volume().native(path)
+    own.write(own.read(path), tmp_path / "back.dcm")
+    assert torch.equal(Volume(window=(-33000, 66000)).read(tmp_path / "back.dcm"), bright)
 
 
 def test_faults_of_files_are_said(tmp_path: Path) -> None:

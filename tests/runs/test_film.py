@@ -178,6 +178,25 @@ def test_known_frames_come_back_bit_for_bit_with_their_sound(name: str, models: 
     assert said is not None and said["action"] == "c2pa.edited"
 
 
+def test_a_clip_of_a_phone_held_upright_stays_upright(models: Path, tmp_path: Path) -> None:
+    """Stored lying, with a note that it is to be turned: frames come back as they are shown."""
+    shown = np.random.default_rng(0).integers(0, 256, (3, 32, 18, 3), np.uint8)
+    with av.open(str(tmp_path / "phone.mp4"), "w") as out:
+        stream = out.add_stream("libx264rgb", rate=8, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 32, 18, "rgb24"
+        stream.set_display_rotation(90)
+        for frame in shown:
+            lying = np.ascontiguousarray(np.rot90(frame, -1))
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(lying, format="rgb24")))
+        out.mux(stream.encode(None))
+    assert Video().native(tmp_path / "phone.mp4").size == (32, 18)
+    film(models / "filling.safetensors", clip=tmp_path / "phone.mp4", out=tmp_path / "out.mp4", lossless=True,
+         device="cpu", quiet=True)  # fmt: skip
+    made = exact(tmp_path / "out.mp4")
+    assert made.shape == (6, 32, 18, 3)
+    assert (made[::2] == shown).all()
+
+
 @pytest.mark.parametrize("side", [16, 256])
 def test_a_network_that_starts_at_its_condition_shows_the_mean_of_two_frames(
     side: int, models: Path, tmp_path: Path

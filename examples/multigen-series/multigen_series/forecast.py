@@ -45,14 +45,15 @@ def crps(members: Tensor, truth: Tensor) -> Tensor:
 def within(members: Tensor, truth: Tensor, share: float) -> Tensor:
     """Whether the truth [...] lies within the middle of an ensemble [M, ...] that should hold a share of it, bool.
 
-    As many of its M + 1 gaps as that is: ValueError where that is no whole, even number of them on both sides.
+    As many of its M + 1 gaps as that is: ValueError where that is no whole, even number of them on both sides. A truth
+    that equals some members lies in all the gaps between those.
     """
     gaps = len(members) + 1
     outside = gaps * (1 - share) / 2
     if abs(outside - round(outside)) > 1e-6 or round(outside) < 1:
         raise ValueError(f"members: {len(members)} is not allowed for {share:.0%}. Allowed: 19, 39, 59 ...")
-    rank = (members < truth).sum(0)
-    return (rank >= round(outside)) & (rank < gaps - round(outside))
+    below, up_to = (members < truth).sum(0), (members <= truth).sum(0)
+    return (up_to >= round(outside)) & (below < gaps - round(outside))
 
 
 def forecast(model: multigen.Model, past: Tensor, horizon: int, members: int, seed: int = 0) -> Tensor:

@@ -66,7 +66,7 @@ class Series(Modality):
             )
         self.length, self.channels, self.step, self.time = length, channels, step, time
         self.low, self.high = (torch.tensor(values, dtype=torch.float64)[:, None] for values in ends)
-        self._begin, self._exact = 0.0, False
+        self._times, self._exact = (0.0,), False  # those of the file that this is the native modality of
 
     def shape(
         self, size: int | tuple[int, int] | None = None, duration: float | None = None
@@ -101,7 +101,7 @@ class Series(Modality):
         """The same, which begins when the file does, and keeps its values as they are."""
         made = copy.copy(self)
         if not isinstance(source, Tensor):
-            made._begin, made._exact = self._parsed(source)[0], True
+            made._times, made._exact = self._parsed(source)[0] or (0.0,), True
         return made
 
     def convert(self, media: Tensor, to: Modality) -> Tensor:
@@ -122,9 +122,9 @@ class Series(Modality):
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow([self.time, *self.channels])
         places = [12 - math.ceil(math.log10(wide)) for wide in (self.high - self.low)[:, 0].tolist()]
-        for k, row in enumerate(self.values(media.detach().cpu()).T.tolist()):
-            values = (self._begin + k * self.step, *map(round, row, places))
-            rows.writerow([f"{v:.9g}" for v in values])
+        lines = self.values(media.detach().cpu()).T.tolist()
+        for time, row in zip(self._clock_of(len(lines)), lines, strict=True):
+            rows.writerow([time, *(f"{v:.9g}" for v in map(round, row, places))])
         with atomic(Path(path)) as temporary:
             temporary.write_text(file.getvalue(), encoding="utf-8")
 
@@ -150,8 +150,15 @@ class Series(Modality):
     def describe(self, shape: Sequence[int]) -> str:
         return f"{shape[-1]} steps of {self.step:g} ({self.time}), {shape[0]} channels"
 
-    def _parsed(self, path: Source) -> tuple[float, Tensor]:
-        """When a file begins, and its values [C, N], float64. MediaError names the fault and the row."""
+    def _clock_of(self, count: int) -> list[str]:
+        """The times of `count` rows: those that the file has, then steps from the last; to a millionth of a step."""
+        known = self._times[:count]
+        more = (known[-1] + k * self.step for k in range(1, count - len(known) + 1))
+        places = max(0, 6 - math.floor(math.log10(self.step)))
+        return [f"{round(v, places):.15g}" for v in (*known, *more)]
+
+    def _parsed(self, path: Source) -> tuple[tuple[float, ...], Tensor]:
+        """The times of a file's rows, and its values [C, N], float64. MediaError names the fault and the row."""
         if not isinstance(path, Path) or not path.is_file() or path.stat().st_size > LIMIT:
             raise MediaError(f"{path}: a series is a CSV file of at most {LIMIT:,} bytes")
         try:
@@ -168,10 +175,10 @@ class Series(Modality):
         found = [[_number(path, k, row, c) for c in wanted] for k, row in enumerate(rows[1:], 2)]
         return self._clock(path, names, rows[1:]), torch.tensor(found, dtype=torch.float64).T
 
-    def _clock(self, path: Path, names: list[str], rows: list[list[str]]) -> float:
-        """When a file begins; 0 where it does not say. MediaError for steps that are not the model's."""
+    def _clock(self, path: Path, names: list[str], rows: list[list[str]]) -> tuple[float, ...]:
+        """The times of a file; none where it does not say. MediaError for steps that are not the model's."""
         if self.time not in names:
-            return 0.0
+            return ()
         place = names.index(self.time)
         times = [_number(path, k, row, place) for k, row in enumerate(rows, 2)]
         for k, (a, b) in enumerate(pairwise(times), 3):
@@ -179,7 +186,7 @@ class Series(Modality):
                 raise MediaError(
                     f"{path}: row {k}: {self.time} goes on by {b - a:g}; the model's step is {self.step:g}. Resample it"
                 )
-        return times[0]
+        return tuple(times)
 
 
 def _number(path: Path, number: int, row: list[str], column: int) -> float:

@@ -19,7 +19,6 @@ from multigen.errors import Interrupted, MediaError, MultigenError, message
 from multigen.generation.part_like import PartLike
 from multigen.generation.request import Request
 from multigen.marks.media import key_for, marked
-from multigen.modalities import Info
 from multigen.modalities.media import Media
 from multigen.modalities.raster import from_levels, to_levels
 from multigen.modalities.video import Video
@@ -76,15 +75,15 @@ def film(
     assert isinstance(own, Video)
     info = own.info(clip)
     asked = dataclasses.replace(request or Request(), seed=model.recipe.seed if seed is None else seed)
-    passes = [work.within((info.height, info.width), model.codec) for work in passes]
-    rate, size = _after(passes, own.fps, (info.height, info.width))
-    _say(model, passes, info, own.fps, rate, size)
+    passes = [work.within(own.size, model.codec) for work in passes]
+    rate, size = _after(passes, own.fps, own.size)
+    _say(model, passes, own, rate, size)
     with (
         Progress("film", round(info.duration * own.fps), "frames", quiet=quiet) as progress,
         signals() as caught,
     ):
         reading = _Reading(own.each(clip), progress, caught)
-        kept = round(rate / own.fps) if size == (info.height, info.width) else 0
+        kept = round(rate / own.fps) if size == own.size else 0
         found: list[float] = []
         frames = _made(model, passes, asked, scenes(iter(reading), told, own.fps, found.append))
         making = _Making(_marked(model, own, frames, kept), caught)
@@ -189,13 +188,11 @@ class _Making:
         self.silent = to.write_each(self, size, path, lossless=lossless)
 
 
-def _say(
-    model: Model, passes: Sequence[Work], info: Info, fps: float, rate: float, size: tuple[int, int]
-) -> None:
+def _say(model: Model, passes: Sequence[Work], own: Video, rate: float, size: tuple[int, int]) -> None:
     work, count = passes[0], len(passes)
     log.info(
         "%s: %d x %d pixels at %.4g frames/s become %d x %d at %.4g, in windows of %d frames and blocks of %d x %d%s",
-        model.recipe.name, info.width, info.height, fps, size[1], size[0], rate, work.frames, work.block[1],
+        model.recipe.name, own.size[1], own.size[0], own.fps, size[1], size[0], rate, work.frames, work.block[1],
         work.block[0], f", in {count} passes" if count > 1 else "",
     )  # fmt: skip
 
