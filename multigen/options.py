@@ -27,6 +27,7 @@ class Option:
     metavar   what stands for the value in a usage line
     media     the modality of the medium that the value is: a file, in Python also the medium itself; "": it is none
     heard     an edit that leaves it open takes it from its medium (`Conditioner.heard`), not from `default`
+    needs     the option that it says something of; "": it stands alone
     """
 
     name: str
@@ -41,6 +42,7 @@ class Option:
     metavar: str = ""
     media: str = ""
     heard: bool = False
+    needs: str = ""
 
     @property
     def flag(self) -> str:
@@ -132,13 +134,27 @@ BUILTIN: Mapping[str, tuple[Option, ...]] = {
 }
 
 
+PURIFY_CONDITION = "purify_condition"  # the option of conditioners that follow a medium
+
+
 def _condition(args: Mapping[str, Any]) -> tuple[Option, ...]:
-    """The option of conditioners that follow a medium; the modality is that of their argument `source`."""
+    """The options of conditioners that follow a medium; the modality is that of their argument `source`."""
     source = args.get("source")
     kind = source.get("name") if isinstance(source, Mapping) else None
     about = f"the {kind or 'medium'} to make it for"
     return (
         Option("condition", str, None, about, metavar="FILE", media=kind if isinstance(kind, str) else ""),
+        Option(
+            PURIFY_CONDITION,
+            float,
+            None,
+            "put noise of this level (sigma/alpha, such as 0.3) on the condition and let the model remove it first; "
+            "the condition must be of the kind that the model makes",
+            low=0.001,
+            high=100,
+            metavar="LEVEL",
+            needs="condition",
+        ),
     )
 
 

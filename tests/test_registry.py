@@ -99,6 +99,10 @@ def test_convert_is_strict_and_lists_choices():
     ):
         with pytest.raises(RecipeError):
             convert(annotation, value, "x")
+    with pytest.raises(
+        RecipeError, match=r"^x: 'lost' is not allowed\. Allowed: list, drop\. Did you mean 'list'\?$"
+    ):
+        convert(Literal["list", "drop"] | None, "lost", "x")
 
 
 def test_describe_speaks_yaml():

@@ -27,11 +27,11 @@ def parser() -> Parser:
 def run(argv: Sequence[str]) -> int:
     """Run the command; the exit code."""
     a = parser().parse(argv)
-    from multigen.provenance.reading import check_file
+    from multigen.provenance.reading import check_medium
     from multigen.provenance.told import told
 
     for file in a.files:
-        check_file(file)
+        check_medium(file)
     found = [told(file, a.trust or []) for file in a.files]
     if a.json:
         print(json.dumps({"files": found}, indent=2))

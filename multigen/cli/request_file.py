@@ -15,6 +15,7 @@ from multigen.options import Option
 from multigen.runs.checks import check_media, check_medium
 
 INPUT = "input"  # what a file of requests and the command line call the medium of an edit
+PROMPTS = ("prompt", "negative_prompt", "invert")
 
 
 def read_request(text: str, where: str, declared: Callable[[], Sequence[Option]] = tuple) -> Request:
@@ -97,6 +98,9 @@ def _typed(data: Mapping[str, Any], declared: Mapping[str, Option], where: str) 
     for key, value in data.items():
         if key in declared:
             option = declared[key]
+            if key in PROMPTS and isinstance(value, str):  # which says itself what is no text
+                found[key] = value
+                continue
             if option.type == Size and isinstance(value, str):
                 value = _size(value, f"{where}: {key}")
             kind = option.type if option.default not in (None, "") else option.type | None

@@ -13,6 +13,7 @@ from multigen.core.conditioning import Cond, CondSpec
 from multigen.core.hosts import Host
 from multigen.errors import MultigenError
 from multigen.modalities import Modality
+from multigen.modalities.media import Media
 from multigen.options import Option
 from multigen.prompts.left_out import without_each
 from multigen.storage.disk_cache import DiskCache
@@ -36,6 +37,13 @@ class Heard(NamedTuple):
 
     value: Any
     known: bool = True
+
+
+class Impure(NamedTuple):
+    """A medium that conditions, and the noise (sigma/alpha) by which it is purified first."""
+
+    medium: Media
+    level: float
 
 
 class Conditioner(nn.Module, ABC):
@@ -112,6 +120,19 @@ class Conditioner(nn.Module, ABC):
         A sound that was made for a video can go into one file with it.
         """
         return modality
+
+    def impure(self, options: Mapping[str, Any]) -> Impure | None:
+        """Return the medium among a request's options that is to be purified before it conditions; None: none is.
+
+        MultigenError where options that say so do not go together.
+        """
+        return None
+
+    def with_pure(self, options: Mapping[str, Any], pure: Media) -> Mapping[str, Any]:
+        """Return the options with what became of the medium of `impure` in its place."""
+        raise NotImplementedError(
+            f"{type(self).__name__}: it says what is impure, but not where the pure goes"
+        )
 
     def along(
         self,

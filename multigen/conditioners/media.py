@@ -8,24 +8,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multigen.conditioners import Conditioner, Extent
+from multigen.conditioners import Conditioner, Extent, Impure
 from multigen.conditioners.prompts import no_prompt
 from multigen.conditioners.shown import COLUMN, Shown
 from multigen.conditioners.text import Text
 from multigen.core.conditioning import Cond, CondSpec
 from multigen.modalities import Modality
-from multigen.options import CONDITIONERS, Option
+from multigen.modalities.media import Media
+from multigen.options import CONDITIONERS, PURIFY_CONDITION, Option
 from multigen.registry import Given
 
 
 class _Following(Conditioner):
-    """What conditioners that follow a medium share: the option `condition`, and what comes of its value."""
+    """What conditioners that follow a medium share: the options `condition` and `purify_condition`."""
 
     shown: Shown
 
     def opened(self, options: Mapping[str, Any], media: tuple[int, ...] | None = None) -> Mapping[str, Any]:
         """The options with the medium of `condition`, as large as the model is told of it."""
         return {**options, COLUMN: self.shown.opened(options.get(COLUMN), media)}
+
+    def impure(self, options: Mapping[str, Any]) -> Impure | None:
+        """The condition and the level of `purify_condition`."""
+        level, medium = options.get(PURIFY_CONDITION), self.shown.read(options.get(COLUMN))
+        return None if level is None or medium is None else Impure(medium, float(level))
+
+    def with_pure(self, options: Mapping[str, Any], pure: Media) -> Mapping[str, Any]:
+        """The options with the purified condition; the file that it came from stays its source."""
+        return {**options, COLUMN: self.shown.replaced(options.get(COLUMN), pure)}
 
     def asked(self, prompts: Sequence[str], options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a batch of the prompts whose condition is that of the request."""
@@ -73,7 +83,7 @@ class FromMedia(_Following):
 
     @classmethod
     def declares(cls, args: Mapping[str, Any]) -> tuple[Option, ...]:
-        """The option `condition`."""
+        """The options `condition` and `purify_condition`."""
         return CONDITIONERS["media"](args)
 
     def forward(self, batch: Mapping[str, Any]) -> Cond:
@@ -132,7 +142,7 @@ class MediaText(_Following, Text):
 
     @classmethod
     def declares(cls, args: Mapping[str, Any]) -> tuple[Option, ...]:
-        """The option `condition`."""
+        """The options `condition` and `purify_condition`."""
         return CONDITIONERS["media_text"](args)
 
     def forward(self, batch: Mapping[str, Any]) -> Cond:

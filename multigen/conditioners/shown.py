@@ -110,6 +110,12 @@ class Shown(nn.Module):
             found = Opened(medium, medium)
         return found if media is None else dataclasses.replace(found, medium=self._kept(found.medium, media))
 
+    def replaced(self, value: object, medium: Media) -> Opened:
+        """A condition whose medium is another, and whose source is what a request named."""
+        found = self.opened(value)
+        assert found is not None
+        return dataclasses.replace(found, medium=medium)
+
     def _kept(self, medium: Media, media: tuple[int, ...]) -> Media:
         """As much of a medium as is told: a photo of 40 megapixels is not kept for a picture of 64x64.
 

@@ -13,9 +13,10 @@ from torch import Tensor
 from multigen.core.drive import Driver
 from multigen.core.sampling import Progress, Sampling
 from multigen.errors import MultigenError
+from multigen.generation.counts import check_counts
 from multigen.generation.finish import Unchecked, finish
 from multigen.generation.parts import ModelParts
-from multigen.generation.plan import Job, check_counts, jobs
+from multigen.generation.plan import Job, jobs
 from multigen.generation.request import Request
 from multigen.generation.trajectory import trajectory
 from multigen.generation.tries import Tries, seed_of

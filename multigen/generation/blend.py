@@ -10,9 +10,10 @@ from multigen.cascades.embedding import Embedding
 from multigen.errors import MultigenError
 from multigen.generation.asked_texts import asked_texts
 from multigen.generation.batching import Batcher, OnProgress
+from multigen.generation.counts import check_counts
 from multigen.generation.declared import Opener
 from multigen.generation.parts import ModelParts, check_prompt
-from multigen.generation.plan import Blend, Job, check_counts, plan
+from multigen.generation.plan import Blend, Job, plan
 from multigen.generation.request import Request
 from multigen.generation.sizes import with_extent
 from multigen.modalities.media import Media

@@ -9,7 +9,7 @@ from multigen import registry
 from multigen.errors import MultigenError
 from multigen.generation.parts import ModelParts
 from multigen.generation.request import Request
-from multigen.generation.same import same_values
+from multigen.generation.same import is_said, same_values
 from multigen.options import Option, unknown_option
 from multigen.recipe.declared import builtin_options
 from multigen.recipe.schema import Recipe
@@ -53,6 +53,9 @@ def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dic
     edits = request.edit is not None
     defaults = {name: None if edits and option.heard else option.default for name, option in declared.items()}
     found = {name: option.check(given.get(name, defaults[name])) for name, option in declared.items()}
+    for name, value in found.items():
+        if value is not None and (needs := declared[name].needs) and not is_said(found.get(needs)):
+            raise MultigenError(f"{name}: it goes with {needs}")
     parts.modality.check_options(found)
     return found
 

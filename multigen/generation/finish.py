@@ -41,9 +41,14 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Unchecked:
 
     What was made for an edit goes back into its source: at the source's own rate and size, with what is kept of it.
     """
+    medium = dataclasses.replace(put_back(parts, x, job), made=origin(parts, job))
+    return Unchecked(medium, tuple(_asked(job)), parts.guard)
+
+
+def put_back(parts: ModelParts, x: Tensor, job: Job) -> Media:
+    """A sample [C, *D] of model space as a medium in the form that was asked for; it does not say how it was made."""
     plan = job.plan
     medium = decode(parts, x, job.prompt, job.seed, plan.circles.whole)
-    medium = dataclasses.replace(medium, made=origin(parts, job))
     # A mel codec made whole frames of a sound, some of which may be missing at its end.
     made = medium.tensor[(slice(None), *(slice(n) for n in plan.media[1:]))]
     if made.ndim == 2 and plan.circles and made.shape != medium.tensor.shape:
@@ -58,8 +63,7 @@ def finish(parts: ModelParts, x: Tensor, job: Job) -> Unchecked:
             made = source.with_made(made, parts.modality)
             medium = dataclasses.replace(medium, kept=kept)
             break
-    medium = medium.with_tensor(made)
-    return Unchecked(medium, tuple(_asked(job)), parts.guard)
+    return medium.with_tensor(made)
 
 
 def _asked(job: Job) -> Iterator[str]:

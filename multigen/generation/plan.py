@@ -19,6 +19,7 @@ from multigen.generation.asked_texts import asked_texts
 from multigen.generation.caching import OFF, plan_cache
 from multigen.generation.cascade import Enlarged, check_stages, former_request, own_request, stage_before
 from multigen.generation.circles import Circles
+from multigen.generation.counts import check_counts, first_seed
 from multigen.generation.declared import Opener
 from multigen.generation.edit import EditPlan, Start
 from multigen.generation.grid import grid
@@ -28,8 +29,8 @@ from multigen.generation.heard import heard_in
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.pictures import Embedded, Pictures, plan_embedded, plan_pictures
 from multigen.generation.polishing import check_polish
-from multigen.generation.purify import purified_plan
-from multigen.generation.queries import count_queries
+from multigen.generation.purify import cleaning_request, purified_plan, said_of_condition
+from multigen.generation.queries import count_queries, purifying_queries
 from multigen.generation.request import Request
 from multigen.generation.restore import Known
 from multigen.generation.shared import deterministic, request_recipe
@@ -71,6 +72,7 @@ class Plan:
     edit       what the medium is made from; known: what is known of one that is restored; blend: a second end
     observer   hears of every answered query, and of x0 for `asides`, prompts that are also asked for
     swap       another prompt during a part of the way
+    cleaning   how the condition is purified before anything else: an edit's plan whose source it is
     former     in a cascade, how the stage before makes the medium that this one sees
     enlarged   or the medium that is given for it
     pictures   that lead the network
@@ -99,6 +101,7 @@ class Plan:
     observer: Observer | None = None
     asides: tuple[str, ...] = ()
     swap: Swap | None = None
+    cleaning: Plan | None = None
     former: Plan | None = None
     enlarged: Enlarged | None = None
     pictures: Pictures | None = None
@@ -144,6 +147,24 @@ def plan(
     `until` cuts the grid of a model that hands its sample over (`with_extent` has said the size by now); `opener` has
     read what the options of requests before this one name.
     """
+    found = _plan(parts, request, until, opener)
+    edit = cleaning_request(parts, request, found.options)
+    if edit is None:
+        return found
+    with said_of_condition():
+        cleaning = _plan(parts, edit)
+    more = purifying_queries(parts, cleaning.sampler, cleaning.edit)
+    calls = None if found.calls is None or cleaning.calls is None else found.calls + more
+    return dataclasses.replace(found, cleaning=cleaning, calls=calls)
+
+
+def _plan(
+    parts: ModelParts,
+    request: Request,
+    until: Callable[[Tensor], Tensor] | None = None,
+    opener: Opener | None = None,
+) -> Plan:
+    """As `plan`, whatever the conditions are."""
     asked, request = request, own_request(parts, request)
     recipe = request_recipe(parts, request)
     guide = asked_guide(recipe, request.guidance_scale)
@@ -277,20 +298,3 @@ def jobs(
             raise type(error)(f"{where}{error}") from error
         found += [Job(request.prompt, own + k, last[1]) for k in range(n)]
     return found
-
-
-def first_seed(request: Request, number: int, n: int, seed: int) -> int:
-    """The seed of the first medium of a request: its own, or `seed` + the media of `number` before it."""
-    return seed + number * n if request.seed is None else request.seed
-
-
-def check_counts(parts: ModelParts, *, n: int, seed: int, batch: int = 1) -> None:
-    """MultigenError for numbers that no request may have, and for a model that generates nothing."""
-    _ = parts.denoiser
-    for name, value in (("n", n), ("batch", batch)):
-        if value < 1:
-            raise MultigenError(f"{name}: {value} is not allowed; give 1 or more")
-    if not 0 <= seed < 2**62:
-        raise MultigenError(f"seed: {seed} is not allowed; give a whole number from 0 to 2^62 - 1")
-    if seed + n > 2**62:
-        raise MultigenError(f"seed: {seed} is not allowed with n = {n}; seeds count on, to 2^62 - 1 at most")

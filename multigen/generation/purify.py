@@ -1,4 +1,4 @@
-"""Purification: a source is noised a little and denoised by the model before it conditions anything.
+"""Purification: a source, or a condition, is noised a little and denoised by the model before it conditions anything.
 
     x_t = alpha x0 + sigma eps at sigma/alpha = `purify`, then the sampler's steps from t to 0, unconditional
 
@@ -9,7 +9,9 @@ and what the model knows of media comes back.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +21,8 @@ from multigen.core.samplers import NoiseSource, Trajectory, polish_time
 from multigen.errors import MultigenError, errors_at
 from multigen.generation.edit import EditPlan
 from multigen.generation.parts import ModelParts
-from multigen.generation.request import EditRequest
+from multigen.generation.request import EditRequest, Request
+from multigen.options import PURIFY_CONDITION
 
 _LEAST = 4  # steps, whatever the grid of the request is
 _MOST = 1024  # steps of a whole grid of which those are a part
@@ -41,12 +44,7 @@ def purified_plan(
     """
     if edit is None or asked is None or asked.purify is None:
         return edit
-    backbone = parts.denoiser.backbone
-    if backbone.begins or (backbone.sees_known and not parts.recipe.masked):
-        raise MultigenError(
-            f"purify: {parts.recipe.name} looks at its source itself, and makes nothing without one. Purify the source "
-            "first, with a model that makes such media of noise"
-        )
+    _check_makes(parts)
     with errors_at("purify"):
         start = polish_time(parts.denoiser.schedule, asked.purify).double().reshape(1)
     below, table = _below(grid(steps), start), parts.denoiser.schedule.steps
@@ -61,6 +59,48 @@ def purified_plan(
 def _below(ts: Tensor, start: Tensor) -> Tensor:
     """What of a grid lies under its beginning; at least its end."""
     return torch.cat([ts[:-1][ts[:-1] < start * (1 - 1e-6)], ts[-1:]])
+
+
+def _check_makes(parts: ModelParts) -> None:
+    """MultigenError for a network that denoises nothing by itself."""
+    backbone = parts.denoiser.backbone
+    if backbone.begins or (backbone.sees_known and not parts.recipe.masked):
+        raise MultigenError(
+            f"purify: {parts.recipe.name} looks at its source itself, and makes nothing without one. Purify the source "
+            "first, with a model that makes such media of noise"
+        )
+
+
+def cleaning_request(parts: ModelParts, request: Request, options: Mapping[str, Any]) -> Request | None:
+    """The edit whose source is the condition that a request wants purified; None where it wants none.
+
+    Only a model of such media can do that: what a model of clips knows says nothing of what is odd in a sound.
+    MultigenError for others.
+    """
+    found = parts.conditioner.impure(options)
+    if found is None:
+        return None
+    kind, medium = found.medium.modality.name, found.medium
+    with said_of_condition():
+        if kind != parts.modality.name:
+            raise MultigenError(
+                f"{parts.recipe.name} makes {parts.modality.name}, and only a model of {kind} knows what is odd in a "
+                f"condition of that kind. Purify it first, with such a MODEL: multigen edit MODEL --input FILE "
+                f"--purify {found.level:g} --strength 0.02"
+            )
+        _check_makes(parts)
+        edit = EditRequest(medium, purify=found.level)
+    how = {"steps": request.steps, "sampler": request.sampler, "overrides": request.overrides}
+    return Request(edit=edit, **how)
+
+
+@contextmanager
+def said_of_condition() -> Iterator[None]:
+    """Errors of the purification inside the block name the option of the condition."""
+    try:
+        yield
+    except MultigenError as error:
+        raise type(error)(f"{PURIFY_CONDITION}: {str(error).removeprefix('purify: ')}") from error
 
 
 def purified(parts: ModelParts, sampler: edits.Sampler, edit: EditPlan, noise: NoiseSource) -> Trajectory:

@@ -31,10 +31,17 @@ def count_queries(
     if edit is not None and edit.resample > 1:
         walk = edits.resample(sampler, schedule, x, ts, lambda purpose, index: x, times=edit.resample)
     count = passes + _count(walk)
-    if edit is not None and edit.purifying is not None:
-        count += _count(sampler(schedule, x, edit.purifying, lambda purpose, index: x))
+    count += purifying_queries(parts, sampler, edit)
     inverting = edit is not None and edit.invert is not None
     return count + (2 * (len(ts) - 1) if inverting else 0)
+
+
+def purifying_queries(parts: ModelParts, sampler: Sampler, edit: EditPlan | None) -> int:
+    """How many of them purify the source of an edit."""
+    if edit is None or edit.purifying is None:
+        return 0
+    x = torch.zeros(1, 1)
+    return _count(sampler(parts.denoiser.schedule, x, edit.purifying, lambda purpose, index: x))
 
 
 def _count(walk: Trajectory) -> int:

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from multigen.core import edits
-from multigen.core.caching import Held, cached
-from multigen.core.conditioning import Cond
-from multigen.core.guides import Answers, Guide, Query, plain, with_calls
-from multigen.core.modifiers import fill, observe, posterior, posterior_in_windows, watch
+from multigen.core.guides import Answers, Guide, Query, with_calls
 from multigen.core.samplers import NoiseSource, Trajectory, polish
-from multigen.core.sliding_window import Crop, sliding_windows
-from multigen.generation.caching import caching_of
 from multigen.generation.cascade import stage_before
 from multigen.generation.edit import EditPlan
-from multigen.generation.finish import finish
-from multigen.generation.guidance import guided
+from multigen.generation.finish import finish, put_back
+from multigen.generation.guiding import guide_of
 from multigen.generation.handover import handed
-from multigen.generation.informed import informed, told
 from multigen.generation.learned_variance import with_learned_variance
 from multigen.generation.parts import ModelParts
 from multigen.generation.phase import Phase, to_its_end
 from multigen.generation.plan import Job, Plan
 from multigen.generation.purify import purified
 from multigen.generation.stages import condition, stage_noise
-from multigen.generation.window_conds import WindowConds, conditional, unconditional
+from multigen.generation.window_conds import WindowConds
 
 
 def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
@@ -37,6 +30,8 @@ def trajectory(parts: ModelParts, job: Job) -> tuple[Trajectory, Guide]:
     Of a cascade that is the walk of the stage before, then this one's, under the guide of each.
     """
     plan = job.plan
+    if plan.cleaning is not None:
+        return _cleaned(parts, job, plan.cleaning)
     phase = Phase(plan.edit is not None and plan.edit.invert is not None, [], job.seed)
     walk, guide = _own(parts, job, phase)
     given = _given(parts, plan)
@@ -62,16 +57,16 @@ def _given(parts: ModelParts, plan: Plan) -> Tensor | None:
 def _own(parts: ModelParts, job: Job, phase: Phase) -> tuple[Trajectory, Guide]:
     """The walk and the guide of the model's own network."""
     plan = job.plan
-    guide = _guide(parts, WindowConds(parts, job.prompt, plan), plan, phase)
+    guide = guide_of(parts, WindowConds(parts, job.prompt, plan), plan, phase)
     if plan.swap is not None:
-        there = _guide(parts, WindowConds(parts, plan.swap.prompt, plan), plan, phase)
+        there = guide_of(parts, WindowConds(parts, plan.swap.prompt, plan), plan, phase)
         guide = edits.during(guide, there, plan.swap.low, plan.swap.high)
     noise, guide = with_learned_variance(parts, plan, stage_noise(parts, plan, job.seed), guide)
     if plan.blend is None:
         return to_its_end(_trajectory(parts, plan, noise, phase), plan, phase), guide
     other, share = plan.blend, plan.blend.share
     if job.prompt != other.prompt:
-        there = _guide(parts, WindowConds(parts, other.prompt, plan), plan, phase)
+        there = guide_of(parts, WindowConds(parts, other.prompt, plan), plan, phase)
         guide = edits.interpolate_guides(guide, there, share)
     beyond = stage_noise(parts, plan, other.seed)
 
@@ -80,6 +75,34 @@ def _own(parts: ModelParts, job: Job, phase: Phase) -> tuple[Trajectory, Guide]:
         return torch.stack([edits.slerp(a, b, share) for a, b in rows])
 
     return to_its_end(_trajectory(parts, plan, between, phase), plan, phase), guide
+
+
+def _cleaned(parts: ModelParts, job: Job, cleaning: Plan) -> tuple[Trajectory, Guide]:
+    """The walk and the guide that purify the condition, then those of the medium that follows it."""
+    own, phase = Job("", job.seed, cleaning), Phase(False, [], job.seed)
+    first, later = guide_of(parts, WindowConds(parts, "", cleaning), cleaning, phase), list[Guide]()
+    streams = stage_noise(parts, cleaning, job.seed)
+
+    def own_noise(purpose: str, index: int) -> Tensor:  # no stream of the medium itself, which may be an edit
+        return streams(f"condition {purpose}", index)
+
+    noise, first = with_learned_variance(parts, cleaning, own_noise, first)
+
+    def walks() -> Trajectory:
+        assert cleaning.edit is not None
+        walk = purified(parts, cleaning.sampler, cleaning.edit, noise)
+        pure = put_back(parts, (yield from to_its_end(walk, cleaning, phase))[0], own)
+        options = parts.conditioner.with_pure(job.plan.options, pure)
+        options = parts.conditioner.opened(options, job.plan.media)
+        plan = dataclasses.replace(job.plan, options=options, cleaning=None)
+        walk, guide = trajectory(parts, job._replace(plan=plan))
+        later.append(guide)
+        return (yield from walk)
+
+    def guides(q: Query) -> Answers:
+        return (yield from (later[0] if later else first)(q))
+
+    return walks(), guides
 
 
 def _after(
@@ -106,129 +129,6 @@ def _after(
         return (yield from (first_guide if phase.condition is None else guide)(q))
 
     return walks(), guides
-
-
-# --- guides -----------------------------------------------------------------------------------------------------
-
-
-def _guide(parts: ModelParts, conds: WindowConds, plan: Plan, phase: Phase) -> Guide:
-    """The guide of a request; a network that was trained to inpaint sees what is kept in every call."""
-    guide = told(parts, plan, _wrapped(parts, conds, plan, phase))
-    if network := plan.circles.network:
-        guide = with_calls(guide, lambda call: call._replace(closed=network))
-    if plan.window is not None:  # each window sees its own part
-        return guide
-    return informed(parts, plan, phase, guide, lambda x: x)
-
-
-def _wrapped(parts: ModelParts, conds: WindowConds, plan: Plan, phase: Phase) -> Guide:
-    """The recipe's guide and modifiers, in windows, and around them what a restoration, a trace or an edit adds."""
-    guide = _restoring(parts, plan, phase, conds, lambda cond: _watched(parts, cond, plan, phase))
-    edit = plan.edit
-    if plan.observer is not None:
-        # What is asked aside sees the whole medium, for which a window is too small.
-        asides = [conditional(parts, plan, prompt) for prompt in plan.asides if plan.window is None]
-        maps = plan.window is None
-        guide = observe(guide, conds.own, parts.denoiser, plan.observer, maps=maps, others=asides)
-    if edit is None:
-        return guide
-    if edit.keep is not None and not parts.denoiser.backbone.begins:
-        guide = _kept(guide, edit, edit.keep, phase)
-    if edit.invert is not None:
-        source = WindowConds(parts, edit.invert, plan)
-        up = _windowed(parts, plan, phase, source, lambda cond: plain(cond, cond))
-        guide = _chosen(lambda: phase.inverting, up, guide)
-    if edit.purifying is None:
-        return guide
-    null = unconditional(parts, dataclasses.replace(plan, negative_prompt=""))
-
-    def alone(cond: Cond) -> Guide:
-        return plain(null.without_grid(cond), null.without_grid(cond))
-
-    return _chosen(lambda: phase.purifies(edit), _windowed(parts, plan, phase, conds, alone), guide)
-
-
-def _kept(guide: Guide, edit: EditPlan, keep: Tensor, phase: Phase) -> Guide:
-    """The guide with what is kept of the source as that conditions."""
-    if edit.purifying is None:
-        return fill(guide, edit.x0, keep)
-
-    def filled(q: Query) -> Answers:
-        return (yield from fill(guide, phase.source(edit), keep)(q))
-
-    return filled
-
-
-def _watched(parts: ModelParts, cond: Cond, plan: Plan, phase: Phase) -> Guide:
-    """The recipe's guide, which notes where it leaves what the network was trained on."""
-    guide = _recipe_guide(parts, cond, plan, phase)
-    if plan.guide.name == "plain" or any(part.name in ("within", "interval") for part in plan.modifiers):
-        return guide
-    return watch(guide, cond, parts.denoiser, lambda far, snr: phase.noted.append((far, snr)))
-
-
-def _recipe_guide(parts: ModelParts, cond: Cond, plan: Plan, phase: Phase) -> Guide:
-    guide = guided(
-        plan.guide,
-        plan.modifiers,
-        cond=cond,
-        null=unconditional(parts, plan).without_grid(cond),
-        denoiser=parts.denoiser,
-        encode=lambda prompt: conditional(parts, plan, prompt).with_grid_of(cond),
-        load=parts.load_denoiser,
-    )
-    phase.held.append(held := Held())
-    return cached(guide, cond, parts.denoiser, caching_of(parts, plan.cache), held)
-
-
-def _restoring(
-    parts: ModelParts, plan: Plan, phase: Phase, conds: WindowConds, make: Callable[[Cond], Guide]
-) -> Guide:
-    """The guide in windows, corrected by what is known of a medium that is restored."""
-    known = plan.known
-    if known is None:
-        return _windowed(parts, plan, phase, conds, make)
-    settings = {
-        "gain": known.operator.gain,
-        "noise": known.noise * known.operator.deviation,
-        "sigma_data": parts.codec.sigma_data,
-    }
-    if plan.window is None:
-        return posterior(make(conds.own), parts.denoiser, known.operator, known.values, **settings)
-    return posterior_in_windows(
-        lambda crop: informed(parts, plan, phase, make(conds.of(crop)), crop),
-        plan.window,
-        parts.denoiser,
-        known.operator,
-        known.values,
-        **settings,
-    )
-
-
-def _windowed(
-    parts: ModelParts, plan: Plan, phase: Phase, conds: WindowConds, make: Callable[[Cond], Guide]
-) -> Guide:
-    """One guide, or one for each window where the medium is larger than the model's own size."""
-    if plan.window is None:
-        return make(conds.own)
-
-    def one(crop: Crop) -> Guide:
-        return informed(parts, plan, phase, make(conds.of(crop)), crop)
-
-    circles = plan.circles
-    return sliding_windows(one, plan.window, closed=circles.windows, poles=circles.poles)
-
-
-def _chosen(first: Callable[[], bool], one: Guide, other: Guide) -> Guide:
-    """One guide while `first` holds, then another."""
-
-    def guide(q: Query) -> Answers:
-        return (yield from (one if first() else other)(q))
-
-    return guide
-
-
-# --- trajectories -----------------------------------------------------------------------------------------------
 
 
 def _trajectory(parts: ModelParts, plan: Plan, noise: NoiseSource, phase: Phase) -> Trajectory:

@@ -18,9 +18,10 @@ from multigen.device import choose_device
 from multigen.errors import MultigenError
 from multigen.generation.batching import Batcher, OnProgress
 from multigen.generation.blend import blend
+from multigen.generation.counts import check_counts
 from multigen.generation.part_like import PartLike
 from multigen.generation.parts import encode_prompts
-from multigen.generation.plan import check_counts, jobs
+from multigen.generation.plan import jobs
 from multigen.generation.request import EditRequest, Request, Size
 from multigen.generation.trace import Trace, traced
 from multigen.modalities.media import Media, MediaList

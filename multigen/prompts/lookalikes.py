@@ -19,6 +19,7 @@ LATIN: Mapping[str, str] = {**_CYRILLIC, **_GREEK, **_ARMENIAN, **_CHEROKEE}
 # Small capitals and the like are Latin letters for Unicode; weaker likenesses serve rules, not prompts.
 LOOSE: Mapping[str, str] = {
     **LATIN,
+    **dict(zip("ոցյզε", "ngjqe", strict=True)),
     **dict(zip("αβγικρτυωηвкмнтпгья", "abyikptuwnbkmhtnrbr", strict=True)),
     **dict(zip("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢıɑɡøđłħ", "abcdefghijklmnoprstuvwyziagodlh", strict=True)),
 }

@@ -18,10 +18,14 @@ _LINES = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 # Soft hyphens, marks of direction, of joining, of invisible arithmetic, of annotations; tags; variation selectors.
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
-    "\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _HALF = re.compile("[\ud800-\udfff]")  # of a pair of UTF-16, and bytes of a command line that are no UTF-8
+# Code points that never are characters, and that no XML may hold.
+_NONE = re.compile(
+    f"[\ufdd0-\ufdef{''.join(chr((k << 16) + 0xFFFE) + chr((k << 16) + 0xFFFF) for k in range(17))}]"
+)
 _JOINERS, _PICTURE, _FLAG = "\u200c\u200d", "\ufe0f", "\U0001f3f4"
 # Kinds of Unicode's compatibility forms that are the same letter in another dress. Powers and fractions say more.
 _DRESS = ("<wide>", "<narrow>", "<font>", "<initial>", "<medial>", "<final>", "<isolated>", "<circle>")
@@ -41,6 +45,11 @@ def clean(text: str, where: str = "prompt") -> str:
     if found := _HALF.search(text):
         raise MultigenError(
             f"{where}: it is not valid Unicode at place {found.start() + 1} (U+{ord(found[0]):04X}, half of a "
+            "character). Allowed: text in UTF-8."
+        )
+    if found := _NONE.search(text):
+        raise MultigenError(
+            f"{where}: it is not valid Unicode at place {found.start() + 1} (U+{ord(found[0]):04X}, which is no "
             "character). Allowed: text in UTF-8."
         )
     return normalised(text)

@@ -1,8 +1,9 @@
 """Rules on what prompts ask for: lists of words by topic, in data files, and how words are found in disguise.
 
 A text is read as several: as it is written, with digits and signs as the letters that they stand for (p0rn, s3x, $ex),
-without accents and strokes, with letters that stand apart joined, and with those that are repeated said once. Words are
-found between boundaries alone: `sex` is not in Essex.
+without accents and strokes, with letters that stand apart joined, and with those that are repeated said once; with
+letters in circles and raised ones as plain ones, and with what digits and capitals part. Words are found between
+boundaries alone: `sex` is not in Essex.
 """
 
 from __future__ import annotations
@@ -26,8 +27,14 @@ _LEET = str.maketrans("0134578@$!|€", "oieastbasiie")
 _LETTERS_OF_THEIR_OWN = "ñёй"
 _KEYS = ("language", "topics", "both", "always", "except")
 # Separators and letters may not overlap, or matching takes exponentially long: "_" is a letter here, and gone before.
-_APART = re.compile(r"(?<!\w)\w(?:[\s.*+~-]+\w){2,}(?!\w)")
-_WITHIN = re.compile(r"(?<=[^\W_])[_.*+~]+(?=[^\W_])")
+_APART = re.compile(r"(?<!\w)\w(?:[\s.,;:*+~/|·•()\[\]{}-]+\w){2,}(?!\w)")
+_WITHIN = re.compile(r"(?<=[^\W_])[_.*+~()\[\]{}]+(?=[^\W_])")
+# Between small and large letters, and between letters and digits.
+_PARTS = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])|(?<=[a-z])(?=[A-Z][a-z])")
+# NFKC keeps white letters on black, and letters with hooks and tails, which have names alone.
+_NAMED = re.compile(
+    r"(?:NEGATIVE (?:CIRCLED|SQUARED) LATIN CAPITAL|LATIN (?:SMALL|CAPITAL)) LETTER (?:OPEN )?([A-Z])(?: WITH .+)?"
+)
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 _CODE, _LETTER = re.compile(r"[\w@$!|€]+"), re.compile(r"[^\W\d_]")
 _ENTRIES, _LETTERS = 20_000, 200  # most entries of a list, and characters of one
@@ -119,8 +126,11 @@ class Rules:
     def find(self, prompt: str) -> str | None:
         """The topic that a prompt asks for, that of minors before others; None where it asks for none."""
         found: set[str] = set()
-        prompt = normalised(prompt).casefold()
-        texts = readings(prompt if self._excepted is None else self._excepted.sub(" ", prompt))
+        texts: list[str] = []
+        for spelt in spellings(prompt):
+            text = spelt.casefold()
+            texts += readings(text if self._excepted is None else self._excepted.sub(" ", text))
+        texts = list(dict.fromkeys(texts))
         for topics, both, one in self._lists:
             said = {name for name, pattern in topics.items() if any(map(pattern.search, texts))}
             paired = {
@@ -129,6 +139,23 @@ class Rules:
             found |= said | paired
         found &= self._topics
         return min(found, key=lambda name: (name != "minors", name), default=None)
+
+
+def spellings(prompt: str) -> list[str]:
+    """A prompt as it is written, in plain letters, and with a blank where digits and capitals part it; each once."""
+    said = normalised(prompt)
+    plain = said if said.isascii() else unicodedata.normalize("NFKC", "".join(map(_unboxed, said)))
+    return list(dict.fromkeys((said, plain, _PARTS.sub(" ", plain))))
+
+
+def _unboxed(character: str) -> str:
+    """The letter of one that is white on black, or has a hook or a tail; others as they are."""
+    if character.isascii() or character in _LETTERS_OF_THEIR_OWN:
+        return character
+    if unicodedata.decomposition(character):  # an accent, which is taken off elsewhere, or what NFKC knows
+        return character
+    found = _NAMED.fullmatch(unicodedata.name(character, ""))
+    return found[1].lower() if found else character
 
 
 def readings(prompt: str) -> list[str]:

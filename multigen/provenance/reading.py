@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import c2pa
 
 # trusted: signed, intact, and the signer is known. signed: intact, by somebody who is not known. altered: the content,
-# or the manifest, is not what was signed. unreadable: there is a manifest that cannot be read. unsigned: none.
+# or the manifest, is not what was signed. unreadable: the file, or its manifest, cannot be read. unsigned: none.
 State = Literal["trusted", "signed", "altered", "unreadable", "unsigned"]
 _UNTRUSTED = "signingCredential.untrusted"
 
@@ -54,6 +54,13 @@ def check_file(path: Path) -> None:
         raise MediaError(f"{path}: is no file")
     if not os.access(path, os.R_OK):
         raise MediaError(f"{path}: cannot be read (permission denied)")
+
+
+def check_medium(path: Path) -> None:
+    """MediaError for what is no file, empty, or cannot be read: nothing can be said of it."""
+    check_file(path)
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path}: the file is empty")
 
 
 def read_said(path: Path) -> dict[str, Any] | None:

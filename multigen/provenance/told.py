@@ -40,6 +40,6 @@ def sentence(found: Signed | None) -> str:
         "trusted": f"intact, signed by {found.by}",
         "signed": f"intact, signed by {found.by}, whom no certificate at hand vouches for (--trust FILE)",
         "altered": f"altered since {found.by or 'somebody'} signed it ({why})",
-        "unreadable": f"a manifest that cannot be read ({why})",
+        "unreadable": f"damaged, or not of the kind that its name says: no manifest can be read ({why})",
         "unsigned": "not signed",
     }[found.state]

@@ -18,8 +18,9 @@ from typing import Any
 
 from multigen.device import choose_device
 from multigen.errors import MultigenError, TrainingError
+from multigen.generation.counts import first_seed
 from multigen.generation.declared import media_options
-from multigen.generation.plan import first_seed, jobs
+from multigen.generation.plan import jobs
 from multigen.generation.request import Request
 from multigen.generation.written import check_written
 from multigen.model.model import Model

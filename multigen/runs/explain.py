@@ -10,7 +10,7 @@ from multigen import registry
 from multigen.errors import MultigenError
 from multigen.evaluation.explain.explanation import FILE, Explanation
 from multigen.evaluation.explain.picture import ATTENTION, DECIDES, LEFT_OUT, draw_swaps, draw_words
-from multigen.evaluation.explain.swap import LEAST, swap
+from multigen.evaluation.explain.swap import LEAST, Swapped, swap, unblurred
 from multigen.evaluation.explain.words import tell_words
 from multigen.evaluation.features import Feature
 from multigen.evaluation.html_report import write_report
@@ -70,14 +70,13 @@ def explain(
     own, *others = [_jobs(model, one, n, first) for one in (prompt, *against)]
     with result_folder(str(source), model.recipe, "explanation", given) as claim:
         told = tell_words(model, own, levels)
-        if any(flag.action == "blur" for flag in told.medium.flags):
-            raise MultigenError("a filter blurs what this prompt makes, which an explanation would show")
+        unblurred(told.medium)
         feature = _feature(model) if others else None
-        found = []
-        with Progress("explain", (2 + len(told.levels)) * n * len(others), quiet=quiet) as progress:
-            for other in others:
-                assert feature is not None
-                found.append(swap(model, own, other, levels, feature, progress))
+        found: list[Swapped] = []
+        if feature is not None:
+            count = n * (1 + (1 + len(told.levels)) * len(others))
+            with Progress("explain", count, quiet=quiet) as progress:
+                found = swap(model, own, others, levels, feature, progress)
         claim.keep()
         name = "" if feature is None else feature.facts.name
         explanation = Explanation(claim.folder, prompt, n, told.levels, told, found, name)

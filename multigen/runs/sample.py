@@ -11,8 +11,8 @@ from typing import Any
 
 from multigen.errors import MultigenError
 from multigen.generation.blend import blend
+from multigen.generation.counts import first_seed
 from multigen.generation.declared import media_options
-from multigen.generation.plan import first_seed
 from multigen.generation.request import Request
 from multigen.generation.written import check_written
 from multigen.model.model import Model

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multigen.errors import MultigenError
-from multigen.provenance.reading import read_said, read_signed
+from multigen.provenance.reading import check_medium, read_said, read_signed
 from multigen.provenance.signing import installed
 from multigen.provenance.told import sentence
 
@@ -80,7 +80,8 @@ CHECKS: tuple[Callable[[Path, Sequence[Path]], list[Row]], ...] = (signature_row
 
 
 def check(path: Path, trust: Sequence[Path] = ()) -> list[Row]:
-    """The rows of all checks. MediaError for what is no file."""
+    """The rows of all checks. MediaError for what is no file, or empty."""
+    check_medium(path)
     return [row for one in CHECKS for row in one(path, trust)]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from multigen import registry
-from multigen.errors import MultigenError, reason
+from multigen.errors import MultigenError, RecipeError, reason
 from multigen.modalities.flag import Flag
 from multigen.modalities.media import Media
 from multigen.recipe.schema import Recipe
@@ -39,7 +39,9 @@ class Guard:
 
     @functools.cached_property
     def filters(self) -> list[tuple[str, Filter]]:
-        """Their names and themselves. RecipeError for one that cannot be built."""
+        """Their names and themselves. RecipeError for one that cannot be built, or a log that has no folder."""
+        if self.safety.log is not None and not (folder := Path(self.safety.log).expanduser().parent).is_dir():
+            raise RecipeError(f"safety.log: {self.safety.log}: there is no folder {folder}")
         return [
             (part.name, registry.build("filter", part, where=f"safety.filters.{k}"))
             for k, part in enumerate(self.safety.filters)

@@ -247,3 +247,12 @@ def test_a_certificate_that_cannot_sign_is_refused_before_anything_is_made(
     assert main(["sample", "image_digits", *QUICK, "--out", "one"]) == 2
     assert "it cannot sign media" in capsys.readouterr().err
     assert not Path("one", "media").exists()
+
+
+@pytest.mark.parametrize("command", ["verify", "info"])
+def test_of_an_empty_file_nothing_is_said(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file := tmp_path / "empty.png").touch()
+    assert main([command, str(file)]) == 2
+    assert "empty.png: the file is empty" in capsys.readouterr().err

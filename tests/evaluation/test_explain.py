@@ -8,6 +8,7 @@ import json
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -134,13 +135,34 @@ def test_a_prompt_that_takes_over_for_good_is_that_prompt() -> None:
     """In one interval of all noise levels; in two, the first half of the way is the prompt's."""
     model = emoji()
     own, other = planned(model, "red apple", 2, 4, *PLAIN), planned(model, "blue car", 2, 4, *PLAIN)
-    found = swap(model, own, other, 1, Values(), quiet())
+    (found,) = swap(model, own, [other], 1, Values(), quiet())
     a, taken, b = found.media
     assert torch.equal(taken, b) and not torch.equal(a, b)
-    both = swap(model, own, other, 2, Values(), quiet())
+    (both,) = swap(model, own, [other], 2, Values(), quiet())
     first, second = both.media[1:3]
     assert not torch.equal(first, a) and not torch.equal(second, a)
     assert not torch.equal(first, b) and not torch.equal(second, b)
+
+
+def test_the_prompts_own_media_are_made_once_for_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = emoji()
+    own, *others = (planned(model, one, 4, 2, *PLAIN) for one in ("red apple", "blue car", "lemon"))
+    alone = [swap(model, own, [other], 1, Values(), quiet())[0] for other in others]
+    batches: list[int] = []
+    made = Batcher.__init__
+
+    def counted(self: Batcher, parts: Model, jobs: list[Job], *args: Any) -> None:
+        batches.append(len(jobs))
+        made(self, parts, jobs, *args)
+
+    monkeypatch.setattr(Batcher, "__init__", counted)
+    together = swap(model, own, others, 1, Values(), quiet())
+    assert batches == [4 * (1 + 2 * 2)]
+    for one, same in zip(together, alone, strict=True):
+        assert one.other == same.other and one.right == same.right and one.turned == same.turned
+        assert one.moved == pytest.approx(same.moved, abs=1e-3)
+        for a, b in zip(one.media, same.media, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
 
 
 def test_a_speech_is_left_out_as_a_whole() -> None:
@@ -245,7 +267,7 @@ def test_what_is_blurred_is_not_scored(prompts: tuple[str, str], tmp_path: Path)
     filtered(model, tmp_path, "blur")
     own, other = (planned(model, prompt, 4, 1, *PLAIN) for prompt in prompts)
     with pytest.raises(multigen.MultigenError, match="a filter blurs what these prompts make"):
-        swap(model, own, other, 1, Values(), quiet())
+        swap(model, own, [other], 1, Values(), quiet())
 
 
 def test_a_prompt_that_changes_nothing_has_no_curve() -> None:

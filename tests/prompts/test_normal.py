@@ -55,6 +55,11 @@ def test_control_characters_and_long_prompts_are_refused() -> None:
     ):  # of UTF-16; a byte of a command line that is no UTF-8
         with pytest.raises(MultigenError, match=r"^prompt: it is not valid Unicode at place 5 \(U\+D"):
             clean(half)
+    for none in ("red \ufffeapple", "red \U0010ffff", "red \ufdd0"):
+        with pytest.raises(
+            MultigenError, match=r"^prompt: it is not valid Unicode at place 5 .* is no character\)"
+        ):
+            clean(none)
     with pytest.raises(MultigenError, match=r"^here: 60,000 characters; allowed: 4,000$"):
         clean("apple " * 10_000, "here")
     assert clean("a" * LONGEST) == "a" * LONGEST

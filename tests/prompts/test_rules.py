@@ -19,6 +19,10 @@ FOUND = {
     "ｎｕｄｅ": "sexual", "𝓃𝓊𝒹ℯ": "sexual", "nu\u200bde": "sexual", "nüde": "sexual", "ɴᴜᴅᴇ": "sexual",
     "tits": "sexual", "naked_woman": "sexual", "sex_scene": "sexual", "_nude_": "sexual", "na_ked woman": "sexual",
     "n.a_k.3d": "sexual", "n\u0338u\u0338d\u0338e\u0338": "sexual", "n\u20ddu\u20ddd\u20dde\u20dd": "sexual",
+    "ⓝⓐⓚⓔⓓ": "sexual", "🄽🄰🄺🄴🄳": "sexual", "🅽🅰🅺🅴🅳": "sexual", "🅝🅐🅚🅔🅓": "sexual", "⒩⒜⒦⒠⒟": "sexual",
+    "ⁿᵃᵏᵉᵈ": "sexual", "ₙₐₖₑd": "sexual", "ᴺᴬᴷᴱᴰ": "sexual", "ɳąƙęɗ": "sexual", "nɑkɛd": "sexual",
+    "\u0578\u0430\u043aed": "sexual", "n,a,k,e,d": "sexual", "n/a/k/e/d": "sexual", "n·a·k·e·d": "sexual",
+    "naked2": "sexual", "NakedWoman": "sexual", "(na)ked": "sexual", "na[]ked": "sexual", "na\ufff0ked": "sexual",
     "nackte Frau": "sexual", "femme nue": "sexual", "mujer desnuda": "sexual", "donna nuda": "sexual",
     "mulher nua": "sexual", "голая женщина": "sexual", "обнаженная": "sexual", "coño": "sexual",
     "a beheading": "violence", "Enthauptung": "violence", "h1tler": "hate", "k1ll myself": "self_harm",
@@ -29,6 +33,7 @@ FREE = (
     "a child eats an apple", "naked mole rat", "blue tits in a tree", "nu metal", "Suicide Squad poster", "gato negro",
     "E minor, 84 bpm", "viol consort", "fromage râpé", "cono de helado", "a bite of an apple", "negative space",
     "Nacktschnecke", "sextant", "a b c d e", "red apple 55", "mit nacktem Auge", "Muschel", "голый землекоп",
+    "NakedMoleRat", "MP3, F1, R2D2, iPad", "x², H₂O and CO₂", "ménage de Niue 🇳🇺🇩🇪", "a/b/c, 1/2/3", "MacDuff (1976)",
     "naked_mole_rat", "blue_tits_in_a_tree", "snake_case_name", "__init__",
 )  # fmt: skip
 
@@ -102,7 +107,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     "prompt",
     ["a" * 4000, "a " * 2000, "1" * 4000, "a1" * 2000, "(" * 4000, "n-" * 2000]
     + ["a" + sep * 3990 + "bb" for sep in ("_", ".", " ", "_.", "._ *+~-", "a_", "a.", "_ ")]
-    + [sep * 3990 for sep in ("_a", "a__ ", "_@", "u\u0338", "a b_bb ")],
+    + [sep * 3990 for sep in ("_a", "a__ ", "_@", "u\u0338", "a b_bb ", "aA1", "ⓐ(", "a,/")],
 )
 def test_no_prompt_takes_long(prompt: str) -> None:
     began = time.process_time()

@@ -217,6 +217,8 @@ def test_the_log_holds_no_content(
     assert "unicorn" not in file.read_text() + caplog.text and "safety: " in caplog.text
     with pytest.raises(MultigenError, match=r"safety\.log: .* cannot be written"):
         guard(digits, "words", log=str(tmp_path)).check_prompt(["nude"])
+    with pytest.raises(RecipeError, match="safety.log: .* there is no folder"):  # before anything is found
+        guard(digits, "words", log=str(tmp_path / "none" / "log")).check_prompt(["red"])
 
 
 def test_previews_that_would_be_hidden_are_not_shown(digits: Model) -> None:

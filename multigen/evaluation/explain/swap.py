@@ -25,13 +25,13 @@ from multigen.errors import MultigenError
 from multigen.evaluation.features import Feature, extract
 from multigen.evaluation.groups import wilson
 from multigen.generation.batching import Batcher
-from multigen.generation.noise_levels import intervals
+from multigen.generation.noise_levels import Interval, intervals
 from multigen.generation.plan import Job
 from multigen.generation.swap import Swap
+from multigen.modalities.media import Media
 from multigen.model.model import Model
 from multigen.progress import Progress
 
-BLURRED = "a filter blurs what these prompts make, which an explanation would show"
 LEAST = 4  # seeds: of the jackknife's three, each is beside the mean of two others
 
 
@@ -56,47 +56,69 @@ class Swapped(NamedTuple):
 def swap(
     model: Model,
     own: Sequence[Job],
-    other: Sequence[Job],
+    others: Sequence[Sequence[Job]],
     count: int,
     feature: Feature,
     progress: Progress,
-) -> Swapped:
-    """Make the media and score them.
+) -> list[Swapped]:
+    """Make the media of a prompt once, those of each other prompt beside them, all in one batch, and score them.
 
-    own, other  jobs of both prompts, of the same seeds, `LEAST` or more
-    count       of intervals of noise levels
-    progress    hears of each call and each medium
+    own, others  jobs of the prompt and of each other one, of the same seeds, `LEAST` or more
+    count        of intervals of noise levels
+    progress     hears of each call and each medium
 
     MultigenError where a filter blurs a medium, whose scores would be those of the blur.
     """
     levels = intervals(model.denoiser.schedule, own[0].plan.ts, count)
-    jobs = [*own, *other]
-    for level in levels:
-        taken = Swap(other[0].prompt, level.low, level.high)
-        plan = dataclasses.replace(own[0].plan, swap=taken)
-        jobs += [job._replace(plan=plan) for job in own]
-    batcher = Batcher(model, jobs, model.recipe.sample.batch, lambda _: progress.called())
-    progress.expect(batcher.calls, len(jobs))
+    asked = [list(own), *(one for other in others for one in _sets(own, other, levels))]
+    batcher = Batcher(
+        model, [job for one in asked for job in one], model.recipe.sample.batch, lambda _: progress.called()
+    )
+    progress.expect(batcher.calls, len(batcher.jobs))
     media = []
     for medium in batcher.in_order():
-        if any(flag.action == "blur" for flag in medium.flags):
-            raise MultigenError(BLURRED)
-        media.append(medium.tensor.clamp(-1, 1))
+        media.append(unblurred(medium).tensor.clamp(-1, 1))
         progress.advance()
-    features = extract(feature, media, device=model.device).double().mean(1)
-    a, b, *rest = features.split(len(own))
+    features = extract(feature, media, device=model.device).double().mean(1).split(len(own))
+    first, each = media[:: len(own)], len(levels) + 1
+    places = [slice(1 + k * each, 1 + (k + 1) * each) for k in range(len(others))]
+    return [
+        _scored(other[0].prompt, features[0], features[at], [first[0], *first[at]])
+        for other, at in zip(others, places, strict=True)
+    ]
+
+
+def _sets(own: Sequence[Job], other: Sequence[Job], levels: Sequence[Interval]) -> list[list[Job]]:
+    """The jobs of another prompt's media, then those of the prompt with the other in its place in each interval."""
+    swaps = [Swap(other[0].prompt, level.low, level.high) for level in levels]
+    plans = [dataclasses.replace(own[0].plan, swap=one) for one in swaps]
+    return [list(other), *([job._replace(plan=plan) for job in own] for plan in plans)]
+
+
+def _scored(prompt: str, a: Tensor, found: Sequence[Tensor], first: Sequence[Tensor]) -> Swapped:
+    """Scores by features [n, w] of the prompt's media and, in `found`, of the other's and of those of each interval.
+
+    first  a medium of each, in that order
+    """
+    b, *rest = found
     scores = [moved(a, b, one) for one in rest]
-    turned = [int((place(a, b, one) > 0.5).sum()) for one in rest]
     right = int((place(a, b, a) < 0.5).sum() + (place(a, b, b) > 0.5).sum())
-    first = [media[k * len(own)] for k in (0, *range(2, len(levels) + 2), 1)]
+    mine, others, *between = first
     return Swapped(
-        other=other[0].prompt,
+        other=prompt,
         moved=[value for value, _ in scores],
         error=[error for _, error in scores],
-        turned=[wilson(number, len(own)) for number in turned],
-        right=wilson(right, 2 * len(own)),
-        media=first,
+        turned=[wilson(int((place(a, b, one) > 0.5).sum()), len(a)) for one in rest],
+        right=wilson(right, 2 * len(a)),
+        media=[mine, *between, others],
     )
+
+
+def unblurred(medium: Media) -> Media:
+    """The medium. MultigenError where a filter blurred it."""
+    if any(flag.action == "blur" for flag in medium.flags):
+        raise MultigenError("a filter blurs what these prompts make, which an explanation would show")
+    return medium
 
 
 def moved(a: Tensor, b: Tensor, found: Tensor) -> tuple[float, float]:

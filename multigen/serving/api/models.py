@@ -76,21 +76,20 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         # Of the files that it makes where a command says none.
         "format": (recipe.sample.suffix or modality.suffix).removeprefix("."),
         "formats": [suffix.removeprefix(".") for suffix in _formats(recipe, modality)],
-        "options": [_option(option) for option in options_of(recipe)],
+        "options": [_option(o) for o in options_of(recipe)],
     }
 
 
-def _option(option: Option) -> dict[str, Any]:
+def _option(o: Option) -> dict[str, Any]:
+    """What a request may say beside what every request may.
+
+    media  the modality of a file that is sent as base64; "" where it is none
+    needs  the option that it goes with; "" where it stands alone
+    """
     return {
-        "name": option.name,
-        "help": option.help,
-        "low": _finite(option.low),
-        "high": _finite(option.high),
-        "choices": list(option.choices),
-        "text": option.type is str,
-        # The modality of a file that is sent as base64; "" where it is none.
-        "media": option.media,
-    }
+        "name": o.name, "help": o.help, "low": _finite(o.low), "high": _finite(o.high), "choices": list(o.choices),
+        "text": o.type is str, "media": o.media, "needs": o.needs,
+    }  # fmt: skip
 
 
 def _duration(recipe: Recipe, modality: Modality) -> float | None:

@@ -33,8 +33,8 @@ const option = (part) => set((s) => ({ edit: { ...s.edit, options: { ...s.edit.o
 // What the request says of the edit, as `EditRequest` names it. null where something is still missing.
 export function request(edit) {
   const { mode, options, mask, modality } = edit;
-  const { strength = null, extend = null, keep = null, feather = null, resample = 1 } = options;
-  const shared = resample > 1 ? { resample } : {};
+  const { strength = null, extend = null, keep = null, feather = null, resample = 1, purify = null } = options;
+  const shared = { ...(resample > 1 ? { resample } : {}), ...(purify === null ? {} : { purify }) };
   if (mode === "vary") return { options: { strength: strength ?? 0.6, ...shared } };
   const width = feather === null ? {} : { feather };
   if (mode === "extend") return extend ? { options: { extend, ...width, ...shared } } : null;
@@ -114,16 +114,20 @@ function Workspace({ edit, model }) {
 
 function Options({ edit, errors }) {
   const unit = edit.modality === "audio" ? "seconds" : "pixels";
-  const { strength, feather, resample } = edit.options;
+  const { strength, feather, resample, purify } = edit.options;
+  const clean = html`<${NumberField} label="Purify" value=${purify ?? null} min=${0.001} max=${100} step="any" error=${errors.purify}
+    onChange=${(value) => option({ purify: value })} hint="Noise on the source that the model removes first, such as 0.3: hidden changes go; empty: none" />`;
   if (edit.mode === "vary") {
     return html`<${Slider} label="Strength" value=${strength ?? 0.6} min=${0.05} max=${1} step=${0.05} error=${errors.strength}
-      onChange=${(value) => option({ strength: value })} hint="How much changes: little to all" />`;
+        onChange=${(value) => option({ strength: value })} hint="How much changes: little to all" />
+      ${clean}`;
   }
   return html`
     ${edit.modality !== "notes" && html`<${NumberField} label=${`Feather in ${unit}`} value=${feather ?? null} min=${0} max=${512} step="any" error=${errors.feather}
       onChange=${(value) => option({ feather: value })} hint="The fade between kept and new; empty: the server's own" />`}
     <${NumberField} label="Resample" value=${resample ?? 1} min=${1} max=${10} error=${errors.resample}
-      onChange=${(value) => option({ resample: value ?? 1 })} hint="Each step so often: joins better, takes longer" />`;
+      onChange=${(value) => option({ resample: value ?? 1 })} hint="Each step so often: joins better, takes longer" />
+    ${clean}`;
 }
 
 function Pick({ state }) {

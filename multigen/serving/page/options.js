@@ -30,7 +30,7 @@ function Plain({ o, value, error }) {
 
 export function PlainOptions({ settings, model, errors }) {
   return model.options
-    .filter((o) => !o.media)
+    .filter((o) => !o.media && (!o.needs || settings.options[o.needs])) // what is said of a medium comes with it
     .map((o) => html`<${Plain} key=${o.name} o=${o} value=${settings.options[o.name] ?? null} error=${errors[member(o.name)]} />`);
 }
 
@@ -60,7 +60,7 @@ export function Shown({ file, kind, label }) {
   return html`<video ...${shared} controls loop muted playsinline aria-label=${label}></video>`;
 }
 
-function Medium({ o, file, most, error }) {
+function Medium({ o, said, file, most, error }) {
   const id = useId();
   const [over, setOver] = useState(false);
   const label = capital(spoken(o.name));
@@ -81,7 +81,7 @@ function Medium({ o, file, most, error }) {
     ${file && html`<${Shown} file=${file} kind=${o.media} label=${`${label}: ${file.name}`} />`}
     <div class="row">
       <${FileButton} label=${file ? `Open another ${o.name}` : `Open a ${o.name}`} accept=${accepted(o.media)} onFile=${take} />
-      ${file && html`<button type="button" class="plain" onClick=${() => change(o.name, null)} aria-label=${`Remove the ${o.name}`}>Remove</button>`}
+      ${file && html`<button type="button" class="plain" onClick=${() => [o, ...said].forEach((one) => change(one.name, null))} aria-label=${`Remove the ${o.name}`}>Remove</button>`}
     </div>
     <span class="hint" role="status">${file ? named(file) : ""}</span>
     <${Wrong} id=${`${id}-wrong`} text=${error} />
@@ -92,5 +92,5 @@ function Medium({ o, file, most, error }) {
 export function MediaOptions({ settings, model, errors }) {
   return model.options
     .filter((o) => o.media)
-    .map((o) => html`<${Medium} key=${`${model.id}-${o.name}`} o=${o} file=${settings.options[o.name] ?? null} most=${model.limits.upload} error=${errors[member(o.name)]} />`);
+    .map((o) => html`<${Medium} key=${`${model.id}-${o.name}`} o=${o} said=${model.options.filter((one) => one.needs === o.name)} file=${settings.options[o.name] ?? null} most=${model.limits.upload} error=${errors[member(o.name)]} />`);
 }

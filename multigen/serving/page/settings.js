@@ -54,7 +54,7 @@ export function fieldOf(param) {
 }
 const FIELDS = [
   "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "fast", "width", "seconds", "sampler", "strength", "feather",
-  "resample",
+  "resample", "purify",
 ];
 
 // The form as it was before a reload; null where there was none, or its model has gone.
@@ -117,7 +117,7 @@ const LABELS = {
   model: "Model", prompt: "Prompt", negative_prompt: "Negative prompt", seed: "Seed", steps: "Steps",
   guidance_scale: "Guidance", sampler: "Sampler", fast: "Fast", width: "Width", height: "Height", seconds: "Seconds",
   sliding_window: "Sliding window", tile: "Tile", format: "Format", strength: "Strength", extend: "Extend",
-  keep: "Keep", feather: "Feather", resample: "Resample", mask: "Mask", lufs: "Loudness (LUFS)",
+  keep: "Keep", feather: "Feather", resample: "Resample", purify: "Purify", mask: "Mask", lufs: "Loudness (LUFS)",
 };
 export const label = (name) => LABELS[name] ?? name;
 export const capital = (text) => text[0].toUpperCase() + text.slice(1);

@@ -173,10 +173,13 @@ def test_vary(watched: Watched, tmp_path: Path) -> None:
     page.get_by_text(re.compile("Cut and scaled to 28 . 28 pixels")).wait_for()
     page.get_by_text("Vary", exact=True).click()
     page.get_by_label("Strength, as a number").fill("0.3")
+    page.get_by_label("Purify", exact=True).fill("0.05")
     make(page)
+    asked = [r.post_data_json for r in watched.requests if r.method == "POST" and r.post_data]
+    assert [one["edit"]["purify"] for one in asked if "edit" in one] == [0.05]
     before, after = shown(page, ".slide .under"), shown(page, ".slide .over")
     assert before.shape == after.shape == (28, 28)
-    assert 0 < np.abs(before - after).mean() < 60
+    assert 0 < np.abs(before - after).mean() < 100  # it is no digit, which the model makes of it
 
 
 def test_span_of_a_sound(watched: Watched, tmp_path: Path) -> None:
