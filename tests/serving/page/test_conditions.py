@@ -141,11 +141,13 @@ def test_keys_alone_open_and_remove_a_file(watched: Watched, clip: Path) -> None
     page = watched.page
     about = group(page).get_attribute("aria-describedby")
     assert "the video to make it for: a clip" in page.locator(f"#{about}").inner_text().lower()
+    expect(page.get_by_text("What you make is shown here")).to_be_visible()
     page.get_by_label("Prompt", exact=True).focus()
     for _ in range(20):
         page.keyboard.press("Tab")
         if opener(page).evaluate("one => one === document.activeElement"):
             break
+    expect(opener(page)).to_be_focused()
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     assert not chooser.value.is_multiple()
