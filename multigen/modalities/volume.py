@@ -19,7 +19,8 @@ from multigen.modalities.contact_sheet import GAP, contact_sheet, data_url
 from multigen.modalities.heat import along_time, laid_over
 from multigen.modalities.member import Source, as_source
 from multigen.modalities.raster import height_width, resize_to_cover, to_levels
-from multigen.modalities.volume_dicom import dicom_bytes, dicom_info, read_dicom
+from multigen.modalities.volume_dicom import dicom_info, read_dicom
+from multigen.modalities.volume_dicom_writing import dicom_bytes
 from multigen.modalities.volume_file import Place, Scan, nifti_bytes, nifti_info, read_nifti
 from multigen.storage.files import atomic
 
