@@ -23,6 +23,7 @@ from multigen.evaluation.groups_judge import Judge, Real
 from multigen.evaluation.metrics import Metric, Score, Target
 from multigen.evaluation.results import short
 from multigen.evaluation.sets import MediaSet, generated_set
+from multigen.generation.parts import check_prompt
 from multigen.model.model import Model
 from multigen.recipe.guards import Groups
 
@@ -77,6 +78,11 @@ def check_groups(model: Model, dataset: Dataset) -> None:
     if settings is None:
         return
     _judging(model, settings)
+    for prompt in settings.neutral:
+        try:
+            check_prompt(model, prompt)
+        except MultigenError as error:
+            raise type(error)(f"evaluate.groups.neutral: {error}") from error
     names, group_of = _asked(settings, dataset)
     counts: dict[str | None, int] = dict.fromkeys(names, 0)
     for _, group, _ in _drawn(model, dataset, dataset.split()[0], group_of):

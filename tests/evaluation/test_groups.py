@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +16,11 @@ from torch import Tensor
 from multigen.datasets import Dataset, Item
 from multigen.errors import MultigenError, RecipeError
 from multigen.evaluation.features import Facts, Feature
-from multigen.evaluation.groups import measure_groups, named, told, wilson
+from multigen.evaluation.groups import check_groups, measure_groups, named, told, wilson
 from multigen.evaluation.groups_picture import GROUPS, draw_groups
 from multigen.evaluation.metrics import Score, Target
 from multigen.evaluation.sets import MediaSet
+from multigen.model.build import build_dataset
 from multigen.recipe.guards import Groups
 from multigen.recipe.load import load_recipe, override_recipe
 from tests.model.test_model import small
@@ -256,3 +258,12 @@ def test_a_metric_of_prompts_says_nothing_of_groups(monkeypatch: pytest.MonkeyPa
     )
     assert {name for row in found["rows"] for name in row["quality"]} == {"light"}
     assert any("light" in row and "apart" not in row for row in told(found))
+
+
+def test_a_neutral_prompt_that_the_model_cannot_take_is_refused_before_any_work() -> None:
+    model = small("image_digits")
+    groups = Groups(neutral=("eleven",))
+    evaluate = dataclasses.replace(model.recipe.evaluate, groups=groups)
+    model.recipe = dataclasses.replace(model.recipe, evaluate=evaluate)
+    with pytest.raises(MultigenError, match=r"^evaluate\.groups\.neutral: prompt: 'eleven' is not allowed"):
+        check_groups(model, build_dataset(model.recipe, model.modality))

@@ -96,6 +96,13 @@ def lines(prompts: list[str], path: Path) -> list[str]:
     return ["--prompts", str(path)]
 
 
+def files_of(folder: Path) -> list[dict[str, Any]]:
+    """What a folder's manifest says of each file."""
+    found = read(folder)
+    assert found is not None
+    return found["files"]
+
+
 def test_what_is_heard_is_the_same_everywhere(
     filtered: Model, server: Hosted, weights: Path, tmp_path: Path
 ) -> None:
@@ -107,9 +114,10 @@ def test_what_is_heard_is_the_same_everywhere(
     assert (
         main(["sample", *common, *lines(given, tmp_path / "a.jsonl"), "--out", str(tmp_path / "lines")]) == 0
     )
-    for folder in ("flags", "lines"):
-        assert [one["prompt"] for one in read(tmp_path / folder)["files"]] == heard
-    files = [tmp_path / "lines" / one["file"] for one in read(tmp_path / "lines")["files"]]
+    rows = {name: files_of(tmp_path / name) for name in ("flags", "lines")}
+    for name in rows:
+        assert [one["prompt"] for one in rows[name]] == heard
+    files = [tmp_path / "lines" / one["file"] for one in rows["lines"]]
     for kind, file, (text, plain) in zip(HEARD, files, HEARD.values(), strict=True):
         medium = filtered.generate(text, steps=1, seed=1)[0]
         medium.save(tmp_path / "python.png")
