@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multigen.cli.arguments import Command, Parser, new_parser, path
-from multigen.errors import MultigenError
+from multigen.errors import MediaError, MultigenError
 
 DESCRIPTION = """\
 Check media files: are they signed, by whom, and as they were signed? Of a folder, check all files against the
@@ -81,9 +81,12 @@ def _existing(places: Sequence[Path]) -> Sequence[Path]:
 
 def _file(place: Path, trust: Sequence[Path]) -> dict[str, Any]:
     """What the checks say of a file."""
-    from multigen.runs.verification import check, worst
+    from multigen.runs.verification import Row, check, worst
 
-    rows = check(place, trust)
+    try:
+        rows = check(place, trust)
+    except MediaError as error:  # one of many: the others are said all the same
+        rows = [Row("file", "bad", str(error).removeprefix(f"{place}: "))]
     return {
         "path": str(place),
         "verdict": worst(row.verdict for row in rows),

@@ -55,7 +55,9 @@ def declared_options(parts: ModelParts, recipe: Recipe, request: Request) -> dic
     found = {name: option.check(given.get(name, defaults[name])) for name, option in declared.items()}
     for name, value in found.items():
         if value is not None and (needs := declared[name].needs) and not is_said(found.get(needs)):
-            raise MultigenError(f"{name}: it goes with {needs}")
+            if request.options.get(name) is not None:
+                raise MultigenError(f"{name}: it goes with {needs}")
+            found[name] = None  # the recipe's, for requests that have one
     parts.modality.check_options(found)
     return found
 

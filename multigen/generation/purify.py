@@ -91,7 +91,9 @@ def cleaning_request(parts: ModelParts, request: Request, options: Mapping[str, 
         _check_makes(parts)
         edit = EditRequest(medium, purify=found.level)
     how = {"steps": request.steps, "sampler": request.sampler, "overrides": request.overrides}
-    return Request(edit=edit, **how)
+    return Request(
+        edit=edit, options={PURIFY_CONDITION: None}, **how
+    )  # whatever the recipe says of its own media
 
 
 @contextmanager

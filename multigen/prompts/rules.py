@@ -29,8 +29,10 @@ _KEYS = ("language", "topics", "both", "always", "except")
 # Separators and letters may not overlap, or matching takes exponentially long: "_" is a letter here, and gone before.
 _APART = re.compile(r"(?<!\w)\w(?:[\s.,;:*+~/|·•()\[\]{}-]+\w){2,}(?!\w)")
 _WITHIN = re.compile(r"(?<=[^\W_])[_.*+~()\[\]{}]+(?=[^\W_])")
-# Between small and large letters, and between letters and digits.
-_PARTS = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])|(?<=[a-z])(?=[A-Z][a-z])")
+# Between small and large letters, and between digits and words of four letters and more: others are names (iPhone13Nu).
+_PARTS = re.compile(r"(?<=[^\W\d_]{4})(?=\d)|(?<=\d)(?=[^\W\d_]{4})|(?<=[a-z])(?=[A-Z][a-z])")
+_RUN = re.compile(r"[\w.*+~()\[\]{}]+")
+_SIGNS = re.compile(r"[^\w\s.-]")
 # NFKC keeps white letters on black, and letters with hooks and tails, which have names alone.
 _NAMED = re.compile(
     r"(?:NEGATIVE (?:CIRCLED|SQUARED) LATIN CAPITAL|LATIN (?:SMALL|CAPITAL)) LETTER (?:OPEN )?([A-Z])(?: WITH .+)?"
@@ -168,10 +170,16 @@ def readings(prompt: str) -> list[str]:
         letters = _decoded(latin, one)
         found += [letters, _REPEATED.sub(r"\1", _joined(letters))]
     found += [_joined(plain)]
-    if (closed := _WITHIN.sub("", prompt)) != prompt:  # na_ked, but not the words of naked_woman
+    if (closed := _RUN.sub(_closed, prompt)) != prompt:  # na_ked, but not the words of naked_woman
         latin = _bare_and_latin(closed.replace("_", " "))[1]
         found += [_decoded(latin, one) for one in ("i", "l")]
     return list(dict.fromkeys(found))
+
+
+def _closed(found: re.Match[str]) -> str:
+    """A run without the signs within it; of one letter, such as (x)(x)(x), it is no word."""
+    alike = len({c for c in found[0] if c.isalnum()}) < 2
+    return found[0] if alike else _WITHIN.sub("", found[0])
 
 
 def _bare_and_latin(text: str) -> tuple[str, str]:
@@ -194,6 +202,8 @@ def _joined(text: str) -> str:
 
     def word(found: re.Match[str]) -> str:
         joined = re.sub(r"[\W_]", "", found[0])
+        if len(set(joined)) == 1 and _SIGNS.search(found[0]):  # a list, such as "x, x, x"
+            return found[0]
         return f"{joined} {joined[1:]}"
 
     return _APART.sub(word, text)

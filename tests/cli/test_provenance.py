@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image as PillowImage
 
 import multigen
 from multigen.cli.main import main
@@ -17,6 +18,7 @@ from multigen.provenance.marking import mark_file
 from multigen.provenance.reading import read_said, read_signed
 from multigen.recipe.load import override_recipe
 from multigen.runs.asked import asked, differences
+from multigen.runs.verification import CODES
 from tests.provenance.media import MADE, pair, written
 
 c2pa = pytest.importorskip("c2pa")
@@ -249,10 +251,17 @@ def test_a_certificate_that_cannot_sign_is_refused_before_anything_is_made(
     assert not Path("one", "media").exists()
 
 
-@pytest.mark.parametrize("command", ["verify", "info"])
-def test_of_an_empty_file_nothing_is_said(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_of_an_empty_file_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (file := tmp_path / "empty.png").touch()
-    assert main([command, str(file)]) == 2
+    assert main(["info", str(file)]) == 2
     assert "empty.png: the file is empty" in capsys.readouterr().err
+
+
+def test_an_empty_file_hides_nothing_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (empty := tmp_path / "empty.png").touch()
+    PillowImage.new("RGB", (64, 64)).save(whole := tmp_path / "whole.png")
+    assert main(["verify", str(empty), str(whole)]) == CODES["bad"]
+    said = capsys.readouterr().out
+    assert "the file is empty" in said and "whole.png" in said and "no metadata of multigen" in said

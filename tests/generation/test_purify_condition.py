@@ -156,6 +156,19 @@ def test_a_model_of_another_kind_says_that_it_cannot() -> None:
         model.generate(options={"condition": clip, "purify_condition": 0.5}, steps=1)
 
 
+def test_what_a_recipe_says_goes_for_requests_that_have_a_condition() -> None:
+    model, there = model_of("image_control"), condition_of("image_control")
+    condition, usual = {"condition": there}, ("sample.options={purify_condition: 0.5}",)
+
+    def made(**asked: Any) -> Tensor:
+        (medium,) = model.batcher([Request(steps=2, seed=3, **asked)]).in_order()
+        return medium.tensor
+
+    said = made(options={**condition, "purify_condition": 0.5})
+    assert torch.equal(made(options=condition, overrides=usual), said)
+    assert torch.equal(made(overrides=usual), made())
+
+
 def test_levels_without_a_condition_or_beyond_the_schedule_are_refused() -> None:
     model, there = model_of("image_control"), condition_of("image_control")
     with pytest.raises(MultigenError, match="^purify_condition: it goes with condition$"):

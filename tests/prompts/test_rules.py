@@ -34,6 +34,8 @@ FREE = (
     "E minor, 84 bpm", "viol consort", "fromage râpé", "cono de helado", "a bite of an apple", "negative space",
     "Nacktschnecke", "sextant", "a b c d e", "red apple 55", "mit nacktem Auge", "Muschel", "голый землекоп",
     "NakedMoleRat", "MP3, F1, R2D2, iPad", "x², H₂O and CO₂", "ménage de Niue 🇳🇺🇩🇪", "a/b/c, 1/2/3", "MacDuff (1976)",
+    "tic-tac-toe: x, x, x in a row", "(x)(x)(x)", "K/K/K", "iPhone13Nu", "GrandTeton", "Grand Teton National Park",
+    "MosesTokenizer", "Moses parting the sea", "nu2lambda",
     "naked_mole_rat", "blue_tits_in_a_tree", "snake_case_name", "__init__",
 )  # fmt: skip
 

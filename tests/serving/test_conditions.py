@@ -94,3 +94,6 @@ def test_what_no_file_takes_is_refused_before_it_is_made(
         if status == 400:
             assert answer.json()["error"]["message"] == "condition: its pictures cannot be copied"
             assert served.places == 0
+        else:  # nobody is sent back, or kept, what was sent
+            shown = httpx.get(f"{served.url}/v1/jobs/{answer.json()['id']}", timeout=60).text
+            assert condition[:60] not in answer.text + shown

@@ -121,10 +121,10 @@ def test_lengths_are_said_in_quarters(served: Running, folder: Path) -> None:
     said = refused(served, 400, edit={"media": text, "keep": "0:80"})
     assert "lies outside; the medium has 48 quarters" in said and "frames" not in said
     roll = Notes().read(mine)
-    Notes().write(torch.cat([roll, roll], 1), folder / "long.mid")
+    Notes().write(torch.cat([roll] * 6, 1), folder / "long.mid")
     long = base64.b64encode((folder / "long.mid").read_bytes()).decode()
     said = refused(served, 400, edit={"media": long, "strength": 0.5})
-    assert said == "edit.media: 96 quarters; allowed: up to 60 quarters"
+    assert said == "edit.media: 288 quarters; allowed: up to 256 quarters"  # sixteen of what the model makes
 
 
 def test_a_client_learns_how_long_notes_are_and_in_which_unit(served: Running) -> None:

@@ -11,6 +11,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from multigen import registry
+from multigen.generation.declared import media_options
 from multigen.serving.api import sse
 from multigen.serving.api.ask import asked, name_for, resumed
 from multigen.serving.api.document import answers
@@ -109,9 +110,9 @@ async def _begin(
         server, user, served, body, request, body.n, previews=body.previews, suffix=suffix
     )
     again = resumed(http)
-    asked_for = body.model_dump(
-        exclude_none=True, exclude_defaults=True, exclude={"edit": {"media", "mask"}, "images": True}
-    )
+    media = media_options(served.recipe)  # files, as those of an edit: nobody is sent them back
+    left_out = {"edit": {"media", "mask"}, "images": True, "options": set(media)}
+    asked_for = body.model_dump(exclude_none=True, exclude_defaults=True, exclude=left_out)
     record = {
         "id": name,
         "owner": caller.key,

@@ -54,7 +54,14 @@ def _row(one: Served, limits: Limits) -> dict[str, Any]:
         "natural": modality.describe(modality.shape()),
         "shape": list(modality.shape(recipe.sample.size, recipe.sample.duration)),
         "size_multiple": one.size_multiple,
-        "limits": {"n": limits.n, "steps": limits.steps, "prompt": limits.prompt, "upload": limits.upload},
+        "limits": {
+            "n": limits.n,
+            "steps": limits.steps,
+            "prompt": limits.prompt,
+            "upload": limits.upload,
+            # Bytes of all files of a request together that are sent as base64 within JSON.
+            "inline": min(limits.upload, (limits.json - (64 << 10)) * 3 // 4),
+        },
         # How long its own media are, and in which unit: quarters for notes, else seconds; null where they have no time.
         "duration": _duration(recipe, modality),
         "time_unit": modality.time_unit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import shutil
 import tempfile
@@ -42,6 +43,7 @@ _BEGIN = (
     (b"\xff\xf1", ".aac"), (b"\xff\xf9", ".aac"), (b"\xff\xfb", ".mp3"), (b"\xff\xf3", ".mp3"),
     (b"\xff\xf2", ".mp3"), (b"\x1aE\xdf\xa3", ".webm"), (b"\0\0\x01\xba", ".mpg"), (b"MThd", ".mid"),
 )  # fmt: skip
+_WHOLE = 16  # times the length of what a model makes
 _TAGGED = ((b"fLaC", ".flac"), (b"\xff\xf1", ".aac"), (b"\xff\xf9", ".aac"))  # after an ID3 tag
 _SCORE, _HEAD = re.compile(rb"<score-(partwise|timewise)\b"), 4096  # in so many bytes of MusicXML
 _PICTURES = (".png", ".jpg", ".gif", ".bmp", ".tif", ".webp", ".avif")
@@ -121,15 +123,19 @@ async def medium_of_kind(upload: Upload, part: Part, server: Server, scratch: Sc
     own, medium = await _decoded(
         upload, modality.suffixes, modality.name, partial(read_own, modality), scratch, server
     )
-    _check_length(upload, medium, own, server.limits)
+    _check_length(upload, medium, own, modality, server.limits)
     return Media(await asyncio.to_thread(_finite, upload, medium), own, file=source_file(upload))
 
 
-def _check_length(upload: Upload, medium: Tensor, own: Modality, limits: Limits) -> None:
-    """ApiError for a medium that is too long; its own limits, where it has them, hold before it is decoded."""
+def _check_length(upload: Upload, medium: Tensor, own: Modality, modality: Modality, limits: Limits) -> None:
+    """ApiError for a medium that is too long; its own limits, where it has them, hold before it is decoded.
+
+    What a model makes much of is long by nature: sixteen of its own media are always allowed, such as of a series.
+    """
     pace = per_second(own)
-    if pace and (medium.shape[1] - 1) / pace > limits.seconds:
-        text = f"{upload.member}: {said(own, medium.shape[1] / pace)}; allowed: up to {said(own, limits.seconds)}"
+    most = max(limits.seconds, _WHOLE * modality.shape()[1] / (per_second(modality) or math.inf))
+    if pace and (medium.shape[1] - 1) / pace > most:
+        text = f"{upload.member}: {said(own, medium.shape[1] / pace)}; allowed: up to {said(own, most)}"
         raise ApiError(400, text, param=upload.member, code="invalid_media")
 
 

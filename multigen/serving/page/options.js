@@ -1,7 +1,7 @@
 // Options that a model declares: choices, texts and numbers, and media, which come as files.
 import { FileButton, NumberField, Select, TextArea, Wrong } from "./controls.js";
 import { useId } from "./controls-base.js";
-import { accepted, aFile, named, refusal } from "./kinds.js";
+import { accepted, aFile, filesOf, named, refusal } from "./kinds.js";
 import { capital } from "./settings.js";
 import { set } from "./store.js";
 import { html, useEffect, useState } from "./vendor/htm-preact.js";
@@ -92,5 +92,5 @@ function Medium({ o, said, file, most, error }) {
 export function MediaOptions({ settings, model, errors }) {
   return model.options
     .filter((o) => o.media)
-    .map((o) => html`<${Medium} key=${`${model.id}-${o.name}`} o=${o} said=${model.options.filter((one) => one.needs === o.name)} file=${settings.options[o.name] ?? null} most=${model.limits.upload} error=${errors[member(o.name)]} />`);
+    .map((o) => html`<${Medium} key=${`${model.id}-${o.name}`} o=${o} said=${model.options.filter((one) => one.needs === o.name)} file=${settings.options[o.name] ?? null} most=${model.limits.inline - filesOf(settings.options).reduce((sum, [name, one]) => sum + (name === o.name ? 0 : one.size), 0)} error=${errors[member(o.name)]} />`);
 }

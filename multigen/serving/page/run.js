@@ -2,7 +2,7 @@
 import * as history from "./history.js";
 import { alive, leave, take } from "./follow.js";
 import { get, notify, result, set, setResult } from "./store.js";
-import { randomSeed, shownAs } from "./settings.js";
+import { formatOf, randomSeed, shownAs } from "./settings.js";
 
 const newId = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 
@@ -14,7 +14,7 @@ export function begin(settings, { parent = null, count = settings.n, form = fals
     id: newId(),
     group,
     created: Date.now() + k / 1000,
-    settings: { ...settings, n: 1, seed: settings.seed + k },
+    settings: { ...settings, format: formatOf(model, settings), n: 1, seed: settings.seed + k },
     modality: shownAs(model, settings),
     status: "queued",
     job: null, // its id on the server

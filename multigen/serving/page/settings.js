@@ -147,9 +147,12 @@ export const formats = (model) => {
 // A sound that is made for a clip goes into one file with it.
 const makesClips = (model) => model.modality === "audio" && model.formats.includes("mp4") && model.options.some((o) => o.media === "video");
 const isSound = (name) => SHOWN.audio.includes(name);
+// An mp4 of it without a clip, and of an edit, would hold the sound alone, and lose some of it.
+export const formatOf = (model, settings) =>
+  makesClips(model) && settings.format === "mp4" && (settings.edit || !filesOf(settings.options).length) ? "wav" : settings.format;
 // As what a result is shown: notes in a file of sound are a sound, in a score they are a file.
 export const shownAs = (model, settings) =>
-  makesClips(model) && settings.format === "mp4" && filesOf(settings.options).length ? "video"
+  makesClips(model) && formatOf(model, settings) === "mp4" ? "video"
   : SHOWN[model.modality] ? model.modality : isSound(settings.format) ? "audio" : "file";
 export const suffixOf = (settings) => ({ jpeg: "jpg" })[settings.format] ?? settings.format;
 
