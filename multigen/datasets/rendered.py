@@ -28,7 +28,7 @@ from multigen.storage.cache_folder import cache_folder
 
 log = logging.getLogger(__name__)
 _FORMAT = 2  # of the folders of renders; those of another are made again
-_OPENINGS, _ENDINGS = 0.12, 0.15  # shares of the crops that begin with the piece, or end with it
+_OPENINGS, _ENDINGS = 0.12, 0.4  # shares of the crops that begin with the piece, or end with it
 
 _TEMPI, _METRES = 0.9, 0.5  # shares of the crops whose beats, and whose bars, are said
 

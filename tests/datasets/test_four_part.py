@@ -89,7 +89,7 @@ def test_captions_say_the_key_of_the_crop_and_its_place(data: FourPart) -> None:
     strays = [k for k, found in enumerate(keys) if found and found != [data.pieces[k % 2].key]]
     assert 0.02 < len(strays) / 300 < 0.6
     openings, endings = ([k for k in range(300) if w in texts[k]] for w in ("opening", "ending"))
-    assert 15 < len(openings) < 60 and 20 < len(endings) < 75
+    assert 15 < len(openings) < 60 and 70 < len(endings) < 140
     for k in openings:
         assert torch.equal(drawn[k]["media"], data[k % 2]["media"])
     quiet = [
