@@ -181,6 +181,13 @@ class Conditioner(nn.Module, ABC):
         """
         return {}
 
+    def settles(self, prompt: str) -> frozenset[str]:
+        """Return the names of those options that `heard` may tell and that a prompt says itself, which goes first.
+
+        By default none.
+        """
+        return frozenset()
+
     def opposed(self, cond: Cond) -> Cond:
         """Return the condition of prompts as what guidance leads away from. By default it stays as it is."""
         return cond

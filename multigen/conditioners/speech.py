@@ -104,6 +104,10 @@ class Speech(Conditioner):
         found = self.timbre(media, keep)
         return {} if found is None else {"voice": Heard(self.voices[found.voice], found.near)}
 
+    def settles(self, prompt: str) -> frozenset[str]:
+        """Return "voice" where the prompt names its own."""
+        return frozenset() if self._split(check_text(prompt), None)[0] is None else frozenset({"voice"})
+
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Return {"spoken": ..., "voice": ...} at the usual speed."""
         return self.asked(prompts, {})

@@ -153,6 +153,22 @@ def test_an_edit_goes_on_in_the_voice_that_it_keeps(model: Model, spoken: dict[s
     assert plan.options["voice"] == "rms" and plan.heard == {}  # what is asked for goes first
 
 
+def test_a_voice_that_the_prompt_names_is_not_said_as_heard(
+    model: Model, spoken: dict[str, Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    def heard(*prompts: str) -> list[bool]:
+        caplog.clear()
+        edit = EditRequest(spoken["slt"], extend="1s")
+        with caplog.at_level("INFO", "multigen.generation.heard"):
+            planned = jobs(model, [Request(one, edit=edit, steps=1) for one in prompts], 1, 0)
+        return [job.plan.heard == {"voice": Heard("slt")} for job in planned]
+
+    assert heard("rms: yes.") == [False] and not caplog.messages
+    assert heard("rms: yes.", "no.", "awb: no.", "yes.") == [False, True, False, True]
+    assert caplog.messages == ["voice: slt, as in what is kept"]
+    assert heard("well: yes.") == [True]  # no voice is called so
+
+
 @pytest.mark.slow
 def test_of_a_strange_voice_the_nearest_goes_on_and_that_is_said(
     spoken: dict[str, Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture
