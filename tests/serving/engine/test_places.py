@@ -20,7 +20,7 @@ def test_there_is_no_preview_while_a_condition_is_purified(sampler: str) -> None
     model, name = model_of("image_control"), "image_control"
 
     def shown(options: Mapping[str, Any]) -> tuple[list[Answered], list[Answered]]:
-        own = [] if sampler == "euler" else [f"sampler={{name: {sampler}}}"]
+        own = (f"sampler={{name: {sampler}}}",)
         asked = Request(seed=7, steps=6, options={"condition": condition_of(name), **options}, overrides=own)
         planned = jobs(model, [asked], 1, 7)
         batcher, ticket = Batcher(model, planned, 1), Ticket("model", "key", planned, previews=3)
