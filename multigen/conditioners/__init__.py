@@ -181,6 +181,13 @@ class Conditioner(nn.Module, ABC):
         """
         return {}
 
+    def settles(self, prompt: str) -> frozenset[str]:
+        """Return the names of those options that `heard` may tell and that a prompt says itself, which goes first.
+
+        By default none.
+        """
+        return frozenset()
+
     def opposed(self, cond: Cond) -> Cond:
         """Return the condition of prompts as what guidance leads away from. By default it stays as it is."""
         return cond
@@ -229,3 +236,11 @@ class Conditioner(nn.Module, ABC):
     def use_cache(self, cache: DiskCache | None) -> DiskStates | None:
         """Keep states of a frozen encoder on disk from now on; None: no longer. Return the store, if there is one."""
         return None
+
+
+def added(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """Return what weights of earlier versions lack (`Conditioner.added`) of a model's modules, as it is."""
+    conditioner = modules.get("conditioner")
+    if not isinstance(conditioner, Conditioner):
+        return {}
+    return {f"conditioner.{n}": t for n, t in conditioner.state_dict().items() if n in conditioner.added}

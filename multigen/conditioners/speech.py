@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -21,6 +22,8 @@ from multigen.errors import MultigenError, message
 from multigen.options import CONDITIONERS, Option
 from multigen.prompts.left_out import ALL
 from multigen.registry import Given
+
+log = logging.getLogger(__name__)
 
 _LEAD, _TAIL = 0.2, 0.2  # s of silence before and after what is said
 _GRAIN = 0.128  # s; lengths are whole numbers of these, so that requests can share a batch
@@ -89,13 +92,21 @@ class Speech(Conditioner):
                     said.append((item["spoken"], self._number(item["voice"])))
                     yield item["media"], said[-1][1]
 
-        self.timbre.fit(sounds())
+        if unknown := [self.voices[number] for number in self.timbre.fit(sounds())]:
+            log.warning(
+                "voice: %s: too little was heard to know it again; no edit goes on in it by itself. Two clips of 0.4 s "
+                "of speech or more would do", ", ".join(unknown),
+            )  # fmt: skip
         self.durations.fit(said)
 
     def heard(self, media: Tensor, keep: Tensor) -> Mapping[str, Heard]:
         """The voice of a sound [C, N]; nothing where too little is said in it, or no voices were measured."""
         found = self.timbre(media, keep)
         return {} if found is None else {"voice": Heard(self.voices[found.voice], found.near)}
+
+    def settles(self, prompt: str) -> frozenset[str]:
+        """Return "voice" where the prompt names its own."""
+        return frozenset() if self._split(check_text(prompt), None)[0] is None else frozenset({"voice"})
 
     def from_prompts(self, prompts: Sequence[str]) -> Mapping[str, Any]:
         """Return {"spoken": ..., "voice": ...} at the usual speed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -13,7 +14,8 @@ _FFT, _STEP, _BANDS, _CEPSTRUM = 0.032, 0.016, 40, 24  # s, s, mel bands, and ce
 _LOW, _HIGH = 60.0, 7600.0  # Hz, or half of the rate
 _QUIET = 3.0  # powers of ten under the loudest frame, from where on a frame is no speech
 _LEAST = 0.4  # s of speech from which a voice is known
-_CROP = 2.0  # s, of what is measured
+_CROP = 2.0  # s at most, of what is measured
+_PIECES = 2  # from which a voice is measured
 _REACH = 1.2  # times the largest distance of training, within which a voice is the nearest one
 _RIDGE = 0.05  # of the mean variance
 
@@ -42,6 +44,7 @@ class Timbre(nn.Module):
     def __init__(self, voices: int, rate: int) -> None:
         super().__init__()
         self.rate = rate
+        # Zeros: the voice was not measured.
         self.register_buffer("means", torch.zeros(voices, _CEPSTRUM))
         self.register_buffer("whitening", torch.zeros(_CEPSTRUM, _CEPSTRUM))
         # The largest distance of 2 s of training; 0: nothing was measured.
@@ -56,29 +59,47 @@ class Timbre(nn.Module):
         near = float(far.min()) * _weight(found.seconds) <= _REACH * float(self.radius)
         return Likeness(int(far.argmin()), near)
 
-    def fit(self, items: Iterable[tuple[Tensor, int | None]]) -> None:
-        """Measure sounds [C, N] by the number of their voice, in pieces of 2 s."""
+    def fit(self, items: Iterable[tuple[Tensor, int | None]]) -> list[int]:
+        """Measure sounds [C, N] by the number of their voice, in pieces of 2 s; shorter sounds are one piece.
+
+        The numbers of the voices that are not measured, as fewer than two pieces have 0.4 s of speech. No sound is
+        theirs; where none was measured, all stays as it is.
+        """
         rows: list[list[Cepstrum]] = [[] for _ in self.means]
-        size = round(_CROP * self.rate)
         for sound, voice in items:
-            for start in range(0, sound.shape[-1] - size + 1, size) if voice is not None else ():
-                piece = sound[:, start : start + size]
-                found = cepstrum(piece, torch.ones(piece.shape[-1], dtype=torch.bool), self.rate)
-                if found is not None and voice is not None:
-                    rows[voice].append(found)
-        if any(len(row) < 2 for row in rows):
-            return
-        means = torch.stack([torch.stack([one.mean for one in row]).mean(0) for row in rows])
-        apart = torch.stack([one.mean - mean for row, mean in zip(rows, means, strict=True) for one in row])
+            if voice is not None:
+                rows[voice] += self._measured(sound)
+        known = [number for number, row in enumerate(rows) if len(row) >= _PIECES]
+        means = torch.zeros(len(rows), _CEPSTRUM, dtype=torch.float64)
+        for number in known:
+            means[number] = torch.stack([one.mean for one in rows[number]]).mean(0)
+        apart = [one.mean - means[number] for number in known for one in rows[number]]
+        if not any(bool(one.any()) for one in apart):
+            return list(range(len(rows)))
+        weights = torch.tensor([_weight(one.seconds) for number in known for one in rows[number]])
+        self._set(means, torch.stack(apart), weights)
+        return [number for number in range(len(rows)) if number not in known]
+
+    def _measured(self, sound: Tensor) -> list[Cepstrum]:
+        """The pieces of a sound in which enough is said."""
+        size = min(sound.shape[-1], round(_CROP * self.rate))
+        starts = range(0, sound.shape[-1] - size + 1, size) if size >= _LEAST * self.rate else ()
+        whole = torch.ones(size, dtype=torch.bool)
+        pieces = [cepstrum(sound[:, start : start + size], whole, self.rate) for start in starts]
+        return [one for one in pieces if one is not None]
+
+    def _set(self, means: Tensor, apart: Tensor, weights: Tensor) -> None:
+        """From the means of voices [V, 24], and how far each of n pieces lies from its own [n, 24]."""
         covariance = apart.T @ apart / len(apart)
         covariance += _RIDGE * covariance.diagonal().mean() * torch.eye(_CEPSTRUM)
         self.means.copy_(means)
         self.whitening.copy_(torch.linalg.cholesky(torch.linalg.inv(covariance)))
-        weights = torch.tensor([_weight(one.seconds) for row in rows for one in row])
         self.radius.copy_(((apart @ self.whitening.double().cpu()).norm(dim=1) * weights).max())
 
     def _distances(self, found: Tensor) -> Tensor:
-        return ((found - self.means.double().cpu()) @ self.whitening.double().cpu()).norm(dim=1)
+        means = self.means.double().cpu()
+        far = ((found - means) @ self.whitening.double().cpu()).norm(dim=1)
+        return far.masked_fill(~means.any(1), math.inf)
 
 
 def _weight(seconds: float) -> float:

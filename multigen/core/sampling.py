@@ -42,13 +42,14 @@ class Sampling:
 
     calls    the calls that wait for answers
     queries  how many queries are answered
+    asides   how many of them were asides
     sample   [B, C, *D] once finished, None before
     error    what ended it before its time, where something did
     """
 
     def __init__(self, sampler: Trajectory, guide: Guide, denoiser: Denoiser) -> None:
         self.sampler, self.guide, self.denoiser = sampler, guide, denoiser
-        self.queries = 0
+        self.queries = self.asides = 0
         self.sample: Tensor | None = None
         self.error: Exception | None = None
         self.calls: list[Call] = []
@@ -83,6 +84,7 @@ class Sampling:
             except StopIteration as stop:
                 x0 = stop.value
         self.queries += 1
+        self.asides += query.aside
         self._resume(x0)
         return Progress(self, self.queries, query, x0, self.sample)
 

@@ -30,13 +30,17 @@ Ended = tuple[int, Unchecked | Exception]
 class Answered(NamedTuple):
     """A place, how many of its queries are answered, and the latest estimate of its sample, [1, C, *D].
 
-    parts  whose sample that is: of a cascade first that of a stage before
+    parts   whose sample that is: of a cascade first that of a stage before
+    asides  how many of the queries were about what conditions the medium
+    aside   the estimate is of that, not of the medium
     """
 
     place: int
     queries: int
     x0: Tensor
     parts: ModelParts
+    asides: int = 0
+    aside: bool = False
 
 
 class Step(NamedTuple):
@@ -246,7 +250,8 @@ class Batcher(Iterator[tuple[int, Media]]):
             if self._on_progress is not None:
                 self._on_progress(progress)
             place, x0 = self._under_way[progress.sampling], progress.x0
-            answered.append(Answered(place, progress.queries, x0, self._stage(place, x0)))
+            asides, aside = progress.sampling.asides, progress.query.aside
+            answered.append(Answered(place, progress.queries, x0, self._stage(place, x0), asides, aside))
             if progress.sample is not None:
                 self._ended.append((self._under_way.pop(progress.sampling), progress.sample[0]))
         for sampling, place in list(self._under_way.items()):

@@ -47,6 +47,18 @@ class Phase:
         return self.condition
 
 
+def asides(walk: Trajectory) -> Trajectory:
+    """A trajectory of what conditions a medium, whose queries say so."""
+    try:
+        query = next(walk)
+        while True:
+            query = walk.send((yield query._replace(aside=True)))
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        walk.close()
+
+
 def to_its_end(walk: Trajectory, plan: Plan, phase: Phase) -> Trajectory:
     """A trajectory that frees what its guides hold in the end, also where it is cancelled.
 

@@ -25,7 +25,7 @@ from multigen.generation.edit import EditPlan, Start
 from multigen.generation.grid import grid
 from multigen.generation.guidance import asked_guide, check_negative
 from multigen.generation.handover import check_space, earlier, takes_over, walked
-from multigen.generation.heard import heard_in
+from multigen.generation.heard import Hearing, heard_in
 from multigen.generation.parts import ModelParts, check_prompt, warn_of_novelty
 from multigen.generation.pictures import Embedded, Pictures, plan_embedded, plan_pictures
 from multigen.generation.polishing import check_polish
@@ -144,8 +144,7 @@ def plan(
 ) -> Plan:
     """Resolve a request. MultigenError for what does not fit the model, before any network call.
 
-    `until` cuts the grid of a model that hands its sample over (`with_extent` has said the size by now); `opener` has
-    read what the options of requests before this one name.
+    until   cuts the grid of a model that hands its sample over; `opener` has read what earlier requests' options name
     """
     found = _plan(parts, request, until, opener)
     edit = cleaning_request(parts, request, found.options)
@@ -207,7 +206,6 @@ def _plan(
 
 
 def _with_heard(parts: ModelParts, plan: Plan) -> Plan:
-    """The plan with the options that the medium of its edit tells."""
     heard = heard_in(parts, plan.edit, plan.options)
     options = {**plan.options, **{name: one.value for name, one in heard.items()}}
     return dataclasses.replace(plan, options=options, heard=heard) if heard else plan
@@ -278,7 +276,7 @@ def jobs(
     """
     found: list[Job] = []
     last: tuple[Request, Plan] | None = None
-    opener = Opener(parts)
+    opener, hearing = Opener(parts), Hearing(parts)
     for number, given in enumerate(requests):
         request = Request(given) if isinstance(given, str) else given
         own = first_seed(request, number, n, seed + first)
@@ -296,5 +294,7 @@ def jobs(
         except MultigenError as error:
             where = f"request {number + 1}: " if len(requests) > 1 else ""
             raise type(error)(f"{where}{error}") from error
-        found += [Job(request.prompt, own + k, last[1]) for k in range(n)]
+        heard = hearing(request.prompt, last[1].heard)
+        own_plan = last[1] if heard is last[1].heard else dataclasses.replace(last[1], heard=heard)
+        found += [Job(request.prompt, own + k, own_plan) for k in range(n)]
     return found

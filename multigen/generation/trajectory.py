@@ -17,7 +17,7 @@ from multigen.generation.guiding import guide_of
 from multigen.generation.handover import handed
 from multigen.generation.learned_variance import with_learned_variance
 from multigen.generation.parts import ModelParts
-from multigen.generation.phase import Phase, to_its_end
+from multigen.generation.phase import Phase, asides, to_its_end
 from multigen.generation.plan import Job, Plan
 from multigen.generation.purify import purified
 from multigen.generation.stages import condition, stage_noise
@@ -91,7 +91,7 @@ def _cleaned(parts: ModelParts, job: Job, cleaning: Plan) -> tuple[Trajectory, G
     def walks() -> Trajectory:
         assert cleaning.edit is not None
         walk = purified(parts, cleaning.sampler, cleaning.edit, noise)
-        pure = put_back(parts, (yield from to_its_end(walk, cleaning, phase))[0], own)
+        pure = put_back(parts, (yield from asides(to_its_end(walk, cleaning, phase)))[0], own)
         options = parts.conditioner.with_pure(job.plan.options, pure)
         options = parts.conditioner.opened(options, job.plan.media)
         plan = dataclasses.replace(job.plan, options=options, cleaning=None)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from multigen.codecs import Codec
-from multigen.conditioners import Conditioner
+from multigen.conditioners import added
 from multigen.conditioners.knowledge import Knowledge
 from multigen.core.backbone import Backbone
 from multigen.errors import MultigenError
@@ -48,21 +48,13 @@ def load_state(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], 
         raise MultigenError(f"{where}: the network's weights cannot be changed: {backbone.fixed}")
     if isinstance(backbone, Backbone) and backbone.joined:
         tensors = inherited(backbone, dict(tensors))
-    tensors = {**_added(modules), **tensors}
+    tensors = {**added(modules), **tensors}
     if rows := mismatches(state_of(modules), dict(tensors)):
         raise MultigenError(f"{where}: {'; '.join(rows)}")
     for name, module in modules.items():
         module.load_state_dict(
             {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
         )
-
-
-def _added(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """What weights of earlier versions lack, as it is."""
-    conditioner = modules.get("conditioner")
-    if not isinstance(conditioner, Conditioner):
-        return {}
-    return {f"conditioner.{n}": t for n, t in conditioner.state_dict().items() if n in conditioner.added}
 
 
 def base_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import logging
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from multigen.device import choose_device
@@ -30,7 +31,7 @@ from multigen.runs.bulk_worker import MADE, Arguments, Worker
 from multigen.runs.media import Made, Start, under_way
 from multigen.runs.media_set import MediaSet
 from multigen.runs.sources import Sources
-from multigen.storage.bucket import open_bucket
+from multigen.storage.bucket import is_address, open_bucket
 from multigen.storage.ray_cluster import ray_here
 
 log = logging.getLogger(__name__)
@@ -38,21 +39,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class One:
-    """One medium: its place among all, its id, what it is made of, and the source of an edit (`Sources.facts`)."""
+    """One medium: its place among all, its id, what it is made of, and the source of an edit (`Sources.facts`).
+
+    number  of the request, among all
+    """
 
     place: int
     id: str
     request: Request
     source: Mapping[str, Any]
+    number: int = 0
 
 
 def listed_media(model: Model, requests: Sequence[Request], n: int, seed: int, sources: Sources) -> list[One]:
-    """Each request `n` times, with the seeds that one machine gives them.
-
-    MediaError, before there are workers, where a file cannot hold what its medium is made for.
-    """
-    if media_options(model.recipe):
-        check_written(model, [job.plan for job in jobs(model, requests, 1, seed)])
+    """Each request `n` times, with the seeds that one machine gives them."""
     found = []
     for number, request in enumerate(requests):
         first = first_seed(request, number, n, seed)
@@ -60,21 +60,32 @@ def listed_media(model: Model, requests: Sequence[Request], n: int, seed: int, s
         for k in range(n):
             own = replace(request, seed=first + k)
             text = json.dumps(asked(model, "medium", [own], {"place": number * n + k}), sort_keys=True)
-            found.append(One(number * n + k, hashlib.sha256(text.encode()).hexdigest()[:32], own, source))
+            found.append(
+                One(number * n + k, hashlib.sha256(text.encode()).hexdigest()[:32], own, source, number)
+            )
     return found
 
 
 def bulk(kept: MediaSet, model: Model, ones: Sequence[One], arguments: Arguments) -> Start:
-    """Begins to make media in workers, which are made with `arguments`."""
+    """Begins to make media in workers, which are made with `arguments`.
+
+    MediaError, before there are workers, where a file cannot hold what one that is left is made for.
+    """
 
     def start(progress: Progress, there: frozenset[int]) -> Iterator[Made]:
+        names = {f"{MADE}/{one.id}.json": one for one in ones if one.place not in there}
+        made = {name: one for name in _entries(arguments.where) if (one := names.pop(name, None)) is not None}
+        left = list(names.values())
+        if media_options(model.recipe):
+            _check_written(model, left, many=ones[-1].number > 0)
+        return media(progress, made, left)
+
+    def media(progress: Progress, made: Mapping[str, One], left: Sequence[One]) -> Iterator[Made]:
         kept.begin()
         bucket = open_bucket(arguments.where)
-        names = {f"{MADE}/{one.id}.json": one for one in ones if one.place not in there}
-        for name in bucket.rows(f"{MADE}/"):
-            if (one := names.pop(name, None)) is not None:
-                yield Made(one.place, None, row=json.loads(bucket.read(name)))
-        for row in _rows(list(names.values()), model, arguments):
+        for name, one in made.items():
+            yield Made(one.place, None, row=json.loads(bucket.read(name)))
+        for row in _rows(left, model, arguments):
             progress.called()
             yield Made(row["place"], None, row=row)
         kept.save()
@@ -84,6 +95,30 @@ def bulk(kept: MediaSet, model: Model, ones: Sequence[One], arguments: Arguments
             (bucket.folder / MADE).rmdir()
 
     return start
+
+
+def _entries(where: Path | str) -> Iterable[str]:
+    """The names of the entries of media that are there; a folder that is not there yet stays so."""
+    if not is_address(where) and not Path(where).is_dir():
+        return ()
+    return open_bucket(where).rows(f"{MADE}/")
+
+
+def _check_written(model: Model, ones: Sequence[One], many: bool) -> None:
+    """MediaError where a file cannot hold what a medium is made for. What a plan has opened goes before the next.
+
+    many  whether a message says which request it is about
+    """
+    last: Request | None = None
+    for one in ones:
+        common = replace(one.request, prompt="", seed=None)
+        if last is not None and not last.differs(common):  # what they are written as is the same
+            continue
+        try:
+            check_written(model, [jobs(model, [one.request], 1, 0)[0].plan])
+        except MultigenError as error:
+            raise type(error)(f"request {one.number + 1}: {error}" if many else str(error)) from error
+        last = common
 
 
 def _rows(left: Sequence[One], model: Model, arguments: Arguments) -> Iterable[dict[str, Any]]:

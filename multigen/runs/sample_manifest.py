@@ -35,7 +35,7 @@ def facts(
         recorded["images"] = [_named(picture) for picture in request.images]
     if request.options:
         recorded["options"] = {name: _recorded(value) for name, value in request.options.items()}
-    if plan.heard:  # of options that the request leaves open; a prompt may say another
+    if plan.heard:  # of options that the request and the prompt leave open
         recorded["heard"] = {name: one._asdict() for name, one in plan.heard.items()}
     if "media" in source:
         recorded["media"] = source["media"]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multigen.conditioners import added
 from multigen.errors import MultigenError
 from multigen.recipe.schema import Train
 from multigen.storage.tensors import mismatches
@@ -70,6 +71,7 @@ class State:
         """
         tensors, state = checkpoint.tensors, checkpoint.state
         buffers = {k: v for k, v in tensors["ema"].items() if k not in self.parameters}
+        buffers = {**self._added(), **buffers}
         self._check(checkpoint, buffers)
         tensors = self.layout.cut(tensors)
         for learner in self.learners.values():
@@ -97,6 +99,12 @@ class State:
             raise MultigenError(
                 f"{self.folder}: the checkpoint is of another model than the recipe: {'; '.join(rows)}.{made}"
             )
+
+    def _added(self) -> dict[str, Tensor]:
+        """What checkpoints of earlier versions lack beside the parameters, as it is."""
+        own = self._buffers()
+        found = added(dict(self.task.networks[MODEL].named_children()))
+        return {name: value for name, value in found.items() if name in own}
 
     def _buffers(self) -> dict[str, Tensor]:
         """What the model holds beside its parameters, such as the codec's statistics. None beside an adapter."""

@@ -84,6 +84,40 @@ def test_nothing_is_heard_in_silence_in_a_snatch_and_before_anything_was_measure
     assert Timbre(3, RATE)(sound, whole(sound)) is None
 
 
+def test_clips_shorter_than_a_piece_count() -> None:
+    one = Timbre(2, RATE)
+    assert one.fit((voice(n, seed, 0.9), n) for n in range(2) for seed in range(20)) == []
+    for number in range(2):
+        sound = voice(number, 100, 1.5)
+        assert one(sound, whole(sound)) == (number, True)
+    snatches = Timbre(2, RATE)
+    assert snatches.fit((voice(n, seed, 0.3), n) for n in range(2) for seed in range(20)) == [0, 1]
+    assert not snatches.radius > 0
+
+
+def test_a_voice_that_was_not_measured_is_left_out_alone(caplog: pytest.LogCaptureFixture) -> None:
+    new = Speech(modality=Audio(rate=RATE), voices=("slt", "rms", "awb"))
+    counts = {"slt": 20, "rms": 1, "awb": 20}  # of a single clip nothing is known of how it varies
+    spoken = new.from_prompts(["yes."])["spoken"][0]
+    new.fit(
+        {"media": voice(k, seed), "spoken": spoken, "voice": name}
+        for k, name in enumerate(counts)
+        for seed in range(counts[name])
+    )
+    assert "voice: rms: too little was heard" in caplog.text and len(caplog.records) == 1
+    assert not new.timbre.means[1].any() and bool(torch.isfinite(new.timbre.means).all())
+    for number, name in ((0, "slt"), (2, "awb")):
+        sound = voice(number, 100)
+        assert new.heard(sound, whole(sound)) == {"voice": Heard(name)}
+    sound = voice(1, 100)
+    assert new.heard(sound, whole(sound))["voice"].value != "rms"
+
+
+def test_the_same_clip_twice_measures_nothing() -> None:
+    one = Timbre(1, RATE)
+    assert one.fit([(voice(0, 1), 0), (voice(0, 1), 0)]) == [0]
+
+
 @pytest.fixture(scope="module")
 def model() -> Model:
     return multigen.load("audio_speech", device="cpu")
@@ -117,6 +151,22 @@ def test_an_edit_goes_on_in_the_voice_that_it_keeps(model: Model, spoken: dict[s
             assert plan.options["voice"] == name and plan.heard == {"voice": Heard(name)}
     plan = planned(model, EditRequest(spoken["slt"], extend="1s"), voice="rms")
     assert plan.options["voice"] == "rms" and plan.heard == {}  # what is asked for goes first
+
+
+def test_a_voice_that_the_prompt_names_is_not_said_as_heard(
+    model: Model, spoken: dict[str, Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    def heard(*prompts: str) -> list[bool]:
+        caplog.clear()
+        edit = EditRequest(spoken["slt"], extend="1s")
+        with caplog.at_level("INFO", "multigen.generation.heard"):
+            planned = jobs(model, [Request(one, edit=edit, steps=1) for one in prompts], 1, 0)
+        return [job.plan.heard == {"voice": Heard("slt")} for job in planned]
+
+    assert heard("rms: yes.") == [False] and not caplog.messages
+    assert heard("rms: yes.", "no.", "awb: no.", "yes.") == [False, True, False, True]
+    assert caplog.messages == ["voice: slt, as in what is kept"]
+    assert heard("well: yes.") == [True]  # no voice is called so
 
 
 @pytest.mark.slow

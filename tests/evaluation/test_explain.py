@@ -7,6 +7,8 @@ import dataclasses
 import json
 import logging
 import math
+import weakref
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import multigen
 from multigen.cli.main import main
 from multigen.conditioners.speech import Speech
 from multigen.core.noise import normal
+from multigen.evaluation.explain import swap as module
 from multigen.evaluation.explain.picture import decides_picture
 from multigen.evaluation.explain.swap import Swapped, moved, place, row, swap
 from multigen.evaluation.explain.words import tell_words
@@ -163,6 +166,29 @@ def test_the_prompts_own_media_are_made_once_for_all_others(monkeypatch: pytest.
         assert one.moved == pytest.approx(same.moved, abs=1e-3)
         for a, b in zip(one.media, same.media, strict=True):
             torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+
+
+def test_media_are_not_all_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the first of each set there are no more than the features take at a time."""
+    model = small("image_digits")
+    own, other = (planned(model, prompt, 16, 1, *PLAIN) for prompt in ("3", "8"))
+    seen: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+    read = module.extract
+
+    def counted(feature: Feature, media: Iterable[torch.Tensor], **more: Any) -> torch.Tensor:
+        def each() -> Iterator[torch.Tensor]:
+            for one in media:
+                seen.append(weakref.ref(one))
+                alive.append(sum(ref() is not None for ref in seen))
+                yield one
+
+        return read(feature, each(), **more)
+
+    monkeypatch.setattr(module, "extract", counted)
+    (found,) = swap(model, own, [other], 2, Values(), quiet())
+    assert len(seen) == 16 * 3 and len(found.media) == 3  # of one step there is one interval
+    assert max(alive) <= 3 + 16 + 1
 
 
 def test_a_speech_is_left_out_as_a_whole() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multigen.errors import MultigenError
+from multigen.errors import MediaError, MultigenError
+from multigen.generation.plan import Job, Plan
 from multigen.generation.request import Request
 from multigen.model.model import Model
 from multigen.runs import bulk as module
@@ -154,6 +156,45 @@ def test_what_is_there_is_not_made_again(
     assert len(manifest(tmp_path / "out")["files"]) == 4 and not (tmp_path / "out" / MADE).exists()
     # One machine goes on with it as well: it is the same command.
     make(digits, tmp_path / "out", resume=True)
+
+
+@pytest.mark.usefixtures("workers")
+def test_requests_are_checked_one_at_a_time_and_those_that_are_made_not_again(
+    digits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of models whose options name media, which a plan holds opened."""
+    planned, refused = list[tuple[str, weakref.ref[Plan]]](), set[str]()
+    inner = module.jobs
+
+    def counted(model: Model, requests: Sequence[Request], n: int, seed: int) -> list[Job]:
+        (job,) = inner(model, requests, n, seed)
+        assert not any(ref() is not None for _, ref in planned)  # those before are gone
+        planned.append((job.prompt, weakref.ref(job.plan)))
+        if job.prompt in refused:
+            raise MediaError("no")
+        return [job]
+
+    def dies(left: Sequence[One], model: Model, arguments: Arguments) -> Iterator[dict[str, Any]]:
+        yield next(rows_here(left, model, arguments))
+        raise MemoryError
+
+    monkeypatch.setattr(module, "media_options", lambda recipe: frozenset({"clip"}))
+    monkeypatch.setattr(module, "jobs", counted)
+    refused.add("4")
+    with pytest.raises(MediaError, match="^request 2: no$"):
+        make(digits, tmp_path / "out", ray=True)
+    assert not (tmp_path / "out").exists()
+    refused.clear()
+    planned.clear()
+    monkeypatch.setattr(module, "_rows", dies)
+    with pytest.raises(MemoryError):
+        make(digits, tmp_path / "out", ray=True)
+    assert [prompt for prompt, _ in planned] == ["3", "4"]
+    planned.clear()
+    monkeypatch.setattr(module, "_rows", rows_here)
+    make(digits, tmp_path / "out", ray=True, resume=True)
+    assert [prompt for prompt, _ in planned] == ["4"]  # both media of the first are there
+    assert len(manifest(tmp_path / "out")["files"]) == 4
 
 
 def test_ids_follow_from_request_seed_and_weights(digits: str) -> None:

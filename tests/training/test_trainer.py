@@ -290,6 +290,30 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         other.restore(checkpoints.load(newest))
 
 
+def test_a_checkpoint_from_before_a_measure_was_added_is_resumed(tmp_path: Path) -> None:
+    """Its training goes on bit for bit, and the measure stays as it is."""
+
+    def measuring(folder: Path, added: frozenset[str]) -> Trainer:
+        t = trainer(folder, steps=10)
+        conditioner = diffusion(t).conditioner
+        conditioner.register_buffer("measure", torch.full((3,), 7.0))
+        conditioner.added = added
+        return t
+
+    whole = trainer(tmp_path / "a", steps=10)
+    whole.run()
+    before = checkpoints.load(tmp_path / "a" / "checkpoints" / "step-00000005")
+    with pytest.raises(MultigenError, match=r"conditioner\.measure is missing"):
+        measuring(tmp_path / "b", frozenset()).restore(before)
+    later = measuring(tmp_path / "c", frozenset({"measure"}))
+    later.restore(before)
+    later.run()
+    assert all(torch.equal(value, later.parameters[name]) for name, value in whole.parameters.items())
+    newest = checkpoints.newest(tmp_path / "c" / "checkpoints")
+    assert newest is not None
+    assert checkpoints.load(newest).tensors["ema"]["conditioner.measure"].tolist() == [7.0] * 3
+
+
 @pytest.mark.parametrize(("first", "last", "stops"), [(6, 8, False), (6, 9, True)])
 def test_bad_updates_are_left_out_up_to_three_in_a_row(
     tmp_path: Path, first: int, last: int, stops: bool, caplog: pytest.LogCaptureFixture

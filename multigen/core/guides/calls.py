@@ -15,10 +15,14 @@ from multigen.core.denoiser import Denoiser
 
 
 class Query(NamedTuple):
-    """A sampler's question: x0 for x [B, C, *D] at time t (0-d float64 on the CPU)."""
+    """A sampler's question: x0 for x [B, C, *D] at time t (0-d float64 on the CPU).
+
+    aside  x is no sample that is made, but what conditions one
+    """
 
     x: Tensor
     t: Tensor
+    aside: bool = False
 
 
 class Call(NamedTuple):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -75,17 +75,25 @@ def swap(
         model, [job for one in asked for job in one], model.recipe.sample.batch, lambda _: progress.called()
     )
     progress.expect(batcher.calls, len(batcher.jobs))
-    media = []
-    for medium in batcher.in_order():
-        media.append(unblurred(medium).tensor.clamp(-1, 1))
-        progress.advance()
+    first: list[Tensor] = []
+    media = _told(batcher, len(own), first, progress)
     features = extract(feature, media, device=model.device).double().mean(1).split(len(own))
-    first, each = media[:: len(own)], len(levels) + 1
+    each = len(levels) + 1
     places = [slice(1 + k * each, 1 + (k + 1) * each) for k in range(len(others))]
     return [
         _scored(other[0].prompt, features[0], features[at], [first[0], *first[at]])
         for other, at in zip(others, places, strict=True)
     ]
+
+
+def _told(batcher: Batcher, n: int, first: list[Tensor], progress: Progress) -> Iterator[Tensor]:
+    """The media of all sets, `n` each, as they are made; the first of each set is kept in `first`."""
+    for number, medium in enumerate(batcher.in_order()):
+        tensor = unblurred(medium).tensor.clamp(-1, 1)
+        if number % n == 0:
+            first.append(tensor)
+        progress.advance()
+        yield tensor
 
 
 def _sets(own: Sequence[Job], other: Sequence[Job], levels: Sequence[Interval]) -> list[list[Job]]:

@@ -38,16 +38,20 @@ def candidates(
 def due(answered: Iterable[Answered], under_way: Mapping[int, Ticket]) -> list[Answered]:
     """The estimates that are due as previews.
 
-    Each medium's are evenly spread over its steps, the first as early as there is one.
+    Each medium's are evenly spread over its steps, the first as early as there is one; none while its condition is
+    purified.
     """
     found: list[Answered] = []
     for one in answered:
         ticket = under_way.get(one.place)
-        if ticket is None or ticket.over or not ticket.previews:
+        if ticket is None or ticket.over or not ticket.previews or one.aside:
             continue
-        calls = ticket.steps_of(ticket.places[one.place])
+        plan, queries = ticket.jobs[ticket.places[one.place]].plan, one.queries - one.asides
+        calls = plan.queries - (
+            0 if plan.calls is None else one.asides
+        )  # else the grid's steps, without asides
         moments = {1 + k * calls // (ticket.previews + 1) for k in range(ticket.previews)}
-        if one.queries in moments and one.queries < calls:
+        if queries in moments and queries < calls:
             found.append(one)
     return found
 
