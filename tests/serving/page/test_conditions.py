@@ -76,7 +76,7 @@ def test_a_clip_is_dropped_heard_and_used_again(watched: Watched, clip: Path) ->
     page.evaluate(DROP, [text, "my clip.mp4", "video/mp4"])
     shown = page.get_by_label("Condition: my clip.mp4")
     expect(shown).to_be_visible()
-    page.wait_for_function("document.querySelector('.given video').videoWidth === 32")
+    expect(page.locator(".given video")).to_have_js_property("videoWidth", 32)
     expect(group(page).get_by_role("status")).to_have_text(
         f"my clip.mp4, {-(-clip.stat().st_size // 1000)} kB"
     )
