@@ -139,6 +139,8 @@ def test_what_does_not_fit_is_said_beside_the_field(watched: Watched, clip: Path
 
 def test_keys_alone_open_and_remove_a_file(watched: Watched, clip: Path) -> None:
     page = watched.page
+    # The browser is told to hand dialogs over, and does not say when it does: long before the key is pressed.
+    page.on("filechooser", lambda _: None)
     about = group(page).get_attribute("aria-describedby")
     assert "the video to make it for: a clip" in page.locator(f"#{about}").inner_text().lower()
     expect(page.get_by_text("What you make is shown here")).to_be_visible()
