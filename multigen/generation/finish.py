@@ -13,7 +13,7 @@ from multigen.generation.circles import shorter_circle
 from multigen.generation.made import origin
 from multigen.generation.parts import ModelParts, decode
 from multigen.generation.plan import Job
-from multigen.generation.written import writer_of
+from multigen.generation.written import source_of, writer_of
 from multigen.modalities.media import Media
 from multigen.safety.guard import Guard
 
@@ -57,12 +57,9 @@ def put_back(parts: ModelParts, x: Tensor, job: Job) -> Media:
     if own:
         made = parts.modality.finish(made, own)
     medium = dataclasses.replace(medium, modality=writer_of(parts, plan))
-    for source in (plan.edit and plan.edit.original, plan.known, plan.enlarged):
-        if source is not None:
-            kept = plan.edit.original.source.keep if plan.edit else None
-            made = source.with_made(made, parts.modality)
-            medium = dataclasses.replace(medium, kept=kept)
-            break
+    if (source := source_of(plan)) is not None:
+        made = source.with_made(made, parts.modality)
+        medium = dataclasses.replace(medium, kept=plan.edit.original.source.keep if plan.edit else None)
     return medium.with_tensor(made)
 
 

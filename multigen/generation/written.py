@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from multigen.errors import MediaError
+from multigen.generation.cascade import Enlarged
 from multigen.generation.declared import media_options
+from multigen.generation.original import Original
 from multigen.generation.parts import ModelParts
 from multigen.generation.plan import Plan
+from multigen.generation.restore import Known
 from multigen.modalities import Modality
+
+
+def source_of(plan: Plan) -> Original | Known | Enlarged | None:
+    """The medium that what a plan makes goes back into; None where it is made of noise alone."""
+    edited = plan.edit and plan.edit.original
+    return next((one for one in (edited, plan.known, plan.enlarged) if one is not None), None)
 
 
 def writer_of(parts: ModelParts, plan: Plan) -> Modality:
     """What writes the media of a plan: an edit's as its source, others together with what they are made for."""
-    for source in (plan.edit and plan.edit.original, plan.known, plan.enlarged):
-        if source is not None:
-            return source.modality
-    return parts.conditioner.writes(parts.modality, plan.options)
+    source = source_of(plan)
+    return parts.conditioner.writes(parts.modality, plan.options) if source is None else source.modality
 
 
 def check_written(parts: ModelParts, plans: Iterable[Plan], suffix: str | None = None) -> None:

@@ -12,9 +12,8 @@ from multigen.modalities.member import Source
 from multigen.modalities.video_stream import counted, stream_frames, stream_gaps, stream_header
 
 _FASTEST = 300.0  # frames/s; those that follow sooner are one
-_STEADY = (
-    0.9  # of the mean time between frames: where a twentieth of them follow sooner, the rate is variable
-)
+# Of the mean time between frames: where a twentieth of them follow sooner, the rate is variable.
+_STEADY = 0.9
 
 # Read with Pillow: FFmpeg lacks animated WebP, and a photograph is a clip of one frame.
 PICTURES = (
@@ -92,9 +91,7 @@ def at_rate(
     if promised > frame.time + 1e-3:  # a frame may carry the duration of the one that was coded before it
         end = min(end, promised)
     total = max(1, round((end - start) * fps)) if start < end else 0
-    first = round(
-        (frame.time - start) * fps
-    )  # moment of the last frame: however short it is, it is shown there
+    first = round((frame.time - start) * fps)  # of the last frame, which is shown however short it is
     if total and abs(start + first / fps - frame.time) <= frame.tolerance:
         total = max(total, first + 1)
     for _ in range(k, total if count is None else min(count, total)):

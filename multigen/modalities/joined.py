@@ -20,16 +20,10 @@ from multigen.modalities.audio_channels import LAYOUTS, packed_frame
 from multigen.modalities.container import open_container
 from multigen.modalities.member import Source
 from multigen.modalities.video_encoding import encode_video
-from multigen.modalities.video_sound import Pieces, Playing, put
+from multigen.modalities.video_sound import CONTAINERS, Pieces, Playing, put
 
 _BITS = 192_000  # a second
 _COPIED = ("h264", "hevc", "av1", "mpeg4")  # codecs of pictures that an MP4 takes as they are
-_FORMATS = {
-    ".mp4": "mp4",
-    ".mov": "mov",
-    ".mkv": "matroska",
-    ".webm": "webm",
-}  # that hold pictures and a sound
 _ALONE = "The sound alone: --format wav"
 
 
@@ -42,7 +36,7 @@ class MadeSound:
 
     def check(self, suffix: str) -> None:
         """MediaError where a file of pictures of this suffix cannot hold it."""
-        with av.open(io.BytesIO(), "w", format=_FORMATS[suffix]) as out:
+        with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as out:
             self._stream(out)
 
     def begin(self, out: OutputContainer) -> Playing:

@@ -45,11 +45,10 @@ from multigen.modalities.raster import (
 )
 from multigen.modalities.video_encoding import encode_frames, encode_video, save_animation
 from multigen.modalities.video_player import evenly, player
-from multigen.modalities.video_sound import Sound, sound_of
+from multigen.modalities.video_sound import CONTAINERS, Sound, sound_of
 from multigen.storage.files import atomic
 
 log = logging.getLogger(__name__)
-_ENCODED = (".mp4", ".mov", ".mkv", ".webm")
 _COLUMNS = 16  # most frames of each video in a contact sheet
 
 
@@ -177,7 +176,7 @@ class Video(Modality):
         lossless  H.264 in RGB, every value as it is. MediaError for a suffix that has none, or takes whole clips alone;
         what ended the sound early, such as damage of its file, is returned
         """
-        allowed = [one for one in _ENCODED if one != ".webm" or not lossless]
+        allowed = [one for one in CONTAINERS if one != ".webm" or not lossless]
         if path.suffix.lower() not in allowed:
             raise MediaError(message(f"{path}: the suffix", path.suffix, allowed))
         with atomic(path) as temporary:
@@ -231,7 +230,7 @@ class Video(Modality):
 
     def check_writes(self, suffix: str) -> None:
         """MediaError where a file of this suffix cannot hold a sound that was made."""
-        if suffix in _ENCODED and isinstance(self._sound, MadeSound):
+        if suffix in CONTAINERS and isinstance(self._sound, MadeSound):
             self._sound.check(suffix)
 
     def together(self, other: str | Source | Other) -> Video:
@@ -273,7 +272,7 @@ class Video(Modality):
         levels = to_levels(to_channels(media, 3), str(path))
         fault = None
         with atomic(path) as temporary:
-            if suffix in _ENCODED:
+            if suffix in CONTAINERS:
                 fault = encode_video(levels, str(temporary), suffix, self.fps, self._sound)
             else:
                 save_animation([to_pil(frame) for frame in levels], temporary, self.fps)

@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 
 from multigen.errors import MediaError
 from multigen.modalities.frame import size_tag
-from multigen.modalities.video_sound import Playing
+from multigen.modalities.video_sound import CONTAINERS, Playing
 
 
 class Heard(Protocol):
@@ -69,7 +69,7 @@ def encode_frames(
     height, width = size
     odd = (0, 0) if lossless else (height % 2, width % 2)
     rate = Fraction(fps).limit_denominator(1001)
-    name = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}[suffix]
+    name = CONTAINERS[suffix]
     fast = isinstance(file, str) and name not in ("matroska", "webm")
     options = {"movflags": "+faststart"} if fast else {}
     with av.open(file, "w", format=name, options=options) as out:

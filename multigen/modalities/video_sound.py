@@ -21,6 +21,8 @@ from multigen.modalities.audio_header import audio_stream
 from multigen.modalities.container import open_container
 from multigen.modalities.member import Source
 
+# FFmpeg's names of the containers of pictures and a sound that are written.
+CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 # Codecs whose packets a container takes as they are; those of others are encoded anew, as AAC or Opus.
 _COPIED = {
     "mp4": ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"),

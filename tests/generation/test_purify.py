@@ -21,7 +21,7 @@ from multigen.generation.purify import purified
 from multigen.generation.request import EditRequest, Request
 from tests.generation.test_edit import MODELS, prompt, source
 from tests.generation.test_masked import masked
-from tests.model.test_model import small, steady
+from tests.model.test_model import counted, small, steady
 
 
 def test_a_perturbation_is_gone_where_the_denoiser_knows_the_data() -> None:
@@ -62,14 +62,7 @@ def test_what_is_kept_is_identical_and_the_rest_hears_the_purified_source(name: 
 def test_it_is_the_same_in_any_batch_and_its_calls_are_counted() -> None:
     model = steady(small("image_digits"))
     media, keep = source("image_digits")
-    calls: list[int] = []
-    inner = model.denoiser.backbone.forward
-
-    def counted(x: Tensor, *args: Any, **more: Any) -> Tensor:
-        calls.append(len(x))
-        return inner(x, *args, **more)
-
-    model.denoiser.backbone.forward = counted  # type: ignore[method-assign]
+    calls = counted(model)
     cases: tuple[dict[str, Any], ...] = ({}, {"keep": keep}, {"invert": "3"})
     for more in cases:
         edit: dict[str, Any] = {"purify": 0.5, "steps": 3, "guidance_scale": 1.0, **more}

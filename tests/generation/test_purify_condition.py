@@ -16,7 +16,7 @@ from multigen.modalities.audio import Audio
 from multigen.modalities.media import Media
 from multigen.modalities.video import Video
 from multigen.model.model import Model
-from tests.model.test_model import small, steady
+from tests.model.test_model import counted, small, steady
 
 TINY = ["backbone.widths=[16,32]", "backbone.attention=[false,true]", "weights=null"]
 MODELS: Mapping[str, list[str]] = {
@@ -105,14 +105,7 @@ def test_what_was_hidden_is_gone_where_the_model_knows_one_picture(monkeypatch: 
 def test_it_is_the_same_in_any_batch_and_its_calls_are_counted() -> None:
     model = steady(model_of("image_control"))
     options = {"condition": condition_of("image_control"), "purify_condition": 0.5}
-    calls: list[int] = []
-    inner = model.denoiser.backbone.forward
-
-    def counted(x: Tensor, *args: Any, **more: Any) -> Tensor:
-        calls.append(len(x))
-        return inner(x, *args, **more)
-
-    model.denoiser.backbone.forward = counted  # type: ignore[method-assign]
+    calls = counted(model)
     asked: dict[str, Any] = {"steps": 3, "guidance_scale": 1.0}
     four = model.generate(n=4, seed=10, batch=4, options=options, **asked)
     calls.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,6 +62,19 @@ def steady(model: Model) -> Model:
     """The same with its network in float64, for tests of what stands around it: an untrained one enlarges roundings."""
     model.denoiser.backbone = InDouble(model.denoiser.backbone)
     return model
+
+
+def counted(model: Model) -> list[int]:
+    """How many samples each call of its network takes from now on."""
+    calls: list[int] = []
+    inner = model.denoiser.backbone.forward
+
+    def forward(x: torch.Tensor, *args: Any, **more: Any) -> torch.Tensor:
+        calls.append(len(x))
+        return inner(x, *args, **more)
+
+    model.denoiser.backbone.forward = forward  # type: ignore[method-assign]
+    return calls
 
 
 def caught(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:

@@ -47,9 +47,9 @@ def due(answered: Iterable[Answered], under_way: Mapping[int, Ticket]) -> list[A
         if ticket is None or ticket.over or not ticket.previews or one.aside:
             continue
         plan, queries = ticket.jobs[ticket.places[one.place]].plan, one.queries - one.asides
-        calls = plan.queries - (
-            0 if plan.calls is None else one.asides
-        )  # else the grid's steps, without asides
+        calls = plan.queries
+        if plan.calls is not None:  # else those of the grid alone, without asides
+            calls -= one.asides
         moments = {1 + k * calls // (ticket.previews + 1) for k in range(ticket.previews)}
         if queries in moments and queries < calls:
             found.append(one)
